@@ -1,0 +1,1 @@
+"""Beam pipelines: `build()` makes the graph, `run()` runs it, `main()` is the command."""

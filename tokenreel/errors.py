@@ -1,0 +1,25 @@
+"""What can go wrong, by whom it concerns. Every message names the thing, the value, what was expected and the way out."""
+
+
+class TokenreelError(Exception):
+    """Anything tokenreel raises on purpose; the command line prints its message alone, without a traceback."""
+
+
+class ConfigError(TokenreelError, ValueError):
+    """A setting is unknown, of the wrong type, or impossible together with another."""
+
+
+class SourceError(TokenreelError):
+    """An input file is missing, unreadable, or changed while it was read."""
+
+
+class VocabularyError(TokenreelError):
+    """A vocabulary cannot be loaded, or cannot do what is asked of it."""
+
+
+class BuildError(TokenreelError):
+    """A build cannot go on: a foreign output directory, a violated conservation law, a dead worker."""
+
+
+class ManifestError(TokenreelError):
+    """A dataset directory is not what its manifest says: incomplete, altered, or of another version."""

@@ -1,0 +1,1 @@
+"""PTransforms, named like the module of `tokenreel` that they wrap."""
