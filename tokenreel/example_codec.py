@@ -1,0 +1,176 @@
+"""`tf.train.Example` records, written from arrays without protobuf.
+
+The bytes equal protobuf's deterministic serialization: features sorted by key, minimal varints. The fixed format stores each feature as one
+`bytes` value of constant size, so that all records have one length and can be gathered from a memory map without parsing. The int64_list
+format stores what SeqIO and most `tf.data` code expect: an `Int64List` (or `FloatList`) for each feature, of varying length.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import tfrecord
+from tokenreel.schema import Feature, RecordLayout
+
+# Wire tags: field number << 3 | type 2 (length-delimited).
+_FIELD_1 = b"\x0a"
+_FIELD_2 = b"\x12"
+_FLOAT_LIST = b"\x12"
+_INT64_LIST = b"\x1a"
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _delimited(tag: bytes, content: bytes) -> bytes:
+    return tag + _varint(len(content)) + content
+
+
+def _map_entry(name: str, feature: bytes) -> bytes:
+    return _delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature))
+
+
+def fixed_layout(features: Sequence[Feature]) -> RecordLayout:
+    """Lays the features out as a record of constant size."""
+    ordered = tuple(sorted(features, key=lambda f: f.name.encode()))
+    body, ends = b"", []
+    for feature in ordered:
+        values = _delimited(_FIELD_1, bytes(feature.nbytes))  # BytesList.value
+        body += _map_entry(feature.name, _delimited(_FIELD_1, values))  # Feature.bytes_list
+        ends.append(len(body))
+    payload = _delimited(_FIELD_1, body)  # Example.features
+    before = tfrecord.HEADER_BYTES + len(payload) - len(body)
+    offsets = tuple(before + end - feature.nbytes for feature, end in zip(ordered, ends, strict=True))
+    return RecordLayout(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
+
+
+def encode_fixed(layout: RecordLayout, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
+    """Writes [n, *shape] arrays as [n, record_bytes] frames, ready to be appended to a shard.
+
+    Raises:
+      ValueError: a feature is missing, unknown, misshapen, or has a value that does not fit.
+    """
+    names = {feature.name for feature in layout.features}
+    if names != set(arrays):
+        raise ValueError(f"records hold the features {sorted(names)}, got {sorted(arrays)}")
+    rows = len(np.asarray(next(iter(arrays.values()))))
+    records = np.empty((rows, layout.record_bytes), dtype=np.uint8)
+    records[:] = np.frombuffer(layout.template, dtype=np.uint8)
+    for feature, offset in zip(layout.features, layout.offsets, strict=True):
+        records[:, offset : offset + feature.nbytes] = feature.to_bytes(arrays[feature.name])
+    crcs = tfrecord.payload_crcs(records).astype("<u4")
+    records[:, -tfrecord.FOOTER_BYTES :] = crcs.view(np.uint8).reshape(rows, tfrecord.FOOTER_BYTES)
+    return records
+
+
+def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
+    """Writes one framed record for each example, its integers as `Int64List` and its floats as `FloatList`, both packed.
+
+    Args:
+      arrays: for each feature, one 1-d array (or scalar) an example; lengths may differ.
+    """
+    names = sorted(arrays, key=str.encode)
+    frames = []
+    for values in zip(*(arrays[name] for name in names), strict=True):
+        body = b"".join(_map_entry(name, _list_feature(np.atleast_1d(value))) for name, value in zip(names, values, strict=True))
+        frames.append(tfrecord.frame(_delimited(_FIELD_1, body)))
+    return frames
+
+
+def _list_feature(values: npt.NDArray[np.generic]) -> bytes:
+    if values.dtype.kind == "f":
+        packed = values.astype("<f4").tobytes()
+        return _delimited(_FLOAT_LIST, _delimited(_FIELD_1, packed) if packed else b"")
+    packed = _varints(values.astype(np.int64).view(np.uint64))
+    return _delimited(_INT64_LIST, _delimited(_FIELD_1, packed) if packed else b"")
+
+
+def _varints(values: npt.NDArray[np.uint64]) -> bytes:
+    """Concatenates the base-128 varints of [n] integers."""
+    shifts = np.arange(10, dtype=np.uint64) * np.uint64(7)
+    parts = values[:, None] >> shifts  # [n, 10], enough for 64 bits
+    used = parts != 0
+    used[:, 0] = True
+    septets = (parts & np.uint64(0x7F)).astype(np.uint8)
+    septets[:, :-1] |= (used[:, 1:].astype(np.uint8)) << np.uint8(7)
+    return bytes(septets[used].tobytes())
+
+
+def decode_example(payload: bytes) -> dict[str, npt.NDArray[np.generic]]:
+    """Parses any `tf.train.Example` into 1-d arrays: int64, float32, or objects of `bytes`.
+
+    Raises:
+      ValueError: the bytes are no Example.
+    """
+    features: dict[str, npt.NDArray[np.generic]] = {}
+    for _, example in _fields(payload):
+        for _, entry in _fields(example):
+            parts = dict(_fields(entry))
+            features[parts[1].decode()] = _decode_feature(parts.get(2, b""))
+    return features
+
+
+def _decode_feature(data: bytes) -> npt.NDArray[np.generic]:
+    for kind, content in _fields(data):
+        values = list(_fields(content, scalars={2: 5, 3: 0}.get(kind)))
+        if kind == 1:
+            out = np.empty(len(values), dtype=object)
+            out[:] = [value for _, value in values]
+            return out
+        if kind == 2:
+            return np.frombuffer(b"".join(value for _, value in values), dtype="<f4")
+        return np.array([n for _, value in values for n in _read_varints(value)], dtype=np.uint64).view(np.int64)
+    return np.zeros(0, dtype=np.int64)
+
+
+def _read_varints(data: bytes) -> list[int]:
+    values, position = [], 0
+    while position < len(data):
+        value, position = _read_varint(data, position)
+        values.append(value)
+    return values
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if position >= len(data) or shift > 63:
+            raise ValueError("a varint is cut short or too long: these bytes are no tf.train.Example")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, position
+        shift += 7
+
+
+def _fields(data: bytes, scalars: int | None = None) -> list[tuple[int, bytes]]:
+    """Splits a message into (field number, content); `scalars` is the wire type an unpacked repeated number would have."""
+    fields, position = [], 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
+        wire = tag & 7
+        if wire == 2:
+            length, position = _read_varint(data, position)
+            end = position + length
+        elif wire == scalars == 0:
+            _, end = _read_varint(data, position)
+        elif wire == scalars == 5:
+            end = position + struct.calcsize("<f")
+        else:
+            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
+        if end > len(data):
+            raise ValueError("a field is cut short: these bytes are no tf.train.Example")
+        fields.append((tag >> 3, data[position:end]))
+        position = end
+    return fields

@@ -1,0 +1,220 @@
+"""`manifest.json`: what a dataset consists of. Its presence means that the dataset is complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokenreel import files, keys, naming
+from tokenreel.errors import ManifestError
+from tokenreel.example_codec import fixed_layout
+from tokenreel.schema import Feature, RecordLayout, features_from_json
+
+FORMAT = "tokenreel-dataset"
+FORMAT_VERSION = 1
+
+FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
+INT64_LIST = "int64_list"  # every feature an Int64List of its own length: what SeqIO and most tf.data code read
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One shard: what a directory must hold under its name."""
+
+    file: str
+    records: int
+    bytes: int
+    crc32c: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """The shards of one split, in order. All but the last hold the same number of records."""
+
+    shards: tuple[ShardInfo, ...]
+
+    @property
+    def examples(self) -> int:
+        """Records in all shards."""
+        return sum(shard.records for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VocabularyInfo:
+    """The vocabulary that made the tokens; ids a vocabulary lacks are None.
+
+    Attributes:
+      file: its copy inside the dataset, or None where it needs none (bytes).
+      options: what `load_vocabulary` was given beside kind and path.
+    """
+
+    kind: str
+    fingerprint: str
+    vocab_size: int
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int | None
+    unk_id: int | None
+    file: str | None
+    options: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """A file beside the shards."""
+
+    file: str
+    bytes: int
+    crc32c: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a reader needs to know of a dataset.
+
+    Attributes:
+      seq_len: positions the model trains on; with `overlap` 1, records hold one token more.
+      overlap: tokens an example shares with the next.
+      pad_id: what fills an example that is not full.
+      record_format: `FIXED` or `INT64_LIST`.
+      features: the fields of a record, by name.
+      splits: by name, sorted.
+      vocabulary: what made the tokens.
+      config: the resolved settings that decide the bytes (not where files lie nor how the job ran).
+      seed: of every random choice.
+      algorithms: version strings of what the bytes depend on (`keys`, packing, objective).
+      totals: the conservation law in numbers: documents and tokens read, written, filtered, dropped, dead-lettered.
+      files: everything in the directory that is neither a shard nor the manifest.
+      tokenreel_version: of the software that built it.
+    """
+
+    seq_len: int
+    overlap: int
+    pad_id: int
+    record_format: str
+    features: tuple[Feature, ...]
+    splits: Mapping[str, SplitInfo]
+    vocabulary: VocabularyInfo
+    config: Mapping[str, Any]
+    seed: int
+    algorithms: Mapping[str, str]
+    totals: Mapping[str, Any]
+    files: tuple[FileInfo, ...]
+    tokenreel_version: str
+
+    @property
+    def layout(self) -> RecordLayout:
+        """Where the features lie in a record of the fixed format."""
+        return fixed_layout(self.features)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the training data: equal exactly where the shards' bytes, their order and their meaning are equal."""
+        body = self._body()
+        meaning = {name: body[name] for name in ("algorithms", "config", "record", "seed", "splits", "vocabulary")}
+        return keys.digest(FORMAT, FORMAT_VERSION, _canonical(meaning))
+
+    def _body(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"format": self.record_format, "overlap": self.overlap, "pad_id": self.pad_id, "seq_len": self.seq_len}
+        if self.record_format == FIXED:
+            record["record_bytes"] = self.layout.record_bytes
+        record["features"] = self.layout.to_json()
+        return {
+            "algorithms": dict(self.algorithms),
+            "config": dict(self.config),
+            "files": [dataclasses.asdict(info) for info in self.files],
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "record": record,
+            "seed": self.seed,
+            "splits": {
+                name: {"examples": split.examples, "shards": [dataclasses.asdict(shard) for shard in split.shards]}
+                for name, split in self.splits.items()
+            },
+            "tokenreel_version": self.tokenreel_version,
+            "totals": dict(self.totals),
+            "vocabulary": dataclasses.asdict(self.vocabulary),
+        }
+
+    def to_text(self) -> str:
+        """The exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
+        body = self._body() | {"fingerprint": self.fingerprint}
+        return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parse(text: str, name: str) -> Manifest:
+    """Reads a manifest's text back.
+
+    Raises:
+      ManifestError: it is not JSON, of an unknown version, or any byte of it was altered.
+    """
+    repair = "Copy the dataset again from where it was built, or build it again."
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"{name}: not JSON ({error}). {repair}") from error
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
+    if body.get("format_version") != FORMAT_VERSION:
+        raise ManifestError(
+            f"{name}: format version {body.get('format_version')!r}; this version of tokenreel reads {FORMAT_VERSION}. "
+            "Install the version that wrote it (tokenreel_version in the file)."
+        )
+    try:
+        manifest = _from_body(body)
+        written = manifest.to_text()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ManifestError(f"{name}: a field is missing or malformed ({error!r}). {repair}") from error
+    if written != text:
+        raise ManifestError(f"{name}: its text does not match its own digest, so it was altered after it was written. {repair}")
+    return manifest
+
+
+def _from_body(body: Mapping[str, Any]) -> Manifest:
+    record = body["record"]
+    return Manifest(
+        seq_len=record["seq_len"],
+        overlap=record["overlap"],
+        pad_id=record["pad_id"],
+        record_format=record["format"],
+        features=features_from_json(record["features"]),
+        splits={name: SplitInfo(shards=tuple(ShardInfo(**shard) for shard in split["shards"])) for name, split in body["splits"].items()},
+        vocabulary=VocabularyInfo(**body["vocabulary"]),
+        config=body["config"],
+        seed=body["seed"],
+        algorithms=body["algorithms"],
+        totals=body["totals"],
+        files=tuple(FileInfo(**info) for info in body["files"]),
+        tokenreel_version=body["tokenreel_version"],
+    )
+
+
+def read(directory: str) -> Manifest:
+    """Reads the manifest of a dataset directory, local or `gs://`.
+
+    Raises:
+      ManifestError: there is none (the build did not finish, or this is no dataset), or it was altered.
+    """
+    path = files.join(directory, naming.MANIFEST)
+    try:
+        data = files.read_bytes(path)
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{directory}: no {naming.MANIFEST} here. Either this is no dataset, or its build did not finish: "
+            "run the same `tokenreel build` command again, finished shards are kept."
+        ) from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 ({error}). Copy the dataset again from where it was built.") from error
+    return parse(text, path)
