@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -85,11 +86,17 @@ def open_read(path: str) -> IO[bytes]:
 
 def size(path: str) -> int | None:
     """Bytes in the file, or None where there is none."""
-    if not is_remote(path):
-        try:
-            return os.stat(path).st_size if os.path.isfile(path) else None
-        except FileNotFoundError:
-            return None
+    if is_remote(path):
+        found = remote_stat(path)
+        return found and found[0]
+    try:
+        return os.stat(path).st_size if os.path.isfile(path) else None
+    except FileNotFoundError:
+        return None
+
+
+def remote_stat(path: str) -> tuple[int, int] | None:
+    """Bytes and generation of an object, or None where there is none."""
     from google.api_core.exceptions import NotFound
 
     blob = _blob(path)
@@ -97,7 +104,29 @@ def size(path: str) -> int | None:
         blob.reload()
     except NotFound:
         return None
-    return int(blob.size)
+    return int(blob.size), int(blob.generation)
+
+
+def remote_glob(pattern: str) -> list[str]:
+    """Objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory"."""
+    bucket, _, rest = pattern.removeprefix(GS).partition("/")
+    if not any(wildcard in rest for wildcard in "*?["):
+        if rest and _blob(pattern).exists():
+            return [pattern]
+        return [f"{GS}{bucket}/{_parent(rest)}{name}" for name in list_files(pattern) if not name.rpartition("/")[2].startswith((".", "_"))]
+    prefix = rest[: min(rest.find(wildcard) for wildcard in "*?[" if wildcard in rest)]
+    matcher = re.compile(_glob_expression(rest))
+    return [f"{GS}{bucket}/{blob.name}" for blob in _client().list_blobs(bucket, prefix=prefix) if matcher.fullmatch(blob.name)]
+
+
+def _parent(prefix: str) -> str:
+    return f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+
+
+def _glob_expression(pattern: str) -> str:
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", pattern)
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(known.get(part) or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts)
 
 
 @contextlib.contextmanager

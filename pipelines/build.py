@@ -1,0 +1,128 @@
+"""Raw text to training-ready shards: `tokenreel build CONFIG`, or `python -m pipelines.build CONFIG`."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import StandardOptions
+
+from pipelines import local
+from tokenreel import completion, config, files, manifest, naming, output, sources
+from tokenreel.config import JobConfig
+from tokenreel.errors import ConfigError
+from tokenreel.manifest import Manifest
+from tokenreel.vocabularies import Vocabulary, load_vocabulary
+from transforms.build_shards import BuildShards
+from transforms.list_blocks import ListBlocks
+from transforms.plan_shards import PlanShards
+from transforms.tokenize_blocks import TokenizeBlocks
+from transforms.write_manifest import WriteManifest
+
+
+def build(root: beam.Pipeline, job: JobConfig, vocabulary: Vocabulary, inputs: Mapping[str, Any]) -> None:
+    """Raw text in `job.sources` to shards and a manifest in `job.output`."""
+    info = completion.vocabulary_info(job, vocabulary)
+    identity = output.identity(job, vocabulary.fingerprint, inputs)
+    blocks = root | ListBlocks(job)  # Block: byte ranges of files
+    staged = blocks | TokenizeBlocks(job, vocabulary, output.stage_directory(job))  # Staged: counts and paths
+    stages = (
+        staged
+        | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.order)  # [Staged] as the text lies
+    )
+    plans = stages | PlanShards(job, info)  # [SplitPlan]
+    built = (plans, stages) | BuildShards(job, info, output.state_directory(job), identity)  # BuiltShard
+    _ = (stages, plans, built) | WriteManifest(job, vocabulary, inputs)  # last: the file means "complete"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; what it does not know goes to Beam."""
+    parser.add_argument("config", help="YAML file with the settings of the build")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting, e.g. packing.seq_len=1024")
+    parser.add_argument("--input", nargs="+", metavar="PATH", help="files, globs or directories in place of the config's only source")
+    parser.add_argument("--output", metavar="DIR", help="dataset directory in place of the config's")
+    parser.add_argument("--overwrite", action="store_true", help="replace what a build left in the output directory")
+    parser.add_argument("--no-wait", action="store_true", help="return once a remote runner has taken the job (for templates)")
+
+
+def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Manifest | None:
+    """Builds a dataset, or finds it complete.
+
+    Returns:
+      its manifest; None if the job was handed to a remote runner without waiting.
+
+    Raises:
+      TokenreelError: with a message that stands alone.
+    """
+    job = _load(arguments)
+    vocabulary = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
+    completion.check_vocabulary(job, completion.vocabulary_info(job, vocabulary))
+    inputs = output.list_inputs(job)
+    parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
+    with output.lock(job.output):
+        identity = output.identity(job, vocabulary.fingerprint, inputs)
+        finished = output.prepare(job, identity, vocabulary.fingerprint, inputs, overwrite=arguments.overwrite)
+        if finished is None:
+            count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
+            print(
+                f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, on {local.describe(parsed)}", file=sys.stderr
+            )
+            with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(job)):
+                pipeline = beam.Pipeline(options=parsed)
+                build(pipeline, job, vocabulary, inputs)
+                result = pipeline.run()
+                if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
+                    return None
+                result.wait_until_finish()
+            finished = manifest.read(job.output)
+        else:
+            print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
+        output.remove_stage(job)
+    return finished
+
+
+def _load(arguments: argparse.Namespace) -> JobConfig:
+    try:
+        text = files.read_bytes(arguments.config).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{arguments.config}: cannot read the config ({error})") from error
+    return config.load(text, arguments.set, name=arguments.config, input=arguments.input, output=arguments.output)
+
+
+def _progress(job: JobConfig) -> str:
+    staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
+    shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
+    blocks = sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
+    return f"{staged:,} of about {blocks:,} blocks tokenized, {shards:,} shards written"
+
+
+def summary(found: Manifest) -> str:
+    """What a build prints at its end."""
+    totals = found.totals
+    lines = [
+        f"{name}: {split.examples:,} examples of {found.seq_len:,} tokens in {len(split.shards):,} shards, "
+        f"{sum(shard.bytes for shard in split.shards) / 1e6:,.1f} MB"
+        for name, split in found.splits.items()
+    ]
+    left_out = sum(totals["documents_filtered"].values())
+    lines.append(
+        f"documents: {totals['documents_read']:,} read = {totals['documents_written']:,} written + {left_out:,} filtered + "
+        f"{totals['documents_dropped']:,} dropped + {totals['documents_dead_lettered']:,} dead letters"
+    )
+    lines.append(f"tokens: {totals['tokens']:,} = {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped at the end")
+    if totals["documents_dead_lettered"]:
+        lines.append(f"dead letters: {naming.DEAD_LETTERS} says which and why")
+    return "\n".join([*lines, f"fingerprint: {found.fingerprint}"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit code 0 when the dataset is complete, 2 for a mistake in settings or input, 1 for a failure."""
+    from pipelines import cli
+
+    return cli.main(["build", *(sys.argv[1:] if argv is None else argv)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

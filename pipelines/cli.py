@@ -1,0 +1,54 @@
+"""The command `tokenreel`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tokenreel
+from tokenreel.errors import BuildError, TokenreelError
+
+# Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
+_COMMANDS = {
+    "build": ("pipelines.build", "raw text to training-ready shards"),
+    "inspect": ("tokenreel.inspection", "show decoded examples in the terminal"),
+    "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+      0 for success, 1 for a failure (a build that could not finish, a dataset that is not what it should be), 2 for a mistake in the
+      arguments, the settings or the input.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="tokenreel", description=tokenreel.__doc__)
+    parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((argument for argument in argv if argument in _COMMANDS), None)
+    module = None
+    for name, (path, description) in _COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description)
+        if name == chosen:
+            module = importlib.import_module(path)
+            module.add_arguments(command)
+    arguments, rest = parser.parse_known_args(argv)
+    assert module is not None
+    if rest and chosen != "build":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        if chosen == "build":
+            found = module.run(arguments, rest)
+            if found is not None:
+                print(module.summary(found))
+            return 0
+        return int(module.run(arguments))
+    except TokenreelError as error:
+        print(f"tokenreel: error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, BuildError) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

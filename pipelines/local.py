@@ -1,0 +1,148 @@
+"""Running a pipeline on this machine: which runner, how many workers, progress, and what to do when a worker dies."""
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+from tokenreel.errors import BuildError, TokenreelError
+
+LOCAL_RUNNER = "FnApiRunner"
+EXIT_WORKER_DIED = 70
+
+
+def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
+    """Reads Beam's options; those that are not given are set to use this machine well.
+
+    `DirectRunner`, the default, means Beam's in-process runner by its own name: the name alone would first try to download another engine.
+
+    Args:
+      argv: Beam's options.
+      releases_gil: whether threads can work side by side; if not, processes are started.
+    """
+    parsed = PipelineOptions(list(argv), save_main_session=False)
+    standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
+    if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner"):
+        standard.runner = LOCAL_RUNNER
+    given = {argument.split("=")[0].lstrip("-") for argument in argv}
+    if standard.runner == LOCAL_RUNNER:
+        if "direct_num_workers" not in given:
+            direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if "direct_running_mode" not in given:
+            mode = "multi_threading" if releases_gil else "multi_processing"
+            direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
+    return parsed
+
+
+def describe(parsed: PipelineOptions) -> str:
+    """Says what a pipeline will run on."""
+    runner, direct = parsed.view_as(StandardOptions).runner, parsed.view_as(DirectOptions)
+    if runner != LOCAL_RUNNER:
+        return str(runner)
+    kind = {"in_memory": "in this process", "multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
+    return kind if direct.direct_running_mode == "in_memory" else f"{direct.direct_num_workers} {kind}"
+
+
+@contextmanager
+def watchdog() -> Iterator[None]:
+    """Ends the whole process when a worker process dies: the runner itself would wait for it for ever."""
+    previous = threading.excepthook
+
+    def on_exception(arguments: threading.ExceptHookArgs) -> None:
+        if "Worker subprocess exited" not in str(arguments.exc_value):
+            previous(arguments)
+            return
+        code = re.search(r"-?\d+$", str(arguments.exc_value))
+        print(
+            f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
+            "lack of memory). Run the same command again: what is finished is kept. Fewer workers need less: --direct_num_workers=1.",
+            file=sys.stderr,
+            flush=True,
+        )
+        for process in _descendants(os.getpid()):
+            _kill(process)
+        os._exit(EXIT_WORKER_DIED)
+
+    threading.excepthook = on_exception
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                for child in map(int, file.read().split()):
+                    found += [child, *_descendants(child)]
+    except OSError:
+        pass
+    return found
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 9)
+
+
+@contextmanager
+def progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[None]:
+    """Prints a line every few seconds, if it says something new."""
+    done = threading.Event()
+
+    def watch() -> None:
+        last = ""
+        while not done.wait(seconds):
+            line = report()
+            if line != last:
+                print(f"tokenreel: {line}", file=sys.stderr, flush=True)
+                last = line
+
+    thread = threading.Thread(target=watch, daemon=True)
+    started = time.monotonic()
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        print(f"tokenreel: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Finds in what a runner raises the error that a worker meant, so that its message stands alone.
+
+    Raises:
+      TokenreelError: the error that caused the failure.
+    """
+    try:
+        yield
+    except TokenreelError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, TokenreelError):
+                raise type(cause)(_without_step(str(cause))) from error
+            cause = cause.__cause__ or cause.__context__
+        found = re.findall(r"^tokenreel\.errors\.\w+: (.*(?:\n  .*)*)", str(error), flags=re.MULTILINE)
+        if found:
+            raise BuildError(_without_step(found[-1])) from error
+        if isinstance(error, OSError) or "OSError" in str(error):
+            message = re.findall(r"^(?:\w+\.)*(?:OSError|PermissionError): (.*)", str(error), flags=re.MULTILINE)
+            raise BuildError(
+                f"{_without_step(message[-1] if message else str(error))}. What is finished is kept: run the command again."
+            ) from error
+        raise
+
+
+def _without_step(message: str) -> str:
+    return re.sub(r"\s*\[while running .*?\]\s*$", "", message, flags=re.DOTALL)

@@ -1,0 +1,404 @@
+"""The end of a build: building a shard, adding up, checking that nothing was lost, and writing the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import tokenreel
+from tokenreel import files, groups, keys, layouts, naming, provenance, shards, stage, tfrecord
+from tokenreel.config import JobConfig
+from tokenreel.documents import Fault
+from tokenreel.errors import BuildError, ConfigError
+from tokenreel.groups import DocumentOrder, Staged
+from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
+from tokenreel.vocabularies import Vocabulary
+
+_TOP_TOKENS = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltShard:
+    """A shard that lies in its place."""
+
+    split: str
+    index: int
+    shard: ShardInfo
+    provenance: FileInfo | None
+    statistics: ShardStatistics
+
+
+def document_order(config: JobConfig, stages: Sequence[Staged], vocabulary: VocabularyInfo) -> DocumentOrder:
+    """The order of the documents, with the tokens that the settings put around each."""
+    first = vocabulary.bos_id if config.packing.add_bos else None
+    last = vocabulary.eos_id if config.packing.add_eos else config.packing.separator_id
+    return DocumentOrder(config, stages, first, last)
+
+
+def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:
+    """What the manifest says of the vocabulary."""
+    return VocabularyInfo(
+        kind=config.vocabulary.kind,
+        fingerprint=vocabulary.fingerprint,
+        vocab_size=vocabulary.vocab_size,
+        pad_id=vocabulary.pad_id,
+        bos_id=vocabulary.bos_id,
+        eos_id=vocabulary.eos_id,
+        unk_id=vocabulary.unk_id,
+        file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
+        options=dict(config.vocabulary.options),
+    )
+
+
+def check_vocabulary(config: JobConfig, vocabulary: VocabularyInfo) -> None:
+    """Checks that the vocabulary has what the settings ask for.
+
+    Raises:
+      ConfigError: it has no bos or eos, or an id is out of its range.
+    """
+    packing = config.packing
+    for name, wanted, found in (("bos", packing.add_bos, vocabulary.bos_id), ("eos", packing.add_eos, vocabulary.eos_id)):
+        if wanted and found is None:
+            raise ConfigError(
+                f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
+                + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
+            )
+    if packing.separator_id is not None and not 0 <= packing.separator_id < vocabulary.vocab_size:
+        raise ConfigError(f"packing.separator_id must lie between 0 and {vocabulary.vocab_size - 1}, got {packing.separator_id}")
+
+
+def build_shard(order: DocumentOrder, plan: ShardPlan, vocabulary: VocabularyInfo, state: str, build: str) -> BuiltShard:
+    """Writes one shard and its provenance; a shard that an earlier run of the same build finished is verified and kept.
+
+    Args:
+      order: of the documents.
+      plan: of the shard.
+      vocabulary: what made the tokens.
+      state: directory that remembers finished shards.
+      build: digest of everything that decides the bytes.
+    """
+    config = order.config
+    path = files.join(config.output, plan.file)
+    record = files.join(state, f"{plan.file}.json")
+    identity = keys.digest(build, str(plan), json.dumps([staged.info.path for staged in order.stages]))
+    if (finished := _finished(record, identity, config.output, vocabulary)) is not None:
+        return finished
+    layout = _layout(config, vocabulary)
+    statistics = ShardStatistics.zero(vocabulary)
+    pieces = []
+    with files.write_atomic(path) as file:
+        writer = ShardWriter(file, layout, config.shards.format)
+        for piece in shards.assemble(order, plan, pad_id(config, vocabulary)):
+            writer.write(piece.arrays, piece.first)
+            statistics += shards.describe(piece, plan, config, vocabulary)
+            piece.arrays.clear()
+            pieces.append(piece)
+    if writer.records != plan.examples:
+        raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
+    shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
+    table = None
+    if config.shards.provenance:
+        table = _write_provenance(order, plan, pieces)
+    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
+    files.write_bytes(record, json.dumps({"identity": identity, **_plain(built)}).encode())
+    return built
+
+
+def _layout(config: JobConfig, vocabulary: VocabularyInfo) -> Any:
+    from tokenreel.example_codec import fixed_layout
+
+    return fixed_layout(shards.record_features(config, vocabulary.vocab_size))
+
+
+def pad_id(config: JobConfig, vocabulary: VocabularyInfo) -> int:
+    """What fills examples up: the vocabulary's pad id, or eos or 0 where it has none; the number of real tokens is stored anyway."""
+    return next(i for i in (vocabulary.pad_id, vocabulary.eos_id, 0) if i is not None)
+
+
+def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[shards.Piece]) -> FileInfo:
+    name = naming.provenance(plan.split, plan.index, plan.count)
+    path = files.join(order.config.output, name)
+    with files.write_atomic(path) as file:
+        provenance.write(file, provenance.table(pieces, order.stages, order.config))
+    return file_info(order.config.output, name)
+
+
+def file_info(directory: str, name: str) -> FileInfo:
+    """Size and CRC of a file in a dataset."""
+    data = files.read_bytes(files.join(directory, name))
+    return FileInfo(file=name, bytes=len(data), crc32c=tfrecord.crc32c(data))
+
+
+def _plain(built: BuiltShard) -> dict[str, Any]:
+    table = built.provenance
+    return {
+        "split": built.split,
+        "index": built.index,
+        "shard": dataclasses.asdict(built.shard),
+        "provenance": dataclasses.asdict(table) if table else None,
+        "statistics": built.statistics.to_json(),
+    }
+
+
+def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
+    if files.size(record) is None:
+        return None
+    plain = json.loads(files.read_bytes(record))
+    if plain.pop("identity") != identity:
+        return None
+    shard = ShardInfo(**plain["shard"])
+    table = FileInfo(**plain["provenance"]) if plain["provenance"] else None
+    if not shards.matches(files.join(output, shard.file), shard):
+        return None
+    if table is not None and (files.size(files.join(output, table.file)) is None or file_info(output, table.file) != table):
+        return None
+    statistics = ShardStatistics.from_json(plain["statistics"], vocabulary)
+    return BuiltShard(split=plain["split"], index=plain["index"], shard=shard, provenance=table, statistics=statistics)
+
+
+def finish(
+    config: JobConfig,
+    vocabulary: Vocabulary,
+    stages: Sequence[Staged],
+    plans: Iterable[SplitPlan],
+    built: Iterable[BuiltShard],
+    inputs: Mapping[str, Any],
+) -> Manifest:
+    """Adds everything up, checks that nothing was lost, and writes dead letters, statistics, vocabulary and, last, the manifest.
+
+    Args:
+      config: of the build.
+      vocabulary: its copy is written beside the shards.
+      stages: all stage files, sorted.
+      plans: one for each split.
+      built: all shards.
+      inputs: what the listing found, for the manifest.
+
+    Raises:
+      BuildError: documents or tokens do not add up, or too many documents could not be read.
+    """
+    info = vocabulary_info(config, vocabulary)
+    by_split = {plan.split: plan for plan in plans}
+    finished: dict[str, list[BuiltShard]] = {split: [] for split in by_split}
+    for shard in built:
+        finished[shard.split].append(shard)
+    sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
+    totals = conservation(config, stages, by_split, sums)
+    totals["inputs"] = dict(inputs)
+    written: list[FileInfo | None] = [_write_json(config.output, naming.STATISTICS, statistics(config, stages, by_split, sums, info))]
+    written.append(_write_dead_letters(config, stages))
+    if info.file is not None and vocabulary.data is not None:
+        files.write_bytes(files.join(config.output, info.file), vocabulary.data)
+        written.append(file_info(config.output, info.file))
+    written += [shard.provenance for found in finished.values() for shard in found if shard.provenance is not None]
+    manifest = Manifest(
+        seq_len=config.packing.seq_len,
+        overlap=config.packing.overlap,
+        pad_id=pad_id(config, info),
+        record_format=config.shards.format,
+        features=shards.record_features(config, info.vocab_size),
+        splits={
+            split: SplitInfo(shards=tuple(shard.shard for shard in sorted(found, key=lambda shard: shard.index)))
+            for split, found in sorted(finished.items())
+        },
+        vocabulary=info,
+        config=config.semantics(),
+        seed=config.seed,
+        algorithms=algorithms(),
+        totals=totals,
+        files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
+        tokenreel_version=tokenreel.__version__,
+    )
+    files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
+    return manifest
+
+
+def algorithms() -> dict[str, str]:
+    """Versions of what the bytes of a dataset depend on."""
+    return {"keys": keys.VERSION, "layouts": layouts.VERSION, "stage": stage.VERSION}
+
+
+def conservation(
+    config: JobConfig, stages: Sequence[Staged], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+) -> dict[str, Any]:
+    """Checks documents in = written + left out + dropped + dead-lettered, and tokens likewise, split by split.
+
+    What was written is counted from the examples themselves, what was read from the stage files, what was dropped from the plan: three
+    separate measurements.
+
+    Raises:
+      BuildError: an identity does not hold; names it and both sides.
+    """
+    filtered: Counter[str] = Counter()
+    for staged in stages:
+        filtered.update(staged.info.filtered)
+    kept = sum(staged.info.documents for staged in stages)
+    dead = sum(staged.info.dead_letters for staged in stages)
+    read = kept + sum(filtered.values()) + dead
+    if read and dead / read > config.execution.max_dead_letter_fraction:
+        raise BuildError(too_many_dead_letters(config, stages, dead, read))
+    _require_equal("documents in stage files", kept, "documents in splits", sum(plan.documents for plan in plans.values()))
+    for split, plan in plans.items():
+        found = sums[split]
+        documents, tokens = found.documents, found.tokens - found.overlapping_tokens
+        copies = config.variants
+        _require_equal(f"{split}: documents", plan.documents * copies, "written + dropped", documents + plan.dropped_documents * copies)
+        _require_equal(f"{split}: tokens", plan.tokens * copies, "written + dropped", tokens + plan.dropped_tokens * copies)
+        _require_equal(f"{split}: examples planned", sum(s.examples for s in plan.shards), "examples written", found.examples)
+    return {
+        "documents_read": read,
+        "documents_written": sum(plan.documents - plan.dropped_documents for plan in plans.values()),
+        "documents_filtered": dict(sorted(filtered.items())),
+        "documents_dropped": sum(plan.dropped_documents for plan in plans.values()),
+        "documents_dead_lettered": dead,
+        "tokens": sum(plan.tokens for plan in plans.values()),
+        "tokens_written": sum(plan.tokens - plan.dropped_tokens for plan in plans.values()),
+        "tokens_dropped": sum(plan.dropped_tokens for plan in plans.values()),
+    }
+
+
+def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:
+    if left_count != right_count:
+        raise BuildError(
+            f"the build lost or doubled something: {left} {left_count:,}, {right} {right_count:,}. No manifest was written. "
+            "Please report this with the config."
+        )
+
+
+def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int, read: int) -> str:
+    """Says what could not be read, with the first few places."""
+    reasons: Counter[str] = Counter()
+    samples: list[str] = []
+    for source, name, line, fault in _dead_letters(stages):
+        reasons[fault.reason] += 1
+        if len(samples) < 3:
+            samples.append(f"{config.sources[source].name}: {name} line {line:,}: {fault.message}")
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    return (
+        f"{dead:,} of {read:,} documents could not be read ({counts}), more than execution.max_dead_letter_fraction = "
+        f"{config.execution.max_dead_letter_fraction:g} allows. The first:\n  " + "\n  ".join(samples)
+    )
+
+
+def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int, Fault]]:
+    """Every dead letter in the order of the text: source, file, line in the file, fault."""
+    lines: dict[tuple[int, str], int] = {}
+    for staged in stages if any(staged.info.dead_letters for staged in stages) else ():
+        info = staged.info
+        header = stage.StageFile(info).header()
+        for fault in stage.read_faults(info):
+            yield info.source, fault.file, lines.get((info.source, fault.file), 0) + fault.line, fault
+        for name, count in zip(header["files"], header["lines"], strict=True):
+            lines[info.source, name] = lines.get((info.source, name), 0) + count
+
+
+def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo | None:
+    if not any(staged.info.dead_letters for staged in stages):
+        return None
+    with files.write_atomic(files.join(config.output, naming.DEAD_LETTERS)) as file:
+        for source, name, line, fault in _dead_letters(stages):
+            letter = {
+                "source": config.sources[source].name,
+                "file": name,
+                "line": line,
+                "position": fault.position,
+                "reason": fault.reason,
+                "message": fault.message,
+                "excerpt": fault.excerpt,
+            }
+            file.write(json.dumps(letter, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+    return file_info(config.output, naming.DEAD_LETTERS)
+
+
+def _write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
+    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    return file_info(directory, name)
+
+
+def statistics(
+    config: JobConfig,
+    stages: Sequence[Staged],
+    plans: Mapping[str, SplitPlan],
+    sums: Mapping[str, ShardStatistics],
+    vocabulary: VocabularyInfo,
+) -> dict[str, Any]:
+    """What `statistics.json` says: whole numbers and ratios, by split and by source."""
+    return {
+        "splits": {split: _split_statistics(config, stages, plans[split], sums[split], vocabulary) for split in sorted(plans)},
+        "sources": {
+            source.name: {
+                "dead_letters": sum(s.info.dead_letters for s in stages if s.info.source == index),
+                "filtered": sum(sum(s.info.filtered.values()) for s in stages if s.info.source == index),
+                **_text_totals([(s.splits, split) for s in stages if s.info.source == index for split in plans]),
+            }
+            for index, source in enumerate(config.sources)
+        },
+    }
+
+
+def _text_totals(parts: Any) -> dict[str, int]:
+    rows = [splits[split] for splits, split in parts]
+    names = ("documents", "tokens", "characters", "bytes")
+    return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
+
+
+def _split_statistics(
+    config: JobConfig, stages: Sequence[Staged], plan: SplitPlan, found: ShardStatistics, vocabulary: VocabularyInfo
+) -> dict[str, Any]:
+    positions = found.examples * (config.packing.seq_len + config.packing.overlap)
+    counts = found.token_counts
+    top = np.argsort(-counts, kind="stable")[:_TOP_TOKENS]
+    unknown = int(counts[vocabulary.unk_id]) if vocabulary.unk_id is not None else 0
+    text = _text_totals([(staged.splits, plan.split) for staged in stages])
+    return {
+        "documents": text["documents"],
+        "characters": text["characters"],
+        "bytes": text["bytes"],
+        "text_tokens": text["tokens"],
+        "tokens": plan.tokens,
+        "tokens_in_examples": found.tokens,
+        "overlapping_tokens": found.overlapping_tokens,
+        "dropped_documents": plan.dropped_documents,
+        "dropped_tokens": plan.dropped_tokens,
+        "examples": found.examples,
+        "density": found.tokens / positions if positions else 0.0,
+        "document_starts": found.document_starts,
+        "segments": found.segments,
+        "cut_documents": found.cut_documents,
+        "special_tokens": found.special_tokens,
+        "unknown_rate": unknown / found.tokens if found.tokens else 0.0,
+        "vocabulary_used": int(np.count_nonzero(counts)) / vocabulary.vocab_size,
+        "frequent_tokens": [[int(i), int(counts[i])] for i in top if counts[i]],
+        "document_lengths": _histogram(plan.document_lengths),
+        "segment_lengths": _histogram(found.segment_lengths.tolist()),
+    }
+
+
+def _histogram(bins: Sequence[int]) -> dict[str, int]:
+    """Counts by the largest length of a bin: "7" holds 4 to 7 tokens."""
+    return {str((1 << digits) - 1): count for digits, count in enumerate(bins) if count}
+
+
+def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize], vocabulary: VocabularyInfo) -> list[SplitPlan]:
+    """Plans every split.
+
+    Raises:
+      BuildError: nothing is left to train on.
+    """
+    layout = _layout(order.config, vocabulary)
+    plans = []
+    for split in groups.split_ranges(order.config.splits):
+        plan = shards.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
+        if split == groups.TRAIN and not plan.shards:
+            raise BuildError(
+                f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
+                f"{order.config.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
+            )
+        plans.append(plan)
+    return plans

@@ -1,0 +1,392 @@
+"""The settings of a build: read from YAML, checked before any worker starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from tokenreel.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One body of text.
+
+    Attributes:
+      files: paths, globs (`**` crosses directories) or directories, local or `gs://`. A document's identity is its path relative to the
+        directory that all of them share, so a corpus can move without changing any dataset made from it.
+      name: says in statistics and provenance where a document came from.
+      format: `jsonl` (a JSON object a line); `lines`, `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
+      text_field: of the JSON object, holds the document.
+      id_field: of the JSON object, names the document; without it the name is `path#position`. Two documents of one name keep one split.
+      metadata_fields: of the JSON object, kept in the provenance tables.
+    """
+
+    files: tuple[str, ...]
+    name: str = "text"
+    format: Literal["jsonl", "lines", "paragraphs", "text"] = "jsonl"
+    text_field: str = "text"
+    id_field: str | None = None
+    metadata_fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
+        if self.format != "jsonl":
+            _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
+            _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which documents are left out; each one is counted with its reason.
+
+    Attributes:
+      min_characters: shorter documents are left out. Empty ones always are.
+      max_characters: longer documents are left out.
+      min_tokens: documents with fewer tokens are left out.
+      max_tokens: documents with more tokens are left out.
+    """
+
+    min_characters: int = 1
+    max_characters: int | None = None
+    min_tokens: int = 1
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for unit in ("characters", "tokens"):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            _require(low >= 1, f"filters.min_{unit} must be at least 1, got {low}")
+            _require(high is None or high >= low, f"filters.max_{unit} ({high}) is below filters.min_{unit} ({low}): nothing would be left")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """What turns text into token ids.
+
+    Attributes:
+      kind: `sentencepiece`, `bytes`, `characters`, `pass_through` or `huggingface`.
+      path: of the model file; `bytes` and `pass_through` need none.
+      options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `extra_ids`.
+    """
+
+    kind: Literal["sentencepiece", "bytes", "characters", "pass_through", "huggingface"] = "sentencepiece"
+    path: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("bytes", "pass_through"):
+            _require(
+                self.path is not None, f"vocabulary.path is missing: {self.kind} needs a model file (`tokenreel train-tokenizer` makes one)"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OrderConfig:
+    """The order in which documents are laid into examples.
+
+    Attributes:
+      mode: `shuffle` sorts by a hash of (seed, document); `source` keeps sources, paths and positions.
+      group_tokens: documents are ordered and packed in groups of about so many tokens. A worker holds one group in memory (2 to 4 bytes a
+        token, twice); more tokens cost memory, fewer cost one more read from each block.
+    """
+
+    mode: Literal["shuffle", "source"] = "shuffle"
+    group_tokens: int = 1 << 24
+
+    def __post_init__(self) -> None:
+        _require(self.group_tokens >= 1, f"order.group_tokens must be at least 1, got {self.group_tokens}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PackingConfig:
+    """How documents become examples of one size.
+
+    Attributes:
+      mode: `wrap` lays documents end to end and cuts; `best_fit` combines whole documents so that next to nothing is padded and none that
+        fits is cut.
+      seq_len: positions in an example (L).
+      overlap: 1 stores L + 1 tokens, the last repeated as the first of the next example, so that every token is a target exactly once.
+      add_bos: begin each document with the vocabulary's bos id.
+      add_eos: end each document with the vocabulary's eos id.
+      separator_id: an id to end each document with instead, for vocabularies without eos.
+      last_example: `drop` leaves out the tokens that do not fill an example (and counts them); `pad` fills it up.
+      max_segments: at most so many documents in an example (`best_fit`).
+      options: further settings of the mode.
+    """
+
+    mode: str = "wrap"
+    seq_len: int = 1024
+    overlap: Literal[0, 1] = 0
+    add_bos: bool = False
+    add_eos: bool = True
+    separator_id: int | None = None
+    last_example: Literal["drop", "pad"] = "drop"
+    max_segments: int | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.seq_len >= 2, f"packing.seq_len must be at least 2, got {self.seq_len}")
+        if self.separator_id is not None:
+            _require(not self.add_eos, "packing.separator_id stands in place of eos: set packing.add_eos to false")
+        if self.mode != "wrap":
+            _require(self.overlap == 0, f"packing.overlap belongs to mode wrap; {self.mode} examples share no token")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """The files that hold the examples.
+
+    Attributes:
+      examples: in every shard but the last; by default as many as make about `megabytes`.
+      megabytes: aimed at where `examples` is not given.
+      format: `fixed` gathers at memory speed; `int64_list` is what SeqIO and most `tf.data` code parse, several times larger and slower.
+      provenance: also write which document each token came from (1 to 3 % of the size).
+    """
+
+    examples: int | None = None
+    megabytes: int = 64
+    format: Literal["fixed", "int64_list"] = "fixed"
+    provenance: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self.examples is None or self.examples >= 1, f"shards.examples must be at least 1, got {self.examples}")
+        _require(self.megabytes >= 1, f"shards.megabytes must be at least 1, got {self.megabytes}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the job runs. Nothing here changes a byte of the dataset.
+
+    Attributes:
+      block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
+      stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
+        later build of the same text with other packing, order or seed finds its tokens there.
+      max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
+    """
+
+    block_mb: float = 16.0
+    stage: str | None = None
+    max_dead_letter_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.block_mb > 0, f"execution.block_mb must be positive, got {self.block_mb}")
+        _require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
+
+    @property
+    def block_bytes(self) -> int:
+        """`block_mb` in bytes."""
+        return max(1, int(self.block_mb * (1 << 20)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """A whole build.
+
+    Attributes:
+      output: the dataset directory to write, local or `gs://`.
+      sources: the text, in order.
+      vocabulary: what tokenizes it.
+      filters: which documents to leave out.
+      splits: held-out splits and their share of the documents, such as `{validation: 0.5%}`. A document's split is a hash of its name: it
+        never moves, whatever is added; the rest is `train`.
+      order: of documents.
+      packing: into examples.
+      objective: name and settings of what is computed from each example, such as `{name: masked_lm}`.
+      variants: copies of the data, each with its own random choices.
+      shards: of examples.
+      seed: of every random choice.
+      execution: how the job runs.
+    """
+
+    output: str
+    sources: tuple[SourceConfig, ...]
+    vocabulary: VocabularyConfig
+    filters: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+    splits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    order: OrderConfig = dataclasses.field(default_factory=OrderConfig)
+    packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
+    objective: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"name": "causal_lm"})
+    variants: int = 1
+    shards: ShardConfig = dataclasses.field(default_factory=ShardConfig)
+    seed: int = 0
+    execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.output), "output is empty: name the directory to write")
+        _require(bool(self.sources), "sources is empty: name at least one")
+        names = [source.name for source in self.sources]
+        _require(len(set(names)) == len(names), f"sources.name must differ from source to source, got {names}")
+        for name, fraction in self.splits.items():
+            _require(
+                re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"splits.{name}: a split's name holds letters, digits and underscores"
+            )
+            _require(0 < fraction < 1, f"splits.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")
+        _require("train" not in self.splits, "splits.train is what the other splits leave: name only those")
+        _require(sum(self.splits.values()) < 1, f"splits take {sum(self.splits.values()):.1%} of the documents and leave none to train on")
+        _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
+        _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
+
+    def semantics(self) -> dict[str, Any]:
+        """The settings that decide the bytes of the dataset, as plain JSON values; without paths and without how the job runs."""
+        settings: dict[str, Any] = to_dict(self)
+        for name in ("output", "execution", "seed"):
+            del settings[name]
+        for source in settings["sources"]:
+            del source["files"]
+        del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
+        del settings["shards"]["megabytes"]  # decides only the number of examples, which the shards tell
+        if self.order.mode == "source" and self.packing.mode == "wrap":
+            del settings["order"]["group_tokens"]
+        return settings
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def to_dict(config: Any) -> Any:
+    """Turns settings into dicts and lists, ready for JSON or YAML."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_dict(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_dict(value) for value in config]
+    return config
+
+
+def from_dict(kind: type[_T], data: Any, where: str = "") -> _T:
+    """Makes settings of a dataclass from plain values.
+
+    Raises:
+      ConfigError: a key is unknown (with the nearest known one), missing, of the wrong type, or its value is impossible.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where or 'the config'} must be a mapping of settings, got {data!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            raise ConfigError(f"unknown setting {_dotted(where, str(key))!r}: {hint}")
+    for name, field in fields.items():
+        if name not in data and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"the setting {_dotted(where, name)!r} is missing")
+    return kind(**{key: _convert(hints[key], value, _dotted(where, key)) for key, value in data.items()})
+
+
+def _dotted(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, arguments))}, got {value!r}")
+    if origin is tuple:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, Sequence):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(values))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+        return {str(key): _convert(arguments[1], item, _dotted(where, str(key))) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where)
+    if hint is float:
+        if isinstance(value, str) and re.fullmatch(r"[0-9.]+\s*%", value):
+            return float(value.rstrip("% ")) / 100
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is hint:
+        return value
+    raise ConfigError(f"{where} must be {_article(hint.__name__)}, got {value!r}")
+
+
+def _article(name: str) -> str:
+    return {"int": "a whole number", "float": "a number or a percentage", "str": "text", "bool": "true or false"}.get(name, name)
+
+
+def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> JobConfig:
+    """Reads a YAML config.
+
+    Args:
+      text: YAML.
+      overrides: "packing.seq_len=1024" and the like, in order; the value is YAML. "sources.0.format" reaches into a list.
+      name: of the file, for errors.
+      **replacements: whole top-level settings; None leaves what the text says. `input` replaces the files of the only source.
+
+    Raises:
+      ConfigError: the text is no YAML, or a setting is wrong.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: must be a mapping of settings, got {data!r}")
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write it as name=value, for example packing.seq_len=1024")
+        _assign(data, path.split("."), yaml.safe_load(value), override)
+    for key, value in replacements.items():
+        if value is None:
+            continue
+        if key == "input":
+            sources = data.setdefault("sources", [{}])
+            if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
+                raise ConfigError(
+                    "--input replaces the files of the only source; this config has several, so use --set sources.0.files=[...]"
+                )
+            sources[0]["files"] = list(value)
+        else:
+            data[key] = value
+    try:
+        return from_dict(JobConfig, data)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _assign(data: Any, path: list[str], value: Any, override: str) -> None:
+    for step, following in itertools.pairwise(path):
+        if isinstance(data, list):
+            data = _item(data, step, override)
+        elif isinstance(data, dict):
+            data = data.setdefault(step, [{}] if following == "0" else {})
+        else:
+            raise ConfigError(f"--set {override}: {step} is no group of settings")
+    if isinstance(data, list):
+        _item(data, path[-1], override)
+        data[int(path[-1])] = value
+    elif isinstance(data, dict):
+        data[path[-1]] = value
+    else:
+        raise ConfigError(f"--set {override}: {path[-1]} lies inside a value that holds no settings")
+
+
+def _item(data: list[Any], step: str, override: str) -> Any:
+    if not step.isdigit() or int(step) >= len(data):
+        raise ConfigError(f"--set {override}: {step!r} is no index of a list of {len(data)}")
+    return data[int(step)]

@@ -1,0 +1,501 @@
+"""Documents out of blocks: reading, decompressing, cutting, parsing.
+
+A block is read into a few large arrays: all its text end to end, and one number a document for everything else. What cannot be read becomes
+a `Fault` with its place and reason, and the documents around it are kept.
+"""
+
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, keys
+from tokenreel.config import SourceConfig
+from tokenreel.errors import SourceError
+from tokenreel.sources import Block, InputFile, Piece
+
+_READ_BYTES = 1 << 18
+_EXCERPT = 200
+_BOM = b"\xef\xbb\xbf"
+_NEWLINE = 0x0A
+_BLANKS = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A document that could not be read.
+
+    Attributes:
+      file: its name in the source.
+      position: byte in the (decompressed) file at which the document begins.
+      line: line in the file, counted from 1, relative to the first line of the part of the file that was read together.
+      reason: one word for counting.
+      message: what is wrong.
+      excerpt: the first characters of the document.
+    """
+
+    file: str
+    position: int
+    line: int
+    reason: str
+    message: str
+    excerpt: str
+
+
+@dataclasses.dataclass
+class Documents:
+    """The documents of a block or of a part of one.
+
+    Attributes:
+      files: names of the files they came from.
+      text: [num_bytes] uint8, valid UTF-8, documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+      file: [n] int32 index into `files`.
+      position: [n] int64 byte in the (decompressed) file at which each begins.
+      key: [n] uint64 hash of (source, name of the document).
+      ids: the names that an id field gave, or None where the name is `path#position`.
+      metadata: JSON of the kept fields of each document, or None.
+      faults: what could not be read.
+      lines: lines read from each of `files`.
+    """
+
+    files: list[str]
+    text: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    file: npt.NDArray[np.int32]
+    position: npt.NDArray[np.int64]
+    key: npt.NDArray[np.uint64]
+    ids: list[str] | None
+    metadata: list[str] | None
+    faults: list[Fault]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+@dataclasses.dataclass
+class _Span:
+    """Some bytes of a file that hold whole documents, or the reason why there are none."""
+
+    file: InputFile
+    position: int
+    data: bytes
+    fault: tuple[str, str] | None = None
+
+
+def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Iterator[Documents]:
+    """Reads a block in parts of about `part_bytes` of text: one part unless a compressed file holds more.
+
+    Raises:
+      SourceError: a file vanished or changed since the listing, or cannot be opened.
+    """
+    gathered: list[_Span] = []
+    gathered_bytes = 0
+    for piece in block.pieces:
+        for span in _spans(piece, source.format, part_bytes):
+            if gathered and gathered_bytes + len(span.data) > part_bytes * 1.5:
+                yield _parse(gathered, source)
+                gathered, gathered_bytes = [], 0
+            gathered.append(span)
+            gathered_bytes += len(span.data)
+        piece.file.check_unchanged()
+    yield _parse(gathered, source)
+
+
+def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
+    try:
+        with files.open_read(piece.file.path) as stream:
+            if piece.end is not None:
+                yield _range_span(stream, piece, paragraphs=kind == "paragraphs")
+            elif piece.file.compressed:
+                yield from _stream_spans(_decompressed(stream, piece.file), piece.file, kind, part_bytes)
+            else:
+                yield _Span(piece.file, 0, stream.read())
+    except FileNotFoundError:
+        piece.file.check_unchanged()
+        raise
+    except OSError as error:
+        raise SourceError(f"{piece.file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+
+
+def _range_span(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> _Span:
+    """Reads the documents that begin in [start, end): from the first one on, and past the end to the end of the last one."""
+    assert piece.end is not None
+    begins = _paragraph_begins if paragraphs else _line_begins
+    first = begins(stream, piece.start, piece.file.size)
+    after = begins(stream, piece.end, piece.file.size)
+    stream.seek(first)
+    return _Span(piece.file, first, stream.read(max(0, after - first)))
+
+
+def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
+    """The first byte at or after `position` that begins a line."""
+    if position == 0:
+        return 0
+    stream.seek(position - 1)
+    at = position - 1
+    while chunk := stream.read(_READ_BYTES):
+        found = chunk.find(b"\n")
+        if found >= 0:
+            return at + found + 1
+        at += len(chunk)
+    return size
+
+
+def _paragraph_begins(stream: IO[bytes], position: int, size: int) -> int:
+    """The first byte at or after `position` that begins a line after a blank one."""
+    if position == 0:
+        return 0
+    at = _line_begins(stream, position, size)
+    blank = _blank_before(stream, at)
+    stream.seek(at)
+    rest = b""
+    while not blank:
+        chunk = stream.read(_READ_BYTES)
+        if not chunk:
+            return size
+        rest += chunk
+        *lines, rest = rest.split(b"\n")
+        for line in lines:
+            at += len(line) + 1
+            if not line.strip():
+                blank = True
+                break
+    return at
+
+
+def _blank_before(stream: IO[bytes], at: int) -> bool:
+    """Whether the line that ends just before byte `at` is blank; the start of the file counts as such."""
+    end = at - 1  # its newline
+    while end > 0:
+        start = max(0, end - 4096)
+        stream.seek(start)
+        chunk = stream.read(end - start)
+        kept = chunk.rstrip(b" \t\r\v\f")
+        if kept:
+            return kept.endswith(b"\n")
+        end = start
+    return True
+
+
+def _decompressed(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
+    """Yields decompressed chunks and, last, the exception if the archive is cut short or broken."""
+    fresh = _decompressors()[file.name[file.name.rindex(".") :]]
+    decompressor: Any = None
+    while chunk := stream.read(_READ_BYTES):
+        while chunk:
+            if decompressor is None:
+                if not chunk.strip(b"\0"):  # padding after the last member, which tar and tape leave
+                    break
+                decompressor = fresh()
+            try:
+                data = decompressor.decompress(chunk)
+            except Exception as error:  # each library has exceptions of its own, zstandard's is no ValueError
+                yield error
+                return
+            if data:
+                yield data
+            chunk = b""
+            if decompressor.eof:
+                chunk, decompressor = decompressor.unused_data, None
+    if decompressor is not None:
+        yield EOFError("the file ends before its compressed data does")
+
+
+def _decompressors() -> dict[str, Callable[[], Any]]:
+    def zstd() -> Any:
+        import zstandard
+
+        return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+
+    return {".gz": lambda: zlib.decompressobj(31), ".bz2": bz2.BZ2Decompressor, ".xz": lzma.LZMADecompressor, ".zst": zstd}
+
+
+def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: str, part_bytes: int) -> Iterator[_Span]:
+    """Cuts a stream at ends of documents into spans of about `part_bytes`."""
+    position = 0
+    buffer = bytearray()
+    searched = 0
+    for chunk in chunks:
+        if isinstance(chunk, Exception):
+            # The last document may be cut anywhere, so it cannot be trusted; those before it were read whole.
+            cut = 0 if kind == "text" else _last_boundary(buffer, kind, 0)
+            if cut:
+                yield _Span(file, position, bytes(buffer[:cut]))
+            message = f"the archive is cut short or broken after {position + len(buffer):,} bytes of text: {chunk}. Fetch the file again."
+            yield _Span(file, position + cut, bytes(buffer[cut:]), fault=("broken_archive", message))
+            return
+        buffer += chunk
+        if kind != "text" and len(buffer) >= part_bytes:
+            cut = _last_boundary(buffer, kind, searched)
+            searched = max(0, len(buffer) - 1)
+            if cut:
+                yield _Span(file, position, bytes(buffer[:cut]))
+                del buffer[:cut]
+                position, searched = position + cut, 0
+    yield _Span(file, position, bytes(buffer))
+
+
+def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
+    """Where the last document that may be incomplete begins; 0 if that is the only one. Bytes before `searched` hold no boundary."""
+    if kind != "paragraphs":
+        return buffer.rfind(b"\n", searched) + 1
+    end = buffer.rfind(b"\n")
+    while end > 0:
+        before = buffer.rfind(b"\n", 0, end)
+        if not buffer[before + 1 : end].strip():
+            return end + 1
+        end = before
+    return 0
+
+
+def _parse(spans: Sequence[_Span], source: SourceConfig) -> Documents:
+    parser = _Parser(source)
+    for span in spans:
+        parser.add(span)
+    return parser.finish()
+
+
+class _Parser:
+    """Collects the documents of some spans."""
+
+    def __init__(self, source: SourceConfig) -> None:
+        self.source = source
+        self.files: list[str] = []
+        self.lines: list[int] = []
+        self.texts: list[npt.NDArray[np.uint8]] = []
+        self.lengths: list[npt.NDArray[np.int64]] = []
+        self.file: list[npt.NDArray[np.int32]] = []
+        self.position: list[npt.NDArray[np.int64]] = []
+        self.key: list[npt.NDArray[np.uint64]] = []
+        self.ids: list[str] = []
+        self.metadata: list[str] = []
+        self.faults: list[Fault] = []
+
+    def add(self, span: _Span) -> None:
+        name = span.file.name
+        if not self.files or self.files[-1] != name:
+            self.files.append(name)
+            self.lines.append(0)
+        if span.fault:
+            self.fault(span.position, *span.fault, span.data)
+            return
+        data, position = span.data, span.position
+        if position == 0 and data.startswith(_BOM):
+            data, position = data[len(_BOM) :], len(_BOM)
+        buffer = np.frombuffer(data, dtype=np.uint8)
+        starts, ends = _bounds(buffer, self.source.format)
+        if self.source.format == "jsonl":
+            self.add_json(data, starts, ends, position)
+        else:
+            keep = self.check_utf8(data, starts, ends, position)
+            starts, ends = starts[keep], ends[keep]
+            self.append(_gather(buffer, starts, ends), ends - starts, starts + position)
+        self.lines[-1] += int(np.count_nonzero(buffer == _NEWLINE)) + bool(len(buffer) and buffer[-1] != _NEWLINE)
+
+    def append(self, text: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
+        self.texts.append(text)
+        self.lengths.append(lengths)
+        self.position.append(positions)
+        self.file.append(np.full(len(lengths), len(self.files) - 1, dtype=np.int32))
+        if self.source.id_field is None:
+            self.key.append(position_keys(self.source.name, self.files[-1], positions))
+
+    def fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0) -> None:
+        excerpt = data[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
+        self.faults.append(Fault(self.files[-1], position, self.lines[-1] + line + 1, reason, message, excerpt))
+
+    def check_utf8(self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int) -> npt.NDArray[np.bool_]:
+        """Marks the documents that are UTF-8; the whole span is tried at once first."""
+        keep = np.ones(len(starts), dtype=bool)
+        if _is_utf8(data):
+            return keep
+        counter = _LineCounter(data)
+        for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            problem = _utf8_problem(data[start:end])
+            if problem:
+                keep[i] = False
+                counter.advance(start)
+                self.fault(start + position, "invalid_utf8", problem, data[start:end], counter.lines)
+        return keep
+
+    def add_json(self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int) -> None:
+        import orjson
+
+        source = self.source
+        texts: list[bytes] = []
+        positions: list[int] = []
+        counter = _LineCounter(data)
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            line = data[start:end]
+            try:
+                try:
+                    record = orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    record = _lenient_json(line)
+                text, document_id = _fields(record, source)
+                encoded = _encode(text)
+            except _BadDocument as bad:
+                counter.advance(start)
+                self.fault(start + position, bad.reason, bad.message, line, counter.lines)
+                continue
+            texts.append(encoded)
+            positions.append(start + position)
+            if document_id is not None:
+                self.ids.append(document_id)
+            if source.metadata_fields:
+                kept = {name: record[name] for name in source.metadata_fields if name in record}
+                self.metadata.append(json.dumps(kept, sort_keys=True, ensure_ascii=True))
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        self.append(np.frombuffer(b"".join(texts), dtype=np.uint8), lengths, np.array(positions, dtype=np.int64))
+
+    def finish(self) -> Documents:
+        if self.source.id_field is not None:
+            name = self.source.name
+            self.key = [np.array([keys.key("document", name, document_id) for document_id in self.ids], dtype=np.uint64)]
+        lengths = _concatenate(self.lengths, np.int64)
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return Documents(
+            files=self.files,
+            text=_concatenate(self.texts, np.uint8),
+            offsets=offsets,
+            file=_concatenate(self.file, np.int32),
+            position=_concatenate(self.position, np.int64),
+            key=_concatenate(self.key, np.uint64),
+            ids=self.ids if self.source.id_field is not None else None,
+            metadata=self.metadata if self.source.metadata_fields else None,
+            faults=self.faults,
+            lines=self.lines,
+        )
+
+
+def position_keys(source: str, file: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """The keys of documents that are named by their place: [n] uint64."""
+    return keys.mix(keys.mix(positions.astype(np.uint64)) ^ np.uint64(keys.key("document", source, file)))
+
+
+def _concatenate(parts: list[Any], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def _bounds(buffer: npt.NDArray[np.uint8], kind: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where documents begin and end in a span, without the line ends; blank lines hold none, except that `lines` and `text` keep theirs."""
+    if kind == "text":
+        return np.zeros(1, dtype=np.int64), np.array([len(buffer)], dtype=np.int64)
+    newlines = np.flatnonzero(buffer == _NEWLINE)
+    starts = np.concatenate([[0], newlines + 1])
+    ends = np.concatenate([newlines, [len(buffer)]])
+    if starts[-1] == len(buffer):  # a final newline ends the last line, it does not begin another
+        starts, ends = starts[:-1], ends[:-1]
+    ends = ends - ((ends > starts) & (buffer[np.maximum(ends, 1) - 1] == 0x0D))
+    if kind == "lines":
+        return starts, ends
+    full = ~_blank(buffer, starts, ends)
+    if kind == "paragraphs" and len(full):
+        first = full & ~np.concatenate([[False], full[:-1]])
+        last = full & ~np.concatenate([full[1:], [False]])
+        return starts[first], ends[last]
+    return starts[full], ends[full]
+
+
+def _blank(buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which lines hold nothing but white space. Few lines begin with white space, so only those are read through."""
+    blank: npt.NDArray[np.bool_] = starts == ends
+    suspects = np.flatnonzero(~blank)
+    suspects = suspects[np.isin(buffer[starts[suspects]], _BLANKS)]
+    for i in suspects:
+        blank[i] = not buffer[starts[i] : ends[i]].tobytes().strip()
+    return blank
+
+
+def _gather(buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Copies some ranges end to end."""
+    inside = np.zeros(len(buffer) + 1, dtype=np.int8)
+    np.add.at(inside, starts, 1)
+    np.add.at(inside, ends, -1)
+    gathered: npt.NDArray[np.uint8] = buffer[np.cumsum(inside[:-1], dtype=np.int8).view(bool)]
+    return gathered
+
+
+class _LineCounter:
+    """Counts lines up to ever later bytes, each byte looked at once."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.lines, self._seen = data, 0, 0
+
+    def advance(self, position: int) -> None:
+        self.lines += self.data.count(b"\n", self._seen, position)
+        self._seen = position
+
+
+class _BadDocument(Exception):
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+def _lenient_json(line: bytes) -> Any:
+    """What the strict parser refuses: bad UTF-8 gets its own reason, and NaN, which Python writes, is accepted."""
+    problem = _utf8_problem(line)
+    if problem:
+        raise _BadDocument("invalid_utf8", problem)
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise _BadDocument("invalid_json", "nested too deeply") from None
+    except ValueError as error:
+        raise _BadDocument("invalid_json", str(error)) from None
+
+
+def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
+    if not isinstance(record, dict):
+        raise _BadDocument(
+            "not_an_object", f"the line holds a JSON {type(record).__name__}, not an object with a field {source.text_field!r}"
+        )
+    if source.text_field not in record:
+        raise _BadDocument("no_text", f"no field {source.text_field!r}; the fields are {', '.join(map(repr, record))}"[: 2 * _EXCERPT])
+    text = record[source.text_field]
+    if not isinstance(text, str):
+        raise _BadDocument("text_not_a_string", f"the field {source.text_field!r} holds a {type(text).__name__}, not a string")
+    if source.id_field is None:
+        return text, None
+    document_id = record.get(source.id_field)
+    if isinstance(document_id, bool) or not isinstance(document_id, (str, int)):
+        raise _BadDocument(
+            "no_id", f"the field {source.id_field!r} must hold a string or a whole number, got {document_id!r}"[: 2 * _EXCERPT]
+        )
+    _encode(str(document_id))
+    return text, str(document_id)
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise _BadDocument("lone_surrogate", f"half of a surrogate pair at character {error.start}: this is no Unicode text") from None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _utf8_problem(data: bytes) -> str | None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the document ({error.reason})"
+    return None

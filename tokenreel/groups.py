@@ -1,0 +1,206 @@
+"""The total order of the documents, cut into groups that fit in memory.
+
+A group is the unit in which documents are ordered, packed and read: in shuffled order a range of keys, in source order a range of the
+split's tokens. The order is a property of the documents and the seed; how they were read, by whom and in what blocks, does not matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, ragged
+from tokenreel.config import JobConfig
+from tokenreel.stage import StageFile, StageInfo
+
+TRAIN = "train"
+_KEYS = 1 << 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A stage file and what it holds of each split: documents, tokens, characters, bytes."""
+
+    info: StageInfo
+    splits: Mapping[str, tuple[int, int, int, int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Some documents of a split that are ordered and packed together.
+
+    Attributes:
+      split: their split.
+      index: the group's place in the split.
+      low, high: in shuffled order the range of their keys; in source order the range of the split's tokens in which they begin.
+    """
+
+    split: str
+    index: int
+    low: int
+    high: int
+
+
+@dataclasses.dataclass
+class GroupDocuments:
+    """The documents of a group in their final order.
+
+    Attributes:
+      tokens: end to end, bos and eos included.
+      offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
+      stage: [n] int64 index of the stage file of each.
+      row: [n] int64 place in that file.
+    """
+
+    tokens: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+    stage: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+
+
+def split_ranges(splits: Mapping[str, float]) -> dict[str, tuple[int, int]]:
+    """The range of keys of each split: held-out splits first, the rest is `train`."""
+    ranges, low = {}, 0
+    for name, fraction in splits.items():
+        high = low + int(fraction * _KEYS)
+        ranges[name] = (low, high)
+        low = high
+    ranges[TRAIN] = (low, _KEYS)
+    return ranges
+
+
+def count_splits(info: StageInfo, splits: Mapping[str, float]) -> Staged:
+    """Counts the documents and tokens of each split in a stage file."""
+    stage = StageFile(info)
+    token_offset = stage.read("token_offset")
+    characters, size = stage.read("characters"), stage.read("bytes")
+    counts = {}
+    for name, (low, high) in split_ranges(splits).items():
+        first, last = stage.documents_between(low, high)
+        tokens = int(token_offset[last] - token_offset[first])
+        counts[name] = (last - first, tokens, int(characters[first:last].sum()), int(size[first:last].sum()))
+    return Staged(info=info, splits=counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class DocumentOrder:
+    """Reads groups of documents in their final order.
+
+    Attributes:
+      config: of the build.
+      stages: all stage files, sorted as the text lies.
+      first_id, last_id: token that begins and ends each document, or None.
+    """
+
+    config: JobConfig
+    stages: Sequence[Staged]
+    first_id: int | None
+    last_id: int | None
+
+    @property
+    def _extra(self) -> int:
+        return (self.first_id is not None) + (self.last_id is not None)
+
+    def totals(self, split: str) -> tuple[int, int]:
+        """Documents of a split, and their tokens with bos and eos."""
+        documents, tokens = (sum(staged.splits[split][i] for staged in self.stages) for i in (0, 1))
+        return documents, tokens + documents * self._extra
+
+    def groups(self) -> list[Group]:
+        """Cuts every split into groups, in the order in which they follow each other."""
+        found = []
+        shuffle = self.config.order.mode == "shuffle"
+        for split, (low, high) in split_ranges(self.config.splits).items():
+            documents, tokens = self.totals(split)
+            count = min(-(-tokens // self.config.order.group_tokens), documents)
+            if not shuffle:
+                low, high = 0, tokens
+            bounds = [low + (high - low) * i // count for i in range(count + 1)] if count else []
+            order = range(count)
+            if shuffle:
+                ranks = keys.bits(self.config.seed, f"order/groups/{split}", np.arange(count), 1)[:, 0]
+                order = np.argsort(ranks, kind="stable").tolist()
+            found += [Group(split=split, index=i, low=bounds[at], high=bounds[at + 1]) for i, at in enumerate(order)]
+        return found
+
+    def read(self, group: Group, *, with_tokens: bool = True) -> GroupDocuments:
+        """Reads the documents of a group and brings them into order.
+
+        Args:
+          group: what to read.
+          with_tokens: False reads the lengths alone.
+        """
+        if self.config.order.mode == "shuffle":
+            return self._read_keys(group, with_tokens)
+        return self._read_range(group, with_tokens)
+
+    def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
+        ranges = []
+        key = []
+        for index, staged in enumerate(self.stages):
+            if not staged.splits[group.split][0]:
+                continue
+            stage = StageFile(staged.info)
+            first, last = stage.documents_between(group.low, group.high)
+            if first < last:
+                ranges.append(_Range.read(stage, index, first, last, with_tokens))
+                key.append(stage.read("key", first, last))
+        # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
+        ranks = keys.mix(np.concatenate(key) ^ np.uint64(keys.key(self.config.seed, "order/documents"))) if key else np.zeros(0)
+        return self._arrange(ranges, np.argsort(ranks, kind="stable"), with_tokens)
+
+    def _read_range(self, group: Group, with_tokens: bool) -> GroupDocuments:
+        low, high = split_ranges(self.config.splits)[group.split]
+        ranges = []
+        picks = []
+        begin = rows = 0
+        for index, staged in enumerate(self.stages):
+            documents, tokens, *_ = staged.splits[group.split]
+            end = begin + tokens + documents * self._extra
+            if documents and begin < group.high and end > group.low:
+                stage = StageFile(staged.info)
+                first, last = stage.documents_between(low, high)
+                whole = _Range.read(stage, index, first, last, with_tokens)
+                order = np.lexsort((stage.read("position", first, last), stage.read("file", first, last)))
+                starts = begin + ragged.offsets_of((whole.lengths + self._extra)[order])[:-1]
+                inside = (starts >= group.low) & (starts < group.high)
+                ranges.append(whole)
+                picks.append(rows + order[inside])
+                rows += len(whole.lengths)
+            begin = end
+        return self._arrange(ranges, np.concatenate(picks) if picks else np.zeros(0, dtype=np.int64), with_tokens)
+
+    def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
+        if not ranges:
+            empty = np.zeros(0, dtype=np.int64)
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty)
+        lengths = np.concatenate([part.lengths for part in ranges])
+        stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
+        row = np.concatenate([np.arange(part.first, part.first + len(part.lengths)) for part in ranges])
+        if with_tokens:
+            joined = np.concatenate([part.tokens for part in ranges])
+            tokens, offsets = ragged.take(joined, ragged.offsets_of(lengths), order)
+            tokens, offsets = ragged.surround(tokens, offsets, self.first_id, self.last_id)
+        else:
+            tokens, offsets = np.zeros(0, dtype=np.int64), ragged.offsets_of(lengths[order] + self._extra)
+        return GroupDocuments(tokens, offsets, stage[order], row[order])
+
+
+@dataclasses.dataclass
+class _Range:
+    """Neighbouring documents of one stage file."""
+
+    stage: int
+    first: int
+    lengths: npt.NDArray[np.int64]
+    tokens: npt.NDArray[Any]
+
+    @classmethod
+    def read(cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool) -> _Range:
+        offsets = stage.read("token_offset", first, last + 1)
+        tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
+        return cls(index, first, np.diff(offsets), tokens)

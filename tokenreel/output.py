@@ -1,0 +1,155 @@
+"""The output directory of a build: whose it is, what may stay in it, and what is cleared away."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tokenreel import files, keys, manifest, naming
+from tokenreel.completion import algorithms
+from tokenreel.config import JobConfig
+from tokenreel.errors import BuildError, ManifestError
+from tokenreel.manifest import Manifest
+from tokenreel.sources import list_files
+
+_BUILD = "build.json"
+
+
+def list_inputs(config: JobConfig) -> dict[str, Any]:
+    """Summarises the input files: numbers, bytes and a digest of names and sizes.
+
+    Raises:
+      SourceError: a pattern matches nothing, or a file cannot be examined.
+    """
+    summary = {}
+    for source in config.sources:
+        found = list_files(source)
+        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found))
+        summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
+    return summary
+
+
+def identity(config: JobConfig, vocabulary: str, inputs: Mapping[str, Any]) -> str:
+    """The digest of everything that decides the bytes of a dataset."""
+    return keys.digest(json.dumps([config.semantics(), config.seed, vocabulary, algorithms(), inputs], sort_keys=True))
+
+
+def stage_directory(config: JobConfig) -> str:
+    """Where the stage files of a build lie."""
+    return config.execution.stage or files.join(config.output, naming.STAGE)
+
+
+def state_directory(config: JobConfig) -> str:
+    """Where a build remembers which shards it has finished."""
+    return files.join(files.join(config.output, naming.STAGE), "shards")
+
+
+@contextlib.contextmanager
+def lock(directory: str) -> Iterator[None]:
+    """Keeps a second build out of a local output directory while this one runs. The system releases it when the process ends, however.
+
+    Raises:
+      BuildError: another build is running there.
+    """
+    if files.is_remote(directory):
+        yield
+        return
+    try:
+        os.makedirs(directory, exist_ok=True)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BuildError(f"{directory}: cannot write the dataset here ({error.strerror}). Choose another --output.") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BuildError(f"{directory}: another build is writing here. Wait for it, or choose another --output.") from None
+    finally:
+        os.close(fd)
+
+
+def prepare(config: JobConfig, build: str, vocabulary: str, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:
+    """Makes the output directory ready, and finds out whether the dataset is there already.
+
+    Returns:
+      the manifest, if this very dataset is complete; its leftovers are then cleared away.
+
+    Raises:
+      BuildError: the directory holds something else and `overwrite` is not set, or files that no build writes.
+    """
+    present = files.list_files(config.output)
+    if overwrite:
+        _clear(config.output, present)
+        present = files.list_files(config.output)
+    foreign = [name for name in present if not _is_ours(name)]
+    if foreign:
+        raise BuildError(
+            f"{config.output}: holds {len(foreign):,} files that no build writes, such as {foreign[0]}. Choose an empty or new directory."
+        )
+    if naming.MANIFEST in present:
+        finished = _matching(config, vocabulary, inputs)
+        _remove_temporary(config, present)
+        return finished
+    state = f"{naming.STAGE}/{_BUILD}"
+    if present and state in present and json.loads(files.read_bytes(files.join(config.output, state)))["build"] == build:
+        _remove_temporary(config, present)
+        return None
+    if present and set(present) != {state} and any(not naming.TEMPORARY.search(name) for name in present):
+        raise BuildError(
+            f"{config.output}: holds an unfinished build with other settings or of other files. Run that command again to finish it, add "
+            "--overwrite to start afresh, or choose another --output."
+        )
+    _remove_temporary(config, present)
+    files.write_bytes(files.join(config.output, state), json.dumps({"build": build}).encode())
+    return None
+
+
+def _is_ours(name: str) -> bool:
+    top = name.split("/")[0]
+    known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, "vocabulary.model", "vocabulary.json")
+    plain = naming.TEMPORARY.sub("", name)
+    return plain in known or naming.is_shard(plain) or top in (naming.STAGE, "provenance", "dead_letters")
+
+
+def _clear(directory: str, present: Mapping[str, int]) -> None:
+    """Removes what builds write, the manifest first: from then on nothing can be loaded."""
+    for name in sorted(filter(_is_ours, present), key=lambda name: name != naming.MANIFEST):
+        files.remove(files.join(directory, name))
+
+
+def _matching(config: JobConfig, vocabulary: str, inputs: Mapping[str, Any]) -> Manifest:
+    advice = "Add --overwrite to replace it, or choose another --output."
+    try:
+        found = manifest.read(config.output)
+    except ManifestError as error:
+        raise BuildError(f"{error} {advice}") from error
+    wanted = {
+        "settings": (found.config, json.loads(json.dumps(config.semantics()))),
+        "seed": (found.seed, config.seed),
+        "vocabulary": (found.vocabulary.fingerprint, vocabulary),
+        "input files": (found.totals["inputs"], dict(inputs)),
+        "version": (dict(found.algorithms), algorithms()),
+    }
+    different = [name for name, (old, new) in wanted.items() if old != new]
+    if different:
+        raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {advice}")
+    return found
+
+
+def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
+    for name in present:
+        if naming.TEMPORARY.search(name):
+            files.remove(files.join(config.output, name))
+    if config.execution.stage:
+        for name in files.list_files(config.execution.stage):
+            if naming.TEMPORARY.search(name):
+                files.remove(files.join(config.execution.stage, name))
+
+
+def remove_stage(config: JobConfig) -> None:
+    """Removes what only a running build needs; a stage directory that the config names is kept."""
+    files.remove_tree(files.join(config.output, naming.STAGE))

@@ -1,0 +1,101 @@
+"""Which document each token of a shard came from, as a Parquet table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.config import JobConfig
+from tokenreel.groups import Staged
+from tokenreel.shards import Piece
+from tokenreel.stage import StageFile
+
+
+def table(pieces: Sequence[Piece], stages: Sequence[Staged], config: JobConfig) -> Any:
+    """Lists the segments of a shard.
+
+    Returns:
+      a `pyarrow.Table` with one row a segment, sorted by example and place: example (int64, its number in the split), segment (int32, its
+      place in the example), source and doc_id (string), doc_token_start (int64, its first token in the document, bos counted), length
+      (int32), and meta.<field> (string; JSON unless the value was a string) for each kept field.
+    """
+    import pyarrow as pa
+
+    names = sorted({name for source in config.sources for name in source.metadata_fields})
+    kinds = [("example", pa.int64()), ("segment", pa.int32()), ("source", pa.dictionary(pa.int32(), pa.string())), ("doc_id", pa.string())]
+    kinds += [("doc_token_start", pa.int64()), ("length", pa.int32()), *((f"meta.{name}", pa.string()) for name in names)]
+    schema = pa.schema(kinds)
+    return pa.concat_tables([_piece_table(piece, stages, config, names, schema) for piece in pieces] or [schema.empty_table()])
+
+
+def _piece_table(piece: Piece, stages: Sequence[Staged], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
+    import pyarrow as pa
+
+    segments = piece.segments
+    used, document = np.unique(segments.document, return_inverse=True)
+    ids = np.empty(len(used), dtype=object)
+    metadata = np.empty(len(used), dtype=object)
+    source = np.empty(len(used), dtype=np.int32)
+    for stage, places in _by_stage(piece.stage[used]):
+        info = stages[stage].info
+        rows = piece.row[used[places]]
+        source[places] = info.source
+        ids[places], metadata[places] = _describe(StageFile(info), rows, int(rows.min()), int(rows.max()) + 1)
+    opening = np.searchsorted(segments.example, segments.example)
+    dictionary = pa.array([source.name for source in config.sources])
+    columns = [
+        pa.array(segments.example + piece.first),
+        pa.array((np.arange(len(opening)) - opening).astype(np.int32)),
+        pa.DictionaryArray.from_arrays(pa.array(source[document]), dictionary),
+        pa.array(ids, type=pa.string()).take(pa.array(document)),
+        pa.array(segments.start),
+        pa.array(segments.length.astype(np.int32)),
+    ]
+    kept = [json.loads(text) if text else {} for text in metadata] if names else []
+    columns += [pa.array([_text(fields.get(name)) for fields in kept], type=pa.string()).take(pa.array(document)) for name in names]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    order = np.argsort(stage, kind="stable")
+    bounds = np.flatnonzero(np.diff(stage[order])) + 1
+    for places in np.split(order, bounds):
+        if len(places):
+            yield int(stage[places[0]]), places
+
+
+def _describe(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> tuple[list[str], list[str | None]]:
+    """Names and metadata of some documents of a stage file, all within rows [low, high)."""
+    info = stage.info
+    if info.id_bytes:
+        ids = _strings(stage, "id", rows, low, high)
+    else:
+        names = stage.header()["files"]
+        places = zip(
+            stage.read("file", low, high)[rows - low].tolist(), stage.read("position", low, high)[rows - low].tolist(), strict=True
+        )
+        ids = [f"{names[file]}#{position}" for file, position in places]
+    metadata: list[str | None] = list(_strings(stage, "metadata", rows, low, high)) if info.metadata_bytes else [None] * len(rows)
+    return ids, metadata
+
+
+def _strings(stage: StageFile, name: str, rows: npt.NDArray[np.int64], low: int, high: int) -> list[str]:
+    offsets = stage.read(f"{name}_offset", low, high + 1)
+    data = stage.read(name, int(offsets[0]), int(offsets[-1])).tobytes()
+    bounds = offsets - offsets[0]
+    return [data[bounds[row] : bounds[row + 1]].decode() for row in (rows - low).tolist()]
+
+
+def write(file: Any, rows: Any) -> None:
+    """Writes the table; the same rows give the same bytes."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=["example"], store_schema=False)

@@ -1,0 +1,457 @@
+"""From ordered documents to shards: which examples a shard holds, their arrays, and the file.
+
+Examples are numbered through the whole split, so a shard is a range of numbers. For `wrap` an example is a range of the split's tokens; for
+the other layouts it is a row of a group's layout. Either way a shard needs only the groups that overlap it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import example_codec, files, keys, layouts, naming, schema, tfrecord
+from tokenreel.config import JobConfig
+from tokenreel.errors import BuildError
+from tokenreel.groups import DocumentOrder, Group, GroupDocuments
+from tokenreel.manifest import FIXED, ShardInfo, VocabularyInfo
+from tokenreel.schema import Feature, RecordLayout
+
+_CHUNK_BYTES = 8 << 20
+_ALIGNED_EXAMPLES = 64
+HISTOGRAM_BINS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupSize:
+    """What a group amounts to.
+
+    Attributes:
+      group: the documents.
+      documents: their number.
+      tokens: in them, bos and eos included.
+      examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
+      document_lengths: [64] number of documents whose token count has so many binary digits.
+    """
+
+    group: Group
+    documents: int
+    tokens: int
+    examples: int
+    document_lengths: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupSpan:
+    """A group and where it begins in its split: a token for `wrap`, an example otherwise."""
+
+    size: GroupSize
+    begin: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardPlan:
+    """The examples of one shard, and the groups that make them.
+
+    Attributes:
+      split: of the dataset.
+      index, count: which shard of how many.
+      first: number of its first example in the split.
+      examples: in the shard.
+      split_examples: of one variant of the split.
+      spans: the groups that overlap it.
+    """
+
+    split: str
+    index: int
+    count: int
+    first: int
+    examples: int
+    split_examples: int
+    spans: tuple[GroupSpan, ...]
+
+    @property
+    def file(self) -> str:
+        """The shard's name."""
+        return naming.shard(self.split, self.index, self.count)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """What becomes of a split.
+
+    Attributes:
+      split: its name.
+      shards: in order.
+      documents, tokens: in the split, bos and eos included.
+      dropped_documents, dropped_tokens: at its end, that fill no example.
+      document_lengths: histogram as in `GroupSize`.
+    """
+
+    split: str
+    shards: tuple[ShardPlan, ...]
+    documents: int
+    tokens: int
+    dropped_documents: int
+    dropped_tokens: int
+    document_lengths: tuple[int, ...]
+
+
+def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
+    """Counts values by their number of binary digits: bin b holds 2**(b-1) to 2**b - 1.
+
+    >>> bit_histogram(np.array([1, 2, 3, 4]))[:5]
+    (0, 1, 2, 1, 0)
+    """
+    digits = np.frexp(lengths.astype(np.float64))[1]
+    counts: list[int] = np.bincount(digits, minlength=HISTOGRAM_BINS).tolist()
+    return tuple(counts)
+
+
+def measure(order: DocumentOrder, group: Group) -> GroupSize:
+    """Counts what a group holds, from the lengths of its documents alone."""
+    lengths = np.diff(order.read(group, with_tokens=False).offsets)
+    examples = 0 if order.config.packing.mode == layouts.WRAP else layouts.layout(lengths, order.config.packing).num_examples
+    return GroupSize(
+        group=group, documents=len(lengths), tokens=int(lengths.sum()), examples=examples, document_lengths=bit_histogram(lengths)
+    )
+
+
+def record_features(config: JobConfig, vocab_size: int) -> tuple[Feature, ...]:
+    """The fields of the build's records."""
+    length = config.packing.seq_len + config.packing.overlap
+    features = [
+        Feature(name=schema.TOKENS, dtype=schema.token_dtype(vocab_size), shape=(length,)),
+        Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
+        Feature(name=schema.EXAMPLE_ID, dtype="int64"),
+    ]
+    if layouts.pads(config.packing):
+        features.append(Feature(name=schema.NUM_TOKENS, dtype="int32"))
+    return tuple(sorted(features, key=lambda feature: feature.name))
+
+
+def examples_per_shard(config: JobConfig, layout: RecordLayout) -> int:
+    """How many examples every shard but the last holds."""
+    if config.shards.examples is not None:
+        return config.shards.examples
+    fitting = (config.shards.megabytes << 20) // layout.record_bytes
+    return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
+
+
+def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], layout: RecordLayout) -> SplitPlan:
+    """Cuts a split into shards.
+
+    Args:
+      order: of the documents.
+      split: its name.
+      sizes: of all its groups, in any order.
+      layout: of the records.
+
+    Raises:
+      BuildError: the groups do not add up to what the stage files hold.
+    """
+    config = order.config
+    packing = config.packing
+    sizes = sorted(sizes, key=lambda size: size.group.index)
+    tokens, documents = sum(size.tokens for size in sizes), sum(size.documents for size in sizes)
+    if (documents, tokens) != order.totals(split):
+        raise BuildError(
+            f"split {split}: the groups hold {documents:,} documents and {tokens:,} tokens, the stage files {order.totals(split)}: "
+            "stage files changed while the build was running. Remove the stage directory and run again."
+        )
+    wrap = packing.mode == layouts.WRAP
+    ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
+    spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends[:-1]], strict=True)]
+    total = ends[-1] if ends else 0
+    examples = layouts.count_wrapped(total, packing) if wrap else total
+    dropped_documents, dropped_tokens = (0, 0)
+    if wrap:
+        used = min(total, examples * packing.seq_len + packing.overlap) if examples else 0
+        dropped_documents, dropped_tokens = _documents_from(order, spans, used), total - used
+    per_shard = examples_per_shard(config, layout)
+    all_examples = examples * config.variants
+    count = -(-all_examples // per_shard)
+    shards = []
+    for index in range(count):
+        first = index * per_shard
+        number = min(per_shard, all_examples - first)
+        needed = [span for low, high in _base_ranges(first, number, examples) for span in _overlapping(spans, low, high, packing)]
+        shards.append(
+            ShardPlan(
+                split=split,
+                index=index,
+                count=count,
+                first=first,
+                examples=number,
+                split_examples=examples,
+                spans=tuple(dict.fromkeys(needed)),
+            )
+        )
+    histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
+    return SplitPlan(
+        split=split,
+        shards=tuple(shards),
+        documents=documents,
+        tokens=tokens,
+        dropped_documents=dropped_documents,
+        dropped_tokens=dropped_tokens,
+        document_lengths=histogram or (0,) * HISTOGRAM_BINS,
+    )
+
+
+def _documents_from(order: DocumentOrder, spans: Sequence[GroupSpan], token: int) -> int:
+    """How many documents begin at or after a token of the split."""
+    count = 0
+    for span in spans:
+        if span.begin >= token:
+            count += span.size.documents
+        elif span.begin + span.size.tokens > token:
+            starts = order.read(span.size.group, with_tokens=False).offsets[:-1] + span.begin
+            count += int(np.count_nonzero(starts >= token))
+    return count
+
+
+def _base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple[int, int]]:
+    """The ranges of a split's examples that a shard holds, one for each variant it touches."""
+    end = first + number
+    while first < end:
+        low = first % split_examples
+        high = min(split_examples, low + end - first)
+        yield low, high
+        first += high - low
+
+
+def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, packing: Any) -> Iterator[GroupSpan]:
+    if packing.mode == layouts.WRAP:
+        low, high = low * packing.seq_len, high * packing.seq_len + packing.overlap
+    for span in spans:
+        length = span.size.tokens if packing.mode == layouts.WRAP else span.size.examples
+        if span.begin < high and span.begin + length > low:
+            yield span
+
+
+@dataclasses.dataclass
+class Piece:
+    """Some examples of a shard before they are written: all of one variant.
+
+    Attributes:
+      first: number of the first example in the split, variants counted.
+      arrays: [n, ...] `tokens`, `document_starts`, `num_tokens`.
+      segments: which part of which document lies where; `document` counts `stage` and `row`.
+      lengths: [documents] tokens of each.
+      stage, row: [documents] where each document is staged.
+    """
+
+    first: int
+    arrays: dict[str, npt.NDArray[Any]]
+    segments: layouts.Segments
+    lengths: npt.NDArray[np.int64]
+    stage: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+
+
+def assemble(order: DocumentOrder, plan: ShardPlan, pad_id: int) -> Iterator[Piece]:
+    """Lays the documents of a shard out as examples.
+
+    Raises:
+      BuildError: the documents read are not those that were planned.
+    """
+    first = plan.first
+    for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
+        spans = list(_overlapping(plan.spans, low, high, order.config.packing))
+        make = _assemble_wrap if order.config.packing.mode == layouts.WRAP else _assemble_rows
+        for piece in make(order, spans, low, high, pad_id):
+            piece.first = first
+            first += len(piece.arrays[schema.TOKENS])
+            yield piece
+
+
+def _read_planned(order: DocumentOrder, span: GroupSpan) -> GroupDocuments:
+    documents = order.read(span.size.group)
+    if (len(documents.row), int(documents.offsets[-1])) != (span.size.documents, span.size.tokens):
+        raise BuildError(f"group {span.size.group} is not what was planned: stage files changed while the build was running. Run it again.")
+    return documents
+
+
+def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int, pad_id: int) -> Iterator[Piece]:
+    packing = order.config.packing
+    begin, end = low * packing.seq_len, high * packing.seq_len + packing.overlap
+    parts = []
+    position = None
+    for span in spans:
+        documents = _read_planned(order, span)
+        starts = documents.offsets + span.begin
+        a = int(np.searchsorted(starts[1:], begin, side="right"))
+        b = int(np.searchsorted(starts[:-1], end, side="left"))
+        if position is None:
+            first_offset = int(starts[a])
+        elif position != int(starts[a]):
+            raise BuildError(f"tokens {position:,} to {int(starts[a]):,} of split {span.size.group.split} are in no group")
+        position = int(starts[b])
+        tokens = documents.tokens[documents.offsets[a] : documents.offsets[b]]
+        parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
+    tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    segments = layouts.wrap_range(lengths, first_offset, low, high - low, packing)
+    yield _fill(tokens, lengths, segments, stage, row, packing, pad_id)
+
+
+def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int, pad_id: int) -> Iterator[Piece]:
+    packing = order.config.packing
+    for span in spans:
+        documents = _read_planned(order, span)
+        lengths = np.diff(documents.offsets)
+        group = span.size.group
+        # A layout lists long documents first; training wants examples of every kind in every part of the data.
+        words = keys.bits(order.config.seed, f"order/examples/{group.split}/{group.index}", np.arange(span.size.examples), 1)[:, 0]
+        rows = np.argsort(words, kind="stable")[max(0, low - span.begin) : high - span.begin]
+        segments = layouts.select(layouts.layout(lengths, packing), rows)
+        yield _fill(documents.tokens, lengths, segments, documents.stage, documents.row, packing, pad_id)
+
+
+def _fill(
+    tokens: npt.NDArray[Any],
+    lengths: npt.NDArray[np.int64],
+    segments: layouts.Segments,
+    stage: npt.NDArray[np.int64],
+    row: npt.NDArray[np.int64],
+    packing: Any,
+    pad_id: int,
+) -> Piece:
+    arrays = layouts.fill(tokens, lengths, segments, packing, pad_id)
+    return Piece(0, arrays, segments, lengths, stage, row)
+
+
+@dataclasses.dataclass
+class ShardStatistics:
+    """Sums over the examples of shards; they merge by addition.
+
+    Attributes:
+      examples: number of examples.
+      tokens: real tokens in them, those of the overlap counted twice.
+      overlapping_tokens: tokens that stand in the example before as well.
+      documents: whose first token is here.
+      segments: pieces of documents.
+      cut_documents: that do not lie whole in one example.
+      document_starts: bits set.
+      special_tokens: examples that hold the token, by name (bos, eos, unk, pad).
+      segment_lengths: histogram as in `bit_histogram`.
+      token_counts: [vocab_size] how often each id occurs, padding not counted.
+    """
+
+    examples: int
+    tokens: int
+    overlapping_tokens: int
+    documents: int
+    segments: int
+    cut_documents: int
+    document_starts: int
+    special_tokens: dict[str, int]
+    segment_lengths: npt.NDArray[np.int64]
+    token_counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, vocabulary: VocabularyInfo) -> ShardStatistics:
+        """Of no example."""
+        names = {name: 0 for name, _ in _specials(vocabulary)}
+        histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        return cls(0, 0, 0, 0, 0, 0, 0, names, histogram, np.zeros(vocabulary.vocab_size, dtype=np.int64))
+
+    def __add__(self, other: ShardStatistics) -> ShardStatistics:
+        special = {name: count + other.special_tokens[name] for name, count in self.special_tokens.items()}
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "special_tokens"
+        }
+        return ShardStatistics(special_tokens=special, **sums)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the counts of tokens as [id, count] pairs of those that occur."""
+        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        used = np.flatnonzero(self.token_counts)
+        plain["token_counts"] = np.stack([used, self.token_counts[used]], axis=1).tolist()
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], vocabulary: VocabularyInfo) -> ShardStatistics:
+        """Reads back what `to_json` gave."""
+        counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
+        pairs = np.array(plain["token_counts"], dtype=np.int64).reshape(-1, 2)
+        counts[pairs[:, 0]] = pairs[:, 1]
+        histogram = np.array(plain["segment_lengths"], dtype=np.int64)
+        return cls(**{**plain, "segment_lengths": histogram, "token_counts": counts})
+
+
+def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
+    ids = {"bos": vocabulary.bos_id, "eos": vocabulary.eos_id, "unk": vocabulary.unk_id, "pad": vocabulary.pad_id}
+    return [(name, number) for name, number in ids.items() if number is not None]
+
+
+def describe(piece: Piece, plan: ShardPlan, config: JobConfig, vocabulary: VocabularyInfo) -> ShardStatistics:
+    """Counts what a piece of a shard holds."""
+    tokens, starts = piece.arrays[schema.TOKENS], piece.arrays[schema.DOCUMENT_STARTS]
+    counts = piece.arrays.get(schema.NUM_TOKENS)
+    segments = piece.segments
+    examples = len(tokens)
+    opening = np.append(True, segments.example[1:] != segments.example[:-1])[: len(segments.example)]
+    numbers = segments.example + piece.first
+    # With an overlap, the first token of an example was the last of the one before, except in the first of a variant.
+    repeated = opening & (numbers % plan.split_examples > 0) if config.packing.overlap else np.zeros_like(opening)
+    begins = segments.start == 0
+    real = tokens if counts is None else tokens[np.arange(tokens.shape[1]) < counts[:, None]]
+    histogram = np.bincount(real.ravel(), minlength=vocabulary.vocab_size)
+    return ShardStatistics(
+        examples=examples,
+        tokens=int(segments.length.sum()),
+        overlapping_tokens=int(np.count_nonzero(repeated)),
+        documents=int(np.count_nonzero(begins & ~repeated)),
+        segments=len(begins),
+        cut_documents=int(np.count_nonzero(begins & ~repeated & (segments.length < piece.lengths[segments.document]))),
+        document_starts=int(np.count_nonzero(starts)),
+        special_tokens={name: int(np.count_nonzero((tokens == number).any(axis=1))) for name, number in _specials(vocabulary)},
+        segment_lengths=np.array(bit_histogram(segments.length), dtype=np.int64),
+        token_counts=histogram.astype(np.int64),
+    )
+
+
+class ShardWriter:
+    """Writes records to a file and keeps its size and CRC."""
+
+    def __init__(self, file: Any, layout: RecordLayout, record_format: str) -> None:
+        self._file, self._layout, self._format = file, layout, record_format
+        self.records = self.bytes = self.crc32c = 0
+
+    def write(self, arrays: Mapping[str, npt.NDArray[Any]], first: int) -> None:
+        """Appends [n, ...] arrays as records numbered from `first`."""
+        import google_crc32c
+
+        total = len(arrays[schema.TOKENS])
+        step = max(1, _CHUNK_BYTES // self._layout.record_bytes)
+        for start in range(0, total, step):
+            rows = {name: values[start : start + step] for name, values in arrays.items()}
+            number = len(rows[schema.TOKENS])
+            rows[schema.EXAMPLE_ID] = np.arange(first + start, first + start + number, dtype=np.int64)
+            if self._format == FIXED:
+                data = example_codec.encode_fixed(self._layout, rows).tobytes()
+            else:
+                data = b"".join(example_codec.encode_lists({name: list(values) for name, values in rows.items()}))
+            self._file.write(data)
+            self.crc32c = google_crc32c.extend(self.crc32c, data)
+            self.records += number
+            self.bytes += len(data)
+
+
+def matches(path: str, info: ShardInfo) -> bool:
+    """Whether a file is the shard that was written: its size and its CRC."""
+    if files.size(path) != info.bytes:
+        return False
+    import google_crc32c
+
+    crc = 0
+    with files.open_read(path) as file:
+        while data := file.read(_CHUNK_BYTES):
+            crc = google_crc32c.extend(crc, data)
+    return crc == info.crc32c and info.bytes > tfrecord.HEADER_BYTES

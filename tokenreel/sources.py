@@ -1,0 +1,186 @@
+"""From the patterns of a source to blocks: byte ranges of files, the unit of work."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from tokenreel import files, keys
+from tokenreel.config import SourceConfig
+from tokenreel.errors import SourceError
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_WILDCARDS = set("*?[")
+# A compressed file is taken for this many times its size when small files are gathered into a block.
+_EXPANSION = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """A file as the listing saw it.
+
+    Attributes:
+      path: where it is.
+      name: its path relative to the source's common directory, "/" between the parts: what documents are named by.
+      size: in bytes.
+      version: of its content: the modification time in nanoseconds, or the generation of an object.
+    """
+
+    path: str
+    name: str
+    size: int
+    version: int
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it must be read from its start."""
+        return self.name.endswith(COMPRESSED)
+
+    def check_unchanged(self) -> None:
+        """Compares the file with what the listing saw.
+
+        Raises:
+          SourceError: it is gone or was written since.
+        """
+        now = _stat(self.path)
+        if now is None:
+            raise SourceError(f"{self.path}: vanished while the build was running. Put it back and run the same command again.")
+        if now != (self.size, self.version):
+            raise SourceError(f"{self.path}: changed while the build was running. Run the same command again when nothing writes to it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """The lines of a file that begin in [start, end); a whole file where `end` is None."""
+
+    file: InputFile
+    start: int = 0
+    end: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One unit of work: part of a large file, or several small files in order.
+
+    Attributes:
+      source: index of the source in the config.
+      index: the block's place in the source.
+      pieces: what it reads.
+    """
+
+    source: int
+    index: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the input: names, ranges, sizes and versions of the files."""
+        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces))
+
+
+def _stat(path: str) -> tuple[int, int] | None:
+    """Size and version of a file, or None where there is none."""
+    if files.is_remote(path):
+        return files.remote_stat(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}. Check its permissions.") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _base(pattern: str) -> str:
+    """The directory before a pattern's first wildcard."""
+    if files.is_remote(pattern):
+        bucket, _, rest = pattern.removeprefix(files.GS).partition("/")
+        return posixpath.join(files.GS + bucket, *_fixed_parts(rest.split("/")))
+    if not _WILDCARDS & set(pattern):
+        path = os.path.abspath(pattern)
+        return path if os.path.isdir(path) else os.path.dirname(path)
+    return os.sep.join(_fixed_parts(os.path.abspath(pattern).split(os.sep))) or os.sep
+
+
+def _fixed_parts(parts: Sequence[str]) -> list[str]:
+    kept = []
+    for part in parts[:-1]:
+        if _WILDCARDS & set(part):
+            break
+        kept.append(part)
+    return kept
+
+
+def _common(directories: Sequence[str]) -> str:
+    """The directory that all lie in; none where some are remote and some are not."""
+    remote = {files.is_remote(directory) for directory in directories}
+    if remote == {True}:
+        return files.GS + posixpath.commonpath([directory.removeprefix(files.GS) for directory in directories])
+    return os.path.commonpath(directories) if remote == {False} else ""
+
+
+def _match(pattern: str) -> list[str]:
+    if files.is_remote(pattern):
+        return files.remote_glob(pattern)
+    if os.path.isdir(pattern):
+        found = []
+        for folder, folders, names in os.walk(pattern):
+            folders[:] = [name for name in folders if name[0] not in "._"]
+            found += [os.path.join(folder, name) for name in names if name[0] not in "._"]
+        return found
+    if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
+        return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+    return [pattern] if os.path.exists(pattern) else []
+
+
+def list_files(source: SourceConfig) -> list[InputFile]:
+    """Finds the files of a source, sorted by name; a file that two patterns match counts once.
+
+    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
+
+    Raises:
+      SourceError: a pattern matches no file, or a file cannot be examined.
+    """
+    paths: dict[str, None] = {}
+    for pattern in source.files:
+        matched = _match(pattern)
+        if not matched:
+            raise SourceError(f"{pattern}: no file matches (source {source.name!r}). Check the path, and the wildcards if it has any.")
+        paths.update(dict.fromkeys(path if files.is_remote(path) else os.path.abspath(path) for path in matched))
+    base = _common([_base(pattern) for pattern in source.files])
+    found = []
+    for path in paths:
+        status = _stat(path)
+        if status is None:
+            raise SourceError(f"{path}: vanished while the files were listed.")
+        name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
+        found.append(InputFile(path, name, *status))
+    return sorted(found, key=lambda file: os.fsencode(file.name))
+
+
+def list_blocks(source: SourceConfig, source_index: int, block_bytes: int) -> Iterator[Block]:
+    """Cuts the files of a source into blocks of about `block_bytes`: large line files are split, small files are gathered.
+
+    Which block a document falls into changes nothing about it.
+    """
+    index = 0
+    gathered: list[Piece] = []
+    gathered_bytes = 0
+    for file in list_files(source):
+        splittable = source.format != "text" and not file.compressed
+        weight = file.size * (_EXPANSION if file.compressed else 1)
+        if gathered and gathered_bytes + weight > block_bytes:
+            yield Block(source_index, index, tuple(gathered))
+            index, gathered, gathered_bytes = index + 1, [], 0
+        if splittable and file.size > block_bytes:
+            for start in range(0, file.size, block_bytes):
+                yield Block(source_index, index, (Piece(file, start, min(start + block_bytes, file.size)),))
+                index += 1
+        else:
+            gathered.append(Piece(file))
+            gathered_bytes += weight
+    if gathered:
+        yield Block(source_index, index, tuple(gathered))

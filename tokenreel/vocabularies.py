@@ -1,0 +1,155 @@
+"""What turns text into token ids and back: one interface for every kind of vocabulary."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, keys, ragged
+from tokenreel.errors import VocabularyError
+
+
+class Vocabulary(abc.ABC):
+    """Token ids and the text they stand for. Safe to share between threads; pickles without what it loaded.
+
+    Attributes:
+      vocab_size: number of ids.
+      pad_id, bos_id, eos_id, unk_id: special ids, None where there is none.
+      fingerprint: hash of everything that decides the ids; the same on every machine.
+      releases_gil: whether encoding leaves other threads free to run.
+      data: what the vocabulary was loaded from, to be copied beside a dataset; None where nothing is needed.
+    """
+
+    vocab_size: int
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int | None
+    unk_id: int | None
+    fingerprint: str
+    releases_gil: bool = True
+    data: bytes | None
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Turns one text into ids; adds no bos or eos."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns ids into text."""
+
+    @abc.abstractmethod
+    def encode_block(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Encodes many documents at once, each as `encode` would.
+
+        Args:
+          text: [bytes] valid UTF-8, documents end to end.
+          offsets: [n + 1] their bounds.
+
+        Returns:
+          [tokens] ids, documents end to end, and the [n] number of tokens of each.
+        """
+
+
+class ByteVocabulary(Vocabulary):
+    """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3."""
+
+    vocab_size = 259
+    pad_id, bos_id, eos_id, unk_id = 0, None, 1, 2
+    fingerprint = keys.digest("bytes", 3)
+    data = None
+
+    def encode(self, text: str) -> list[int]:
+        """Turns one text into ids."""
+        return [byte + 3 for byte in text.encode()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns ids into text; what is no byte is left out, and broken UTF-8 shows as U+FFFD."""
+        return bytes(i - 3 for i in ids if 3 <= i < 259).decode("utf-8", "replace")
+
+    def encode_block(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Encodes many documents at once."""
+        return text.astype(np.int32) + np.int32(3), np.diff(offsets)
+
+
+class SentencePieceVocabulary(Vocabulary):
+    """A SentencePiece model (Kudo & Richardson 2018)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        try:
+            self.data: bytes | None = files.read_bytes(path)
+        except OSError as error:
+            raise VocabularyError(
+                f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path."
+            ) from error
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+        processor = self._processor
+        self.vocab_size = processor.vocab_size()
+        ids = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
+        self.pad_id, self.bos_id, self.eos_id, self.unk_id = (i if i >= 0 else None for i in ids)
+        self.fingerprint = keys.digest("sentencepiece", self.data or b"")
+
+    @property
+    def _processor(self) -> Any:
+        with self._lock:
+            if self._loaded is None:
+                import sentencepiece
+
+                try:
+                    self._loaded = sentencepiece.SentencePieceProcessor(model_proto=self.data)
+                except (RuntimeError, ValueError, OSError) as error:
+                    raise VocabularyError(
+                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file; `tokenreel train-tokenizer` makes one."
+                    ) from error
+            return self._loaded
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _loaded=None)
+
+    def encode(self, text: str) -> list[int]:
+        """Turns one text into ids."""
+        ids: list[int] = self._processor.encode(text)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns ids into text."""
+        return str(self._processor.decode([int(i) for i in ids]))
+
+    def encode_block(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Encodes many documents at once."""
+        data = text.tobytes()
+        documents = [data[start:end] for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+        encoded = self._processor.encode(documents, num_threads=1) if documents else []
+        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        tokens = np.fromiter((i for ids in encoded for i in ids), dtype=np.int32, count=int(ragged.offsets_of(lengths)[-1]))
+        return tokens, lengths
+
+
+def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
+    """Loads a vocabulary.
+
+    Raises:
+      VocabularyError: the kind or an option is unknown, or the file cannot be read.
+    """
+    makers: dict[str, Any] = {"sentencepiece": lambda: SentencePieceVocabulary(path or ""), "bytes": ByteVocabulary}
+    if kind not in makers:
+        raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
+    if options:
+        raise VocabularyError(f"vocabulary.options: {kind} takes no option {next(iter(options))!r}")
+    vocabulary: Vocabulary = makers[kind]()
+    return vocabulary

@@ -1,0 +1,43 @@
+"""Shard plans to shards."""
+
+import dataclasses
+
+import apache_beam as beam
+
+from tokenreel import completion
+from tokenreel.completion import BuiltShard
+from tokenreel.config import JobConfig
+from tokenreel.groups import Staged
+from tokenreel.manifest import VocabularyInfo
+from tokenreel.shards import ShardPlan, SplitPlan
+
+
+@dataclasses.dataclass
+class BuildShards(beam.PTransform):
+    """Assembles each planned shard from the stage files and writes it.
+
+    Takes plans in any order. Writes the same bytes for the same plan on every runner: the documents of a group are sorted by what they are,
+    and checked to be those that were planned.
+    """
+
+    config: JobConfig
+    vocabulary: VocabularyInfo
+    state: str
+    build: str
+
+    def expand(self, inputs) -> beam.PCollection[BuiltShard]:  # Beam takes no hint for several inputs
+        plans, stages = inputs  # [SplitPlan], [Staged]
+        return (
+            plans
+            | "Shards" >> beam.FlatMap(_shards)  # ShardPlan: ranges, never tokens
+            | "SpreadShards" >> beam.Reshuffle()
+            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(stages))  # BuiltShard
+        )
+
+    def _build(self, plan: ShardPlan, stages: list[Staged]) -> BuiltShard:
+        order = completion.document_order(self.config, stages, self.vocabulary)
+        return completion.build_shard(order, plan, self.vocabulary, self.state, self.build)
+
+
+def _shards(plans: list[SplitPlan]) -> list[ShardPlan]:
+    return [shard for plan in plans for shard in plan.shards]

@@ -1,0 +1,44 @@
+"""Stage files to shard plans."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import apache_beam as beam
+
+from tokenreel import completion, shards
+from tokenreel.config import JobConfig
+from tokenreel.groups import Group, Staged
+from tokenreel.manifest import VocabularyInfo
+from tokenreel.shards import GroupSize, SplitPlan
+
+
+@dataclasses.dataclass
+class PlanShards(beam.PTransform):
+    """Cuts the total order of the documents into groups, measures each from lengths alone, and cuts the splits into shards.
+
+    Takes the sorted list of stage files as one element; emits one plan a split.
+    """
+
+    config: JobConfig
+    vocabulary: VocabularyInfo
+
+    def expand(self, stages: beam.PCollection[list[Staged]]) -> beam.PCollection[list[SplitPlan]]:
+        every_stage = beam.pvalue.AsSingleton(stages)
+        return (
+            stages
+            | "CutGroups" >> beam.FlatMap(self._groups)  # Group: a range of keys or of tokens
+            | "SpreadGroups" >> beam.Reshuffle()
+            | "MeasureGroup" >> beam.Map(self._measure, every_stage)  # GroupSize
+            | "CollectSizes" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            | "CutShards" >> beam.Map(self._plan, every_stage)  # [SplitPlan]
+        )
+
+    def _groups(self, stages: list[Staged]) -> Iterable[Group]:
+        return completion.document_order(self.config, stages, self.vocabulary).groups()
+
+    def _measure(self, group: Group, stages: list[Staged]) -> GroupSize:
+        return shards.measure(completion.document_order(self.config, stages, self.vocabulary), group)
+
+    def _plan(self, sizes: list[GroupSize], stages: list[Staged]) -> list[SplitPlan]:
+        order = completion.document_order(self.config, stages, self.vocabulary)
+        return completion.plan_all(order, sizes, self.vocabulary)

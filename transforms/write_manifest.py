@@ -1,0 +1,37 @@
+"""Everything to the manifest."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import apache_beam as beam
+
+from tokenreel import completion
+from tokenreel.completion import BuiltShard
+from tokenreel.config import JobConfig
+from tokenreel.groups import Staged
+from tokenreel.shards import SplitPlan
+from tokenreel.vocabularies import Vocabulary
+
+
+@dataclasses.dataclass
+class WriteManifest(beam.PTransform):
+    """Waits for every shard, checks that nothing was lost, and writes the manifest: the file means "complete".
+
+    Emits the fingerprint of the dataset.
+    """
+
+    config: JobConfig
+    vocabulary: Vocabulary
+    inputs: Mapping[str, Any]
+
+    def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
+        stages, plans, built = parts  # [Staged], [SplitPlan], BuiltShard
+        return (
+            built
+            | "CollectShards" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            | "WriteManifest" >> beam.Map(self._finish, beam.pvalue.AsSingleton(stages), beam.pvalue.AsSingleton(plans))  # str
+        )
+
+    def _finish(self, built: list[BuiltShard], stages: list[Staged], plans: list[SplitPlan]) -> str:
+        return completion.finish(self.config, self.vocabulary, stages, plans, built, self.inputs).fingerprint
