@@ -164,7 +164,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
         )
     wrap = packing.mode == layouts.WRAP
     ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
-    spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends[:-1]], strict=True)]
+    spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
     total = ends[-1] if ends else 0
     examples = layouts.count_wrapped(total, packing) if wrap else total
     dropped_documents, dropped_tokens = (0, 0)

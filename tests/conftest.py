@@ -1,0 +1,106 @@
+"""What several tests need: real text, small models, a way to run a build."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import json
+import pathlib
+import string
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Real English: the docstrings of a part of the standard library, found without importing it."""
+    library = pathlib.Path(string.__file__).parent
+    found = []
+    for path in sorted(library.glob("*.py"))[:120]:
+        tree = ast.parse(path.read_text(encoding="utf-8", errors="ignore"))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+                found.append(text)
+    assert len(found) > 1000
+    return found
+
+
+def _train(texts: list[str], directory: pathlib.Path, kind: str) -> str:
+    import sentencepiece
+
+    corpus = directory / "corpus.txt"
+    corpus.write_text("\n".join(texts), encoding="utf-8")
+    prefix = directory / kind
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(prefix),
+        model_type=kind,
+        vocab_size=600,
+        byte_fallback=True,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=3,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return f"{prefix}.model"
+
+
+@pytest.fixture(scope="session")
+def unigram_model(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _train(texts, tmp_path_factory.mktemp("unigram"), "unigram")
+
+
+@pytest.fixture(scope="session")
+def corpus(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """JSON lines with everything that goes wrong at the edges of blocks, and nothing that cannot be read."""
+    directory = tmp_path_factory.mktemp("corpus")
+    lines = [json.dumps({"text": text, "number": i}).encode() for i, text in enumerate(texts[:700])]
+    (directory / "plain.jsonl").write_bytes(b"\n".join(lines[:300]) + b"\n")
+    (directory / "crlf.jsonl").write_bytes(b"\r\n".join(lines[300:400]) + b"\r\n")
+    (directory / "no_final_newline.jsonl").write_bytes(b"\n".join(lines[400:450]))
+    (directory / "empty.jsonl").write_bytes(b"")
+    (directory / "blank_lines.jsonl").write_bytes(b"\n\n" + b"\n\n \n".join(lines[450:500]) + b"\n\n")
+    giant = json.dumps({"text": " ".join(texts[:150]), "number": -1}).encode()
+    (directory / "giant_line.jsonl").write_bytes(lines[500] + b"\n" + giant + b"\n" + lines[501])
+    nested = directory / "nested"
+    nested.mkdir()
+    (nested / "packed.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines[502:600]), mtime=0))
+    import zstandard
+
+    (nested / "packed.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(b"\n".join(lines[600:])))
+    return directory
+
+
+@pytest.fixture
+def write_config(tmp_path: pathlib.Path, unigram_model: str, corpus: pathlib.Path) -> Callable[..., str]:
+    """Writes a config; keyword arguments replace whole top-level settings."""
+
+    def write(name: str = "config.yaml", **settings: object) -> str:
+        config: dict[str, object] = {
+            "output": str(tmp_path / "dataset"),
+            "sources": [{"name": "docs", "files": [str(corpus)], "metadata_fields": ["number"]}],
+            "vocabulary": {"path": unigram_model},
+            "splits": {"validation": "10%"},
+            "packing": {"seq_len": 64, "overlap": 1},
+            "order": {"group_tokens": 20_000},
+            "shards": {"examples": 300},
+            "seed": 7,
+        }
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({**config, **settings}))
+        return str(path)
+
+    return write
+
+
+def tree_digest(directory: pathlib.Path | str) -> dict[str, str]:
+    """The SHA-256 of every file below a directory."""
+    root = pathlib.Path(directory)
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()
+    }

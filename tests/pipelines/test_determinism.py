@@ -1,0 +1,134 @@
+"""The same bytes, however a build is run. Everything downstream, from resuming to provenance, stands on this."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+
+from pipelines import cli
+from tests.conftest import tree_digest
+
+WriteConfig = Callable[..., str]
+LAYOUTS = {
+    "wrap_shuffled": {},
+    "wrap_in_source_order": {"order": {"mode": "source", "group_tokens": 20_000}},
+    "best_fit": {"packing": {"mode": "best_fit", "seq_len": 64}},
+    "best_fit_in_source_order": {"packing": {"mode": "best_fit", "seq_len": 64}, "order": {"mode": "source", "group_tokens": 20_000}},
+}
+
+
+def build(config: str, output: pathlib.Path, *arguments: str) -> dict[str, str]:
+    assert cli.main(["build", config, "--output", str(output), "--direct_num_workers=1", *arguments]) == 0
+    return tree_digest(output)
+
+
+@pytest.fixture
+def reference(write_config: WriteConfig, tmp_path: pathlib.Path) -> tuple[str, dict[str, str]]:
+    config = write_config()
+    return config, build(config, tmp_path / "reference")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_block_size_and_threads_change_nothing(write_config: WriteConfig, tmp_path: pathlib.Path, layout: str) -> None:
+    config = write_config(**LAYOUTS[layout])
+    expected = build(config, tmp_path / "reference")
+    assert any(name.startswith("train.tfrecord") for name in expected)
+    for block_mb in ("0.003", "0.05"):
+        arguments = ["--set", f"execution.block_mb={block_mb}", "--direct_num_workers=4", "--direct_running_mode=multi_threading"]
+        assert build(config, tmp_path / block_mb, *arguments) == expected
+
+
+def test_processes_change_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:
+    config, expected = reference
+    # In a process of its own: the runner's workers inherit what the tests imported otherwise.
+    command = [sys.executable, "-m", "pipelines.build", config, "--output", str(tmp_path / "processes")]
+    options = ["--set", "execution.block_mb=0.05", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    subprocess.run([*command, *options], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=300)
+    assert tree_digest(tmp_path / "processes") == expected
+
+
+def test_replayed_bundles_change_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:
+    config, expected = reference
+    options = ["--direct_runner_bundle_repeat=2", "--set", "execution.block_mb=0.02"]
+    assert build(config, tmp_path / "replayed", *options) == expected
+
+
+def test_forced_splits_change_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:
+    config, expected = reference
+    results = []
+
+    def halves(num_elements: int) -> Iterator[float]:
+        for _ in range(3):
+            result = yield 0.5
+            results.append(result)
+
+    with contextlib.ExitStack() as stack:
+        for stage in ("TokenizeBlocks/TokenizeBlock", "PlanShards/MeasureGroup", "BuildShards/BuildShard"):
+            stack.enter_context(fn_runner.split_manager(stage, halves))
+        # Over gRPC: the embedded worker takes no splits, and loses what a forced one should have returned.
+        options = ["--direct_running_mode=multi_threading", "--set", "execution.block_mb=0.02"]
+        assert build(config, tmp_path / "split", *options) == expected
+    assert any(results), "no bundle was split: the names of the stages have changed"
+
+
+def test_shuffled_listings_change_nothing(
+    reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, expected = reference
+    walk = os.walk
+
+    def shuffled(*arguments: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, names in walk(*arguments):
+            random.Random(3).shuffle(folders)
+            yield folder, folders, random.Random(4).sample(names, len(names))
+
+    monkeypatch.setattr(os, "walk", shuffled)
+    assert build(config, tmp_path / "listed") == expected
+
+
+@contextlib.contextmanager
+def job_service() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    module = "apache_beam.runners.portability.local_job_service_main"
+    server = subprocess.Popen([sys.executable, "-m", module, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+                break
+            time.sleep(0.1)
+        yield f"localhost:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_portable_job_service_changes_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:
+    config, expected = reference
+    with job_service() as endpoint:
+        options = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        assert build(config, tmp_path / "portable", *options) == expected
+
+
+def test_the_seed_changes_the_order_and_not_the_splits(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    import pyarrow.parquet as pq
+
+    documents = {}
+    for seed in (1, 2):
+        build(write_config(seed=seed), tmp_path / str(seed))
+        tables = [pq.read_table(path) for path in sorted((tmp_path / str(seed) / "provenance").glob("train-*"))]
+        documents[seed] = [name for table in tables for name in table["doc_id"].to_pylist()]
+    assert documents[1] != documents[2]
+    assert set(documents[1]) ^ set(documents[2]) <= set(documents[1][-3:] + documents[2][-3:])  # but for the dropped end
