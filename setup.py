@@ -1,0 +1,74 @@
+"""The Beam job: `tokenreel`, `transforms` and `pipelines`, for this machine and, with `--setup_file=./setup.py`, for remote workers.
+
+A trainer that only reads datasets installs the lighter `tokenreel-loader` (`tokenreel/pyproject.toml`) instead. Install one or the other.
+"""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tokenreel/__init__.py").read_text(encoding="utf-8"), re.MULTILINE).group(1)
+README = ROOT / "README.md"  # a Dataflow worker's source archive may come without it
+
+# The lower bounds are what the tests ran with, together; the upper ones are where the next incompatible release may come.
+CORE = [
+    "apache-beam>=2.77,<2.78",  # the in-process runner is chosen by a name that is not a public interface
+    "google-cloud-storage>=3.17,<4",
+    "google-crc32c>=1.9,<2",
+    "numpy>=2.0,<3",  # 2.4.6; apache-beam asks for less than 2.5
+    "pyarrow>=25,<26",
+    "pyyaml>=6.0,<7",
+    "sentencepiece>=0.2.3,<0.3",  # its sentencepiece_model_pb2 needs protobuf 7, Beam and TensorFlow need 6: never import that module
+    "zstandard>=0.25,<1",
+]
+DATAFLOW = ["apache-beam[gcp]>=2.77,<2.78"]
+TENSORFLOW = ["tensorflow>=2.21,<2.22", "tensorflow-transform>=1.21,<1.22"]  # brings apache-beam[gcp]; not beside apache-airflow
+JAX = ["jax>=0.10.2,<0.11"]
+TORCH = ["torch==2.13.0"]
+KERAS = ["keras>=3.15,<4"]
+GRAIN = ["grain>=0.2.18,<0.3"]
+HUGGINGFACE = ["tokenizers>=0.23.3,<0.24"]
+AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
+    "apache-airflow>=3.3.2,<4",
+    "apache-airflow-providers-apache-beam",
+    "apache-airflow-providers-google",
+]
+TOOLS = [
+    "gcp-storage-emulator>=2026.7.19",  # gs:// in the tests
+    "hypothesis>=6.170,<7",
+    "mypy>=2.4,<3",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17.5,<0.18",
+    "setuptools>=77",  # the tests build both wheels
+    "types-pyyaml>=6.0,<7",
+    "wheel>=0.48",
+]
+
+setup(
+    name="tokenreel",
+    version=VERSION,
+    description="Training-ready token sequences, built once, replayed for ever",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["tokenreel", "tokenreel.*", "transforms", "transforms.*", "pipelines", "pipelines.*"]),
+    package_data={"tokenreel": ["py.typed"]},
+    install_requires=CORE,
+    extras_require={
+        "dataflow": DATAFLOW,
+        "tensorflow": TENSORFLOW,
+        "jax": JAX,
+        "torch": TORCH,
+        "keras": KERAS,
+        "grain": GRAIN,
+        "huggingface": HUGGINGFACE,
+        "airflow": AIRFLOW,
+        "dev": [*TOOLS, *DATAFLOW, *TENSORFLOW, *JAX, *TORCH, *KERAS, *GRAIN, *HUGGINGFACE],
+    },
+    entry_points={"console_scripts": ["tokenreel = tokenreel.cli:main"]},
+)

@@ -1,0 +1,133 @@
+"""Which package may import what: the table here is the rule, the tests hold every file to it."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# What a package imports when it is itself imported, beside the standard library and itself. A trainer imports `tokenreel`, so that stays
+# NumPy alone; what it needs beyond is imported inside the function that needs it.
+MODULE_LEVEL = {
+    "tokenreel": {"numpy"},
+    "transforms": {"apache_beam", "numpy", "pyarrow", "tokenreel"},
+    "pipelines": {"apache_beam", "numpy", "pyarrow", "tokenreel", "transforms"},
+    "dags": {"airflow"},
+    "dataflow_templates": set(),
+}
+# What a package never imports, not even inside a function. The command line starts pipelines, so it alone may reach up.
+NOWHERE = {
+    "tokenreel": {"apache_beam", "transforms", "pipelines", "tests", "examples", "benchmarks"},
+    "transforms": {"pipelines", "tests", "examples", "benchmarks"},
+    "pipelines": {"tests", "examples", "benchmarks"},
+}
+MAY_REACH_UP = {"tokenreel/cli.py": {"pipelines"}}
+
+HEAVY = {"apache_beam", "tensorflow", "jax", "torch", "keras", "sentencepiece", "pyarrow", "yaml", "google.cloud.storage", "tokenizers"}
+
+
+def modules(package: str) -> list[pathlib.Path]:
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.relative_to(ROOT).parts)
+
+
+def imports(tree: ast.AST, *, inside_functions: bool) -> Iterator[tuple[str, int]]:
+    """Yields (top-level package, line) of the imports that run; those under `if TYPE_CHECKING:` do not."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            yield str(node.module).split(".")[0], node.lineno
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for other in node.orelse:
+                yield from imports(other, inside_functions=inside_functions)
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imports(node, inside_functions=inside_functions)
+
+
+def violations(path: pathlib.Path) -> list[str]:
+    name = path.relative_to(ROOT).as_posix()
+    package = name.split("/")[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"), name)
+    allowed = MODULE_LEVEL[package] | {package} | sys.stdlib_module_names
+    forbidden = NOWHERE.get(package, set()) - MAY_REACH_UP.get(name, set())
+    found = [f"{name}:{line} imports {top} at module level" for top, line in imports(tree, inside_functions=False) if top not in allowed]
+    found += [f"{name}:{line} imports {top}" for top, line in imports(tree, inside_functions=True) if top in forbidden]
+    return found
+
+
+@pytest.mark.parametrize("package", MODULE_LEVEL)
+def test_imports_point_downwards(package):
+    assert [line for path in modules(package) for line in violations(path)] == []
+
+
+def test_every_package_has_a_rule():
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "examples", "benchmarks"}
+    assert packages <= set(MODULE_LEVEL), "a new package: say in MODULE_LEVEL what it may import"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import jax\n", ["imports jax at module level"]),
+        ("try:\n    import jax.numpy as jnp\nexcept ImportError:\n    pass\n", ["imports jax at module level"]),
+        ("class A:\n    from torch import nn\n", ["imports torch at module level"]),
+        ("def f():\n    import jax\n", []),
+        ("import typing\nif typing.TYPE_CHECKING:\n    import jax\n", []),
+        ("def f():\n    from pipelines import build\n", ["imports pipelines"]),
+    ],
+)
+def test_the_check_sees(tmp_path, monkeypatch, source, expected):
+    path = tmp_path / "tokenreel/example.py"
+    path.parent.mkdir()
+    path.write_text(source)
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert [line.split(" ", 1)[1] for line in violations(path)] == expected
+
+
+@pytest.mark.parametrize("path", [*modules("transforms"), *modules("pipelines")], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_beam_sees_annotations(path):
+    """With `from __future__ import annotations` Beam gets strings where it looks for types, and silently checks nothing."""
+    assert "annotations" not in [
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        for alias in node.names
+    ]
+
+
+def test_the_generated_protobuf_module_of_sentencepiece_is_never_imported():
+    """`sentencepiece_model_pb2` of 0.2.3 is generated for protobuf 7 and raises beside Beam and TensorFlow, which need 6."""
+    for package in (*MODULE_LEVEL, "tests", "examples", "benchmarks"):
+        for path in modules(package):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+                names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+                assert not any(name.endswith("sentencepiece_model_pb2") for name in names), path
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy modules that a fresh interpreter holds after running some code."""
+    program = f"{code}\nimport json, sys; print(json.dumps([n for n in {sorted(HEAVY)!r} if n in sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_importing_every_module_loads_no_framework():
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in modules("tokenreel")
+        if path.name != "__main__.py"
+    ]
+    assert "tokenreel.schema" in names
+    assert loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)") == set()
+
+
+def test_the_heavy_list_is_seen():
+    assert loaded_by("import yaml") == {"yaml"}

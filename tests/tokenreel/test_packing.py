@@ -1,0 +1,260 @@
+import bisect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenreel import packing
+from tokenreel.errors import BuildError, ConfigError
+
+LENGTHS = st.lists(st.integers(0, 40), max_size=40)
+
+
+def rows(segments: packing.Segments) -> list[list[tuple[int, int, int]]]:
+    """[(document, start, length), ...] of each example."""
+    result: list[list[tuple[int, int, int]]] = [[] for _ in range(segments.num_examples)]
+    for e, d, s, n in zip(segments.example, segments.document, segments.start, segments.length, strict=True):
+        result[e].append((int(d), int(s), int(n)))
+    return result
+
+
+def lengths_of(segments: packing.Segments) -> list[list[int]]:
+    return [[n for _, _, n in row] for row in rows(segments)]
+
+
+def documents(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """A token stream in which each token is unlike all others, and where each document begins in it."""
+    return np.arange(1, sum(lengths) + 1, dtype=np.int32), np.cumsum([0, *lengths])[:-1]
+
+
+def check_conservation(lengths: list[int], segments: packing.Segments, seq_len: int, *, in_order: bool = False) -> None:
+    """Invariants of every layout: nothing lost uncounted, nothing twice uncounted, nothing out of order, nothing too long."""
+    assert (segments.length > 0).all()
+    seen = [np.zeros(n, int) for n in lengths]
+    for d, s, n in zip(segments.document, segments.start, segments.length, strict=True):
+        assert s + n <= lengths[d]
+        seen[d][s : s + n] += 1
+    times = np.concatenate([*seen, np.zeros(0, int)])
+    assert (times == 0).sum() == sum(segments.dropped.values())
+    assert times.sum() - (times > 0).sum() == segments.repeated
+    assert segments.num_tokens().max(initial=0) <= seq_len
+    if len(segments):
+        assert (np.diff(segments.example) >= 0).all() and segments.example[-1] < segments.num_examples
+        assert (segments.offsets() % segments.align == 0).all()
+    if in_order:  # the stream itself
+        places = list(zip(segments.document.tolist(), segments.start.tolist(), strict=True))
+        assert places == sorted(places)
+
+
+def check_fill(lengths: list[int], segments: packing.Segments, seq_len: int) -> None:
+    """What `fill` writes is what the table says, position by position."""
+    tokens, offsets = documents(lengths)
+    filled, starts, num_tokens = packing.fill(tokens, offsets, segments, seq_len, pad_id=0)
+    expected = np.zeros((segments.num_examples, seq_len), np.int32)
+    expected_starts = np.zeros((segments.num_examples, seq_len), bool)
+    for e, row in enumerate(rows(segments)):
+        at = 0
+        for d, s, n in row:
+            expected[e, at : at + n] = tokens[offsets[d] + s : offsets[d] + s + n]
+            expected_starts[e, at] = at > 0 or s == 0
+            end = at + n
+            at += -(-n // segments.align) * segments.align
+            if end < at and (d, s, n) != row[-1]:
+                expected_starts[e, end] = True
+        assert num_tokens[e] == (end if row else 0)
+    np.testing.assert_array_equal(filled, expected)
+    np.testing.assert_array_equal(starts, expected_starts)
+
+
+def best_fit_by_item(lengths: list[int], seq_len: int, max_segments: int | None = None, align: int = 1) -> list[list[tuple[int, int, int]]]:
+    """The published rule, a piece at a time."""
+    pieces = [(d, s, min(seq_len, n - s)) for d, n in enumerate(lengths) for s in range(0, n, seq_len)]
+    pieces.sort(key=lambda piece: (seq_len - piece[2]) // align)  # stable: input order among equals
+    examples: list[list[tuple[int, int, int]]] = []
+    open_examples: list[tuple[int, int, int]] = []  # (room, time at which the example came to it, example)
+    for time, piece in enumerate(pieces):
+        cost = -(-piece[2] // align) * align
+        at = bisect.bisect_left(open_examples, (cost, -1, -1))
+        if at < len(open_examples):
+            room, _, e = open_examples.pop(at)
+        else:
+            room, e = seq_len, len(examples)
+            examples.append([])
+        examples[e].append(piece)
+        if room - cost and len(examples[e]) != max_segments:
+            bisect.insort(open_examples, (room - cost, time, e))
+    return examples
+
+
+class TestWrap:
+    def test_keras_hub_701(self):
+        text = "With a running start the quick fox jumps over the lazy dog . </s> The lazy dog slept on and on and on . </s>"
+        stream = text.split()
+        ids = np.arange(25, dtype=np.uint16) + 1
+        layout = packing.wrap([14, 11], 8)
+        filled, starts, num_tokens = packing.fill(ids, [0, 14], layout, 8, pad_id=0)
+        assert [[stream[i - 1] for i in row] for row in filled] == [stream[:8], stream[8:16], stream[16:24]]
+        assert " ".join(stream[8:16]) == "over the lazy dog . </s> The lazy"
+        assert np.argwhere(starts).tolist() == [[0, 0], [1, 6]]
+        assert num_tokens.tolist() == [8, 8, 8] and layout.dropped == {"last_example": 1}
+
+        kept = packing.wrap([14, 11], 8, last_example="pad")
+        filled, _, num_tokens = packing.fill(ids, [0, 14], kept, 8, pad_id=0)
+        assert filled[3].tolist() == [25] + [0] * 7 and num_tokens[3] == 1 and kept.dropped == {}
+
+    def test_overlap_makes_every_token_a_target_once(self):
+        layout = packing.wrap([14, 11], 8, overlap=1)
+        filled, _, _ = packing.fill(np.arange(25), [0, 14], layout, 9, pad_id=-1)
+        assert sorted(filled[:, 1:].ravel().tolist()) == list(range(1, 25))
+
+    def test_megatron_worked_index(self):
+        def first_tokens(lengths, extra=1):
+            layout = packing.wrap(lengths, 6, extra)
+            heads = layout.offsets() == 0
+            return list(zip(layout.document[heads].tolist(), layout.start[heads].tolist(), strict=True))
+
+        assert first_tokens([5, 3, 8, 4]) == [(0, 0), (1, 1), (2, 4)]  # (3, 2) is where Megatron's last row ends
+        assert first_tokens([8, 5, 4, 3]) == [(0, 0), (0, 6), (1, 4)]  # order 2, 0, 3, 1
+        assert first_tokens([7, 6, 6]) == [(0, 0), (0, 6), (1, 5)]
+        assert first_tokens([6, 6, 6], extra=0) == [(0, 0), (1, 0), (2, 0)]
+        assert packing.wrap([5, 3, 8, 4], 6, 1, last_example="pad").num_examples == 4
+
+    @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]))
+    def test_laws(self, lengths, seq_len, data, last_example):
+        overlap = data.draw(st.integers(0, seq_len - 1))
+        layout = packing.wrap(lengths, seq_len, overlap, last_example=last_example)
+        total = sum(lengths)
+        full = max(total - overlap, 0) // seq_len
+        assert layout.num_examples - full in ((0,) if last_example == "drop" else (0, 1))
+        check_conservation(lengths, layout, seq_len + overlap, in_order=overlap == 0)
+        check_fill(lengths, layout, seq_len + overlap)
+
+    @given(LENGTHS, st.integers(1, 12), st.integers(0, 3), st.data())
+    def test_a_range_equals_that_part_of_the_whole(self, lengths, seq_len, overlap, data):
+        overlap = min(overlap, seq_len - 1)
+        whole = packing.wrap(lengths, seq_len, overlap, last_example="pad")
+        a = data.draw(st.integers(0, whole.num_examples))
+        b = data.draw(st.integers(a, whole.num_examples))
+        part = whole.select(a, b)
+        lo, hi = (part.document.min(), part.document.max() + 1) if len(part) else (0, 0)
+        got = packing.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
+        assert [[(d + lo, s, n) for d, s, n in row] for row in rows(got)] == rows(part)
+
+    def test_a_range_refuses_documents_that_do_not_reach(self):
+        with pytest.raises(BuildError, match="the documents hold 100 to 120"):
+            packing.wrap_range([20], 100, 10, 0, 10, 3)
+        with pytest.raises(BuildError, match="the documents hold 101 to 121"):
+            packing.wrap_range([20], 101, 10, 0, 10, 1)
+
+
+class TestBestFit:
+    def test_figure_1_of_the_paper(self):
+        assert lengths_of(packing.best_fit([14, 7, 5, 2, 3], 8)) == [[8], [7], [6, 2], [5, 3]]
+
+    def test_trl_docstring(self):
+        tokens = np.arange(1, 12)
+        for long_documents, expected in [
+            ("truncate", [[1, 2, 3, 4], [8, 9, 10, 11], [6, 7, 0, 0]]),
+            ("split", [[1, 2, 3, 4], [8, 9, 10, 5], [6, 7, 11, 0]]),
+        ]:
+            layout = packing.best_fit([5, 2, 3, 1], 4, long_documents=long_documents)
+            filled, _, _ = packing.fill(tokens, [0, 5, 7, 10], layout, 4, pad_id=0)
+            assert filled.tolist() == expected
+        assert packing.best_fit([5, 2, 3, 1], 4, long_documents="truncate").dropped == {"truncated": 1}
+        assert packing.best_fit([5, 2, 3, 1], 4, long_documents="drop").dropped == {"too_long": 5}
+
+    def test_tells_best_fit_from_first_fit(self):
+        layout = packing.best_fit([7, 10, 10, 4, 1, 11, 1], 12)
+        assert [[d for d, _, _ in row] for row in rows(layout)] == [[5, 4], [1], [2], [0, 3, 6]]
+
+    def test_volume_bound_is_not_always_reached(self):
+        assert packing.best_fit([12, 5, 5, 8, 6, 10, 11, 3], 12).num_examples == 6
+
+    @settings(max_examples=400)
+    @given(LENGTHS, st.integers(1, 30), st.one_of(st.none(), st.integers(1, 4)))
+    def test_equals_the_rule_item_by_item(self, lengths, seq_len, max_segments):
+        layout = packing.best_fit(lengths, seq_len, max_segments)
+        assert rows(layout) == best_fit_by_item(lengths, seq_len, max_segments)
+        check_conservation(lengths, layout, seq_len)
+        check_fill(lengths, layout, seq_len)
+        if max_segments is None:
+            assert sum(2 * sum(row) <= seq_len for row in lengths_of(layout)) <= 1
+        assert layout.num_segments().max(initial=0) <= (max_segments or len(lengths) + 1)
+        whole = {d for d, n in enumerate(lengths) if 0 < n <= seq_len}
+        assert sorted(d for row in rows(layout) for d, _, n in row if d in whole and n == lengths[d]) == sorted(whole)
+
+    @pytest.mark.parametrize("seed", range(30))
+    def test_equals_the_rule_on_large_sets(self, seed):
+        rng = np.random.default_rng(seed)
+        lengths = np.minimum(rng.lognormal(4, 1.5, 1500), 3000).astype(int).tolist()
+        for max_segments in (None, 3):
+            assert rows(packing.best_fit(lengths, 512, max_segments)) == best_fit_by_item(lengths, 512, max_segments)
+
+    @given(LENGTHS, st.integers(1, 8), st.integers(1, 5), st.one_of(st.none(), st.integers(1, 4)))
+    def test_align(self, lengths, units, align, max_segments):
+        layout = packing.best_fit(lengths, units * align, max_segments, align)
+        assert rows(layout) == best_fit_by_item(lengths, units * align, max_segments, align)
+        check_conservation(lengths, layout, units * align)
+        check_fill(lengths, layout, units * align)
+
+    @given(st.permutations([3, 3, 9, 1, 4, 4, 4, 12, 20, 2]))
+    def test_patterns_follow_from_the_histogram(self, lengths):
+        assert lengths_of(packing.best_fit(lengths, 12)) == lengths_of(packing.best_fit(sorted(lengths), 12))
+
+
+class TestFill:
+    def test_short_and_long_runs_give_the_same(self, monkeypatch):
+        lengths = [3, 1, 7, 2, 30, 5, 11]
+        layout = packing.best_fit(lengths, 12)
+        tokens, offsets = documents(lengths)
+        by_slice = packing.fill(tokens, offsets, layout, 12, 0)
+        monkeypatch.setattr(packing, "_SHORT_RUN", 10**9)
+        for a, b in zip(by_slice, packing.fill(tokens, offsets, layout, 12, 0), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_writes_into_a_buffer(self):
+        buffer = np.full((4, 5), 99, np.uint16)
+        out, _, _ = packing.fill(np.arange(8, dtype=np.uint16), [0], packing.wrap([8], 5, last_example="pad"), 5, 7, out=buffer[1:3])
+        assert np.shares_memory(out, buffer)
+        assert buffer.tolist() == [[99] * 5, [0, 1, 2, 3, 4], [5, 6, 7, 7, 7], [99] * 5]
+
+    def test_a_document_of_which_only_the_end_is_here(self):
+        layout = packing.wrap_range([10, 6], 100, 4, 0, 27, 2)
+        filled, starts, _ = packing.fill(np.arange(108, 116), [-8, 2], layout, 4, 0)
+        assert filled.tolist() == [[108, 109, 110, 111], [112, 113, 114, 115]]
+        assert np.argwhere(starts).tolist() == [[0, 2]]
+
+    def test_refuses_a_layout_for_other_tokens(self):
+        with pytest.raises(BuildError, match="there are 9"):
+            packing.fill(np.arange(9), [0], packing.wrap([10], 5), 5, 0)
+        with pytest.raises(BuildError, match="lay out for 4"):
+            packing.fill(np.arange(10), [0], packing.wrap([10], 5), 4, 0)
+        with pytest.raises(BuildError, match="int64"):
+            packing.fill(np.arange(10), [0], packing.wrap([10], 5), 5, 0, out=np.empty((2, 5), np.int32))
+
+    def test_no_documents(self):
+        for layout in (packing.wrap([], 4), packing.best_fit([], 4), packing.wrap([0, 0], 4, last_example="pad")):
+            filled, starts, num_tokens = packing.fill(np.zeros(0, np.uint16), [], layout, 4, 0)
+            assert filled.shape == starts.shape == (0, 4) and num_tokens.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: packing.wrap([3], 0), "seq_len must be at least 1, got 0"),
+        (lambda: packing.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
+        (lambda: packing.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
+        (lambda: packing.best_fit([3], 10, align=4), "must divide packing.seq_len, got 4 and 10; seq_len 8 would work"),
+        (lambda: packing.best_fit([3], 10, 0), "max_segments_per_example must be at least 1"),
+        (lambda: packing.best_fit([3], 10, long_documents="cut"), "'split', 'truncate' or 'drop', got 'cut'"),
+    ],
+)
+def test_impossible_settings(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+def test_lengths_must_be_counts():
+    with pytest.raises(BuildError, match="the least is -1"):
+        packing.wrap([3, -1], 4)
