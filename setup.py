@@ -18,6 +18,7 @@ CORE = [
     "google-cloud-storage>=3.17,<4",
     "google-crc32c>=1.9,<2",
     "numpy>=2.0,<3",  # 2.4.6; apache-beam asks for less than 2.5
+    "orjson>=3.10,<4",
     "pyarrow>=25,<26",
     "pyyaml>=6.0,<7",
     "sentencepiece>=0.2.3,<0.3",  # its sentencepiece_model_pb2 needs protobuf 7, Beam and TensorFlow need 6: never import that module
@@ -70,5 +71,5 @@ setup(
         "airflow": AIRFLOW,
         "dev": [*TOOLS, *DATAFLOW, *TENSORFLOW, *JAX, *TORCH, *KERAS, *GRAIN, *HUGGINGFACE],
     },
-    entry_points={"console_scripts": ["tokenreel = tokenreel.cli:main"]},
+    entry_points={"console_scripts": ["tokenreel = pipelines.cli:main"]},
 )

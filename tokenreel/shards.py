@@ -18,6 +18,7 @@ from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments
 from tokenreel.manifest import FIXED, ShardInfo, VocabularyInfo
+from tokenreel.packing import Segments
 from tokenreel.schema import Feature, RecordLayout
 
 _CHUNK_BYTES = 8 << 20
@@ -247,7 +248,7 @@ class Piece:
 
     first: int
     arrays: dict[str, npt.NDArray[Any]]
-    segments: layouts.Segments
+    segments: Segments
     lengths: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
@@ -314,7 +315,7 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
 def _fill(
     tokens: npt.NDArray[Any],
     lengths: npt.NDArray[np.int64],
-    segments: layouts.Segments,
+    segments: Segments,
     stage: npt.NDArray[np.int64],
     row: npt.NDArray[np.int64],
     packing: Any,
