@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     Raises:
       TokenreelError: with a message that stands alone.
     """
+    local.quiet_logging()
     job = _load(arguments)
     vocabulary = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
     completion.check_vocabulary(job, completion.vocabulary_info(job, vocabulary))

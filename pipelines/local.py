@@ -1,5 +1,6 @@
 """Running a pipeline on this machine: which runner, how many workers, progress, and what to do when a worker dies."""
 
+import logging
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -116,6 +118,20 @@ def progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[None]:
         print(f"tokenreel: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
+def quiet_logging() -> None:
+    """Shows Beam's warnings, but neither the tracebacks of errors whose message will be printed alone nor what every worker says."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        meant = record.exc_info is not None and isinstance(record.exc_info[1], TokenreelError)
+        message = record.getMessage()
+        return not meant and "tokenreel.errors." not in message and "No semi_persistent_directory found" not in message
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s")
+    for handler in logging.getLogger().handlers:
+        if wanted.__qualname__ not in {getattr(known, "__qualname__", "") for known in handler.filters}:
+            handler.addFilter(wanted)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Finds in what a runner raises the error that a worker meant, so that its message stands alone.
@@ -125,22 +141,21 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except TokenreelError:
-        raise
     except Exception as error:
         cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, TokenreelError):
-                raise type(cause)(_without_step(str(cause))) from error
+        while cause is not None and not isinstance(cause, TokenreelError):
             cause = cause.__cause__ or cause.__context__
-        found = re.findall(r"^tokenreel\.errors\.\w+: (.*(?:\n  .*)*)", str(error), flags=re.MULTILINE)
+        if cause is not None:
+            raise type(cause)(_without_step(str(cause))) from error
+        # From another process only the text of the traceback arrives.
+        found = re.findall(r"^tokenreel\.errors\.(\w+): (.*(?:\n  .*)*)", str(error), flags=re.MULTILINE)
         if found:
-            raise BuildError(_without_step(found[-1])) from error
+            kind, message = found[-1]
+            raise getattr(errors, kind)(_without_step(message)) from error
         if isinstance(error, OSError) or "OSError" in str(error):
-            message = re.findall(r"^(?:\w+\.)*(?:OSError|PermissionError): (.*)", str(error), flags=re.MULTILINE)
-            raise BuildError(
-                f"{_without_step(message[-1] if message else str(error))}. What is finished is kept: run the command again."
-            ) from error
+            messages = re.findall(r"^(?:\w+\.)*(?:OSError|PermissionError): (.*)", str(error), flags=re.MULTILINE)
+            what = _without_step(messages[-1] if messages else str(error))
+            raise BuildError(f"{what}. What is finished is kept: run the same command again.") from error
         raise
 
 

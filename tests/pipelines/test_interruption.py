@@ -1,0 +1,136 @@
+"""Killed at any moment and run again with the same command, a build ends with the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pipelines import cli, local
+from tests.conftest import tree_digest
+from tokenreel import manifest, output
+from tokenreel.errors import BuildError, ManifestError
+
+WriteConfig = Callable[..., str]
+
+
+def start(config: str, directory: pathlib.Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pipelines.build", config, "--output", str(directory), "--set", "execution.block_mb=0.01", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def count(directory: pathlib.Path, pattern: str) -> int:
+    return len(list(directory.glob(pattern)))
+
+
+@pytest.mark.parametrize(
+    ("moment", "pattern", "number"),
+    [("tokenizing", ".stage/*.stage", 5), ("assembling", "train.tfrecord-*", 2), ("finishing", "statistics.json", 1)],
+)
+def test_a_killed_build_is_simply_run_again(
+    write_config: WriteConfig, tmp_path: pathlib.Path, moment: str, pattern: str, number: int
+) -> None:
+    config, directory = write_config(), tmp_path / "killed"
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+    for attempt in range(2):
+        process = start(config, directory)
+        wait_for(lambda: count(directory, pattern) >= number + attempt or process.poll() is not None)
+        time.sleep(random.Random(attempt).random() / 50)
+        kill(process)
+        if not (directory / "manifest.json").exists():
+            with pytest.raises(ManifestError, match="did not finish"):
+                manifest.read(str(directory))
+    (directory / "train.tfrecord-00000-of-00005.tmp-0123456789ab").write_bytes(b"left by a kill")
+    assert cli.main(["build", config, "--output", str(directory)]) == 0
+    assert tree_digest(directory) == tree_digest(tmp_path / "reference")
+
+
+def test_an_altered_shard_is_built_again(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config, directory = write_config(), tmp_path / "killed"
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+    process = start(config, directory)
+    wait_for(lambda: count(directory, "train.tfrecord-*-of-*5") >= 3 or process.poll() is not None)
+    kill(process)
+    (directory / "manifest.json").unlink(missing_ok=True)
+    shard = directory / "train.tfrecord-00000-of-00005"
+    data = bytearray(shard.read_bytes())
+    data[1000] ^= 1
+    shard.write_bytes(data)
+    assert cli.main(["build", config, "--output", str(directory)]) == 0
+    assert tree_digest(directory) == tree_digest(tmp_path / "reference")
+
+
+def test_a_second_build_is_refused(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, directory = write_config(), tmp_path / "dataset"
+    with output.lock(str(directory)):
+        assert cli.main(["build", config, "--output", str(directory)]) == 1
+    assert "another build is writing here" in capsys.readouterr().err
+
+
+def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config, directory = write_config(), tmp_path / "dataset"
+    process = start(config, directory, "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+    def workers() -> list[int]:
+        found = []
+        for pid in local._descendants(process.pid):
+            try:
+                if b"sdk_worker_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+            except OSError:
+                continue
+        return found
+
+    wait_for(lambda: len(workers()) >= 2)
+    os.kill(workers()[-1], signal.SIGKILL)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == local.EXIT_WORKER_DIED
+    assert b"a worker process died" in error
+    assert cli.main(["build", config, "--output", str(directory)]) == 0
+
+
+def test_a_full_disk_is_one_clear_line(
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import errno
+
+    from tokenreel.shards import ShardWriter
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = write_config()
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "write", full)
+        assert cli.main(["build", config]) == 1
+    assert "No space left on device. What is finished is kept" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "dataset").rglob("*.tmp-*"))
+    assert cli.main(["build", config]) == 0
+
+
+def test_errors_from_other_processes_keep_their_kind() -> None:
+    text = "Traceback ...\ntokenreel.errors.BuildError: x: lost. Run again. [while running 'A/B']\n"
+    with pytest.raises(BuildError, match=r"^x: lost. Run again\.$"), local.plain_errors():
+        raise RuntimeError(text)
