@@ -41,8 +41,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.005)
 
 
-def count(directory: pathlib.Path, pattern: str) -> int:
-    return len(list(directory.glob(pattern)))
+def reach(process: subprocess.Popen[bytes], directory: pathlib.Path, pattern: str, number: int) -> None:
+    """Waits until a build has written so many files, or has ended."""
+    wait_for(lambda: len(list(directory.glob(pattern))) >= number or process.poll() is not None)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_killed_build_is_simply_run_again(
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
     for attempt in range(2):
         process = start(config, directory)
-        wait_for(lambda: count(directory, pattern) >= number + attempt or process.poll() is not None)
+        reach(process, directory, pattern, number + attempt)
         time.sleep(random.Random(attempt).random() / 50)
         kill(process)
         if not (directory / "manifest.json").exists():
@@ -71,7 +72,7 @@ def test_an_altered_shard_is_built_again(write_config: WriteConfig, tmp_path: pa
     config, directory = write_config(), tmp_path / "killed"
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
     process = start(config, directory)
-    wait_for(lambda: count(directory, "train.tfrecord-*-of-*5") >= 3 or process.poll() is not None)
+    reach(process, directory, "train.tfrecord-*-of-*5", 3)
     kill(process)
     (directory / "manifest.json").unlink(missing_ok=True)
     shard = directory / "train.tfrecord-00000-of-00005"
