@@ -1,11 +1,12 @@
 import bisect
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import packing
+from tokenreel import packing, segment_tables
 from tokenreel.errors import BuildError, ConfigError
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)
@@ -41,7 +42,7 @@ def check_conservation(lengths: list[int], segments: packing.Segments, seq_len: 
     assert segments.num_tokens().max(initial=0) <= seq_len
     if len(segments):
         assert (np.diff(segments.example) >= 0).all() and segments.example[-1] < segments.num_examples
-        assert (segments.offsets() % segments.align == 0).all()
+        assert (segments.place % segments.align == 0).all()
     if in_order:  # the stream itself
         places = list(zip(segments.document.tolist(), segments.start.tolist(), strict=True))
         assert places == sorted(places)
@@ -111,7 +112,7 @@ class TestWrap:
     def test_megatron_worked_index(self):
         def first_tokens(lengths, extra=1):
             layout = packing.wrap(lengths, 6, extra)
-            heads = layout.offsets() == 0
+            heads = layout.place == 0
             return list(zip(layout.document[heads].tolist(), layout.start[heads].tolist(), strict=True))
 
         assert first_tokens([5, 3, 8, 4]) == [(0, 0), (1, 1), (2, 4)]  # (3, 2) is where Megatron's last row ends
@@ -136,7 +137,7 @@ class TestWrap:
         whole = packing.wrap(lengths, seq_len, overlap, last_example="pad")
         a = data.draw(st.integers(0, whole.num_examples))
         b = data.draw(st.integers(a, whole.num_examples))
-        part = whole.select(a, b)
+        part = whole.select(range(a, b))
         lo, hi = (part.document.min(), part.document.max() + 1) if len(part) else (0, 0)
         got = packing.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
         assert [[(d + lo, s, n) for d, s, n in row] for row in rows(got)] == rows(part)
@@ -203,13 +204,224 @@ class TestBestFit:
         assert lengths_of(packing.best_fit(lengths, 12)) == lengths_of(packing.best_fit(sorted(lengths), 12))
 
 
+class TestWithinDocuments:
+    @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]), st.integers(1, 5))
+    def test_laws(self, lengths, seq_len, data, last_example, min_tokens):
+        overlap = data.draw(st.integers(0, seq_len - 1))
+        layout = packing.wrap_within_document(lengths, seq_len, overlap, last_example=last_example, min_tokens=min_tokens)
+        check_conservation(lengths, layout, seq_len + overlap, in_order=True)
+        check_fill(lengths, layout, seq_len + overlap)
+        alone = [packing.wrap([n], seq_len, overlap, last_example=last_example) for n in lengths]
+        expected = [(d, s, n) for d, own in enumerate(alone) for ((_, s, n),) in rows(own) if n >= min_tokens]
+        assert [row[0] for row in rows(layout)] == expected and (layout.num_segments() == 1).all()
+
+    def test_t5_split_tokens(self):
+        for seq_len, expected in [(25, [25] * 4), (30, [30, 30, 30, 10]), (1000, [100])]:
+            assert packing.wrap_within_document([100], seq_len).length.tolist() == expected
+
+
+class TestFullSentences:
+    SENTENCES = (4, 3, 1, 6, 2, 1, 5, 9, 1, 2)  # fairseq's own example; a lone 1 is a blank line between documents
+
+    def test_fairseq_complete(self):
+        heads = segment_tables.greedy(np.array(self.SENTENCES), 8)
+        tokens = np.append(0, np.cumsum(self.SENTENCES))
+        assert tokens[heads].tolist() == [0, 8, 16, 22, 31]  # the 9-token sentence makes a longer block
+
+    def test_ours_keeps_to_the_block(self):
+        layout = packing.full_sentences(self.SENTENCES, [3, 3, 3, 1], 8)
+        assert [sum(row) for row in lengths_of(layout)] == [8, 8, 6, 8, 4]
+        assert rows(layout)[2] == [(1, 8, 1), (2, 0, 5)] and rows(layout)[4] == [(2, 13, 2), (3, 0, 2)]
+
+    def test_fairseq_complete_doc(self):
+        # Blank lines belong to no document there; ranges (0,7) (8,16) (17,22) (22,31) (32,34), with a block of 9 to keep its long one.
+        layout = packing.full_sentences([4, 3, 6, 2, 5, 9, 2], [2, 2, 2, 1], 9, cross_documents=False, min_tokens=2)
+        assert [sum(row) for row in lengths_of(layout)] == [7, 8, 5, 9, 2]
+
+    @given(st.lists(st.lists(st.integers(0, 15), max_size=6), max_size=8), st.integers(1, 12), st.booleans(), st.integers(1, 4))
+    def test_laws(self, sentences, seq_len, cross_documents, min_tokens):
+        flat = [n for document in sentences for n in document]
+        counts = [len(document) for document in sentences]
+        lengths = [sum(document) for document in sentences]
+        layout = packing.full_sentences(flat, counts, seq_len, cross_documents=cross_documents, min_tokens=min_tokens)
+        check_conservation(lengths, layout, seq_len, in_order=True)
+        check_fill(lengths, layout, seq_len)
+        ends = [set(np.cumsum([0, *document]).tolist()) for document in sentences]
+        long = [d for d, document in enumerate(sentences) if max(document, default=0) > seq_len]
+        for row in rows(layout):
+            assert sum(n for *_, n in row) >= min_tokens
+            assert cross_documents or len(row) == 1
+            for d, s, n in row:
+                assert d in long or {s, s + n} <= ends[d]
+
+    @given(st.lists(st.integers(1, 8), max_size=30))
+    def test_each_example_takes_all_it_can(self, sentences):
+        layout = packing.full_sentences(sentences, [1] * len(sentences), 8)
+        examples = lengths_of(layout)
+        for this, following in itertools.pairwise(examples):
+            assert sum(this) + following[0] > 8
+
+    def test_counts_must_agree(self):
+        with pytest.raises(BuildError, match="the documents have 3 sentences, 2 lengths"):
+            packing.full_sentences([1, 2], [3], 8)
+
+
+class TestNextAndFirstFit:
+    SETTINGS = (LENGTHS, st.integers(1, 8), st.integers(1, 4), st.one_of(st.none(), st.integers(1, 4)))
+
+    @given(*SETTINGS, st.integers(1, 4))
+    def test_first_fit_equals_the_rule_item_by_item(self, lengths, units, align, max_segments, open_examples):
+        seq_len = units * align
+        layout = packing.first_fit(lengths, seq_len, open_examples, max_segments, align)
+        examples: list[list[tuple[int, int, int]]] = []
+        opened: list[int] = []
+
+        def used(e):
+            return sum(-(-n // align) * align for *_, n in examples[e])
+
+        for d, length in enumerate(lengths):
+            for s in range(0, length, seq_len):
+                n = min(seq_len, length - s)
+                fitting = [e for e in opened if used(e) + -(-n // align) * align <= seq_len]
+                if not fitting:
+                    opened = opened[1:] if len(opened) == open_examples else opened
+                    examples.append([])
+                    fitting = [len(examples) - 1]
+                    opened = opened + fitting
+                examples[fitting[0]].append((d, s, n))
+                opened = [e for e in opened if used(e) < seq_len and len(examples[e]) != max_segments]
+        assert rows(layout) == examples
+        check_conservation(lengths, layout, seq_len)
+        check_fill(lengths, layout, seq_len)
+
+    @given(*SETTINGS)
+    def test_next_fit_is_first_fit_with_one_open(self, lengths, units, align, max_segments):
+        seq_len = units * align
+        assert rows(packing.next_fit(lengths, seq_len, max_segments, align)) == rows(
+            packing.first_fit(lengths, seq_len, 1, max_segments, align)
+        )
+
+    @given(LENGTHS, st.integers(1, 12))
+    def test_seqio_packs_batches_apart(self, lengths, seq_len):
+        layout = packing.next_fit(lengths, seq_len, flush_every=seq_len, long_documents="truncate")
+        expected = []
+        for at in range(0, len(lengths), seq_len):
+            part = packing.next_fit(lengths[at : at + seq_len], seq_len, long_documents="truncate")
+            expected += [[(d + at, s, n) for d, s, n in row] for row in rows(part)]
+        assert rows(layout) == expected
+        check_conservation(lengths, layout, seq_len, in_order=True)
+
+
+class TestPadAndBuckets:
+    @given(LENGTHS, st.integers(1, 12), st.sampled_from(["truncate", "split", "drop"]))
+    def test_pad(self, lengths, seq_len, long_documents):
+        layout = packing.pad(lengths, seq_len, long_documents=long_documents)
+        check_conservation(lengths, layout, seq_len, in_order=True)
+        check_fill(lengths, layout, seq_len)
+        assert (layout.num_segments() == 1).all()
+
+    @pytest.mark.parametrize(
+        ("length", "pieces", "dropped"),
+        [
+            (257, [257], 0),
+            (258, [257], 1),
+            (1000, [513, 257], 230),
+            (1024, [513, 257], 254),
+            (3000, [2049, 513, 257], 181),
+            (10000, [8193, 1025, 513, 257], 12),
+        ],
+    )
+    def test_dataset_decomposition(self, length, pieces, dropped):
+        layouts = packing.buckets([length], 8, 13)
+        assert sorted((int(n) for layout in layouts.values() for n in layout.length), reverse=True) == pieces
+        assert sum(sum(layout.dropped.values()) for layout in layouts.values()) == dropped
+
+    @pytest.mark.parametrize(("minimum", "pieces", "dropped"), [(8, [512, 256], 232), (0, [512, 256, 128, 64, 32, 8], 0)])
+    def test_olmo_variable_lengths(self, minimum, pieces, dropped):
+        layouts = packing.buckets([1000], minimum, 13, extra=0)
+        assert sorted((int(n) for layout in layouts.values() for n in layout.length), reverse=True) == pieces
+        assert sum(sum(layout.dropped.values()) for layout in layouts.values()) == dropped
+
+    @given(LENGTHS, st.integers(0, 2), st.integers(0, 2), st.integers(0, 1))
+    def test_bucket_laws(self, lengths, minimum, more, extra):
+        layouts = packing.buckets(lengths, minimum, minimum + more, extra)
+        seen = [np.zeros(n, int) for n in lengths]
+        for length, layout in layouts.items():
+            assert (layout.length == length).all() and (layout.num_segments() == 1).all()
+            for d, s, n in zip(layout.document, layout.start, layout.length, strict=True):
+                seen[d][s : s + n] += 1
+        times = np.concatenate([*seen, np.zeros(0, int)])
+        assert times.max(initial=0) <= 1 and (times == 0).sum() == sum(layouts[2**minimum + extra].dropped.values())
+        for d, n in enumerate(lengths):  # what is dropped is the end, and could not fill a piece
+            assert (np.diff(seen[d]) <= 0).all() and n - seen[d].sum() < 2**minimum + extra
+
+
+class TestLayOut:
+    def test_by_name(self):
+        assert rows(packing.lay_out([14, 11], mode="wrap", seq_len=8, overlap=None)) == rows(packing.wrap([14, 11], 8))
+        layout = packing.lay_out([2, 1], mode="full_sentences", seq_len=8, sentences=[4, 3, 2], cross_documents=False)
+        assert rows(layout) == [[(0, 0, 7)], [(1, 0, 2)]]
+
+    def test_every_mode_takes_an_empty_group(self):
+        for mode in packing.MODES:
+            assert packing.lay_out([], mode=mode, seq_len=8, sentences=[]).num_examples == 0
+
+    @pytest.mark.parametrize(
+        ("settings_", "message"),
+        [
+            ({"mode": "worst_fit", "seq_len": 8}, "must be one of wrap, wrap_within_document, .* got 'worst_fit'"),
+            ({"mode": "best_fit", "seq_len": 8, "overlap": 1}, "packing.overlap is not a setting of mode best_fit, which has max_segments"),
+            ({"mode": "next_fit", "seq_len": 8, "flush_every": 0}, "flush_every must be at least 1"),
+            ({"mode": "first_fit", "seq_len": 8, "open_examples": 0}, "open_examples must be at least 1"),
+            ({"mode": "pad", "seq_len": 8, "long_documents": "cut"}, "'split', 'truncate' or 'drop'"),
+            ({"mode": "wrap_within_document", "seq_len": 8, "last_example": "cut"}, "'drop' or 'pad'"),
+            ({"mode": "best_fit", "seq_len": 9, "align": 2}, "seq_len 8 would work"),
+        ],
+    )
+    def test_impossible_settings_fail_before_there_are_documents(self, settings_, message):
+        with pytest.raises(ConfigError, match=message):
+            packing.check(**settings_)
+
+    def test_buckets_settings(self):
+        with pytest.raises(ConfigError, match="0 <= min <= max"):
+            packing.buckets([3], 5, 4)
+        with pytest.raises(ConfigError, match="extra must be 0 or 1"):
+            packing.buckets([3], 5, 6, 2)
+
+    def test_sentences_are_needed(self):
+        with pytest.raises(ConfigError, match="needs the lengths of the sentences"):
+            packing.lay_out([3], mode="full_sentences", seq_len=8)
+
+
+def test_statistics_add_up():
+    lengths = [14, 0, 7, 5, 2, 3]
+    counts = packing.statistics(packing.best_fit(lengths, 8), lengths, 8)
+    assert (counts["examples"], counts["positions"], counts["tokens"], counts["segments"]) == (4, 32, 31, 6)
+    assert (counts["documents"], counts["cut_documents"], counts["cut_documents_that_fit"]) == (5, 1, 0)
+    assert counts["segments_per_example"][:3].tolist() == [0, 2, 2] and counts["segment_lengths"][:5].tolist() == [0, 0, 2, 3, 1]
+    wrapped = packing.statistics(packing.wrap(lengths, 8, 1), lengths, 8)
+    assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
+    assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2
+
+
+def test_frame():
+    tokens, starts, num_tokens = packing.fill(np.arange(1, 8), [0, 3], packing.best_fit([3, 4], 5), 5, 0)
+    framed, framed_starts, framed_tokens = packing.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
+    assert framed.tolist() == [[90, 4, 5, 6, 7, 91, 0], [90, 1, 2, 3, 91, 0, 0]]
+    assert np.argwhere(framed_starts).tolist() == [[0, 0], [1, 0]] and framed_tokens.tolist() == [6, 5]
+    kept = packing.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
+    np.testing.assert_array_equal(kept[0], tokens)
+    np.testing.assert_array_equal(kept[1], starts)
+
+
 class TestFill:
     def test_short_and_long_runs_give_the_same(self, monkeypatch):
         lengths = [3, 1, 7, 2, 30, 5, 11]
         layout = packing.best_fit(lengths, 12)
         tokens, offsets = documents(lengths)
+        monkeypatch.setattr(segment_tables, "_SHORT_RUN", 0)
         by_slice = packing.fill(tokens, offsets, layout, 12, 0)
-        monkeypatch.setattr(packing, "_SHORT_RUN", 10**9)
+        monkeypatch.setattr(segment_tables, "_SHORT_RUN", 10**9)
         for a, b in zip(by_slice, packing.fill(tokens, offsets, layout, 12, 0), strict=True):
             np.testing.assert_array_equal(a, b)
 

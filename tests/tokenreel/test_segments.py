@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenreel import packing, segments
+from tokenreel.errors import BuildError
+
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=25)
+
+
+@given(LENGTHS, st.integers(1, 6), st.integers(1, 5))
+def test_every_field_says_where_each_token_came_from(lengths, units, align):
+    seq_len = units * align
+    layout = packing.best_fit(lengths, seq_len, align=align)
+    tokens = np.arange(1, sum(lengths) + 1)
+    _, starts, num_tokens = packing.fill(tokens, np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
+    ids = np.zeros((layout.num_examples, seq_len), int)
+    places = np.zeros_like(ids)
+    counts = np.zeros((layout.num_examples, seq_len), int)
+    seen = np.zeros(layout.num_examples, int)
+    pieces = []
+    for e, at, n in zip(layout.example, layout.place, layout.length, strict=True):
+        ids[e, at : at + n] = seen[e] + 1
+        places[e, at : at + n] = np.arange(n)
+        counts[e, seen[e]] = n
+        seen[e] += 1
+        pieces.append((e * seq_len + at, n))
+    np.testing.assert_array_equal(segments.segment_ids(starts, num_tokens, align), ids)
+    np.testing.assert_array_equal(segments.positions(starts, num_tokens, align), places)
+    np.testing.assert_array_equal(segments.segment_lengths(starts, num_tokens, align, max_segments=seq_len), counts)
+    np.testing.assert_array_equal(segments.unpack_starts(segments.pack_starts(starts), seq_len), starts)
+
+    cumulative, longest = segments.cu_seqlens(starts, num_tokens, align)
+    assert cumulative[0] == 0 and cumulative[-1] == ids.size and (np.diff(cumulative) > 0).all() and longest == np.diff(cumulative).max()
+    ranges = set(zip(cumulative[:-1].tolist(), np.diff(cumulative).tolist(), strict=True))
+    assert {(int(at), int(n)) for at, n in pieces} <= ranges
+    assert all((ids.ravel()[at : at + n] == 0).all() for at, n in ranges - {(int(a), int(b)) for a, b in pieces})
+
+    again, again_tokens = segments.starts_from_lengths(counts, seq_len, align)
+    np.testing.assert_array_equal(segments.segment_ids(again, again_tokens, align), ids)
+
+
+@given(LENGTHS, st.integers(1, 12))
+def test_full_examples_need_no_counts(lengths, seq_len):
+    layout = packing.wrap(lengths, seq_len)
+    _, starts, num_tokens = packing.fill(np.arange(sum(lengths)), np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
+    for field in (segments.segment_ids, segments.positions):
+        np.testing.assert_array_equal(field(starts), field(starts, num_tokens))
+    assert (segments.segment_ids(starts) > 0).all()
+
+
+def test_megatron_worked_example():
+    """Tokens 5 6 0 7 8 9 0 4 with end of document 0: positions restart after it, and the predictions from it do not count."""
+    starts = np.array([[1, 0, 0, 1, 0, 0, 0, 1]], bool)
+    assert segments.positions(starts).tolist() == [[0, 1, 2, 0, 1, 2, 3, 0]]
+    weights = segments.next_token_weights(segments.segment_ids(starts))
+    assert np.flatnonzero(weights[0, :-1] == 0).tolist() == [2, 6]
+    assert segments.next_token_weights(segments.segment_ids(starts), across_documents=True).tolist() == [[1.0] * 7 + [0.0]]
+
+
+def test_seqio_pack_example():
+    """SeqIO's own: [8, 9, 9, 3, 4] and [8, 3, 9], each with eos."""
+    starts = np.zeros((1, 11), bool)
+    starts[0, [0, 6]] = True
+    assert segments.segment_ids(starts, [10]).tolist() == [[1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 0]]
+    assert segments.positions(starts, [10]).tolist() == [[0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 0]]
+
+
+def test_weights_never_reach_into_padding():
+    ids = np.array([[1, 2, 2, 0, 0], [0, 0, 0, 0, 0]])
+    assert segments.next_token_weights(ids).tolist() == [[0, 1, 0, 0, 0], [0] * 5]
+    assert segments.next_token_weights(ids, across_documents=True).tolist() == [[1, 1, 0, 0, 0], [0] * 5]
+
+
+def test_t5_prefix_lm_worked_example():
+    """Split 3 of 8: loss on the last five, the first three plus the position that predicts the fourth are read in both directions."""
+    ids, places = np.ones((1, 8), int), np.arange(8)[None]
+    assert segments.prefix_mask(ids, places, [3]).astype(int).tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
+    assert segments.prefix_mask(ids, places, [4]).astype(int).tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]]
+
+
+def test_attention_mask():
+    ids = np.array([[1, 1, 2, 2, 0]])
+    assert segments.attention_mask(ids, causal=False)[0].astype(int).tolist() == [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert segments.attention_mask(ids)[0].astype(int).tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    prefix = np.array([[True, True, False, False, False]])
+    assert segments.attention_mask(ids, prefix=prefix)[0, :2, :2].all()
+
+
+def test_cu_seqlens_of_a_fixed_size():
+    starts = np.array([[1, 0, 1, 0]], bool)
+    cumulative, longest = segments.cu_seqlens(starts, [3], size=6)
+    assert cumulative.tolist() == [0, 2, 3, 4, 4, 4] and longest == 2 and cumulative.dtype == np.int32
+    with pytest.raises(BuildError, match="give size 4"):
+        segments.cu_seqlens(starts, [3], size=3)
+
+
+def test_too_many_segments():
+    with pytest.raises(BuildError, match="has 2 segments, room was made for 1"):
+        segments.segment_lengths(np.array([[1, 1]], bool), max_segments=1)

@@ -1,0 +1,78 @@
+"""One document per example: padded to one length, or cut into lengths that are powers of two."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import ConfigError
+from tokenreel.segment_tables import LongDocuments, Segments, as_lengths, check_seq_len, counted, pieces
+
+
+def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments = "truncate") -> Segments:
+    """Gives each document an example of its own.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: positions in an example.
+      long_documents: over `seq_len` tokens: "truncate" (reason `truncated`), "split" into several examples, or "drop" (reason `too_long`).
+
+    >>> pad([3, 9], 4).length.tolist(), pad([3, 9], 4, long_documents="split").length.tolist()
+    ([3, 4], [3, 4, 4, 1])
+    """
+    check_seq_len(seq_len)
+    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    return Segments(
+        example=np.arange(len(length), dtype=np.int64),
+        document=document,
+        start=start,
+        length=length,
+        num_examples=len(length),
+        dropped=dropped,
+    )
+
+
+def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 13, extra: int = 1) -> dict[int, Segments]:
+    """Cuts documents into pieces of powers of two, longest first (Dataset Decomposition, Pouransari et al. 2024, arXiv:2405.13226).
+
+    A training run draws batches of one length at a time: no padding, no attention across documents, short sequences early.
+
+    Args:
+      lengths: int [num_documents].
+      min_exponent: the shortest pieces have 2**min_exponent + extra tokens; what is left of a document is dropped (reason `too_short`).
+      max_exponent: the longest pieces.
+      extra: 1 keeps the token that is only a target of the last position, as the paper's code does; 0 leaves it out.
+
+    Returns:
+      A layout for each length 2**k + extra, shortest first. The drops are counted in the first.
+
+    >>> {length: layout.num_examples for length, layout in buckets([3000], 8, 11).items()}
+    {257: 1, 513: 1, 1025: 0, 2049: 1}
+    """
+    if not 0 <= min_exponent <= max_exponent <= 40:
+        raise ConfigError(
+            f"packing.min_exponent and max_exponent must satisfy 0 <= min <= max <= 40, got {min_exponent} and {max_exponent}"
+        )
+    if extra not in (0, 1):
+        raise ConfigError(f"packing.extra must be 0 or 1, got {extra}")
+    left = as_lengths(lengths).copy()
+    start = np.zeros_like(left)
+    layouts: dict[int, Segments] = {}
+    for exponent in range(max_exponent, min_exponent - 1, -1):
+        length = 2**exponent + extra
+        document, offset, size, _ = pieces(left // length * length, length, "split")
+        layouts[length] = Segments(
+            example=np.arange(len(document), dtype=np.int64),
+            document=document,
+            start=start[document] + offset,
+            length=size,
+            num_examples=len(document),
+        )
+        start += left // length * length
+        left %= length
+    result = dict(sorted(layouts.items()))
+    shortest = 2**min_exponent + extra
+    result[shortest] = dataclasses.replace(result[shortest], dropped=counted(too_short=int(left.sum())))
+    return result

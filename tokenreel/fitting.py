@@ -1,0 +1,247 @@
+"""Whole documents put together into examples: best fit over all of them, or first and next fit in the order they come."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import ConfigError
+from tokenreel.segment_tables import (
+    Ints,
+    LongDocuments,
+    Segments,
+    as_lengths,
+    check_align,
+    check_max_segments,
+    check_seq_len,
+    greedy,
+    pieces,
+    ranks,
+    runs,
+)
+
+
+def best_fit(
+    lengths: npt.ArrayLike, seq_len: int, max_segments: int | None = None, align: int = 1, *, long_documents: LongDocuments = "split"
+) -> Segments:
+    """Packs documents by best-fit decreasing (Ding et al. 2024, arXiv:2404.10830): almost no padding, and no document cut that fits.
+
+    Documents over `seq_len` are cut into full chunks and a tail. The pieces, longest first and equal ones in input order, go one by one
+    into the open example with the least sufficient room; among equals, into the one that has had this room for the longest time (first in,
+    first out); when none has room, into a new example. Examples are numbered as they were opened, and hold their pieces in order of
+    placement: lengths do not increase, neither inside an example nor from one example's first piece to the next one's. Patterns (the
+    lengths in each example) follow from the histogram of lengths alone; the input order decides only which of equal documents goes where.
+
+    Equal lengths are placed together, so the cost is a sort plus a step per distinct pattern.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: positions in an example.
+      max_segments: at most so many pieces in an example.
+      align: each piece takes a multiple of this many positions (models that downsample); must divide `seq_len`. Pieces that take the
+        same room then count as equally long.
+      long_documents: "split" as above, "truncate" (reason `truncated`), or "drop" (reason `too_long`).
+
+    >>> segments = best_fit([14, 7, 5, 2, 3], 8)  # figure 1 of the paper: {8}, {7}, {6, 2}, {5, 3}
+    >>> segments.example.tolist(), segments.length.tolist(), segments.document.tolist()
+    ([0, 1, 2, 2, 3, 3], [8, 7, 6, 2, 5, 3], [0, 1, 0, 3, 2, 4])
+    """
+    check_seq_len(seq_len)
+    check_align(align, seq_len)
+    check_max_segments(max_segments)
+    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    room = -(-length // align)
+    spare = seq_len // align - room
+    order = np.argsort(spare.astype(np.uint16) if seq_len <= 2**16 else spare, kind="stable")  # 16 bits: a radix sort
+    costs, counts = runs(room[order])
+    opened, per_example, before, placed = _plan_best_fit(costs.tolist(), counts.tolist(), seq_len // align, max_segments or seq_len)
+    rank = ranks(placed)
+    per_piece = np.repeat(per_example, placed)
+    example = np.repeat(opened, placed) + rank // per_piece
+    place = np.repeat(before, placed) + rank % per_piece
+
+    num_examples = int(example.max()) + 1 if len(example) else 0
+    sizes = np.bincount(example, minlength=num_examples)
+    slot = (np.cumsum(sizes) - sizes)[example] + place  # where the piece goes when sorted by (example, place)
+    by_slot = np.empty_like(order)
+    by_slot[slot] = order
+    return Segments(
+        example=np.repeat(np.arange(num_examples, dtype=np.int64), sizes),
+        document=document[by_slot],
+        start=start[by_slot],
+        length=length[by_slot],
+        num_examples=num_examples,
+        align=align,
+        dropped=dropped,
+    )
+
+
+def _plan_best_fit(costs: list[int], counts: list[int], capacity: int, max_segments: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Places runs of equal pieces, in decreasing order of cost.
+
+    An example that takes a piece of cost v and still has room for another is then the best fit for the next, so it takes all it can before
+    the next example is considered: examples with the same past move together, as a range of numbers.
+
+    Returns:
+      For each placement, int64 each: first example, pieces per example, pieces already in it, pieces placed. Placements are in the order
+      of the pieces.
+    """
+    placements: list[tuple[int, int, int, int]] = []
+    spaces: list[int] = []  # sorted; those that an open example has
+    ranges: dict[int, collections.deque[tuple[int, int, int]]] = {}  # space -> (first example, examples, pieces in each)
+
+    def put(space: int, first: int, examples: int, pieces: int) -> None:
+        if not (space and examples) or pieces == max_segments:
+            return
+        if space not in ranges:
+            bisect.insort(spaces, space)
+            ranges[space] = collections.deque()
+        ranges[space].append((first, examples, pieces))
+
+    num_examples = 0
+    for cost, count in zip(costs, counts, strict=True):
+        while count:
+            at = bisect.bisect_left(spaces, cost)
+            if at < len(spaces):
+                space = spaces[at]
+                queue = ranges[space]
+                first, examples, pieces = queue.popleft()
+                if not queue:
+                    del ranges[space], spaces[at]
+            else:
+                space, first, pieces = capacity, num_examples, 0
+                examples = -(-count // min(capacity // cost, max_segments))
+                num_examples += examples
+            each = min(space // cost, max_segments - pieces)
+            full, rest = divmod(min(count, examples * each), each)
+            placed = full * each + rest
+            placements.append((first, each, pieces, placed))
+            count -= placed
+            untouched = examples - full - bool(rest)
+            if untouched:  # they have had this room the longest
+                if space not in ranges:
+                    bisect.insort(spaces, space)
+                    ranges[space] = collections.deque()
+                ranges[space].appendleft((first + full + bool(rest), untouched, pieces))
+            put(space - each * cost, first, full, pieces + each)
+            if rest:
+                put(space - rest * cost, first + full, 1, pieces + rest)
+    table = np.array(placements, np.int64).reshape(-1, 4)
+    return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
+
+
+def next_fit(
+    lengths: npt.ArrayLike,
+    seq_len: int,
+    max_segments: int | None = None,
+    align: int = 1,
+    *,
+    flush_every: int | None = None,
+    long_documents: LongDocuments = "split",
+) -> Segments:
+    """Packs documents in order, one example open at a time (SeqIO, mesh-tensorflow, MaxText).
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: positions in an example.
+      max_segments: at most so many pieces in an example.
+      align: each piece takes a multiple of this many positions.
+      flush_every: closes the open example after every so many documents, empty ones included. SeqIO does so after as many documents as the
+        longest feature has positions, and truncates: `flush_every=seq_len, long_documents="truncate"` is its packer.
+      long_documents: see `best_fit`.
+
+    >>> next_fit([3, 4, 2, 6], 8).example.tolist()
+    [0, 0, 1, 1]
+    """
+    check_seq_len(seq_len)
+    check_align(align, seq_len)
+    check_max_segments(max_segments)
+    if flush_every is not None and flush_every < 1:
+        raise ConfigError(f"packing.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
+    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    breaks = None
+    if flush_every is not None:
+        batch = document // flush_every
+        breaks = np.append(True, batch[1:] != batch[:-1])[: len(batch)]
+    heads = greedy(-(-length // align), seq_len // align, max_segments, breaks)
+    example = np.zeros(len(length), np.int64)
+    example[heads[1:]] = 1
+    return Segments(
+        example=np.cumsum(example),
+        document=document,
+        start=start,
+        length=length,
+        num_examples=len(heads),
+        align=align,
+        dropped=dropped,
+    )
+
+
+def first_fit(
+    lengths: npt.ArrayLike,
+    seq_len: int,
+    open_examples: int = 16,
+    max_segments: int | None = None,
+    align: int = 1,
+    *,
+    long_documents: LongDocuments = "split",
+) -> Segments:
+    """Packs documents in order into the first of a few open examples that has room.
+
+    When none has, and `open_examples` are open, the one opened first is closed. An example with no room left, or with `max_segments`
+    pieces, is closed at once. Examples are numbered as they were opened, so the order of documents is nearly kept.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: positions in an example.
+      open_examples: how many may be open: memory and look-back of a packer that works on a stream. 1 is next fit.
+      max_segments: at most so many pieces in an example.
+      align: each piece takes a multiple of this many positions.
+      long_documents: see `best_fit`.
+
+    >>> first_fit([5, 6, 3, 2], 8, open_examples=2).example.tolist(), first_fit([5, 6, 3, 2], 8, open_examples=2).document.tolist()
+    ([0, 0, 1, 1], [0, 2, 1, 3])
+    """
+    check_seq_len(seq_len)
+    check_align(align, seq_len)
+    check_max_segments(max_segments)
+    if open_examples < 1:
+        raise ConfigError(f"packing.open_examples must be at least 1, got {open_examples}")
+    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    capacity = seq_len // align
+    room: list[int] = []  # of the open examples, in the order they were opened
+    left: list[int] = []  # pieces they may still take
+    number: list[int] = []
+    num_examples = 0
+    example = []
+    for cost in (-(-length // align)).tolist():
+        at = 0
+        while at < len(room) and room[at] < cost:
+            at += 1
+        if at == len(room):
+            if at == open_examples:
+                del room[0], left[0], number[0]
+                at -= 1
+            room.append(capacity)
+            left.append(max_segments or seq_len)
+            number.append(num_examples)
+            num_examples += 1
+        example.append(number[at])
+        room[at] -= cost
+        left[at] -= 1
+        if not room[at] or not left[at]:
+            del room[at], left[at], number[at]
+    examples = np.array(example, np.int64)
+    order = np.argsort(examples, kind="stable")
+    return Segments(
+        example=examples[order],
+        document=document[order],
+        start=start[order],
+        length=length[order],
+        num_examples=num_examples,
+        align=align,
+        dropped=dropped,
+    )

@@ -1,0 +1,192 @@
+"""Documents laid end to end and cut: through the whole stream, within each document, or between sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import BuildError, ConfigError
+from tokenreel.segment_tables import Segments, as_lengths, check_overlap, check_seq_len, counted, greedy, ranks
+
+LastExample = Literal["drop", "pad"]
+
+
+def wrap(lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example: LastExample = "drop") -> Segments:
+    """Lays documents end to end and cuts every `seq_len` tokens (GPT-2, GPT-3).
+
+    Example e holds the tokens [e * seq_len, (e + 1) * seq_len + overlap) of the stream. With `overlap=1` (Megatron's rule) each token but
+    the very first is a next-token target exactly once; without it, the first token of each example never is.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: stride, in tokens.
+      overlap: tokens that the next example repeats; examples hold `seq_len + overlap`.
+      last_example: what becomes of the tokens that do not fill an example: dropped (reason `last_example`), or kept in a short one.
+
+    >>> wrap([14, 11], 8).num_examples, dict(wrap([14, 11], 8).dropped)  # keras-hub issue 701: one `</s>` is left over
+    (3, {'last_example': 1})
+    """
+    lengths = as_lengths(lengths)
+    check_seq_len(seq_len)
+    check_overlap(overlap, seq_len)
+    total = int(lengths.sum())
+    num_examples = wrapped_examples(total, seq_len, overlap, last_example=last_example)
+    segments = wrap_range(lengths, 0, seq_len, overlap, 0, num_examples)
+    covered = min(total, num_examples * seq_len + overlap) if num_examples else 0
+    return dataclasses.replace(segments, dropped=counted(last_example=total - covered), repeated=int(segments.length.sum()) - covered)
+
+
+def wrapped_examples(num_tokens: int, seq_len: int, overlap: int = 0, *, last_example: LastExample = "drop") -> int:
+    """How many examples `wrap` makes of a stream of `num_tokens` tokens.
+
+    >>> wrapped_examples(25, 8), wrapped_examples(25, 8, last_example="pad"), wrapped_examples(25, 8, 1, last_example="pad")
+    (3, 4, 3)
+    """
+    if last_example not in ("drop", "pad"):
+        raise ConfigError(f"packing.last_example must be 'drop' or 'pad', got {last_example!r}")
+    room = max(num_tokens - overlap, 0)
+    return room // seq_len if last_example == "drop" else -(-room // seq_len)
+
+
+def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap: int, first_example: int, num_examples: int) -> Segments:
+    """Lays out the examples [first_example, first_example + num_examples) of a stream of which only some documents are given.
+
+    Equals that part of `wrap` over all documents: a shard needs the documents that touch its tokens and nothing else.
+
+    Args:
+      lengths: int [num_documents] whole lengths of consecutive documents, the first of which begins at `first_offset` of the stream.
+      first_offset: position of the first document's first token in the whole stream.
+      seq_len: stride, in tokens.
+      overlap: see `wrap`.
+      first_example: number of the first example wanted, in the whole stream.
+      num_examples: how many; if the documents end early, the last one is short.
+
+    Returns:
+      Examples numbered from 0, documents as indices into `lengths`.
+
+    Raises:
+      BuildError: the documents do not cover the examples.
+    """
+    lengths = as_lengths(lengths)
+    check_seq_len(seq_len)
+    check_overlap(overlap, seq_len)
+    present = np.flatnonzero(lengths)
+    ends = first_offset + np.cumsum(lengths[present])
+    end = int(ends[-1]) if len(ends) else first_offset
+    begins = (first_example + np.arange(num_examples, dtype=np.int64)) * seq_len
+    stops = np.minimum(begins + seq_len + overlap, end)
+    if num_examples and (begins[0] < first_offset or (stops <= begins + overlap).any()):
+        raise BuildError(
+            f"examples {first_example:,} to {first_example + num_examples - 1:,} need tokens from {begins[0]:,} to "
+            f"{begins[-1] + overlap + 1:,} at least, the documents hold {first_offset:,} to {end:,}: the plan and the stage files disagree."
+        )
+    first = np.searchsorted(ends, begins, side="right")  # the document that holds the example's first token
+    last = np.searchsorted(ends, stops, side="left")  # and its last one
+    counts = last - first + 1
+    example = np.repeat(np.arange(num_examples, dtype=np.int64), counts)
+    index = np.repeat(first, counts) + ranks(counts)
+    starts = ends - lengths[present]
+    begin = np.maximum(starts[index], begins[example])
+    length = np.minimum(ends[index], stops[example]) - begin
+    return Segments(example=example, document=present[index], start=begin - starts[index], length=length, num_examples=num_examples)
+
+
+def wrap_within_document(
+    lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example: LastExample = "pad", min_tokens: int = 1
+) -> Segments:
+    """Wraps each document on its own: an example never holds tokens of two.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: stride, in tokens.
+      overlap: tokens that a document's next example repeats.
+      last_example: what becomes of the end of each document that does not fill an example: kept in a short one, or dropped.
+      min_tokens: shorter examples are dropped (reason `too_short`).
+
+    >>> wrap_within_document([5, 2, 9], 4).length.tolist()
+    [4, 1, 2, 4, 4, 1]
+    """
+    lengths = as_lengths(lengths)
+    check_seq_len(seq_len)
+    check_overlap(overlap, seq_len)
+    if last_example not in ("drop", "pad"):
+        raise ConfigError(f"packing.last_example must be 'drop' or 'pad', got {last_example!r}")
+    room = np.maximum(lengths - overlap, 0)
+    counts = room // seq_len if last_example == "drop" else -(-room // seq_len)
+    document = np.repeat(np.arange(len(lengths), dtype=np.int64), counts)
+    start = ranks(counts) * seq_len
+    length = np.minimum(lengths[document] - start, seq_len + overlap)
+    covered = np.where(counts > 0, np.minimum(lengths, counts * seq_len + overlap), 0)
+    kept = length >= min_tokens  # only a document's last example can be shorter
+    too_short = length[~kept] - np.where(start[~kept] > 0, overlap, 0)
+    repeated = int(length[kept].sum()) - int(covered.sum()) + int(too_short.sum())
+    return Segments(
+        example=np.arange(int(kept.sum()), dtype=np.int64),
+        document=document[kept],
+        start=start[kept],
+        length=length[kept],
+        num_examples=int(kept.sum()),
+        dropped=counted(last_example=int((lengths - covered).sum()), too_short=int(too_short.sum())),
+        repeated=repeated,
+    )
+
+
+def full_sentences(
+    sentence_lengths: npt.ArrayLike,
+    sentences_per_document: npt.ArrayLike,
+    seq_len: int,
+    *,
+    cross_documents: bool = True,
+    min_tokens: int = 1,
+) -> Segments:
+    """Fills examples with whole sentences in order (RoBERTa; fairseq's `complete`, or `complete_doc` if not `cross_documents`).
+
+    A sentence opens a new example when the open one has no room for it. One over `seq_len` tokens is cut into full chunks and a rest, where
+    fairseq would make a longer example. A separator between documents is a last sentence of each.
+
+    Args:
+      sentence_lengths: int [num_sentences], documents in order.
+      sentences_per_document: int [num_documents].
+      seq_len: positions in an example.
+      cross_documents: whether an example may hold sentences of several documents (FULL-SENTENCES) or not (DOC-SENTENCES).
+      min_tokens: shorter examples are dropped (reason `too_short`); fairseq's `complete_doc` uses 2.
+
+    Returns:
+      Neighbouring sentences of a document are one piece.
+
+    >>> full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).length.tolist(), full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).example.tolist()
+    ([8, 8, 1], [0, 1, 2])
+    """
+    sentences = as_lengths(sentence_lengths)
+    per_document = as_lengths(sentences_per_document)
+    check_seq_len(seq_len)
+    if per_document.sum() != len(sentences):
+        raise BuildError(f"the documents have {per_document.sum():,} sentences, {len(sentences):,} lengths were given")
+    document_of = np.repeat(np.arange(len(per_document), dtype=np.int64), per_document)
+    chunks = -(-sentences // seq_len)
+    chunk_start = ranks(chunks) * seq_len
+    length = np.minimum(np.repeat(sentences, chunks) - chunk_start, seq_len)
+    document = np.repeat(document_of, chunks)
+    opens = np.append(True, document[1:] != document[:-1])[: len(document)]
+    heads = greedy(length, seq_len, breaks=None if cross_documents else opens)
+    block = np.zeros(len(length), np.int64)
+    block[heads[1:]] = 1
+    block = np.cumsum(block)
+    too_short = np.bincount(block, weights=length, minlength=len(heads)) < min_tokens
+    piece_heads = np.flatnonzero(opens | np.append(True, block[1:] != block[:-1])[: len(block)])
+    begin = np.cumsum(length) - length
+    begin -= np.repeat(begin[opens], np.diff(np.append(np.flatnonzero(opens), len(begin))))  # inside the document
+    piece_length = np.add.reduceat(length, piece_heads) if len(piece_heads) else length
+    piece_block = block[piece_heads]
+    kept = ~too_short[piece_block]
+    return Segments(
+        example=(np.cumsum(~too_short) - 1)[piece_block][kept],
+        document=document[piece_heads][kept],
+        start=begin[piece_heads][kept],
+        length=piece_length[kept],
+        num_examples=int((~too_short).sum()),
+        dropped=counted(too_short=int(piece_length[~kept].sum())),
+    )
