@@ -112,7 +112,7 @@ def summary(found: Manifest) -> str:
         f"documents: {totals['documents_read']:,} read = {totals['documents_written']:,} written + {left_out:,} filtered + "
         f"{totals['documents_dropped']:,} dropped + {totals['documents_dead_lettered']:,} dead letters"
     )
-    lines.append(f"tokens: {totals['tokens']:,} = {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped at the end")
+    lines.append(f"tokens: {totals['tokens']:,} = {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped")
     if totals["documents_dead_lettered"]:
         lines.append(f"dead letters: {naming.DEAD_LETTERS} says which and why")
     return "\n".join([*lines, f"fingerprint: {found.fingerprint}"])

@@ -247,9 +247,10 @@ def conservation(
     for split, plan in plans.items():
         found = sums[split]
         documents, tokens = found.documents, found.tokens - found.overlapping_tokens
+        dropped = sum(plan.dropped_tokens.values())
         copies = config.variants
         _require_equal(f"{split}: documents", plan.documents * copies, "written + dropped", documents + plan.dropped_documents * copies)
-        _require_equal(f"{split}: tokens", plan.tokens * copies, "written + dropped", tokens + plan.dropped_tokens * copies)
+        _require_equal(f"{split}: tokens", plan.tokens * copies, "written + dropped", tokens + dropped * copies)
         _require_equal(f"{split}: examples planned", sum(s.examples for s in plan.shards), "examples written", found.examples)
     return {
         "documents_read": read,
@@ -258,8 +259,8 @@ def conservation(
         "documents_dropped": sum(plan.dropped_documents for plan in plans.values()),
         "documents_dead_lettered": dead,
         "tokens": sum(plan.tokens for plan in plans.values()),
-        "tokens_written": sum(plan.tokens - plan.dropped_tokens for plan in plans.values()),
-        "tokens_dropped": sum(plan.dropped_tokens for plan in plans.values()),
+        "tokens_written": sum(plan.tokens - sum(plan.dropped_tokens.values()) for plan in plans.values()),
+        "tokens_dropped": sum(sum(plan.dropped_tokens.values()) for plan in plans.values()),
     }
 
 
@@ -365,7 +366,7 @@ def _split_statistics(
         "tokens_in_examples": found.tokens,
         "overlapping_tokens": found.overlapping_tokens,
         "dropped_documents": plan.dropped_documents,
-        "dropped_tokens": plan.dropped_tokens,
+        "dropped_tokens": dict(sorted(plan.dropped_tokens.items())),
         "examples": found.examples,
         "density": found.tokens / positions if positions else 0.0,
         "document_starts": found.document_starts,

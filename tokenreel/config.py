@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from tokenreel import packing
 from tokenreel.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -111,15 +112,20 @@ class PackingConfig:
 
     Attributes:
       mode: `wrap` lays documents end to end and cuts; `best_fit` combines whole documents so that next to nothing is padded and none that
-        fits is cut.
+        fits is cut; `first_fit` and `next_fit` do so in the order the documents come; `wrap_within_document` and `pad` never put two
+        documents into one example.
       seq_len: positions in an example (L).
       overlap: 1 stores L + 1 tokens, the last repeated as the first of the next example, so that every token is a target exactly once.
       add_bos: begin each document with the vocabulary's bos id.
       add_eos: end each document with the vocabulary's eos id.
       separator_id: an id to end each document with instead, for vocabularies without eos.
-      last_example: `drop` leaves out the tokens that do not fill an example (and counts them); `pad` fills it up.
-      max_segments: at most so many documents in an example (`best_fit`).
-      options: further settings of the mode.
+      last_example: `drop` leaves out the tokens that do not fill an example (and counts them); `pad` fills it up. By default as the mode
+        does it: `wrap` drops, `wrap_within_document` pads.
+      long_documents: what becomes of documents over L in modes that keep documents whole: `split`, `truncate` or `drop`.
+      max_segments: at most so many documents in an example.
+      align: each document takes a multiple of so many positions, for models that downsample; must divide L.
+      options: further settings of the mode: `open_examples` of `first_fit`, `flush_every` of `next_fit`, `min_tokens` of
+        `wrap_within_document`.
     """
 
     mode: str = "wrap"
@@ -128,16 +134,22 @@ class PackingConfig:
     add_bos: bool = False
     add_eos: bool = True
     separator_id: int | None = None
-    last_example: Literal["drop", "pad"] = "drop"
+    last_example: Literal["drop", "pad"] | None = None
+    long_documents: Literal["split", "truncate", "drop"] | None = None
     max_segments: int | None = None
+    align: int | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.seq_len >= 2, f"packing.seq_len must be at least 2, got {self.seq_len}")
         if self.separator_id is not None:
             _require(not self.add_eos, "packing.separator_id stands in place of eos: set packing.add_eos to false")
-        if self.mode != "wrap":
-            _require(self.overlap == 0, f"packing.overlap belongs to mode wrap; {self.mode} examples share no token")
+        packing.check(mode=self.mode, seq_len=self.seq_len, **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """What `tokenreel.packing.lay_out` takes beside mode and length; None stands for the mode's default."""
+        given = {name: getattr(self, name) for name in ("last_example", "long_documents", "max_segments", "align")}
+        return {**given, "overlap": self.overlap or None, **self.options}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

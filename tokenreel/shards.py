@@ -7,6 +7,7 @@ the other layouts it is a row of a group's layout. Either way a shard needs only
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class GroupSize:
       documents: their number.
       tokens: in them, bos and eos included.
       examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
+      dropped_documents: of which no token is laid out.
+      dropped_tokens: that are not laid out, by reason.
       document_lengths: [64] number of documents whose token count has so many binary digits.
     """
 
@@ -42,6 +45,8 @@ class GroupSize:
     documents: int
     tokens: int
     examples: int
+    dropped_documents: int
+    dropped_tokens: Mapping[str, int]
     document_lengths: tuple[int, ...]
 
 
@@ -88,7 +93,8 @@ class SplitPlan:
       split: its name.
       shards: in order.
       documents, tokens: in the split, bos and eos included.
-      dropped_documents, dropped_tokens: at its end, that fill no example.
+      dropped_documents: of which no token is in an example.
+      dropped_tokens: that are in no example, by reason.
       document_lengths: histogram as in `GroupSize`.
     """
 
@@ -97,7 +103,7 @@ class SplitPlan:
     documents: int
     tokens: int
     dropped_documents: int
-    dropped_tokens: int
+    dropped_tokens: Mapping[str, int]
     document_lengths: tuple[int, ...]
 
 
@@ -115,9 +121,20 @@ def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
 def measure(order: DocumentOrder, group: Group) -> GroupSize:
     """Counts what a group holds, from the lengths of its documents alone."""
     lengths = np.diff(order.read(group, with_tokens=False).offsets)
-    examples = 0 if order.config.packing.mode == layouts.WRAP else layouts.layout(lengths, order.config.packing).num_examples
+    examples = dropped_documents = 0
+    dropped_tokens: dict[str, int] = {}
+    if order.config.packing.mode != layouts.WRAP:
+        table = layouts.layout(lengths, order.config.packing)
+        examples, dropped_tokens = table.num_examples, dict(table.dropped)
+        dropped_documents = len(lengths) - len(np.unique(table.document))
     return GroupSize(
-        group=group, documents=len(lengths), tokens=int(lengths.sum()), examples=examples, document_lengths=bit_histogram(lengths)
+        group=group,
+        documents=len(lengths),
+        tokens=int(lengths.sum()),
+        examples=examples,
+        dropped_documents=dropped_documents,
+        dropped_tokens=dropped_tokens,
+        document_lengths=bit_histogram(lengths),
     )
 
 
@@ -168,10 +185,13 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
     spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
     total = ends[-1] if ends else 0
     examples = layouts.count_wrapped(total, packing) if wrap else total
-    dropped_documents, dropped_tokens = (0, 0)
+    dropped_documents = sum(size.dropped_documents for size in sizes)
+    dropped_tokens = Counter[str]()
+    for size in sizes:
+        dropped_tokens.update(size.dropped_tokens)
     if wrap:
         used = min(total, examples * packing.seq_len + packing.overlap) if examples else 0
-        dropped_documents, dropped_tokens = _documents_from(order, spans, used), total - used
+        dropped_documents, dropped_tokens["last_example"] = _documents_from(order, spans, used), total - used
     per_shard = examples_per_shard(config, layout)
     all_examples = examples * config.variants
     count = -(-all_examples // per_shard)
@@ -179,7 +199,8 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
     for index in range(count):
         first = index * per_shard
         number = min(per_shard, all_examples - first)
-        needed = [span for low, high in _base_ranges(first, number, examples) for span in _overlapping(spans, low, high, packing)]
+        ranges = _base_ranges(first, number, examples)
+        needed = {span.begin: span for low, high in ranges for span in _overlapping(spans, low, high, packing)}
         shards.append(
             ShardPlan(
                 split=split,
@@ -188,7 +209,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
                 first=first,
                 examples=number,
                 split_examples=examples,
-                spans=tuple(dict.fromkeys(needed)),
+                spans=tuple(needed.values()),
             )
         )
     histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
@@ -198,7 +219,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
         documents=documents,
         tokens=tokens,
         dropped_documents=dropped_documents,
-        dropped_tokens=dropped_tokens,
+        dropped_tokens=+dropped_tokens,
         document_lengths=histogram or (0,) * HISTOGRAM_BINS,
     )
 
@@ -230,7 +251,7 @@ def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, packing: Any) 
         low, high = low * packing.seq_len, high * packing.seq_len + packing.overlap
     for span in spans:
         length = span.size.tokens if packing.mode == layouts.WRAP else span.size.examples
-        if span.begin < high and span.begin + length > low:
+        if length and span.begin < high and span.begin + length > low:
             yield span
 
 
@@ -394,16 +415,14 @@ def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
 def describe(piece: Piece, plan: ShardPlan, config: JobConfig, vocabulary: VocabularyInfo) -> ShardStatistics:
     """Counts what a piece of a shard holds."""
     tokens, starts = piece.arrays[schema.TOKENS], piece.arrays[schema.DOCUMENT_STARTS]
-    counts = piece.arrays.get(schema.NUM_TOKENS)
     segments = piece.segments
     examples = len(tokens)
-    opening = np.append(True, segments.example[1:] != segments.example[:-1])[: len(segments.example)]
-    numbers = segments.example + piece.first
-    # With an overlap, the first token of an example was the last of the one before, except in the first of a variant.
-    repeated = opening & (numbers % plan.split_examples > 0) if config.packing.overlap else np.zeros_like(opening)
+    # The first of each variant; only `wrap` asks.
+    first = (np.arange(examples) + piece.first) % plan.split_examples == 0
+    repeated = layouts.repeats(segments, config.packing, first)
     begins = segments.start == 0
-    real = tokens if counts is None else tokens[np.arange(tokens.shape[1]) < counts[:, None]]
-    histogram = np.bincount(real.ravel(), minlength=vocabulary.vocab_size)
+    real = layouts.is_real(piece.arrays, config.packing)
+    histogram = np.bincount((tokens if real is None else tokens[real]).ravel(), minlength=vocabulary.vocab_size)
     return ShardStatistics(
         examples=examples,
         tokens=int(segments.length.sum()),

@@ -264,7 +264,7 @@ def test_too_many_dead_letters_fail_the_build(
         ({"packing": {"seqlen": 8}}, "unknown setting 'packing.seqlen': did you mean 'seq_len'?"),
         ({"packing": {"seq_len": "8"}}, "packing.seq_len must be a whole number"),
         ({"packing": {"seq_len": 1}}, "packing.seq_len must be at least 2"),
-        ({"packing": {"mode": "best_fit", "overlap": 1}}, "packing.overlap belongs to mode wrap"),
+        ({"packing": {"mode": "best_fit", "overlap": 1}}, "packing.overlap is not a setting of mode best_fit"),
         ({"packing": {"mode": "worst_fit"}}, "packing.mode must be one of"),
         ({"splits": {"validation": "120%"}}, "splits.validation must lie between 0 and 1"),
         ({"splits": {"train": 0.5}}, "splits.train is what the other splits leave"),

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from tokenreel import config
+from tokenreel.errors import ConfigError
+
+TEXT = """
+output: out
+sources: [{files: [a.jsonl], name: first}, {files: b.txt, name: second, format: lines}]
+vocabulary: {kind: bytes}
+splits: {validation: 0.5%, test: 0.01}
+"""
+
+
+def test_a_config_reads_back_as_it_was_meant() -> None:
+    job = config.load(TEXT)
+    assert job.sources[1].files == ("b.txt",)
+    assert job.splits == {"validation": 0.005, "test": 0.01}
+    assert job.packing == config.PackingConfig()
+
+
+def test_overrides_create_and_replace() -> None:
+    job = config.load(TEXT, ["packing.seq_len=7", "sources.1.name=other", "execution={block_mb: 2}", "splits.test=25%"])
+    assert (job.packing.seq_len, job.sources[1].name, job.execution.block_bytes, job.splits["test"]) == (7, "other", 2 << 20, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("packing.seq_len", "write it as name=value"),
+        ("packing.seq_len=long", r"packing.seq_len must be a whole number, got 'long'"),
+        ("packing.seq_len=true", "must be a whole number, got True"),
+        ("packing.overlap=2", "packing.overlap must be one of 0, 1, got 2"),
+        ("packing.overlap=true", "packing.overlap must be one of 0, 1, got True"),
+        ("sources.5.name=x", "'5' is no index of a list of 2"),
+        ("sources.name=x", "'name' is no index"),
+        ("output.name=x", "name lies inside a value that holds no settings"),
+        ("sources.1.name=first", "sources.name must differ"),
+        ("sources.1.id_field=id", "sources.id_field needs format: jsonl"),
+        ("filters.max_tokens=0", r"filters.max_tokens \(0\) is below filters.min_tokens \(1\)"),
+        ("splits.test=99.9%", "leave none to train on"),
+        ("vocabulary={kind: sentencepiece}", "vocabulary.path is missing"),
+        ("vocabulary.knid=bytes", "unknown setting 'vocabulary.knid': did you mean 'kind'"),
+        ("objective={}", "objective.name is missing"),
+        ("packing.separator_id=3", "set packing.add_eos to false"),
+        ("packing.options={seqlen: 3}", "packing.seqlen is not a setting of mode wrap"),
+        ("packing.align=3", "packing.align is not a setting of mode wrap"),
+        ("execution.block_mb=0", "execution.block_mb must be positive"),
+        ("shards.examples=0", "shards.examples must be at least 1"),
+        ("order.group_tokens=0", "order.group_tokens must be at least 1"),
+        ("variants=0", "variants must be at least 1"),
+        ("splits.a-b=1%", "letters, digits and underscores"),
+    ],
+)
+def test_every_rule_has_a_message(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.load(TEXT, [override])
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "output: x", ""])
+def test_what_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^mine\.yaml: "):
+        config.load(text, name="mine.yaml")
+
+
+def test_input_replaces_the_only_source() -> None:
+    one = "output: out\nsources: [{files: [a], format: lines}]\nvocabulary: {kind: bytes}"
+    assert config.load(one, input=["x", "y"]).sources[0] == config.SourceConfig(files=("x", "y"), format="lines")
+    with pytest.raises(ConfigError, match="--input replaces the files of the only source"):
+        config.load(TEXT, input=["x"])
+
+
+def test_how_a_job_runs_is_no_part_of_its_meaning() -> None:
+    base = config.load(TEXT).semantics()
+    same = ["execution.block_mb=3", "output=elsewhere", "sources.0.files=[c.jsonl]", "shards.megabytes=3"]
+    assert all(config.load(TEXT, [override]).semantics() == base for override in same)
+    other = ["packing.seq_len=3", "splits.test=2%", "filters.min_tokens=2", "order.group_tokens=10", "sources.0.text_field=body"]
+    assert all(config.load(TEXT, [override]).semantics() != base for override in other)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import pathlib
+import tempfile
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenreel.config import SourceConfig
+from tokenreel.documents import Documents, read_documents
+from tokenreel.sources import list_blocks
+
+COMPRESS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+
+
+def read(path: pathlib.Path, kind: str, block_bytes: int) -> tuple[dict[tuple[str, int], str], list[Documents]]:
+    """All documents of a file or directory by (file, position), and what they were read in."""
+    source = SourceConfig(files=(str(path),), format=kind)  # type: ignore[arg-type]
+    parts = [part for block in list_blocks(source, 0, block_bytes) for part in read_documents(block, source, block_bytes)]
+    found = {}
+    for part in parts:
+        for i in range(len(part)):
+            place = (part.files[part.file[i]], int(part.position[i]))
+            assert place not in found
+            found[place] = part.text[part.offsets[i] : part.offsets[i + 1]].tobytes().decode()
+    return found, parts
+
+
+def plainly(data: bytes, kind: str) -> dict[int, str]:
+    """What a file holds, in the plainest code there is."""
+    position = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    lines = []
+    for line in data[position:].split(b"\n"):
+        lines.append((position, line.removesuffix(b"\r")))
+        position += len(line) + 1
+    if lines[-1][1] == b"" and data.endswith(b"\n"):
+        lines.pop()
+    if kind == "lines":
+        return {at: line.decode() for at, line in lines if at < len(data)}
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    current = None
+    for at, line in lines:
+        if not line.strip():
+            current = None
+        elif current is None:
+            current = at
+            found[current] = [(at, line)]
+        else:
+            found[current].append((at, line))
+    return {at: data[at : group[-1][0] + len(group[-1][1])].decode() for at, group in found.items()}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\n", b"\r\n", b" ", b"\t", b"\r", "é".encode(), b"\xef\xbb\xbf"]), max_size=60),
+    kind=st.sampled_from(["lines", "paragraphs"]),
+    block_bytes=st.integers(1, 40),
+)
+def test_blocks_change_nothing(data: list[bytes], kind: str, block_bytes: int) -> None:
+    content = b"".join(data)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "a.txt"
+        path.write_bytes(content)
+        found, parts = read(path, kind, block_bytes)
+        assert {at: text for (_, at), text in found.items()} == plainly(content, kind)
+        assert not any(part.faults for part in parts)
+        packed = pathlib.Path(folder) / "packed"
+        packed.mkdir()
+        (packed / "a.txt.gz").write_bytes(gzip.compress(content))
+        assert {at: text for (_, at), text in read(packed, kind, block_bytes)[0].items()} == plainly(content, kind)
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("kind", ["lines", "paragraphs", "text"])
+def test_archives_cut_anywhere_keep_what_came_before(tmp_path: pathlib.Path, ending: str, kind: str) -> None:
+    text = b"".join(b"line number %d\n%s" % (i, b"\n" * (i % 3 == 0)) for i in range(20_000))
+    packed = COMPRESS[ending](text)
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(packed)
+    whole, _ = read(path, kind, 50_000)
+    if kind != "text":
+        assert {at: document for (_, at), document in whole.items()} == plainly(text, kind)
+    for cut in (5, len(packed) // 2, len(packed) - 1):
+        path.write_bytes(packed[:cut])
+        found, parts = read(path, kind, 50_000)
+        faults = [fault for part in parts for fault in part.faults]
+        assert [fault.reason for fault in faults] == ["broken_archive"]
+        assert found.items() <= whole.items()
+        assert all(at < faults[0].position for _, at in found)
+    path.write_bytes(b"no archive at all")
+    assert [fault.reason for part in read(path, kind, 50_000)[1] for fault in part.faults] == ["broken_archive"]
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_archives_of_several_members(tmp_path: pathlib.Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(COMPRESS[ending](b"one\ntw") + COMPRESS[ending](b"o\nthree") + b"\0" * 512 * (ending == ".gz"))
+    assert list(read(path, "lines", 1000)[0].values()) == ["one", "two", "three"]
+
+
+def test_lines_are_counted_for_the_dead_letters(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"good\n\nbad \xff\ngood\n\xfe bad\n")
+    _, (part,) = read(path, "lines", 1000)
+    assert [(fault.line, fault.position) for fault in part.faults] == [(3, 6), (5, 17)]
+    assert part.lines == [5]
+
+
+def test_a_document_has_one_key_wherever_its_corpus_lies(tmp_path: pathlib.Path) -> None:
+    keys = []
+    for folder in ("a", "b/c"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.txt").write_bytes(b"one\ntwo\n")
+        (tmp_path / folder / "y.txt").write_bytes(b"one\n")
+        source = SourceConfig(files=(str(tmp_path / folder),), format="lines")
+        keys.append([int(key) for block in list_blocks(source, 0, 4) for part in read_documents(block, source, 4) for key in part.key])
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) == 3
