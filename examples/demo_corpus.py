@@ -40,7 +40,7 @@ def docstrings(path: pathlib.Path, module: str) -> Iterator[tuple[str, str, str]
         inner = f"{name}." if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) else None
         if inner and (text := ast.get_docstring(node, clean=False)):  # type: ignore[arg-type]
             seen[name] = seen.get(name, 0) + 1  # a function may be defined once for each platform
-            yield name if seen[name] == 1 else f"{name}#{seen[name]}", module, inspect.cleandoc(text)
+            yield name if seen[name] == 1 else f"{name}#{seen[name]}", module, inspect.cleandoc(text).strip()
         for child in reversed(list(ast.iter_child_nodes(node))):
             scope = name if inner is None else inner.removesuffix(".")
             todo.append((f"{scope}.{child.name}", child) if hasattr(child, "name") and hasattr(child, "body") else (scope, child))

@@ -13,7 +13,7 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -618,3 +618,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s ({size / 1e6 / seconds:,.0f} MB/s)\nfingerprint: {manifest.fingerprint}"
         )
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `tokenreel-verify` of the trainer's wheel."""
+    parser = argparse.ArgumentParser(prog="tokenreel-verify", description="Check every byte and every number of a dataset.")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
