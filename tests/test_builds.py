@@ -1,6 +1,8 @@
 """The two wheels: the Beam job's (setup.py) and the trainer's (tokenreel/pyproject.toml) hold the same `tokenreel`."""
 
+import configparser
 import email
+import importlib
 import pathlib
 import shutil
 import subprocess
@@ -82,9 +84,19 @@ def test_both_have_the_version_of_the_package(job, loader):
     assert (job[1]["Name"], loader[1]["Name"]) == ("tokenreel", "tokenreel-loader")
 
 
-def test_both_install_the_command(job, loader):
-    assert "tokenreel = tokenreel.cli:main" in job[2]
-    assert "tokenreel = tokenreel.cli:main" in loader[2]
+def commands(entry_points: str) -> dict[str, tuple[str, str]]:
+    parser = configparser.ConfigParser()
+    parser.read_string(entry_points)
+    return {name: tuple(target.split(":")) for name, target in parser["console_scripts"].items()}
+
+
+def test_the_commands_are_there(job, loader):
+    assert set(commands(job[2])) == {"tokenreel"}
+    assert set(commands(loader[2])) == {"tokenreel-inspect", "tokenreel-verify"}
+    for names, _, entry_points in (job, loader):
+        for module, function in commands(entry_points).values():
+            assert f"{module.replace('.', '/')}.py" in names
+            assert callable(getattr(importlib.import_module(module), function))
 
 
 def requirements(metadata: email.message.Message) -> dict[str, str]:

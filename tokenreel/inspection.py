@@ -1,0 +1,361 @@
+"""`tokenreel inspect`: examples as a person reads them: decoded, with the documents told apart."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import struct
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, naming, schema, tfrecord
+from tokenreel import manifest as manifests
+from tokenreel.damage import find_damage
+from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
+from tokenreel.example_codec import decode_example
+from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.vocabularies import Vocabulary, load_vocabulary
+
+_SPECIALS = ("pad", "bos", "eos", "unk")
+_STYLES = {"title": "1", "boundary": "1;36", "special": "33", "masked": "35", "name": "2", "damage": "1;31"}
+_MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
+_VALUES_SHOWN = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where one segment of an example came from, as the provenance tables say.
+
+    Attributes:
+      document: its id.
+      source: the body of text that it belongs to.
+      start: the segment's first token in the document.
+      length: tokens in the segment.
+      metadata: the fields that were kept.
+    """
+
+    document: str
+    source: str
+    start: int
+    length: int
+    metadata: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+def format_example(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    vocabulary: Vocabulary,
+    *,
+    title: str = "",
+    origins: Sequence[Origin] = (),
+    show_tokens: bool = False,
+    color: bool = False,
+) -> str:
+    r"""Shows one example as text.
+
+    Each segment is decoded by itself under a line that says where it begins. Special ids are shown by name, masked positions as
+    `{what is there -> what it stands for}`, padding by its length, and other fields of the record by their values, decoded where they hold
+    tokens. Control characters appear as `\x1b`, so that no text can steer the terminal.
+
+    Args:
+      arrays: one example: `tokens` and `document_starts` [W], `num_tokens` [], fields of an objective; or `inputs` and `targets`.
+      vocabulary: what decodes them.
+      title: the first line.
+      origins: of the segments, in order; then they decide where segments begin.
+      show_tokens: show each token by itself, with its id, in place of the text.
+      color: use ANSI colours.
+    """
+    paint = _painter(color)
+    lines = [paint("title", title)] if title else []
+    known = {schema.DOCUMENT_STARTS, schema.NUM_TOKENS, schema.EXAMPLE_ID}
+    if schema.TOKENS in arrays:
+        known |= {schema.TOKENS, *_MASK_FIELDS}
+        tokens = arrays[schema.TOKENS]
+        length = int(arrays.get(schema.NUM_TOKENS, np.array(len(tokens))))
+        masks = _masks(arrays)
+        render = _show_tokens if show_tokens else _show_text
+        for number, (begin, end, label) in enumerate(_segments(arrays, length, origins)):
+            lines.append(paint("boundary", f"--- {number + 1}: {label}"))
+            lines.append(render(tokens[begin:end].tolist(), begin, masks, vocabulary, paint))
+        if length < len(tokens):
+            lines.append(paint("boundary", f"--- {len(tokens) - length:,} positions of padding"))
+    for name in sorted(set(arrays) - known):
+        lines.append(f"{paint('name', name)}: {_show_field(name, arrays[name], vocabulary, show_tokens, paint)}")
+    return "\n".join(lines)
+
+
+def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, origins: Sequence[Origin]) -> Iterator[tuple[int, int, str]]:
+    """Yields (first position, position behind it, description) of each segment."""
+    starts = arrays.get(schema.DOCUMENT_STARTS)
+    begins = [0] if starts is None else sorted({0, *np.flatnonzero(starts[:length]).tolist()})
+    if origins:
+        if len(begins) != len(origins):  # no starts to go by: segments follow each other without a gap
+            begins = [sum(origin.length for origin in origins[:i]) for i in range(len(origins))]
+        for begin, origin in zip(begins, origins, strict=True):
+            part = f"{origin.document}, its tokens {origin.start:,} to {origin.start + origin.length - 1:,}"
+            kept = "".join(f", {name}: {value}" for name, value in origin.metadata.items() if value is not None)
+            yield begin, begin + origin.length, _plain(f"{part} ({origin.source}{kept})")
+        return
+    for begin, end in zip(begins, [*begins[1:], length], strict=True):
+        what = "a document begins" if starts is not None and starts[begin] else "continued" if starts is not None else "tokens"
+        yield begin, end, f"{what}, positions {begin:,} to {end - 1:,}"
+
+
+def _masks(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, int]:
+    """The original id at each masked position."""
+    if not {"mask_positions", "mask_ids"} <= set(arrays):
+        return {}
+    weights = arrays.get("mask_weights", np.ones(len(arrays["mask_positions"])))
+    rows = zip(arrays["mask_positions"].tolist(), arrays["mask_ids"].tolist(), weights.tolist(), strict=True)
+    return {position: original for position, original, weight in rows if weight}
+
+
+def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vocabulary: Vocabulary, paint: Any) -> str:
+    specials = _special_names(vocabulary)
+    parts: list[str] = []
+    run: list[int] = []
+
+    def flush() -> None:
+        if run:
+            parts.append(_plain(vocabulary.decode(run)))
+            run.clear()
+
+    for position, token in enumerate(tokens, begin):
+        if position in masks:
+            flush()
+            parts.append(paint("masked", f"{{{_piece(token, vocabulary)} -> {_piece(masks[position], vocabulary)}}}"))
+        elif token in specials:
+            flush()
+            parts.append(paint("special", specials[token]))
+        else:
+            run.append(token)
+    flush()
+    return "".join(parts)
+
+
+def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vocabulary: Vocabulary, paint: Any) -> str:
+    specials = _special_names(vocabulary)
+    parts = []
+    for position, token in enumerate(tokens, begin):
+        text = f"{token}:{_piece(token, vocabulary)}"
+        if position in masks:
+            text = paint("masked", f"{{{text} -> {masks[position]}:{_piece(masks[position], vocabulary)}}}")
+        parts.append(paint("special", text) if token in specials and position not in masks else text)
+    return " ".join(parts)
+
+
+def _show_field(name: str, values: npt.NDArray[Any], vocabulary: Vocabulary, show_tokens: bool, paint: Any) -> str:
+    if name in ("inputs", "targets") and values.ndim == 1:
+        return (_show_tokens if show_tokens else _show_text)(values.tolist(), 0, {}, vocabulary, paint)
+    flat = np.atleast_1d(values).ravel()
+    shown = " ".join(f"{value:g}" if values.dtype.kind == "f" else str(int(value)) for value in flat[:_VALUES_SHOWN])
+    return shown + (f" ... ({len(flat):,} values)" if len(flat) > _VALUES_SHOWN else "")
+
+
+def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
+    ids = {name: getattr(vocabulary, f"{name}_id") for name in _SPECIALS}
+    names: dict[int, str] = {}
+    for name, number in ids.items():
+        if number is not None:  # ids that share a number share the name: GPT-2 pads with eos
+            names[number] = f"{names[number][:-1]}|{name}>" if number in names else f"<{name}>"
+    return names
+
+
+def _piece(token: int, vocabulary: Vocabulary) -> str:
+    if token in (names := _special_names(vocabulary)):
+        return names[token]
+    if not 0 <= token < vocabulary.vocab_size:
+        return "?"
+    to_piece = getattr(vocabulary, "id_to_piece", None)
+    text = str(to_piece(token)) if to_piece is not None else vocabulary.decode([token])
+    return repr(text)[1:-1] if not text or text.isspace() or _CONTROL.search(text) else text
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _painter(color: bool) -> Any:
+    return (lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m") if color else (lambda style, text: text)
+
+
+def read_example(directory: str, manifest: Manifest, split: str, index: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    """Reads one example straight from its shard, as it is, whatever the rest of the dataset looks like.
+
+    Returns:
+      its arrays, and what is wrong with the record ("" for a sound one).
+
+    Raises:
+      ManifestError: the shard does not reach so far, or the bytes are no record.
+    """
+    shards = manifest.splits[split].shards
+    per_shard = shards[0].records
+    shard, row = shards[index // per_shard], index % per_shard
+    path = files.join(directory, shard.file)
+    try:
+        if manifest.record_format != FIXED:
+            return _read_list(path, manifest, row)
+        layout = manifest.layout
+        data = files.read_bytes(path, row * layout.record_bytes, layout.record_bytes)
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: missing. Copy the dataset again from where it was built.") from None
+    if len(data) < layout.record_bytes:
+        raise _too_short(path, shard, row)
+    record = np.frombuffer(data, dtype=np.uint8)[None]
+    problem = "".join(message for _, message in find_damage(layout, record))
+    return {name: values[0] for name, values in layout.decode(record).items()}, problem
+
+
+def _too_short(path: str, shard: ShardInfo, row: int) -> ManifestError:
+    return ManifestError(
+        f"{path}: ends before or inside record {row:,}; the manifest says {shard.records:,} records. Copy the file again from where it was "
+        "built, or run `tokenreel verify` to list every difference."
+    )
+
+
+def _read_list(path: str, manifest: Manifest, row: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    with files.open_read(path) as file:
+        for number, payload in enumerate(_payloads(file)):
+            if number == row:
+                values = decode_example(payload)
+                shapes = {feature.name: feature.shape for feature in manifest.features}
+                return {name: value.reshape(shapes.get(name, (-1,))) for name, value in values.items()}, ""
+    raise ManifestError(f"{path}: ends before or inside record {row:,}. Run `tokenreel verify` to list every difference.")
+
+
+def _payloads(file: IO[bytes]) -> Iterator[bytes]:
+    while len(head := file.read(tfrecord.HEADER_BYTES)) == tfrecord.HEADER_BYTES:
+        (length,) = struct.unpack_from("<Q", head)
+        body = file.read(length + tfrecord.FOOTER_BYTES)
+        if len(body) < length + tfrecord.FOOTER_BYTES:
+            return
+        yield body[:length]
+
+
+def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> list[Origin]:
+    """Looks up where the segments of an example came from.
+
+    Raises:
+      ManifestError: the dataset was built without provenance.
+      TokenreelError: pyarrow is missing.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
+    shards = manifest.splits[split].shards
+    name = naming.provenance(split, index // shards[0].records, len(shards))
+    try:
+        data = files.read_bytes(files.join(directory, name))
+        rows = pq.read_table(pa.BufferReader(data), filters=[("example", "=", index)]).to_pylist()
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{directory}: has no {name}; the dataset was built with shards.provenance: false, or the file is lost. Leave out --provenance."
+        ) from None
+    return [
+        Origin(
+            document=row["doc_id"],
+            source=row["source"],
+            start=row["doc_token_start"],
+            length=row["length"],
+            metadata={key.removeprefix("meta."): value for key, value in row.items() if key.startswith("meta.")},
+        )
+        for row in sorted(rows, key=lambda row: row["segment"])
+    ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("directory", help="dataset, local or gs://")
+    parser.add_argument("--split", help="train, if there is one, unless given")
+    parser.add_argument("--index", type=int, default=0, help="first example to show; -1 is the last")
+    parser.add_argument("--count", type=int, default=3, help="how many to show (3)")
+    parser.add_argument("--tokens", action="store_true", help="show each token with its id")
+    parser.add_argument("--provenance", action="store_true", help="name the document of each segment")
+    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="auto: on a terminal, unless NO_COLOR is set")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints examples.
+
+    Returns:
+      0, or 1 if a record shown is damaged.
+
+    Raises:
+      TokenreelError: there is no such split or example, or it cannot be read.
+    """
+    manifest = manifests.read(arguments.directory)
+    split = arguments.split or ("train" if "train" in manifest.splits else next(iter(manifest.splits)))
+    if split not in manifest.splits:
+        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(manifest.splits)}")
+    total = manifest.splits[split].examples
+    first = arguments.index + total if arguments.index < 0 else arguments.index
+    if not 0 <= first < total:
+        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
+    vocabulary = _load_vocabulary(arguments.directory, manifest)
+    color = _wants_color(arguments.color)
+    damaged = False
+    try:
+        for index in range(first, min(total, first + max(0, arguments.count))):
+            arrays, problem = read_example(arguments.directory, manifest, split, index)
+            origins = read_origins(arguments.directory, manifest, split, index) if arguments.provenance else []
+            title = _title(split, index, total, arrays)
+            print(format_example(arrays, vocabulary, title=title, origins=origins, show_tokens=arguments.tokens, color=color))
+            if problem:
+                damaged = True
+                print(_painter(color)("damage", f"this record is damaged: {problem}"))
+            print()
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1 if damaged else 0
+
+
+def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    title = f"{split} {index:,} of {total:,}"
+    if schema.TOKENS in arrays:
+        width = len(arrays[schema.TOKENS])
+        title += f": {int(arrays.get(schema.NUM_TOKENS, np.array(width))):,} of {width:,} tokens"
+    if schema.DOCUMENT_STARTS in arrays:
+        count = int(np.count_nonzero(arrays[schema.DOCUMENT_STARTS]))
+        title += f", {count:,} document{'s' if count != 1 else ''} begin{'s' if count == 1 else ''}"
+    return title
+
+
+def _load_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
+    info = manifest.vocabulary
+    path = None if info.file is None else files.join(directory, info.file)
+    try:
+        return load_vocabulary(info.kind, path, **info.options)
+    except ModuleNotFoundError as error:
+        raise VocabularyError(
+            f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"
+        ) from error
+
+
+def _wants_color(choice: str) -> bool:
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return choice == "always"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `tokenreel-inspect` of the trainer's wheel."""
+    parser = argparse.ArgumentParser(prog="tokenreel-inspect", description="Show decoded examples in the terminal.")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except TokenreelError as error:
+        print(f"tokenreel-inspect: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
