@@ -24,6 +24,7 @@ from tokenreel.schema import Feature, RecordLayout
 
 _CHUNK_BYTES = 8 << 20
 _ALIGNED_EXAMPLES = 64
+_COUNTED_EXAMPLES = 512
 HISTOGRAM_BINS = 64
 
 
@@ -422,7 +423,14 @@ def describe(piece: Piece, plan: ShardPlan, config: JobConfig, vocabulary: Vocab
     repeated = layouts.repeats(segments, config.packing, first)
     begins = segments.start == 0
     real = layouts.is_real(piece.arrays, config.packing)
-    histogram = np.bincount((tokens if real is None else tokens[real]).ravel(), minlength=vocabulary.vocab_size)
+    counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
+    special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
+    for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token
+        rows = tokens[start : start + _COUNTED_EXAMPLES]
+        counted = rows.ravel() if real is None else rows[real[start : start + _COUNTED_EXAMPLES]]
+        counts += np.bincount(counted, minlength=vocabulary.vocab_size)
+        for name, number in _specials(vocabulary):
+            special[name] += int(np.count_nonzero((rows == number).any(axis=1)))
     return ShardStatistics(
         examples=examples,
         tokens=int(segments.length.sum()),
@@ -431,9 +439,9 @@ def describe(piece: Piece, plan: ShardPlan, config: JobConfig, vocabulary: Vocab
         segments=len(begins),
         cut_documents=int(np.count_nonzero(begins & ~repeated & (segments.length < piece.lengths[segments.document]))),
         document_starts=int(np.count_nonzero(starts)),
-        special_tokens={name: int(np.count_nonzero((tokens == number).any(axis=1))) for name, number in _specials(vocabulary)},
+        special_tokens=special,
         segment_lengths=np.array(bit_histogram(segments.length), dtype=np.int64),
-        token_counts=histogram.astype(np.int64),
+        token_counts=counts,
     )
 
 

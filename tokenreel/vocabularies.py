@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged
+from tokenreel import files, keys
 from tokenreel.errors import VocabularyError
 
 
@@ -136,7 +137,7 @@ class SentencePieceVocabulary(Vocabulary):
         documents = [data[start:end] for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
         encoded = self._processor.encode(documents, num_threads=1) if documents else []
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-        tokens = np.fromiter((i for ids in encoded for i in ids), dtype=np.int32, count=int(ragged.offsets_of(lengths)[-1]))
+        tokens = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum()))
         return tokens, lengths
 
 

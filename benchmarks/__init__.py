@@ -1,0 +1,1 @@
+"""Measurements: each prints ratios against a peer or a limit that it measured in the same run."""
