@@ -129,7 +129,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
     for position, token in enumerate(tokens, begin):
         if position in masks:
             flush()
-            parts.append(paint("masked", f"{{{_piece(token, vocabulary)} -> {_piece(masks[position], vocabulary)}}}"))
+            parts.append(paint("masked", f"{{{piece_name(token, vocabulary)} -> {piece_name(masks[position], vocabulary)}}}"))
         elif token in specials:
             flush()
             parts.append(paint("special", specials[token]))
@@ -143,9 +143,9 @@ def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vo
     specials = _special_names(vocabulary)
     parts = []
     for position, token in enumerate(tokens, begin):
-        text = f"{token}:{_piece(token, vocabulary)}"
+        text = f"{token}:{piece_name(token, vocabulary)}"
         if position in masks:
-            text = paint("masked", f"{{{text} -> {masks[position]}:{_piece(masks[position], vocabulary)}}}")
+            text = paint("masked", f"{{{text} -> {masks[position]}:{piece_name(masks[position], vocabulary)}}}")
         parts.append(paint("special", text) if token in specials and position not in masks else text)
     return " ".join(parts)
 
@@ -167,7 +167,8 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
     return names
 
 
-def _piece(token: int, vocabulary: Vocabulary) -> str:
+def piece_name(token: int, vocabulary: Vocabulary) -> str:
+    """How a single token is shown: a special one by its name, white space by its escape."""
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
@@ -299,7 +300,7 @@ def run(arguments: argparse.Namespace) -> int:
     first = arguments.index + total if arguments.index < 0 else arguments.index
     if not 0 <= first < total:
         raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
-    vocabulary = _load_vocabulary(arguments.directory, manifest)
+    vocabulary = open_vocabulary(arguments.directory, manifest)
     color = _wants_color(arguments.color)
     damaged = False
     try:
@@ -329,7 +330,12 @@ def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[
     return title
 
 
-def _load_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
+def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
+    """Loads the vocabulary that made a dataset, from its copy there.
+
+    Raises:
+      VocabularyError: it cannot be read, or a package is missing.
+    """
     info = manifest.vocabulary
     path = None if info.file is None else files.join(directory, info.file)
     try:
