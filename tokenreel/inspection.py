@@ -168,14 +168,16 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
 
 
 def piece_name(token: int, vocabulary: Vocabulary) -> str:
-    """How a single token is shown: a special one by its name, white space by its escape."""
+    """How a single token is shown: a special one by its name, white space by its escape, one without text by its number."""
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
         return "?"
     to_piece = getattr(vocabulary, "id_to_piece", None)
     text = str(to_piece(token)) if to_piece is not None else vocabulary.decode([token])
-    return repr(text)[1:-1] if not text or text.isspace() or _CONTROL.search(text) else text
+    if not text:
+        return f"#{token}"
+    return repr(text)[1:-1] if text.isspace() or _CONTROL.search(text) else text
 
 
 def _plain(text: str) -> str:

@@ -46,7 +46,7 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
 th:first-child, td.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
 svg { width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg rect { fill: var(--bar); }

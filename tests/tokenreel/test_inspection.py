@@ -99,6 +99,14 @@ def test_ids_that_share_a_number_share_a_name():
     assert format_example({"tokens": np.array([1, 0])}, vocabulary).endswith("<pad|bos|eos>x")
 
 
+@pytest.mark.parametrize(("token", "name"), [(0, "<pad>"), (1, "\\n"), (2, "#2"), (3, "?"), (-1, "?")])
+def test_tokens_have_names(token, name):
+    vocabulary = types.SimpleNamespace(
+        pad_id=0, bos_id=None, eos_id=None, unk_id=None, vocab_size=3, decode=lambda ids: ["", "\n", ""][ids[0]]
+    )
+    assert inspection.piece_name(token, vocabulary) == name
+
+
 def run(*argv):
     parser = argparse.ArgumentParser()
     inspection.add_arguments(parser)

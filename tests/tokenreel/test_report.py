@@ -9,7 +9,6 @@ from tests import verification_datasets as datasets
 from tokenreel import manifest, naming, report, verification
 from tokenreel.errors import ManifestError
 
-
 VOID = {"meta", "line", "rect"}
 
 
