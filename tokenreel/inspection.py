@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import re
 import struct
 import sys
@@ -14,16 +13,16 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, naming, schema, tfrecord
+from tokenreel import files, naming, schema, segments, tfrecord
 from tokenreel import manifest as manifests
 from tokenreel.damage import find_damage
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
 from tokenreel.example_codec import decode_example
 from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.terminal import painter, reader_may_leave, wants_color
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 
 _SPECIALS = ("pad", "bos", "eos", "unk")
-_STYLES = {"title": "1", "boundary": "1;36", "special": "33", "masked": "35", "name": "2", "damage": "1;31"}
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
 _VALUES_SHOWN = 16
@@ -54,6 +53,7 @@ def format_example(
     *,
     title: str = "",
     origins: Sequence[Origin] = (),
+    align: int = 1,
     show_tokens: bool = False,
     color: bool = False,
 ) -> str:
@@ -67,11 +67,12 @@ def format_example(
       arrays: one example: `tokens` and `document_starts` [W], `num_tokens` [], fields of an objective; or `inputs` and `targets`.
       vocabulary: what decodes them.
       title: the first line.
-      origins: of the segments, in order; then they decide where segments begin.
+      origins: of the segments, in order; left out where they are not as many as the segments.
+      align: of the packing, see `tokenreel.segments`.
       show_tokens: show each token by itself, with its id, in place of the text.
       color: use ANSI colours.
     """
-    paint = _painter(color)
+    paint = painter(color)
     lines = [paint("title", title)] if title else []
     known = {schema.DOCUMENT_STARTS, schema.NUM_TOKENS, schema.EXAMPLE_ID}
     if schema.TOKENS in arrays:
@@ -80,7 +81,7 @@ def format_example(
         length = int(arrays.get(schema.NUM_TOKENS, np.array(len(tokens))))
         masks = _masks(arrays)
         render = _show_tokens if show_tokens else _show_text
-        for number, (begin, end, label) in enumerate(_segments(arrays, length, origins)):
+        for number, (begin, end, label) in enumerate(_segments(arrays, length, align, origins)):
             lines.append(paint("boundary", f"--- {number + 1}: {label}"))
             lines.append(render(tokens[begin:end].tolist(), begin, masks, vocabulary, paint))
         if length < len(tokens):
@@ -90,21 +91,20 @@ def format_example(
     return "\n".join(lines)
 
 
-def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, origins: Sequence[Origin]) -> Iterator[tuple[int, int, str]]:
+def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, align: int, origins: Sequence[Origin]) -> Iterator[tuple[int, int, str]]:
     """Yields (first position, position behind it, description) of each segment."""
-    starts = arrays.get(schema.DOCUMENT_STARTS)
-    begins = [0] if starts is None else sorted({0, *np.flatnonzero(starts[:length]).tolist()})
-    if origins:
-        if len(begins) != len(origins):  # no starts to go by: segments follow each other without a gap
-            begins = [sum(origin.length for origin in origins[:i]) for i in range(len(origins))]
-        for begin, origin in zip(begins, origins, strict=True):
+    starts = arrays.get(schema.DOCUMENT_STARTS, np.zeros(len(arrays[schema.TOKENS]), dtype=bool)).astype(bool)
+    ids = segments.segment_ids(starts[None], [length], align)[0]
+    begins = np.flatnonzero(np.diff(ids, prepend=0) * (ids > 0)).tolist()
+    ends = [begin + int(np.count_nonzero(ids == ids[begin])) for begin in begins]
+    for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        label = f"{'a document begins' if starts[begin] else 'continued'}, positions {begin:,} to {end - 1:,}"
+        if len(origins) == len(begins):
+            origin = origins[number]
             part = f"{origin.document}, its tokens {origin.start:,} to {origin.start + origin.length - 1:,}"
             kept = "".join(f", {name}: {value}" for name, value in origin.metadata.items() if value is not None)
-            yield begin, begin + origin.length, _plain(f"{part} ({origin.source}{kept})")
-        return
-    for begin, end in zip(begins, [*begins[1:], length], strict=True):
-        what = "a document begins" if starts is not None and starts[begin] else "continued" if starts is not None else "tokens"
-        yield begin, end, f"{what}, positions {begin:,} to {end - 1:,}"
+            label = _plain(f"{part} ({origin.source}{kept})")
+        yield begin, end, label
 
 
 def _masks(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, int]:
@@ -129,7 +129,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
     for position, token in enumerate(tokens, begin):
         if position in masks:
             flush()
-            parts.append(paint("masked", f"{{{_piece(token, vocabulary)} -> {_piece(masks[position], vocabulary)}}}"))
+            parts.append(paint("masked", f"{{{piece_name(token, vocabulary)} -> {piece_name(masks[position], vocabulary)}}}"))
         elif token in specials:
             flush()
             parts.append(paint("special", specials[token]))
@@ -143,9 +143,9 @@ def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vo
     specials = _special_names(vocabulary)
     parts = []
     for position, token in enumerate(tokens, begin):
-        text = f"{token}:{_piece(token, vocabulary)}"
+        text = f"{token}:{piece_name(token, vocabulary)}"
         if position in masks:
-            text = paint("masked", f"{{{text} -> {masks[position]}:{_piece(masks[position], vocabulary)}}}")
+            text = paint("masked", f"{{{text} -> {masks[position]}:{piece_name(masks[position], vocabulary)}}}")
         parts.append(paint("special", text) if token in specials and position not in masks else text)
     return " ".join(parts)
 
@@ -167,22 +167,21 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
     return names
 
 
-def _piece(token: int, vocabulary: Vocabulary) -> str:
+def piece_name(token: int, vocabulary: Vocabulary) -> str:
+    """How a single token is shown: a special one by its name, white space by its escape, one without text by its number."""
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
         return "?"
     to_piece = getattr(vocabulary, "id_to_piece", None)
     text = str(to_piece(token)) if to_piece is not None else vocabulary.decode([token])
-    return repr(text)[1:-1] if not text or text.isspace() or _CONTROL.search(text) else text
+    if not text:
+        return f"#{token}"
+    return repr(text)[1:-1] if text.isspace() or _CONTROL.search(text) else text
 
 
 def _plain(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def _painter(color: bool) -> Any:
-    return (lambda style, text: f"\x1b[{_STYLES[style]}m{text}\x1b[0m") if color else (lambda style, text: text)
 
 
 def read_example(directory: str, manifest: Manifest, split: str, index: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
@@ -299,37 +298,40 @@ def run(arguments: argparse.Namespace) -> int:
     first = arguments.index + total if arguments.index < 0 else arguments.index
     if not 0 <= first < total:
         raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
-    vocabulary = _load_vocabulary(arguments.directory, manifest)
-    color = _wants_color(arguments.color)
+    vocabulary = open_vocabulary(arguments.directory, manifest)
+    color = wants_color(arguments.color)
+    align = int(manifest.config.get("packing", {}).get("align") or 1)
     damaged = False
-    try:
+    with reader_may_leave():
         for index in range(first, min(total, first + max(0, arguments.count))):
             arrays, problem = read_example(arguments.directory, manifest, split, index)
             origins = read_origins(arguments.directory, manifest, split, index) if arguments.provenance else []
-            title = _title(split, index, total, arrays)
-            print(format_example(arrays, vocabulary, title=title, origins=origins, show_tokens=arguments.tokens, color=color))
+            title = _title(split, index, total, arrays, align)
+            print(format_example(arrays, vocabulary, title=title, origins=origins, align=align, show_tokens=arguments.tokens, color=color))
             if problem:
                 damaged = True
-                print(_painter(color)("damage", f"this record is damaged: {problem}"))
+                print(painter(color)("damage", f"this record is damaged: {problem}"))
             print()
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1 if damaged else 0
 
 
-def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[Any]], align: int) -> str:
     title = f"{split} {index:,} of {total:,}"
     if schema.TOKENS in arrays:
         width = len(arrays[schema.TOKENS])
         title += f": {int(arrays.get(schema.NUM_TOKENS, np.array(width))):,} of {width:,} tokens"
     if schema.DOCUMENT_STARTS in arrays:
-        count = int(np.count_nonzero(arrays[schema.DOCUMENT_STARTS]))
+        count = int(np.count_nonzero(arrays[schema.DOCUMENT_STARTS][::align]))
         title += f", {count:,} document{'s' if count != 1 else ''} begin{'s' if count == 1 else ''}"
     return title
 
 
-def _load_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
+def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
+    """Loads the vocabulary that made a dataset, from its copy there.
+
+    Raises:
+      VocabularyError: it cannot be read, or a package is missing.
+    """
     info = manifest.vocabulary
     path = None if info.file is None else files.join(directory, info.file)
     try:
@@ -338,12 +340,6 @@ def _load_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
         raise VocabularyError(
             f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"
         ) from error
-
-
-def _wants_color(choice: str) -> bool:
-    if choice == "auto":
-        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return choice == "always"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,12 +19,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, naming, schema, tfrecord
+from tokenreel import files, naming, schema, segments, tfrecord
 from tokenreel import manifest as manifests
 from tokenreel.damage import find_damage
 from tokenreel.errors import TokenreelError
 from tokenreel.example_codec import decode_example
 from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.terminal import reader_may_leave
 
 _CHUNK_BYTES = 4 << 20
 _LISTED_ONE_BY_ONE = 8  # a longer run of damaged records is one line
@@ -167,6 +168,7 @@ class _Tally:
       counts: [vocab_size] how often each id occurs among the real tokens.
       complete: whether every record could be counted.
       segments: in the provenance tables, None where a table is missing or damaged.
+      continued: segments that do not begin their document.
     """
 
     vocab_size: int
@@ -177,6 +179,7 @@ class _Tally:
     counts: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     complete: bool = True
     segments: int | None = 0
+    continued: int = 0
     segment_lengths: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -200,12 +203,16 @@ class _Shard:
         self._path = files.join(directory, shard.file)
         self._manifest, self._shard, self._first, self._tally = manifest, shard, first, tally
         self._directory, self._provenance, self._note = directory, provenance, note
+        packing = manifest.config.get("packing", {})
+        self._align = int(packing.get("align") or 1)  # every segment takes a multiple of so many positions
         # Each of the static copies that `variants` makes begins anew, so its first example repeats no token.
         self._variant_examples = max(1, split_examples // int(manifest.config.get("variants", 1)))
-        self._overlaps = manifest.overlap == 1 and manifest.config.get("objective", {}).get("name") == "causal_lm"
+        causal = manifest.config.get("objective", {}).get("name") == "causal_lm"
+        self._overlaps = manifest.overlap == 1 and packing.get("mode") == "wrap" and causal
         self._last_token: int | None = None  # of the record before, if it was sound and full
         self._crc = 0
-        self._lengths: list[npt.NDArray[np.int64]] = []  # real tokens of each record, chunk by chunk
+        self._lengths: list[npt.NDArray[np.int64]] = []  # positions up to the last token of each record, chunk by chunk
+        self._tokens: list[npt.NDArray[np.int64]] = []  # real tokens of each record
         self._starts: list[npt.NDArray[np.int64]] = []  # flat positions of document starts
         self._sound = True
 
@@ -349,7 +356,8 @@ class _Shard:
             at = int(run[0])
             yield f"{self._where(int(rows[at]))}: {schema.NUM_TOKENS} is {int(lengths[at]):,}, not in 1 to {width:,}{_and_more(run)}"
         lengths = np.clip(lengths, 0, width)
-        padding = None if (lengths == width).all() else np.arange(width) >= lengths[:, None]
+        behind = None if (lengths == width).all() else np.arange(width) >= lengths[:, None]
+        padding = behind if self._align == 1 else segments.segment_ids(starts.astype(bool), lengths, self._align) == 0
         wrong = (tokens < 0) | (tokens >= manifest.vocabulary.vocab_size)
         if padding is not None:
             wrong &= ~padding
@@ -361,10 +369,11 @@ class _Shard:
         if padding is not None:
             for run, column in _runs_of_rows(padding & (tokens != manifest.pad_id)):
                 yield (
-                    f"{self._where(int(rows[run[0]]))}: position {column:,} lies behind the {int(lengths[run[0]]):,} tokens and holds "
+                    f"{self._where(int(rows[run[0]]))}: position {column:,} is padding and holds "
                     f"{int(tokens[run[0], column]):,} instead of the pad id {manifest.pad_id}{_and_more(run)}"
                 )
-            for run, column in _runs_of_rows(padding & starts.astype(bool)):
+        if behind is not None:
+            for run, column in _runs_of_rows(behind & starts.astype(bool)):
                 yield (
                     f"{self._where(int(rows[run[0]]))}: a document starts at position {column:,}, behind the "
                     f"{int(lengths[run[0]]):,} tokens{_and_more(run)}"
@@ -372,7 +381,8 @@ class _Shard:
         if self._overlaps:
             yield from self._check_overlap(tokens, lengths, rows)
         tally.examples += len(rows)
-        tally.tokens += int(lengths.sum())
+        real_tokens = lengths if padding is None else width - np.count_nonzero(padding, axis=1)
+        tally.tokens += int(real_tokens.sum())
         tally.document_starts += int(np.count_nonzero(starts))
         real = tokens[~padding] if padding is not None else tokens.ravel()
         tally.counts += np.bincount(np.clip(real, 0, tally.vocab_size), minlength=tally.vocab_size + 1)[: tally.vocab_size]
@@ -382,6 +392,7 @@ class _Shard:
                 tally.specials[name] = tally.specials.get(name, 0) + int(np.count_nonzero((tokens == number).any(axis=1)))
         if self._provenance is not None:
             self._lengths.append(lengths)
+            self._tokens.append(real_tokens)
             self._starts.append(np.flatnonzero(starts) + int(rows[0]) * width)  # only used where no record is damaged
 
     def _check_overlap(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Iterator[str]:
@@ -415,8 +426,8 @@ class _Shard:
             return
         example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns)
         width = self._manifest.layout.feature(schema.TOKENS).size
-        lengths = np.concatenate(self._lengths) if self._lengths else np.zeros(0, dtype=np.int64)
-        starts = np.concatenate(self._starts) if self._starts else np.zeros(0, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        lengths, tokens, starts = (np.concatenate(parts or [none]) for parts in (self._lengths, self._tokens, self._starts))
         example -= self._first
         outside = np.flatnonzero((example < 0) | (example >= len(lengths)))
         order = np.flatnonzero((np.diff(example) < 0) | ((np.diff(example) == 0) & (np.diff(segment) != 1)))
@@ -431,23 +442,26 @@ class _Shard:
             yield f"{name}: row {row:,} describes {length[row]:,} tokens from token {start[row]:,} of its document on"
         else:
             sums = np.bincount(example, weights=length, minlength=len(lengths)).astype(np.int64)
-            for run in _runs(np.flatnonzero(sums != lengths)):
+            for run in _runs(np.flatnonzero(sums != tokens)):
                 at = int(run[0])
                 yield (
                     f"{name}: the segments of example {at + self._first:,} hold {sums[at]:,} tokens, the record "
-                    f"{lengths[at]:,}{_and_more(run)}"
+                    f"{tokens[at]:,}{_and_more(run)}"
                 )
-            before = np.cumsum(length) - length
+            room = -(-length // self._align) * self._align
+            before = np.cumsum(room) - room
             place = before - np.repeat(before[first], np.diff(np.append(np.flatnonzero(first), len(first))))
-            flat = example * width + place
-            # An example may begin inside a document without a start there (wrap), or with one (a chunk of a cut document).
-            must = flat[(place > 0) | (start == 0)]
-            for position in np.setdiff1d(must, starts)[:_LISTED_ONE_BY_ONE].tolist():
+            # A bit for every segment but one that continues a document at position 0, and for every gap that `align` leaves.
+            expected = (example * width + place)[(place > 0) | (start == 0)]
+            gaps = (room > length) & (place + length < lengths[example])
+            expected = np.concatenate([expected, (example * width + place + length)[gaps]])
+            for position in np.setdiff1d(expected, starts)[:_LISTED_ONE_BY_ONE].tolist():
                 yield f"{self._where(position // width)}: {name} begins a document at position {position % width:,}, the record does not"
-            for position in np.setdiff1d(starts, flat)[:_LISTED_ONE_BY_ONE].tolist():
+            for position in np.setdiff1d(starts, expected)[:_LISTED_ONE_BY_ONE].tolist():
                 yield f"{self._where(position // width)}: begins a document at position {position % width:,}, {name} does not"
         if self._tally.segments is not None:
             self._tally.segments += len(example)
+            self._tally.continued += int(np.count_nonzero(start))
             digits = np.frexp(length.astype(np.float64))[1]
             self._tally.segment_lengths += np.bincount(np.maximum(digits, 0), minlength=64)[:64]
 
@@ -516,11 +530,10 @@ def _expected_statistics(manifest: Manifest, tally: _Tally) -> dict[str, Any]:
     unk = manifest.vocabulary.unk_id
     frequent = np.argsort(-tally.counts, kind="stable")[:50]
     names = [name for name in ("bos", "eos", "unk", "pad") if getattr(manifest.vocabulary, f"{name}_id") is not None]
-    variants = int(manifest.config.get("variants", 1))
+    wrapped = manifest.config.get("packing", {}).get("mode") == "wrap"
     expected: dict[str, Any] = {
         "examples": tally.examples,
         "tokens_in_examples": tally.tokens,
-        "overlapping_tokens": max(0, tally.examples - variants) if manifest.overlap else 0,
         "density": tally.tokens / positions if positions else 0.0,
         "document_starts": tally.document_starts,
         "special_tokens": {name: tally.specials.get(name, 0) for name in names},
@@ -528,8 +541,12 @@ def _expected_statistics(manifest: Manifest, tally: _Tally) -> dict[str, Any]:
         "vocabulary_used": int(np.count_nonzero(tally.counts)) / tally.vocab_size,
         "frequent_tokens": [[int(i), int(tally.counts[i])] for i in frequent if tally.counts[i]],
     }
+    if wrapped or not manifest.overlap:  # one token of every example but the first of each variant
+        expected["overlapping_tokens"] = max(0, tally.examples - int(manifest.config.get("variants", 1))) * manifest.overlap
     if tally.segments is not None and any(info.file.startswith("provenance/") for info in manifest.files):
         expected["segments"] = tally.segments
+        if manifest.overlap and not wrapped:
+            expected["overlapping_tokens"] = tally.continued
         expected["segment_lengths"] = {str((1 << i) - 1): int(count) for i, count in enumerate(tally.segment_lengths) if count}
     return expected
 
@@ -602,9 +619,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     count = 0
     reading = say if sys.stderr.isatty() else lambda line: None
-    for line in differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}")):
-        print(line, flush=True)
-        count += 1
+    with reader_may_leave():
+        for line in differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}")):
+            count += 1
+            print(line, flush=True)
     if count:
         print(f"{arguments.directory}: {count:,} difference{'s' if count > 1 else ''}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import inspection
+from tokenreel import inspection, terminal
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.inspection import Origin, format_example
 from tokenreel.vocabularies import ByteVocabulary
@@ -45,6 +45,17 @@ def test_origins_name_the_documents():
     text = format_example(example(), BYTES, origins=origins)
     assert "--- 1: a.jsonl#17, its tokens 5 to 8 (web, lang: en)\nend<eos>\n" in text
     assert "--- 2: b, its tokens 0 to 5 (web)\nwhole<eos>" in text
+
+
+def test_gaps_that_align_documents_are_no_documents():
+    """With `align`, a start that is no multiple of it marks a gap."""
+    tokens = np.array([*ids("abc"), 0, *ids("de"), 0, 0])
+    starts = np.zeros(8, dtype=bool)
+    starts[[0, 3, 4]] = True
+    text = format_example({"tokens": tokens, "document_starts": starts, "num_tokens": np.array(6)}, BYTES, align=4)
+    assert text == (
+        "--- 1: a document begins, positions 0 to 2\nabc\n--- 2: a document begins, positions 4 to 5\nde\n--- 2 positions of padding"
+    )
 
 
 def test_tokens_are_shown_with_their_ids():
@@ -99,6 +110,14 @@ def test_ids_that_share_a_number_share_a_name():
     assert format_example({"tokens": np.array([1, 0])}, vocabulary).endswith("<pad|bos|eos>x")
 
 
+@pytest.mark.parametrize(("token", "name"), [(0, "<pad>"), (1, "\\n"), (2, "#2"), (3, "?"), (-1, "?")])
+def test_tokens_have_names(token, name):
+    vocabulary = types.SimpleNamespace(
+        pad_id=0, bos_id=None, eos_id=None, unk_id=None, vocab_size=3, decode=lambda ids: ["", "\n", ""][ids[0]]
+    )
+    assert inspection.piece_name(token, vocabulary) == name
+
+
 def run(*argv):
     parser = argparse.ArgumentParser()
     inspection.add_arguments(parser)
@@ -135,10 +154,10 @@ def test_colour_follows_the_terminal_and_the_wish(dataset, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert inspection._wants_color("auto")
+    assert terminal.wants_color("auto")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not inspection._wants_color("auto")
-    assert inspection._wants_color("always")
+    assert not terminal.wants_color("auto")
+    assert terminal.wants_color("always")
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ LAST = "train.tfrecord-00015-of-00016"  # its last example is padded
         (SHARD, set_row("num_tokens", 3, 0), "record 3 at byte 549: num_tokens is 0, not in 1 to 33"),
         (SHARD, set_row("num_tokens", 3, 34), "record 3 at byte 549: num_tokens is 34, not in 1 to 33"),
         (SHARD, set_at("tokens", 3, 7, 259), "record 3 at byte 549: token 259 at position 7 is none of the vocabulary's 259 ids"),
-        (LAST, set_at("tokens", -1, -1, 7), "position 32 lies behind the"),
+        (LAST, set_at("tokens", -1, -1, 7), "position 32 is padding and holds 7 instead of the pad id 0"),
         (LAST, set_at("document_starts", -1, -1, True), "a document starts at position 32, behind the"),
         (SHARD, set_at("tokens", 3, 0, 2), "record 3 at byte 549: begins with token 2, but the record before ends with"),
         (SHARD, set_row("document_starts", slice(None), False), f"{TABLE} begins a document at position"),

@@ -1,0 +1,157 @@
+import dataclasses
+import html.parser
+import json
+import re
+
+import pytest
+
+from tests import verification_datasets as datasets
+from tokenreel import manifest, naming, report, verification
+from tokenreel.errors import ManifestError
+
+VOID = {"meta", "line", "rect"}
+
+
+class Outline(html.parser.HTMLParser):
+    """Checks that every element is closed and that nothing is loaded from elsewhere."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.titles, self.text = [], [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        names = dict(attributes)
+        assert not {"src", "href", "onclick"} & set(names)
+        assert tag not in ("script", "link", "img", "iframe")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag in VOID
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    directory = tmp_path / "dataset"
+    datasets.make(directory, dead_letters=30)
+    return directory
+
+
+def page_of(directory):
+    path = report.write(str(directory))
+    assert path == str(directory / naming.REPORT)
+    return (directory / naming.REPORT).read_text(encoding="utf-8")
+
+
+def test_the_page_stands_alone_and_tells_what_there_is(dataset):
+    found = manifest.read(str(dataset))
+    outline = Outline(page_of(dataset))
+    assert outline.titles == [
+        "Where every document went",
+        "Splits",
+        "Lengths",
+        "Most frequent tokens",
+        "Special tokens: examples that hold at least one",
+        "Other numbers",
+        "Dead letters",
+        "Records",
+        "Settings",
+        "Shards",
+    ]
+    text = " ".join(outline.text)
+    statistics = json.loads((dataset / naming.STATISTICS).read_text())["splits"]
+    for expected in (
+        found.fingerprint,
+        f"{statistics['train']['tokens']:,}",
+        f"{statistics['validation']['document_starts']:,}",
+        "30 documents could not be read. 30 broken json.",
+        "train.tfrecord-00015-of-00016",
+        "filtered: empty",
+    ):
+        assert expected in text
+    assert text.count("broken_json") == report._LETTERS_SHOWN
+
+
+def test_the_same_dataset_gives_the_same_page(dataset):
+    assert page_of(dataset) == page_of(dataset)
+    assert verification.verify(str(dataset)) == []
+
+
+def test_histograms_show_every_bin_between_the_first_and_the_last():
+    assert report._bins({"1": 4, "15": 2, "2047": 1}) == [
+        ("1", 4), ("2-3", 0), ("4-7", 0), ("8-15", 2), ("16-31", 0), ("32-63", 0), ("64-127", 0), ("128-255", 0), ("256-511", 0),
+        ("512-1k", 0), ("1k-2k", 1),
+    ]  # fmt: skip
+
+
+def test_columns_are_as_tall_as_their_counts():
+    heights = [float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', report._columns([("a", 50), ("b", 100), ("c", 0)]))]
+    assert heights[1] == 2 * heights[0] > 0 == heights[2]
+
+
+def test_text_of_the_dataset_cannot_become_markup(dataset):
+    """Names of files, messages and tokens come from strangers."""
+    found = manifest.read(str(dataset))
+    evil = "<script>alert(1)</script>"
+    statistics = json.loads((dataset / naming.STATISTICS).read_text())
+    statistics["sources"] = {evil: {"documents": 1}}
+    page = report.render(
+        dataclasses.replace(found, config={"name": evil}),
+        statistics,
+        title=evil,
+        pieces={number: evil for number in range(300)},
+        dead_letters=[{"source": evil, "file": evil, "reason": evil, "message": evil}],
+    )
+    assert "<script" not in page
+    assert page.count("&lt;script") >= 8
+    Outline(page)
+
+
+def test_what_an_objective_counts_is_shown(dataset):
+    statistics = json.loads((dataset / naming.STATISTICS).read_text())
+    statistics["splits"]["train"]["masked_rate"] = 0.15
+    page = report.render(manifest.read(str(dataset)), statistics, title="t")
+    assert '<td class="text">masked rate</td><td>0.15</td><td>-</td>' in page
+
+
+def test_empty_statistics_make_a_page(dataset):
+    Outline(report.render(manifest.read(str(dataset)), {}, title="t"))
+
+
+def test_a_report_elsewhere(dataset, tmp_path, capsys):
+    target = tmp_path / "pages" / "report.html"
+    assert report.main([str(dataset), "--output", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    assert target.exists() and not (dataset / naming.REPORT).exists()
+
+
+def test_unreadable_statistics_are_said(dataset, capsys):
+    (dataset / naming.STATISTICS).write_text("{")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        report.write(str(dataset))
+    (dataset / naming.STATISTICS).unlink()
+    assert report.main([str(dataset)]) == 2
+    assert "statistics.json: cannot be read" in capsys.readouterr().err
+
+
+def test_tokens_are_numbers_where_the_vocabulary_cannot_be_loaded(dataset, monkeypatch, capsys):
+    from tokenreel.errors import VocabularyError
+
+    def fail(directory, found):
+        raise VocabularyError("no sentencepiece here")
+
+    monkeypatch.setattr(report, "open_vocabulary", fail)
+    assert "<title>104: " in page_of(dataset)
+    assert "no sentencepiece here" in capsys.readouterr().err
