@@ -417,7 +417,7 @@ class Plan:
         self._skip_ends = np.array([end for _, end in self.skip], dtype=np.int64)
         self._skip_delivered = self._skip_starts - self._skipped[:-1]
         self._epoch_order = functools.lru_cache(maxsize=64)(self._make_epoch_order)
-        self._mixed = functools.lru_cache(maxsize=16)(self._mix_block)
+        self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
         self.stop, self.epochs = stop, epochs
         self.stream_length = self._stream_length()
 
@@ -430,7 +430,7 @@ class Plan:
                 raise ConfigError(f"a stage weighs each of the sources {list(self.names)}, got weights {stage.weights}")
 
     def _counts_at_stage_starts(self) -> list[list[int]]:
-        self._mixed = functools.lru_cache(maxsize=16)(self._mix_block)
+        self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
         bases = [[0] * len(self.names)]
         for number, (stage, following) in enumerate(zip(self.stages, self.stages[1:], strict=False)):
             inside = self._counts_inside(number, following.start - stage.start)
