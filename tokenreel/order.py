@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -355,8 +356,7 @@ FIRST_EMPTY = "first_empty"
 ALL_USED = "all_used"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Located:
+class Located(NamedTuple):
     """Where [k] samples come from.
 
     Attributes:

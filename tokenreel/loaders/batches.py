@@ -24,7 +24,8 @@ STATE_FORMAT = "tokenreel-loader-1"
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
 _MIXED_AHEAD = 8192
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
-_PROBE_EVERY = 64  # batches between two looks at whether read-ahead is still of use
+_PROBE_EVERY = 128  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_EVERY = 8  # batches without read-ahead between two looks
 
 
 class Source:
@@ -57,7 +58,8 @@ class Source:
         return self.fields(made)
 
     def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
-        parts, order = [], []
+        parts: list[Arrays] = []
+        order: list[npt.NDArray[np.int64]] = []
         for epoch in np.unique(epochs).tolist():  # one, but for a batch that holds the end of an epoch
             rows = np.flatnonzero(epochs == epoch)
             some = arrays if len(rows) == len(epochs) else {name: values[rows] for name, values in arrays.items()}
@@ -127,6 +129,7 @@ class Batches(Iterator[Arrays]):
                     f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {self._rows.min()} to {self._rows.max()}"
                 )
         self.reader = _Reader(self.sources)
+        self._length = plan.length
         self._cursor = 0
         self._start()
 
@@ -145,16 +148,18 @@ class Batches(Iterator[Arrays]):
     @property
     def num_batches(self) -> int | None:
         """Batches from the first sample to the last; None where there is no end."""
-        length = self.plan.length
+        length = self._length
         if length is None:
             return None
         return length // self.batch_size if self.drop_remainder else -(-length // self.batch_size)
 
     def size_at(self, cursor: int) -> int:
         """Rows of the global batch that begins at a sample; 0 at the end."""
-        length = self.plan.length
-        left = self.batch_size if length is None else max(0, min(self.batch_size, length - cursor))
-        return 0 if self.drop_remainder and left < self.batch_size else left
+        length = self._length
+        if length is None or length - cursor >= self.batch_size:
+            return self.batch_size
+        left = max(0, length - cursor)
+        return 0 if self.drop_remainder else left
 
     def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
         """The rows of the global batch at a sample that this host gets."""
@@ -258,7 +263,7 @@ class Batches(Iterator[Arrays]):
             skip = [(int(start), int(end)) for start, end in state.get("skip", [])]
             before = Plan(self.plan.names, self.plan.examples, seed=self.plan.seed, stages=self.plan.stages, skip=skip)
             cursor = self.plan.delivered_before(int(before.stream_positions([cursor])[0]))
-        length = self.plan.length
+        length = self._length
         if cursor < 0 or (length is not None and cursor > length):
             raise ManifestError(
                 f"the loader state stands at sample {cursor:,}, this run ends at {length:,}. Give it more epochs or a later end."
@@ -296,17 +301,19 @@ class _Planner:
     def __init__(self, batches: Batches) -> None:
         self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
         self._reader = batches.reader
+        self._batch_size = batches.batch_size
         self._chunks: dict[int, tuple[list[int], Located]] = {}
         self._ahead = _ReadAhead(batches.sources)
 
     def _chunk(self, cursor: int) -> tuple[list[int], Located]:
         """Plans batches from a sample on: bounds of their rows, and what the rows are."""
         batches = self._batches
-        bounds, parts = [0], []
+        bounds = [0]
+        parts: list[npt.NDArray[np.int64]] = []
         while cursor is not None and bounds[-1] < _PLAN_AHEAD and batches.size_at(cursor):
             if len(bounds) == 2 and len(parts[0]) and batches.size_at(cursor) == batches.batch_size:
                 # All full batches look alike: lay them out at once.
-                length = batches.plan.length
+                length = batches._length
                 number = -(-_PLAN_AHEAD // len(parts[0])) - 1
                 if len(batches.sources) > 1:  # whose cost grows with the samples of all hosts
                     number = min(number, _MIXED_AHEAD // batches.batch_size)
@@ -327,12 +334,11 @@ class _Planner:
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
-        batch_size = self._batches.batch_size
         for start, (bounds, located) in self._chunks.items():
-            index, rest = divmod(cursor - start, batch_size)
+            index, rest = divmod(cursor - start, self._batch_size)
             if rest == 0 and 0 <= index < len(bounds) - 1:
                 part = slice(bounds[index], bounds[index + 1])
-                return Located(source=located.source[part], epoch=located.epoch[part], example=located.example[part])
+                return Located(located.source[part], located.epoch[part], located.example[part])
         if not self._batches.size_at(cursor):
             return None
         while len(self._chunks) > 1:
@@ -344,8 +350,7 @@ class _Planner:
         """The batch at a sample."""
         located = self._planned(cursor)
         assert located is not None
-        batch_size = self._batches.batch_size
-        return self._ahead.read(self._reader, located, lambda distance: self._planned(cursor + distance * batch_size))
+        return self._ahead.read(self._reader, located, lambda distance: self._planned(cursor + distance * self._batch_size))
 
 
 class _ReadAhead:
@@ -360,20 +365,22 @@ class _ReadAhead:
         self._active = any(source.dataset.records.reads_ahead for source in sources)
         self._adapts = not any(source.dataset.records.remote for source in sources)
         self._count = 0
+        self._faults = 0
 
     def read(self, reader: _Reader, located: Located, coming: Callable[[int], Located | None]) -> Arrays:
-        if not self._active:
-            faults = _major_faults()
-            batch = reader.read(located)
-            self._active = self._adapts and _major_faults() > faults
-            return batch
         self._count += 1
+        if not self._active:
+            if self._adapts and self._count % _LOOK_EVERY == 0:
+                faults = _major_faults()
+                self._active, self._faults = faults > self._faults, faults
+            return reader.read(located)
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
             if (ahead := coming(distance)) is not None:
                 self._will_need(ahead)
         self._asked = True
         if self._adapts and self._count % _PROBE_EVERY == 0:
-            self._active = self._asked = False  # the batches asked for are read; the next one without shows whether asking is of use
+            self._active = self._asked = False  # the next ones show whether reading waits without
+            self._faults = _major_faults()
         return reader.read(located)
 
     def _will_need(self, located: Located) -> None:

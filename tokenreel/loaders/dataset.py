@@ -18,6 +18,7 @@ from tokenreel.loaders.fields import Fields, for_models
 from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records
 from tokenreel.manifest import INT64_LIST, Manifest
 from tokenreel.order import ALL_USED, Lanes, Plan
+from tokenreel.schema import Feature
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -101,7 +102,7 @@ def _records(
     if cache is not None:
         from tokenreel.loaders.cache import ShardCache
 
-        return MappedRecords(path, shards, layout, crc, ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
+        return MappedRecords(path, shards, layout, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
     if files.is_remote(path):
         if backend != "auto":
             raise ConfigError(f"{path}: backend {backend!r} needs local files; leave it out, or give a cache directory")
@@ -171,6 +172,7 @@ class Dataset:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
         self._layout = manifest.layout
         self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
+        self._spans: dict[tuple[str, ...], tuple[list[Feature], list[tuple[int, int]]]] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -223,14 +225,19 @@ class Dataset:
 
     def stored(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> Arrays:
         """Reads stored features of [k] examples, in range."""
-        wanted = [self._layout.feature(name) for name in names]
-        data = self.records.take(examples, [(self._offsets[feature.name], feature.nbytes) for feature in wanted])
+        names = tuple(names)
+        if names not in self._spans:
+            wanted = [self._layout.feature(name) for name in names]
+            self._spans[names] = wanted, [(self._offsets[feature.name], feature.nbytes) for feature in wanted]
+        wanted, spans = self._spans[names]
+        data = self.records.take(examples, spans)
         return {feature.name: for_models(feature, piece, len(examples)) for feature, piece in zip(wanted, data, strict=True)}
 
     def plan(self, *, seed: int = 0, shuffle: bool | Lanes = True, epochs: int | None = None, skip: Sequence[tuple[int, int]] = ()) -> Plan:
         """The order of the samples, as `batches` delivers them."""
         if isinstance(shuffle, Lanes):
             shuffle = shuffle.resolve(self.records.stride)
+        self.records.prepare(shuffle)
         if epochs is not None and epochs < 1:
             raise ConfigError(f"epochs must be at least 1, or None for no end, got {epochs}")
         stop = None if epochs is None else ALL_USED
@@ -267,7 +274,8 @@ class Dataset:
           across_documents: whether `loss_weights` count the prediction of a document's first token.
           objective: has `apply(arrays, example_ids, *, seed, variant, epoch) -> dict`: computed for each batch, anew each epoch.
           variant: passed on to the objective.
-          hosts, host: host h of H gets the contiguous rows [h * batch_size // H, (h + 1) * batch_size // H) of the global batch.
+          hosts: how many share the global batch.
+          host: which of them this is: host h of H gets the contiguous rows [h * batch_size // H, (h + 1) * batch_size // H).
           rows: exactly these rows of the global batch instead.
           drop_remainder: whether to leave out the last, smaller batch. Hosts see the same number of batches either way.
           prefetch: batches one thread prepares ahead; 0 prepares each when it is asked for.

@@ -78,6 +78,7 @@ class Fields:
             else:
                 from tokenreel import segments
 
+                values: npt.NDArray[Any]
                 starts, numbers = arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS)
                 if name == POSITIONS:
                     values = segments.positions(starts, numbers, self.align)
@@ -99,11 +100,12 @@ def next_token(batch: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any],
 
 
 NEXT_TOKEN = (INPUTS, TARGETS, LOSS_WEIGHTS)
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
 def for_models(feature: schema.Feature, data: bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
     """Turns the bytes of a feature into an array models take: unsigned integers as int32, bits as booleans."""
-    values = feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
-    if values.dtype.kind == "u":
-        return values.astype(np.int32)
-    return values if values.flags.writeable else values.copy()
+    if feature.dtype == schema.BIT:
+        return feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
+    values = np.frombuffer(data, dtype=_LITTLE[feature.dtype]).reshape(rows, *feature.shape)
+    return values.astype(np.int32) if values.dtype.kind == "u" else values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -93,6 +93,8 @@ class Mixture:
         """The order of the samples, as `batches` delivers them."""
         if isinstance(shuffle, Lanes):
             shuffle = shuffle.resolve(next(iter(self.datasets.values())).records.stride)
+        for dataset in self.datasets.values():
+            dataset.records.prepare(shuffle)
 
         def make(stop: str | int | None) -> Plan:
             sizes = [len(dataset) for dataset in self.datasets.values()]
@@ -140,7 +142,7 @@ class Mixture:
         return Batches(sources, plan, batch_size, hosts=hosts, host=host, rows=rows, drop_remainder=drop_remainder, prefetch=prefetch)
 
 
-_COMPARED = {
+_COMPARED: dict[str, Callable[[Dataset], object]] = {
     "seq_len": lambda dataset: dataset.manifest.seq_len,
     "overlap": lambda dataset: dataset.manifest.overlap,
     "pad_id": lambda dataset: dataset.manifest.pad_id,

@@ -12,7 +12,7 @@ import mmap
 import os
 import resource
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,11 @@ import numpy.typing as npt
 from tokenreel import files, schema, tfrecord
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.manifest import ShardInfo
+from tokenreel.order import Lanes
 from tokenreel.schema import RecordLayout
+
+if TYPE_CHECKING:
+    from tokenreel.loaders.cache import ShardCache
 
 Int64Array = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -58,6 +62,9 @@ class Records(abc.ABC):
     @abc.abstractmethod
     def _read(self, examples: Int64Array) -> Bytes:
         """Copies [k] whole records to [k, stride], unchecked."""
+
+    def prepare(self, shuffle: bool | Lanes) -> None:  # noqa: B027  (what matters where reads are requests)
+        """Is told in what order records will be read."""
 
     def will_need(self, examples: Int64Array) -> None:  # noqa: B027  (a hint; not every kind of storage takes it)
         """Starts to bring records into memory."""
@@ -150,11 +157,19 @@ def _open_limit() -> int:
     return 16_384 if soft == resource.RLIM_INFINITY else max(8, min(16_384, soft // 2))
 
 
+def _open_file(directory: str, info: ShardInfo) -> int:
+    path = files.join(directory, info.file)
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+
+
 class MappedRecords(Records):
     """Records in memory maps of local files. Maps are made when a shard is first read, so opening takes no longer for more shards.
 
     Args:
-      path: gives the local file of a shard, for datasets kept in a cache; None reads the directory itself.
+      cache: opens the local copy of a shard, for datasets in a bucket; None opens the files of the directory.
     """
 
     reads_ahead = True
@@ -165,26 +180,20 @@ class MappedRecords(Records):
         shards: Sequence[ShardInfo],
         layout: RecordLayout,
         crc: str = "off",
-        path: Callable[[ShardInfo], str] | None = None,
+        cache: ShardCache | None = None,
     ) -> None:
         super().__init__(directory, shards, layout, crc)
-        self._path = path or (lambda info: files.join(directory, info.file))
-        self._local_paths = path is None
+        self._cache = cache
         self._views: dict[int, memoryview] = {}
         self._sound: set[int] = set()
         self._random: set[int] = set()
         self._limit = _open_limit()
+        if cache is not None and cache.limit is not None and shards:
+            # A mapped file keeps its disk space after the cache has let it go.
+            self._limit = max(1, min(self._limit, cache.limit // max(shard.bytes for shard in shards)))
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__() | {"_views": {}, "_random": set()}
-        if self._local_paths:
-            state.pop("_path")
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if self._local_paths:
-            self._path = lambda info: files.join(self.directory, info.file)
+        return super().__getstate__() | {"_views": {}, "_random": set()}
 
     def _view(self, shard: int) -> memoryview:
         view = self._views.get(shard)
@@ -192,11 +201,7 @@ class MappedRecords(Records):
 
     def _open(self, shard: int) -> memoryview:
         info = self.shards[shard]
-        path = self._path(info)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            raise ManifestError(f"{path}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+        descriptor = _open_file(self.directory, info) if self._cache is None else self._cache.open(info)
         try:
             self._check_size(shard, os.fstat(descriptor).st_size)
             if shard not in self._sound:
@@ -216,31 +221,27 @@ class MappedRecords(Records):
         """As `Records.take`, straight from the maps where nothing is to be checked."""
         if self.crc != "off" and self._must_check(examples):
             return super().take(examples, spans)
-        shards, rows = np.divmod(examples, self.per_shard)
         count = len(examples)
-        if count > 1 and shards[0] == shards[-1] and rows[-1] - rows[0] == count - 1 and (np.diff(examples) == 1).all():
+        shards, rows = np.divmod(examples, self.per_shard)
+        if count > 1 and examples[-1] - examples[0] == count - 1 and shards[0] == shards[-1] and (np.diff(examples) == 1).all():
             view = self._view(int(shards[0]))
             first = int(rows[0]) * self.stride
-            shape, strides = (count,), (self.stride, 1)
-            return [np.ndarray((*shape, size), np.uint8, view, first + offset, strides).copy().reshape(-1) for offset, size in spans]
-        places = list(zip(shards.tolist(), (rows * self.stride).tolist(), strict=True))
-        for shard in set(shards.tolist()) - self._views.keys():
-            self._view(shard)
-        views = self._views
-        try:
-            # One pass per span: joining slices beats copying whole records and cutting them.
-            return [bytearray().join([views[s][p + offset : p + offset + size] for s, p in places]) for offset, size in spans]
-        except KeyError:  # more shards in one batch than may be open at once
-            return self._cut(np.concatenate([self._row(*place) for place in places]).reshape(-1, self.stride), spans)
+            return [
+                np.ndarray((count, size), np.uint8, view, first + offset, (self.stride, 1)).copy().reshape(-1) for offset, size in spans
+            ]
+        return [self._join(shards.tolist(), rows * self.stride + offset, size) for offset, size in spans]
 
-    def _row(self, shard: int, start: int) -> Bytes:
-        return np.frombuffer(bytes(self._view(shard)[start : start + self.stride]), dtype=np.uint8)
+    def _join(self, shards: list[int], starts: Int64Array, size: int) -> bytearray:
+        views = self._views
+        begin, end = starts.tolist(), (starts + size).tolist()
+        try:
+            return bytearray().join([views[shard][a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+        except KeyError:  # a shard that is not open; few are, when a process may open few files
+            return bytearray().join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
 
     def _read(self, examples: Int64Array) -> Bytes:
         shards, rows = np.divmod(examples, self.per_shard)
-        places = zip(shards.tolist(), (rows * self.stride).tolist(), strict=True)
-        data = bytearray().join([self._view(shard)[start : start + self.stride] for shard, start in places])
-        return np.frombuffer(data, dtype=np.uint8).reshape(-1, self.stride)
+        return np.frombuffer(self._join(shards.tolist(), rows * self.stride, self.stride), dtype=np.uint8).reshape(-1, self.stride)
 
     def will_need(self, examples: Int64Array) -> None:
         """Asks the kernel to read the records' pages, and no others."""
@@ -248,6 +249,8 @@ class MappedRecords(Records):
         page = mmap.PAGESIZE
         for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
             if (view := self._views.get(shard)) is None:
+                if self._cache is not None:
+                    self._cache.will_need(self.shards[shard])
                 continue
             mapped: mmap.mmap = view.obj  # type: ignore[assignment]
             if shard not in self._random:
@@ -277,11 +280,7 @@ class PositionedRecords(Records):
     def _descriptor(self, shard: int) -> int:
         if (found := self._open_files.get(shard)) is not None:
             return found
-        path = files.join(self.directory, self.shards[shard].file)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            raise ManifestError(f"{path}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+        descriptor = _open_file(self.directory, self.shards[shard])
         try:
             self._check_size(shard, os.fstat(descriptor).st_size)
             self._check_ends(shard, lambda start, size: os.pread(descriptor, size, start))
@@ -302,7 +301,7 @@ class PositionedRecords(Records):
         for start, end in itertools.pairwise(bounds):
             shard, row = int(shards[start]), int(rows[start])
             want = (end - start) * self.stride
-            if os.preadv(self._descriptor(shard), [memoryview(out[start:end]).cast("B")], row * self.stride) != want:
+            if os.preadv(self._descriptor(shard), [memoryview(out[start:end].data).cast("B")], row * self.stride) != want:
                 self._refuse(examples[start], "the file ends inside it")
         return out
 
