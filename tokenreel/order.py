@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -408,6 +408,7 @@ class Plan:
         self.seed, self.shuffle = int(seed), shuffle
         self.stages = tuple(stages) if stages else (Stage(weights=(1,) * len(self.names)),)
         self._check_stages()
+        self._remember()
         self._bases = self._counts_at_stage_starts()
         self.skip = _merge(skip)
         starts = [start for start, _ in self.skip]
@@ -416,10 +417,19 @@ class Plan:
         self._skip_starts = np.array(starts, dtype=np.int64)
         self._skip_ends = np.array([end for _, end in self.skip], dtype=np.int64)
         self._skip_delivered = self._skip_starts - self._skipped[:-1]
-        self._epoch_order = functools.lru_cache(maxsize=64)(self._make_epoch_order)
-        self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
         self.stop, self.epochs = stop, epochs
         self.stream_length = self._stream_length()
+
+    def _remember(self) -> None:
+        self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
+        self._epoch_order = functools.lru_cache(maxsize=64)(self._make_epoch_order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_mixed", "_epoch_order")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._remember()
 
     def _check_stages(self) -> None:
         starts = [stage.start for stage in self.stages]
@@ -430,7 +440,6 @@ class Plan:
                 raise ConfigError(f"a stage weighs each of the sources {list(self.names)}, got weights {stage.weights}")
 
     def _counts_at_stage_starts(self) -> list[list[int]]:
-        self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
         bases = [[0] * len(self.names)]
         for number, (stage, following) in enumerate(zip(self.stages, self.stages[1:], strict=False)):
             inside = self._counts_inside(number, following.start - stage.start)
