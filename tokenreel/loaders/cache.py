@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,7 +69,8 @@ class ShardCache:
             # Whoever removes a shard holds this lock, so it stays until it is open.
             if not self._is_sound(path, info):
                 self._fetch(path, info)
-            os.utime(path)
+            now = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
+            os.utime(path, ns=(now, now))
             return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def will_need(self, info: ShardInfo) -> None:

@@ -105,7 +105,7 @@ def test_few_open_files_suffice(arrays, directory, monkeypatch):
 
 def test_no_random_access_to_varying_lengths(tmp_path):
     write_dataset(tmp_path / "d", {"train": random_examples(5, 8)}, record_format=INT64_LIST)
-    with pytest.raises(ManifestError, match="no random access.*tf.data"):
+    with pytest.raises(ManifestError, match=r"no random access.*tf.data"):
         load(tmp_path / "d")
 
 

@@ -48,7 +48,9 @@ def test_batches_hold_the_sources_in_proportion(arrays, datasets):
 
 
 def test_resume_hosts_and_batch_size(datasets):
-    mixture = Mixture(datasets, {"web": 3, "code": 2, "books": 1}, stages=[(500, {"web": 1, "code": 0, "books": 1})], budget=1200, by="examples")
+    mixture = Mixture(
+        datasets, {"web": 3, "code": 2, "books": 1}, stages=[(500, {"web": 1, "code": 0, "books": 1})], budget=1200, by="examples"
+    )
     expected = [(batch["source"].tolist(), batch["example_id"].tolist()) for batch in mixture.batches(1, seed=2, prefetch=0)]
     assert len(expected) == 1200
     state, cursor = None, 0

@@ -44,7 +44,9 @@ def test_where_says_what_the_batch_holds(arrays, dataset, shuffle):
             record = dataset.manifest.layout.decode(np.frombuffer(data, np.uint8)[None])
             assert record["example_id"][0] == example and entry["record"] == example % 16
             number = arrays["num_tokens"][example]
-            assert [document["doc_id"] for document in entry["documents"]] == [f"train-{example}-{i}" for i in range(len(entry["documents"]))]
+            assert [document["doc_id"] for document in entry["documents"]] == [
+                f"train-{example}-{i}" for i in range(len(entry["documents"]))
+            ]
             assert sum(document["length"] for document in entry["documents"]) == number
             assert entry["documents"][0]["source"] == ("odd" if example % 2 else "even")
             assert entry["documents"][0]["metadata"] == {"title": json.dumps({"n": example})}
