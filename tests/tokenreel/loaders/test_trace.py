@@ -1,0 +1,148 @@
+import argparse
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.datasets import random_examples, write_dataset
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders import Lanes, Mixture, load, trace, when, where
+
+COUNT, LENGTH = 103, 16
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return random_examples(COUNT, LENGTH, padded=True)
+
+
+@pytest.fixture(scope="module")
+def dataset(arrays, tmp_path_factory):
+    path = tmp_path_factory.mktemp("dataset") / "d"
+    write_dataset(path, {"train": arrays}, per_shard=16)
+    return load(path)
+
+
+class Letters:
+    """A vocabulary that is easy to check."""
+
+    def decode(self, ids):
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize("shuffle", [True, False, Lanes(lanes=4, mix=2, block=5)])
+def test_where_says_what_the_batch_holds(arrays, dataset, shuffle):
+    options = {"seed": 3, "shuffle": shuffle, "epochs": 3, "skip": [(15, 30)], "drop_remainder": False}
+    for step, batch in enumerate(dataset.batches(8, **options, prefetch=0)):
+        found = dataset.where(step, 8, vocabulary=Letters(), **options)
+        assert [entry["example"] for entry in found] == batch["example_id"].tolist()
+        for row, entry in enumerate(found):
+            example = entry["example"]
+            assert (entry["step"], entry["row"]) == (step, row)
+            data = open(f"{dataset.path}/{entry['shard']}", "rb").read()[slice(*entry["bytes"])]
+            record = dataset.manifest.layout.decode(np.frombuffer(data, np.uint8)[None])
+            assert record["example_id"][0] == example and entry["record"] == example % 16
+            number = arrays["num_tokens"][example]
+            assert [document["doc_id"] for document in entry["documents"]] == [
+                f"train-{example}-{i}" for i in range(len(entry["documents"]))
+            ]
+            assert sum(document["length"] for document in entry["documents"]) == number
+            assert entry["documents"][0]["source"] == ("odd" if example % 2 else "even")
+            assert entry["documents"][0]["metadata"] == {"title": json.dumps({"n": example})}
+            text = " ".join(document["text"] for document in entry["documents"])
+            assert text == Letters().decode(arrays["tokens"][example, :number].tolist())
+
+
+@pytest.mark.parametrize("shuffle", [True, False, Lanes(lanes=4, mix=2, block=5)])
+def test_when_is_the_inverse(dataset, shuffle):
+    options = {"seed": 3, "shuffle": shuffle, "epochs": 3, "skip": [(15, 30)]}
+    expected = {example: [] for example in range(COUNT)}
+    for step, batch in enumerate(dataset.batches(8, **options, prefetch=0)):
+        for row, example in enumerate(batch["example_id"].tolist()):
+            expected[example].append((step, row))
+    for example in range(COUNT):
+        assert [(entry["step"], entry["row"]) for entry in dataset.when(example, 8, **options)] == expected[example]
+    with pytest.raises(ConfigError, match="give a limit"):
+        dataset.when(1, 8)
+    assert len(dataset.when(1, 8, limit=5)) == 5
+    with pytest.raises(IndexError, match="0 to 102"):
+        dataset.when(103, 8, limit=1)
+
+
+def test_mixtures_are_traced(dataset, tmp_path):
+    write_dataset(tmp_path / "b", {"train": random_examples(40, LENGTH, padded=True, seed=8)})
+    mixture = Mixture({"a": dataset, "b": load(tmp_path / "b")}, {"a": 2, "b": 1}, by="examples", budget=500)
+    batches = mixture.batches(16, seed=1, prefetch=0)
+    seen = {}
+    for step, batch in enumerate(batches):
+        found = batches.where(step)
+        assert [mixture.names.index(entry["source"]) for entry in found] == batch["source"].tolist()
+        assert [entry["example"] for entry in found] == batch["example_id"].tolist()
+        assert all(entry["documents"][0]["doc_id"] == f"train-{entry['example']}-0" for entry in found)
+        for entry in found:
+            seen.setdefault((entry["source"], entry["example"]), []).append((step, entry["row"]))
+    for (name, example), expected in list(seen.items())[:40]:
+        assert [(entry["step"], entry["row"]) for entry in batches.when(example, name)] == expected
+    with pytest.raises(ConfigError, match="no source 'c'"):
+        batches.when(0, "c")
+
+
+def test_rows_samples_and_steps_outside(dataset):
+    batches = dataset.batches(10, epochs=1, prefetch=0)
+    whole = batches.where(3)
+    assert [dict(entry) for entry in batches.where(3, rows=[9, 2])] == [dict(whole[9]), dict(whole[2])]
+    assert trace.where_samples(batches, [32])[0]["example"] == whole[2]["example"]
+    with pytest.raises(IndexError, match="steps 0 to 9"):
+        batches.where(10)
+    with pytest.raises(IndexError, match="rows 0 to 9"):
+        batches.where(3, rows=[10])
+
+
+def test_without_provenance(dataset, tmp_path):
+    copy = shutil.copytree(dataset.path, tmp_path / "d")
+    shutil.rmtree(tmp_path / "d" / "provenance")
+    assert load(copy).where(0, 4)[0]["documents"] is None
+    with pytest.raises(FileNotFoundError):
+        trace.documents(load(copy), [0])
+    (tmp_path / "d" / "provenance").mkdir()
+    for shard in range(7):
+        (tmp_path / "d" / "provenance" / f"train-{shard:05d}-of-00007.parquet").write_bytes(b"no table")
+    with pytest.raises(ManifestError, match="not a Parquet file"):
+        trace.documents(load(copy), [0])
+
+
+def run(module, *arguments):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(list(arguments)))
+
+
+def test_the_commands(dataset, capsys):
+    common = [dataset.path, "--batch-size", "8", "--seed", "3", "--epochs", "2", "--skip", "15:30"]
+    batches = dataset.batches(8, seed=3, epochs=2, skip=[(15, 30)], prefetch=0)
+    expected = batches.where(4)
+    assert run(where, *common, "--step", "4", "--json") == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [dict(entry) for entry in expected]
+    assert run(where, *common, "--step", "4", "--row", "2", "--text") == 0
+    out = capsys.readouterr().out
+    assert f"step 4 row 2: sample 34, epoch 0, example {expected[2]['example']}" in out and f"train-{expected[2]['example']}-0" in out
+    assert run(where, *common, "--sample", "34", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["example"] == expected[2]["example"]
+    example = expected[2]["example"]
+    assert run(when, *common, "--example", str(example), "--json") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"example": example, "epoch": 0, "sample": 34, "step": 4, "row": 2} in found
+    assert run(when, *common, "--document", f"train-{example}-0") == 0
+    assert f"example {example}: step 4, row 2 (epoch 0, sample 34)" in capsys.readouterr().out
+    assert run(when, dataset.path, "--batch-size", "8", "--example", "1", "--lanes", "4,2,5") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    for arguments, message in (
+        ([*common, "--document", "nobody"], "no example of split 'train' holds"),
+        ([*common, "--example", "999"], "0 to 102"),
+        ([*common[:-1], "x", "--example", "1"], "--skip is START:END"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(when, *arguments)
+    with pytest.raises(ConfigError, match="steps 0 to"):
+        run(where, *common, "--step", "400")

@@ -1,0 +1,440 @@
+"""Batches of a run: planned in bulk, gathered, prefetched by one thread, and resumable from one integer."""
+
+from __future__ import annotations
+
+import queue
+import resource
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, schema
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders.fields import Arrays, Fields
+from tokenreel.order import ORDER_VERSION, Located, Plan, batch_rows
+
+if TYPE_CHECKING:
+    from tokenreel.loaders.dataset import Dataset
+
+STATE_FORMAT = "tokenreel-loader-1"
+_PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
+_MIXED_AHEAD = 8192
+_READ_AHEAD = 4  # batches whose pages are asked for before they are read
+_PROBE_EVERY = 128  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_EVERY = 8  # batches without read-ahead between two looks
+
+
+class Source:
+    """A dataset as a part of a run: what is read of it, and the objective that is computed on it."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        features: Sequence[str] | None,
+        *,
+        across_documents: bool,
+        objective: Any,
+        variant: int,
+        seed: int,
+        name: str,
+    ) -> None:
+        self.dataset, self.name = dataset, name
+        self.objective, self.variant = objective, variant
+        # Examples of several sources have equal ids: their names keep the objective's choices apart.
+        self.seed = keys.key(seed, "loader/objective", name) if name else seed
+        self.fields = Fields(dataset.manifest, features, made=() if objective is None else None, across_documents=across_documents)
+
+    def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
+        """Reads [k] examples and makes the fields of the batch."""
+        if self.objective is None:
+            return self.fields(self.dataset.stored(examples, self.fields.stored))
+        arrays = self.dataset.stored(examples, self.dataset.features)
+        made = self._apply(arrays, examples, epochs)
+        made.setdefault(schema.EXAMPLE_ID, examples)
+        return self.fields(made)
+
+    def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
+        parts: list[Arrays] = []
+        order: list[npt.NDArray[np.int64]] = []
+        for epoch in np.unique(epochs).tolist():  # one, but for a batch that holds the end of an epoch
+            rows = np.flatnonzero(epochs == epoch)
+            some = arrays if len(rows) == len(epochs) else {name: values[rows] for name, values in arrays.items()}
+            parts.append(self.objective.apply(some, examples[rows], seed=self.seed, variant=self.variant, epoch=epoch))
+            order.append(rows)
+        if len(parts) == 1:
+            return dict(parts[0])
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+class _Reader:
+    """Reads what was planned."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+
+    def read(self, located: Located) -> Arrays:
+        """Reads [k] rows of one or several sources; with several, `source` says which."""
+        if len(self.sources) == 1:
+            return self.sources[0].read(located.example, located.epoch)
+        out: Arrays = {}
+        for number in np.unique(located.source).tolist():
+            rows = np.flatnonzero(located.source == number)
+            part = self.sources[number].read(located.example[rows], located.epoch[rows])
+            if not out:
+                out = {name: np.empty((len(located.source), *values.shape[1:]), values.dtype) for name, values in part.items()}
+            for name, values in part.items():
+                out[name][rows] = values
+        out["source"] = located.source.astype(np.int32)
+        return out
+
+
+class Batches(Iterator[Arrays]):
+    """Iterates over the batches of a plan. Made by `Dataset.batches` and `Mixture.batches`.
+
+    The only state is `cursor`: samples delivered so far over all hosts. Batch k of the same plan is the same on every host, whatever came
+    before.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        plan: Plan,
+        batch_size: int,
+        *,
+        hosts: int = 1,
+        host: int = 0,
+        rows: npt.ArrayLike | None = None,
+        drop_remainder: bool = True,
+        prefetch: int = 2,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        if not 0 <= host < hosts:
+            raise ConfigError(f"host must lie between 0 and hosts - 1 = {hosts - 1}, got {host}")
+        if prefetch < 0:
+            raise ConfigError(f"prefetch must be at least 0, got {prefetch}")
+        self.sources, self.plan, self.batch_size = tuple(sources), plan, int(batch_size)
+        self.hosts, self.host, self.drop_remainder, self.prefetch = hosts, host, drop_remainder, prefetch
+        self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
+        self._rows: npt.NDArray[np.int64] | None = None
+        if rows is not None:
+            self._rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+            if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= self.batch_size):
+                raise ConfigError(
+                    f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {self._rows.min()} to {self._rows.max()}"
+                )
+        self.reader = _Reader(self.sources)
+        self._length = plan.length
+        self._cursor = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._planner = _Planner(self)
+        self._producers: list[_Producer] = []  # at most one
+        weakref.finalize(self, _stop, self._producers)
+
+    # Position.
+
+    @property
+    def cursor(self) -> int:
+        """Samples delivered so far, over all hosts."""
+        return self._cursor
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches from the first sample to the last; None where there is no end."""
+        length = self._length
+        if length is None:
+            return None
+        return length // self.batch_size if self.drop_remainder else -(-length // self.batch_size)
+
+    def size_at(self, cursor: int) -> int:
+        """Rows of the global batch that begins at a sample; 0 at the end."""
+        length = self._length
+        if length is None or length - cursor >= self.batch_size:
+            return self.batch_size
+        left = max(0, length - cursor)
+        return 0 if self.drop_remainder else left
+
+    def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
+        """The rows of the global batch at a sample that this host gets."""
+        size = self.size_at(cursor)
+        if self._rows is not None:
+            return self._rows[self._rows < size]
+        return np.arange(self.host * size // self.hosts, (self.host + 1) * size // self.hosts)
+
+    def samples_at(self, cursor: int, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """The samples in this host's (or the given) rows of the batch that begins at a sample."""
+        rows = self.rows_at(cursor) if rows is None else rows
+        full = self.size_at(cursor) == self.batch_size
+        return cursor + (self._samples_of_rows[rows] if full else rows)
+
+    # Batches.
+
+    def batch_at(self, cursor: int, rows: npt.ArrayLike | None = None) -> Arrays:
+        """Reads the batch that begins at a sample, without moving: a pure function.
+
+        Args:
+          cursor: samples delivered before it.
+          rows: of the global batch; None for this host's.
+        """
+        wanted = None if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
+        return self.reader.read(self.plan.locate(self.samples_at(cursor, wanted)))
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Arrays:
+        size = self.size_at(self._cursor)
+        if size == 0:
+            self.close()
+            raise StopIteration
+        if self.prefetch:
+            if not self._producers:
+                self._producers.append(_Producer(_Planner(self), self._cursor, self.prefetch))
+            try:
+                batch = self._producers[0].take()
+            except BaseException:
+                self.close()  # its thread has ended: asking again starts another
+                raise
+        else:
+            batch = self._planner.batch(self._cursor)
+        self._cursor += size
+        return batch
+
+    def close(self) -> None:
+        """Stops the prefetch thread; iteration may go on, and starts another."""
+        _stop(self._producers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_producers", "_planner")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    # State.
+
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on."""
+        description = self.plan.describe()
+        listed: list[dict[str, Any]] = description["sources"]  # type: ignore[assignment]
+        for entry, source in zip(listed, self.sources, strict=True):
+            entry["fingerprint"] = source.dataset.fingerprint
+        return {
+            "cursor": self._cursor,
+            "fingerprint": keys.digest(*(source.dataset.fingerprint for source in self.sources)),
+            "format": STATE_FORMAT,
+            "mixture": description,
+            "order_version": ORDER_VERSION,
+            "seed": self.plan.seed,
+            "skip": [list(pair) for pair in self.plan.skip],
+        }
+
+    def set_state(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> None:
+        """Goes on where a run stood; hosts, batch size, features and prefetching may have changed.
+
+        Args:
+          state: from `get_state`.
+          allow_changes: goes on with other data, another seed, mixture or skipped ranges, from the same place of the stream. What has been
+            seen is then no longer what this plan says, unless the change lies ahead: a later stage, or a range to skip.
+
+        Raises:
+          ManifestError: the state is of another format, or of a run with another order of examples; says what differs.
+        """
+        if state.get("format") != STATE_FORMAT:
+            raise ManifestError(f"loader state of format {state.get('format')!r}, this version reads {STATE_FORMAT!r}")
+        own = self.get_state()
+        changed = [name for name in ("order_version", "fingerprint", "seed", "mixture", "skip") if state.get(name) != own[name]]
+        if changed and not allow_changes:
+            name = changed[0]
+            raise ManifestError(
+                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: it would "
+                "see "
+                "other examples. Open the same data with the same settings, or accept it with set_state(state, allow_changes=True)."
+            )
+        cursor = int(state["cursor"])
+        if "skip" in changed:
+            skip = [(int(start), int(end)) for start, end in state.get("skip", [])]
+            before = Plan(self.plan.names, self.plan.examples, seed=self.plan.seed, stages=self.plan.stages, skip=skip)
+            cursor = self.plan.delivered_before(int(before.stream_positions([cursor])[0]))
+        length = self._length
+        if cursor < 0 or (length is not None and cursor > length):
+            raise ManifestError(
+                f"the loader state stands at sample {cursor:,}, this run ends at {length:,}. Give it more epochs or a later end."
+            )
+        self.seek(cursor)
+
+    def seek(self, cursor: int) -> None:
+        """Moves to a sample."""
+        self.close()
+        self._cursor = int(cursor)
+
+    # Tracing.
+
+    def where(self, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
+        """Says what is in a step; see `trace.where`."""
+        from tokenreel.loaders import trace
+
+        return trace.where(self, step, rows=rows, vocabulary=vocabulary)
+
+    def when(self, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
+        """Lists the steps that see an example; see `trace.when`."""
+        from tokenreel.loaders import trace
+
+        return trace.when(self, example, source, limit=limit)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+class _Planner:
+    """Makes the batches of one consumer one after the other, with their order planned thousands of samples at a time."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
+        self._reader = batches.reader
+        self._batch_size = batches.batch_size
+        self._chunks: dict[int, tuple[list[int], Located]] = {}
+        self._ahead = _ReadAhead(batches.sources)
+
+    def _chunk(self, cursor: int) -> tuple[list[int], Located]:
+        """Plans batches from a sample on: bounds of their rows, and what the rows are."""
+        batches = self._batches
+        bounds = [0]
+        parts: list[npt.NDArray[np.int64]] = []
+        while cursor is not None and bounds[-1] < _PLAN_AHEAD and batches.size_at(cursor):
+            if len(bounds) == 2 and len(parts[0]) and batches.size_at(cursor) == batches.batch_size:
+                # All full batches look alike: lay them out at once.
+                length = batches._length
+                number = -(-_PLAN_AHEAD // len(parts[0])) - 1
+                if len(batches.sources) > 1:  # whose cost grows with the samples of all hosts
+                    number = min(number, _MIXED_AHEAD // batches.batch_size)
+                if length is not None:
+                    number = min(number, (length - cursor) // batches.batch_size)
+                if number > 0:
+                    more = parts[0][None, :] + batches.batch_size * np.arange(1, number + 1)[:, None]
+                    parts.append(more.reshape(-1))
+                    bounds += [len(parts[0]) * (i + 1) for i in range(1, number + 1)]
+                    cursor += number * batches.batch_size
+                    continue
+            parts.append(batches.samples_at(cursor))
+            bounds.append(bounds[-1] + len(parts[-1]))
+            cursor += batches.size_at(cursor)
+            if len(bounds) > _PLAN_AHEAD:  # a host without rows
+                break
+        return bounds, batches.plan.locate(np.concatenate(parts) if parts else np.zeros(0, np.int64))
+
+    def _planned(self, cursor: int) -> Located | None:
+        """What this host's rows of the batch at a sample are; None at the end."""
+        for start, (bounds, located) in self._chunks.items():
+            index, rest = divmod(cursor - start, self._batch_size)
+            if rest == 0 and 0 <= index < len(bounds) - 1:
+                part = slice(bounds[index], bounds[index + 1])
+                return Located(located.source[part], located.epoch[part], located.example[part])
+        if not self._batches.size_at(cursor):
+            return None
+        while len(self._chunks) > 1:
+            del self._chunks[next(iter(self._chunks))]
+        self._chunks[cursor] = self._chunk(cursor)
+        return self._planned(cursor)
+
+    def batch(self, cursor: int) -> Arrays:
+        """The batch at a sample."""
+        located = self._planned(cursor)
+        assert located is not None
+        return self._ahead.read(self._reader, located, lambda distance: self._planned(cursor + distance * self._batch_size))
+
+
+class _ReadAhead:
+    """Asks for the pages of batches to come, exactly, while reading waits for the disk, and not while all is in memory.
+
+    Asking costs as much as half the gather, so it is done only as long as reads without it wait (major page faults).
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._asked = False
+        self._active = any(source.dataset.records.reads_ahead for source in sources)
+        self._adapts = not any(source.dataset.records.remote for source in sources)
+        self._count = 0
+        self._faults = 0
+
+    def read(self, reader: _Reader, located: Located, coming: Callable[[int], Located | None]) -> Arrays:
+        self._count += 1
+        if not self._active:
+            if self._adapts and self._count % _LOOK_EVERY == 0:
+                faults = _major_faults()
+                self._active, self._faults = faults > self._faults, faults
+            return reader.read(located)
+        for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
+            if (ahead := coming(distance)) is not None:
+                self._will_need(ahead)
+        self._asked = True
+        if self._adapts and self._count % _PROBE_EVERY == 0:
+            self._active = self._asked = False  # the next ones show whether reading waits without
+            self._faults = _major_faults()
+        return reader.read(located)
+
+    def _will_need(self, located: Located) -> None:
+        if len(self._sources) == 1:
+            self._sources[0].dataset.records.will_need(located.example)
+            return
+        for number, source in enumerate(self._sources):
+            rows = located.example[located.source == number]
+            if len(rows):
+                source.dataset.records.will_need(rows)
+
+
+def _stop(producers: list[_Producer]) -> None:
+    while producers:
+        producers.pop().stop()
+
+
+def _major_faults() -> int:
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
+
+
+class _Producer:
+    """One thread that makes batches ahead of their consumer."""
+
+    def __init__(self, planner: _Planner, cursor: int, ahead: int) -> None:
+        self._queue: queue.Queue[Arrays | BaseException] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
+        self._thread.start()
+
+    def _run(self, planner: _Planner, cursor: int) -> None:
+        try:
+            while not self._stopped.is_set() and (size := planner._batches.size_at(cursor)):
+                self._put(planner.batch(cursor))
+                cursor += size
+        except ReferenceError:
+            pass  # the iterator is gone
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Arrays | BaseException) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def take(self) -> Arrays:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """Ends the thread; batches it made are dropped."""
+        self._stopped.set()

@@ -1,0 +1,179 @@
+"""A bounded directory of shards copied from a bucket, shared by the processes of a host."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tokenreel import files, naming
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders.remote import retrying
+from tokenreel.manifest import ShardInfo
+
+_CHUNK_BYTES = 4 << 20
+_LOCKS = ".locks"
+
+
+class ShardCache:
+    """Whole shards of a remote dataset on a local disk.
+
+    A shard appears complete and checked, or not at all; one process fetches it while the others wait. Beyond the limit, the shards that
+    were opened longest ago go first; a process that has one mapped keeps reading it, and its space is free when that process lets go.
+
+    Args:
+      source: directory of the dataset, `gs://` or any other.
+      directory: of the cache; several datasets may share it, told apart by their fingerprints.
+      fingerprint: of the dataset.
+      limit: bytes of all shards in the cache; None for no limit.
+    """
+
+    def __init__(self, source: str, directory: str, fingerprint: str, limit: int | None = None) -> None:
+        if limit is not None and limit < 1:
+            raise ConfigError(f"cache_bytes must be at least 1, got {limit}")
+        self.source, self.root, self.limit = source, directory, limit
+        self.directory = os.path.join(directory, fingerprint)
+        self._locks = os.path.join(directory, _LOCKS)
+        os.makedirs(self.directory, exist_ok=True)
+        os.makedirs(self._locks, exist_ok=True)
+        self._fingerprint = fingerprint
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sound: set[str] = set()  # checked by this process
+        self._ahead: set[str] = set()
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._mutex = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_sound", "_ahead", "_pool", "_mutex")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._reset()
+
+    def open(self, info: ShardInfo) -> int:
+        """Opens a shard's copy for reading, fetched first where it is missing or damaged.
+
+        Raises:
+          ConfigError: the shard is larger than the cache.
+          ManifestError: the shard is gone, or not what the manifest says.
+        """
+        path = os.path.join(self.directory, info.file)
+        with self._lock(f"{self._fingerprint}-{info.file}"):
+            # Whoever removes a shard holds this lock, so it stays until it is open.
+            if not self._is_sound(path, info):
+                self._fetch(path, info)
+            now = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
+            os.utime(path, ns=(now, now))
+            return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def will_need(self, info: ShardInfo) -> None:
+        """Starts to fetch a shard in the background; a failure shows when it is opened."""
+        with self._mutex:
+            if info.file in self._ahead:
+                return
+            self._ahead.add(info.file)
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="tokenreel-cache")
+        self._pool.submit(self._bring, info)
+
+    def _bring(self, info: ShardInfo) -> None:
+        try:
+            os.close(self.open(info))
+        finally:
+            with self._mutex:
+                self._ahead.discard(info.file)
+
+    def _is_sound(self, path: str, info: ShardInfo) -> bool:
+        if files.size(path) != info.bytes:
+            return False
+        if path not in self._sound:
+            if _crc32c(path) != info.crc32c:
+                return False
+            self._sound.add(path)
+        return True
+
+    def _fetch(self, path: str, info: ShardInfo) -> None:
+        import google_crc32c
+
+        self._sound.discard(path)
+        self._clean(path)
+        self._make_room(info.bytes, path)
+        source = files.join(self.source, info.file)
+
+        def copy() -> None:
+            crc = size = 0
+            with files.write_atomic(path) as target, files.open_read(source) as stream:
+                while data := stream.read(_CHUNK_BYTES):
+                    crc = google_crc32c.extend(crc, data)
+                    size += len(data)
+                    target.write(data)
+                if (size, crc) != (info.bytes, info.crc32c):
+                    raise ManifestError(
+                        f"{source}: {size:,} bytes with crc32c {crc:#010x}, the manifest says {info.bytes:,} and {info.crc32c:#010x}. "
+                        "Copy the dataset again from where it was built."
+                    )
+
+        retrying(copy, source)
+        self._sound.add(path)
+
+    def _clean(self, path: str) -> None:
+        """Removes what a killed process left of this shard: its lock is held, so nobody is writing it."""
+        directory, name = os.path.split(path)
+        for other in os.listdir(directory):
+            if other.startswith(name) and naming.TEMPORARY.search(other):
+                files.remove(os.path.join(directory, other))
+
+    def _make_room(self, needed: int, path: str) -> None:
+        if self.limit is None:
+            return
+        if needed > self.limit:
+            raise ConfigError(f"a shard has {needed:,} bytes, the cache in {self.root} may hold {self.limit:,}: raise cache_bytes")
+        with self._lock("all"):
+            shards = []
+            for name, size in files.list_files(self.root).items():
+                if naming.is_shard(os.path.basename(name)):
+                    full = os.path.join(self.root, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        shards.append((os.stat(full).st_mtime_ns, full, size))
+            used = sum(size for _, full, size in shards if full != path)
+            for _, full, size in sorted(shards):
+                if used + needed <= self.limit:
+                    break
+                if full == path:
+                    continue
+                fingerprint, name = os.path.split(full)
+                with self._lock(f"{os.path.basename(fingerprint)}-{name}", wait=False) as held:
+                    if held:  # else somebody is just opening it
+                        files.remove(full)
+                        used -= size
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Holds a lock that all processes of the host share; the kernel frees it when its holder dies."""
+        descriptor = os.open(os.path.join(self._locks, name), os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(descriptor)
+
+
+def _crc32c(path: str) -> int:
+    import google_crc32c
+
+    crc = 0
+    with open(path, "rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            crc = google_crc32c.extend(crc, data)
+    return crc

@@ -1,0 +1,111 @@
+"""What a batch holds: stored features in the dtypes that models take, and what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import schema
+from tokenreel.errors import ConfigError
+from tokenreel.manifest import Manifest
+
+INPUTS, TARGETS = "inputs", "targets"
+SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
+DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Fields:
+    """Chooses and derives the fields of a batch.
+
+    Args:
+      manifest: of the dataset. names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a
+      derived one of its name. made: names that an objective adds to the stored ones. across_documents: whether `loss_weights` count the
+      prediction of a document's first token (GPT-2 does; segment-aware attention must not).
+
+    `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
+    the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
+    they cover all stored tokens.
+
+    Raises:
+      ConfigError: there is no such feature, or what it derives from is not stored.
+    """
+
+    def __init__(
+        self, manifest: Manifest, names: Sequence[str] | None = None, *, made: Sequence[str] | None = (), across_documents: bool = False
+    ) -> None:
+        stored = [feature.name for feature in manifest.features]
+        self.names = tuple(stored) if names is None else tuple(names)
+        self.everything = names is None
+        self.across_documents = across_documents
+        self.seq_len, self.overlap, self.pad_id = manifest.seq_len, manifest.overlap, manifest.pad_id
+        self.align = int(manifest.config.get("packing", {}).get("align", 1))
+        self._needs: set[str] = set()
+        for name in self.names:
+            if name in stored:
+                self._needs.add(name)
+            elif name in DERIVED:
+                wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
+                if not wanted <= set(stored):
+                    raise ConfigError(
+                        f"{name} is derived from {', '.join(wanted)}, which the records do not hold; they hold {', '.join(stored)}"
+                    )
+                self._needs |= wanted | ({schema.NUM_TOKENS} & set(stored))
+            elif made is not None and name not in made:
+                raise ConfigError(f"no feature {name!r}; the records hold {', '.join(stored)}, and {', '.join(DERIVED)} can be derived")
+        self.stored = tuple(name for name in stored if name in self._needs)
+
+    def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """Picks and derives from [n, ...] stored (or made) arrays."""
+        if self.everything:
+            return dict(arrays)
+        shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
+        ids: npt.NDArray[Any] | None = None
+        out: Arrays = {}
+        for name in self.names:
+            if name in arrays:
+                out[name] = arrays[name]
+            elif name not in DERIVED:
+                raise ConfigError(f"no feature {name!r}: the objective makes {', '.join(arrays)}")
+            elif name == INPUTS:
+                out[name] = np.ascontiguousarray(arrays[schema.TOKENS][:, : self.seq_len])
+            elif name == TARGETS:
+                out[name] = self._targets(arrays[schema.TOKENS])
+            else:
+                from tokenreel import segments
+
+                values: npt.NDArray[Any]
+                starts, numbers = arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS)
+                if name == POSITIONS:
+                    values = segments.positions(starts, numbers, self.align)
+                else:
+                    ids = segments.segment_ids(starts, numbers, self.align) if ids is None else ids
+                    values = ids if name == SEGMENT_IDS else segments.next_token_weights(ids, across_documents=self.across_documents)
+                out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
+        return out
+
+    def _targets(self, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        targets = np.full((len(tokens), self.seq_len), self.pad_id, dtype=tokens.dtype)
+        targets[:, : tokens.shape[1] - 1] = tokens[:, 1:]
+        return targets
+
+
+def next_token(batch: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Gives (inputs, targets, weights), each [n, seq_len], of a batch that was asked for `features=NEXT_TOKEN` or more."""
+    return batch[INPUTS], batch[TARGETS], batch[LOSS_WEIGHTS]
+
+
+NEXT_TOKEN = (INPUTS, TARGETS, LOSS_WEIGHTS)
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
+
+
+def for_models(feature: schema.Feature, data: bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
+    """Turns the bytes of a feature into an array models take: unsigned integers as int32, bits as booleans."""
+    if feature.dtype == schema.BIT:
+        return feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
+    values = np.frombuffer(data, dtype=_LITTLE[feature.dtype]).reshape(rows, *feature.shape)
+    return values.astype(np.int32) if values.dtype.kind == "u" else values

@@ -1,0 +1,168 @@
+"""Several datasets as one stream, in exact proportions, with stages and a stop rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy.typing as npt
+
+from tokenreel import files, naming, schema
+from tokenreel.errors import ConfigError
+from tokenreel.loaders.batches import Batches, Source
+from tokenreel.loaders.dataset import Dataset
+from tokenreel.order import Lanes, Plan, Stage, integer_weights
+
+TOKENS, EXAMPLES = "tokens", "examples"
+
+
+class Mixture:
+    """Draws from several datasets in proportions that hold exactly: within one example at the edge of every block of about a thousand.
+
+    Args:
+      datasets: by name. A source's own order depends on its name and size, not on the others, so sources can be added later.
+      weights: by name, of the first stage; None for proportions of size, so that all are used up about together.
+      by: what weights and `budget` count: "tokens" (real ones, where examples are padded) or "examples".
+      stages: (sample, weights) of the stages after the first: the proportions from that sample of the run on.
+      stop: "first_empty" ends before any dataset would repeat an example, "all_used" when every dataset was used up once; None never.
+      epochs: uses of each dataset, for the two rules.
+      budget: ends after so many tokens or examples instead.
+      same_vocabulary: refuses datasets whose vocabularies differ.
+
+    Raises:
+      ConfigError: datasets do not fit together, or a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Dataset],
+        weights: Mapping[str, float] | None = None,
+        *,
+        by: str = TOKENS,
+        stages: Sequence[tuple[int, Mapping[str, float]]] = (),
+        stop: str | None = None,
+        epochs: int = 1,
+        budget: int | None = None,
+        same_vocabulary: bool = True,
+    ) -> None:
+        if by not in (TOKENS, EXAMPLES):
+            raise ConfigError(f"by must be {TOKENS} or {EXAMPLES}, got {by!r}")
+        if stop is not None and budget is not None:
+            raise ConfigError("give a mixture either a stop rule or a budget, not both")
+        if budget is not None and budget < 1:
+            raise ConfigError(f"budget must be at least 1, got {budget}")
+        self.datasets, self.by, self.stop, self.epochs, self.budget = dict(datasets), by, stop, epochs, budget
+        self._check_alike(same_vocabulary)
+        self._tokens = [_tokens_per_example(dataset) if by == TOKENS else Fraction(1) for dataset in self.datasets.values()]
+        if weights is None:
+            first = integer_weights([Fraction(len(dataset)) for dataset in self.datasets.values()])
+        else:
+            first = self._in_examples(weights)
+        self.stages = (
+            Stage(weights=first),
+            *(Stage(start=int(start), weights=self._in_examples(later)) for start, later in stages),
+        )
+
+    def _check_alike(self, same_vocabulary: bool) -> None:
+        if not self.datasets:
+            raise ConfigError("a mixture needs at least one dataset")
+        (first_name, first), *others = self.datasets.items()
+        for name, other in others:
+            for what, of in _COMPARED.items():
+                if of(first) != of(other) and (same_vocabulary or what != "vocabulary"):
+                    raise ConfigError(
+                        f"datasets {first_name!r} and {name!r} do not fit together: {what} is {of(first)} and {of(other)}. Build them alike"
+                        + (", or give same_vocabulary=False if their ids mean the same." if what == "vocabulary" else ".")
+                    )
+
+    def _in_examples(self, weights: Mapping[str, float]) -> tuple[int, ...]:
+        """Turns weights into integers that count examples."""
+        if set(weights) != set(self.datasets):
+            raise ConfigError(f"weights name {sorted(weights)}, the datasets are {sorted(self.datasets)}")
+        whole = integer_weights([weights[name] for name in self.datasets])
+        return integer_weights([Fraction(weight) / tokens for weight, tokens in zip(whole, self._tokens, strict=True)])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the datasets; a batch's `source` counts them."""
+        return tuple(self.datasets)
+
+    def plan(self, *, seed: int = 0, shuffle: bool | Lanes = True, skip: Sequence[tuple[int, int]] = ()) -> Plan:
+        """The order of the samples, as `batches` delivers them."""
+        if isinstance(shuffle, Lanes):
+            shuffle = shuffle.resolve(next(iter(self.datasets.values())).records.stride)
+        for dataset in self.datasets.values():
+            dataset.records.prepare(shuffle)
+
+        def make(stop: str | int | None) -> Plan:
+            sizes = [len(dataset) for dataset in self.datasets.values()]
+            return Plan(self.names, sizes, seed=seed, shuffle=shuffle, stages=self.stages, stop=stop, epochs=self.epochs, skip=skip)
+
+        plan = make(self.stop)
+        return plan if self.budget is None else make(self._samples_of_budget(plan))
+
+    def _samples_of_budget(self, plan: Plan) -> int:
+        """The fewest samples that hold the budget."""
+        assert self.budget is not None
+
+        def spent(samples: int) -> Fraction:
+            return sum((count * tokens for count, tokens in zip(plan.counts_before(samples), self._tokens, strict=True)), Fraction(0))
+
+        low, high = 0, int(self.budget / min(self._tokens)) + 1
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if spent(middle) >= self.budget else (middle + 1, high)
+        return low
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool | Lanes = True,
+        skip: Sequence[tuple[int, int]] = (),
+        features: Sequence[str] | None = None,
+        across_documents: bool = False,
+        objective: Any = None,
+        variant: int = 0,
+        hosts: int = 1,
+        host: int = 0,
+        rows: npt.ArrayLike | None = None,
+        drop_remainder: bool = True,
+        prefetch: int = 2,
+    ) -> Batches:
+        """Iterates over batches, as `Dataset.batches`; with several datasets each batch has a further field `source`, int32 [rows]."""
+        plan = self.plan(seed=seed, shuffle=shuffle, skip=skip)
+        sources = [
+            Source(dataset, features, across_documents=across_documents, objective=objective, variant=variant, seed=seed, name=name)
+            for name, dataset in self.datasets.items()
+        ]
+        return Batches(sources, plan, batch_size, hosts=hosts, host=host, rows=rows, drop_remainder=drop_remainder, prefetch=prefetch)
+
+
+_COMPARED: dict[str, Callable[[Dataset], object]] = {
+    "seq_len": lambda dataset: dataset.manifest.seq_len,
+    "overlap": lambda dataset: dataset.manifest.overlap,
+    "pad_id": lambda dataset: dataset.manifest.pad_id,
+    "the set of features": lambda dataset: {feature.name: feature.shape for feature in dataset.manifest.features},
+    "vocabulary": lambda dataset: dataset.manifest.vocabulary.fingerprint,
+}
+
+
+def _tokens_per_example(dataset: Dataset) -> Fraction:
+    """Mean real tokens in an example; padding is counted by the build's statistics."""
+    manifest = dataset.manifest
+    if schema.NUM_TOKENS not in dataset.features:
+        return Fraction(manifest.seq_len)
+    path = files.join(dataset.path, naming.STATISTICS)
+    try:
+        found = json.loads(files.read_bytes(path))["splits"][dataset.split]
+        return Fraction(int(found["tokens_in_examples"]), int(found["examples"]))
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"{path}: does not say how many tokens the examples of {dataset.split!r} hold ({error!r}), which mixing by tokens needs where "
+            "examples "
+            "are padded. Copy the dataset again, or mix by examples."
+        ) from error

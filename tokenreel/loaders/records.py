@@ -1,0 +1,313 @@
+"""Random access to the records of a split: from memory maps, by positioned reads, or (`remote.py`) by ranges of a bucket.
+
+Records have one length, so record i of a shard lies at i times the stride and nothing is parsed. A gather copies byte slices of the maps
+into one buffer: measured as fast as `np.take` on a raw array, and faster than any indexing of a strided view.
+"""
+
+from __future__ import annotations
+
+import abc
+import itertools
+import mmap
+import os
+import resource
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, schema, tfrecord
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.manifest import ShardInfo
+from tokenreel.order import Lanes
+from tokenreel.schema import RecordLayout
+
+if TYPE_CHECKING:
+    from tokenreel.loaders.cache import ShardCache
+
+Int64Array = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+CRC_POLICIES = ("off", "first", "always")
+COPY_AGAIN = "Copy the file again from where it was built, or run `tokenreel verify` to list every difference."
+
+
+class Records(abc.ABC):
+    """The records of one split, numbered through its shards.
+
+    Args:
+      directory: of the dataset. shards: of the split, in order; all but the last hold equally many records. layout: of a record. crc: "off"
+      trusts the disk, "first" checks a record's CRCs when it is first read, "always" whenever it is read (twice the CPU of "off").
+    """
+
+    remote = False  # whether `will_need` starts requests, rather than reads of a disk
+    reads_ahead = False
+
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
+        if crc not in CRC_POLICIES:
+            raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
+        self.directory, self.shards, self.layout, self.crc = directory, tuple(shards), layout, crc
+        self.stride = layout.record_bytes
+        self.per_shard = max(shards[0].records, 1) if shards else 1
+        self.count = sum(shard.records for shard in shards)
+        self._header = np.frombuffer(layout.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
+        names = [feature.name for feature in layout.features]
+        self._id_offset = layout.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
+        self._checked: npt.NDArray[np.bool_] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_checked": None}
+
+    @abc.abstractmethod
+    def _read(self, examples: Int64Array) -> Bytes:
+        """Copies [k] whole records to [k, stride], unchecked."""
+
+    def prepare(self, shuffle: bool | Lanes) -> None:  # noqa: B027  (what matters where reads are requests)
+        """Is told in what order records will be read."""
+
+    def will_need(self, examples: Int64Array) -> None:  # noqa: B027  (a hint; not every kind of storage takes it)
+        """Starts to bring records into memory."""
+
+    def take(self, examples: Int64Array, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
+        """Copies some bytes of each of [k] records.
+
+        Args:
+          examples: [k] numbers in the split, in range.
+          spans: (offset in the record, bytes) of each piece wanted.
+
+        Returns:
+          for each span, its k times `bytes` bytes.
+
+        Raises:
+          ManifestError: a record is not what the layout says, where the CRC policy has it checked; names file, record and byte.
+        """
+        return self._cut(self.read(examples), spans)
+
+    def _cut(self, records: Bytes, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
+        return [np.ascontiguousarray(records[:, offset : offset + size]).reshape(-1) for offset, size in spans]
+
+    def read(self, examples: Int64Array) -> Bytes:
+        """Copies [k] whole records to [k, stride], checked as the CRC policy says."""
+        records = self._read(examples)
+        if self._must_check(examples):
+            self.check(records, examples)
+            if self._checked is not None:
+                self._checked[examples] = True
+        return records
+
+    def _must_check(self, examples: Int64Array) -> bool:
+        if self.crc == "first":
+            if self._checked is None:
+                self._checked = np.zeros(self.count, dtype=np.bool_)  # a byte an example; only with this policy
+            return not self._checked[examples].all()
+        return self.crc == "always"
+
+    def check(self, records: Bytes, examples: Int64Array) -> None:
+        """Compares the frame, both CRCs and the example ids of [k, stride] records.
+
+        Raises:
+          ManifestError: names the first record that differs.
+        """
+        wrong = (records[:, : tfrecord.HEADER_BYTES] != self._header).any(axis=1)
+        if wrong.any():
+            self._refuse(examples[wrong][0], "its length or the length's CRC is altered")
+        stored = np.ascontiguousarray(records[:, -tfrecord.FOOTER_BYTES :]).view("<u4").reshape(-1)
+        wrong = tfrecord.payload_crcs(records) != stored
+        if wrong.any():
+            self._refuse(examples[wrong][0], "its CRC does not match its bytes")
+        self.check_ids(records, examples)
+
+    def check_ids(self, records: Bytes, examples: Int64Array) -> None:
+        """Compares the example ids: wrong ones mean that shards were exchanged or mixed with those of another build."""
+        if self._id_offset is None:
+            return
+        ids = np.ascontiguousarray(records[:, self._id_offset : self._id_offset + 8]).view("<i8").reshape(-1)
+        wrong = np.flatnonzero(ids != examples)
+        if len(wrong):
+            self._refuse(examples[wrong[0]], f"it holds example {ids[wrong[0]]:,}, expected {examples[wrong[0]]:,}: shards were exchanged")
+
+    def _refuse(self, example: int | np.int64, what: str) -> None:
+        shard, row = divmod(int(example), self.per_shard)
+        path = files.join(self.directory, self.shards[shard].file)
+        raise ManifestError(f"{path}: record {row:,} at byte {row * self.stride:,}: {what}. {COPY_AGAIN}")
+
+    def place(self, example: int) -> tuple[str, int, int, int]:
+        """Says where a record lies: file name in the directory, record in the file, first byte, and end."""
+        shard, row = divmod(example, self.per_shard)
+        return self.shards[shard].file, row, row * self.stride, (row + 1) * self.stride
+
+    def _check_size(self, shard: int, size: int) -> None:
+        info = self.shards[shard]
+        if size != info.bytes:
+            path = files.join(self.directory, info.file)
+            raise ManifestError(f"{path}: {size:,} bytes, the manifest says {info.bytes:,}. {COPY_AGAIN}")
+
+    def _check_ends(self, shard: int, read: Callable[[int, int], bytes]) -> None:
+        """Checks the first and the last record of a shard that is opened, whatever the policy: cheap proof that it is this shard."""
+        records = self.shards[shard].records
+        rows = np.array([0, records - 1] if records else [], dtype=np.int64)
+        data = b"".join(read(int(row) * self.stride, self.stride) for row in rows)
+        self.check(np.frombuffer(data, dtype=np.uint8).reshape(-1, self.stride), rows + shard * self.per_shard)
+
+
+def _open_limit() -> int:
+    """How many shards may be open: each map holds a file descriptor, and the kernel allows some 65,000 maps."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 16_384 if soft == resource.RLIM_INFINITY else max(8, min(16_384, soft // 2))
+
+
+def _open_file(directory: str, info: ShardInfo) -> int:
+    path = files.join(directory, info.file)
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+
+
+class MappedRecords(Records):
+    """Records in memory maps of local files. Maps are made when a shard is first read, so opening takes no longer for more shards.
+
+    Args:
+      cache: opens the local copy of a shard, for datasets in a bucket; None opens the files of the directory.
+    """
+
+    reads_ahead = True
+
+    def __init__(
+        self,
+        directory: str,
+        shards: Sequence[ShardInfo],
+        layout: RecordLayout,
+        crc: str = "off",
+        cache: ShardCache | None = None,
+    ) -> None:
+        super().__init__(directory, shards, layout, crc)
+        self._cache = cache
+        self._views: dict[int, memoryview] = {}
+        self._sound: set[int] = set()
+        self._random: set[int] = set()
+        self._limit = _open_limit()
+        if cache is not None and cache.limit is not None and shards:
+            # A mapped file keeps its disk space after the cache has let it go.
+            self._limit = max(1, min(self._limit, cache.limit // max(shard.bytes for shard in shards)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_views": {}, "_random": set()}
+
+    def _view(self, shard: int) -> memoryview:
+        view = self._views.get(shard)
+        return self._open(shard) if view is None else view
+
+    def _open(self, shard: int) -> memoryview:
+        info = self.shards[shard]
+        descriptor = _open_file(self.directory, info) if self._cache is None else self._cache.open(info)
+        try:
+            self._check_size(shard, os.fstat(descriptor).st_size)
+            if shard not in self._sound:
+                self._check_ends(shard, lambda start, size: os.pread(descriptor, size, start))
+                self._sound.add(shard)
+            view = memoryview(mmap.mmap(descriptor, info.bytes, prot=mmap.PROT_READ))
+        finally:
+            os.close(descriptor)
+        while len(self._views) >= self._limit:
+            oldest = next(iter(self._views))
+            del self._views[oldest]
+            self._random.discard(oldest)
+        self._views[shard] = view
+        return view
+
+    def take(self, examples: Int64Array, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
+        """As `Records.take`, straight from the maps where nothing is to be checked."""
+        if self.crc != "off" and self._must_check(examples):
+            return super().take(examples, spans)
+        count = len(examples)
+        shards, rows = np.divmod(examples, self.per_shard)
+        if count > 1 and examples[-1] - examples[0] == count - 1 and shards[0] == shards[-1] and (np.diff(examples) == 1).all():
+            view = self._view(int(shards[0]))
+            first = int(rows[0]) * self.stride
+            return [
+                np.ndarray((count, size), np.uint8, view, first + offset, (self.stride, 1)).copy().reshape(-1) for offset, size in spans
+            ]
+        return [self._join(shards.tolist(), rows * self.stride + offset, size) for offset, size in spans]
+
+    def _join(self, shards: list[int], starts: Int64Array, size: int) -> bytearray:
+        views = self._views
+        begin, end = starts.tolist(), (starts + size).tolist()
+        try:
+            return bytearray().join([views[shard][a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+        except KeyError:  # a shard that is not open; few are, when a process may open few files
+            return bytearray().join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+
+    def _read(self, examples: Int64Array) -> Bytes:
+        shards, rows = np.divmod(examples, self.per_shard)
+        return np.frombuffer(self._join(shards.tolist(), rows * self.stride, self.stride), dtype=np.uint8).reshape(-1, self.stride)
+
+    def will_need(self, examples: Int64Array) -> None:
+        """Asks the kernel to read the records' pages, and no others."""
+        shards, rows = np.divmod(examples, self.per_shard)
+        page = mmap.PAGESIZE
+        for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
+            if (view := self._views.get(shard)) is None:
+                if self._cache is not None:
+                    self._cache.will_need(self.shards[shard])
+                continue
+            mapped: mmap.mmap = view.obj  # type: ignore[assignment]
+            if shard not in self._random:
+                mapped.madvise(mmap.MADV_RANDOM)
+                self._random.add(shard)
+            first = start // page * page
+            mapped.madvise(mmap.MADV_WILLNEED, first, start + self.stride - first)
+
+
+class PositionedRecords(Records):
+    """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
+
+    reads_ahead = True
+
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
+        super().__init__(directory, shards, layout, crc)
+        self._open_files: dict[int, int] = {}
+        self._limit = _open_limit()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_open_files": {}}
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_open_files", {}).values():
+            os.close(descriptor)
+
+    def _descriptor(self, shard: int) -> int:
+        if (found := self._open_files.get(shard)) is not None:
+            return found
+        descriptor = _open_file(self.directory, self.shards[shard])
+        try:
+            self._check_size(shard, os.fstat(descriptor).st_size)
+            self._check_ends(shard, lambda start, size: os.pread(descriptor, size, start))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        while len(self._open_files) >= self._limit:
+            os.close(self._open_files.pop(next(iter(self._open_files))))
+        self._open_files[shard] = descriptor
+        return descriptor
+
+    def _read(self, examples: Int64Array) -> Bytes:
+        out = np.empty((len(examples), self.stride), dtype=np.uint8)
+        shards, rows = np.divmod(examples, self.per_shard)
+        # Neighbours in the batch that are neighbours in the file take one call.
+        joined = (np.diff(examples) == 1) & (np.diff(shards) == 0)
+        bounds = np.r_[0, np.flatnonzero(~joined) + 1, len(examples)].tolist() if len(examples) else [0]
+        for start, end in itertools.pairwise(bounds):
+            shard, row = int(shards[start]), int(rows[start])
+            want = (end - start) * self.stride
+            if os.preadv(self._descriptor(shard), [memoryview(out[start:end].data).cast("B")], row * self.stride) != want:
+                self._refuse(examples[start], "the file ends inside it")
+        return out
+
+    def will_need(self, examples: Int64Array) -> None:
+        """Asks the kernel to read the records' pages."""
+        shards, rows = np.divmod(examples, self.per_shard)
+        for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
+            if (descriptor := self._open_files.get(shard)) is not None:
+                os.posix_fadvise(descriptor, start, self.stride, os.POSIX_FADV_WILLNEED)

@@ -1,0 +1,196 @@
+"""Records of a dataset in a bucket, read by ranges: about a megabyte a request where the order allows it, several at once, with retries."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tokenreel import files
+from tokenreel.errors import ManifestError, TokenreelError
+from tokenreel.loaders.records import COPY_AGAIN, Bytes, Int64Array, Records
+from tokenreel.manifest import ShardInfo
+from tokenreel.order import Lanes
+from tokenreel.schema import RecordLayout
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 1 << 20
+GAP_BYTES = 64 << 10  # reading over a gap this wide costs less than another request
+ATTEMPTS = 6
+FIRST_DELAY = 0.1  # seconds; doubles with each attempt
+
+
+def retrying(action: Callable[[], T], name: str) -> T:
+    """Runs an action that talks to a server, again after a failure that may pass: 6 times within about 3 seconds.
+
+    Raises:
+      ManifestError: it failed for good; names the file and the last failure.
+    """
+    failure: BaseException | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(FIRST_DELAY * 2 ** (attempt - 1))
+        try:
+            return action()
+        except FileNotFoundError:
+            raise ManifestError(f"{name}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+        except TokenreelError as error:
+            failure = error  # bytes that differ may have been altered on their way: worth one more look
+            if attempt:
+                raise
+        except Exception as error:
+            if not _passes(error):
+                raise
+            failure = error
+    raise ManifestError(f"{name}: cannot be read after {ATTEMPTS} attempts ({failure!r}). Check the network and the bucket.") from failure
+
+
+def _passes(error: Exception) -> bool:
+    """Whether a failure may be gone the next time: connections, time-outs, 429 and 5xx."""
+    if isinstance(error, OSError):  # of sockets, and of `requests`
+        return not isinstance(error, PermissionError)
+    code = getattr(error, "code", None)
+    return isinstance(code, int) and (code in (408, 429) or code >= 500)
+
+
+class RemoteRecords(Records):
+    """Records read from a bucket.
+
+    With `Lanes` or the stored order, whole blocks are fetched and kept as long as the order needs them. With a shuffle over everything each
+    record is a request of its own (neighbours share one): 20 ms of latency, tens of requests in flight; a shard cache is better then.
+
+    Attributes:
+      block: examples fetched together, 0 for single ranges.
+      requests: sent so far.
+      bytes_read: received so far.
+    """
+
+    remote = True
+    reads_ahead = True
+
+    def __init__(
+        self,
+        directory: str,
+        shards: Sequence[ShardInfo],
+        layout: RecordLayout,
+        crc: str = "off",
+        memory_bytes: int = 256 << 20,
+        threads: int = 16,
+    ) -> None:
+        super().__init__(directory, shards, layout, crc)
+        self.block = 0
+        self.memory_bytes, self._threads = memory_bytes, threads
+        self._blocks_needed = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.requests = self.bytes_read = 0
+        self._lock = threading.Lock()
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._ranges: OrderedDict[tuple[int, int], concurrent.futures.Future[Bytes]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        lost = ("_lock", "_pool", "_ranges")
+        return {name: value for name, value in super().__getstate__().items() if name not in lost}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._reset()
+
+    def prepare(self, shuffle: bool | Lanes) -> None:
+        """Chooses between whole blocks and single ranges."""
+        if isinstance(shuffle, Lanes):
+            self.block = shuffle.block
+            self._blocks_needed = shuffle.lanes * (shuffle.mix + 1)
+        else:
+            self.block = 0 if shuffle else max(1, BLOCK_BYTES // self.stride)
+            self._blocks_needed = 8
+
+    def _must_check(self, examples: Int64Array) -> bool:
+        return False  # checked when it was fetched
+
+    def _wanted(self, examples: Int64Array) -> list[tuple[int, int]]:
+        """The ranges [first, end) of examples to fetch for some examples."""
+        if self.block:
+            blocks = np.unique(examples // self.block).tolist()
+            return [(block * self.block, min((block + 1) * self.block, self.count)) for block in blocks]
+        unique = np.unique(examples)
+        gap = max(1, GAP_BYTES // self.stride)
+        far = (np.diff(unique) > gap) | (np.diff(unique // self.per_shard) > 0)
+        bounds = np.r_[0, np.flatnonzero(far) + 1, len(unique)]
+        return [(int(unique[a]), int(unique[b - 1]) + 1) for a, b in itertools.pairwise(bounds)]
+
+    def _future(self, wanted: tuple[int, int]) -> concurrent.futures.Future[Bytes]:
+        with self._lock:
+            if (found := self._ranges.get(wanted)) is not None:
+                self._ranges.move_to_end(wanted)
+                return found
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="tokenreel-remote")
+            found = self._ranges[wanted] = self._pool.submit(self._fetch, *wanted)
+            self._forget()
+            return found
+
+    def _forget(self) -> None:
+        """Lets the ranges go that were used longest ago, beyond what memory and the order need."""
+        size = (self.block or 1) * self.stride
+        keep = max(self.memory_bytes // size, min(self._blocks_needed, 1 << 16) if self.block else 1024)
+        while len(self._ranges) > keep:
+            self._ranges.popitem(last=False)
+
+    def _read(self, examples: Int64Array) -> Bytes:
+        out = np.empty((len(examples), self.stride), dtype=np.uint8)
+        futures = [(wanted, self._future(wanted)) for wanted in self._wanted(examples)]
+        for (first, end), future in futures:
+            rows = np.flatnonzero((examples >= first) & (examples < end))
+            try:
+                out[rows] = future.result()[examples[rows] - first]
+            except BaseException:
+                with self._lock:
+                    self._ranges.pop((first, end), None)  # asked for again, it is fetched again
+                raise
+        if not self.block:
+            with self._lock:
+                for wanted, _ in futures:
+                    self._ranges.pop(wanted, None)
+        return out
+
+    def will_need(self, examples: Int64Array) -> None:
+        """Starts to fetch records."""
+        for wanted in self._wanted(examples):
+            self._future(wanted)
+
+    def _fetch(self, first: int, end: int) -> Bytes:
+        """Reads and checks the examples [first, end), one request for each shard they lie in."""
+        parts = []
+        while first < end:
+            shard, row = divmod(first, self.per_shard)
+            stop = min(end, (shard + 1) * self.per_shard)
+            parts.append(self._fetch_range(shard, row, stop - first))
+            first = stop
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _fetch_range(self, shard: int, row: int, count: int) -> Bytes:
+        path = files.join(self.directory, self.shards[shard].file)
+        size = count * self.stride
+
+        def fetch() -> Bytes:
+            with self._lock:
+                self.requests += 1
+                self.bytes_read += size
+            data = files.read_bytes(path, row * self.stride, size)
+            if len(data) != size:
+                raise ManifestError(f"{path}: {len(data):,} bytes at byte {row * self.stride:,}, expected {size:,}. {COPY_AGAIN}")
+            records = np.frombuffer(data, dtype=np.uint8).reshape(count, self.stride)
+            # Checked here whatever the policy, once: a CRC costs a hundredth of the transfer.
+            self.check(records, np.arange(count) + (shard * self.per_shard + row))
+            return records
+
+        return retrying(fetch, path)

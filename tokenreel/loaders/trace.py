@@ -1,0 +1,234 @@
+"""From a step to its documents, and from an example back to its steps: exact, from integers and the provenance tables, without a scan.
+
+`tokenreel where` and `tokenreel when` (`where.py`, `when.py`) are these functions on the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, naming, schema
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders.batches import Batches
+from tokenreel.order import Lanes
+
+if TYPE_CHECKING:
+    from tokenreel.loaders.dataset import Dataset
+
+_META = "meta."
+
+
+def where(batches: Batches, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
+    """Says what is in each row of a step, counted from 0 with the batch size that `batches` has now.
+
+    Args:
+      batches: of the run.
+      step: its number; for a run whose batch size changed, seek by samples (`where_samples`).
+      rows: of the global batch; None for all of this host's.
+      vocabulary: decodes the documents' tokens; None leaves the text out.
+
+    Returns:
+      for each row what `where_samples` says, and `step` and `row`.
+
+    Raises:
+      IndexError: the run has no such step.
+    """
+    cursor = step * batches.batch_size
+    if step < 0 or not batches.size_at(cursor):
+        raise IndexError(f"this run has the steps 0 to {(batches.num_batches or 0) - 1:,}, got {step:,}")
+    wanted = batches.rows_at(cursor) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
+    size = batches.size_at(cursor)
+    if len(wanted) and (wanted.min() < 0 or wanted.max() >= size):
+        raise IndexError(f"step {step:,} has the rows 0 to {size - 1}, got {wanted.min()} to {wanted.max()}")
+    found = where_samples(batches, batches.samples_at(cursor, wanted), vocabulary=vocabulary)
+    return [{"step": step, "row": int(row)} | dict(entry) for row, entry in zip(wanted, found, strict=True)]
+
+
+def where_samples(batches: Batches, samples: npt.ArrayLike, *, vocabulary: Any = None) -> list[Mapping[str, Any]]:
+    """Says what some samples are, counted from the beginning of the run over all hosts.
+
+    Returns:
+      for each: `sample`, `source` (name in the mixture, "" for a single dataset), `path`, `split`, `epoch`, `example`, `shard` (file),
+      `record` (in the shard), `bytes` ([first, end) in the file), `documents` (see `documents`; None where the dataset has no provenance
+      tables).
+    """
+    numbers = np.asarray(samples, dtype=np.int64).reshape(-1)
+    located = batches.plan.locate(numbers)
+    out: list[Mapping[str, Any]] = [{}] * len(numbers)
+    for index in np.unique(located.source).tolist():
+        source = batches.sources[index]
+        places = np.flatnonzero(located.source == index)
+        examples = located.example[places]
+        try:
+            listed: list[Any] = documents(source.dataset, examples, vocabulary=vocabulary)
+        except FileNotFoundError:
+            listed = [None] * len(places)
+        for place, example, found in zip(places.tolist(), examples.tolist(), listed, strict=True):
+            file, record, start, end = source.dataset.records.place(example)
+            out[place] = {
+                "sample": int(numbers[place]),
+                "source": source.name,
+                "path": source.dataset.path,
+                "split": source.dataset.split,
+                "epoch": int(located.epoch[place]),
+                "example": example,
+                "shard": file,
+                "record": record,
+                "bytes": [start, end],
+                "documents": found,
+            }
+    return out
+
+
+def when(batches: Batches, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
+    """Lists every time a run sees an example, in order of epochs.
+
+    Args:
+      batches: of the run.
+      example: its number in the source.
+      source: name or place of the dataset in the mixture.
+      limit: stops after so many; needed where the run has no end.
+
+    Returns:
+      for each time `epoch`, `sample`, and `step` and `row` by the batch size that `batches` has now.
+
+    Raises:
+      ConfigError: there is no such source, or no limit for a run without end.
+      IndexError: there is no such example.
+    """
+    if limit is None and batches.plan.length is None:
+        raise ConfigError("this run has no end, so every example comes again for ever: give a limit, or epochs")
+    names = [entry.name for entry in batches.sources]
+    if isinstance(source, str):
+        if source not in names:
+            raise ConfigError(f"no source {source!r}; there are {', '.join(map(repr, names))}")
+        source = names.index(source)
+    row_of_sample = (
+        np.argsort(batches.samples_at(0, np.arange(batches.batch_size))) if batches.size_at(0) else np.arange(batches.batch_size)
+    )
+    found: list[Mapping[str, int]] = []
+    for epoch, sample in batches.plan.find(source, int(example)):
+        if limit is not None and len(found) >= limit:
+            break
+        step, place = divmod(sample, batches.batch_size)
+        size = batches.size_at(step * batches.batch_size)
+        if place >= size:
+            break  # in the remainder that is dropped
+        row = int(row_of_sample[place]) if size == batches.batch_size else place
+        found.append({"epoch": epoch, "sample": sample, "step": step, "row": row})
+    return found
+
+
+def documents(dataset: Dataset, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
+    """Lists the documents in each of [k] examples, from the provenance tables of their shards.
+
+    Args:
+      dataset: with `provenance/` beside its shards.
+      examples: [k] numbers in the split.
+      vocabulary: has `decode(ids)`; adds `text`, the tokens of the segment decoded.
+
+    Returns:
+      for each example its segments in order: `segment`, `doc_id`, `source`, `doc_token_start`, `length`, `metadata` (the kept fields).
+
+    Raises:
+      FileNotFoundError: the dataset has no provenance tables.
+    """
+    numbers = np.asarray(examples, dtype=np.int64).reshape(-1)
+    shards = dataset.manifest.splits[dataset.split].shards
+    out: list[list[dict[str, Any]]] = [[] for _ in numbers]
+    shard_of = numbers // dataset.records.per_shard
+    for shard in np.unique(shard_of).tolist():
+        wanted = numbers[shard_of == shard]
+        by_example: dict[int, list[dict[str, Any]]] = {}
+        for row in _rows(dataset, naming.provenance(dataset.split, shard, len(shards)), "example", sorted(set(wanted.tolist()))):
+            metadata = {name.removeprefix(_META): row.pop(name) for name in list(row) if name.startswith(_META)}
+            by_example.setdefault(row.pop("example"), []).append(row | {"metadata": metadata})
+        for place in np.flatnonzero(shard_of == shard).tolist():
+            out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row["segment"])]
+    if vocabulary is not None:
+        _decode(dataset, numbers, out, vocabulary)
+    return out
+
+
+def _decode(dataset: Dataset, numbers: npt.NDArray[np.int64], listed: Sequence[list[dict[str, Any]]], vocabulary: Any) -> None:
+    tokens = dataset.stored(numbers, [schema.TOKENS])[schema.TOKENS]
+    align = int(dataset.manifest.config.get("packing", {}).get("align", 1))
+    for row, segments in enumerate(listed):
+        start = 0
+        for segment in segments:
+            segment["text"] = vocabulary.decode(tokens[row, start : start + segment["length"]].tolist())
+            start += -(-segment["length"] // align) * align
+
+
+def examples_of(dataset: Dataset, doc_id: str) -> list[int]:
+    """Finds the examples that hold a document, by its id. Reads the id column of every provenance table, not the shards.
+
+    Raises:
+      FileNotFoundError: the dataset has no provenance tables.
+    """
+    count = len(dataset.manifest.splits[dataset.split].shards)
+    found: set[int] = set()
+    for shard in range(count):
+        name = naming.provenance(dataset.split, shard, count)
+        found.update(int(row["example"]) for row in _rows(dataset, name, "doc_id", [doc_id], columns=["example", "doc_id"]))
+    return sorted(found)
+
+
+def _rows(dataset: Dataset, name: str, column: str, values: Sequence[Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Reads the rows of a provenance table where a column has one of some values; row groups that cannot have it are not read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = files.join(dataset.path, name)
+    file = io.BytesIO(files.read_bytes(path)) if files.is_remote(path) else path
+    if file is path and files.size(path) is None:
+        raise FileNotFoundError(path)
+    try:
+        # Without threads: the pools of Arrow do not survive a fork of the trainer.
+        table = pq.read_table(file, filters=[(column, "in", list(values))], columns=columns, use_threads=False, partitioning=None)
+    except pa.ArrowInvalid as error:
+        raise ManifestError(f"{path}: not a Parquet file ({error}). Copy it again from where it was built.") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+# What both commands need.
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what tells one run from another."""
+    parser.add_argument("dataset", help="directory of the dataset, local or gs://")
+    parser.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    parser.add_argument("--batch-size", type=int, required=True, metavar="N", help="rows of the global batch, over all hosts")
+    parser.add_argument("--seed", type=int, default=0, help="of the run's order (default: 0)")
+    parser.add_argument("--epochs", type=int, help="of the run (default: no end)")
+    parser.add_argument("--no-shuffle", action="store_true", help="the run reads the stored order")
+    parser.add_argument("--lanes", metavar="LANES,MIX,BLOCK", help="the run shuffles by lanes (BLOCK may be left out)")
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="START:END", help="range of samples the run leaves out; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+
+
+def open_run(arguments: argparse.Namespace) -> tuple[Dataset, Batches]:
+    """Opens the run that the arguments tell."""
+    from tokenreel.loaders.dataset import load
+
+    dataset = load(arguments.dataset, arguments.split)
+    shuffle: bool | Lanes = not arguments.no_shuffle
+    try:
+        if arguments.lanes:
+            lanes, mix, *block = (int(part) for part in arguments.lanes.split(","))
+            shuffle = Lanes(lanes=lanes, mix=mix, block=block[0] if block else 0)
+        skip = [(int(start), int(end)) for start, end in (text.split(":") for text in arguments.skip)]
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"--lanes is LANES,MIX or LANES,MIX,BLOCK and --skip is START:END, in whole numbers ({error})") from error
+    return dataset, dataset.batches(
+        arguments.batch_size, seed=arguments.seed, shuffle=shuffle, epochs=arguments.epochs, skip=skip, drop_remainder=False, prefetch=0
+    )

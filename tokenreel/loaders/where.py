@@ -1,0 +1,55 @@
+"""`tokenreel where`: what was in a step of a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokenreel.errors import ConfigError
+from tokenreel.loaders import trace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    trace.add_run_arguments(parser)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--step", type=int, help="counted from 0")
+    place.add_argument("--sample", type=int, help="counted from 0 over all hosts: for runs whose batch size changed")
+    parser.add_argument("--row", type=int, action="append", help="of the global batch; may be repeated (default: all)")
+    parser.add_argument("--text", action="store_true", help="decode the documents' tokens")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what was in a step."""
+    dataset, batches = trace.open_run(arguments)
+    vocabulary = dataset.vocabulary() if arguments.text else None
+    try:
+        if arguments.sample is not None:
+            found = trace.where_samples(batches, [arguments.sample], vocabulary=vocabulary)
+        else:
+            found = trace.where(batches, arguments.step, rows=arguments.row, vocabulary=vocabulary)
+    except IndexError as error:
+        raise ConfigError(str(error)) from error
+    for entry in found:
+        print(json.dumps(entry, ensure_ascii=False) if arguments.json else _describe(entry))
+    return 0
+
+
+def _describe(entry: Mapping[str, Any]) -> str:
+    place = f"step {entry['step']:,} row {entry['row']:,}: " if "step" in entry else ""
+    start, end = entry["bytes"]
+    lines = [
+        f"{place}sample {entry['sample']:,}, epoch {entry['epoch']}, example {entry['example']:,}: "
+        f"{entry['shard']} record {entry['record']:,}, bytes {start:,} to {end:,}"
+    ]
+    for found in entry["documents"] or []:
+        metadata = "".join(f" {name}={value}" for name, value in found["metadata"].items() if value is not None)
+        end = found["doc_token_start"] + found["length"]
+        lines.append(f"  {found['source']}  {found['doc_id']}  tokens {found['doc_token_start']:,} to {end:,}{metadata}")
+        if "text" in found:
+            lines += [f"    {line}" for line in found["text"].splitlines()]
+    if entry["documents"] is None:
+        lines.append("  (the dataset has no provenance tables)")
+    return "\n".join(lines)
