@@ -295,10 +295,10 @@ def statistics(segments: Segments, lengths: npt.ArrayLike, seq_len: int) -> dict
       seq_len: positions in an example.
 
     Returns:
-      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which no
-      token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
-      dropped (tokens by reason), and two histograms: segment_lengths
-      [64] by number of binary digits, segments_per_example [64], the last for 63 or more. Density is tokens / positions.
+      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which
+      no token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
+      dropped (tokens by reason), and two histograms: segment_lengths [64] by number of binary digits, segments_per_example [64], the last
+      for 63 or more. Density is tokens / positions.
     """
     lengths = as_lengths(lengths)
     whole = np.zeros(len(lengths), bool)
