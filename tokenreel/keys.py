@@ -133,13 +133,6 @@ def threshold(probability: float) -> int:
     return min(int(probability * 2**64), 2**64 - 1)
 
 
-def accepted(words: npt.NDArray[np.uint64], probability: float) -> npt.NDArray[np.bool_]:
-    """Says yes with a probability, to 2**-53; surely for 1.0."""
-    if probability == 1:
-        return np.ones(words.shape, np.bool_)
-    return words < np.uint64(threshold(probability))
-
-
 def pick(words: npt.NDArray[np.uint64], weights: Sequence[float | Fraction]) -> npt.NDArray[np.int64]:
     """Picks an index of `weights` with a probability proportional to its weight, to 2**-64.
 

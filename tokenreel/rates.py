@@ -3,12 +3,13 @@
 A rate is the decimal number it is written as, to nine places, and a count is the exact product rounded to the nearest integer, ties to the
 even one. Everything is integer arithmetic, so no platform, precision or order of operations changes a count.
 
-BERT rounds the same way but multiplies in float64, T5 in float32: they differ from this rule, and from each other, where the exact product
-is a tie or almost one. `tests/tokenreel/test_rates.py` lists all such lengths below 5,000 for the usual rates.
+BERT's float64 arithmetic agrees for the usual rates (15 %, 25 %, 30 %, 40 %, 50 %) at every length below 5,000. T5's float32 does not,
+where the exact product is a tie: 39 lengths at 15 % (190, 350, 390, 670, ...), 81 at 30 % (95, 175, 195, 335, ...).
 """
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -20,6 +21,7 @@ PARTS = 10**9
 Ints = npt.NDArray[np.int64]
 
 
+@functools.lru_cache(maxsize=256)
 def parts(rate: float) -> int:
     """A rate in parts per 1e9.
 
@@ -87,3 +89,15 @@ def share_by_chance(lengths: npt.ArrayLike, rate: float, words: npt.NDArray[np.u
     """
     threshold = (words >> np.uint64(32)) * np.uint64(PARTS) >> np.uint64(32)  # uniform below PARTS
     return np.asarray((np.asarray(lengths, dtype=np.int64) * parts(rate) + threshold.astype(np.int64)) // PARTS)
+
+
+def happens(words: npt.NDArray[np.uint64], *shares: float) -> npt.NDArray[np.bool_]:
+    """Says yes with the probability that the shares add up to; surely if that is 1.
+
+    >>> happens(np.array([0, 2**63, 2**64 - 1], np.uint64), 0.25, 0.25).tolist()
+    [True, False, False]
+    """
+    total = sum(parts(share) for share in shares)
+    if total >= PARTS:
+        return np.ones(words.shape, np.bool_)
+    return words < np.uint64((total << 64) // PARTS)
