@@ -513,7 +513,7 @@ class PrefixLM(Objective):
 
 
 def noise_to_sentinels(tokens: Array, noise: Bools, first_sentinel: int, step: int = -1) -> tuple[Array, Bools]:
-    """Puts a sentinel on the first token of each run of noise (T5's `noise_span_to_unique_sentinel`, with `step` 0 `noise_span_to_sentinel`).
+    """Puts a sentinel on the first token of each run of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
 
     Args:
       tokens: [n, L].

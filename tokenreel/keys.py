@@ -81,8 +81,8 @@ def streams(seed: int, purpose: str, ids: npt.ArrayLike) -> npt.NDArray[np.uint6
     Returns:
       [...] uint64.
     """
-    ids = np.asarray(ids).astype(np.uint64)
-    return mix(mix(ids + _GOLDEN) ^ np.uint64(key(seed, purpose)))
+    with np.errstate(over="ignore"):
+        return mix(mix(np.asarray(ids).astype(np.uint64) + _GOLDEN) ^ np.uint64(key(seed, purpose)))
 
 
 def words_at(states: npt.NDArray[np.uint64], indices: npt.ArrayLike) -> npt.NDArray[np.uint64]:
@@ -91,8 +91,9 @@ def words_at(states: npt.NDArray[np.uint64], indices: npt.ArrayLike) -> npt.NDAr
     >>> int(words_at(streams(1, "a", 7), 3)) == int(bits(1, "a", [7], 4)[0, 3])
     True
     """
-    steps = (np.asarray(indices).astype(np.uint64) + np.uint64(1)) * _GOLDEN
-    return _mix_in_place(np.asarray(states + steps))
+    with np.errstate(over="ignore"):  # NumPy warns about scalars, never about arrays
+        steps = (np.asarray(indices).astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        return _mix_in_place(np.asarray(states + steps))
 
 
 def bits(seed: int, purpose: str, ids: npt.ArrayLike, count: int) -> npt.NDArray[np.uint64]:
