@@ -8,6 +8,8 @@ values are frozen by `tests/golden/keys.json`, and a change needs a new `VERSION
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ VERSION = "keys-1"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_ALL = np.uint64(2**64 - 1)
 
 
 def digest(*parts: str | bytes | int) -> str:
@@ -56,6 +59,43 @@ def mix(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return z
 
 
+def _mix_in_place(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """`mix` for an array that nobody else holds: a third of the memory traffic."""
+    scratch = np.empty_like(z)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2), (31, None)):
+        np.right_shift(z, np.uint64(shift), out=scratch)
+        np.bitwise_xor(z, scratch, out=z)
+        if factor is not None:
+            np.multiply(z, factor, out=z)
+    return z
+
+
+def streams(seed: int, purpose: str, ids: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Gives the state from which `words_at` and `bits` make each id's words.
+
+    Args:
+      seed: any integer.
+      purpose: what the bits decide, for example "mask/positions": one name for one decision.
+      ids: [...] integers that identify the documents or examples.
+
+    Returns:
+      [...] uint64.
+    """
+    with np.errstate(over="ignore"):
+        return mix(mix(np.asarray(ids).astype(np.uint64) + _GOLDEN) ^ np.uint64(key(seed, purpose)))
+
+
+def words_at(states: npt.NDArray[np.uint64], indices: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """Makes words from anywhere in streams, broadcasting states against indices: word j of `bits` is the one at index j.
+
+    >>> int(words_at(streams(1, "a", 7), 3)) == int(bits(1, "a", [7], 4)[0, 3])
+    True
+    """
+    with np.errstate(over="ignore"):  # NumPy warns about scalars, never about arrays
+        steps = (np.asarray(indices).astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        return _mix_in_place(np.asarray(states + steps))
+
+
 def bits(seed: int, purpose: str, ids: npt.ArrayLike, count: int) -> npt.NDArray[np.uint64]:
     """Makes `count` random 64-bit words for each id; each id has a stream of its own, and each purpose an independent one.
 
@@ -70,10 +110,7 @@ def bits(seed: int, purpose: str, ids: npt.ArrayLike, count: int) -> npt.NDArray
     Returns:
       [n, count] uint64.
     """
-    ids = np.asarray(ids).astype(np.uint64)
-    start = mix(mix(ids + _GOLDEN) ^ np.uint64(key(seed, purpose)))
-    steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    return mix(start[:, None] + steps[None, :])
+    return words_at(streams(seed, purpose, ids)[:, None], np.arange(count)[None, :])
 
 
 def below(words: npt.NDArray[np.uint64], bounds: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -95,3 +132,76 @@ def threshold(probability: float) -> int:
     if not 0 <= probability <= 1:
         raise ValueError(f"a probability lies between 0 and 1, got {probability}")
     return min(int(probability * 2**64), 2**64 - 1)
+
+
+def pick(words: npt.NDArray[np.uint64], weights: Sequence[float | Fraction]) -> npt.NDArray[np.int64]:
+    """Picks an index of `weights` with a probability proportional to its weight, to 2**-64.
+
+    A float counts as the decimal number it is written as, and the bounds are worked out in fractions: no platform rounds them otherwise.
+    """
+    exact = [weight if isinstance(weight, Fraction) else Fraction(repr(float(weight))) for weight in weights]
+    total = sum(exact, Fraction(0))
+    if total <= 0 or min(exact) < 0:
+        raise ValueError(f"weights are not negative and not all 0, got {list(weights)}")
+    bounds = [int(sum(exact[: i + 1], Fraction(0)) / total * 2**64) for i in range(len(exact) - 1)]
+    return np.searchsorted(np.array([min(b, 2**64 - 1) for b in bounds], np.uint64), words, side="right")
+
+
+def order(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
+    """Shuffles the positions of each row: sorts them by (upper bits of the word, position).
+
+    Args:
+      words: uint64 [n, L], L at most 2**24.
+      eligible: bool [n, L] positions to shuffle; None takes all.
+
+    Returns:
+      int32 [n, L] eligible positions in random order, then L in place of the others.
+    """
+    marked, low = _marked(words, eligible)
+    marked.sort(axis=1)
+    return np.minimum(_positions(marked, low), words.shape[1], dtype=np.int32)
+
+
+def choose(words: npt.NDArray[np.uint64], counts: npt.ArrayLike, eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
+    """Chooses positions of each row without replacement: the first of `order`, in ascending order.
+
+    Args:
+      words: uint64 [n, L].
+      counts: int [n] how many; at most the eligible ones of the row.
+      eligible: bool [n, L]; None takes all.
+
+    Returns:
+      int32 [n, max(counts)], filled up with L.
+    """
+    n, length = words.shape
+    counts = np.broadcast_to(np.asarray(counts), (n,))
+    most = int(counts.max(initial=0))
+    if not most:
+        return np.zeros((n, 0), np.int32)
+    marked, low = _marked(words, eligible)
+    if most < length:
+        marked = np.partition(marked, most - 1, axis=1)[:, :most]
+    if int(counts.min()) < most:
+        marked = np.sort(marked, axis=1)
+        chosen = _positions(marked, low)
+        chosen[np.arange(most) >= counts[:, None]] = length
+    else:
+        chosen = _positions(marked, low)
+    np.minimum(chosen, length, out=chosen)
+    chosen.sort(axis=1)
+    return chosen
+
+
+def _marked(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | None) -> tuple[npt.NDArray[np.uint64], np.uint64]:
+    """Puts each word's position into its low bits; those of ineligible positions become the largest word. Also gives the bits' mask."""
+    length = words.shape[1]
+    low = np.uint64((1 << max(1, length.bit_length())) - 1)
+    marked = words & ~low
+    marked |= np.arange(length, dtype=np.uint64)
+    if eligible is not None:
+        marked[~eligible] = _ALL
+    return marked, low
+
+
+def _positions(marked: npt.NDArray[np.uint64], low: np.uint64) -> npt.NDArray[np.int32]:
+    return (marked & low).astype(np.int32)

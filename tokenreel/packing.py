@@ -16,7 +16,7 @@ from tokenreel.bucketing import buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
 from tokenreel.segment_tables import Segments, fill, frame, statistics
-from tokenreel.wrapping import full_sentences, wrap, wrap_range, wrap_within_document, wrapped_examples
+from tokenreel.wrapping import full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
 
 __all__ = [
     "MODES",
@@ -33,6 +33,7 @@ __all__ = [
     "pad",
     "statistics",
     "wrap",
+    "wrap_cuts",
     "wrap_range",
     "wrap_within_document",
     "wrapped_examples",

@@ -147,14 +147,14 @@ def fill(
         gap_at = place[gap] + segments.length[gap]
         inside = gap_at < num_tokens[segments.example[gap]]
         starts[(segments.example[gap] * seq_len + gap_at)[inside]] = True
-    _copy(tokens, source, target, segments.length, out.reshape(-1), pad_id)
+    copy_runs(tokens, source, target, segments.length, out.reshape(-1), pad_id)
     return out, starts.reshape(num, seq_len), num_tokens
 
 
 _SHORT_RUN = 64  # tokens; below this an index per token is cheaper than a slice per run (measured)
 
 
-def _copy(tokens: npt.NDArray[Any], source: Ints, target: Ints, length: Ints, out: npt.NDArray[Any], pad_id: int) -> None:
+def copy_runs(tokens: npt.NDArray[Any], source: Ints, target: Ints, length: Ints, out: npt.NDArray[Any], pad_id: int) -> None:
     """Copies tokens[source : source + length] to out[target : ...] for ascending, disjoint targets; fills what is between with padding."""
     if not len(source):
         out[:] = pad_id
@@ -295,10 +295,10 @@ def statistics(segments: Segments, lengths: npt.ArrayLike, seq_len: int) -> dict
       seq_len: positions in an example.
 
     Returns:
-      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which no
-      token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
-      dropped (tokens by reason), and two histograms: segment_lengths
-      [64] by number of binary digits, segments_per_example [64], the last for 63 or more. Density is tokens / positions.
+      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which
+      no token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
+      dropped (tokens by reason), and two histograms: segment_lengths [64] by number of binary digits, segments_per_example [64], the last
+      for 63 or more. Density is tokens / positions.
     """
     lengths = as_lengths(lengths)
     whole = np.zeros(len(lengths), bool)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.segment_tables import Segments, as_lengths, check_overlap, check_seq_len, counted, greedy, ranks
+from tokenreel.segment_tables import Ints, Segments, as_lengths, check_overlap, check_seq_len, counted, greedy, ranks
 
 LastExample = Literal["drop", "pad"]
 
@@ -70,18 +70,48 @@ def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap:
     Raises:
       BuildError: the documents do not cover the examples.
     """
-    lengths = as_lengths(lengths)
     check_seq_len(seq_len)
     check_overlap(overlap, seq_len)
+    begins = (first_example + np.arange(num_examples, dtype=np.int64)) * seq_len
+    return _ranges(as_lengths(lengths), first_offset, begins, begins + seq_len + overlap, overlap + 1)
+
+
+def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) -> Segments:
+    """Cuts a stream where it is told to: examples of different lengths, as UL2's denoisers need them.
+
+    The cuts of a whole stream are the running sum of `MixtureOfDenoisers.raw_lengths` of the examples in order, up to its end. Any part of
+    them lays out that part of the stream, given the documents that touch it.
+
+    Args:
+      lengths: int [num_documents] whole lengths of consecutive documents, the first of which begins at `first_offset` of the stream.
+      first_offset: position of the first document's first token in the whole stream.
+      cuts: int [num_examples + 1] ascending positions in the stream: where each example begins, and where the last one ends. If the
+        documents end earlier, the last example is short.
+
+    Returns:
+      Examples numbered from 0, documents as indices into `lengths`.
+
+    Raises:
+      BuildError: the documents do not cover the examples.
+
+    >>> wrap_cuts([5, 6], 0, [0, 4, 11]).length.tolist()
+    [4, 1, 6]
+    """
+    cuts = np.asarray(cuts, dtype=np.int64)
+    return _ranges(as_lengths(lengths), first_offset, cuts[:-1], cuts[1:], 1)
+
+
+def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: int) -> Segments:
+    """Lays ranges of a stream out as examples; only the last may be cut short by the stream's end, to `least` tokens or more."""
     present = np.flatnonzero(lengths)
     ends = first_offset + np.cumsum(lengths[present])
     end = int(ends[-1]) if len(ends) else first_offset
-    begins = (first_example + np.arange(num_examples, dtype=np.int64)) * seq_len
-    stops = np.minimum(begins + seq_len + overlap, end)
-    if num_examples and (begins[0] < first_offset or (stops <= begins + overlap).any()):
+    stops = np.minimum(stops, end)
+    num_examples = len(begins)
+    if num_examples and (begins[0] < first_offset or (stops < begins + least).any()):
         raise BuildError(
-            f"examples {first_example:,} to {first_example + num_examples - 1:,} need tokens from {begins[0]:,} to "
-            f"{begins[-1] + overlap + 1:,} at least, the documents hold {first_offset:,} to {end:,}: the plan and the stage files disagree."
+            f"{num_examples:,} examples need the tokens {begins[0]:,} to {begins[-1] + least:,} at least, the documents hold "
+            f"{first_offset:,} to {end:,}: the plan and the stage files disagree."
         )
     first = np.searchsorted(ends, begins, side="right")  # the document that holds the example's first token
     last = np.searchsorted(ends, stops, side="left")  # and its last one

@@ -1,0 +1,637 @@
+"""Objectives that cut an example into what an encoder reads and what a decoder writes: T5 span corruption, UL2, prefix LM.
+
+Noise is a number of spans. Their lengths are a uniformly random composition (each way to split the noise into that many parts is equally
+likely), and so are those of the text between them. In the inputs each span becomes a sentinel, in the targets it
+stands behind that sentinel, so that `splice` can put the example together again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, rates
+from tokenreel.errors import BuildError, ConfigError
+from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, Words, check_id, compact, token_counts
+from tokenreel.schema import token_dtype
+from tokenreel.segment_tables import ranks
+
+SPAN_BINS = 129
+
+
+def noise_counts(lengths: npt.ArrayLike, density: float, mean_span: float) -> tuple[Ints, Ints]:
+    """How many tokens of examples are noise, and in how many spans.
+
+    T5's formula with this project's rounding: at least one token of noise and one of text, and at least one span. Examples of fewer than
+    two tokens have none.
+
+    >>> noise, spans = noise_counts([10, 50, 100, 568, 1024], 0.15, 3.0)
+    >>> noise.tolist(), spans.tolist()
+    ([2, 8, 15, 85, 154], [1, 3, 5, 28, 51])
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    noise = np.clip(rates.share(lengths, density), 1, np.maximum(lengths - 1, 1))
+    spans = np.maximum(rates.ratio(noise, mean_span), 1)
+    spans = np.minimum(spans, np.minimum(noise, lengths - noise))
+    enough = lengths >= 2
+    return np.where(enough, noise, 0), np.where(enough, spans, 0)
+
+
+def output_lengths(lengths: npt.ArrayLike, density: float, mean_span: float, extra_ids: int = 1) -> tuple[Ints, Ints]:
+    """How many tokens inputs and targets have, with one sentinel for each span and `extra_ids` more (eos) at their ends.
+
+    >>> inputs, targets = output_lengths([568], 0.15, 3.0)
+    >>> inputs.tolist(), targets.tolist()
+    ([512], [114])
+    """
+    noise, spans = noise_counts(lengths, density, mean_span)
+    return np.asarray(lengths) - noise + spans + extra_ids, noise + spans + extra_ids
+
+
+def solve_raw_length(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int = 1) -> int:
+    """The most tokens whose inputs, and targets if they have a limit, still fit (T5's search). 0 if not even two do.
+
+    >>> solve_raw_length(512, None, 0.15, 3.0), solve_raw_length(512, 512, 0.5, 3.0)
+    (568, 766)
+    """
+    longest = (inputs + (inputs if targets is None else targets)) + 2
+    while True:  # the search ends long before, except for densities near 1 without a limit on the targets
+        lengths = np.arange(2, longest + 1)
+        needed, made = output_lengths(lengths, density, mean_span, extra_ids)
+        fits = (needed <= inputs) & (made <= targets if targets is not None else True)
+        if not fits.all():
+            return int(fits.argmin()) + 1 if fits[0] else 0
+        longest *= 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Denoising(Objective):
+    """What span corruption and UL2 share: sentinels, widths, and how noise becomes inputs and targets.
+
+    Makes `inputs` [seq_len], `targets` [targets_length], `num_inputs`, `num_targets`. Where documents begin is not kept: positions move.
+
+    Attributes:
+      first_sentinel_id: of the first span; by default the highest id of the vocabulary (T5).
+      num_sentinels: ids set aside for sentinels.
+      sentinel_step: from one sentinel to the next: -1 goes down (T5), 1 up, 0 uses one for all spans.
+      eos_id: ends inputs and targets; None adds nothing.
+      targets_length: positions of the decoder; by default as many as the fullest example needs.
+    """
+
+    first_sentinel_id: int | None = None
+    num_sentinels: int = 100
+    sentinel_step: Literal[-1, 0, 1] = -1
+    eos_id: int | None = None
+    targets_length: int | None = None
+
+    _drops: ClassVar[tuple[str, ...]] = ("tokens", "document_starts", "num_tokens")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sentinel_step not in (-1, 0, 1):
+            raise ConfigError(f"objective.sentinel_step must be -1, 0 or 1, got {self.sentinel_step}")
+        if self.num_sentinels < 1:
+            raise ConfigError(f"objective.num_sentinels must be at least 1, got {self.num_sentinels}")
+        check_id("first_sentinel_id", self._first_sentinel, self.vocab_size)
+        last = self._first_sentinel + self.sentinel_step * (self.num_sentinels - 1)
+        if not 0 <= last < self.vocab_size:
+            raise ConfigError(
+                f"objective.num_sentinels = {self.num_sentinels} from {self._first_sentinel} would end at {last}, outside the "
+                f"vocabulary of {self.vocab_size} ids"
+            )
+        if self.eos_id is not None:
+            check_id("eos_id", self.eos_id, self.vocab_size)
+
+    @property
+    def _first_sentinel(self) -> int:
+        return self.vocab_size - 1 if self.first_sentinel_id is None else self.first_sentinel_id
+
+    @property
+    def _extra(self) -> int:
+        return int(self.eos_id is not None)
+
+    def sentinels(self, count: int) -> Ints:
+        """Ids of the first `count` sentinels."""
+        return self._first_sentinel + self.sentinel_step * np.arange(count, dtype=np.int64)
+
+    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
+        """See `Objective`."""
+        if overlap:
+            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+        if align > 1:
+            raise ConfigError(f"objective {self.name} moves positions and cannot keep packing.align = {align}: set it to 1")
+
+    def _targets_width(self) -> int:
+        raise NotImplementedError
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """See `Objective`."""
+        ids = token_dtype(self.vocab_size)
+        return {
+            "inputs": (ids, (self.seq_len,)),
+            "targets": (ids, (self._targets_width(),)),
+            "num_inputs": ("int32", ()),
+            "num_targets": ("int32", ()),
+        }
+
+    def _check_sentinels(self, what: str, spans: int, mean_span: float) -> None:
+        if self.sentinel_step and spans > self.num_sentinels:
+            raise ConfigError(
+                f"{what} makes {spans} spans in {self.raw_length()} tokens, the vocabulary has {self.num_sentinels} sentinels. "
+                f"Use a mean span of {mean_span * spans / self.num_sentinels:.1f} or more, or a shorter packing.seq_len."
+            )
+
+    def _split(self, tokens: Array, noise: Bools, num_tokens: Ints, prefix: Array | None = None) -> dict[str, Array]:
+        """Turns noise into inputs and targets; `prefix` [n] begins the inputs."""
+        n, length = tokens.shape
+        real = None
+        if (num_tokens < length).any():
+            real = np.arange(length) < num_tokens[:, None]
+            noise = noise & real
+        read, kept = noise_to_sentinels(tokens, noise, self._first_sentinel, self.sentinel_step)
+        inputs = read, kept if real is None else kept & real
+        # In the targets a sentinel stands before its span, where a text token was; one more place is for a span at the very beginning.
+        begins = noise & kept
+        written = np.concatenate([tokens[:, :1], tokens], axis=1)
+        written[:, :-1][begins] = read[begins]
+        kept = np.concatenate([np.zeros((n, 1), np.bool_), noise], axis=1)
+        kept[:, :-1] |= begins
+        targets = written, kept
+        made = {}
+        for name, (values, keep), width in (("inputs", inputs, self.seq_len), ("targets", targets, self._targets_width())):
+            counts = np.count_nonzero(keep, axis=1)
+            lead = prefix if name == "inputs" else None
+            used = counts + self._extra + int(lead is not None)
+            if len(counts) and used.max() > width:
+                raise BuildError(f"{name} of {used.max()} tokens do not fit {width} positions: the examples are longer than the raw length")
+            first = int(lead is not None)
+            out = np.full((len(values), width), self.pad_id, tokens.dtype)
+            out[:, first:], _ = compact(values, keep, width - first, self.pad_id)
+            if lead is not None:
+                out[:, 0] = lead
+            if self.eos_id is not None:
+                out[np.arange(len(out)), used - 1] = self.eos_id
+            made[name] = out
+            made[f"num_{name}"] = used
+        return made
+
+    def restore(self, arrays: Arrays) -> Array:
+        """See `Objective`: `splice`."""
+        inputs, targets = arrays["inputs"], arrays["targets"]
+        if not self.sentinel_step:
+            raise NotImplementedError("spans with one and the same sentinel can be told apart only if no text holds its id")
+        return splice(
+            inputs,
+            targets,
+            arrays["num_inputs"].astype(np.int64) - self._extra,
+            arrays["num_targets"].astype(np.int64) - self._extra,
+            np.sort(self.sentinels(self.num_sentinels)),
+            self.raw_length(),
+            self.pad_id,
+            skip=self._prefix_ids(),
+        )
+
+    def _prefix_ids(self) -> int:
+        return 0
+
+    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
+        """Adds noise tokens, spans, input and target tokens, what is cropped, and span lengths ([129], the last for 128 or more).
+
+        Spans that touch in the example are one.
+        """
+        lead = self._prefix_ids()
+        num_inputs = after["num_inputs"].astype(np.int64) - self._extra
+        num_targets = after["num_targets"].astype(np.int64) - self._extra
+        low, high = sorted((int(self.sentinels(1)[0]), int(self.sentinels(self.num_sentinels)[-1])))
+        columns = np.arange(after["targets"].shape[1])
+        marks = (after["targets"] >= low) & (after["targets"] <= high) & (columns < num_targets[:, None])
+        spans = np.count_nonzero(marks, axis=1)
+        row, at = np.nonzero(marks)
+        following = np.append(at[1:], 0)
+        last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
+        lengths = np.where(last, num_targets[row], following) - at - 1
+        used = num_inputs - lead + num_targets - 2 * spans
+        return {
+            **super().statistics(before, after),
+            "noise_tokens": int((num_targets - spans).sum()),
+            "spans": int(spans.sum()),
+            "input_tokens": int(after["num_inputs"].sum()),
+            "target_tokens": int(after["num_targets"].sum()),
+            "cropped_tokens": int((token_counts(before) - used).sum()),
+            "span_lengths": np.bincount(np.clip(lengths, 0, SPAN_BINS - 1), minlength=SPAN_BINS),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SpanCorruption(Denoising):
+    """T5's objective (Raffel et al. 2020, arXiv:1910.10683).
+
+    An example begins with text and ends with noise, so positions near its ends are rarely or always noise.
+
+    Attributes:
+      density: share of the tokens that is noise.
+      mean_span: tokens in a span, on average.
+      roll: turns the noise by a random offset, around the end. All positions are then noise equally often; a span that is cut in two by the
+        end costs a sentinel more, for which room is left.
+    """
+
+    name: ClassVar[str] = "span_corruption"
+
+    density: float = 0.15
+    mean_span: float = 3.0
+    roll: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_noise(self.density, self.mean_span)
+        if not self.raw_length():
+            raise ConfigError(_no_room(self.seq_len, self.targets_length, self.density, self.mean_span, self._room))
+        spans = int(noise_counts(self.raw_length(), self.density, self.mean_span)[1]) + int(self.roll)
+        self._check_sentinels(f"objective.density {self.density} with mean_span {self.mean_span}", spans, self.mean_span)
+
+    @property
+    def _room(self) -> int:
+        return self._extra + int(self.roll)
+
+    def raw_length(self) -> int:
+        """See `Objective`: 568 tokens for 512 positions with the defaults, so that nothing is padded."""
+        return solve_raw_length(self.seq_len, self.targets_length, self.density, self.mean_span, self._room)
+
+    def _targets_width(self) -> int:
+        if self.targets_length is not None:
+            return self.targets_length
+        return int(output_lengths(self.raw_length(), self.density, self.mean_span, self._room)[1])
+
+    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        noise, spans = noise_counts(num_tokens, self.density, self.mean_span)
+        hidden = random_spans(tokens.shape[1], num_tokens, noise, spans, draw.words("spans", ids, tokens.shape[1]))
+        if self.roll:
+            offsets = keys.below(draw.word("roll", ids), np.maximum(num_tokens, 1))
+            source = (np.arange(tokens.shape[1]) - offsets[:, None]) % np.maximum(num_tokens, 1)[:, None]
+            hidden = np.take_along_axis(hidden, source, axis=1)
+        return self._split(tokens, hidden, num_tokens)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Denoiser:
+    """One of a mixture.
+
+    Attributes:
+      density: share of the tokens that is noise.
+      mean_span: tokens in a span, on average; None makes one span at the end (a prefix LM).
+      mode_id: begins the inputs and tells the model which kind this is ([NLU], [NLG], [S2S]); None adds nothing.
+      weight: how often it is chosen, relative to the others.
+    """
+
+    density: float
+    mean_span: float | None
+    mode_id: int | None = None
+    weight: float = 1.0
+
+
+def ul2_denoisers(r_id: int | None = None, s_id: int | None = None, x_id: int | None = None) -> tuple[Denoiser, ...]:
+    """The seven of UL2 (Tay et al. 2022, arXiv:2205.05131, table 1): two R, one S, four X, equally often."""
+    return (
+        Denoiser(density=0.15, mean_span=3.0, mode_id=r_id),
+        Denoiser(density=0.15, mean_span=8.0, mode_id=r_id),
+        Denoiser(density=0.25, mean_span=None, mode_id=s_id),
+        Denoiser(density=0.5, mean_span=3.0, mode_id=x_id),
+        Denoiser(density=0.5, mean_span=8.0, mode_id=x_id),
+        Denoiser(density=0.15, mean_span=64.0, mode_id=x_id),
+        Denoiser(density=0.5, mean_span=64.0, mode_id=x_id),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class MixtureOfDenoisers(Denoising):
+    """UL2's objective: each example is corrupted by one of several denoisers.
+
+    How many tokens fill an example depends on its denoiser, so that is chosen first: `raw_lengths` says how to cut the stream
+    (`wrapping.wrap_cuts`), and nothing is padded. Examples of one length work as well: tokens that an example's denoiser has no room for
+    are cropped, and counted.
+
+    Also makes `denoiser`, its number.
+
+    Attributes:
+      r_id, s_id, x_id: mode tokens of UL2's seven.
+      denoisers: others in their place; dicts will do.
+    """
+
+    name: ClassVar[str] = "ul2"
+
+    r_id: int | None = None
+    s_id: int | None = None
+    x_id: int | None = None
+    denoisers: Sequence[Denoiser | Mapping[str, Any]] | None = None
+
+    _mixture: tuple[Denoiser, ...] = dataclasses.field(init=False, repr=False)
+    _raw: Ints = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        chosen = self.denoisers if self.denoisers is not None else ul2_denoisers(self.r_id, self.s_id, self.x_id)
+        try:
+            mixture = tuple(d if isinstance(d, Denoiser) else Denoiser(**d) for d in chosen)
+        except TypeError as error:
+            known = ", ".join(field.name for field in dataclasses.fields(Denoiser))
+            raise ConfigError(f"objective.denoisers are mappings with the settings {known}: {error}") from error
+        if not mixture or min(d.weight for d in mixture) < 0 or not any(d.weight for d in mixture):
+            raise ConfigError("objective.denoisers needs at least one denoiser, and weights that are not negative and not all 0")
+        modes = [d.mode_id for d in mixture if d.mode_id is not None]
+        if modes and len(modes) < len(mixture):
+            raise ConfigError("objective.denoisers: give every denoiser a mode_id, or none")
+        object.__setattr__(self, "_mixture", mixture)
+        object.__setattr__(self, "_raw", np.zeros(1, np.int64))
+        super().__post_init__()
+        raw = []
+        for denoiser in mixture:
+            if denoiser.mode_id is not None:
+                check_id("denoisers.mode_id", denoiser.mode_id, self.vocab_size)
+            mean = denoiser.mean_span
+            _check_noise(denoiser.density, 1.0 if mean is None else mean)
+            width, limit = self.seq_len - self._prefix_ids(), self._targets_width()
+            length = solve_raw_length(width, limit, denoiser.density, _whole(denoiser), self._extra)
+            if not length:
+                raise ConfigError(_no_room(width, limit, denoiser.density, _whole(denoiser), self._extra))
+            raw.append(length)
+        object.__setattr__(self, "_raw", np.array(raw, np.int64))
+        for denoiser, length in zip(mixture, raw, strict=True):
+            spans = int(noise_counts(length, denoiser.density, _whole(denoiser))[1])
+            self._check_sentinels(f"a denoiser of density {denoiser.density} and mean_span {denoiser.mean_span}", spans, _whole(denoiser))
+
+    def raw_length(self) -> int:
+        """See `Objective`: the most tokens that any of the denoisers takes."""
+        return int(self._raw.max())
+
+    def choose(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Number of each example's denoiser, int64 [n]."""
+        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        return self._choose(np.asarray(example_ids), draw)
+
+    def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens that fill each example, int64 [n]: depends on nothing but its id, so the stream can be cut before it is read."""
+        return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
+
+    def _choose(self, ids: Array, draw: Draw) -> Ints:
+        return keys.pick(draw.word("denoiser", ids), [d.weight for d in self._mixture])
+
+    def _prefix_ids(self) -> int:
+        return int(self._mixture[0].mode_id is not None)
+
+    def _targets_width(self) -> int:
+        return self.seq_len if self.targets_length is None else self.targets_length
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """See `Objective`."""
+        return {**super().output_shapes(), "denoiser": ("uint8", ())}
+
+    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        which = self._choose(ids, draw)
+        num_tokens = np.minimum(num_tokens, self._raw[which])
+        noise, spans = np.zeros_like(num_tokens), np.zeros_like(num_tokens)
+        for number, denoiser in enumerate(self._mixture):
+            own = which == number
+            noise[own], spans[own] = noise_counts(num_tokens[own], denoiser.density, _whole(denoiser))
+        hidden = random_spans(tokens.shape[1], num_tokens, noise, spans, draw.words("spans", ids, tokens.shape[1]))
+        prefix = None
+        if self._prefix_ids():
+            prefix = np.array([d.mode_id for d in self._mixture], tokens.dtype)[which]
+        return {**self._split(tokens, hidden, num_tokens, prefix), "denoiser": which}
+
+    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
+        """Adds how many examples each denoiser got."""
+        return {**super().statistics(before, after), "denoisers": np.bincount(after["denoiser"], minlength=len(self._mixture))}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PrefixLM(Objective):
+    """Reads the first part of a text in both directions and predicts the rest.
+
+    The split is uniform: at least one token on either side. As a decoder's objective it makes `prefix_mask`, true for the tokens of the
+    prefix of each document of the example; the rest is predicted. As an encoder-decoder's it makes `inputs`, `targets`, `num_inputs`,
+    `num_targets`, and splits the example as one text.
+
+    Attributes:
+      form: "decoder" or "encoder_decoder".
+      eos_id: ends inputs and targets of an encoder-decoder; None adds nothing.
+    """
+
+    name: ClassVar[str] = "prefix_lm"
+
+    form: Literal["decoder", "encoder_decoder"] = "decoder"
+    eos_id: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("decoder", "encoder_decoder"):
+            raise ConfigError(f"objective.form must be decoder or encoder_decoder, got {self.form!r}")
+        if self.eos_id is not None:
+            check_id("eos_id", self.eos_id, self.vocab_size)
+        if self.raw_length() < 2:
+            raise ConfigError(f"objective {self.name} splits at least 2 tokens: packing.seq_len must be at least 3, got {self.seq_len}")
+
+    def raw_length(self) -> int:
+        """See `Objective`: inputs of all but one token, and eos, fill an encoder."""
+        return self.seq_len if self.form == "decoder" or self.eos_id is None else self.seq_len - 1
+
+    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
+        """See `Objective`."""
+        if align > 1:
+            raise ConfigError(f"objective {self.name} knows no padding inside examples, packing.align is {align}: set it to 1")
+        if self.form == "encoder_decoder" and overlap:
+            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """See `Objective`."""
+        if self.form == "decoder":
+            return {"prefix_mask": ("bit", (self.seq_len,))}
+        ids = token_dtype(self.vocab_size)
+        return {
+            "inputs": (ids, (self.seq_len,)),
+            "targets": (ids, (self.seq_len,)),
+            "num_inputs": ("int32", ()),
+            "num_targets": ("int32", ()),
+        }
+
+    def _kept(self, arrays: Arrays) -> dict[str, Array]:
+        drops = () if self.form == "decoder" else ("tokens", "document_starts", "num_tokens")
+        return {name: values for name, values in arrays.items() if name not in drops}
+
+    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        n, length = tokens.shape
+        column = np.arange(length)
+        begins = np.zeros(tokens.shape, np.bool_)
+        if starts is not None and self.form == "decoder":
+            begins |= starts & (column < num_tokens[:, None])
+        begins[:, 0] = num_tokens > 0
+        row, at = np.nonzero(begins)
+        following = np.append(at[1:], 0)
+        last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
+        sizes = np.where(last, num_tokens[row], following) - at
+        words = keys.words_at(draw.states("split", ids)[row], at)
+        split = np.where(sizes >= 2, 1 + keys.below(words, np.maximum(sizes - 1, 1)), 0)
+        if self.form == "decoder":
+            edges = np.zeros((n, length + 1), np.int8)
+            np.add.at(edges, (row, at), 1)
+            np.add.at(edges, (row, at + split), -1)
+            return {"prefix_mask": np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)}
+        split_at = np.zeros(n, np.int64)
+        split_at[row] = split
+        made: dict[str, Array] = {}
+        for name, low, high in (("inputs", np.zeros(n, np.int64), split_at), ("targets", split_at, num_tokens)):
+            counts = high - low
+            out = np.full((n, self.seq_len), self.pad_id, tokens.dtype)
+            inside = (column >= low[:, None]) & (column < high[:, None])
+            out[:, :length], _ = compact(tokens, inside, length, self.pad_id)
+            if self.eos_id is not None:
+                out[np.arange(n), counts] = self.eos_id
+                counts = counts + 1
+            made[name], made[f"num_{name}"] = out, counts
+        return made
+
+    def restore(self, arrays: Arrays) -> Array:
+        """See `Objective`."""
+        if self.form == "decoder":
+            return arrays["tokens"]
+        extra = int(self.eos_id is not None)
+        both = np.concatenate([arrays["inputs"], arrays["targets"]], axis=1)
+        column = np.arange(self.seq_len)
+        keep = [column < (arrays[f"num_{name}"].astype(np.int64) - extra)[:, None] for name in ("inputs", "targets")]
+        return compact(both, np.concatenate(keep, axis=1), self.raw_length(), self.pad_id)[0]
+
+    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
+        """Adds the tokens of prefixes."""
+        extra = int(self.eos_id is not None)
+        if self.form == "decoder":
+            prefix = int(np.count_nonzero(after["prefix_mask"]))
+        else:
+            prefix = int(after["num_inputs"].sum()) - extra * len(after["num_inputs"])
+        return {**super().statistics(before, after), "prefix_tokens": prefix}
+
+
+def noise_to_sentinels(tokens: Array, noise: Bools, first_sentinel: int, step: int = -1) -> tuple[Array, Bools]:
+    """Puts a sentinel on the first token of each run of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
+
+    Args:
+      tokens: [n, L].
+      noise: bool [n, L].
+      first_sentinel: id for the first run of each example.
+      step: from one run's id to the next.
+
+    Returns:
+      [n, L] tokens, and bool [n, L]: all but the other tokens of noise.
+
+    >>> values, keep = noise_to_sentinels(np.array([[10, 11, 12, 13, 14, 15]]), np.array([[1, 1, 0, 0, 1, 0]], bool), 999)
+    >>> values[keep].tolist()
+    [999, 12, 13, 998, 15]
+    """
+    begins = noise.copy()
+    begins[:, 1:] &= ~noise[:, :-1]
+    values = tokens.copy()
+    values[begins] = first_sentinel + step * ranks(np.count_nonzero(begins, axis=1))
+    return values, ~noise | begins
+
+
+def random_spans(length: int, num_tokens: Ints, noise: Ints, spans: Ints, words: Words) -> Bools:
+    """Chooses noise: spans of random lengths, with text of random lengths before each.
+
+    Noise and text are cut into `spans` parts each, all compositions equally likely: cuts are chosen without replacement, those of the text
+    by the words from the left, those of the noise by the words behind them.
+
+    Args:
+      length: L.
+      num_tokens: int64 [n], at most L.
+      noise: int64 [n], below `num_tokens`.
+      spans: int64 [n], at most `noise` and `num_tokens - noise`.
+      words: uint64 [n, L].
+
+    Returns:
+      bool [n, L], true for noise: the first token of an example is text, its last is noise.
+    """
+    text = num_tokens - noise
+    cuts = np.maximum(spans - 1, 0)
+    column = np.arange(length)
+    # Cuts between text tokens have the numbers 1 to text - 1, those between noise tokens follow from text + 1 on; so the chosen ones are
+    # the bounds of all parts.
+    text_ends = _cuts(words, cuts, (column >= 1) & (column < text[:, None]))
+    noise_ends = _cuts(words, cuts, (column > text[:, None]) & (column < num_tokens[:, None]))
+    most = int(spans.max(initial=0))
+    rank = np.arange(most)
+    inside = rank < spans[:, None]
+    text_bounds = _bounds(text_ends, spans, text, most)
+    noise_bounds = _bounds(noise_ends - text[:, None], spans, noise, most)
+    # Span k begins behind the first k + 1 parts of text and the first k parts of noise.
+    before = np.concatenate([np.zeros((len(noise), 1), np.int64), noise_bounds[:, :-1]], axis=1) if most else noise_bounds
+    edges = np.zeros((len(num_tokens), length + 1), np.int8)
+    row = np.nonzero(inside)[0]
+    edges[row, (text_bounds + before)[inside]] = 1
+    edges[row, (text_bounds + noise_bounds)[inside]] = -1
+    return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).view(np.bool_)
+
+
+def _cuts(words: Words, counts: Ints, eligible: Bools) -> Ints:
+    return keys.choose(words, counts, eligible).astype(np.int64)
+
+
+def _bounds(cuts: Ints, parts: Ints, total: Ints, most: int) -> Ints:
+    """Ends of the parts of each row: the cuts, then the total."""
+    bounds = np.zeros((len(parts), most), np.int64)
+    width = min(most, cuts.shape[1])
+    bounds[:, :width] = cuts[:, :width]
+    rows = np.flatnonzero(parts)
+    bounds[rows, parts[rows] - 1] = total[rows]
+    return bounds
+
+
+def splice(
+    inputs: Array, targets: Array, num_inputs: Ints, num_targets: Ints, sentinels: Ints, width: int, pad_id: int, skip: int = 0
+) -> Array:
+    """Puts examples together again from inputs and targets with a sentinel for each span.
+
+    Args:
+      inputs: [n, L].
+      targets: [n, M], each span behind its sentinel.
+      num_inputs: int64 [n] tokens of the inputs, eos not counted.
+      num_targets: int64 [n] tokens of the targets, eos not counted.
+      sentinels: sorted ids; they must not occur in the text.
+      width: of the result.
+      pad_id: fills it up.
+      skip: tokens at the beginning of the inputs that are no text (mode token).
+
+    Returns:
+      [n, width].
+    """
+    values = np.concatenate([inputs, targets], axis=1)
+    half = inputs.shape[1]
+    column = np.arange(values.shape[1])
+    real = np.where(column < half, (column >= skip) & (column < num_inputs[:, None]), column - half < num_targets[:, None])
+    mark = real & np.isin(values, sentinels)
+    section = np.concatenate([np.cumsum(mark[:, :half], axis=1), np.cumsum(mark[:, half:], axis=1)], axis=1)
+    # Text after sentinel k of the inputs comes behind span k of the targets.
+    rank = np.where(real & ~mark, np.where(column < half, 2 * section, 2 * section - 1), np.iinfo(np.int64).max)
+    order = np.argsort(rank, axis=1, kind="stable")
+    keep = np.take_along_axis(real & ~mark, order, axis=1)
+    return compact(np.take_along_axis(values, order, axis=1), keep, width, pad_id)[0]
+
+
+def _whole(denoiser: Denoiser) -> float:
+    """Mean span; more than any noise where one span is asked for."""
+    return float(1 << 23) if denoiser.mean_span is None else denoiser.mean_span
+
+
+def _check_noise(density: float, mean_span: float) -> None:
+    if not 0 < density < 1:
+        raise ConfigError(f"objective.density must lie between 0 and 1, both excluded, got {density}")
+    if mean_span < 1:
+        raise ConfigError(f"objective.mean_span must be at least 1 token, got {mean_span}")
+
+
+def _no_room(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int) -> str:
+    needed, made = (int(value) for value in output_lengths(2, density, mean_span, extra_ids))
+    return (
+        f"objective of density {density} and mean_span {mean_span} cannot fill {inputs} input and {targets} target positions: "
+        f"already 2 tokens make {needed} and {made}. Use packing.seq_len {needed} and objective.targets_length {made} or more."
+    )

@@ -1,0 +1,223 @@
+"""Fill-in-the-middle: documents are cut in three and put in another order, so that a causal model learns to infill.
+
+It is done to whole documents, before they are laid out. A document that fits an example then keeps all its parts, which documents that
+are rearranged after cutting do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, rates
+from tokenreel.errors import BuildError, ConfigError
+from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id
+from tokenreel.segment_tables import copy_runs
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What becomes of each document.
+
+    Attributes:
+      chosen: bool [n], rearranged at all.
+      suffix_first: bool [n], in SPM order.
+      first, second: int64 [n], where the middle begins and ends, from 0 to the length.
+    """
+
+    chosen: Bools
+    suffix_first: Bools
+    first: Ints
+    second: Ints
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FillInTheMiddle(Objective):
+    """Bavarian et al. 2022 (arXiv:2207.14255), at the level of documents.
+
+    A chosen document `prefix middle suffix` becomes `<PRE> prefix <SUF> suffix <MID> middle` (PSM), or `<PRE> <SUF> suffix <MID> prefix
+    middle` (SPM, the paper's second variant). Both cuts are uniform over all places, the ends included; parts may be empty. Training is
+    causal, with loss on every token.
+
+    The cuts are between tokens. `splits` gives them for any lengths, such as characters, where text is cut before it is encoded.
+
+    Attributes:
+      prefix_id, suffix_id, middle_id: the sentinels <PRE>, <SUF> and <MID>.
+      rate: share of the documents that are rearranged. The paper uses 0.5, and finds up to 0.9 good; at 1.0 models get worse.
+      suffix_first_rate: share of those in SPM order.
+      keep_first, keep_last: tokens at the beginning (bos) and end (eos) of each document that stay there.
+    """
+
+    name: ClassVar[str] = "fill_in_the_middle"
+
+    prefix_id: int
+    suffix_id: int
+    middle_id: int
+    rate: float = 0.5
+    suffix_first_rate: float = 0.5
+    keep_first: int = 0
+    keep_last: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("prefix_id", "suffix_id", "middle_id"):
+            check_id(name, getattr(self, name), self.vocab_size)
+        if len({self.prefix_id, self.suffix_id, self.middle_id}) < 3:
+            raise ConfigError(
+                f"objective.prefix_id, suffix_id and middle_id must differ, got {self.prefix_id}, {self.suffix_id} and {self.middle_id}"
+            )
+        rates.check_rate("rate", self.rate, zero=True)
+        rates.check_rate("suffix_first_rate", self.suffix_first_rate, zero=True)
+        if min(self.keep_first, self.keep_last) < 0:
+            raise ConfigError(f"objective.keep_first and keep_last count tokens, got {self.keep_first} and {self.keep_last}")
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """See `Objective`: examples stay as they are laid out."""
+        return {}
+
+    def apply(self, arrays: Arrays, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> dict[str, Array]:
+        """Gives the arrays back: it was done to the documents, by `rearrange`."""
+        return dict(arrays)
+
+    def splits(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Splits:
+        """Decides what becomes of documents.
+
+        Args:
+          lengths: int [n] places to cut are 0 to these.
+          document_ids: integers [n] that identify the documents.
+          seed: see `Objective.apply`.
+          variant: see `Objective.apply`.
+          epoch: see `Objective.apply`.
+        """
+        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        ids = np.asarray(document_ids)
+        lengths = np.asarray(lengths, dtype=np.int64)
+        places = keys.below(draw.words("cuts", ids, 2), lengths[:, None] + 1)
+        return Splits(
+            chosen=rates.happens(draw.word("chosen", ids), self.rate),
+            suffix_first=rates.happens(draw.word("order", ids), self.suffix_first_rate),
+            first=places.min(axis=1),
+            second=places.max(axis=1),
+        )
+
+    def _inner(self, lengths: Ints) -> tuple[Ints, Ints, Bools]:
+        """Where the part that is rearranged begins and how long it is; False for documents too short to have one."""
+        inner = lengths - self.keep_first - self.keep_last
+        return np.full_like(lengths, self.keep_first), np.maximum(inner, 0), inner >= 0
+
+    def document_lengths(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens of each document after `rearrange`, int64 [n], without its tokens: what to lay out."""
+        lengths = np.asarray(lengths, dtype=np.int64)
+        _, inner, enough = self._inner(lengths)
+        chosen = self.splits(inner, document_ids, seed=seed, variant=variant, epoch=epoch).chosen & enough
+        return np.asarray(lengths + 3 * chosen)
+
+    def rearrange(
+        self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
+    ) -> tuple[Array, Ints]:
+        """Cuts documents in three and puts them in another order.
+
+        Args:
+          tokens: [num_tokens] documents end to end.
+          offsets: int [n + 1] where each begins, and the end.
+          document_ids: integers [n] that identify the documents.
+          seed: see `Objective.apply`.
+          variant: see `Objective.apply`.
+          epoch: see `Objective.apply`.
+
+        Returns:
+          tokens and int64 [n + 1] offsets of the documents, in the same order.
+        """
+        offsets = np.asarray(offsets, dtype=np.int64)
+        lengths = np.diff(offsets)
+        skip, inner, enough = self._inner(lengths)
+        split = self.splits(inner, document_ids, seed=seed, variant=variant, epoch=epoch)
+        chosen = split.chosen & enough
+        spm = chosen & split.suffix_first
+        begin = offsets[:-1] + skip
+        first, second, last = begin + split.first, begin + split.second, begin + inner
+        pre, suf, mid = (len(tokens) + i for i in range(3))
+        n = len(lengths)
+        source, length = np.zeros((n, 8), np.int64), np.zeros((n, 8), np.int64)
+
+        def put(rows: Bools, column: int, at: Any, size: Any) -> None:
+            source[rows, column] = at[rows] if isinstance(at, np.ndarray) else at
+            length[rows, column] = size[rows] if isinstance(size, np.ndarray) else size
+
+        put(~chosen, 0, offsets[:-1], lengths)
+        put(chosen, 0, offsets[:-1], skip)
+        put(chosen, 1, pre, 1)
+        put(chosen & ~spm, 2, begin, split.first)  # prefix
+        put(chosen, 3, suf, 1)
+        put(chosen, 4, second, last - second)  # suffix
+        put(chosen, 5, mid, 1)
+        put(chosen & ~spm, 6, first, second - first)  # middle
+        put(spm, 6, begin, split.second)  # prefix and middle
+        put(chosen, 7, last, np.full(n, self.keep_last))
+        new = np.zeros(n + 1, np.int64)
+        np.cumsum(length.sum(axis=1), out=new[1:])
+        used = length.ravel() > 0
+        sizes = length.ravel()[used]
+        out = np.empty(int(new[-1]), tokens.dtype)
+        extended = np.concatenate([tokens, np.array([self.prefix_id, self.suffix_id, self.middle_id], tokens.dtype)])
+        copy_runs(extended, source.ravel()[used], np.cumsum(sizes) - sizes, sizes, out, self.pad_id)
+        return out, new
+
+    def restore_documents(self, tokens: Array, offsets: npt.ArrayLike) -> tuple[Array, Ints]:
+        """Undoes `rearrange`, given that the sentinels occur in no text.
+
+        Returns:
+          tokens and int64 [n + 1] offsets of the documents as they were.
+
+        Raises:
+          BuildError: a document has some of the sentinels but not each of them once, in order.
+        """
+        offsets = np.asarray(offsets, dtype=np.int64)
+        n = len(offsets) - 1
+        document = np.repeat(np.arange(n), np.diff(offsets))
+        places = []
+        for sentinel in (self.prefix_id, self.suffix_id, self.middle_id):
+            at = np.flatnonzero(tokens == sentinel)
+            places.append(np.full(n, -1))
+            places[-1][document[at]] = at
+            counts = np.bincount(document[at], minlength=n)
+            if (counts > 1).any():
+                raise BuildError(f"document {int(counts.argmax())} holds the id {sentinel} more than once: it is no text of this objective")
+        pre, suf, mid = places
+        chosen = pre >= 0
+        if ((suf >= 0) != chosen).any() or ((mid >= 0) != chosen).any() or ((pre > suf) | (suf > mid)).any():
+            raise BuildError("a document holds some of the sentinels, or in another order: it was not made by this objective")
+        end = offsets[1:] - self.keep_last
+        pieces = [
+            (offsets[:-1], np.where(chosen, pre - offsets[:-1], np.diff(offsets))),
+            (pre + 1, np.where(chosen, suf - pre - 1, 0)),  # prefix; in SPM order it is with the middle
+            (mid + 1, np.where(chosen, end - mid - 1, 0)),
+            (suf + 1, np.where(chosen, mid - suf - 1, 0)),  # suffix
+            (end, np.where(chosen, self.keep_last, 0)),
+        ]
+        source, sizes = (np.stack(columns, axis=1) for columns in zip(*pieces, strict=True))
+        new = np.zeros(n + 1, np.int64)
+        np.cumsum(sizes.sum(axis=1), out=new[1:])
+        used = sizes.ravel() > 0
+        flat = sizes.ravel()[used]
+        out = np.empty(int(new[-1]), tokens.dtype)
+        copy_runs(tokens, source.ravel()[used], np.cumsum(flat) - flat, flat, out, self.pad_id)
+        return out, new
+
+    def document_statistics(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0) -> dict[str, int]:
+        """Counts documents, those rearranged, those in SPM order, and the tokens of their parts; the counts add up."""
+        lengths = np.asarray(lengths, dtype=np.int64)
+        _, inner, enough = self._inner(lengths)
+        split = self.splits(inner, document_ids, seed=seed, variant=variant)
+        chosen = split.chosen & enough
+        return {
+            "documents": len(lengths),
+            "rearranged": int(chosen.sum()),
+            "suffix_first": int((chosen & split.suffix_first).sum()),
+            "prefix_tokens": int(split.first[chosen].sum()),
+            "middle_tokens": int((split.second - split.first)[chosen].sum()),
+            "suffix_tokens": int((inner - split.second)[chosen].sum()),
+        }

@@ -1,0 +1,425 @@
+"""Masked-token objectives: some tokens of an example are hidden, and the model finds them.
+
+Tokens are selected in units: single tokens, whole words, runs of words. Candidates are visited in a random order (sorted by random word,
+then position) until the number to mask is reached: exact, without replacement, and the same on every machine. What becomes of a selected
+token (mask, random token, unchanged) and which random token it becomes are decided by streams of their own, addressed by position.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, rates
+from tokenreel.errors import ConfigError
+from tokenreel.objective import (
+    Array,
+    Arrays,
+    Bools,
+    Draw,
+    Ints,
+    Objective,
+    Words,
+    check_id,
+    id_table,
+    position_dtype,
+    token_counts,
+)
+from tokenreel.schema import token_dtype
+from tokenreel.segment_tables import ranks
+
+SPAN_BINS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedLM(Objective):
+    """BERT's objective, and with other settings RoBERTa's, whole-word, n-gram and SpanBERT masking.
+
+    Makes `tokens` (corrupted), `mask_positions` (ascending), `mask_ids` (what stood there) and `mask_weights` (1, or 0 behind the last).
+
+    Attributes:
+      mask_id: written over selected tokens.
+      special_ids: never selected nor drawn, such as [CLS], [SEP] and padding. BERT's pieces never cross one, nor a document's beginning.
+      rate: of an example's tokens (special ones counted, padding not) that are selected.
+      rounding: of rate * tokens: "nearest" (BERT), "up" (SpanBERT), or "chance" (fairseq: up with the probability of the fraction).
+      max_predictions: slots of the outputs, and the limit of what is selected; by default as many as the rate needs.
+      mask_share, random_share: of the selected tokens that become the mask or a random token; the rest stay as they are.
+      random_ids: what random tokens are drawn from: "regular" ids (RoBERTa), or "all" (BERT).
+      unit: "token", "word" (all pieces of a word or none), "ngram" (runs of words, never cut), "span" (runs of words; the last one is cut
+        where the number is reached, as in SpanBERT).
+      max_unit: words in the longest run of "ngram" (P(n) is proportional to 1/n; ALBERT 3) or "span" (SpanBERT 10).
+      span_p: a span of n words has a probability proportional to p * (1 - p)**(n - 1), up to `max_unit`.
+      action_unit: whether mask, random or unchanged is decided for each "token" or for each run of selected neighbours ("span").
+      boundaries: also make `boundary_left`, `boundary_right` and `boundary_weights`: for each slot the unmasked neighbours of its run
+        (SpanBERT's second task); weight 0 where a run touches the edge of its document or a special token.
+      word_starts: bool [vocab_size], the pieces that begin a word; needed for every unit but "token".
+    """
+
+    name: ClassVar[str] = "masked_lm"
+
+    mask_id: int
+    special_ids: Sequence[int] = ()
+    rate: float = 0.15
+    rounding: Literal["nearest", "up", "chance"] = "nearest"
+    max_predictions: int | None = None
+    mask_share: float = 0.8
+    random_share: float = 0.1
+    random_ids: Literal["regular", "all"] = "regular"
+    unit: Literal["token", "word", "ngram", "span"] = "token"
+    max_unit: int | None = None
+    span_p: float = 0.2
+    action_unit: Literal["token", "span"] = "token"
+    boundaries: bool = False
+    word_starts: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_id("mask_id", self.mask_id, self.vocab_size)
+        rates.check_rate("rate", self.rate)
+        rates.check_rate("mask_share", self.mask_share, zero=True)
+        rates.check_rate("random_share", self.random_share, zero=True)
+        if rates.parts(self.mask_share) + rates.parts(self.random_share) > rates.PARTS:
+            raise ConfigError(f"objective.mask_share and random_share add up to at most 1, got {self.mask_share} and {self.random_share}")
+        _one_of("rounding", self.rounding, ("nearest", "up", "chance"))
+        _one_of("random_ids", self.random_ids, ("regular", "all"))
+        _one_of("unit", self.unit, ("token", "word", "ngram", "span"))
+        _one_of("action_unit", self.action_unit, ("token", "span"))
+        if self.max_predictions is not None and not 1 <= self.max_predictions <= self.seq_len:
+            raise ConfigError(
+                f"objective.max_predictions must lie between 1 and packing.seq_len = {self.seq_len}, got {self.max_predictions}; "
+                f"a rate of {self.rate} fills {self._default_slots()}"
+            )
+        if self.max_unit is not None and (self.max_unit < 1 or self.unit not in ("ngram", "span")):
+            raise ConfigError(
+                f"objective.max_unit is at least 1 and belongs to unit ngram or span, got {self.max_unit} with unit {self.unit}"
+            )
+        if self.unit == "span" and not 0 < self.span_p <= 1:
+            raise ConfigError(f"objective.span_p must lie between 0 and 1 and not be 0, got {self.span_p}")
+        if self.unit != "token" and self.word_starts is None:
+            raise ConfigError(
+                f"objective.unit {self.unit} needs to know which pieces begin a word: the vocabulary does not tell; use unit token"
+            )
+        if self.word_starts is not None and self.word_starts.shape != (self.vocab_size,):
+            raise ConfigError(f"objective.word_starts has a value for each of {self.vocab_size} ids, got {self.word_starts.shape}")
+        object.__setattr__(self, "_special", id_table([*self.special_ids, self.pad_id, self.mask_id], self.vocab_size, "special_ids"))
+        drawn = np.flatnonzero(~self._special) if self.random_ids == "regular" else np.arange(self.vocab_size)
+        if self.random_share and not len(drawn):
+            raise ConfigError("objective.random_share needs ids that are not special, there are none: set it to 0")
+        object.__setattr__(self, "_drawn", drawn)
+
+    _special: Bools = dataclasses.field(init=False, repr=False)
+    _drawn: Ints = dataclasses.field(init=False, repr=False)
+
+    def _default_slots(self) -> int:
+        if self.rounding == "nearest":
+            return max(1, int(rates.share(self.seq_len, self.rate)))
+        return int(rates.ceiling(self.seq_len, self.rate))
+
+    @property
+    def slots(self) -> int:
+        """Positions that can be masked in an example."""
+        return self.max_predictions or self._default_slots()
+
+    @property
+    def _chunk_tokens(self) -> int:  # type: ignore[override]
+        return 1 << 15 if self.unit == "token" else 1 << 19  # runs are placed one after the other: more rows, fewer steps
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """See `Objective`."""
+        ids, positions = token_dtype(self.vocab_size), position_dtype(self.seq_len)
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            "tokens": (ids, (self.seq_len,)),
+            "mask_positions": (positions, (self.slots,)),
+            "mask_ids": (ids, (self.slots,)),
+            "mask_weights": ("uint8", (self.slots,)),
+        }
+        if self.boundaries:
+            shapes["boundary_left"] = shapes["boundary_right"] = (positions, (self.slots,))
+            shapes["boundary_weights"] = ("uint8", (self.slots,))
+        return shapes
+
+    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
+        """See `Objective`."""
+        if overlap:
+            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+
+    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        n, length = tokens.shape
+        eligible = ~self._special[tokens]
+        if (num_tokens < length).any():
+            eligible &= np.arange(length) < num_tokens[:, None]
+        counts = self._counts(num_tokens, np.count_nonzero(eligible, axis=1), ids, draw)
+        positions = self._select(tokens, starts, eligible, counts, ids, draw)
+        row, slot = np.nonzero(positions < length)
+        at = positions[row, slot]
+        deciding = at
+        if self.action_unit == "span" or self.boundaries:
+            begins, ends = _run_bounds(row, at)
+            deciding = begins if self.action_unit == "span" else at
+        old = tokens[row, at]
+        action = keys.words_at(draw.states("action", ids)[row], deciding)
+        replaced = rates.happens(action, self.mask_share)
+        new = np.where(replaced, np.asarray(self.mask_id, tokens.dtype), old)
+        if self.random_share:
+            changed = rates.happens(action, self.mask_share, self.random_share)
+            changed &= ~replaced
+            words = keys.words_at(draw.states("replacement", ids)[row[changed]], at[changed])
+            new[changed] = self._drawn[keys.below(words, len(self._drawn))]
+        out = tokens.copy()
+        out[row, at] = new
+        made: dict[str, Array] = {"tokens": out}
+        made["mask_positions"] = self._slots(n, row, slot, at)
+        made["mask_ids"] = self._slots(n, row, slot, old)
+        made["mask_weights"] = self._slots(n, row, slot, np.ones(len(at), np.uint8))
+        if self.boundaries:
+            fence = _fences(eligible, starts)
+            inside = (begins > 0) & (ends < length)
+            before, after = begins - 1, np.minimum(ends, length - 1)
+            # A boundary token must be of the run's own piece: no fence between it and the run.
+            inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
+            made["boundary_left"] = self._slots(n, row, slot, np.where(inside, before, 0))
+            made["boundary_right"] = self._slots(n, row, slot, np.where(inside, after, 0))
+            made["boundary_weights"] = self._slots(n, row, slot, inside.astype(np.uint8))
+        return made
+
+    def _slots(self, n: int, row: Ints, slot: Ints, values: Array) -> Array:
+        out = np.zeros((n, self.slots), values.dtype)
+        out[row, slot] = values
+        return out
+
+    def _counts(self, num_tokens: Ints, eligible: Ints, ids: Array, draw: Draw) -> Ints:
+        if self.rounding == "chance":
+            wanted = rates.share_by_chance(num_tokens, self.rate, draw.word("rounding", ids))
+        elif self.rounding == "up":
+            wanted = rates.ceiling(num_tokens, self.rate)
+        else:
+            wanted = np.maximum(rates.share(num_tokens, self.rate), 1)
+        return np.minimum(np.minimum(wanted, self.slots), eligible)
+
+    def _select(self, tokens: Array, starts: Bools | None, eligible: Bools, counts: Ints, ids: Array, draw: Draw) -> Array:
+        """Positions to mask, [n, at most slots], ascending, filled up with L."""
+        words = draw.words("positions", ids, tokens.shape[1])
+        if self.unit == "token":
+            return keys.choose(words, counts, eligible)
+        assert self.word_starts is not None
+        found = WordMap(tokens, eligible, starts, self.word_starts)
+        if self.unit == "word":
+            selected = _whole_words(found, words, counts)
+        else:
+            limit = self.max_unit or (3 if self.unit == "ngram" else 10)
+            weights = _one_over_n(limit) if self.unit == "ngram" else _geometric(self.span_p, limit)
+            lengths = keys.pick(draw.words("lengths", ids, tokens.shape[1]), weights) + 1
+            selected = _runs_of_words(found, words, counts, lengths, whole=self.unit == "ngram")
+        return _positions(selected)
+
+    def restore(self, arrays: Arrays) -> Array:
+        """See `Objective`."""
+        tokens = arrays["tokens"].copy()
+        row, slot = np.nonzero(arrays["mask_weights"])
+        tokens[row, arrays["mask_positions"][row, slot].astype(np.int64)] = arrays["mask_ids"][row, slot]
+        return tokens
+
+    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
+        """Adds selected tokens, what became of them, where they are ([seq_len]) and the lengths of their runs ([64], the last for more)."""
+        row, slot = np.nonzero(after["mask_weights"])
+        at = after["mask_positions"][row, slot].astype(np.int64)
+        old, new = after["mask_ids"][row, slot], after["tokens"][row, at]
+        begins, ends = _run_bounds(row, at)
+        heads = begins == at
+        return {
+            **super().statistics(before, after),
+            "selected": len(at),
+            "masked": int(np.count_nonzero(new == self.mask_id)),
+            "unchanged": int(np.count_nonzero(new == old)),
+            "random": int(np.count_nonzero((new != self.mask_id) & (new != old))),
+            "selected_by_position": np.bincount(at, minlength=self.seq_len),
+            "examples_by_position": np.bincount(token_counts(before), minlength=self.seq_len + 1)[::-1].cumsum()[::-1][1:],
+            "run_lengths": np.bincount(np.minimum((ends - begins)[heads], SPAN_BINS - 1), minlength=SPAN_BINS),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ReplacedTokenCandidates(MaskedLM):
+    """ELECTRA's candidates: the positions at which a generator proposes tokens, 85 % masked for it, the others as they are.
+
+    Whether a token was replaced is only known when the generator has spoken, so labels belong to the training loop. Positions are drawn
+    without replacement, where ELECTRA's code may draw one twice.
+    """
+
+    name: ClassVar[str] = "replaced_token_candidates"
+
+    mask_share: float = 0.85
+    random_share: float = 0.0
+
+    def _default_slots(self) -> int:
+        return max(
+            1, int((rates.parts(self.rate) + rates.PARTS // 200) * self.seq_len // rates.PARTS)
+        )  # int((rate + 0.005) * L), its limit
+
+
+class WordMap:
+    """Where the words of examples are.
+
+    A word begins where `word_starts` says, at a document's beginning, and on both sides of an ineligible token (special, padding).
+
+    Attributes:
+      eligible: bool [n, L].
+      index: int32 [n, L] number of the word that a position belongs to, in its row.
+      begin: int32 [n, L + 2] first position of each word, L behind the last.
+      limit: int32 [n, L + 1] the word before which a run that begins with this one must end.
+      start: bool [n, L] positions that begin a word.
+    """
+
+    def __init__(self, tokens: Array, eligible: Bools, starts: Bools | None, word_starts: Bools) -> None:
+        n, length = tokens.shape
+        fence = _fences(eligible, starts)
+        self.eligible = eligible
+        self.start = word_starts[tokens] | fence
+        self.index = np.cumsum(self.start, axis=1, dtype=np.int32) - 1
+        row, at = np.nonzero(self.start)
+        rank = self.index[row, at]
+        self.begin = np.full((n, length + 2), length, np.int32)
+        self.begin[row, rank] = at
+        last = np.full((n, length + 1), length + 1, np.int32)
+        fenced = fence[row, at]
+        last[row[fenced], rank[fenced]] = rank[fenced]
+        last[np.arange(n), self.index[:, -1] + 1] = self.index[:, -1] + 1
+        following = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+        self.limit = np.full((n, length + 1), length + 1, np.int32)
+        self.limit[:, :-1] = following[:, 1:]
+
+
+def _fences(eligible: Bools, starts: Bools | None) -> Bools:
+    """Positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
+    fence = ~eligible
+    fence[:, 1:] |= ~eligible[:, :-1]
+    if starts is not None:
+        fence |= starts
+    fence[:, 0] = True
+    return fence
+
+
+def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
+    """Takes words in random order while they fit, skipping those that would exceed the count (BERT)."""
+    n, length = found.start.shape
+    candidates = found.start & found.eligible
+    order = keys.order(words, candidates)
+    order = order[:, : max(1, int(np.count_nonzero(candidates, axis=1).max(initial=0)))]
+    row = np.arange(n)[:, None]
+    inside = order < length
+    at = np.minimum(order, length - 1)
+    word = found.index[row, at]
+    sizes = np.where(inside, found.begin[row, word + 1] - at, 0)
+    taken = (np.cumsum(sizes, axis=1) <= counts[:, None]) & inside
+    left = counts - np.where(taken, sizes, 0).sum(axis=1)
+    reached = taken.sum(axis=1)
+    active = np.flatnonzero((left > 0) & (reached < inside.sum(axis=1)))
+    while len(active):
+        fits = (sizes[active] <= left[active, None]) & (np.arange(order.shape[1]) > reached[active, None]) & inside[active]
+        following = fits.argmax(axis=1)
+        some = fits[np.arange(len(active)), following]
+        active, following = active[some], following[some]
+        taken[active, following] = True
+        left[active] -= sizes[active, following]
+        reached[active] = following
+        active = active[left[active] > 0]
+    row_of, slot = np.nonzero(taken)
+    selected_words = np.zeros(found.begin.shape, np.bool_)
+    selected_words[row_of, word[row_of, slot]] = True
+    result: Bools = np.take_along_axis(selected_words, found.index.astype(np.int64), axis=1)
+    return result
+
+
+def _runs_of_words(found: WordMap, words: Words, counts: Ints, lengths: Ints, *, whole: bool) -> Bools:
+    """Takes runs of words around random anchors until the count is reached.
+
+    Anchors are visited in random order; one that is masked already is passed over, which draws uniformly from those that are left. A run
+    begins with the anchor's word and ends at the latest before a fence.
+
+    Args:
+      found: the words.
+      words: uint64 [n, L] that order the anchors.
+      counts: int64 [n] tokens to take.
+      lengths: int64 [n, L] words in the run of the anchor at each position.
+      whole: anchors are words, runs end before a masked word and before they would exceed the count (n-grams). Otherwise anchors are
+        tokens, runs go over masked words, and the last is cut at the count (SpanBERT).
+    """
+    n, length = found.start.shape
+    order = keys.order(words, found.start & found.eligible if whole else found.eligible)
+    selected = np.zeros(n * length, np.bool_)
+    left = counts.astype(np.int64).copy()
+    active = np.flatnonzero(left > 0)
+    for step in range(length):
+        anchor = order[active, step].astype(np.int64)
+        going = anchor < length
+        active, anchor = active[going], anchor[going]
+        if not len(active):
+            break
+        free = ~selected[active * length + anchor]
+        row, at = active[free], anchor[free]
+        word = found.index[row, at].astype(np.int64)
+        begin = found.begin[row, word].astype(np.int64)
+        if whole:
+            end = begin.copy()
+            open_ = np.ones(len(row), np.bool_)
+            for more in range(int(lengths[row, at].max(initial=0))):
+                following = found.begin[row, np.minimum(word + more + 1, length + 1)]
+                at_word = np.minimum(end, length - 1)
+                open_ &= (more < lengths[row, at]) & (word + more < found.limit[row, word])
+                open_ &= (following - begin <= left[row]) & ~selected[row * length + at_word]
+                end = np.where(open_, following, end)
+        else:
+            end = found.begin[row, np.minimum(word + lengths[row, at], found.limit[row, word])].astype(np.int64)
+        size = end - begin
+        inside = np.repeat(row * length + begin, size) + ranks(size)
+        new = ~selected[inside]
+        if not whole:  # the first `left` of each run
+            taken_before = np.cumsum(new) - new
+            new &= taken_before - np.repeat(taken_before[np.cumsum(size) - size], size) < np.repeat(left[row], size)
+        selected[inside[new]] = True
+        left[row] -= np.bincount(np.repeat(np.arange(len(row)), size), weights=new, minlength=len(row)).astype(np.int64)
+        active = active[left[active] > 0]
+    return selected.reshape(n, length)
+
+
+def _positions(selected: Bools) -> Array:
+    """Turns bool [n, L] into positions [n, most], ascending, filled up with L."""
+    n, length = selected.shape
+    counts = np.count_nonzero(selected, axis=1)
+    out = np.full((n, int(counts.max(initial=0))), length, np.int32)
+    row, at = np.nonzero(selected)
+    out[row, ranks(counts)] = at
+    return out
+
+
+def _run_bounds(row: Ints, at: Ints) -> tuple[Ints, Ints]:
+    """First position of the run of neighbours that each of the ascending positions belongs to, and the position behind its last."""
+    if not len(at):
+        return at.astype(np.int64), at.astype(np.int64)
+    opens = np.append(True, (row[1:] != row[:-1]) | (at[1:] != at[:-1] + 1))
+    heads = np.flatnonzero(opens)
+    run = np.cumsum(opens) - 1
+    tails = np.append(heads[1:], len(at)) - 1
+    return at[heads].astype(np.int64)[run], at[tails].astype(np.int64)[run] + 1
+
+
+def _one_over_n(limit: int) -> list[Any]:
+    from fractions import Fraction
+
+    return [Fraction(1, n) for n in range(1, limit + 1)]
+
+
+def _geometric(p: float, limit: int) -> list[Any]:
+    from fractions import Fraction
+
+    exact = Fraction(repr(float(p)))
+    return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"objective.{name} must be one of {', '.join(known)}, got {value!r}")

@@ -1,0 +1,213 @@
+"""What every training objective is: settings, the shapes it needs and makes, and a pure function on arrays.
+
+An objective's random choices are a function of (seed, variant, epoch, example id) and of the example's own tokens. So the same code
+corrupts examples once, when a dataset is built, or anew in each epoch, in the loader; and neither batch, worker nor order changes a byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys
+from tokenreel.errors import BuildError, ConfigError
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """Settings of an objective, and what it does with examples.
+
+    Attributes:
+      seq_len: positions that the model reads (of its encoder, if it has one).
+      vocab_size: ids are below this.
+      pad_id: fills what is not used.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+
+    seq_len: int
+    vocab_size: int
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seq_len < 2:
+            raise ConfigError(f"objective.{self.name} needs at least 2 positions, packing.seq_len is {self.seq_len}")
+        if not 0 <= self.pad_id < self.vocab_size:
+            raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
+
+    def raw_length(self) -> int:
+        """Tokens that an example holds before the objective is applied: what to pack for."""
+        return self.seq_len
+
+    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Dtype (as in `schema.DTYPES`) and shape, in one example, of the arrays that `apply` makes or replaces."""
+        raise NotImplementedError
+
+    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
+        """Refuses a layout that cannot feed the objective.
+
+        Raises:
+          ConfigError: names the setting that would work.
+        """
+
+    def apply(self, arrays: Arrays, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> dict[str, Array]:
+        """Corrupts examples.
+
+        Args:
+          arrays: `tokens` [n, raw_length] of any integer dtype, `document_starts` bool of the same shape (absent: the example is one
+            document), `num_tokens` int [n] (absent: all are full). Others are passed on.
+          example_ids: int [n].
+          seed: of the build or of the training run.
+          variant: which copy of the data.
+          epoch: which pass over it, where the objective is applied on the fly.
+
+        Returns:
+          The arrays of `output_shapes`, and those of the input that still hold.
+
+        Raises:
+          BuildError: the arrays do not have the shape that the settings ask for.
+        """
+        tokens, starts, num_tokens = self._inputs(arrays)
+        ids = np.asarray(example_ids)
+        if ids.shape != (len(tokens),):
+            raise BuildError(f"{len(tokens)} examples need {len(tokens)} example ids, got an array of shape {ids.shape}")
+        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        out = {name: np.zeros((len(tokens), *shape), _dtype(dtype)) for name, (dtype, shape) in self.output_shapes().items()}
+        for part in chunks(len(tokens), tokens.shape[1], self._chunk_tokens):
+            made = self._corrupt(tokens[part], None if starts is None else starts[part], num_tokens[part], ids[part], draw)
+            for name, values in made.items():
+                out[name][part] = values
+        return {**self._kept(arrays), **out}
+
+    _chunk_tokens: ClassVar[int] = 1 << 16
+    _drops: ClassVar[tuple[str, ...]] = ()
+
+    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        raise NotImplementedError
+
+    def _kept(self, arrays: Arrays) -> dict[str, Array]:
+        return {name: values for name, values in arrays.items() if name not in self._drops}
+
+    def _inputs(self, arrays: Arrays) -> tuple[Array, Bools | None, Ints]:
+        tokens = arrays["tokens"]
+        if tokens.ndim != 2 or tokens.shape[1] != self.raw_length():
+            raise BuildError(
+                f"objective {self.name} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
+                "lay documents out for the raw length."
+            )
+        n, length = tokens.shape
+        num_tokens = np.full(n, length, np.int64) if "num_tokens" not in arrays else arrays["num_tokens"].astype(np.int64)
+        return tokens, arrays.get("document_starts"), num_tokens
+
+    def restore(self, arrays: Arrays) -> Array:
+        """Gives the tokens [n, raw_length] back from what `apply` made, padded with `pad_id`.
+
+        Raises:
+          NotImplementedError: what the objective did cannot be undone.
+        """
+        raise NotImplementedError(f"objective {self.name} cannot be undone")
+
+    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
+        """Counts what was done to examples: integers and integer arrays that add up over parts of a dataset."""
+        return {"examples": len(before["tokens"]), "tokens": int(token_counts(before).sum())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """Random words for examples, one independent stream for each decision.
+
+    Streams do not share words, so another mask rate leaves the replacements of the tokens masked in both cases alone.
+    """
+
+    seed: int
+    scope: str
+
+    def states(self, decision: str, ids: npt.ArrayLike) -> Words:
+        """State [n] of each example's stream, for `keys.words_at`."""
+        return keys.streams(self.seed, f"{self.scope}/{decision}", ids)
+
+    def words(self, decision: str, ids: npt.ArrayLike, count: int) -> Words:
+        """[n, count] words."""
+        return keys.bits(self.seed, f"{self.scope}/{decision}", ids, count)
+
+    def word(self, decision: str, ids: npt.ArrayLike) -> Words:
+        """[n] words."""
+        return keys.words_at(self.states(decision, ids), 0)
+
+
+def chunks(rows: int, width: int, tokens: int) -> Iterator[slice]:
+    """Cuts rows into parts of about so many tokens, which stay in the processor's cache."""
+    step = max(1, tokens // max(1, width))
+    for at in range(0, rows, step):
+        yield slice(at, min(rows, at + step))
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(np.bool_) if name == "bit" else np.dtype(name)
+
+
+def token_counts(arrays: Arrays) -> Ints:
+    """Real tokens of each example, int64 [n]."""
+    tokens = arrays["tokens"]
+    return arrays["num_tokens"].astype(np.int64) if "num_tokens" in arrays else np.full(len(tokens), tokens.shape[1], np.int64)
+
+
+def position_dtype(length: int) -> str:
+    """The narrowest dtype for positions of an example."""
+    return "uint16" if length <= 1 << 16 else "int32"
+
+
+def id_table(ids: npt.ArrayLike, vocab_size: int, what: str) -> Bools:
+    """Turns a list of ids into bool [vocab_size].
+
+    Raises:
+      ConfigError: one is not in the vocabulary.
+    """
+    ids = np.asarray(ids, dtype=np.int64).reshape(-1)
+    if len(ids) and not (ids.min() >= 0 and ids.max() < vocab_size):
+        raise ConfigError(f"objective.{what} holds ids of the vocabulary, 0 to {vocab_size - 1}, got {ids.tolist()}")
+    table = np.zeros(vocab_size, np.bool_)
+    table[ids] = True
+    return table
+
+
+def check_id(name: str, value: int, vocab_size: int) -> None:
+    """Refuses an id that is not in the vocabulary.
+
+    Raises:
+      ConfigError: see above.
+    """
+    if not 0 <= value < vocab_size:
+        raise ConfigError(f"objective.{name} must be an id of the vocabulary, 0 to {vocab_size - 1}, got {value}")
+
+
+def compact(values: Array, keep: Bools, width: int, fill: int) -> tuple[Array, Ints]:
+    """Moves the kept values of each row to its left.
+
+    Args:
+      values: [n, L].
+      keep: bool [n, L], at most `width` in a row.
+      width: of the result.
+      fill: what stands behind them.
+
+    Returns:
+      [n, width] and the int64 [n] number kept.
+    """
+    counts = np.count_nonzero(keep, axis=1)
+    flat = values[keep]
+    if len(counts) and (counts == width).all():
+        return flat.reshape(len(values), width), counts
+    out = np.full((len(values), width), fill, values.dtype)
+    out[np.arange(width) < counts[:, None]] = flat
+    return out, counts

@@ -1,0 +1,136 @@
+"""Every training objective by name.
+
+>>> objective = make_objective("t5", seq_len=512, vocabulary={"vocab_size": 32128, "eos_id": 1})
+>>> objective.raw_length(), objective.output_shapes()["targets"]
+(568, ('uint16', (114,)))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tokenreel.character_noise import CharacterDenoising, TypoNoise
+from tokenreel.denoising import MixtureOfDenoisers, PrefixLM, SpanCorruption
+from tokenreel.errors import ConfigError
+from tokenreel.infilling import FillInTheMiddle
+from tokenreel.masking import MaskedLM, ReplacedTokenCandidates
+from tokenreel.next_token import CausalLM, NextTokens
+from tokenreel.objective import Objective
+
+OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
+    "causal_lm": (CausalLM, {}),
+    "next_tokens": (NextTokens, {}),
+    "prefix_lm": (PrefixLM, {}),
+    "masked_lm": (MaskedLM, {}),
+    "bert": (MaskedLM, {"random_ids": "all"}),
+    "roberta": (MaskedLM, {"rounding": "chance"}),
+    "whole_word_lm": (MaskedLM, {"unit": "word"}),
+    "ngram_lm": (MaskedLM, {"unit": "ngram", "max_unit": 3}),
+    "spanbert": (MaskedLM, {"unit": "span", "max_unit": 10, "span_p": 0.2, "rounding": "up", "action_unit": "span", "boundaries": True}),
+    "electra": (ReplacedTokenCandidates, {}),
+    "span_corruption": (SpanCorruption, {}),
+    "t5": (SpanCorruption, {}),
+    "ul2": (MixtureOfDenoisers, {}),
+    "fill_in_the_middle": (FillInTheMiddle, {}),
+    "character_denoising": (CharacterDenoising, {}),
+    "typo_noise": (TypoNoise, {}),
+}
+"""Name: class, and the settings that differ from its defaults. Names of models are settings of general objectives."""
+
+_FACTS = ("eos_id", "mask_id", "special_ids", "word_starts", "characters", "first_sentinel_id", "num_sentinels")
+
+
+def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **settings: Any) -> Objective:
+    """Makes an objective from the settings of a config.
+
+    Args:
+      name: one of `OBJECTIVES`.
+      seq_len: positions that the model reads.
+      vocabulary: what is known of it: `vocab_size`, and where there are such `pad_id`, `eos_id`, `mask_id`, `special_ids`, `word_starts`
+        (bool [vocab_size], pieces that begin a word), `characters` (what each id stands for), `first_sentinel_id`, `num_sentinels`. An
+        objective takes what it has a use for.
+      **settings: of the objective; they go before what the vocabulary says.
+
+    Raises:
+      ConfigError: the name or a setting is unknown, of the wrong type, or impossible, or something that the objective needs is missing.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"objective.name must be one of {', '.join(OBJECTIVES)}, got {name!r}")
+    kind, preset = OBJECTIVES[name]
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    own = [field for field in fields if field not in ("seq_len", "vocab_size")]
+    hints = typing.get_type_hints(kind)
+    for setting, value in settings.items():
+        if setting not in own:
+            near = difflib.get_close_matches(setting, own, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(own))}."
+            raise ConfigError(f"unknown setting 'objective.{setting}' of {name}: {hint}")
+        if not _fits(value, hints[setting]):
+            raise ConfigError(f"objective.{setting} must be {_plain(hints[setting])}, got {value!r}")
+    values: dict[str, Any] = {"pad_id": vocabulary.get("pad_id")} | {fact: vocabulary.get(fact) for fact in _FACTS if fact in fields}
+    values = {fact: value for fact, value in values.items() if value is not None}
+    values |= {**preset, **settings}
+    for setting, field in fields.items():
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if missing and setting not in values and setting not in ("seq_len", "vocab_size"):
+            raise ConfigError(f"objective {name} needs objective.{setting}: the vocabulary does not tell it")
+    return kind(seq_len=seq_len, vocab_size=int(vocabulary["vocab_size"]), **values)
+
+
+def add_statistics(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what `statistics` of the same objective, or the same layout, gave for two parts of a dataset.
+
+    >>> add_statistics({"examples": 2, "dropped": {"too_long": 3}}, {"examples": 1, "dropped": {"truncated": 4}})
+    {'examples': 3, 'dropped': {'too_long': 3, 'truncated': 4}}
+    """
+    total = dict(first)
+    for name, value in second.items():
+        if name not in total:
+            total[name] = value
+        elif isinstance(value, Mapping):
+            total[name] = add_statistics(total[name], value)
+        else:
+            total[name] = total[name] + value
+    return total
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is typing.Literal:
+        return value in arguments and not isinstance(value, bool)
+    if hint is type(None):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if origin is not None and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple | np.ndarray) and (
+            isinstance(value, np.ndarray) or all(_fits(v, arguments[0]) for v in value)
+        )
+    if hint is str:
+        return isinstance(value, str)
+    return True  # arrays, and mappings that the objective checks itself
+
+
+def _plain(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_plain(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(str(argument) for argument in arguments)
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list of {_plain(arguments[0])}"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "nothing"}
+    return names.get(hint, "another type")

@@ -1,0 +1,95 @@
+"""Where sentences end: in text, by lines or by a few rules, and in tokens.
+
+The rules are for running text in languages that end sentences with `.`, `!`, `?` or their full-width forms. They need no model, give the
+same answer everywhere, and err on the side of not splitting: an abbreviation too many makes a sentence longer, which costs a packer nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import ConfigError
+from tokenreel.segment_tables import Ints
+
+RULES = ("newline", "rules")
+
+_WORDS_WITH_STOP = """
+mr mrs ms dr prof sr jr st mt rev hon gen col sgt capt lt gov sen rep pres vs etc e.g i.e cf al approx ca no nos vol vols fig figs eq eqs sec
+ch pp ed eds trans univ dept inc ltd co corp bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun u.s u.k u.n
+a.m p.m ph.d b.a m.a d.c
+"""
+_ABBREVIATIONS = frozenset(_WORDS_WITH_STOP.split())
+_END = re.compile(
+    r"""
+    (?P<stop>[.!?…]+)                 # what may end a sentence
+    (?P<close>["'”’»)\]]*)            # quotes and brackets that close behind it
+    (?P<space>\s+)
+    (?=["'“‘«(\[¿¡]*[^\W\d_a-zß-öø-ÿ]|["'“‘«(\[¿¡]*\d)   # then a letter that is not small, or a digit
+    | [。！？｡]+["'”’»）」』\]]*\s*        # full-width stops need no space
+    | \s*\n\s*\n\s*                   # an empty line always ends one
+    """,
+    re.VERBOSE,
+)
+_WORD = re.compile(r"[\w.]+$")
+
+
+def split(text: str, rule: str = "rules") -> list[str]:
+    """Cuts text into sentences, each with the white space behind it: joined, they are the text.
+
+    Args:
+      text: of one document.
+      rule: "newline", one sentence per line, or "rules".
+
+    Raises:
+      ConfigError: there is no such rule.
+
+    >>> split('Dr. Low paid $3.50. "Too much!" he said. Why? 3 men laughed.')
+    ['Dr. Low paid $3.50. ', '"Too much!" he said. ', 'Why? ', '3 men laughed.']
+    """
+    if rule == "newline":
+        return text.splitlines(keepends=True)
+    if rule != "rules":
+        raise ConfigError(f"packing.sentences must be one of {', '.join(RULES)}, got {rule!r}")
+    found, begin = [], 0
+    for match in _END.finditer(text):
+        if match["stop"] == "." and not match["close"] and _is_abbreviation(text, match.start()):
+            continue
+        if match.end() > begin:
+            found.append(text[begin : match.end()])
+            begin = match.end()
+    if begin < len(text):
+        found.append(text[begin:])
+    return found
+
+
+def _is_abbreviation(text: str, stop: int) -> bool:
+    word = _WORD.search(text, max(0, stop - 16), stop)
+    if word is None:
+        return False
+    low = word[0].lower()
+    return low in _ABBREVIATIONS or (len(low) == 1 and word[0].isupper() and low != "i")
+
+
+def lengths_in_tokens(tokens: npt.NDArray[np.integer], offsets: npt.ArrayLike, end_ids: npt.ArrayLike) -> tuple[Ints, Ints]:
+    """Finds sentences in tokens: each ends with one of some ids (a newline's, eos), or with its document.
+
+    Args:
+      tokens: [num_tokens] documents end to end.
+      offsets: int [n + 1] where each document begins, and the end.
+      end_ids: ids that end a sentence and belong to it.
+
+    Returns:
+      int64 [num_sentences] lengths, and int64 [n] sentences of each document, as `full_sentences` and `segment_pairs.plan` take them.
+
+    >>> lengths, counts = lengths_in_tokens(np.array([5, 6, 1, 7, 1, 8, 9]), [0, 5, 7], [1])
+    >>> lengths.tolist(), counts.tolist()
+    ([3, 2, 2], [2, 1])
+    """
+    offsets = np.asarray(offsets, dtype=np.int64)
+    ends = np.isin(tokens, np.asarray(end_ids))
+    ends[offsets[1:][np.diff(offsets) > 0] - 1] = True
+    at = np.flatnonzero(ends) + 1
+    return np.diff(at, prepend=0), np.diff(np.searchsorted(at, offsets, side="right"))
