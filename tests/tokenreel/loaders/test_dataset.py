@@ -252,7 +252,7 @@ def test_loading_imports_numpy_alone(directory):
         "import sys, tokenreel.loaders as l\n"
         f"d = l.load({str(directory)!r}); b = d.batches(4); next(b)\n"
         "heavy = "
-        f"{'tensorflow', 'jax', 'torch', 'grain', 'keras', 'pyarrow', 'apache_beam', 'sentencepiece', 'google.cloud.storage', 'yaml'}\n"
+        "{'tensorflow', 'jax', 'torch', 'grain', 'keras', 'pyarrow', 'apache_beam', 'sentencepiece', 'google.cloud.storage', 'yaml'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
