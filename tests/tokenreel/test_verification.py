@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import gcs
 from tests import verification_datasets as datasets
-from tokenreel import manifest, naming, tfrecord, verification
+from tokenreel import files, manifest, naming, shard_verification, tfrecord, verification
 from tokenreel.example_codec import encode_lists
 from tokenreel.verification import verify
 
@@ -68,7 +69,7 @@ def test_a_sound_dataset_with_a_model_has_no_difference(tmp_path, sentencepiece_
 
 
 def test_chunks_do_not_matter(dataset, monkeypatch):
-    monkeypatch.setattr(verification, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(shard_verification, "_CHUNK_BYTES", 1000)
     assert verify(str(dataset)) == []
     flip(dataset / SHARD, 700, 0x10)
     assert len(verify(str(dataset))) == 2
@@ -242,7 +243,7 @@ def test_a_wrong_value_is_named(dataset, shard, change, message):
 
 
 def test_the_overlap_is_checked_between_chunks(dataset, monkeypatch):
-    monkeypatch.setattr(verification, "_CHUNK_BYTES", 183)  # one record a chunk
+    monkeypatch.setattr(shard_verification, "_CHUNK_BYTES", 183)  # one record a chunk
     datasets.rewrite(dataset, SHARD, manifest.read(str(dataset)), set_at("tokens", 3, 0, 2))
     datasets.sign(dataset)
     assert any("record 3 at byte 549: begins with token 2, but the record before" in line for line in verify(str(dataset)))
@@ -421,3 +422,15 @@ def test_what_an_optional_package_is_needed_for_is_said(dataset, capsys, monkeyp
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert run(dataset) == 0
     assert "provenance/train-00000-of-00016.parquet: not compared with the records" in capsys.readouterr().err
+
+
+def test_a_dataset_in_a_bucket_is_checked_alike(original):
+    with gcs.bucket() as remote:
+        for name in files.list_files(str(original)):
+            files.write_bytes(f"{remote}/dataset/{name}", (original / name).read_bytes())
+        assert verify(f"{remote}/dataset") == []
+        data = bytearray((original / SHARD).read_bytes())
+        data[700] ^= 1
+        files.write_bytes(f"{remote}/dataset/{SHARD}", bytes(data))
+        found = verify(f"{remote}/dataset")
+        assert found[0].startswith(f"{SHARD}: record 3 at byte 549: ") and "byte 151 (" in found[0]
