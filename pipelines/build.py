@@ -9,10 +9,11 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local
-from tokenreel import completion, config, files, manifest, naming, output, sources
+from tokenreel import config, files, manifest, naming, output, sources
 from tokenreel.config import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.manifest import Manifest
+from tokenreel.recipe import Recipe, make_recipe
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
@@ -21,10 +22,9 @@ from transforms.tokenize_blocks import TokenizeBlocks
 from transforms.write_manifest import WriteManifest
 
 
-def build(root: beam.Pipeline, job: JobConfig, vocabulary: Vocabulary, inputs: Mapping[str, Any]) -> None:
-    """Raw text in `job.sources` to shards and a manifest in `job.output`."""
-    info = completion.vocabulary_info(job, vocabulary)
-    identity = output.identity(job, vocabulary.fingerprint, inputs)
+def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, inputs: Mapping[str, Any]) -> None:
+    """Raw text in the sources of a config to shards and a manifest in its output."""
+    job = recipe.config
     blocks = root | ListBlocks(job)  # Block: byte ranges of files
     staged = blocks | TokenizeBlocks(job, vocabulary, output.stage_directory(job))  # Staged: counts and paths
     stages = (
@@ -32,9 +32,9 @@ def build(root: beam.Pipeline, job: JobConfig, vocabulary: Vocabulary, inputs: M
         | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
         | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.order)  # [Staged] as the text lies
     )
-    plans = stages | PlanShards(job, info)  # [SplitPlan]
-    built = (plans, stages) | BuildShards(job, info, output.state_directory(job), identity)  # BuiltShard
-    _ = (stages, plans, built) | WriteManifest(job, vocabulary, inputs)  # last: the file means "complete"
+    plans = stages | PlanShards(recipe)  # [SplitPlan]
+    built = (plans, stages) | BuildShards(recipe, output.state_directory(job), output.identity(recipe, inputs))  # BuiltShard
+    _ = (stages, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +59,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     local.quiet_logging()
     job = _load(arguments)
     vocabulary = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
-    completion.check_vocabulary(job, completion.vocabulary_info(job, vocabulary))
+    recipe = make_recipe(job, vocabulary)
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     with output.lock(job.output):
-        identity = output.identity(job, vocabulary.fingerprint, inputs)
-        finished = output.prepare(job, identity, vocabulary.fingerprint, inputs, overwrite=arguments.overwrite)
+        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
@@ -72,7 +71,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             )
             with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(job)):
                 pipeline = beam.Pipeline(options=parsed)
-                build(pipeline, job, vocabulary, inputs)
+                build(pipeline, recipe, vocabulary, inputs)
                 result = pipeline.run()
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
                     return None

@@ -14,9 +14,10 @@ import tokenreel
 from tokenreel import files, groups, keys, layouts, naming, provenance, shards, stage, tfrecord
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
-from tokenreel.errors import BuildError, ConfigError
+from tokenreel.errors import BuildError
 from tokenreel.groups import DocumentOrder, Staged
 from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.recipe import Recipe
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
 from tokenreel.vocabularies import Vocabulary
 
@@ -34,91 +35,41 @@ class BuiltShard:
     statistics: ShardStatistics
 
 
-def document_order(config: JobConfig, stages: Sequence[Staged], vocabulary: VocabularyInfo) -> DocumentOrder:
-    """The order of the documents, with the tokens that the settings put around each."""
-    first = vocabulary.bos_id if config.packing.add_bos else None
-    last = vocabulary.eos_id if config.packing.add_eos else config.packing.separator_id
-    return DocumentOrder(config, stages, first, last)
-
-
-def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:
-    """What the manifest says of the vocabulary."""
-    return VocabularyInfo(
-        kind=config.vocabulary.kind,
-        fingerprint=vocabulary.fingerprint,
-        vocab_size=vocabulary.vocab_size,
-        pad_id=vocabulary.pad_id,
-        bos_id=vocabulary.bos_id,
-        eos_id=vocabulary.eos_id,
-        unk_id=vocabulary.unk_id,
-        file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
-        options=dict(config.vocabulary.options),
-    )
-
-
-def check_vocabulary(config: JobConfig, vocabulary: VocabularyInfo) -> None:
-    """Checks that the vocabulary has what the settings ask for.
-
-    Raises:
-      ConfigError: it has no bos or eos, or an id is out of its range.
-    """
-    packing = config.packing
-    for name, wanted, found in (("bos", packing.add_bos, vocabulary.bos_id), ("eos", packing.add_eos, vocabulary.eos_id)):
-        if wanted and found is None:
-            raise ConfigError(
-                f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
-                + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
-            )
-    if packing.separator_id is not None and not 0 <= packing.separator_id < vocabulary.vocab_size:
-        raise ConfigError(f"packing.separator_id must lie between 0 and {vocabulary.vocab_size - 1}, got {packing.separator_id}")
-
-
-def build_shard(order: DocumentOrder, plan: ShardPlan, vocabulary: VocabularyInfo, state: str, build: str) -> BuiltShard:
+def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -> BuiltShard:
     """Writes one shard and its provenance; a shard that an earlier run of the same build finished is verified and kept.
 
     Args:
       order: of the documents.
       plan: of the shard.
-      vocabulary: what made the tokens.
       state: directory that remembers finished shards.
       build: digest of everything that decides the bytes.
     """
-    config = order.config
+    recipe, config = order.recipe, order.config
     path = files.join(config.output, plan.file)
     record = files.join(state, f"{plan.file}.json")
     identity = keys.digest(build, str(plan), json.dumps([staged.info.path for staged in order.stages]))
-    if (finished := _finished(record, identity, config.output, vocabulary)) is not None:
+    if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
         return finished
-    layout = _layout(config, vocabulary)
-    statistics = ShardStatistics.zero(vocabulary)
+    statistics = ShardStatistics.zero(recipe.vocabulary)
     pieces = []
     with files.write_atomic(path) as file:
-        writer = ShardWriter(file, layout, config.shards.format)
-        for piece in shards.assemble(order, plan, pad_id(config, vocabulary)):
-            writer.write(piece.arrays, piece.first)
-            statistics += shards.describe(piece, plan, config, vocabulary)
+        writer = ShardWriter(file, recipe.layout, config.shards.format)
+        for piece in shards.assemble(order, plan):
+            found = shards.describe(piece, plan, recipe)
+            ids = np.arange(piece.base, piece.base + found.examples)
+            arrays = recipe.objective.apply(piece.arrays, ids, seed=config.seed, variant=piece.variant)
+            found.objective = recipe.objective.statistics(piece.arrays, arrays)
+            writer.write(arrays, piece.first)
+            statistics += found
             piece.arrays.clear()
             pieces.append(piece)
     if writer.records != plan.examples:
         raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
-    table = None
-    if config.shards.provenance:
-        table = _write_provenance(order, plan, pieces)
+    table = _write_provenance(order, plan, pieces) if config.shards.provenance else None
     built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
     files.write_bytes(record, json.dumps({"identity": identity, **_plain(built)}).encode())
     return built
-
-
-def _layout(config: JobConfig, vocabulary: VocabularyInfo) -> Any:
-    from tokenreel.example_codec import fixed_layout
-
-    return fixed_layout(shards.record_features(config, vocabulary.vocab_size))
-
-
-def pad_id(config: JobConfig, vocabulary: VocabularyInfo) -> int:
-    """What fills examples up: the vocabulary's pad id, or eos or 0 where it has none; the number of real tokens is stored anyway."""
-    return next(i for i in (vocabulary.pad_id, vocabulary.eos_id, 0) if i is not None)
 
 
 def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[shards.Piece]) -> FileInfo:
@@ -163,7 +114,7 @@ def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInf
 
 
 def finish(
-    config: JobConfig,
+    recipe: Recipe,
     vocabulary: Vocabulary,
     stages: Sequence[Staged],
     plans: Iterable[SplitPlan],
@@ -173,7 +124,7 @@ def finish(
     """Adds everything up, checks that nothing was lost, and writes dead letters, statistics, vocabulary and, last, the manifest.
 
     Args:
-      config: of the build.
+      recipe: of the build.
       vocabulary: its copy is written beside the shards.
       stages: all stage files, sorted.
       plans: one for each split.
@@ -183,7 +134,7 @@ def finish(
     Raises:
       BuildError: documents or tokens do not add up, or too many documents could not be read.
     """
-    info = vocabulary_info(config, vocabulary)
+    config, info = recipe.config, recipe.vocabulary
     by_split = {plan.split: plan for plan in plans}
     finished: dict[str, list[BuiltShard]] = {split: [] for split in by_split}
     for shard in built:
@@ -191,7 +142,7 @@ def finish(
     sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
     totals = conservation(config, stages, by_split, sums)
     totals["inputs"] = dict(inputs)
-    written: list[FileInfo | None] = [_write_json(config.output, naming.STATISTICS, statistics(config, stages, by_split, sums, info))]
+    written: list[FileInfo | None] = [_write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums))]
     written.append(_write_dead_letters(config, stages))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)
@@ -200,9 +151,9 @@ def finish(
     manifest = Manifest(
         seq_len=config.packing.seq_len,
         overlap=config.packing.overlap,
-        pad_id=pad_id(config, info),
+        pad_id=recipe.pad_id,
         record_format=config.shards.format,
-        features=shards.record_features(config, info.vocab_size),
+        features=recipe.features,
         splits={
             split: SplitInfo(shards=tuple(shard.shard for shard in sorted(found, key=lambda shard: shard.index)))
             for split, found in sorted(finished.items())
@@ -210,7 +161,7 @@ def finish(
         vocabulary=info,
         config=config.semantics(),
         seed=config.seed,
-        algorithms=algorithms(),
+        algorithms=algorithms(recipe),
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=tokenreel.__version__,
@@ -219,9 +170,10 @@ def finish(
     return manifest
 
 
-def algorithms() -> dict[str, str]:
+def algorithms(recipe: Recipe) -> dict[str, str]:
     """Versions of what the bytes of a dataset depend on."""
-    return {"keys": keys.VERSION, "layouts": layouts.VERSION, "stage": stage.VERSION}
+    objective = f"{recipe.objective.name}-{recipe.objective.version}"
+    return {"keys": keys.VERSION, "objective": objective, "packing": layouts.VERSION, "stage": stage.VERSION}
 
 
 def conservation(
@@ -323,22 +275,18 @@ def _write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileIn
 
 
 def statistics(
-    config: JobConfig,
-    stages: Sequence[Staged],
-    plans: Mapping[str, SplitPlan],
-    sums: Mapping[str, ShardStatistics],
-    vocabulary: VocabularyInfo,
+    recipe: Recipe, stages: Sequence[Staged], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """What `statistics.json` says: whole numbers and ratios, by split and by source."""
     return {
-        "splits": {split: _split_statistics(config, stages, plans[split], sums[split], vocabulary) for split in sorted(plans)},
+        "splits": {split: _split_statistics(recipe, stages, plans[split], sums[split]) for split in sorted(plans)},
         "sources": {
             source.name: {
                 "dead_letters": sum(s.info.dead_letters for s in stages if s.info.source == index),
                 "filtered": sum(sum(s.info.filtered.values()) for s in stages if s.info.source == index),
                 **_text_totals([(s.splits, split) for s in stages if s.info.source == index for split in plans]),
             }
-            for index, source in enumerate(config.sources)
+            for index, source in enumerate(recipe.config.sources)
         },
     }
 
@@ -349,10 +297,9 @@ def _text_totals(parts: Any) -> dict[str, int]:
     return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
 
 
-def _split_statistics(
-    config: JobConfig, stages: Sequence[Staged], plan: SplitPlan, found: ShardStatistics, vocabulary: VocabularyInfo
-) -> dict[str, Any]:
-    positions = found.examples * (config.packing.seq_len + config.packing.overlap)
+def _split_statistics(recipe: Recipe, stages: Sequence[Staged], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
+    vocabulary = recipe.vocabulary
+    positions = found.examples * (recipe.packing.seq_len + recipe.packing.overlap)
     counts = found.token_counts
     top = np.argsort(-counts, kind="stable")[:_TOP_TOKENS]
     unknown = int(counts[vocabulary.unk_id]) if vocabulary.unk_id is not None else 0
@@ -363,6 +310,7 @@ def _split_statistics(
         "bytes": text["bytes"],
         "text_tokens": text["tokens"],
         "tokens": plan.tokens,
+        "added_tokens": plan.added_tokens,
         "tokens_in_examples": found.tokens,
         "overlapping_tokens": found.overlapping_tokens,
         "dropped_documents": plan.dropped_documents,
@@ -379,6 +327,7 @@ def _split_statistics(
         "frequent_tokens": [[int(i), int(counts[i])] for i in top if counts[i]],
         "document_lengths": _histogram(plan.document_lengths),
         "segment_lengths": _histogram(found.segment_lengths.tolist()),
+        "objective": found.to_json()["objective"],
     }
 
 
@@ -387,20 +336,20 @@ def _histogram(bins: Sequence[int]) -> dict[str, int]:
     return {str((1 << digits) - 1): count for digits, count in enumerate(bins) if count}
 
 
-def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize], vocabulary: VocabularyInfo) -> list[SplitPlan]:
+def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize]) -> list[SplitPlan]:
     """Plans every split.
 
     Raises:
       BuildError: nothing is left to train on.
     """
-    layout = _layout(order.config, vocabulary)
+    layout = order.recipe.layout
     plans = []
     for split in groups.split_ranges(order.config.splits):
         plan = shards.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
         if split == groups.TRAIN and not plan.shards:
             raise BuildError(
                 f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
-                f"{order.config.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
+                f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
             )
         plans.append(plan)
     return plans

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.config import JobConfig
+from tokenreel.recipe import Recipe
 from tokenreel.stage import StageFile, StageInfo
 
 TRAIN = "train"
@@ -54,12 +55,14 @@ class GroupDocuments:
       offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
       stage: [n] int64 index of the stage file of each.
       row: [n] int64 place in that file.
+      added: tokens that an objective put into the documents.
     """
 
     tokens: npt.NDArray[Any]
     offsets: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    added: int
 
 
 def split_ranges(splits: Mapping[str, float]) -> dict[str, tuple[int, int]]:
@@ -91,19 +94,21 @@ class DocumentOrder:
     """Reads groups of documents in their final order.
 
     Attributes:
-      config: of the build.
+      recipe: of the build.
       stages: all stage files, sorted as the text lies.
-      first_id, last_id: token that begins and ends each document, or None.
     """
 
-    config: JobConfig
+    recipe: Recipe
     stages: Sequence[Staged]
-    first_id: int | None
-    last_id: int | None
+
+    @property
+    def config(self) -> JobConfig:
+        """The settings of the build."""
+        return self.recipe.config
 
     @property
     def _extra(self) -> int:
-        return (self.first_id is not None) + (self.last_id is not None)
+        return (self.recipe.first_id is not None) + (self.recipe.last_id is not None)
 
     def totals(self, split: str) -> tuple[int, int]:
         """Documents of a split, and their tokens with bos and eos."""
@@ -140,7 +145,6 @@ class DocumentOrder:
 
     def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
         ranges = []
-        key = []
         for index, staged in enumerate(self.stages):
             if not staged.splits[group.split][0]:
                 continue
@@ -148,9 +152,9 @@ class DocumentOrder:
             first, last = stage.documents_between(group.low, group.high)
             if first < last:
                 ranges.append(_Range.read(stage, index, first, last, with_tokens))
-                key.append(stage.read("key", first, last))
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
-        ranks = keys.mix(np.concatenate(key) ^ np.uint64(keys.key(self.config.seed, "order/documents"))) if key else np.zeros(0)
+        key = np.concatenate([part.key for part in ranges]) if ranges else np.zeros(0, dtype=np.uint64)
+        ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
         return self._arrange(ranges, np.argsort(ranks, kind="stable"), with_tokens)
 
     def _read_range(self, group: Group, with_tokens: bool) -> GroupDocuments:
@@ -177,17 +181,26 @@ class DocumentOrder:
     def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty)
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, 0)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([np.arange(part.first, part.first + len(part.lengths)) for part in ranges])
         if with_tokens:
             joined = np.concatenate([part.tokens for part in ranges])
             tokens, offsets = ragged.take(joined, ragged.offsets_of(lengths), order)
-            tokens, offsets = ragged.surround(tokens, offsets, self.first_id, self.last_id)
+            tokens, offsets = ragged.surround(tokens, offsets, self.recipe.first_id, self.recipe.last_id)
         else:
             tokens, offsets = np.zeros(0, dtype=np.int64), ragged.offsets_of(lengths[order] + self._extra)
-        return GroupDocuments(tokens, offsets, stage[order], row[order])
+        infilling = self.recipe.infilling
+        if infilling is not None:
+            names = np.concatenate([part.key for part in ranges])[order]
+            if with_tokens:
+                tokens, offsets = infilling.rearrange(tokens, offsets, names, seed=self.config.seed)
+            else:
+                offsets = ragged.offsets_of(infilling.document_lengths(np.diff(offsets), names, seed=self.config.seed))
+        return GroupDocuments(
+            tokens, offsets, stage[order], row[order], int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
+        )
 
 
 @dataclasses.dataclass
@@ -196,6 +209,7 @@ class _Range:
 
     stage: int
     first: int
+    key: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]
     tokens: npt.NDArray[Any]
 
@@ -203,4 +217,4 @@ class _Range:
     def read(cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool) -> _Range:
         offsets = stage.read("token_offset", first, last + 1)
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
-        return cls(index, first, np.diff(offsets), tokens)
+        return cls(index, first, stage.read("key", first, last), np.diff(offsets), tokens)

@@ -14,6 +14,7 @@ from tokenreel.completion import algorithms
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.manifest import Manifest
+from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
 
 _BUILD = "build.json"
@@ -33,9 +34,12 @@ def list_inputs(config: JobConfig) -> dict[str, Any]:
     return summary
 
 
-def identity(config: JobConfig, vocabulary: str, inputs: Mapping[str, Any]) -> str:
+def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
     """The digest of everything that decides the bytes of a dataset."""
-    return keys.digest(json.dumps([config.semantics(), config.seed, vocabulary, algorithms(), inputs], sort_keys=True))
+    config = recipe.config
+    return keys.digest(
+        json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)
+    )
 
 
 def stage_directory(config: JobConfig) -> str:
@@ -72,7 +76,7 @@ def lock(directory: str) -> Iterator[None]:
         os.close(fd)
 
 
-def prepare(config: JobConfig, build: str, vocabulary: str, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:
+def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
     Returns:
@@ -81,6 +85,7 @@ def prepare(config: JobConfig, build: str, vocabulary: str, inputs: Mapping[str,
     Raises:
       BuildError: the directory holds something else and `overwrite` is not set, or files that no build writes.
     """
+    config, build = recipe.config, identity(recipe, inputs)
     present = files.list_files(config.output)
     if overwrite:
         _clear(config.output, present)
@@ -91,7 +96,7 @@ def prepare(config: JobConfig, build: str, vocabulary: str, inputs: Mapping[str,
             f"{config.output}: holds {len(foreign):,} files that no build writes, such as {foreign[0]}. Choose an empty or new directory."
         )
     if naming.MANIFEST in present:
-        finished = _matching(config, vocabulary, inputs)
+        finished = _matching(recipe, inputs)
         _remove_temporary(config, present)
         return finished
     state = f"{naming.STAGE}/{_BUILD}"
@@ -121,7 +126,8 @@ def _clear(directory: str, present: Mapping[str, int]) -> None:
         files.remove(files.join(directory, name))
 
 
-def _matching(config: JobConfig, vocabulary: str, inputs: Mapping[str, Any]) -> Manifest:
+def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
+    config = recipe.config
     advice = "Add --overwrite to replace it, or choose another --output."
     try:
         found = manifest.read(config.output)
@@ -130,9 +136,9 @@ def _matching(config: JobConfig, vocabulary: str, inputs: Mapping[str, Any]) -> 
     wanted = {
         "settings": (found.config, json.loads(json.dumps(config.semantics()))),
         "seed": (found.seed, config.seed),
-        "vocabulary": (found.vocabulary.fingerprint, vocabulary),
+        "vocabulary": (found.vocabulary.fingerprint, recipe.vocabulary.fingerprint),
         "input files": (found.totals["inputs"], dict(inputs)),
-        "version": (dict(found.algorithms), algorithms()),
+        "version": (dict(found.algorithms), algorithms(recipe)),
     }
     different = [name for name, (old, new) in wanted.items() if old != new]
     if different:

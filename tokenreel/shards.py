@@ -19,8 +19,10 @@ from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments
 from tokenreel.manifest import FIXED, ShardInfo, VocabularyInfo
+from tokenreel.objectives import add_statistics
 from tokenreel.packing import Segments
-from tokenreel.schema import Feature, RecordLayout
+from tokenreel.recipe import Recipe
+from tokenreel.schema import RecordLayout
 
 _CHUNK_BYTES = 8 << 20
 _ALIGNED_EXAMPLES = 64
@@ -36,6 +38,7 @@ class GroupSize:
       group: the documents.
       documents: their number.
       tokens: in them, bos and eos included.
+      added_tokens: of these, put there by an objective.
       examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
       dropped_documents: of which no token is laid out.
       dropped_tokens: that are not laid out, by reason.
@@ -45,6 +48,7 @@ class GroupSize:
     group: Group
     documents: int
     tokens: int
+    added_tokens: int
     examples: int
     dropped_documents: int
     dropped_tokens: Mapping[str, int]
@@ -94,6 +98,7 @@ class SplitPlan:
       split: its name.
       shards: in order.
       documents, tokens: in the split, bos and eos included.
+      added_tokens: of these, put there by an objective.
       dropped_documents: of which no token is in an example.
       dropped_tokens: that are in no example, by reason.
       document_lengths: histogram as in `GroupSize`.
@@ -103,6 +108,7 @@ class SplitPlan:
     shards: tuple[ShardPlan, ...]
     documents: int
     tokens: int
+    added_tokens: int
     dropped_documents: int
     dropped_tokens: Mapping[str, int]
     document_lengths: tuple[int, ...]
@@ -121,35 +127,24 @@ def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
 
 def measure(order: DocumentOrder, group: Group) -> GroupSize:
     """Counts what a group holds, from the lengths of its documents alone."""
-    lengths = np.diff(order.read(group, with_tokens=False).offsets)
+    documents = order.read(group, with_tokens=False)
+    lengths = np.diff(documents.offsets)
     examples = dropped_documents = 0
     dropped_tokens: dict[str, int] = {}
-    if order.config.packing.mode != layouts.WRAP:
-        table = layouts.layout(lengths, order.config.packing)
+    if order.recipe.packing.mode != layouts.WRAP:
+        table = layouts.layout(lengths, order.recipe.packing)
         examples, dropped_tokens = table.num_examples, dict(table.dropped)
         dropped_documents = len(lengths) - len(np.unique(table.document))
     return GroupSize(
         group=group,
         documents=len(lengths),
         tokens=int(lengths.sum()),
+        added_tokens=documents.added,
         examples=examples,
         dropped_documents=dropped_documents,
         dropped_tokens=dropped_tokens,
         document_lengths=bit_histogram(lengths),
     )
-
-
-def record_features(config: JobConfig, vocab_size: int) -> tuple[Feature, ...]:
-    """The fields of the build's records."""
-    length = config.packing.seq_len + config.packing.overlap
-    features = [
-        Feature(name=schema.TOKENS, dtype=schema.token_dtype(vocab_size), shape=(length,)),
-        Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
-        Feature(name=schema.EXAMPLE_ID, dtype="int64"),
-    ]
-    if layouts.pads(config.packing):
-        features.append(Feature(name=schema.NUM_TOKENS, dtype="int32"))
-    return tuple(sorted(features, key=lambda feature: feature.name))
 
 
 def examples_per_shard(config: JobConfig, layout: RecordLayout) -> int:
@@ -173,12 +168,13 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
       BuildError: the groups do not add up to what the stage files hold.
     """
     config = order.config
-    packing = config.packing
+    packing = order.recipe.packing
     sizes = sorted(sizes, key=lambda size: size.group.index)
     tokens, documents = sum(size.tokens for size in sizes), sum(size.documents for size in sizes)
-    if (documents, tokens) != order.totals(split):
+    added = sum(size.added_tokens for size in sizes)
+    if (documents, tokens - added) != order.totals(split):
         raise BuildError(
-            f"split {split}: the groups hold {documents:,} documents and {tokens:,} tokens, the stage files {order.totals(split)}: "
+            f"split {split}: the groups hold {documents:,} documents and {tokens - added:,} tokens, the stage files {order.totals(split)}: "
             "stage files changed while the build was running. Remove the stage directory and run again."
         )
     wrap = packing.mode == layouts.WRAP
@@ -219,6 +215,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
         shards=tuple(shards),
         documents=documents,
         tokens=tokens,
+        added_tokens=added,
         dropped_documents=dropped_documents,
         dropped_tokens=+dropped_tokens,
         document_lengths=histogram or (0,) * HISTOGRAM_BINS,
@@ -262,6 +259,8 @@ class Piece:
 
     Attributes:
       first: number of the first example in the split, variants counted.
+      variant: the copy of the data that the examples belong to.
+      base: number of the first example in its variant: what random choices are keyed by.
       arrays: [n, ...] `tokens`, `document_starts`, `num_tokens`.
       segments: which part of which document lies where; `document` counts `stage` and `row`.
       lengths: [documents] tokens of each.
@@ -269,6 +268,8 @@ class Piece:
     """
 
     first: int
+    variant: int
+    base: int
     arrays: dict[str, npt.NDArray[Any]]
     segments: Segments
     lengths: npt.NDArray[np.int64]
@@ -276,7 +277,7 @@ class Piece:
     row: npt.NDArray[np.int64]
 
 
-def assemble(order: DocumentOrder, plan: ShardPlan, pad_id: int) -> Iterator[Piece]:
+def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
     """Lays the documents of a shard out as examples.
 
     Raises:
@@ -284,10 +285,11 @@ def assemble(order: DocumentOrder, plan: ShardPlan, pad_id: int) -> Iterator[Pie
     """
     first = plan.first
     for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
-        spans = list(_overlapping(plan.spans, low, high, order.config.packing))
-        make = _assemble_wrap if order.config.packing.mode == layouts.WRAP else _assemble_rows
-        for piece in make(order, spans, low, high, pad_id):
+        spans = list(_overlapping(plan.spans, low, high, order.recipe.packing))
+        make = _assemble_wrap if order.recipe.packing.mode == layouts.WRAP else _assemble_rows
+        for piece in make(order, spans, low, high):
             piece.first = first
+            piece.variant, piece.base = divmod(first, plan.split_examples)
             first += len(piece.arrays[schema.TOKENS])
             yield piece
 
@@ -299,8 +301,8 @@ def _read_planned(order: DocumentOrder, span: GroupSpan) -> GroupDocuments:
     return documents
 
 
-def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int, pad_id: int) -> Iterator[Piece]:
-    packing = order.config.packing
+def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+    packing = order.recipe.packing
     begin, end = low * packing.seq_len, high * packing.seq_len + packing.overlap
     parts = []
     position = None
@@ -318,11 +320,11 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
     tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     segments = layouts.wrap_range(lengths, first_offset, low, high - low, packing)
-    yield _fill(tokens, lengths, segments, stage, row, packing, pad_id)
+    yield _fill(tokens, lengths, segments, stage, row, order.recipe)
 
 
-def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int, pad_id: int) -> Iterator[Piece]:
-    packing = order.config.packing
+def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+    packing = order.recipe.packing
     for span in spans:
         documents = _read_planned(order, span)
         lengths = np.diff(documents.offsets)
@@ -331,7 +333,7 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         words = keys.bits(order.config.seed, f"order/examples/{group.split}/{group.index}", np.arange(span.size.examples), 1)[:, 0]
         rows = np.argsort(words, kind="stable")[max(0, low - span.begin) : high - span.begin]
         segments = layouts.select(layouts.layout(lengths, packing), rows)
-        yield _fill(documents.tokens, lengths, segments, documents.stage, documents.row, packing, pad_id)
+        yield _fill(documents.tokens, lengths, segments, documents.stage, documents.row, order.recipe)
 
 
 def _fill(
@@ -340,11 +342,10 @@ def _fill(
     segments: Segments,
     stage: npt.NDArray[np.int64],
     row: npt.NDArray[np.int64],
-    packing: Any,
-    pad_id: int,
+    recipe: Recipe,
 ) -> Piece:
-    arrays = layouts.fill(tokens, lengths, segments, packing, pad_id)
-    return Piece(0, arrays, segments, lengths, stage, row)
+    arrays = layouts.fill(tokens, lengths, segments, recipe.packing, recipe.pad_id)
+    return Piece(0, 0, 0, arrays, segments, lengths, stage, row)
 
 
 @dataclasses.dataclass
@@ -362,6 +363,7 @@ class ShardStatistics:
       special_tokens: examples that hold the token, by name (bos, eos, unk, pad).
       segment_lengths: histogram as in `bit_histogram`.
       token_counts: [vocab_size] how often each id occurs, padding not counted.
+      objective: what the objective counts.
     """
 
     examples: int
@@ -374,6 +376,7 @@ class ShardStatistics:
     special_tokens: dict[str, int]
     segment_lengths: npt.NDArray[np.int64]
     token_counts: npt.NDArray[np.int64]
+    objective: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def zero(cls, vocabulary: VocabularyInfo) -> ShardStatistics:
@@ -387,13 +390,14 @@ class ShardStatistics:
         sums = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "special_tokens"
+            if field.name not in ("special_tokens", "objective")
         }
-        return ShardStatistics(special_tokens=special, **sums)
+        objective = add_statistics(self.objective, other.objective)
+        return ShardStatistics(special_tokens=special, objective=objective, **sums)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; the counts of tokens as [id, count] pairs of those that occur."""
-        plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        plain = {name: _to_lists(value) for name, value in vars(self).items()}
         used = np.flatnonzero(self.token_counts)
         plain["token_counts"] = np.stack([used, self.token_counts[used]], axis=1).tolist()
         return plain
@@ -405,7 +409,20 @@ class ShardStatistics:
         pairs = np.array(plain["token_counts"], dtype=np.int64).reshape(-1, 2)
         counts[pairs[:, 0]] = pairs[:, 1]
         histogram = np.array(plain["segment_lengths"], dtype=np.int64)
-        return cls(**{**plain, "segment_lengths": histogram, "token_counts": counts})
+        objective = _to_arrays(plain["objective"])
+        return cls(**{**plain, "segment_lengths": histogram, "token_counts": counts, "objective": objective})
+
+
+def _to_lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _to_lists(item) for name, item in value.items()}
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _to_arrays(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _to_arrays(item) for name, item in value.items()}
+    return np.array(value) if isinstance(value, list) else value
 
 
 def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
@@ -413,16 +430,17 @@ def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
     return [(name, number) for name, number in ids.items() if number is not None]
 
 
-def describe(piece: Piece, plan: ShardPlan, config: JobConfig, vocabulary: VocabularyInfo) -> ShardStatistics:
-    """Counts what a piece of a shard holds."""
+def describe(piece: Piece, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
+    """Counts what a piece of a shard holds before its objective is computed."""
+    vocabulary = recipe.vocabulary
     tokens, starts = piece.arrays[schema.TOKENS], piece.arrays[schema.DOCUMENT_STARTS]
     segments = piece.segments
     examples = len(tokens)
     # The first of each variant; only `wrap` asks.
     first = (np.arange(examples) + piece.first) % plan.split_examples == 0
-    repeated = layouts.repeats(segments, config.packing, first)
+    repeated = layouts.repeats(segments, recipe.packing, first)
     begins = segments.start == 0
-    real = layouts.is_real(piece.arrays, config.packing)
+    real = layouts.is_real(piece.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
     for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token
@@ -456,11 +474,11 @@ class ShardWriter:
         """Appends [n, ...] arrays as records numbered from `first`."""
         import google_crc32c
 
-        total = len(arrays[schema.TOKENS])
+        total = len(next(iter(arrays.values())))
         step = max(1, _CHUNK_BYTES // self._layout.record_bytes)
         for start in range(0, total, step):
             rows = {name: values[start : start + step] for name, values in arrays.items()}
-            number = len(rows[schema.TOKENS])
+            number = min(step, total - start)
             rows[schema.EXAMPLE_ID] = np.arange(first + start, first + start + number, dtype=np.int64)
             if self._format == FIXED:
                 data = example_codec.encode_fixed(self._layout, rows).tobytes()

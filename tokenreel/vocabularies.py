@@ -35,6 +35,26 @@ class Vocabulary(abc.ABC):
     releases_gil: bool = True
     data: bytes | None
 
+    def piece(self, token: int) -> str | None:
+        """How the vocabulary itself writes a token, such as "▁the"; None for a kind that has no names."""
+        return None
+
+    def find(self, *names: str) -> int | None:
+        """The id of the first of some pieces that the vocabulary has."""
+        pieces = {self.piece(token): token for token in range(self.vocab_size)}
+        return next((pieces[name] for name in names if name in pieces), None)
+
+    @property
+    def word_starts(self) -> npt.NDArray[np.bool_] | None:
+        """[vocab_size] which tokens begin a word; None where tokens do not tell."""
+        begins = np.array([(self.piece(token) or "").startswith("▁") for token in range(self.vocab_size)])
+        return begins if begins.any() else None
+
+    @property
+    def characters(self) -> list[str | None] | None:
+        """What each id stands for, in vocabularies of characters or bytes."""
+        return None
+
     @abc.abstractmethod
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids; adds no bos or eos."""
@@ -65,6 +85,11 @@ class ByteVocabulary(Vocabulary):
     pad_id, bos_id, eos_id, unk_id = 0, None, 1, 2
     fingerprint = keys.digest("bytes", 3)
     data = None
+
+    @property
+    def characters(self) -> list[str | None] | None:
+        """What each id stands for: ASCII characters; other bytes are parts of characters."""
+        return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)]
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
@@ -113,6 +138,10 @@ class SentencePieceVocabulary(Vocabulary):
                         f"{self._path}: not a SentencePiece model ({error}). Give the .model file; `tokenreel train-tokenizer` makes one."
                     ) from error
             return self._loaded
+
+    def piece(self, token: int) -> str | None:
+        """How the model writes a token."""
+        return str(self._processor.id_to_piece(token))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}

@@ -6,9 +6,8 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.config import JobConfig
-from tokenreel.groups import Staged
-from tokenreel.manifest import VocabularyInfo
+from tokenreel.groups import DocumentOrder, Staged
+from tokenreel.recipe import Recipe
 from tokenreel.shards import ShardPlan, SplitPlan
 
 
@@ -20,8 +19,7 @@ class BuildShards(beam.PTransform):
     and checked to be those that were planned.
     """
 
-    config: JobConfig
-    vocabulary: VocabularyInfo
+    recipe: Recipe
     state: str
     build: str
 
@@ -35,8 +33,7 @@ class BuildShards(beam.PTransform):
         )
 
     def _build(self, plan: ShardPlan, stages: list[Staged]) -> BuiltShard:
-        order = completion.document_order(self.config, stages, self.vocabulary)
-        return completion.build_shard(order, plan, self.vocabulary, self.state, self.build)
+        return completion.build_shard(DocumentOrder(self.recipe, stages), plan, self.state, self.build)
 
 
 def _shards(plans: list[SplitPlan]) -> list[ShardPlan]:

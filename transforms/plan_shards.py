@@ -6,9 +6,8 @@ from collections.abc import Iterable
 import apache_beam as beam
 
 from tokenreel import completion, shards
-from tokenreel.config import JobConfig
-from tokenreel.groups import Group, Staged
-from tokenreel.manifest import VocabularyInfo
+from tokenreel.groups import DocumentOrder, Group, Staged
+from tokenreel.recipe import Recipe
 from tokenreel.shards import GroupSize, SplitPlan
 
 
@@ -19,8 +18,7 @@ class PlanShards(beam.PTransform):
     Takes the sorted list of stage files as one element; emits one plan a split.
     """
 
-    config: JobConfig
-    vocabulary: VocabularyInfo
+    recipe: Recipe
 
     def expand(self, stages: beam.PCollection[list[Staged]]) -> beam.PCollection[list[SplitPlan]]:
         every_stage = beam.pvalue.AsSingleton(stages)
@@ -34,11 +32,10 @@ class PlanShards(beam.PTransform):
         )
 
     def _groups(self, stages: list[Staged]) -> Iterable[Group]:
-        return completion.document_order(self.config, stages, self.vocabulary).groups()
+        return DocumentOrder(self.recipe, stages).groups()
 
     def _measure(self, group: Group, stages: list[Staged]) -> GroupSize:
-        return shards.measure(completion.document_order(self.config, stages, self.vocabulary), group)
+        return shards.measure(DocumentOrder(self.recipe, stages), group)
 
     def _plan(self, sizes: list[GroupSize], stages: list[Staged]) -> list[SplitPlan]:
-        order = completion.document_order(self.config, stages, self.vocabulary)
-        return completion.plan_all(order, sizes, self.vocabulary)
+        return completion.plan_all(DocumentOrder(self.recipe, stages), sizes)

@@ -8,8 +8,8 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.config import JobConfig
 from tokenreel.groups import Staged
+from tokenreel.recipe import Recipe
 from tokenreel.shards import SplitPlan
 from tokenreel.vocabularies import Vocabulary
 
@@ -21,7 +21,7 @@ class WriteManifest(beam.PTransform):
     Emits the fingerprint of the dataset.
     """
 
-    config: JobConfig
+    recipe: Recipe
     vocabulary: Vocabulary
     inputs: Mapping[str, Any]
 
@@ -34,4 +34,4 @@ class WriteManifest(beam.PTransform):
         )
 
     def _finish(self, built: list[BuiltShard], stages: list[Staged], plans: list[SplitPlan]) -> str:
-        return completion.finish(self.config, self.vocabulary, stages, plans, built, self.inputs).fingerprint
+        return completion.finish(self.recipe, self.vocabulary, stages, plans, built, self.inputs).fingerprint

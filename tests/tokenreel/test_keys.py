@@ -22,7 +22,7 @@ def test_splitmix64_vectors():
 
 
 def test_golden_values():
-    assert keys.VERSION == GOLDEN["version"]
+    assert GOLDEN["version"] == keys.VERSION
     words = keys.bits(7, "mask/positions", [0, 1, 2**40], 4)
     found = {
         "digest": keys.digest("ab", 1, b"c"),
@@ -72,7 +72,7 @@ def test_choose_is_the_beginning_of_order(number, length, data):
     chosen = keys.choose(words, counts, eligible)
     for row in range(3):
         positions = np.flatnonzero(eligible[row])
-        by_hand = sorted(positions, key=lambda p: (int(words[row, p]) >> max(1, length.bit_length()), p))  # noqa: B023
+        by_hand = sorted(positions, key=lambda p: (int(words[row, p]) >> max(1, length.bit_length()), p))
         assert order[row].tolist() == by_hand + [length] * (length - len(by_hand))
         assert chosen[row].tolist() == sorted(by_hand[: counts[row]]) + [length] * (max(counts) - counts[row])
 

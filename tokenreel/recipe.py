@@ -1,0 +1,139 @@
+"""What a build makes: its settings together with what the vocabulary tells about them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tokenreel import naming, schema
+from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.errors import ConfigError
+from tokenreel.example_codec import fixed_layout
+from tokenreel.infilling import FillInTheMiddle
+from tokenreel.layouts import pads
+from tokenreel.manifest import VocabularyInfo
+from tokenreel.objective import Objective
+from tokenreel.objectives import make_objective
+from tokenreel.schema import Feature, RecordLayout
+from tokenreel.vocabularies import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that turns tokens into records; small, and the same on every worker.
+
+    Attributes:
+      config: the settings.
+      vocabulary: what made the tokens.
+      objective: what is computed from each example.
+      packing: the layout of examples before the objective: as the settings say, for as many tokens as the objective takes.
+    """
+
+    config: JobConfig
+    vocabulary: VocabularyInfo
+    objective: Objective
+    packing: PackingConfig
+
+    @property
+    def first_id(self) -> int | None:
+        """The token that begins each document."""
+        return self.vocabulary.bos_id if self.config.packing.add_bos else None
+
+    @property
+    def last_id(self) -> int | None:
+        """The token that ends each document."""
+        return self.vocabulary.eos_id if self.config.packing.add_eos else self.config.packing.separator_id
+
+    @property
+    def infilling(self) -> FillInTheMiddle | None:
+        """The objective, if it rearranges documents before they are laid out."""
+        return self.objective if isinstance(self.objective, FillInTheMiddle) else None
+
+    @property
+    def pad_id(self) -> int:
+        """What fills examples up: the vocabulary's pad id, or eos or 0 where it has none; the number of real tokens is stored anyway."""
+        return next(i for i in (self.vocabulary.pad_id, self.vocabulary.eos_id, 0) if i is not None)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The fields of the records."""
+        length = self.packing.seq_len + self.packing.overlap
+        laid_out = {
+            schema.TOKENS: Feature(name=schema.TOKENS, dtype=schema.token_dtype(self.vocabulary.vocab_size), shape=(length,)),
+            schema.DOCUMENT_STARTS: Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
+        }
+        if pads(self.packing):
+            laid_out[schema.NUM_TOKENS] = Feature(name=schema.NUM_TOKENS, dtype="int32")
+        none = {name: np.zeros((0, *feature.shape), dtype=np.int32) for name, feature in laid_out.items()}
+        made = self.objective.output_shapes()
+        kept = set(self.objective.apply(none, np.zeros(0, dtype=np.int64), seed=0)) - set(made)
+        features = [feature for name, feature in laid_out.items() if name in kept]
+        features += [Feature(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in made.items()]
+        features.append(Feature(name=schema.EXAMPLE_ID, dtype="int64"))
+        return tuple(sorted(features, key=lambda feature: feature.name))
+
+    @property
+    def layout(self) -> RecordLayout:
+        """Where the fields lie in a record."""
+        return fixed_layout(self.features)
+
+
+def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:
+    """What the manifest says of the vocabulary."""
+    return VocabularyInfo(
+        kind=config.vocabulary.kind,
+        fingerprint=vocabulary.fingerprint,
+        vocab_size=vocabulary.vocab_size,
+        pad_id=vocabulary.pad_id,
+        bos_id=vocabulary.bos_id,
+        eos_id=vocabulary.eos_id,
+        unk_id=vocabulary.unk_id,
+        file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
+        options=dict(config.vocabulary.options),
+    )
+
+
+def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
+    """Resolves the settings against the vocabulary.
+
+    Raises:
+      ConfigError: the vocabulary lacks something, or the objective and the layout do not go together.
+    """
+    info = vocabulary_info(config, vocabulary)
+    packing = config.packing
+    for name, wanted, found in (("bos", packing.add_bos, info.bos_id), ("eos", packing.add_eos, info.eos_id)):
+        if wanted and found is None:
+            raise ConfigError(
+                f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
+                + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
+            )
+    if packing.separator_id is not None and not 0 <= packing.separator_id < info.vocab_size:
+        raise ConfigError(f"packing.separator_id must lie between 0 and {info.vocab_size - 1}, got {packing.separator_id}")
+    settings = dict(config.objective)
+    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts(vocabulary), **settings)
+    objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
+    if isinstance(objective, FillInTheMiddle) and config.variants > 1:
+        raise ConfigError(
+            "objective fill_in_the_middle changes the documents themselves: set variants to 1, and build again with other seeds"
+        )
+    raw = dataclasses.replace(packing, seq_len=objective.raw_length())
+    return Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
+
+
+def facts(vocabulary: Vocabulary) -> Mapping[str, Any]:
+    """What objectives ask about a vocabulary; see `tokenreel.objectives.make_objective`."""
+    special = [i for i in (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id) if i is not None]
+    known = {
+        "vocab_size": vocabulary.vocab_size,
+        "pad_id": vocabulary.pad_id,
+        "eos_id": vocabulary.eos_id,
+        "special_ids": tuple(special),
+        "word_starts": vocabulary.word_starts,
+        "characters": vocabulary.characters,
+        "mask_id": vocabulary.find("<mask>", "[MASK]", "<MASK>"),
+        "first_sentinel_id": vocabulary.find("<extra_id_0>", "▁<extra_id_0>"),
+    }
+    return {name: value for name, value in known.items() if value is not None}
