@@ -20,26 +20,9 @@ VERSION = packings.VERSION
 WRAP = "wrap"
 
 
-def pads(packing: PackingConfig) -> bool:
-    """Whether examples may hold padding."""
-    return packing.mode != WRAP or packing.last_example == "pad"
-
-
 def layout(lengths: npt.NDArray[np.int64], packing: PackingConfig) -> Segments:
     """Lays the documents of a group out by the mode of the settings."""
     return packings.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
-
-
-def count_wrapped(tokens: int, packing: PackingConfig) -> int:
-    """How many examples `wrap` makes of a stream of tokens."""
-    return packings.wrapped_examples(tokens, packing.seq_len, packing.overlap, last_example=packing.last_example or "drop")
-
-
-def wrap_range(
-    lengths: npt.NDArray[np.int64], first_offset: int, first_example: int, num_examples: int, packing: PackingConfig
-) -> Segments:
-    """Lays some examples of the stream out; see `tokenreel.packing.wrap_range`."""
-    return packings.wrap_range(lengths, first_offset, packing.seq_len, packing.overlap, first_example, num_examples)
 
 
 def select(table: Segments, examples: npt.NDArray[np.int64]) -> Segments:
@@ -58,24 +41,24 @@ def select(table: Segments, examples: npt.NDArray[np.int64]) -> Segments:
 
 
 def fill(
-    tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], table: Segments, packing: PackingConfig, pad_id: int
+    tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], table: Segments, packing: PackingConfig, *, pad_id: int, pads: bool
 ) -> dict[str, npt.NDArray[Any]]:
     """Copies the tokens to where the layout says.
 
     Returns:
-      `tokens` [examples, seq_len + overlap], `document_starts` of the same shape and, where the layout pads, `num_tokens` [examples].
+      `tokens` [examples, seq_len + overlap], `document_starts` of the same shape and, if it `pads`, `num_tokens` [examples].
     """
     width = packing.seq_len + packing.overlap
     out, starts, counts = packings.fill(tokens, ragged.offsets_of(lengths)[:-1], table, width, pad_id)
     arrays: dict[str, npt.NDArray[Any]] = {schema.TOKENS: out, schema.DOCUMENT_STARTS: starts}
-    if pads(packing):
+    if pads:
         arrays[schema.NUM_TOKENS] = counts.astype(np.int32)
     return arrays
 
 
 def is_real(arrays: dict[str, npt.NDArray[Any]], packing: PackingConfig) -> npt.NDArray[np.bool_] | None:
     """Marks the tokens that are no padding; None where all are."""
-    if not pads(packing):
+    if schema.NUM_TOKENS not in arrays:
         return None
     ids = segments.segment_ids(arrays[schema.DOCUMENT_STARTS], arrays[schema.NUM_TOKENS], packing.align or 1)
     real: npt.NDArray[np.bool_] = ids > 0

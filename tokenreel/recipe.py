@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import naming, schema
+from tokenreel import layouts, naming, schema
 from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
 from tokenreel.example_codec import fixed_layout
 from tokenreel.infilling import FillInTheMiddle
-from tokenreel.layouts import pads
 from tokenreel.manifest import VocabularyInfo
 from tokenreel.objective import Objective
 from tokenreel.objectives import make_objective
@@ -58,6 +58,12 @@ class Recipe:
         return next(i for i in (self.vocabulary.pad_id, self.vocabulary.eos_id, 0) if i is not None)
 
     @property
+    def pads(self) -> bool:
+        """Whether examples may hold padding before the objective."""
+        packing = self.packing
+        return packing.mode != layouts.WRAP or packing.last_example == "pad" or isinstance(self.objective, MixtureOfDenoisers)
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """The fields of the records."""
         length = self.packing.seq_len + self.packing.overlap
@@ -65,7 +71,7 @@ class Recipe:
             schema.TOKENS: Feature(name=schema.TOKENS, dtype=schema.token_dtype(self.vocabulary.vocab_size), shape=(length,)),
             schema.DOCUMENT_STARTS: Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
         }
-        if pads(self.packing):
+        if self.pads:
             laid_out[schema.NUM_TOKENS] = Feature(name=schema.NUM_TOKENS, dtype="int32")
         none = {name: np.zeros((0, *feature.shape), dtype=np.int32) for name, feature in laid_out.items()}
         made = self.objective.output_shapes()

@@ -23,6 +23,7 @@ from tokenreel.objectives import add_statistics
 from tokenreel.packing import Segments
 from tokenreel.recipe import Recipe
 from tokenreel.schema import RecordLayout
+from tokenreel.stream import Stream
 
 _CHUNK_BYTES = 8 << 20
 _ALIGNED_EXAMPLES = 64
@@ -181,13 +182,13 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
     ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
     spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
     total = ends[-1] if ends else 0
-    examples = layouts.count_wrapped(total, packing) if wrap else total
+    examples = Stream(order.recipe).count(total) if wrap else total
     dropped_documents = sum(size.dropped_documents for size in sizes)
     dropped_tokens = Counter[str]()
     for size in sizes:
         dropped_tokens.update(size.dropped_tokens)
     if wrap:
-        used = min(total, examples * packing.seq_len + packing.overlap) if examples else 0
+        used = min(total, Stream(order.recipe).end(examples)) if examples else 0
         dropped_documents, dropped_tokens["last_example"] = _documents_from(order, spans, used), total - used
     per_shard = examples_per_shard(config, layout)
     all_examples = examples * config.variants
@@ -197,7 +198,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
         first = index * per_shard
         number = min(per_shard, all_examples - first)
         ranges = _base_ranges(first, number, examples)
-        needed = {span.begin: span for low, high in ranges for span in _overlapping(spans, low, high, packing)}
+        needed = {span.begin: span for low, high in ranges for span in _overlapping(spans, low, high, order.recipe)}
         shards.append(
             ShardPlan(
                 split=split,
@@ -244,11 +245,12 @@ def _base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple
         first += high - low
 
 
-def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, packing: Any) -> Iterator[GroupSpan]:
-    if packing.mode == layouts.WRAP:
-        low, high = low * packing.seq_len, high * packing.seq_len + packing.overlap
+def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, recipe: Recipe) -> Iterator[GroupSpan]:
+    wrap = recipe.packing.mode == layouts.WRAP
+    if wrap:
+        low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
     for span in spans:
-        length = span.size.tokens if packing.mode == layouts.WRAP else span.size.examples
+        length = span.size.tokens if wrap else span.size.examples
         if length and span.begin < high and span.begin + length > low:
             yield span
 
@@ -285,7 +287,7 @@ def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
     """
     first = plan.first
     for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
-        spans = list(_overlapping(plan.spans, low, high, order.recipe.packing))
+        spans = list(_overlapping(plan.spans, low, high, order.recipe))
         make = _assemble_wrap if order.recipe.packing.mode == layouts.WRAP else _assemble_rows
         for piece in make(order, spans, low, high):
             piece.first = first
@@ -302,8 +304,8 @@ def _read_planned(order: DocumentOrder, span: GroupSpan) -> GroupDocuments:
 
 
 def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
-    packing = order.recipe.packing
-    begin, end = low * packing.seq_len, high * packing.seq_len + packing.overlap
+    stream = Stream(order.recipe)
+    begin, end = stream.begin(low), stream.end(high)
     parts = []
     position = None
     for span in spans:
@@ -319,7 +321,7 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         tokens = documents.tokens[documents.offsets[a] : documents.offsets[b]]
         parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
     tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    segments = layouts.wrap_range(lengths, first_offset, low, high - low, packing)
+    segments = stream.lay_out(lengths, first_offset, low, high - low)
     yield _fill(tokens, lengths, segments, stage, row, order.recipe)
 
 
@@ -344,7 +346,7 @@ def _fill(
     row: npt.NDArray[np.int64],
     recipe: Recipe,
 ) -> Piece:
-    arrays = layouts.fill(tokens, lengths, segments, recipe.packing, recipe.pad_id)
+    arrays = layouts.fill(tokens, lengths, segments, recipe.packing, pad_id=recipe.pad_id, pads=recipe.pads)
     return Piece(0, 0, 0, arrays, segments, lengths, stage, row)
 
 
