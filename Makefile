@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+MADE := $(VENV)/.made
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 # Two at a time: more would only compete with the workers that the tests themselves start.
@@ -43,17 +44,17 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched last, so an interrupted installation is taken up again; a changed setup.py asks for a new one.
-$(CORE): setup.py | $(BIN)/python
+$(CORE): setup.py | $(MADE)
 	@echo 'Installing tokenreel and Apache Beam into $(VENV) (first time only)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(DEV): setup.py | $(BIN)/python
+$(DEV): setup.py | $(MADE)
 	@echo 'Installing tokenreel and what its tests need (TensorFlow, JAX, Torch, ...) into $(VENV) (several minutes, first time only)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
 
-$(BIN)/python:
+$(MADE):
 	@found=''; \
 	for candidate in $(PYTHON) python3.11 python3; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
@@ -62,5 +63,6 @@ $(BIN)/python:
 	  echo 'tokenreel needs Python 3.11 or later, and neither python3.11 nor python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11' >&2; \
 	  exit 1; \
 	fi; \
-	"$$found" -m venv $(VENV) || { rm -rf $(VENV); \
+	"$$found" -m venv $(VENV) || { \
 	  echo "$$found cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@touch $@

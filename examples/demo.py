@@ -19,7 +19,7 @@ STEPS = [
     ("A vocabulary of 8,000 pieces", ["python", "examples/demo_tokenizer.py", "demo/corpus.jsonl", "demo/tokenizer.model"]),
     ("Text to training examples, in Apache Beam", ["tokenreel", "build", "configs/demo.yaml", "--overwrite"]),
     ("Is every byte and every number right?", ["tokenreel", "verify", "demo/dataset"]),
-    ("What does a model see?", ["tokenreel", "inspect", "demo/dataset", "--count", "1", "--index", "5", "--provenance"]),
+    ("What does a model see?", ["tokenreel", "inspect", "demo/dataset", "--count", "2", "--provenance"]),
     ("One epoch, shuffled, as a trainer reads it", ["python", "examples/replay.py", "demo/dataset"]),
     ("The same numbers as a page", ["tokenreel", "report", "demo/dataset"]),
 ]
@@ -34,8 +34,8 @@ The files:
 Try next:
   {tokenreel} inspect demo/dataset --split validation --tokens
   {tokenreel} build configs/demo.yaml --output demo/best_fit --set packing.mode=best_fit --set packing.overlap=0
-  {tokenreel} build configs/demo.yaml --output demo/mine --input path/to/your/*.jsonl --set sources.0.id_field=null \\
-      --set sources.0.metadata_fields=[]
+  {tokenreel} build configs/demo.yaml --output demo/mine --input 'texts/*.jsonl' \\
+      --set sources.0.id_field=null --set 'sources.0.metadata_fields=[]'
   and in Python:  import tokenreel; dataset = tokenreel.load("demo/dataset"); dataset[0]["tokens"]
 """
 

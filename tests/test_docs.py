@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -43,3 +44,36 @@ def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+class Enough(Exception):
+    """The training loop of the README has no end."""
+
+
+def test_the_first_screen_of_the_readme_is_right(
+    tmp_path: pathlib.Path, corpus: pathlib.Path, unigram_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config, its command and its loop, word for word."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (settings,) = re.findall(r"^```yaml\n# (books\.yaml)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    command = re.findall(r"^tokenreel (build .*)$", page, re.MULTILINE)[0].split()
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path(settings[0]).write_text(settings[1], encoding="utf-8")
+    shutil.copytree(corpus, "texts")
+    shutil.copy(unigram_model, "tokenizer.model")
+    assert cli.main([*command, "--direct_num_workers=1"]) == 0
+    shapes = []
+
+    def train(tokens: np.ndarray) -> None:
+        shapes.append((tokens.shape, tokens.dtype))
+        if len(shapes) == 3:
+            raise Enough
+
+    loop, reader = blocks("README.md")
+    with pytest.raises(Enough):
+        exec(compile(loop, "README.md", "exec"), {"train": train})
+    assert shapes == [((64, 1024), np.dtype(np.int32))] * 3
+    pytest.importorskip("tensorflow")
+    names: dict[str, object] = {}
+    exec(compile(reader, "README.md", "exec"), names)
+    assert next(iter(names["tokens"])).shape == (1024,)  # type: ignore[call-overload]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import verification_datasets as datasets
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 # What a package imports when it is itself imported, beside the standard library and itself. A trainer imports `tokenreel`, so that stays
@@ -126,6 +128,19 @@ def test_importing_every_module_loads_no_framework():
     ]
     assert "tokenreel.schema" in names
     assert loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)") == set()
+
+
+def test_reading_a_dataset_loads_no_framework(tmp_path):
+    """What a TPU host does: open, look, and take batches. NumPy and the CRC are all it needs."""
+    datasets.make(tmp_path / "dataset")
+    code = (
+        "import tokenreel\n"
+        f"dataset = tokenreel.load({str(tmp_path / 'dataset')!r}, crc='first')\n"
+        "assert dataset[3]['tokens'].shape == (32,)\n"
+        "batches = list(dataset.batches(8, seed=1, epochs=1))\n"
+        "assert len(batches) == len(dataset) // 8 == 19, len(batches)"
+    )
+    assert loaded_by(code) == set()
 
 
 def test_the_heavy_list_is_seen():

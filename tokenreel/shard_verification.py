@@ -32,6 +32,7 @@ class Tally:
       complete: whether every record could be counted.
       segments: in the provenance tables, None where a table is missing or damaged.
       continued: segments that do not begin their document.
+      last_piece: document and end of the last piece of the shard before, None where that is not known.
     """
 
     vocab_size: int
@@ -43,6 +44,7 @@ class Tally:
     complete: bool = True
     segments: int | None = 0
     continued: int = 0
+    last_piece: tuple[str, int] | None = None
     segment_lengths: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -83,8 +85,10 @@ class ShardCheck:
         # Each of the static copies that `variants` makes begins anew, so its first example repeats no token.
         self._variant_examples = max(1, split_examples // int(manifest.config.get("variants", 1)))
         causal = manifest.config.get("objective", {}).get("name") == "causal_lm"
-        self._overlaps = manifest.overlap == 1 and packing.get("mode") == "wrap" and causal
+        self._wraps = packing.get("mode") == "wrap"
+        self._overlaps = manifest.overlap == 1 and self._wraps and causal
         self._last_token: int | None = None  # of the record before, if it was sound and full
+        self._before: tuple[str, int] | None = None
         self._crc = 0
         self._lengths: list[npt.NDArray[np.int64]] = []  # positions up to the last token of each record, chunk by chunk
         self._tokens: list[npt.NDArray[np.int64]] = []  # real tokens of each record
@@ -93,6 +97,7 @@ class ShardCheck:
 
     def check(self) -> Iterator[str]:
         """Yields what differs."""
+        self._before, self._tally.last_piece = self._tally.last_piece, None
         try:
             with files.open_read(self._path) as file:
                 yield from self._check_fixed(file) if self._manifest.record_format == FIXED else self._check_lists(file)
@@ -294,12 +299,12 @@ class ShardCheck:
             return
         try:
             data = files.read_bytes(files.join(self._directory, name))
-            rows = pq.read_table(pa.BufferReader(data), columns=["example", "segment", "doc_token_start", "length"])
+            rows = pq.read_table(pa.BufferReader(data), columns=["example", "segment", "doc_token_start", "length", "doc_id"])
         except (pa.ArrowException, OSError, ValueError) as error:
             self._tally.segments = None
             yield f"{name}: no readable table ({str(error).splitlines()[0]})"
             return
-        example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns)
+        example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
         width = self._manifest.layout.feature(schema.TOKENS).size
         none = np.zeros(0, dtype=np.int64)
         lengths, tokens, starts = (np.concatenate(parts or [none]) for parts in (self._lengths, self._tokens, self._starts))
@@ -334,11 +339,35 @@ class ShardCheck:
                 yield f"{self._where(position // width)}: {name} begins a document at position {position % width:,}, the record does not"
             for position in np.setdiff1d(starts, expected)[:_LISTED_ONE_BY_ONE].tolist():
                 yield f"{self._where(position // width)}: begins a document at position {position % width:,}, {name} does not"
+            if self._wraps:
+                yield from self._check_continuity(name, rows.column("doc_id"), example, start, length)
         if self._tally.segments is not None:
             self._tally.segments += len(example)
             self._tally.continued += int(np.count_nonzero(start))
             digits = np.frexp(length.astype(np.float64))[1]
             self._tally.segment_lengths += np.bincount(np.maximum(digits, 0), minlength=64)[:64]
+
+    def _check_continuity(
+        self, name: str, documents: Any, example: npt.NDArray[np.int64], start: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
+    ) -> Iterator[str]:
+        """Checks that a stream was cut and nothing else: a piece inside a document goes on where the one before ended."""
+        import pyarrow.compute as pc
+
+        if not len(example):
+            return
+        last_document, last_end = self._before or ("", 0)
+        ends = np.append(last_end, (start + length)[:-1])
+        same = np.append(documents[0].as_py() == last_document, pc.equal(documents[1:], documents[:-1]).to_numpy().astype(bool))
+        shared = np.append(True, np.diff(example) != 0) * self._manifest.overlap
+        # Each of the static copies that `variants` makes begins with a whole document.
+        anew = (example + self._first) % self._variant_examples == 0
+        anew &= np.append(True, np.diff(example) != 0)
+        wrong = np.where(anew, start != 0, (start > 0) & ~(same & (start == ends - shared)))
+        if self._before is None and not anew[0]:
+            wrong[0] = False  # what comes before is not known
+        for row in np.flatnonzero(wrong)[:_LISTED_ONE_BY_ONE].tolist():
+            yield f"{name}: row {row:,} goes on with {documents[row].as_py()} at its token {start[row]:,}, the row before ends elsewhere"
+        self._tally.last_piece = (documents[-1].as_py(), int(start[-1] + length[-1]))
 
 
 def _parse_lists(payload: bytes, stored_crc: int, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:

@@ -60,7 +60,7 @@ def differences(
         tallies[split] = tally = Tally(manifest.vocabulary.vocab_size)
         for index, shard in enumerate(info.shards):
             if shard.file not in present:
-                tally.complete = False
+                tally.complete, tally.last_piece = False, None
                 continue
             progress(shard.file)
             name = naming.provenance(split, index, len(info.shards))
@@ -281,9 +281,10 @@ def run(arguments: argparse.Namespace) -> int:
         shards = [shard for split in manifest.splits.values() for shard in split.shards]
         size = sum(shard.bytes for shard in shards)
         seconds = max(time.monotonic() - started, 1e-9)
+        rate = f" ({size / 1e6 / seconds:,.0f} MB/s)" if seconds > 5 else ""
         print(
             f"{arguments.directory}: sound. {sum(shard.records for shard in shards):,} records in {len(shards):,} shards, "
-            f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s ({size / 1e6 / seconds:,.0f} MB/s)\nfingerprint: {manifest.fingerprint}"
+            f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
     return 0
 

@@ -256,6 +256,16 @@ def edit_table(dataset, change):
     datasets.sign(dataset)
 
 
+def later_piece(column):
+    """Moves the first piece, not at the beginning of the shard, that goes on with a document."""
+
+    def change(table):
+        row = next(row for row, start in enumerate(table["doc_token_start"]) if row and start)
+        table[column][row] += 1
+
+    return change
+
+
 def changed(column, row, by):
     def change(table):
         table[column][row] += by
@@ -273,6 +283,9 @@ def changed(column, row, by):
         (changed("length", 0, 1), "the segments of example 10 hold 34 tokens, the record 33"),
         (changed("doc_token_start", 0, -10_000), "row 0 describes"),
         (lambda table: [column.pop() for column in table.values()], "the segments of example 19 hold"),
+        (lambda table: table["doc_id"].__setitem__(0, "x"), "row 0 goes on with x at its token"),
+        (lambda table: table["doc_id"].__setitem__(-1, "x"), "goes on with x at its token"),
+        (later_piece("doc_token_start"), "the row before ends elsewhere"),
     ],
 )
 def test_provenance_that_does_not_fit_is_named(dataset, change, message):
