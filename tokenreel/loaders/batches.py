@@ -46,6 +46,12 @@ class Source:
         self.objective, self.variant = objective, variant
         # Examples of several sources have equal ids: their names keep the objective's choices apart.
         self.seed = keys.key(seed, "loader/objective", name) if name else seed
+        stored = dataset.manifest.seq_len + dataset.manifest.overlap
+        if (wanted := getattr(objective, "raw_length", lambda: stored)()) != stored:
+            raise ConfigError(
+                f"the objective takes examples of {wanted:,} tokens and those of {dataset.path} hold {stored:,}: make it for this length "
+                f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
+            )
         self.fields = Fields(dataset.manifest, features, made=() if objective is None else None, across_documents=across_documents)
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
@@ -55,7 +61,7 @@ class Source:
         arrays = self.dataset.stored(examples, self.dataset.features)
         made = self._apply(arrays, examples, epochs)
         made.setdefault(schema.EXAMPLE_ID, examples)
-        return self.fields(made)
+        return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
 
     def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
         parts: list[Arrays] = []

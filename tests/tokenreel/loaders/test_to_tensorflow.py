@@ -35,7 +35,9 @@ def test_the_native_graph_reads_both_formats(arrays, tmp_path, record_format):
     assert (found[0]["tokens"].dtype, found[0]["document_starts"].dtype) == (np.int32, bool)
     shuffled = parsed(tmp_path / "d", batch_size=10, shuffle_buffer=20, seed=3, features=["example_id"])
     ids = [batch["example_id"].tolist() for batch in shuffled.as_numpy_iterator()]
-    assert sorted(functools.reduce(operator.iadd, ids, [])) == list(range(COUNT)) and functools.reduce(operator.iadd, ids, []) != list(range(COUNT))
+    assert sorted(functools.reduce(operator.iadd, ids, [])) == list(range(COUNT)) and functools.reduce(operator.iadd, ids, []) != list(
+        range(COUNT)
+    )
     with pytest.raises(ConfigError, match="no feature 'x'"):
         parsed(tmp_path / "d", batch_size=8, features=["x"])
     with pytest.raises(ConfigError, match="no split 'test'"):
