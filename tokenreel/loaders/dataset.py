@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -174,7 +175,7 @@ class Dataset:
         self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
         self._spans: dict[tuple[str, ...], tuple[list[Feature], list[tuple[int, int]]]] = {}
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the training data of this split."""
         return keys.digest(self.manifest.fingerprint, self.split)
