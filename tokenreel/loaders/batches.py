@@ -46,6 +46,12 @@ class Source:
         self.objective, self.variant = objective, variant
         # Examples of several sources have equal ids: their names keep the objective's choices apart.
         self.seed = keys.key(seed, "loader/objective", name) if name else seed
+        stored = dataset.manifest.seq_len + dataset.manifest.overlap
+        if (wanted := getattr(objective, "raw_length", lambda: stored)()) != stored:
+            raise ConfigError(
+                f"the objective takes examples of {wanted:,} tokens and those of {dataset.path} hold {stored:,}: make it for this length "
+                f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
+            )
         self.fields = Fields(dataset.manifest, features, made=() if objective is None else None, across_documents=across_documents)
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
@@ -55,12 +61,12 @@ class Source:
         arrays = self.dataset.stored(examples, self.dataset.features)
         made = self._apply(arrays, examples, epochs)
         made.setdefault(schema.EXAMPLE_ID, examples)
-        return self.fields(made)
+        return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
 
     def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
         parts: list[Arrays] = []
         order: list[npt.NDArray[np.int64]] = []
-        for epoch in np.unique(epochs).tolist():  # one, but for a batch that holds the end of an epoch
+        for epoch in np.unique(epochs).tolist() or [0]:  # one, but for a batch that holds the end of an epoch
             rows = np.flatnonzero(epochs == epoch)
             some = arrays if len(rows) == len(epochs) else {name: values[rows] for name, values in arrays.items()}
             parts.append(self.objective.apply(some, examples[rows], seed=self.seed, variant=self.variant, epoch=epoch))
@@ -82,7 +88,7 @@ class _Reader:
         if len(self.sources) == 1:
             return self.sources[0].read(located.example, located.epoch)
         out: Arrays = {}
-        for number in np.unique(located.source).tolist():
+        for number in np.unique(located.source).tolist() or [0]:  # a host without rows gets the fields, empty
             rows = np.flatnonzero(located.source == number)
             part = self.sources[number].read(located.example[rows], located.epoch[rows])
             if not out:
@@ -177,14 +183,31 @@ class Batches(Iterator[Arrays]):
     # Batches.
 
     def batch_at(self, cursor: int, rows: npt.ArrayLike | None = None) -> Arrays:
-        """Reads the batch that begins at a sample, without moving: a pure function.
+        """Reads the batch that begins at a sample, without moving: a pure function, safe to call from several threads.
 
         Args:
           cursor: samples delivered before it.
           rows: of the global batch; None for this host's.
         """
-        wanted = None if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
-        return self.reader.read(self.plan.locate(self.samples_at(cursor, wanted)))
+        if rows is None:
+            return self._planner.batch(cursor)
+        return self.reader.read(self.plan.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+
+    def example_batch(self) -> Arrays:
+        """A batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
+
+        Raises:
+          ConfigError: the run has no batch at all.
+        """
+        if not self.size_at(0):
+            raise ConfigError(f"this run holds no whole batch of {self.batch_size}: make batches smaller, or give drop_remainder=False")
+        return self.batch_at(0, rows=[0])
+
+    def with_rows(self, rows: npt.ArrayLike) -> Batches:
+        """Another iterator over the same run, from the same place, that gets exactly these rows of the global batch."""
+        other = Batches(self.sources, self.plan, self.batch_size, rows=rows, drop_remainder=self.drop_remainder, prefetch=self.prefetch)
+        other.seek(self._cursor)
+        return other
 
     def __iter__(self) -> Batches:
         return self
@@ -220,14 +243,18 @@ class Batches(Iterator[Arrays]):
 
     # State.
 
-    def get_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on."""
+    def get_state(self, cursor: int | None = None) -> dict[str, Any]:
+        """What a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on.
+
+        Args:
+          cursor: of another place than this iterator's, for consumers that lag behind it.
+        """
         description = self.plan.describe()
         listed: list[dict[str, Any]] = description["sources"]  # type: ignore[assignment]
         for entry, source in zip(listed, self.sources, strict=True):
             entry["fingerprint"] = source.dataset.fingerprint
         return {
-            "cursor": self._cursor,
+            "cursor": self._cursor if cursor is None else int(cursor),
             "fingerprint": keys.digest(*(source.dataset.fingerprint for source in self.sources)),
             "format": STATE_FORMAT,
             "mixture": description,
@@ -303,6 +330,7 @@ class _Planner:
         self._reader = batches.reader
         self._batch_size = batches.batch_size
         self._chunks: dict[int, tuple[list[int], Located]] = {}
+        self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
     def _chunk(self, cursor: int) -> tuple[list[int], Located]:
@@ -334,22 +362,28 @@ class _Planner:
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
-        for start, (bounds, located) in self._chunks.items():
-            index, rest = divmod(cursor - start, self._batch_size)
-            if rest == 0 and 0 <= index < len(bounds) - 1:
-                part = slice(bounds[index], bounds[index + 1])
-                return Located(located.source[part], located.epoch[part], located.example[part])
-        if not self._batches.size_at(cursor):
-            return None
-        while len(self._chunks) > 1:
-            del self._chunks[next(iter(self._chunks))]
-        self._chunks[cursor] = self._chunk(cursor)
-        return self._planned(cursor)
+        with self._lock:
+            for start, (bounds, located) in self._chunks.items():
+                index, rest = divmod(cursor - start, self._batch_size)
+                if rest == 0 and 0 <= index < len(bounds) - 1:
+                    part = slice(bounds[index], bounds[index + 1])
+                    return Located(located.source[part], located.epoch[part], located.example[part])
+            if not self._batches.size_at(cursor):
+                return None
+            while len(self._chunks) > 1:
+                del self._chunks[next(iter(self._chunks))]
+            self._chunks[cursor] = self._chunk(cursor)
+            return self._planned(cursor)
 
     def batch(self, cursor: int) -> Arrays:
-        """The batch at a sample."""
+        """The batch at a sample.
+
+        Raises:
+          IndexError: the run has ended there.
+        """
         located = self._planned(cursor)
-        assert located is not None
+        if located is None:
+            raise IndexError(f"this run ends before sample {cursor:,}")
         return self._ahead.read(self._reader, located, lambda distance: self._planned(cursor + distance * self._batch_size))
 
 

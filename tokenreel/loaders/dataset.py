@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -174,7 +175,7 @@ class Dataset:
         self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
         self._spans: dict[tuple[str, ...], tuple[list[Feature], list[tuple[int, int]]]] = {}
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the training data of this split."""
         return keys.digest(self.manifest.fingerprint, self.split)
@@ -272,7 +273,8 @@ class Dataset:
           skip: [start, end) ranges of samples to leave out, counted from the beginning of the run over all hosts.
           features: what a batch holds: stored features and any of `fields.DERIVED`; None for what is stored (or what the objective makes).
           across_documents: whether `loss_weights` count the prediction of a document's first token.
-          objective: has `apply(arrays, example_ids, *, seed, variant, epoch) -> dict`: computed for each batch, anew each epoch.
+          objective: from `Dataset.objective`, or anything with `apply(arrays, example_ids, *, seed, variant, epoch) -> dict`: computed for
+            each batch, anew each epoch.
           variant: passed on to the objective.
           hosts: how many share the global batch.
           host: which of them this is: host h of H gets the contiguous rows [h * batch_size // H, (h + 1) * batch_size // H).
@@ -286,6 +288,24 @@ class Dataset:
         plan = self.plan(seed=seed, shuffle=shuffle, epochs=epochs, skip=skip)
         source = Source(self, features, across_documents=across_documents, objective=objective, variant=variant, seed=seed, name="")
         return Batches([source], plan, batch_size, hosts=hosts, host=host, rows=rows, drop_remainder=drop_remainder, prefetch=prefetch)
+
+    def objective(self, name: str, *, seq_len: int | None = None, **settings: Any) -> Any:
+        """Makes an objective for this dataset's vocabulary, to be applied on the fly: `batches(objective=...)`.
+
+        Args:
+          name: one of `objectives.OBJECTIVES`.
+          seq_len: positions the model reads; None for the dataset's. T5 reads fewer than an example holds.
+          **settings: of the objective.
+
+        Raises:
+          ConfigError: a setting is unknown or impossible.
+        """
+        from tokenreel.objectives import make_objective
+
+        info = self.manifest.vocabulary
+        special = tuple(sorted({i for i in (info.pad_id, info.bos_id, info.eos_id, info.unk_id) if i is not None}))
+        facts = {"vocab_size": info.vocab_size, "pad_id": self.manifest.pad_id, "eos_id": info.eos_id, "special_ids": special}
+        return make_objective(name, seq_len=self.manifest.seq_len if seq_len is None else seq_len, vocabulary=facts, **settings)
 
     def vocabulary(self) -> Any:
         """Loads the vocabulary that made the tokens, from its copy in the dataset."""

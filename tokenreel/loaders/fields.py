@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tokenreel import schema
 from tokenreel.errors import ConfigError
+from tokenreel.loaders.pieces import Pieces
 from tokenreel.manifest import Manifest
 
 INPUTS, TARGETS = "inputs", "targets"
@@ -64,7 +65,7 @@ class Fields:
         if self.everything:
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
-        ids: npt.NDArray[Any] | None = None
+        pieces: Pieces | None = None
         out: Arrays = {}
         for name in self.names:
             if name in arrays:
@@ -76,15 +77,13 @@ class Fields:
             elif name == TARGETS:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
-                from tokenreel import segments
-
+                if pieces is None:
+                    pieces = Pieces(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
-                starts, numbers = arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS)
-                if name == POSITIONS:
-                    values = segments.positions(starts, numbers, self.align)
+                if name == LOSS_WEIGHTS:
+                    values = pieces.next_token_weights(across_documents=self.across_documents)
                 else:
-                    ids = segments.segment_ids(starts, numbers, self.align) if ids is None else ids
-                    values = ids if name == SEGMENT_IDS else segments.next_token_weights(ids, across_documents=self.across_documents)
+                    values = pieces.positions() if name == POSITIONS else pieces.segment_ids()
                 out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
         return out
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 
-from tokenreel.errors import ConfigError
+from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.loaders import trace
 
 
@@ -40,3 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
                     f"{entry['sample']:,})"
                 )
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `tokenreel-when` of the trainer's wheel."""
+    parser = argparse.ArgumentParser(prog="tokenreel-when", description="Say which steps of a run see an example, or a document.")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except TokenreelError as error:
+        print(f"tokenreel-when: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenreel.errors import ConfigError
+from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.loaders import trace
 
 
@@ -53,3 +54,18 @@ def _describe(entry: Mapping[str, Any]) -> str:
     if entry["documents"] is None:
         lines.append("  (the dataset has no provenance tables)")
     return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `tokenreel-where` of the trainer's wheel."""
+    parser = argparse.ArgumentParser(prog="tokenreel-where", description="Say what was in a step of a run.")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except TokenreelError as error:
+        print(f"tokenreel-where: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -78,7 +78,7 @@ def test_weights_count_tokens_or_examples(tmp_path):
     assert spent >= 32_000 > one_less[0] * 2 + one_less[1] * 8
     unknown = padded(tmp_path / "unknown", 10, 3, statistics=False)
     Mixture({"short": short, "unknown": unknown}, by="examples")
-    with pytest.raises(ConfigError, match="statistics.json: does not say how many tokens"):
+    with pytest.raises(ConfigError, match=r"statistics\.json: does not say how many tokens"):
         Mixture({"short": short, "unknown": unknown})
 
 

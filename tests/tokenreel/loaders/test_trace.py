@@ -1,5 +1,6 @@
 import argparse
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_where_says_what_the_batch_holds(arrays, dataset, shuffle):
         for row, entry in enumerate(found):
             example = entry["example"]
             assert (entry["step"], entry["row"]) == (step, row)
-            data = open(f"{dataset.path}/{entry['shard']}", "rb").read()[slice(*entry["bytes"])]
+            data = (pathlib.Path(dataset.path) / entry["shard"]).read_bytes()[slice(*entry["bytes"])]
             record = dataset.manifest.layout.decode(np.frombuffer(data, np.uint8)[None])
             assert record["example_id"][0] == example and entry["record"] == example % 16
             number = arrays["num_tokens"][example]

@@ -1,0 +1,70 @@
+"""Datasets as sources of Grain pipelines.
+
+An opened `Dataset` is a random-access source as it is: `grain.MapDataset.source(load(path))`. Local records need no reading threads: give
+`grain.ReadOptions(num_threads=0)`; the default of 16 halves the speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokenreel.errors import ConfigError
+from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.fields import Arrays
+
+
+class ExampleSource:
+    """Examples with chosen or derived features, by number.
+
+    Args:
+      dataset: an opened split.
+      features: as in `Dataset.take`.
+    """
+
+    def __init__(self, dataset: Dataset, features: Sequence[str] | None = None) -> None:
+        self._dataset, self._features = dataset, features
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, example: int) -> Arrays:
+        return {name: values[0] for name, values in self._dataset.take([example], self._features).items()}
+
+    def __getitems__(self, examples: Sequence[int]) -> list[Arrays]:
+        """Reads some examples at once."""
+        batch = self._dataset.take(examples, self._features)
+        return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
+
+    def __repr__(self) -> str:
+        # Grain compares it when it restores an iterator: the data, not the place it lies in.
+        return f"ExampleSource({self._dataset.fingerprint}, {self._features})"
+
+
+class BatchSource:
+    """The batches of a run by number, in its exact order, which Grain then keeps: map over it, do not shuffle it.
+
+    Args:
+      batches: of a run that ends (`epochs`, a stop rule or a budget); `hosts`, `host` and `rows` hold.
+
+    Raises:
+      ConfigError: the run never ends, so it has no length.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        if batches.num_batches is None:
+            raise ConfigError("a Grain source has a length and this run never ends: give `epochs`, a stop rule or a budget")
+        self._batches, self._length = batches, batches.num_batches
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, step: int) -> Arrays:
+        if not 0 <= step < self._length:
+            raise IndexError(f"this run has the steps 0 to {self._length - 1:,}, got {step}")
+        return self._batches.batch_at(step * self._batches.batch_size)
+
+    def __repr__(self) -> str:
+        state: dict[str, Any] = self._batches.get_state(0)
+        return f"BatchSource({state}, batch_size={self._batches.batch_size})"
