@@ -340,7 +340,7 @@ class TestUL2:
             ({"s_id": None}, "give every denoiser a mode_id, or none"),
             ({"denoisers": []}, "at least one denoiser"),
             ({"denoisers": [{"density": 0.5, "spans": 3}]}, "the settings density, mean_span, mode_id, weight: .*spans"),
-            ({"num_sentinels": 100}, "makes 127 spans in 764 tokens, the vocabulary has 100 sentinels"),
+            ({"num_sentinels": 100}, "makes 127 spans in 765 tokens, the vocabulary has 100 sentinels"),
             ({"targets_length": 2}, "cannot fill 511 input and 2 target positions"),
         ],
     )
