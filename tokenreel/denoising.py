@@ -122,6 +122,8 @@ class Denoising(Objective):
         """See `Objective`."""
         if overlap:
             raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+        if mode == "segment_pairs":
+            raise ConfigError(f"objective {self.name} moves positions and cannot keep the segment ids of packing.mode {mode}: use wrap")
         if align > 1:
             raise ConfigError(f"objective {self.name} moves positions and cannot keep packing.align = {align}: set it to 1")
 

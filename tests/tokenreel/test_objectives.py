@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel import keys, objective, objectives
-from tokenreel.errors import ConfigError
+from tokenreel.errors import BuildError, ConfigError
 from tokenreel.objectives import OBJECTIVES, make_objective
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/objectives.json"
@@ -171,6 +171,23 @@ def test_settings_go_before_the_vocabulary():
 def test_impossible_settings(name, settings_, message):
     with pytest.raises(ConfigError, match=message):
         make_objective(name, seq_len=32, vocabulary=VOCABULARY, **settings_)
+
+
+def test_packings_that_cannot_feed_an_objective():
+    for name, mode, message in [
+        ("t5", "segment_pairs", "cannot keep the segment ids of packing.mode segment_pairs"),
+        ("typo_noise", "segment_pairs", "cannot keep the segment ids"),
+        ("fill_in_the_middle", "full_sentences", "cuts sentences, which packing.mode full_sentences keeps whole"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            make(name).check_packing(mode=mode)
+    for name in OBJECTIVES:
+        make(name).check_packing(mode="wrap")
+
+
+def test_tokens_of_another_vocabulary():
+    with pytest.raises(BuildError, match="tokens run from 7 to 200, the vocabulary has 200 ids"):
+        make("bert").apply({"tokens": np.array([[7] * 31 + [200]])}, [0], seed=0)
 
 
 class TestNextTokens:
