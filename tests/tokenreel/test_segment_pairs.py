@@ -46,6 +46,15 @@ def test_laws(documents, seq_len, task, seed):
         assert made["segment_ids"][row].tolist() == [0] * (len(a) + 2) + [1] * (len(b) + 1) + [0] * (seq_len - len(expected))
 
 
+def test_select_and_segments():
+    pairs = plan([[4] * 40 for _ in range(20)])
+    some = pairs.select([5, 2])
+    assert some.start.tolist() == pairs.start[[5, 2]].tolist() and len(some) == 2
+    table = some.segments()
+    assert table.example.tolist() == [0, 0, 1, 1] and table.document.tolist() == pairs.document[[5, 2]].ravel().tolist()
+    assert table.num_examples == 2
+
+
 @given(DOCUMENTS, st.randoms(use_true_random=False))
 def test_the_order_of_documents_does_not_matter(documents, random):
     order = list(range(len(documents)))
