@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +77,32 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
     shortest = 2**min_exponent + extra
     result[shortest] = dataclasses.replace(result[shortest], dropped=counted(too_short=int(left.sum())))
     return result
+
+
+def bucket(lengths: npt.ArrayLike, seq_len: int, overlap: Literal[0, 1] = 0, *, min_exponent: int = 8, max_exponent: int = 13) -> Segments:
+    """One of the layouts of `buckets`: that of the pieces of `seq_len + overlap` tokens, for a dataset of its own.
+
+    Args:
+      lengths: int [num_documents].
+      seq_len: a power of two between the shortest and the longest.
+      overlap: `extra` of `buckets`.
+      min_exponent: see `buckets`.
+      max_exponent: see `buckets`.
+
+    Returns:
+      The layout. What the pieces of other lengths hold is counted as dropped, reason `other_buckets`; the rest is `too_short`.
+
+    >>> layout = bucket([3000], 512, 1)
+    >>> layout.length.tolist(), dict(layout.dropped)
+    ([513], {'other_buckets': 2306, 'too_short': 181})
+    """
+    layouts = buckets(lengths, min_exponent, max_exponent, overlap)
+    if seq_len + overlap not in layouts:
+        known = ", ".join(str(length - overlap) for length in layouts)
+        raise ConfigError(
+            f"packing.seq_len must be one of {known} for min_exponent {min_exponent} and max_exponent {max_exponent}, got {seq_len}"
+        )
+    own = layouts[seq_len + overlap]
+    too_short = layouts[2**min_exponent + overlap].dropped
+    others = sum(int(layout.length.sum()) for layout in layouts.values()) - int(own.length.sum())
+    return dataclasses.replace(own, dropped={**counted(other_buckets=others), **too_short})

@@ -199,6 +199,8 @@ class TypoNoise(Objective):
 
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
+        if mode == "segment_pairs":
+            raise ConfigError(f"objective {self.name} moves characters and cannot keep the segment ids of packing.mode {mode}: use wrap")
         if overlap or align > 1:
             raise ConfigError(
                 f"objective {self.name} moves characters and cannot keep packing.overlap = {overlap} and align = {align}: leave both out"

@@ -122,6 +122,8 @@ class Denoising(Objective):
         """See `Objective`."""
         if overlap:
             raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+        if mode == "segment_pairs":
+            raise ConfigError(f"objective {self.name} moves positions and cannot keep the segment ids of packing.mode {mode}: use wrap")
         if align > 1:
             raise ConfigError(f"objective {self.name} moves positions and cannot keep packing.align = {align}: set it to 1")
 
@@ -138,10 +140,10 @@ class Denoising(Objective):
             "num_targets": ("int32", ()),
         }
 
-    def _check_sentinels(self, what: str, spans: int, mean_span: float) -> None:
+    def _check_sentinels(self, what: str, length: int, spans: int, mean_span: float) -> None:
         if self.sentinel_step and spans > self.num_sentinels:
             raise ConfigError(
-                f"{what} makes {spans} spans in {self.raw_length()} tokens, the vocabulary has {self.num_sentinels} sentinels. "
+                f"{what} makes {spans} spans in {length} tokens, the vocabulary has {self.num_sentinels} sentinels. "
                 f"Use a mean span of {mean_span * spans / self.num_sentinels:.1f} or more, or a shorter packing.seq_len."
             )
 
@@ -251,7 +253,7 @@ class SpanCorruption(Denoising):
         if not self.raw_length():
             raise ConfigError(_no_room(self.seq_len, self.targets_length, self.density, self.mean_span, self._room))
         spans = int(noise_counts(self.raw_length(), self.density, self.mean_span)[1]) + int(self.roll)
-        self._check_sentinels(f"objective.density {self.density} with mean_span {self.mean_span}", spans, self.mean_span)
+        self._check_sentinels(f"objective.density {self.density} with mean_span {self.mean_span}", self.raw_length(), spans, self.mean_span)
 
     @property
     def _room(self) -> int:
@@ -360,7 +362,9 @@ class MixtureOfDenoisers(Denoising):
         object.__setattr__(self, "_raw", np.array(raw, np.int64))
         for denoiser, length in zip(mixture, raw, strict=True):
             spans = int(noise_counts(length, denoiser.density, _whole(denoiser))[1])
-            self._check_sentinels(f"a denoiser of density {denoiser.density} and mean_span {denoiser.mean_span}", spans, _whole(denoiser))
+            self._check_sentinels(
+                f"a denoiser of density {denoiser.density} and mean_span {denoiser.mean_span}", length, spans, _whole(denoiser)
+            )
 
     def raw_length(self) -> int:
         """See `Objective`: the most tokens that any of the denoisers takes."""

@@ -74,6 +74,11 @@ class FillInTheMiddle(Objective):
         if min(self.keep_first, self.keep_last) < 0:
             raise ConfigError(f"objective.keep_first and keep_last count tokens, got {self.keep_first} and {self.keep_last}")
 
+    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
+        """See `Objective`."""
+        if mode in ("full_sentences", "segment_pairs"):
+            raise ConfigError(f"objective {self.name} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
+
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`: examples stay as they are laid out."""
         return {}

@@ -7,6 +7,7 @@ values are frozen by `tests/golden/keys.json`, and a change needs a new `VERSION
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
@@ -139,12 +140,17 @@ def pick(words: npt.NDArray[np.uint64], weights: Sequence[float | Fraction]) -> 
 
     A float counts as the decimal number it is written as, and the bounds are worked out in fractions: no platform rounds them otherwise.
     """
+    return np.searchsorted(_pick_bounds(tuple(weights)), words, side="right")
+
+
+@functools.lru_cache(maxsize=64)
+def _pick_bounds(weights: tuple[float | Fraction, ...]) -> npt.NDArray[np.uint64]:
     exact = [weight if isinstance(weight, Fraction) else Fraction(repr(float(weight))) for weight in weights]
     total = sum(exact, Fraction(0))
     if total <= 0 or min(exact) < 0:
         raise ValueError(f"weights are not negative and not all 0, got {list(weights)}")
     bounds = [int(sum(exact[: i + 1], Fraction(0)) / total * 2**64) for i in range(len(exact) - 1)]
-    return np.searchsorted(np.array([min(b, 2**64 - 1) for b in bounds], np.uint64), words, side="right")
+    return np.array([min(bound, 2**64 - 1) for bound in bounds], np.uint64)
 
 
 def order(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:

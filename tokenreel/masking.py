@@ -8,7 +8,8 @@ token (mask, random token, unchanged) and which random token it becomes are deci
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -126,7 +127,7 @@ class MaskedLM(Objective):
 
     @property
     def _chunk_tokens(self) -> int:  # type: ignore[override]
-        return 1 << 15 if self.unit == "token" else 1 << 19  # runs are placed one after the other: more rows, fewer steps
+        return {"token": 1 << 15, "word": 1 << 16}.get(self.unit, 1 << 18)  # runs are placed one after the other: more rows, fewer steps
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""
@@ -212,8 +213,10 @@ class MaskedLM(Objective):
         else:
             limit = self.max_unit or (3 if self.unit == "ngram" else 10)
             weights = _one_over_n(limit) if self.unit == "ngram" else _geometric(self.span_p, limit)
-            lengths = keys.pick(draw.words("lengths", ids, tokens.shape[1]), weights) + 1
-            selected = _runs_of_words(found, words, counts, lengths, whole=self.unit == "ngram")
+            states = draw.states("lengths", ids)
+            selected = _runs_of_words(
+                found, words, counts, lambda row, at: keys.pick(keys.words_at(states[row], at), weights) + 1, whole=self.unit == "ngram"
+            )
         return _positions(selected)
 
     def restore(self, arrays: Arrays) -> Array:
@@ -270,7 +273,6 @@ class WordMap:
       eligible: bool [n, L].
       index: int32 [n, L] number of the word that a position belongs to, in its row.
       begin: int32 [n, L + 2] first position of each word, L behind the last.
-      limit: int32 [n, L + 1] the word before which a run that begins with this one must end.
       start: bool [n, L] positions that begin a word.
     """
 
@@ -284,13 +286,21 @@ class WordMap:
         rank = self.index[row, at]
         self.begin = np.full((n, length + 2), length, np.int32)
         self.begin[row, rank] = at
+        self._fence = fence
+
+    @functools.cached_property
+    def limit(self) -> npt.NDArray[np.int32]:
+        """int32 [n, L + 1] the word before which a run that begins with this one must end."""
+        n, length = self.start.shape
         last = np.full((n, length + 1), length + 1, np.int32)
-        fenced = fence[row, at]
-        last[row[fenced], rank[fenced]] = rank[fenced]
+        row, at = np.nonzero(self._fence)
+        rank = self.index[row, at]
+        last[row, rank] = rank
         last[np.arange(n), self.index[:, -1] + 1] = self.index[:, -1] + 1
         following = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-        self.limit = np.full((n, length + 1), length + 1, np.int32)
-        self.limit[:, :-1] = following[:, 1:]
+        limit = np.full((n, length + 1), length + 1, np.int32)
+        limit[:, :-1] = following[:, 1:]
+        return limit
 
 
 def _fences(eligible: Bools, starts: Bools | None) -> Bools:
@@ -334,7 +344,7 @@ def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
     return result
 
 
-def _runs_of_words(found: WordMap, words: Words, counts: Ints, lengths: Ints, *, whole: bool) -> Bools:
+def _runs_of_words(found: WordMap, words: Words, counts: Ints, length_at: Callable[[Ints, Ints], Ints], *, whole: bool) -> Bools:
     """Takes runs of words around random anchors until the count is reached.
 
     Anchors are visited in random order; one that is masked already is passed over, which draws uniformly from those that are left. A run
@@ -344,7 +354,7 @@ def _runs_of_words(found: WordMap, words: Words, counts: Ints, lengths: Ints, *,
       found: the words.
       words: uint64 [n, L] that order the anchors.
       counts: int64 [n] tokens to take.
-      lengths: int64 [n, L] words in the run of the anchor at each position.
+      length_at: gives the words in the runs of the anchors at some rows and positions.
       whole: anchors are words, runs end before a masked word and before they would exceed the count (n-grams). Otherwise anchors are
         tokens, runs go over masked words, and the last is cut at the count (SpanBERT).
     """
@@ -363,17 +373,18 @@ def _runs_of_words(found: WordMap, words: Words, counts: Ints, lengths: Ints, *,
         row, at = active[free], anchor[free]
         word = found.index[row, at].astype(np.int64)
         begin = found.begin[row, word].astype(np.int64)
+        lengths = length_at(row, at)
         if whole:
             end = begin.copy()
             open_ = np.ones(len(row), np.bool_)
-            for more in range(int(lengths[row, at].max(initial=0))):
+            for more in range(int(lengths.max(initial=0))):
                 following = found.begin[row, np.minimum(word + more + 1, length + 1)]
                 at_word = np.minimum(end, length - 1)
-                open_ &= (more < lengths[row, at]) & (word + more < found.limit[row, word])
+                open_ &= (more < lengths) & (word + more < found.limit[row, word])
                 open_ &= (following - begin <= left[row]) & ~selected[row * length + at_word]
                 end = np.where(open_, following, end)
         else:
-            end = found.begin[row, np.minimum(word + lengths[row, at], found.limit[row, word])].astype(np.int64)
+            end = found.begin[row, np.minimum(word + lengths, found.limit[row, word])].astype(np.int64)
         size = end - begin
         inside = np.repeat(row * length + begin, size) + ranks(size)
         new = ~selected[inside]

@@ -106,6 +106,9 @@ class Objective:
                 f"objective {self.name} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
                 "lay documents out for the raw length."
             )
+        low, high = (int(tokens.min()), int(tokens.max())) if tokens.size else (0, 0)
+        if low < 0 or high >= self.vocab_size:
+            raise BuildError(f"tokens run from {low} to {high}, the vocabulary has {self.vocab_size} ids: it is not the one that made them")
         n, length = tokens.shape
         num_tokens = np.full(n, length, np.int64) if "num_tokens" not in arrays else arrays["num_tokens"].astype(np.int64)
         return tokens, arrays.get("document_starts"), num_tokens

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tokenreel.bucketing import buckets, pad
+from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
 from tokenreel.segment_tables import Segments, fill, frame, statistics
@@ -22,6 +22,7 @@ __all__ = [
     "MODES",
     "Segments",
     "best_fit",
+    "bucket",
     "buckets",
     "check",
     "fill",
@@ -50,8 +51,9 @@ MODES: Mapping[str, Callable[..., Segments]] = {
     "first_fit": first_fit,
     "next_fit": next_fit,
     "pad": pad,
+    "buckets": bucket,
 }
-"""Modes that make one layout of one length. `buckets` makes one for each length, `segment_pairs.plan` makes pairs."""
+"""Modes that make a layout. Of `buckets` it is one length's; `segment_pairs.plan` makes pairs."""
 
 
 def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.ArrayLike | None = None, **settings: Any) -> Segments:

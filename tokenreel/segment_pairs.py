@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.schema import token_dtype
-from tokenreel.segment_tables import Ints, as_lengths, copy_runs, ranks
+from tokenreel.segment_tables import Ints, Segments, as_lengths, copy_runs, ranks
 
 VERSION = "segment-pairs-1"
 
@@ -43,6 +43,23 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def select(self, rows: npt.ArrayLike) -> Pairs:
+        """Keeps some pairs, in the order given; what was trimmed stays with the whole."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return dataclasses.replace(
+            self, document=self.document[rows], start=self.start[rows], length=self.length[rows], label=self.label[rows], trimmed=0
+        )
+
+    def segments(self) -> Segments:
+        """The table of their pieces, for provenance; `fill` of this module knows where special tokens go, `packing.fill` does not."""
+        return Segments(
+            example=np.repeat(np.arange(len(self), dtype=np.int64), 2),
+            document=self.document.ravel(),
+            start=self.start.ravel(),
+            length=self.length.ravel(),
+            num_examples=len(self),
+        )
 
 
 def plan(

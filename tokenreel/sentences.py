@@ -1,7 +1,8 @@
 """Where sentences end: in text, by lines or by a few rules, and in tokens.
 
 The rules are for running text in languages that end sentences with `.`, `!`, `?` or their full-width forms. They need no model, give the
-same answer everywhere, and err on the side of not splitting: an abbreviation too many makes a sentence longer, which costs a packer nothing.
+same answer everywhere, and err on the side of not splitting: a stop too many on the list of abbreviations makes a sentence longer, which
+costs a packer nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from tokenreel.segment_tables import Ints
 RULES = ("newline", "rules")
 
 _WORDS_WITH_STOP = """
-mr mrs ms dr prof sr jr st mt rev hon gen col sgt capt lt gov sen rep pres vs etc e.g i.e cf al approx ca no nos vol vols fig figs eq eqs sec
-ch pp ed eds trans univ dept inc ltd co corp bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun u.s u.k u.n
-a.m p.m ph.d b.a m.a d.c
+mr mrs ms dr prof sr jr st mt rev hon gen col sgt capt lt gov sen rep pres vs etc e.g i.e cf al approx ca no nos vol vols fig figs eq eqs
+sec ch pp ed eds trans univ dept inc ltd co corp bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun u.s u.k
+u.n a.m p.m ph.d b.a m.a d.c
 """
 _ABBREVIATIONS = frozenset(_WORDS_WITH_STOP.split())
 _END = re.compile(

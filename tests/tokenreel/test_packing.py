@@ -1,14 +1,17 @@
 import bisect
 import itertools
+import json
+import pathlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import packing, segment_tables
+from tokenreel import keys, packing, segment_pairs, segment_tables
 from tokenreel.errors import BuildError, ConfigError
 
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)
 
 
@@ -342,6 +345,16 @@ class TestPadAndBuckets:
         assert sorted((int(n) for layout in layouts.values() for n in layout.length), reverse=True) == pieces
         assert sum(sum(layout.dropped.values()) for layout in layouts.values()) == dropped
 
+    @given(LENGTHS, st.integers(0, 1))
+    def test_one_bucket(self, lengths, overlap):
+        layouts = packing.buckets(lengths, 2, 4, overlap)
+        for exponent in (2, 3, 4):
+            layout = packing.bucket(lengths, 2**exponent, overlap, min_exponent=2, max_exponent=4)
+            assert rows(layout) == rows(layouts[2**exponent + overlap])
+            check_conservation(lengths, layout, 2**exponent + overlap, in_order=True)
+        with pytest.raises(ConfigError, match=r"packing.seq_len must be one of 4, 8, 16 for .* got 5"):
+            packing.bucket(lengths, 5, overlap, min_exponent=2, max_exponent=4)
+
     @given(LENGTHS, st.integers(0, 2), st.integers(0, 2), st.integers(0, 1))
     def test_bucket_laws(self, lengths, minimum, more, extra):
         layouts = packing.buckets(lengths, minimum, minimum + more, extra)
@@ -364,7 +377,7 @@ class TestLayOut:
 
     def test_every_mode_takes_an_empty_group(self):
         for mode in packing.MODES:
-            assert packing.lay_out([], mode=mode, seq_len=8, sentences=[]).num_examples == 0
+            assert packing.lay_out([], mode=mode, seq_len=256, sentences=[]).num_examples == 0
 
     @pytest.mark.parametrize(
         ("settings_", "message"),
@@ -412,6 +425,29 @@ def test_frame():
     kept = packing.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
     np.testing.assert_array_equal(kept[0], tokens)
     np.testing.assert_array_equal(kept[1], starts)
+
+
+def layout_digests():
+    """Layouts of 300 fixed documents."""
+    lengths = np.array([int(n) % 97 * (1 + 9 * (int(n) % 7 == 0)) for n in keys.bits(0, "test/lengths", np.arange(300), 1)[:, 0]])
+    flat, per_document = [n for total in lengths for n in (total // 3, total - total // 3)], np.full(300, 2)
+    layouts = {mode: packing.lay_out(lengths, mode=mode, seq_len=64) for mode in packing.MODES if mode not in ("full_sentences", "buckets")}
+    layouts["full_sentences"] = packing.lay_out(per_document, mode="full_sentences", seq_len=64, sentences=flat)
+    layouts["wrap_overlap"] = packing.wrap(lengths, 64, 1, last_example="pad")
+    layouts["best_fit_align"] = packing.best_fit(lengths, 64, 4, 8)
+    layouts["next_fit_seqio"] = packing.next_fit(lengths, 64, flush_every=64, long_documents="truncate")
+    layouts |= {f"bucket_{length}": layout for length, layout in packing.buckets(lengths, 3, 8).items()}
+    tables = {name: (s.example, s.document, s.start, s.length) for name, s in layouts.items()}
+    for task in ("next_sentence", "sentence_order"):
+        pairs = segment_pairs.plan(flat, per_document, np.arange(300), 64, seed=1, variant=2, task=task)
+        tables[f"pairs_{task}"] = (pairs.document, pairs.start, pairs.length, pairs.label)
+    return {name: keys.digest(*(np.ascontiguousarray(column, "<i8").tobytes() for column in columns)) for name, columns in tables.items()}
+
+
+def test_golden_layouts():
+    """A change here moves the tokens of every dataset that is built again: raise `packing.VERSION` or `segment_pairs.VERSION` with it."""
+    golden = json.loads(GOLDEN.read_text())
+    assert golden == {"packing": packing.VERSION, "segment_pairs": segment_pairs.VERSION, **layout_digests()}
 
 
 class TestFill:
