@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from tokenreel import packing
+from tokenreel import layouts
 from tokenreel.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -113,7 +113,8 @@ class PackingConfig:
     Attributes:
       mode: `wrap` lays documents end to end and cuts; `best_fit` combines whole documents so that next to nothing is padded and none that
         fits is cut; `first_fit` and `next_fit` do so in the order the documents come; `wrap_within_document` and `pad` never put two
-        documents into one example.
+        documents into one example; `full_sentences` fills examples with whole sentences (RoBERTa); `segment_pairs` makes BERT's and
+        ALBERT's pairs; `buckets` takes the pieces of L tokens of documents cut into powers of two (build once for each L).
       seq_len: positions in an example (L).
       overlap: 1 stores L + 1 tokens, the last repeated as the first of the next example, so that every token is a target exactly once.
       add_bos: begin each document with the vocabulary's bos id.
@@ -124,8 +125,11 @@ class PackingConfig:
       long_documents: what becomes of documents over L in modes that keep documents whole: `split`, `truncate` or `drop`.
       max_segments: at most so many documents in an example.
       align: each document takes a multiple of so many positions, for models that downsample; must divide L.
+      sentences: how documents are cut into sentences, for `full_sentences` and `segment_pairs`: `newline` or `rules` (see
+        `tokenreel.sentences`). Each sentence is then tokenized by itself.
       options: further settings of the mode: `open_examples` of `first_fit`, `flush_every` of `next_fit`, `min_tokens` of
-        `wrap_within_document`.
+        `wrap_within_document`, `min_exponent` and `max_exponent` of `buckets`, `first_id`, `task` and `short_rate` of
+        `segment_pairs`.
     """
 
     mode: str = "wrap"
@@ -138,13 +142,22 @@ class PackingConfig:
     long_documents: Literal["split", "truncate", "drop"] | None = None
     max_segments: int | None = None
     align: int | None = None
+    sentences: Literal["newline", "rules"] | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.seq_len >= 2, f"packing.seq_len must be at least 2, got {self.seq_len}")
         if self.separator_id is not None:
             _require(not self.add_eos, "packing.separator_id stands in place of eos: set packing.add_eos to false")
-        packing.check(mode=self.mode, seq_len=self.seq_len, **self.settings())
+        needs_sentences = self.mode in ("full_sentences", "segment_pairs")
+        _require(not needs_sentences or self.sentences is not None, f"packing.mode {self.mode} needs packing.sentences: newline or rules")
+        _require(needs_sentences or self.sentences is None, f"packing.sentences has no meaning in mode {self.mode}")
+        layouts.check(self)
+
+    @property
+    def cuts_stream(self) -> bool:
+        """Whether examples are cut from one stream of tokens through all groups of documents."""
+        return self.mode == "wrap"
 
     def settings(self) -> dict[str, Any]:
         """What `tokenreel.packing.lay_out` takes beside mode and length; None stands for the mode's default."""

@@ -55,6 +55,9 @@ class GroupDocuments:
       offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
       stage: [n] int64 index of the stage file of each.
       row: [n] int64 place in that file.
+      key: [n] uint64 hash of each document's name.
+      sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
+      sentences_per_document: [n] int64.
       added: tokens that an objective put into the documents.
     """
 
@@ -62,6 +65,9 @@ class GroupDocuments:
     offsets: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    key: npt.NDArray[np.uint64]
+    sentences: npt.NDArray[np.int64]
+    sentences_per_document: npt.NDArray[np.int64]
     added: int
 
 
@@ -181,7 +187,7 @@ class DocumentOrder:
     def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, 0)
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([np.arange(part.first, part.first + len(part.lengths)) for part in ranges])
@@ -191,16 +197,21 @@ class DocumentOrder:
             tokens, offsets = ragged.surround(tokens, offsets, self.recipe.first_id, self.recipe.last_id)
         else:
             tokens, offsets = np.zeros(0, dtype=np.int64), ragged.offsets_of(lengths[order] + self._extra)
+        names = np.concatenate([part.key for part in ranges])[order]
         infilling = self.recipe.infilling
         if infilling is not None:
-            names = np.concatenate([part.key for part in ranges])[order]
             if with_tokens:
                 tokens, offsets = infilling.rearrange(tokens, offsets, names, seed=self.config.seed)
             else:
                 offsets = ragged.offsets_of(infilling.document_lengths(np.diff(offsets), names, seed=self.config.seed))
-        return GroupDocuments(
-            tokens, offsets, stage[order], row[order], int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
-        )
+        per_document = np.concatenate([part.sentences_per_document for part in ranges])
+        sentences, bounds = ragged.take(np.concatenate([part.sentences for part in ranges]), ragged.offsets_of(per_document), order)
+        if len(sentences):
+            sentences = sentences.copy()
+            sentences[bounds[:-1]] += self.recipe.first_id is not None
+            sentences[bounds[1:] - 1] += self.recipe.last_id is not None
+        added = int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
+        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added)
 
 
 @dataclasses.dataclass
@@ -212,9 +223,16 @@ class _Range:
     key: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]
     tokens: npt.NDArray[Any]
+    sentences: npt.NDArray[np.int64]
+    sentences_per_document: npt.NDArray[np.int64]
 
     @classmethod
     def read(cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool) -> _Range:
         offsets = stage.read("token_offset", first, last + 1)
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
-        return cls(index, first, stage.read("key", first, last), np.diff(offsets), tokens)
+        sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
+        if stage.info.sentences:
+            bounds = stage.read("sentence_offset", first, last + 1)
+            sentences = stage.read("sentence_length", int(bounds[0]), int(bounds[-1])).astype(np.int64)
+            per_document = np.diff(bounds)
+        return cls(index, first, stage.read("key", first, last), np.diff(offsets), tokens, sentences, per_document)

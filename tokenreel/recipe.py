@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import layouts, naming, schema
+from tokenreel import layouts, naming, schema, segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
@@ -45,6 +45,8 @@ class Recipe:
     @property
     def last_id(self) -> int | None:
         """The token that ends each document."""
+        if self.packing.mode == layouts.PAIRS:  # its separators belong to the pairs
+            return None
         return self.vocabulary.eos_id if self.config.packing.add_eos else self.config.packing.separator_id
 
     @property
@@ -61,17 +63,21 @@ class Recipe:
     def pads(self) -> bool:
         """Whether examples may hold padding before the objective."""
         packing = self.packing
-        return packing.mode != layouts.WRAP or packing.last_example == "pad" or isinstance(self.objective, MixtureOfDenoisers)
+        return not packing.cuts_stream or packing.last_example == "pad" or isinstance(self.objective, MixtureOfDenoisers)
 
     @property
     def features(self) -> tuple[Feature, ...]:
         """The fields of the records."""
-        length = self.packing.seq_len + self.packing.overlap
+        packing = self.packing
+        length = packing.seq_len + packing.overlap
         laid_out = {
             schema.TOKENS: Feature(name=schema.TOKENS, dtype=schema.token_dtype(self.vocabulary.vocab_size), shape=(length,)),
             schema.DOCUMENT_STARTS: Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
         }
-        if self.pads:
+        if packing.mode == layouts.PAIRS:
+            shapes = segment_pairs.output_shapes(length, self.vocabulary.vocab_size)
+            laid_out = {name: Feature(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in shapes.items()}
+        elif self.pads:
             laid_out[schema.NUM_TOKENS] = Feature(name=schema.NUM_TOKENS, dtype="int32")
         none = {name: np.zeros((0, *feature.shape), dtype=np.int32) for name, feature in laid_out.items()}
         made = self.objective.output_shapes()
@@ -121,10 +127,9 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     settings = dict(config.objective)
     objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts(vocabulary), **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
-    if isinstance(objective, FillInTheMiddle) and config.variants > 1:
-        raise ConfigError(
-            "objective fill_in_the_middle changes the documents themselves: set variants to 1, and build again with other seeds"
-        )
+    if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == layouts.PAIRS):
+        what = packing.mode if packing.mode == layouts.PAIRS else objective.name
+        raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
     return Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
 

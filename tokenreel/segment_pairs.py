@@ -32,24 +32,24 @@ class Pairs:
       start: int64 [P, 2] where each segment begins in its document, in tokens.
       length: int64 [P, 2] tokens of each segment, at least 1.
       label: uint8 [P] 1 if the second is from elsewhere (next sentence) or the two were swapped (sentence order).
-      trimmed: tokens cut off pairs that were too long.
+      repeated: int64 [P] tokens of a second segment that is from elsewhere, before trimming: they are another document's own.
+      trimmed: int64 [P] tokens cut off pairs that were too long.
     """
 
     document: Ints
     start: Ints
     length: Ints
     label: npt.NDArray[np.uint8]
-    trimmed: int
+    repeated: Ints
+    trimmed: Ints
 
     def __len__(self) -> int:
         return len(self.label)
 
     def select(self, rows: npt.ArrayLike) -> Pairs:
-        """Keeps some pairs, in the order given; what was trimmed stays with the whole."""
+        """Keeps some pairs, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
-        return dataclasses.replace(
-            self, document=self.document[rows], start=self.start[rows], length=self.length[rows], label=self.label[rows], trimmed=0
-        )
+        return Pairs(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
     def segments(self) -> Segments:
         """The table of their pieces, for provenance; `fill` of this module knows where special tokens go, `packing.fill` does not."""
@@ -170,7 +170,15 @@ def plan(
     names = keys.words_at(states[document[anchors]] if anchors else np.zeros(0, np.uint64), rank[anchors] if anchors else 0)
     for side in (0, 1):
         start[:, side] += _coins(keys.streams(scope, f"{VERSION}/trim-{side}", names), cut[:, side])
-    return Pairs(document=owner, start=start, length=length - cut, label=table[:, 4].astype(np.uint8), trimmed=int(excess.sum()))
+    elsewhere = (table[:, 4] == 1) & ~swapped
+    return Pairs(
+        document=owner,
+        start=start,
+        length=length - cut,
+        label=table[:, 4].astype(np.uint8),
+        repeated=np.where(elsewhere, table[:, 3] - table[:, 2], 0),
+        trimmed=excess,
+    )
 
 
 def fill(
@@ -229,7 +237,7 @@ def statistics(pairs: Pairs) -> Mapping[str, int]:
         "examples": len(pairs),
         "labelled": int(pairs.label.sum()),
         "tokens": int(pairs.length.sum()),
-        "trimmed_tokens": pairs.trimmed,
+        "trimmed_tokens": int(pairs.trimmed.sum()),
     }
 
 

@@ -132,10 +132,17 @@ def measure(order: DocumentOrder, group: Group) -> GroupSize:
     lengths = np.diff(documents.offsets)
     examples = dropped_documents = 0
     dropped_tokens: dict[str, int] = {}
-    if order.recipe.packing.mode != layouts.WRAP:
-        table = layouts.layout(lengths, order.recipe.packing)
-        examples, dropped_tokens = table.num_examples, dict(table.dropped)
-        dropped_documents = len(lengths) - len(np.unique(table.document))
+    if not order.recipe.packing.cuts_stream:
+        if order.recipe.packing.mode == layouts.PAIRS:
+            pairs = layouts.plan_pairs(documents, order.recipe.packing, order.config.seed)
+            examples, laid_out = len(pairs), pairs.document
+            if pairs.trimmed.any():
+                dropped_tokens["trimmed"] = int(pairs.trimmed.sum())
+        else:
+            table = layouts.layout(documents, order.recipe.packing)
+            examples, laid_out = table.num_examples, table.document
+            dropped_tokens.update(table.dropped)
+        dropped_documents = len(lengths) - len(np.unique(laid_out))
     return GroupSize(
         group=group,
         documents=len(lengths),
@@ -178,7 +185,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
             f"split {split}: the groups hold {documents:,} documents and {tokens - added:,} tokens, the stage files {order.totals(split)}: "
             "stage files changed while the build was running. Remove the stage directory and run again."
         )
-    wrap = packing.mode == layouts.WRAP
+    wrap = packing.cuts_stream
     ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
     spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
     total = ends[-1] if ends else 0
@@ -246,7 +253,7 @@ def _base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple
 
 
 def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, recipe: Recipe) -> Iterator[GroupSpan]:
-    wrap = recipe.packing.mode == layouts.WRAP
+    wrap = recipe.packing.cuts_stream
     if wrap:
         low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
     for span in spans:
@@ -267,6 +274,9 @@ class Piece:
       segments: which part of which document lies where; `document` counts `stage` and `row`.
       lengths: [documents] tokens of each.
       stage, row: [documents] where each document is staged.
+      first_start: [documents] where the first piece of each begins, of all that are laid out.
+      begun: documents that begin in these examples, where `segments` do not tell.
+      repeated: tokens that another example counts as its own, where `segments` do not tell.
     """
 
     first: int
@@ -277,6 +287,9 @@ class Piece:
     lengths: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    first_start: npt.NDArray[np.int64]
+    begun: int = 0
+    repeated: int = 0
 
 
 def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
@@ -288,7 +301,9 @@ def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
     first = plan.first
     for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
         spans = list(_overlapping(plan.spans, low, high, order.recipe))
-        make = _assemble_wrap if order.recipe.packing.mode == layouts.WRAP else _assemble_rows
+        make = _assemble_wrap if order.recipe.packing.cuts_stream else _assemble_rows
+        if order.recipe.packing.mode == layouts.PAIRS:
+            make = _assemble_pairs
         for piece in make(order, spans, low, high):
             piece.first = first
             piece.variant, piece.base = divmod(first, plan.split_examples)
@@ -322,7 +337,8 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
     tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     segments = stream.lay_out(lengths, first_offset, low, high - low)
-    yield _fill(tokens, lengths, segments, stage, row, order.recipe)
+    arrays = layouts.fill(tokens, lengths, segments, order.recipe.packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+    yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, np.zeros_like(lengths))
 
 
 def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
@@ -330,24 +346,44 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
     for span in spans:
         documents = _read_planned(order, span)
         lengths = np.diff(documents.offsets)
-        group = span.size.group
-        # A layout lists long documents first; training wants examples of every kind in every part of the data.
-        words = keys.bits(order.config.seed, f"order/examples/{group.split}/{group.index}", np.arange(span.size.examples), 1)[:, 0]
-        rows = np.argsort(words, kind="stable")[max(0, low - span.begin) : high - span.begin]
-        segments = layouts.select(layouts.layout(lengths, packing), rows)
-        yield _fill(documents.tokens, lengths, segments, documents.stage, documents.row, order.recipe)
+        rows = _shuffled(order, span)[max(0, low - span.begin) : high - span.begin]
+        table = layouts.layout(documents, packing)
+        first_start = np.full(len(lengths), np.iinfo(np.int64).max)
+        np.minimum.at(first_start, table.document, table.start)
+        segments = layouts.select(table, rows)
+        arrays = layouts.fill(documents.tokens, lengths, segments, packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+        yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, first_start)
 
 
-def _fill(
-    tokens: npt.NDArray[Any],
-    lengths: npt.NDArray[np.int64],
-    segments: Segments,
-    stage: npt.NDArray[np.int64],
-    row: npt.NDArray[np.int64],
-    recipe: Recipe,
-) -> Piece:
-    arrays = layouts.fill(tokens, lengths, segments, recipe.packing, pad_id=recipe.pad_id, pads=recipe.pads)
-    return Piece(0, 0, 0, arrays, segments, lengths, stage, row)
+def _shuffled(order: DocumentOrder, span: GroupSpan) -> npt.NDArray[np.int64]:
+    """The examples of a group in random order: a layout lists long documents first, and training wants all kinds everywhere."""
+    group = span.size.group
+    words = keys.bits(order.config.seed, f"order/examples/{group.split}/{group.index}", np.arange(span.size.examples), 1)[:, 0]
+    return np.argsort(words, kind="stable")
+
+
+def _assemble_pairs(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+    packing = order.recipe.packing
+    for span in spans:
+        documents = _read_planned(order, span)
+        every = layouts.plan_pairs(documents, packing, order.config.seed)
+        opens = np.zeros(len(every), dtype=bool)
+        opens[np.unique(every.document[:, 0], return_index=True)[1]] = True  # the first pair of each document
+        rows = _shuffled(order, span)[max(0, low - span.begin) : high - span.begin]
+        pairs = every.select(rows)
+        yield Piece(
+            first=0,
+            variant=0,
+            base=0,
+            arrays=layouts.fill_pairs(documents, pairs, packing, order.recipe.pad_id),
+            segments=pairs.segments(),
+            lengths=np.diff(documents.offsets),
+            stage=documents.stage,
+            row=documents.row,
+            first_start=np.zeros(len(documents.row), dtype=np.int64),
+            begun=int(np.count_nonzero(opens[rows])),
+            repeated=int(pairs.repeated.sum()),
+        )
 
 
 @dataclasses.dataclass
@@ -435,13 +471,14 @@ def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
 def describe(piece: Piece, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
     """Counts what a piece of a shard holds before its objective is computed."""
     vocabulary = recipe.vocabulary
-    tokens, starts = piece.arrays[schema.TOKENS], piece.arrays[schema.DOCUMENT_STARTS]
+    tokens, starts = piece.arrays[schema.TOKENS], piece.arrays.get(schema.DOCUMENT_STARTS, np.zeros(0, dtype=bool))
     segments = piece.segments
     examples = len(tokens)
     # The first of each variant; only `wrap` asks.
     first = (np.arange(examples) + piece.first) % plan.split_examples == 0
     repeated = layouts.repeats(segments, recipe.packing, first)
-    begins = segments.start == 0
+    begins = segments.start == piece.first_start[segments.document]
+    pairs = recipe.packing.mode == layouts.PAIRS
     real = layouts.is_real(piece.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
@@ -454,8 +491,8 @@ def describe(piece: Piece, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
     return ShardStatistics(
         examples=examples,
         tokens=int(segments.length.sum()),
-        overlapping_tokens=int(np.count_nonzero(repeated)),
-        documents=int(np.count_nonzero(begins & ~repeated)),
+        overlapping_tokens=piece.repeated if pairs else int(np.count_nonzero(repeated)),
+        documents=piece.begun if pairs else int(np.count_nonzero(begins & ~repeated)),
         segments=len(begins),
         cut_documents=int(np.count_nonzero(begins & ~repeated & (segments.length < piece.lengths[segments.document]))),
         document_starts=int(np.count_nonzero(starts)),

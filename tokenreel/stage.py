@@ -20,6 +20,7 @@ import numpy.typing as npt
 from tokenreel import files, keys, ragged, tfrecord
 from tokenreel.config import FilterConfig, SourceConfig
 from tokenreel.documents import Documents, Fault
+from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
 
 VERSION = "stage-1"
@@ -41,6 +42,7 @@ class StageInfo:
       documents: kept.
       tokens: in them.
       token_dtype: how they are stored.
+      sentences: in the documents, 0 where they were not cut into sentences.
       id_bytes: of the documents' names, 0 where the names are `path#position`.
       metadata_bytes: of their kept metadata.
       fault_bytes: of the dead letters.
@@ -57,6 +59,7 @@ class StageInfo:
     documents: int
     tokens: int
     token_dtype: str
+    sentences: int
     id_bytes: int
     metadata_bytes: int
     fault_bytes: int
@@ -80,6 +83,8 @@ class StageInfo:
         yield "id", "uint8", self.id_bytes
         yield "metadata_offset", "int64", documents + 1 if self.metadata_bytes else 0
         yield "metadata", "uint8", self.metadata_bytes
+        yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
+        yield "sentence_length", "int32", self.sentences  # tokens of each
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
 
@@ -130,10 +135,10 @@ class StageFile:
         return first, last
 
 
-def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, block_bytes: int) -> str:
+def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, sentences: str | None, block_bytes: int) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", *source.metadata_fields)
-    return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), block_bytes)
+    return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), sentences or "", block_bytes)
 
 
 def path_of(directory: str, block_fingerprint: str, part: int) -> str:
@@ -141,13 +146,16 @@ def path_of(directory: str, block_fingerprint: str, part: int) -> str:
     return files.join(directory, f"{block_fingerprint}-{part:05d}.stage")
 
 
-def encode(documents: Documents, vocabulary: Any, filters: FilterConfig) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
+def encode(
+    documents: Documents, vocabulary: Any, filters: FilterConfig, sentences: str | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Filters and tokenizes the documents of a part.
 
     Args:
       documents: [n] documents.
       vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`.
       filters: what to leave out.
+      sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
 
     Returns:
       arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason.
@@ -160,7 +168,11 @@ def encode(documents: Documents, vocabulary: Any, filters: FilterConfig) -> tupl
     order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
     order = order[reasons[order] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, order)
-    tokens, lengths = vocabulary.encode_block(text, offsets)
+    per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
+    if sentences is None:
+        tokens, lengths = vocabulary.encode_block(text, offsets)
+    else:
+        tokens, lengths, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences)
     kept = lengths >= filters.min_tokens
     if filters.max_tokens is not None:
         kept &= lengths <= filters.max_tokens
@@ -170,6 +182,9 @@ def encode(documents: Documents, vocabulary: Any, filters: FilterConfig) -> tupl
     token_offsets = ragged.offsets_of(lengths)
     if not kept.all():
         tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
+        if sentences is not None:
+            sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
+            per_document = np.diff(new)
         order = order[kept]
     arrays = {
         "key": documents.key[order],
@@ -180,6 +195,8 @@ def encode(documents: Documents, vocabulary: Any, filters: FilterConfig) -> tupl
         "file": documents.file[order],
         "tokens": tokens,
     }
+    if sentences is not None:
+        arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
         if strings is not None:
             encoded = [strings[i].encode() for i in order]
@@ -188,6 +205,23 @@ def encode(documents: Documents, vocabulary: Any, filters: FilterConfig) -> tupl
     names = ("", "empty", "too_few_characters", "too_many_characters", "too_few_tokens", "too_many_tokens")
     counts = np.bincount(reasons, minlength=len(names))
     return arrays, {name: int(count) for name, count in zip(names[1:], counts[1:], strict=True) if count}
+
+
+def _encode_sentences(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokenizes sentence by sentence: tokens, tokens of each document, of each sentence, and sentences of each document."""
+    found: list[bytes] = []
+    per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
+    data = text.tobytes()
+    for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        parts = [part.encode() for part in split_sentences(data[start:end].decode(), rule) if part.strip()]
+        per_document[i] = len(parts)
+        found += parts
+    sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+    tokens, lengths = vocabulary.encode_block(np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes))
+    ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
+    return tokens, np.diff(ends), lengths, per_document
 
 
 def _count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -221,6 +255,7 @@ def write(
         documents=len(arrays["key"]),
         tokens=len(arrays["tokens"]),
         token_dtype=token_dtype,
+        sentences=len(arrays.get("sentence_length", ())),
         id_bytes=len(arrays.get("id", ())),
         metadata_bytes=len(arrays.get("metadata", ())),
         fault_bytes=len(faults),

@@ -1,7 +1,7 @@
 """Where the examples of a wrapped split begin in its stream of tokens.
 
-Mostly every `seq_len` tokens. For objectives that draw how many tokens an example takes (UL2), at the running sum of what the examples before
-take, which depends on their numbers alone.
+Mostly every `seq_len` tokens. For objectives that draw how many tokens an example takes (UL2), at the running sum of what the examples
+before take, which depends on their numbers alone.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class _TokenizeBlock(beam.DoFn):
         config = self._config
         source = config.sources[block.source]
         part_bytes = config.execution.block_bytes
-        name = stage.fingerprint(block, source, self._vocabulary.fingerprint, config.filters, part_bytes)
+        name = stage.fingerprint(block, source, self._vocabulary.fingerprint, config.filters, config.packing.sentences, part_bytes)
         finished = list(self._finished(block, name))
         if finished and finished[-1].last:
             yield from finished
@@ -61,7 +61,7 @@ class _TokenizeBlock(beam.DoFn):
             if part < len(finished):
                 yield finished[part]
             else:
-                arrays, filtered = stage.encode(documents, self._vocabulary, config.filters)
+                arrays, filtered = stage.encode(documents, self._vocabulary, config.filters, config.packing.sentences)
                 path = stage.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage.write(path, block, part, following is None, documents, arrays, filtered, dtype)
