@@ -324,6 +324,7 @@ class MixtureOfDenoisers(Denoising):
     """
 
     name: ClassVar[str] = "ul2"
+    varies_length: ClassVar[bool] = True
 
     r_id: int | None = None
     s_id: int | None = None
@@ -376,7 +377,7 @@ class MixtureOfDenoisers(Denoising):
         return self._choose(np.asarray(example_ids), draw)
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Tokens that fill each example, int64 [n]: depends on nothing but its id, so the stream can be cut before it is read."""
+        """See `Objective`: what the example's denoiser takes."""
         return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
 
     def _choose(self, ids: Array, draw: Draw) -> Ints:

@@ -264,6 +264,26 @@ class ReplacedTokenCandidates(MaskedLM):
         )  # int((rate + 0.005) * L), its limit
 
 
+def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiece", "byte_bpe"]) -> Bools:
+    """Tells from a vocabulary's pieces which begin a word.
+
+    Args:
+      pieces: the piece of each id.
+      style: "sentencepiece" marks the space before a word with U+2581, "byte_bpe" (GPT-2) with U+0120, "wordpiece" (BERT) what goes on with
+        `##`.
+
+    Returns:
+      bool [vocab_size], the `word_starts` of `MaskedLM`.
+
+    >>> word_starts(["the", "##re", "."], "wordpiece").tolist()
+    [True, False, True]
+    """
+    _one_of("style", style, ("sentencepiece", "wordpiece", "byte_bpe"))
+    mark = {"sentencepiece": "\u2581", "wordpiece": "##", "byte_bpe": "\u0120"}[style]
+    marked = np.array([piece.startswith(mark) for piece in pieces], np.bool_)
+    return ~marked if style == "wordpiece" else marked
+
+
 class WordMap:
     """Where the words of examples are.
 

@@ -35,6 +35,8 @@ class Objective:
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    varies_length: ClassVar[bool] = False  # examples differ in raw length
+    changes_documents: ClassVar[bool] = False  # before they are laid out
 
     seq_len: int
     vocab_size: int
@@ -49,6 +51,35 @@ class Objective:
     def raw_length(self) -> int:
         """Tokens that an example holds before the objective is applied: what to pack for."""
         return self.seq_len
+
+    def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
+
+        They depend on nothing but the ids, so that a stream can be cut before it is read (`wrapping.cut_stream`, `wrapping.wrap_cuts`).
+        """
+        return np.full(np.asarray(example_ids).shape, self.raw_length(), np.int64)
+
+    def document_lengths(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens of each document after `rearrange`, int64 [n], without its tokens: what to lay out."""
+        return np.asarray(lengths, dtype=np.int64)
+
+    def rearrange(
+        self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
+    ) -> tuple[Array, Ints]:
+        """Does what is to be done to whole documents, before they are laid out: nothing, unless `changes_documents`.
+
+        Args:
+          tokens: [num_tokens] documents end to end.
+          offsets: int [n + 1] where each begins, and the end.
+          document_ids: integers [n] that identify the documents.
+          seed: see `apply`.
+          variant: see `apply`.
+          epoch: see `apply`.
+
+        Returns:
+          tokens and int64 [n + 1] offsets of the documents, in the same order.
+        """
+        return tokens, np.asarray(offsets, dtype=np.int64)
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Dtype (as in `schema.DTYPES`) and shape, in one example, of the arrays that `apply` makes or replaces."""

@@ -217,9 +217,24 @@ def test_ngram_lengths():
         shares = np.array([float(w / sum(weights)) for w in weights])
         np.testing.assert_allclose(shares, pmf, atol=1e-5)
         assert abs((shares * np.arange(1, limit + 1)).sum() - mean) < 1e-3
-    made_by = MaskedLM(seq_len=1000, vocab_size=VOCAB, mask_id=MASK, rate=0.02, unit="ngram", word_starts=np.ones(VOCAB, bool))
-    lengths = spans_of(selected(made_by.apply(full(3000, 1000), np.arange(3000), seed=0)))
-    assert lengths.min() == 1 and np.bincount(lengths)[1:4].argmax() == 0 and np.bincount(lengths)[2] > np.bincount(lengths)[3]
+
+
+def test_ngrams_fill_the_count():
+    """Three words to mask, all tokens words: one run with P(3), three with P(1)**2, else two; runs that meet are few in 1,000 positions."""
+    made_by = MaskedLM(seq_len=1000, vocab_size=VOCAB, mask_id=MASK, rate=0.003, unit="ngram", max_unit=3, word_starts=np.ones(VOCAB, bool))
+    n = 5000
+    mask = selected(made_by.apply(full(n, 1000), np.arange(n), seed=0))
+    assert (mask.sum(axis=1) == 3).all()
+    runs = (np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1)))) == 1).sum(axis=1)
+    for count, share in [(1, 0.18182), (2, 1 - 0.18182 - 0.54545**2), (3, 0.54545**2)]:
+        assert abs((runs == count).mean() - share) < 0.01 + 5 * np.sqrt(share * (1 - share) / n)
+
+
+def test_word_starts():
+    assert masking.word_starts(["\u2581a", "b", "\u2581", "<0x0A>"], "sentencepiece").tolist() == [True, False, True, False]
+    assert masking.word_starts(["\u0120a", "b"], "byte_bpe").tolist() == [True, False]
+    with pytest.raises(ConfigError, match="must be one of sentencepiece, wordpiece, byte_bpe, got 'bpe'"):
+        masking.word_starts([], "bpe")
 
 
 def test_actions_by_span():

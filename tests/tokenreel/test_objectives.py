@@ -173,6 +173,19 @@ def test_impossible_settings(name, settings_, message):
         make_objective(name, seq_len=32, vocabulary=VOCABULARY, **settings_)
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_hooks_before_packing(name):
+    """A build can call them for any objective; they do nothing for most."""
+    made_by = make(name)
+    raw = made_by.raw_lengths(np.arange(50), seed=0)
+    assert raw.max() == made_by.raw_length() and (raw.min() == raw.max()) == (not made_by.varies_length)
+    tokens, offsets = np.arange(4, 104), np.arange(0, 101, 5)
+    after, new_offsets = made_by.rearrange(tokens, offsets, np.arange(20), seed=0)
+    lengths = made_by.document_lengths(np.diff(offsets), np.arange(20), seed=0)
+    assert np.diff(new_offsets).tolist() == lengths.tolist()
+    assert (after.tolist() != tokens.tolist()) == made_by.changes_documents
+
+
 def test_packings_that_cannot_feed_an_objective():
     for name, mode, message in [
         ("t5", "segment_pairs", "cannot keep the segment ids of packing.mode segment_pairs"),
