@@ -442,6 +442,10 @@ class PrefixLM(Objective):
         """See `Objective`: inputs of all but one token, and eos, fill an encoder."""
         return self.seq_len if self.form == "decoder" or self.eos_id is None else self.seq_len - 1
 
+    def takes(self, width: int) -> bool:
+        """See `Objective`: a decoder's examples may hold tokens behind the last position, which are targets only."""
+        return width == self.raw_length() or (self.form == "decoder" and width > self.seq_len)
+
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if align > 1:
@@ -482,7 +486,8 @@ class PrefixLM(Objective):
             edges = np.zeros((n, length + 1), np.int8)
             np.add.at(edges, (row, at), 1)
             np.add.at(edges, (row, at + split), -1)
-            return {"prefix_mask": np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)}
+            mask = np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)
+            return {"prefix_mask": mask[:, : self.seq_len]}
         split_at = np.zeros(n, np.int64)
         split_at[row] = split
         made: dict[str, Array] = {}

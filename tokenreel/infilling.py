@@ -80,6 +80,10 @@ class FillInTheMiddle(Objective):
         if mode in ("full_sentences", "segment_pairs"):
             raise ConfigError(f"objective {self.name} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
 
+    def takes(self, width: int) -> bool:
+        """See `Objective`: examples of any length."""
+        return True
+
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`: examples stay as they are laid out."""
         return {}

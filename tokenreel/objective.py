@@ -49,8 +49,12 @@ class Objective:
             raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
 
     def raw_length(self) -> int:
-        """Tokens that an example holds before the objective is applied: what to pack for."""
+        """Tokens that an example holds before the objective is applied, without overlap: the length to lay documents out for."""
         return self.seq_len
+
+    def takes(self, width: int) -> bool:
+        """Whether `apply` takes examples of so many tokens: `raw_length`, or more where an overlap holds targets."""
+        return width == self.raw_length()
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
         """Tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
@@ -96,8 +100,8 @@ class Objective:
         """Corrupts examples.
 
         Args:
-          arrays: `tokens` [n, raw_length] of any integer dtype, `document_starts` bool of the same shape (absent: the example is one
-            document), `num_tokens` int [n] (absent: all are full). Others are passed on.
+          arrays: `tokens` [n, raw_length] (or what else it `takes`) of any integer dtype, `document_starts` bool of the same shape (absent:
+            the example is one document), `num_tokens` int [n] (absent: all are full). Others are passed on.
           example_ids: int [n].
           seed: of the build or of the training run.
           variant: which copy of the data.
@@ -132,7 +136,7 @@ class Objective:
 
     def _inputs(self, arrays: Arrays) -> tuple[Array, Bools | None, Ints]:
         tokens = arrays["tokens"]
-        if tokens.ndim != 2 or tokens.shape[1] != self.raw_length():
+        if tokens.ndim != 2 or not self.takes(tokens.shape[1]):
             raise BuildError(
                 f"objective {self.name} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
                 "lay documents out for the raw length."
