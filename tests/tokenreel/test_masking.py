@@ -261,16 +261,17 @@ def test_boundaries(seed, seq_len):
     for row in range(4):
         for slot in np.flatnonzero(made["mask_weights"][row]):
             at = low = high = int(made["mask_positions"][row, slot])
-            while low > 0 and mask[row, low - 1]:
+            tokens, starts = arrays["tokens"][row], arrays["document_starts"][row]
+            while low > 0 and mask[row, low - 1] and not starts[low]:
                 low -= 1
-            while high + 1 < seq_len and mask[row, high + 1]:
+            while high + 1 < seq_len and mask[row, high + 1] and not starts[high + 1]:
                 high += 1
             left, right = low - 1, high + 1
-            tokens, starts = arrays["tokens"][row], arrays["document_starts"][row]
             good = left >= 0 and right < seq_len and not starts[low] and not starts[right]
             good = good and tokens[left] not in (PAD, CLS, SEP, MASK) and tokens[right] not in (PAD, CLS, SEP, MASK)
             assert made["boundary_weights"][row, slot] == good, (row, at)
             if good:
+                assert not mask[row, left] and not mask[row, right]
                 assert (made["boundary_left"][row, slot], made["boundary_right"][row, slot]) == (left, right)
 
 
