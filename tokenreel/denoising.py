@@ -324,6 +324,7 @@ class MixtureOfDenoisers(Denoising):
     """
 
     name: ClassVar[str] = "ul2"
+    varies_length: ClassVar[bool] = True
 
     r_id: int | None = None
     s_id: int | None = None
@@ -376,7 +377,7 @@ class MixtureOfDenoisers(Denoising):
         return self._choose(np.asarray(example_ids), draw)
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Tokens that fill each example, int64 [n]: depends on nothing but its id, so the stream can be cut before it is read."""
+        """See `Objective`: what the example's denoiser takes."""
         return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
 
     def _choose(self, ids: Array, draw: Draw) -> Ints:
@@ -441,6 +442,10 @@ class PrefixLM(Objective):
         """See `Objective`: inputs of all but one token, and eos, fill an encoder."""
         return self.seq_len if self.form == "decoder" or self.eos_id is None else self.seq_len - 1
 
+    def takes(self, width: int) -> bool:
+        """See `Objective`: a decoder's examples may hold tokens behind the last position, which are targets only."""
+        return width == self.raw_length() or (self.form == "decoder" and width > self.seq_len)
+
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if align > 1:
@@ -481,7 +486,8 @@ class PrefixLM(Objective):
             edges = np.zeros((n, length + 1), np.int8)
             np.add.at(edges, (row, at), 1)
             np.add.at(edges, (row, at + split), -1)
-            return {"prefix_mask": np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)}
+            mask = np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)
+            return {"prefix_mask": mask[:, : self.seq_len]}
         split_at = np.zeros(n, np.int64)
         split_at[row] = split
         made: dict[str, Array] = {}

@@ -52,6 +52,7 @@ class FillInTheMiddle(Objective):
     """
 
     name: ClassVar[str] = "fill_in_the_middle"
+    changes_documents: ClassVar[bool] = True
 
     prefix_id: int
     suffix_id: int
@@ -78,6 +79,10 @@ class FillInTheMiddle(Objective):
         """See `Objective`."""
         if mode in ("full_sentences", "segment_pairs"):
             raise ConfigError(f"objective {self.name} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
+
+    def takes(self, width: int) -> bool:
+        """See `Objective`: examples of any length."""
+        return True
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`: examples stay as they are laid out."""
@@ -114,7 +119,7 @@ class FillInTheMiddle(Objective):
         return np.full_like(lengths, self.keep_first), np.maximum(inner, 0), inner >= 0
 
     def document_lengths(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Tokens of each document after `rearrange`, int64 [n], without its tokens: what to lay out."""
+        """See `Objective`: three tokens more for documents that are rearranged."""
         lengths = np.asarray(lengths, dtype=np.int64)
         _, inner, enough = self._inner(lengths)
         chosen = self.splits(inner, document_ids, seed=seed, variant=variant, epoch=epoch).chosen & enough
@@ -123,19 +128,7 @@ class FillInTheMiddle(Objective):
     def rearrange(
         self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
     ) -> tuple[Array, Ints]:
-        """Cuts documents in three and puts them in another order.
-
-        Args:
-          tokens: [num_tokens] documents end to end.
-          offsets: int [n + 1] where each begins, and the end.
-          document_ids: integers [n] that identify the documents.
-          seed: see `Objective.apply`.
-          variant: see `Objective.apply`.
-          epoch: see `Objective.apply`.
-
-        Returns:
-          tokens and int64 [n + 1] offsets of the documents, in the same order.
-        """
+        """See `Objective`: cuts documents in three and puts them in another order."""
         offsets = np.asarray(offsets, dtype=np.int64)
         lengths = np.diff(offsets)
         skip, inner, enough = self._inner(lengths)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -54,7 +55,8 @@ class MaskedLM(Objective):
         where the number is reached, as in SpanBERT).
       max_unit: words in the longest run of "ngram" (P(n) is proportional to 1/n; ALBERT 3) or "span" (SpanBERT 10).
       span_p: a span of n words has a probability proportional to p * (1 - p)**(n - 1), up to `max_unit`.
-      action_unit: whether mask, random or unchanged is decided for each "token" or for each run of selected neighbours ("span").
+      action_unit: whether mask, random or unchanged is decided for each "token" or for each run of selected neighbours in a document
+        ("span").
       boundaries: also make `boundary_left`, `boundary_right` and `boundary_weights`: for each slot the unmasked neighbours of its run
         (SpanBERT's second task); weight 0 where a run touches the edge of its document or a special token.
       word_starts: bool [vocab_size], the pieces that begin a word; needed for every unit but "token".
@@ -159,7 +161,8 @@ class MaskedLM(Objective):
         at = positions[row, slot]
         deciding = at
         if self.action_unit == "span" or self.boundaries:
-            begins, ends = _run_bounds(row, at)
+            fence = _fences(eligible, starts)
+            begins, ends = _run_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
         old = tokens[row, at]
         action = keys.words_at(draw.states("action", ids)[row], deciding)
@@ -177,7 +180,6 @@ class MaskedLM(Objective):
         made["mask_ids"] = self._slots(n, row, slot, old)
         made["mask_weights"] = self._slots(n, row, slot, np.ones(len(at), np.uint8))
         if self.boundaries:
-            fence = _fences(eligible, starts)
             inside = (begins > 0) & (ends < length)
             before, after = begins - 1, np.minimum(ends, length - 1)
             # A boundary token must be of the run's own piece: no fence between it and the run.
@@ -262,6 +264,26 @@ class ReplacedTokenCandidates(MaskedLM):
         return max(
             1, int((rates.parts(self.rate) + rates.PARTS // 200) * self.seq_len // rates.PARTS)
         )  # int((rate + 0.005) * L), its limit
+
+
+def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiece", "byte_bpe"]) -> Bools:
+    """Tells from a vocabulary's pieces which begin a word.
+
+    Args:
+      pieces: the piece of each id.
+      style: "sentencepiece" marks the space before a word with U+2581, "byte_bpe" (GPT-2) with U+0120, "wordpiece" (BERT) what goes on with
+        `##`.
+
+    Returns:
+      bool [vocab_size], the `word_starts` of `MaskedLM`.
+
+    >>> word_starts(["the", "##re", "."], "wordpiece").tolist()
+    [True, False, True]
+    """
+    _one_of("style", style, ("sentencepiece", "wordpiece", "byte_bpe"))
+    mark = {"sentencepiece": "\u2581", "wordpiece": "##", "byte_bpe": "\u0120"}[style]
+    marked = np.array([piece.startswith(mark) for piece in pieces], np.bool_)
+    return ~marked if style == "wordpiece" else marked
 
 
 class WordMap:
@@ -407,26 +429,27 @@ def _positions(selected: Bools) -> Array:
     return out
 
 
-def _run_bounds(row: Ints, at: Ints) -> tuple[Ints, Ints]:
-    """First position of the run of neighbours that each of the ascending positions belongs to, and the position behind its last."""
+def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints, Ints]:
+    """First position of the run of neighbours that each of the ascending positions belongs to, and the position behind its last.
+
+    Where `opening` is true a run begins in any case.
+    """
     if not len(at):
         return at.astype(np.int64), at.astype(np.int64)
     opens = np.append(True, (row[1:] != row[:-1]) | (at[1:] != at[:-1] + 1))
+    if opening is not None:
+        opens |= opening
     heads = np.flatnonzero(opens)
     run = np.cumsum(opens) - 1
     tails = np.append(heads[1:], len(at)) - 1
     return at[heads].astype(np.int64)[run], at[tails].astype(np.int64)[run] + 1
 
 
-def _one_over_n(limit: int) -> list[Any]:
-    from fractions import Fraction
-
+def _one_over_n(limit: int) -> list[Fraction]:
     return [Fraction(1, n) for n in range(1, limit + 1)]
 
 
-def _geometric(p: float, limit: int) -> list[Any]:
-    from fractions import Fraction
-
+def _geometric(p: float, limit: int) -> list[Fraction]:
     exact = Fraction(repr(float(p)))
     return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
 

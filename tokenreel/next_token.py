@@ -20,6 +20,10 @@ class CausalLM(Objective):
 
     name: ClassVar[str] = "causal_lm"
 
+    def takes(self, width: int) -> bool:
+        """See `Objective`: of any length."""
+        return True
+
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`: nothing is added."""
         return {}
@@ -42,31 +46,25 @@ class NextTokens(Objective):
 
     Attributes:
       steps: how many tokens ahead.
-      overlap: `packing.overlap`: tokens stored behind the last position, which are targets only.
       across_documents: whether to predict the beginning of the next document.
     """
 
     name: ClassVar[str] = "next_tokens"
 
     steps: int = 4
-    overlap: int = 0
     across_documents: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.steps < self.seq_len:
             raise ConfigError(f"objective.steps must lie between 1 and packing.seq_len - 1 = {self.seq_len - 1}, got {self.steps}")
-        if self.overlap < 0:
-            raise ConfigError(f"objective.overlap must be at least 0, got {self.overlap}")
 
-    def raw_length(self) -> int:
-        """See `Objective`."""
-        return self.seq_len + self.overlap
+    def takes(self, width: int) -> bool:
+        """See `Objective`: tokens behind the last position, stored by `packing.overlap`, are targets only."""
+        return width >= self.seq_len
 
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
-        if overlap != self.overlap:
-            raise ConfigError(f"objective.overlap is {self.overlap}, packing.overlap is {overlap}: set both to the same")
         if align > 1:
             raise ConfigError(f"objective {self.name} knows no padding inside examples, packing.align is {align}: set it to 1")
 

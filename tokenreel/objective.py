@@ -35,6 +35,8 @@ class Objective:
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    varies_length: ClassVar[bool] = False  # examples differ in raw length
+    changes_documents: ClassVar[bool] = False  # before they are laid out
 
     seq_len: int
     vocab_size: int
@@ -47,8 +49,41 @@ class Objective:
             raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
 
     def raw_length(self) -> int:
-        """Tokens that an example holds before the objective is applied: what to pack for."""
+        """Tokens that an example holds before the objective is applied, without overlap: the length to lay documents out for."""
         return self.seq_len
+
+    def takes(self, width: int) -> bool:
+        """Whether `apply` takes examples of so many tokens: `raw_length`, or more where an overlap holds targets."""
+        return width == self.raw_length()
+
+    def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
+
+        They depend on nothing but the ids, so that a stream can be cut before it is read (`wrapping.cut_stream`, `wrapping.wrap_cuts`).
+        """
+        return np.full(np.asarray(example_ids).shape, self.raw_length(), np.int64)
+
+    def document_lengths(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
+        """Tokens of each document after `rearrange`, int64 [n], without its tokens: what to lay out."""
+        return np.asarray(lengths, dtype=np.int64)
+
+    def rearrange(
+        self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
+    ) -> tuple[Array, Ints]:
+        """Does what is to be done to whole documents, before they are laid out: nothing, unless `changes_documents`.
+
+        Args:
+          tokens: [num_tokens] documents end to end.
+          offsets: int [n + 1] where each begins, and the end.
+          document_ids: integers [n] that identify the documents.
+          seed: see `apply`.
+          variant: see `apply`.
+          epoch: see `apply`.
+
+        Returns:
+          tokens and int64 [n + 1] offsets of the documents, in the same order.
+        """
+        return tokens, np.asarray(offsets, dtype=np.int64)
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Dtype (as in `schema.DTYPES`) and shape, in one example, of the arrays that `apply` makes or replaces."""
@@ -65,8 +100,8 @@ class Objective:
         """Corrupts examples.
 
         Args:
-          arrays: `tokens` [n, raw_length] of any integer dtype, `document_starts` bool of the same shape (absent: the example is one
-            document), `num_tokens` int [n] (absent: all are full). Others are passed on.
+          arrays: `tokens` [n, raw_length] (or what else it `takes`) of any integer dtype, `document_starts` bool of the same shape (absent:
+            the example is one document), `num_tokens` int [n] (absent: all are full). Others are passed on.
           example_ids: int [n].
           seed: of the build or of the training run.
           variant: which copy of the data.
@@ -101,7 +136,7 @@ class Objective:
 
     def _inputs(self, arrays: Arrays) -> tuple[Array, Bools | None, Ints]:
         tokens = arrays["tokens"]
-        if tokens.ndim != 2 or tokens.shape[1] != self.raw_length():
+        if tokens.ndim != 2 or not self.takes(tokens.shape[1]):
             raise BuildError(
                 f"objective {self.name} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
                 "lay documents out for the raw length."

@@ -8,6 +8,7 @@ costs a packer nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,13 +75,45 @@ def _is_abbreviation(text: str, stop: int) -> bool:
     return low in _ABBREVIATIONS or (len(low) == 1 and word[0].isupper() and low != "i")
 
 
-def lengths_in_tokens(tokens: npt.NDArray[np.integer], offsets: npt.ArrayLike, end_ids: npt.ArrayLike) -> tuple[Ints, Ints]:
-    """Finds sentences in tokens: each ends with one of some ids (a newline's, eos), or with its document.
+def end_ids(pieces: Sequence[str], rule: str = "rules") -> Ints:
+    """Finds the pieces of a vocabulary that can end a sentence, for `lengths_in_tokens`.
+
+    Args:
+      pieces: of each id, as the vocabulary writes them (U+010A and <0x0A> are a newline, too).
+      rule: "newline", pieces that hold one; "rules", pieces that end with a stop, closing quotes and brackets aside.
+
+    Returns:
+      int64 ids, ascending.
+
+    Raises:
+      ConfigError: there is no such rule, or no such piece.
+
+    >>> end_ids(["\u2581the", ".", '."', "\u2581U.S", "?!"]).tolist()
+    [1, 2, 4]
+    """
+    if rule not in RULES:
+        raise ConfigError(f"packing.sentences must be one of {', '.join(RULES)}, got {rule!r}")
+    if rule == "newline":
+        found = [i for i, piece in enumerate(pieces) if "\n" in piece or "\u010a" in piece or piece == "<0x0A>"]
+    else:
+        found = [i for i, piece in enumerate(pieces) if piece.rstrip("\"'”’»)]」』").endswith(tuple(".!?…。！？｡"))]
+    if not found:
+        raise ConfigError(
+            f"packing.sentences: {rule} finds no piece of the vocabulary that ends a sentence: use another rule, or mode wrap"
+        )
+    return np.array(found, np.int64)
+
+
+def lengths_in_tokens(
+    tokens: npt.NDArray[np.integer], offsets: npt.ArrayLike, end_ids: npt.ArrayLike, word_starts: npt.NDArray[np.bool_] | None = None
+) -> tuple[Ints, Ints]:
+    """Finds sentences in tokens: each ends with one of some ids (a newline's, a stop's), or with its document.
 
     Args:
       tokens: [num_tokens] documents end to end.
       offsets: int [n + 1] where each document begins, and the end.
       end_ids: ids that end a sentence and belong to it.
+      word_starts: bool [vocab_size]; if given, a sentence ends only where the next token begins a word, so not inside 3.14.
 
     Returns:
       int64 [num_sentences] lengths, and int64 [n] sentences of each document, as `full_sentences` and `segment_pairs.plan` take them.
@@ -91,6 +124,8 @@ def lengths_in_tokens(tokens: npt.NDArray[np.integer], offsets: npt.ArrayLike, e
     """
     offsets = np.asarray(offsets, dtype=np.int64)
     ends = np.isin(tokens, np.asarray(end_ids))
+    if word_starts is not None and len(tokens):
+        ends[:-1] &= word_starts[tokens[1:]]
     ends[offsets[1:][np.diff(offsets) > 0] - 1] = True
     at = np.flatnonzero(ends) + 1
     return np.diff(at, prepend=0), np.diff(np.searchsorted(at, offsets, side="right"))

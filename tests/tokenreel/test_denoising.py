@@ -360,6 +360,14 @@ class TestPrefixLM:
             first, second = int(made["num_inputs"][row]) - eos, int(made["num_targets"][row]) - eos
             assert first + second == length and (length < 2 or (first >= 1 and second >= 1))
 
+    def test_overlap(self):
+        made_by = PrefixLM(seq_len=8, vocab_size=VOCAB)
+        made_by.check_packing(mode="wrap", overlap=1)
+        mask = made_by.apply({"tokens": text(500, 9)}, np.arange(500), seed=0)["prefix_mask"]
+        assert mask.shape == (500, 8) and set(mask.sum(axis=1).tolist()) == set(range(1, 9))  # the last token may be all that is predicted
+        with pytest.raises(ConfigError, match="has no use for the token"):
+            PrefixLM(seq_len=8, vocab_size=VOCAB, form="encoder_decoder").check_packing(mode="wrap", overlap=1)
+
     def test_splits_are_uniform(self):
         made_by = PrefixLM(seq_len=8, vocab_size=VOCAB)
         made = made_by.apply({"tokens": text(14_000, 8)}, np.arange(14_000), seed=0)

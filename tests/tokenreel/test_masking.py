@@ -217,9 +217,24 @@ def test_ngram_lengths():
         shares = np.array([float(w / sum(weights)) for w in weights])
         np.testing.assert_allclose(shares, pmf, atol=1e-5)
         assert abs((shares * np.arange(1, limit + 1)).sum() - mean) < 1e-3
-    made_by = MaskedLM(seq_len=1000, vocab_size=VOCAB, mask_id=MASK, rate=0.02, unit="ngram", word_starts=np.ones(VOCAB, bool))
-    lengths = spans_of(selected(made_by.apply(full(3000, 1000), np.arange(3000), seed=0)))
-    assert lengths.min() == 1 and np.bincount(lengths)[1:4].argmax() == 0 and np.bincount(lengths)[2] > np.bincount(lengths)[3]
+
+
+def test_ngrams_fill_the_count():
+    """Three words to mask, all tokens words: one run with P(3), three with P(1)**2, else two; runs that meet are few in 1,000 positions."""
+    made_by = MaskedLM(seq_len=1000, vocab_size=VOCAB, mask_id=MASK, rate=0.003, unit="ngram", max_unit=3, word_starts=np.ones(VOCAB, bool))
+    n = 5000
+    mask = selected(made_by.apply(full(n, 1000), np.arange(n), seed=0))
+    assert (mask.sum(axis=1) == 3).all()
+    runs = (np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1)))) == 1).sum(axis=1)
+    for count, share in [(1, 0.18182), (2, 1 - 0.18182 - 0.54545**2), (3, 0.54545**2)]:
+        assert abs((runs == count).mean() - share) < 0.01 + 5 * np.sqrt(share * (1 - share) / n)
+
+
+def test_word_starts():
+    assert masking.word_starts(["\u2581a", "b", "\u2581", "<0x0A>"], "sentencepiece").tolist() == [True, False, True, False]
+    assert masking.word_starts(["\u0120a", "b"], "byte_bpe").tolist() == [True, False]
+    with pytest.raises(ConfigError, match="must be one of sentencepiece, wordpiece, byte_bpe, got 'bpe'"):
+        masking.word_starts([], "bpe")
 
 
 def test_actions_by_span():
@@ -246,16 +261,17 @@ def test_boundaries(seed, seq_len):
     for row in range(4):
         for slot in np.flatnonzero(made["mask_weights"][row]):
             at = low = high = int(made["mask_positions"][row, slot])
-            while low > 0 and mask[row, low - 1]:
+            tokens, starts = arrays["tokens"][row], arrays["document_starts"][row]
+            while low > 0 and mask[row, low - 1] and not starts[low]:
                 low -= 1
-            while high + 1 < seq_len and mask[row, high + 1]:
+            while high + 1 < seq_len and mask[row, high + 1] and not starts[high + 1]:
                 high += 1
             left, right = low - 1, high + 1
-            tokens, starts = arrays["tokens"][row], arrays["document_starts"][row]
             good = left >= 0 and right < seq_len and not starts[low] and not starts[right]
             good = good and tokens[left] not in (PAD, CLS, SEP, MASK) and tokens[right] not in (PAD, CLS, SEP, MASK)
             assert made["boundary_weights"][row, slot] == good, (row, at)
             if good:
+                assert not mask[row, left] and not mask[row, right]
                 assert (made["boundary_left"][row, slot], made["boundary_right"][row, slot]) == (left, right)
 
 

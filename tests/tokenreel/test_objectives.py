@@ -173,6 +173,19 @@ def test_impossible_settings(name, settings_, message):
         make_objective(name, seq_len=32, vocabulary=VOCABULARY, **settings_)
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_hooks_before_packing(name):
+    """A build can call them for any objective; they do nothing for most."""
+    made_by = make(name)
+    raw = made_by.raw_lengths(np.arange(50), seed=0)
+    assert raw.max() == made_by.raw_length() and (raw.min() == raw.max()) == (not made_by.varies_length)
+    tokens, offsets = np.arange(4, 104), np.arange(0, 101, 5)
+    after, new_offsets = made_by.rearrange(tokens, offsets, np.arange(20), seed=0)
+    lengths = made_by.document_lengths(np.diff(offsets), np.arange(20), seed=0)
+    assert np.diff(new_offsets).tolist() == lengths.tolist()
+    assert (after.tolist() != tokens.tolist()) == made_by.changes_documents
+
+
 def test_packings_that_cannot_feed_an_objective():
     for name, mode, message in [
         ("t5", "segment_pairs", "cannot keep the segment ids of packing.mode segment_pairs"),
@@ -203,12 +216,13 @@ class TestNextTokens:
         assert made["target_weights"][0].tolist() == [[1, 1], [1, 0], [0, 0], [1, 0], [0, 0], [0, 0]]
 
     def test_overlap_gives_the_last_position_a_target(self):
-        made_by = make_objective("next_tokens", seq_len=3, vocabulary=VOCABULARY, steps=2, overlap=1, across_documents=True)
+        made_by = make_objective("next_tokens", seq_len=3, vocabulary=VOCABULARY, steps=2, across_documents=True)
         made = made_by.apply({"tokens": np.array([[11, 12, 13, 14]])}, [0], seed=0)
         assert made["targets"][0].tolist() == [[12, 13], [13, 14], [14, 0]]
         made_by.check_packing(mode="wrap", overlap=1)
-        with pytest.raises(ConfigError, match=r"objective.overlap is 1, packing.overlap is 0"):
-            made_by.check_packing(mode="wrap", overlap=0)
+        assert made_by.raw_length() == 3 and made_by.takes(4) and not made_by.takes(2)
+        with pytest.raises(BuildError, match="takes examples of 3 tokens"):
+            made_by.apply({"tokens": np.array([[11, 12]])}, [0], seed=0)
 
     def test_impossible_settings(self):
         with pytest.raises(ConfigError, match=r"steps must lie between 1 and packing.seq_len - 1 = 5, got 6"):

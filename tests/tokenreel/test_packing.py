@@ -152,6 +152,27 @@ class TestWrap:
             packing.wrap_range([20], 101, 10, 0, 10, 1)
 
 
+class TestCuts:
+    @given(st.integers(0, 300), st.integers(1, 7), st.integers(0, 5), st.sampled_from(["drop", "pad"]), LENGTHS)
+    def test_shards_of_a_stream_cut_at_will(self, seed, every, spread, last_example, lengths):
+        def raw_lengths(ids):
+            return 2 + keys.below(keys.bits(seed, "cuts", ids, 1)[:, 0], spread + 1)
+
+        total = sum(lengths)
+        number, begins = packing.cut_stream(raw_lengths, total, every, last_example=last_example)
+        cuts = np.append(0, np.cumsum(raw_lengths(np.arange(number))))
+        following = cuts[-1] + raw_lengths(np.array([number]))[0]
+        assert begins.tolist() == cuts[:-1][::every].tolist()
+        assert cuts[-1] <= total < following if last_example == "drop" else cuts[-2:].min() <= total <= cuts[-1]
+        whole = packing.wrap_cuts(lengths, 0, cuts)
+        used = min(int(cuts[-1]), total)
+        assert whole.length.sum() == used and whole.num_tokens().max(initial=0) <= 2 + spread
+        for shard, begin in enumerate(begins):
+            ids = np.arange(shard * every, min(number, (shard + 1) * every))
+            part = packing.wrap_cuts(lengths, 0, begin + np.append(0, np.cumsum(raw_lengths(ids))))
+            assert rows(part) == rows(whole.select(ids))
+
+
 class TestBestFit:
     def test_figure_1_of_the_paper(self):
         assert lengths_of(packing.best_fit([14, 7, 5, 2, 3], 8)) == [[8], [7], [6, 2], [5, 3]]

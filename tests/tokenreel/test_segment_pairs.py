@@ -183,3 +183,16 @@ class TestSentences:
         offsets = np.cumsum([0, *map(sum, documents)])
         lengths, counts = sentences.lengths_in_tokens(np.array(tokens, int), offsets, [1])
         assert lengths.tolist() == [n for document in documents for n in document] and counts.tolist() == [len(d) for d in documents]
+
+    def test_ends_of_pieces(self):
+        pieces = ["\u2581pi", "\u2581is", "\u25813", ".", "14", '!"', "\u2581Yes", "<0x0A>", "\u010a"]
+        ids = sentences.end_ids(pieces)
+        assert ids.tolist() == [3, 5] and sentences.end_ids(pieces, "newline").tolist() == [7, 8]
+        tokens = np.array([0, 1, 2, 3, 4, 3, 6, 5, 6, 6])  # pi is 3.14. Yes!" Yes Yes
+        starts = np.array([piece.startswith("\u2581") for piece in pieces])
+        assert sentences.lengths_in_tokens(tokens, [0, 10], ids, starts)[0].tolist() == [6, 2, 2]
+        assert sentences.lengths_in_tokens(tokens, [0, 10], ids)[0].tolist() == [4, 2, 2, 2]
+        with pytest.raises(ConfigError, match="finds no piece of the vocabulary"):
+            sentences.end_ids(["a"])
+        with pytest.raises(ConfigError, match="must be one of newline, rules, got 'nltk'"):
+            sentences.end_ids(pieces, "nltk")
