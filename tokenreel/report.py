@@ -10,7 +10,7 @@ import html
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenreel import files, naming
@@ -285,14 +285,20 @@ _SHOWN_ELSEWHERE = {
 
 
 def _other_numbers(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whatever else the statistics tell, such as the rates of an objective."""
-    names = sorted({key for found in splits.values() for key in found} - _SHOWN_ELSEWHERE)
-    rows = [(_text(name.replace("_", " ")), *(_number(_plain(found.get(name, "-"))) for found in splits.values())) for name in names]
+    """Whatever else the statistics tell, such as what an objective counted."""
+    columns = [dict(_flat({key: value for key, value in found.items() if key not in _SHOWN_ELSEWHERE})) for found in splits.values()]
+    names = sorted({name for column in columns for name in column})
+    rows = [(_text(name), *(_number(column.get(name, "-")) for column in columns)) for name in names]
     return _table(["", *splits], rows)
 
 
-def _plain(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+def _flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in numbers.items():
+        name = f"{prefix}{str(key).replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}: ")
+        else:
+            yield name, json.dumps(value) if isinstance(value, list) else value
 
 
 def _dead_letters(manifest: Manifest, letters: Sequence[Mapping[str, Any]]) -> str:
