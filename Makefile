@@ -36,8 +36,7 @@ check: $(DEV)
 	$(PYTEST) -m 'not slow'
 
 bench: $(DEV)
-	@shopt -s nullglob; for file in benchmarks/*.py; do [[ $$file == */__init__.py ]] || \
-	  { name=$${file%.py}; echo "== $$name"; $(BIN)/python -m "$${name//\//.}"; }; done
+	@for name in build loader packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from tokenreel.vocabularies import Vocabulary, load_vocabulary
 _SPECIALS = ("pad", "bos", "eos", "unk")
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
+_TOKEN_FIELDS = ("inputs", "targets")  # what denoising objectives put in place of the tokens
 _VALUES_SHOWN = 16
 
 
@@ -87,7 +88,14 @@ def format_example(
         if length < len(tokens):
             lines.append(paint("boundary", f"--- {len(tokens) - length:,} positions of padding"))
     for name in sorted(set(arrays) - known):
-        lines.append(f"{paint('name', name)}: {_show_field(name, arrays[name], vocabulary, show_tokens, paint)}")
+        values = arrays[name]
+        if name in _TOKEN_FIELDS and values.ndim == 1:
+            count = int(arrays.get(f"num_{name}", np.array(len(values))))
+            shown = (_show_tokens if show_tokens else _show_text)(values[:count].tolist(), 0, {}, vocabulary, paint)
+            padding = f" ({len(values) - count:,} positions of padding)" if count < len(values) else ""
+        else:
+            shown, padding = _show_values(values), ""
+        lines.append(f"{paint('name', name)}: {shown}{paint('name', padding) if padding else ''}")
     return "\n".join(lines)
 
 
@@ -150,9 +158,7 @@ def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vo
     return " ".join(parts)
 
 
-def _show_field(name: str, values: npt.NDArray[Any], vocabulary: Vocabulary, show_tokens: bool, paint: Any) -> str:
-    if name in ("inputs", "targets") and values.ndim == 1:
-        return (_show_tokens if show_tokens else _show_text)(values.tolist(), 0, {}, vocabulary, paint)
+def _show_values(values: npt.NDArray[Any]) -> str:
     flat = np.atleast_1d(values).ravel()
     shown = " ".join(f"{value:g}" if values.dtype.kind == "f" else str(int(value)) for value in flat[:_VALUES_SHOWN])
     return shown + (f" ... ({len(flat):,} values)" if len(flat) > _VALUES_SHOWN else "")

@@ -10,7 +10,7 @@ import html
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenreel import files, naming
@@ -195,10 +195,10 @@ def _length_charts(splits: Mapping[str, Mapping[str, Any]]) -> str:
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
-def _bins(histogram: Mapping[str, int]) -> list[tuple[str, int]]:
+def _bins(histogram: Mapping[str, int]) -> list[tuple[str, int | float]]:
     """Every bin from the first to the last that holds something, named by its range: "7" holds 4 to 7."""
     counts = {int(upper): count for upper, count in histogram.items()}
-    bins = []
+    bins: list[tuple[str, int | float]] = []
     upper = min(counts)
     while upper <= max(counts):
         lower = (upper + 1) // 2
@@ -213,7 +213,7 @@ def _short(value: int) -> str:
     return f"{value}" if value < 1000 else f"{value / 1024:.3g}k" if value < 1_000_000 else f"{value / (1 << 20):.3g}M"
 
 
-def _columns(bars: Sequence[tuple[str, int]]) -> str:
+def _columns(bars: Sequence[tuple[str, int | float]]) -> str:
     """A column chart as inline SVG; each column's number is above it."""
     width, height, foot = 480, 190, 34
     step = width / len(bars)
@@ -223,7 +223,7 @@ def _columns(bars: Sequence[tuple[str, int]]) -> str:
         tall = (height - foot - 18) * count / top
         x, y = i * step, height - foot - tall
         middle = x + step / 2
-        parts.append(f"<g><title>{_text(name)}: {count:,}</title>")
+        parts.append(f"<g><title>{_text(name)}: {_number(count)}</title>")
         parts.append(f'<rect x="{x + step * 0.1:.1f}" y="{y:.1f}" width="{step * 0.8:.1f}" height="{tall:.1f}"/>')
         parts.append(f'<text x="{middle:.1f}" y="{y - 4:.1f}" text-anchor="middle">{_compact(count) if count else ""}</text>')
         lean = f' transform="rotate(-35 {middle:.1f} {height - foot + 12})" text-anchor="end"' if len(bars) > 6 else ' text-anchor="middle"'
@@ -231,11 +231,11 @@ def _columns(bars: Sequence[tuple[str, int]]) -> str:
     return f'<svg viewBox="0 0 {width} {height + 12}" role="img">{"".join(parts)}</svg>'
 
 
-def _compact(count: int) -> str:
+def _compact(count: int | float) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
             return f"{count / size:.3g}{unit}"
-    return str(count)
+    return f"{count:.3g}"
 
 
 def _token_charts(splits: Mapping[str, Mapping[str, Any]], pieces: Mapping[int, str]) -> str:
@@ -285,14 +285,38 @@ _SHOWN_ELSEWHERE = {
 
 
 def _other_numbers(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whatever else the statistics tell, such as the rates of an objective."""
-    names = sorted({key for found in splits.values() for key in found} - _SHOWN_ELSEWHERE)
-    rows = [(_text(name.replace("_", " ")), *(_number(_plain(found.get(name, "-"))) for found in splits.values())) for name in names]
-    return _table(["", *splits], rows)
+    """Whatever else the statistics tell, such as what an objective counted."""
+    columns = [dict(_flat({key: value for key, value in found.items() if key not in _SHOWN_ELSEWHERE})) for found in splits.values()]
+    names = sorted({name for column in columns for name in column if not _is_long(column[name])})
+    rows = [(_text(name), *(_number(column.get(name, "-")) for column in columns)) for name in names]
+    charts = [
+        f"<div><h3>{_text(split)}: {_text(name)}</h3>{_columns(_means(values))}</div>"
+        for split, column in zip(splits, columns, strict=True)
+        for name, values in sorted(column.items())
+        if _is_long(values)
+    ]
+    return _table(["", *splits], rows) + (f'<div class="charts">{"".join(charts)}</div>' if charts else "")
 
 
-def _plain(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+def _is_long(value: Any) -> bool:
+    """Whether a value is a list that is drawn rather than written out, such as a count for each position."""
+    return isinstance(value, list) and len(value) > 8
+
+
+def _means(values: Sequence[int | float]) -> list[tuple[str, int | float]]:
+    """At most 16 columns, each the mean of neighbours and named by the first of them."""
+    step = -(-len(values) // 16)
+    parts = [(start, values[start : start + step]) for start in range(0, len(values), step)]
+    return [(_short(start), round(sum(part) / len(part), 3)) for start, part in parts]
+
+
+def _flat(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in numbers.items():
+        name = f"{prefix}{str(key).replace('_', ' ')}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}: ")
+        else:
+            yield name, json.dumps(value) if isinstance(value, list) and not _is_long(value) else value
 
 
 def _dead_letters(manifest: Manifest, letters: Sequence[Mapping[str, Any]]) -> str:

@@ -221,23 +221,28 @@ class ShardCheck:
         if not len(rows):
             return
         manifest, tally = self._manifest, self._tally
-        tokens, starts, ids = (arrays[name] for name in (schema.TOKENS, schema.DOCUMENT_STARTS, schema.EXAMPLE_ID))
-        width = tokens.shape[1]
-        lengths = arrays.get(schema.NUM_TOKENS, np.full(len(rows), width)).astype(np.int64)
-        wrong_ids = np.flatnonzero(ids != self._first + rows)
-        for run in _runs(wrong_ids):
+        tally.examples += len(rows)
+        ids = arrays[schema.EXAMPLE_ID]
+        for run in _runs(np.flatnonzero(ids != self._first + rows)):
             at = int(run[0])
             yield (
                 f"{self._where(int(rows[at]))}: {schema.EXAMPLE_ID} is {int(ids[at]):,}, its place in the split is "
                 f"{self._first + int(rows[at]):,}{_and_more(run)}"
             )
+        yield from self._check_made(arrays, rows)
+        if schema.TOKENS not in arrays:  # an objective replaced them by inputs and targets
+            return
+        tokens = arrays[schema.TOKENS]
+        starts = arrays.get(schema.DOCUMENT_STARTS, np.zeros(tokens.shape, dtype=bool)).astype(bool)
+        width = tokens.shape[1]
+        lengths = arrays.get(schema.NUM_TOKENS, np.full(len(rows), width)).astype(np.int64)
         wrong_lengths = (lengths < 1) | (lengths > width)
         for run in _runs(np.flatnonzero(wrong_lengths)):
             at = int(run[0])
             yield f"{self._where(int(rows[at]))}: {schema.NUM_TOKENS} is {int(lengths[at]):,}, not in 1 to {width:,}{_and_more(run)}"
         lengths = np.clip(lengths, 0, width)
         behind = None if (lengths == width).all() else np.arange(width) >= lengths[:, None]
-        padding = behind if self._align == 1 else segments.segment_ids(starts.astype(bool), lengths, self._align) == 0
+        padding = behind if self._align == 1 else segments.segment_ids(starts, lengths, self._align) == 0
         wrong = (tokens < 0) | (tokens >= manifest.vocabulary.vocab_size)
         if padding is not None:
             wrong &= ~padding
@@ -253,17 +258,17 @@ class ShardCheck:
                     f"{int(tokens[run[0], column]):,} instead of the pad id {manifest.pad_id}{_and_more(run)}"
                 )
         if behind is not None:
-            for run, column in _runs_of_rows(behind & starts.astype(bool)):
+            for run, column in _runs_of_rows(behind & starts):
                 yield (
                     f"{self._where(int(rows[run[0]]))}: a document starts at position {column:,}, behind the "
                     f"{int(lengths[run[0]]):,} tokens{_and_more(run)}"
                 )
         if self._overlaps:
             yield from self._check_overlap(tokens, lengths, rows)
-        tally.examples += len(rows)
         real_tokens = lengths if padding is None else width - np.count_nonzero(padding, axis=1)
         tally.tokens += int(real_tokens.sum())
         tally.document_starts += int(np.count_nonzero(starts))
+        tokens = _unmasked(arrays)
         real = tokens[~padding] if padding is not None else tokens.ravel()
         tally.counts += np.bincount(np.clip(real, 0, tally.vocab_size), minlength=tally.vocab_size + 1)[: tally.vocab_size]
         for name in ("bos", "eos", "pad", "unk"):
@@ -274,6 +279,30 @@ class ShardCheck:
             self._lengths.append(lengths)
             self._tokens.append(real_tokens)
             self._starts.append(np.flatnonzero(starts) + int(rows[0]) * width)  # only used where no record is damaged
+
+    def _check_made(self, arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> Iterator[str]:
+        """Checks what an objective made: ids that the vocabulary has, and masked positions that hold tokens."""
+        size = self._manifest.vocabulary.vocab_size
+        for name in ("inputs", "targets", "mask_ids"):
+            if name in arrays:
+                values = arrays[name].reshape(len(rows), -1)
+                for run, column in _runs_of_rows((values < 0) | (values >= size)):
+                    at = int(run[0])
+                    yield (
+                        f"{self._where(int(rows[at]))}: {name} holds {int(values[at, column]):,}, none of the vocabulary's {size:,} ids"
+                        f"{_and_more(run)}"
+                    )
+        if "mask_positions" in arrays and schema.TOKENS in arrays:
+            width = arrays[schema.TOKENS].shape[1]
+            lengths = arrays.get(schema.NUM_TOKENS, np.full(len(rows), width))
+            positions = arrays["mask_positions"].astype(np.int64)
+            used = arrays.get("mask_weights", np.ones(positions.shape)) > 0
+            for run, column in _runs_of_rows(used & ((positions < 0) | (positions >= lengths[:, None]))):
+                at = int(run[0])
+                yield (
+                    f"{self._where(int(rows[at]))}: mask_positions holds {int(positions[at, column]):,}, the example "
+                    f"{int(lengths[at]):,} tokens{_and_more(run)}"
+                )
 
     def _check_overlap(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Iterator[str]:
         before = np.empty(len(rows), dtype=np.int64)  # last token of the record before, -1 where it is not known
@@ -305,11 +334,10 @@ class ShardCheck:
             yield f"{name}: no readable table ({str(error).splitlines()[0]})"
             return
         example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
-        width = self._manifest.layout.feature(schema.TOKENS).size
         none = np.zeros(0, dtype=np.int64)
         lengths, tokens, starts = (np.concatenate(parts or [none]) for parts in (self._lengths, self._tokens, self._starts))
         example -= self._first
-        outside = np.flatnonzero((example < 0) | (example >= len(lengths)))
+        outside = np.flatnonzero((example < 0) | (example >= self._shard.records))
         order = np.flatnonzero((np.diff(example) < 0) | ((np.diff(example) == 0) & (np.diff(segment) != 1)))
         first = np.append(True, np.diff(example) != 0)[: len(example)]
         if len(outside):
@@ -321,24 +349,12 @@ class ShardCheck:
             row = int(np.flatnonzero((length < 1) | (start < 0))[0])
             yield f"{name}: row {row:,} describes {length[row]:,} tokens from token {start[row]:,} of its document on"
         else:
-            sums = np.bincount(example, weights=length, minlength=len(lengths)).astype(np.int64)
-            for run in _runs(np.flatnonzero(sums != tokens)):
-                at = int(run[0])
-                yield (
-                    f"{name}: the segments of example {at + self._first:,} hold {sums[at]:,} tokens, the record "
-                    f"{tokens[at]:,}{_and_more(run)}"
-                )
-            room = -(-length // self._align) * self._align
-            before = np.cumsum(room) - room
-            place = before - np.repeat(before[first], np.diff(np.append(np.flatnonzero(first), len(first))))
-            # A bit for every segment but one that continues a document at position 0, and for every gap that `align` leaves.
-            expected = (example * width + place)[(place > 0) | (start == 0)]
-            gaps = (room > length) & (place + length < lengths[example])
-            expected = np.concatenate([expected, (example * width + place + length)[gaps]])
-            for position in np.setdiff1d(expected, starts)[:_LISTED_ONE_BY_ONE].tolist():
-                yield f"{self._where(position // width)}: {name} begins a document at position {position % width:,}, the record does not"
-            for position in np.setdiff1d(starts, expected)[:_LISTED_ONE_BY_ONE].tolist():
-                yield f"{self._where(position // width)}: begins a document at position {position % width:,}, {name} does not"
+            held = np.bincount(example, weights=length, minlength=self._shard.records).astype(np.int64)
+            if len(tokens):
+                yield from self._check_segments(name, example, first, start, length, held, lengths, tokens, starts)
+            else:
+                for run in _runs(np.flatnonzero(held == 0)):
+                    yield f"{name}: has no segment of example {int(run[0]) + self._first:,}{_and_more(run)}"
             if self._wraps:
                 yield from self._check_continuity(name, rows.column("doc_id"), example, start, length)
         if self._tally.segments is not None:
@@ -346,6 +362,51 @@ class ShardCheck:
             self._tally.continued += int(np.count_nonzero(start))
             digits = np.frexp(length.astype(np.float64))[1]
             self._tally.segment_lengths += np.bincount(np.maximum(digits, 0), minlength=64)[:64]
+
+    def _check_segments(
+        self,
+        name: str,
+        example: npt.NDArray[np.int64],
+        first: npt.NDArray[np.bool_],
+        start: npt.NDArray[np.int64],
+        length: npt.NDArray[np.int64],
+        held: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        tokens: npt.NDArray[np.int64],
+        starts: npt.NDArray[np.int64],
+    ) -> Iterator[str]:
+        """Compares the segments of the table with the lengths and the document starts of the records.
+
+        Args:
+          name: of the table.
+          example: [segments] record.
+          first: [segments] whether it is the record's first.
+          start: [segments] its first token in the document.
+          length: [segments] tokens.
+          held: [records] tokens in the segments.
+          lengths: [records] positions up to the last token.
+          tokens: [records] real tokens.
+          starts: sorted flat positions of the bits that are set.
+        """
+        width = self._manifest.layout.feature(schema.TOKENS).size
+        for run in _runs(np.flatnonzero(held != tokens)):
+            at = int(run[0])
+            yield (
+                f"{name}: the segments of example {at + self._first:,} hold {held[at]:,} tokens, the record {tokens[at]:,}{_and_more(run)}"
+            )
+        if schema.DOCUMENT_STARTS not in (feature.name for feature in self._manifest.features):
+            return
+        room = -(-length // self._align) * self._align
+        before = np.cumsum(room) - room
+        place = before - np.repeat(before[first], np.diff(np.append(np.flatnonzero(first), len(first))))
+        # A bit for every segment but one that continues a document at position 0, and for every gap that `align` leaves.
+        expected = (example * width + place)[(place > 0) | (start == 0)]
+        gaps = (room > length) & (place + length < lengths[example])
+        expected = np.concatenate([expected, (example * width + place + length)[gaps]])
+        for position in np.setdiff1d(expected, starts)[:_LISTED_ONE_BY_ONE].tolist():
+            yield f"{self._where(position // width)}: {name} begins a document at position {position % width:,}, the record does not"
+        for position in np.setdiff1d(starts, expected)[:_LISTED_ONE_BY_ONE].tolist():
+            yield f"{self._where(position // width)}: begins a document at position {position % width:,}, {name} does not"
 
     def _check_continuity(
         self, name: str, documents: Any, example: npt.NDArray[np.int64], start: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
@@ -368,6 +429,18 @@ class ShardCheck:
         for row in np.flatnonzero(wrong)[:_LISTED_ONE_BY_ONE].tolist():
             yield f"{name}: row {row:,} goes on with {documents[row].as_py()} at its token {start[row]:,}, the row before ends elsewhere"
         self._tally.last_piece = (documents[-1].as_py(), int(start[-1] + length[-1]))
+
+
+def _unmasked(arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The tokens before any was masked."""
+    tokens = arrays[schema.TOKENS]
+    if not {"mask_positions", "mask_ids", "mask_weights"} <= set(arrays):
+        return tokens
+    tokens = tokens.copy()
+    row, slot = np.nonzero(arrays["mask_weights"])
+    position = np.clip(arrays["mask_positions"][row, slot], 0, tokens.shape[1] - 1)
+    tokens[row, position] = arrays["mask_ids"][row, slot]
+    return tokens
 
 
 def _parse_lists(payload: bytes, stored_crc: int, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import files, naming
+from tokenreel import files, naming, schema
 from tokenreel import manifest as manifests
 from tokenreel.errors import TokenreelError
 from tokenreel.manifest import FIXED, Manifest
@@ -175,22 +175,21 @@ def _check_statistics(directory: str, manifest: Manifest, intact: set[str], tall
                 yield f"{name}: split {split}: {field} is {_brief(said)}, the records hold {_brief(found)}"
 
 
+# Objectives that leave the tokens as they are. Masked ones are put back; what others hide cannot be recounted.
+_KEEP_TOKENS = ("causal_lm", "fill_in_the_middle", "next_tokens", "prefix_lm", "typo_noise")
+
+
 def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
-    positions = tally.examples * (manifest.seq_len + manifest.overlap)
-    unk = manifest.vocabulary.unk_id
-    frequent = np.argsort(-tally.counts, kind="stable")[:50]
-    names = [name for name in ("bos", "eos", "unk", "pad") if getattr(manifest.vocabulary, f"{name}_id") is not None]
+    names = {feature.name: feature for feature in manifest.features}
+    expected: dict[str, Any] = {"examples": tally.examples}
+    if schema.TOKENS in names:
+        positions = tally.examples * names[schema.TOKENS].size
+        expected |= {"tokens_in_examples": tally.tokens, "density": tally.tokens / positions if positions else 0.0}
+        if schema.DOCUMENT_STARTS in names:
+            expected["document_starts"] = tally.document_starts
+        if manifest.config.get("objective", {}).get("name") in _KEEP_TOKENS or "mask_ids" in names:
+            expected |= _expected_counts(manifest, tally)
     wrapped = manifest.config.get("packing", {}).get("mode") == "wrap"
-    expected: dict[str, Any] = {
-        "examples": tally.examples,
-        "tokens_in_examples": tally.tokens,
-        "density": tally.tokens / positions if positions else 0.0,
-        "document_starts": tally.document_starts,
-        "special_tokens": {name: tally.specials.get(name, 0) for name in names},
-        "unknown_rate": int(tally.counts[unk]) / tally.tokens if unk is not None and tally.tokens else 0.0,
-        "vocabulary_used": int(np.count_nonzero(tally.counts)) / tally.vocab_size,
-        "frequent_tokens": [[int(i), int(tally.counts[i])] for i in frequent if tally.counts[i]],
-    }
     if wrapped or not manifest.overlap:  # one token of every example but the first of each variant
         expected["overlapping_tokens"] = max(0, tally.examples - int(manifest.config.get("variants", 1))) * manifest.overlap
     if tally.segments is not None and any(info.file.startswith("provenance/") for info in manifest.files):
@@ -199,6 +198,18 @@ def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
             expected["overlapping_tokens"] = tally.continued
         expected["segment_lengths"] = {str((1 << i) - 1): int(count) for i, count in enumerate(tally.segment_lengths) if count}
     return expected
+
+
+def _expected_counts(manifest: Manifest, tally: Tally) -> dict[str, Any]:
+    unk = manifest.vocabulary.unk_id
+    frequent = np.argsort(-tally.counts, kind="stable")[:50]
+    known = [name for name in ("bos", "eos", "unk", "pad") if getattr(manifest.vocabulary, f"{name}_id") is not None]
+    return {
+        "special_tokens": {name: tally.specials.get(name, 0) for name in known},
+        "unknown_rate": int(tally.counts[unk]) / tally.tokens if unk is not None and tally.tokens else 0.0,
+        "vocabulary_used": int(np.count_nonzero(tally.counts)) / tally.vocab_size,
+        "frequent_tokens": [[int(i), int(tally.counts[i])] for i in frequent if tally.counts[i]],
+    }
 
 
 def _brief(value: Any) -> str:

@@ -26,6 +26,12 @@ CASES: dict[str, dict[str, object]] = {
     "first_fit": {"packing": {"mode": "first_fit", "seq_len": 64, "max_segments": 3}},
     "next_fit": {"packing": {"mode": "next_fit", "seq_len": 64}},
     "pad": {"packing": {"mode": "pad", "seq_len": 64}},
+    "next_tokens": {"packing": WRAP, "objective": {"name": "next_tokens"}},
+    "prefix_lm": {"packing": WRAP, "objective": {"name": "prefix_lm"}},
+    "masked_lm": {"packing": WRAP, "objective": {"name": "masked_lm", "mask_id": 4}, "variants": 2},
+    "t5": {"packing": WRAP, "objective": {"name": "t5", "first_sentinel_id": 599}},
+    "ul2": {"packing": WRAP, "objective": {"name": "ul2", "first_sentinel_id": 599}},
+    "typo_noise": {"packing": WRAP, "objective": {"name": "typo_noise"}, "vocabulary": {"kind": "bytes"}},
 }
 
 
@@ -58,6 +64,27 @@ def test_gaps_are_checked(write_config: Callable[..., str], capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     assert any("is padding and holds 99 instead of the pad id 0" in line for line in lines)
     assert any(line.startswith("provenance/") and "tokens, the record" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "value", "message"),
+    [
+        ("masked_lm", "mask_positions", 64, "mask_positions holds 64, the example 64 tokens"),
+        ("masked_lm", "mask_ids", 600, "mask_ids holds 600, none of the vocabulary's 600 ids"),
+        ("masked_lm", "mask_ids", 7, "split train: frequent_tokens is"),  # what was masked is put back and counted
+        ("t5", "targets", 600, "targets holds 600, none of the vocabulary's 600 ids"),
+    ],
+)
+def test_what_an_objective_made_is_checked(write_config: Callable[..., str], case: str, name: str, value: int, message: str) -> None:
+    dataset = build(write_config(**CASES[case]))
+    found = manifest.read(str(dataset))
+
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[name][0, 0] = value
+
+    datasets.rewrite(dataset, found.splits["train"].shards[0].file, found, change)
+    datasets.sign(dataset)
+    assert any(message in line for line in verify(str(dataset)))
 
 
 def test_a_build_with_dead_letters_is_sound(write_config: Callable[..., str], tmp_path: pathlib.Path) -> None:

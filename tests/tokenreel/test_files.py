@@ -2,13 +2,13 @@ import os
 
 import pytest
 
-from tests import gcs
+from tests import buckets
 from tokenreel import files, naming
 
 
 @pytest.fixture(scope="module")
 def remote():
-    with gcs.bucket() as path:
+    with buckets.storage() as path:
         yield path
 
 

@@ -89,6 +89,11 @@ def test_other_fields_are_shown():
     ]
 
 
+def test_inputs_end_where_their_number_says():
+    arrays = {"inputs": np.array([*ids("in"), 1, 0, 0, 0]), "num_inputs": np.array(3), "targets": np.array([*ids("out")])}
+    assert format_example(arrays, BYTES).splitlines() == ["inputs: in<eos> (3 positions of padding)", "num_inputs: 3", "targets: out"]
+
+
 def test_text_cannot_steer_the_terminal():
     arrays = {"tokens": np.array(ids("a\x1b[2Jb\r\x9b\tc\nd"))}
     text = format_example(

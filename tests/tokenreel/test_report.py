@@ -122,8 +122,12 @@ def test_text_of_the_dataset_cannot_become_markup(dataset):
 def test_what_an_objective_counts_is_shown(dataset):
     statistics = json.loads((dataset / naming.STATISTICS).read_text())
     statistics["splits"]["train"]["masked_rate"] = 0.15
+    statistics["splits"]["train"]["objective"] = {"masked": {"kept_as_is": 12}, "bins": [1, 2], "by_position": list(range(64))}
     page = report.render(manifest.read(str(dataset)), statistics, title="t")
-    assert '<td class="text">masked rate</td><td>0.15</td><td>-</td>' in page
+    for name, value in (("masked rate", "0.15"), ("objective: masked: kept as is", "12"), ("objective: bins", "[1, 2]")):
+        assert f'<td class="text">{name}</td><td>{value}</td><td>-</td>' in page
+    assert "<h3>train: objective: by position</h3><svg" in page
+    assert "<title>60: 61.5</title>" in page  # the mean of 60 to 63
 
 
 def test_empty_statistics_make_a_page(dataset):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests import gcs
+from tests import buckets
 from tests import verification_datasets as datasets
 from tokenreel import files, manifest, naming, shard_verification, tfrecord, verification
 from tokenreel.example_codec import encode_lists
@@ -438,7 +438,7 @@ def test_what_an_optional_package_is_needed_for_is_said(dataset, capsys, monkeyp
 
 
 def test_a_dataset_in_a_bucket_is_checked_alike(original):
-    with gcs.bucket() as remote:
+    with buckets.storage() as remote:
         for name in files.list_files(str(original)):
             files.write_bytes(f"{remote}/dataset/{name}", (original / name).read_bytes())
         assert verify(f"{remote}/dataset") == []
