@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tokenreel import files, naming, schema
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.fields import align_of
 from tokenreel.order import Lanes
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def documents(dataset: Dataset, examples: npt.ArrayLike, *, vocabulary: Any = No
 
 def _decode(dataset: Dataset, numbers: npt.NDArray[np.int64], listed: Sequence[list[dict[str, Any]]], vocabulary: Any) -> None:
     tokens = dataset.stored(numbers, [schema.TOKENS])[schema.TOKENS]
-    align = int(dataset.manifest.config.get("packing", {}).get("align", 1))
+    align = align_of(dataset.manifest)
     for row, segments in enumerate(listed):
         start = 0
         for segment in segments:
