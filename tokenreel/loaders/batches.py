@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import resource
 import threading
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, schema
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders.fields import Arrays, Fields
+from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
 from tokenreel.order import ORDER_VERSION, Located, Plan, batch_rows
 
 if TYPE_CHECKING:
@@ -80,11 +81,22 @@ class Source:
 class _Reader:
     """Reads what was planned."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = tuple(sources)
+    def __init__(self, sources: Sequence[Source], pads: bool = False) -> None:
+        self.sources, self._pads = tuple(sources), pads
 
     def read(self, located: Located) -> Arrays:
-        """Reads [k] rows of one or several sources; with several, `source` says which."""
+        """Reads [k] rows of one or several sources; with several, `source` says which. A row of example -1 is padding."""
+        if not self._pads or (real := located.example >= 0).all():
+            return self._read(located)
+        found = self._read(Located(located.source[real], located.epoch[real], located.example[real]))
+        pad_id = self.sources[0].dataset.manifest.pad_id
+        fills = {schema.TOKENS: pad_id, INPUTS: pad_id, TARGETS: pad_id, schema.EXAMPLE_ID: -1}
+        out = {name: np.full((len(real), *values.shape[1:]), fills.get(name, 0), values.dtype) for name, values in found.items()}
+        for name, values in found.items():
+            out[name][real] = values
+        return out
+
+    def _read(self, located: Located) -> Arrays:
         if len(self.sources) == 1:
             return self.sources[0].read(located.example, located.epoch)
         out: Arrays = {}
@@ -116,6 +128,7 @@ class Batches(Iterator[Arrays]):
         host: int = 0,
         rows: npt.ArrayLike | None = None,
         drop_remainder: bool = True,
+        pad_remainder: bool = False,
         prefetch: int = 2,
     ) -> None:
         if batch_size < 1:
@@ -125,7 +138,8 @@ class Batches(Iterator[Arrays]):
         if prefetch < 0:
             raise ConfigError(f"prefetch must be at least 0, got {prefetch}")
         self.sources, self.plan, self.batch_size = tuple(sources), plan, int(batch_size)
-        self.hosts, self.host, self.drop_remainder, self.prefetch = hosts, host, drop_remainder, prefetch
+        self.hosts, self.host, self.prefetch = hosts, host, prefetch
+        self.drop_remainder, self.pad_remainder = drop_remainder and not pad_remainder, pad_remainder
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
         self._rows: npt.NDArray[np.int64] | None = None
         if rows is not None:
@@ -134,7 +148,7 @@ class Batches(Iterator[Arrays]):
                 raise ConfigError(
                     f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {self._rows.min()} to {self._rows.max()}"
                 )
-        self.reader = _Reader(self.sources)
+        self.reader = _Reader(self.sources, pad_remainder)
         self._length = plan.length
         self._cursor = 0
         self._start()
@@ -160,7 +174,7 @@ class Batches(Iterator[Arrays]):
         return length // self.batch_size if self.drop_remainder else -(-length // self.batch_size)
 
     def size_at(self, cursor: int) -> int:
-        """Rows of the global batch that begins at a sample; 0 at the end."""
+        """Samples in the global batch that begins at a sample; 0 at the end."""
         length = self._length
         if length is None or length - cursor >= self.batch_size:
             return self.batch_size
@@ -170,6 +184,8 @@ class Batches(Iterator[Arrays]):
     def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
         """The rows of the global batch at a sample that this host gets."""
         size = self.size_at(cursor)
+        if size and self.pad_remainder:
+            size = self.batch_size
         if self._rows is not None:
             return self._rows[self._rows < size]
         return np.arange(self.host * size // self.hosts, (self.host + 1) * size // self.hosts)
@@ -191,7 +207,17 @@ class Batches(Iterator[Arrays]):
         """
         if rows is None:
             return self._planner.batch(cursor)
-        return self.reader.read(self.plan.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+        return self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+
+    def locate(self, samples: npt.NDArray[np.int64]) -> Located:
+        """As `Plan.locate`; with `pad_remainder` samples behind the end are example -1."""
+        if not self.pad_remainder or self._length is None or (real := samples < self._length).all():
+            return self.plan.locate(samples)
+        found = self.plan.locate(samples[real])
+        out = Located(*(np.full(len(samples), fill, dtype=np.int64) for fill in (0, 0, -1)))
+        for own, values in zip(out, found, strict=True):
+            own[real] = values
+        return out
 
     def example_batch(self) -> Arrays:
         """A batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
@@ -200,12 +226,20 @@ class Batches(Iterator[Arrays]):
           ConfigError: the run has no batch at all.
         """
         if not self.size_at(0):
-            raise ConfigError(f"this run holds no whole batch of {self.batch_size}: make batches smaller, or give drop_remainder=False")
+            raise ConfigError(f"this run holds no whole batch of {self.batch_size}: make batches smaller, or give pad_remainder=True")
         return self.batch_at(0, rows=[0])
 
     def with_rows(self, rows: npt.ArrayLike) -> Batches:
         """Another iterator over the same run, from the same place, that gets exactly these rows of the global batch."""
-        other = Batches(self.sources, self.plan, self.batch_size, rows=rows, drop_remainder=self.drop_remainder, prefetch=self.prefetch)
+        other = Batches(
+            self.sources,
+            self.plan,
+            self.batch_size,
+            rows=rows,
+            drop_remainder=self.drop_remainder,
+            pad_remainder=self.pad_remainder,
+            prefetch=self.prefetch,
+        )
         other.seek(self._cursor)
         return other
 
@@ -218,6 +252,8 @@ class Batches(Iterator[Arrays]):
             self.close()
             raise StopIteration
         if self.prefetch:
+            if self._producers and not self._producers[0].is_of_this_process():
+                self._producers.clear()  # a fork has this object, but not its thread
             if not self._producers:
                 self._producers.append(_Producer(_Planner(self), self._cursor, self.prefetch))
             try:
@@ -358,7 +394,7 @@ class _Planner:
             cursor += batches.size_at(cursor)
             if len(bounds) > _PLAN_AHEAD:  # a host without rows
                 break
-        return bounds, batches.plan.locate(np.concatenate(parts) if parts else np.zeros(0, np.int64))
+        return bounds, batches.locate(np.concatenate(parts) if parts else np.zeros(0, np.int64))
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
@@ -418,6 +454,8 @@ class _ReadAhead:
         return reader.read(located)
 
     def _will_need(self, located: Located) -> None:
+        if located.example.min(initial=0) < 0:
+            return  # the last batch, padded
         if len(self._sources) == 1:
             self._sources[0].dataset.records.will_need(located.example)
             return
@@ -442,6 +480,7 @@ class _Producer:
     def __init__(self, planner: _Planner, cursor: int, ahead: int) -> None:
         self._queue: queue.Queue[Arrays | BaseException] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
         self._thread.start()
 
@@ -462,6 +501,10 @@ class _Producer:
                 return
             except queue.Full:
                 continue
+
+    def is_of_this_process(self) -> bool:
+        """Whether the thread can be there."""
+        return self._process == os.getpid()
 
     def take(self) -> Arrays:
         item = self._queue.get()
