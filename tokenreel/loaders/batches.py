@@ -25,8 +25,8 @@ STATE_FORMAT = "tokenreel-loader-1"
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
 _MIXED_AHEAD = 8192
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
-_PROBE_EVERY = 128  # batches of read-ahead after which reading goes without, to see whether it still waits
-_LOOK_EVERY = 8  # batches without read-ahead between two looks
+_PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_EVERY = 2  # batches without read-ahead between two looks
 
 
 class Source:
@@ -426,31 +426,34 @@ class _Planner:
 class _ReadAhead:
     """Asks for the pages of batches to come, exactly, while reading waits for the disk, and not while all is in memory.
 
-    Asking costs as much as half the gather, so it is done only as long as reads without it wait (major page faults).
+    Random reads of a cold file take a twentieth of the time so. But asking costs as much as half a warm gather, so it is done only as long
+    as reading without it has to wait.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
+        self._remote = any(source.dataset.records.remote for source in sources)
+        self._active = self._remote  # there every read waits
         self._asked = False
-        self._active = any(source.dataset.records.reads_ahead for source in sources)
-        self._adapts = not any(source.dataset.records.remote for source in sources)
         self._count = 0
-        self._faults = 0
+        self._waits: int | None = None
 
     def read(self, reader: _Reader, located: Located, coming: Callable[[int], Located | None]) -> Arrays:
         self._count += 1
         if not self._active:
-            if self._adapts and self._count % _LOOK_EVERY == 0:
-                faults = _major_faults()
-                self._active, self._faults = faults > self._faults, faults
+            if self._count % _LOOK_EVERY == 0:
+                waits = _waits()
+                self._active, self._waits = self._waits is not None and waits > self._waits, waits
+            elif self._waits is None:
+                self._waits = _waits()
             return reader.read(located)
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
             if (ahead := coming(distance)) is not None:
                 self._will_need(ahead)
         self._asked = True
-        if self._adapts and self._count % _PROBE_EVERY == 0:
+        if not self._remote and self._count % _PROBE_EVERY == 0:
             self._active = self._asked = False  # the next ones show whether reading waits without
-            self._faults = _major_faults()
+            self._waits = None
         return reader.read(located)
 
     def _will_need(self, located: Located) -> None:
@@ -470,8 +473,10 @@ def _stop(producers: list[_Producer]) -> None:
         producers.pop().stop()
 
 
-def _major_faults() -> int:
-    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
+def _waits() -> int:
+    """Counts what this thread has waited for the disk: page faults of maps, blocks of reads."""
+    usage = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    return usage.ru_majflt + usage.ru_inblock
 
 
 class _Producer:

@@ -43,7 +43,6 @@ class Records(abc.ABC):
     """
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
-    reads_ahead = False
 
     def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
         if crc not in CRC_POLICIES:
@@ -178,8 +177,6 @@ class MappedRecords(Records):
       cache: opens the local copy of a shard, for datasets in a bucket; None opens the files of the directory.
     """
 
-    reads_ahead = True
-
     def __init__(
         self,
         directory: str,
@@ -268,8 +265,6 @@ class MappedRecords(Records):
 
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
-
-    reads_ahead = True
 
     def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
         super().__init__(directory, shards, layout, crc)

@@ -74,7 +74,6 @@ class RemoteRecords(Records):
     """
 
     remote = True
-    reads_ahead = True
 
     def __init__(
         self,

@@ -129,6 +129,31 @@ def test_a_fork_starts_a_thread_of_its_own(dataset):
     producer.stop()
 
 
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_read_ahead_asks_for_what_comes_and_only_while_reading_waits(dataset, backend, monkeypatch):
+    from tokenreel.loaders import batches as module
+
+    opened = load(dataset.path, backend=backend)
+    asked, waits = [], [0]
+    real = opened.records.will_need
+    monkeypatch.setattr(opened.records, "will_need", lambda examples: (asked.append(examples.tolist()), real(examples)))
+    monkeypatch.setattr(module, "_waits", lambda: waits[0])
+    monkeypatch.setattr(module, "_PROBE_EVERY", 20)
+    expected = ids(dataset.batches(8, seed=1), 60)
+    batches = opened.batches(8, seed=1, prefetch=0)
+    assert ids(batches, 6) == expected[:6] and asked == []  # warm: nothing is asked for
+    waits[0] += 5
+    assert ids(batches, 2) == expected[6:8] and asked == []  # noticed while reading the second
+    assert ids(batches, 12) == expected[8:20]
+    assert asked == expected[9:24]  # the four batches ahead, each once
+    asked.clear()
+    assert ids(batches, 20) == expected[20:40] and asked == []  # it was tried without, and nothing waited
+    waits[0] += 1
+    ids(batches, 4)
+    first = expected.index(asked[0])
+    assert first > 40 and asked == expected[first : first + len(asked)]  # again, from where it was noticed
+
+
 def test_given_rows(dataset):
     whole = ids(dataset.batches(12, epochs=1, prefetch=0))
     some = ids(dataset.batches(12, epochs=1, rows=[7, 0, 11], prefetch=0))
