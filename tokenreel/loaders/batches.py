@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STATE_FORMAT = "tokenreel-loader-1"
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
-_MIXED_AHEAD = 8192
+_MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
 _PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
 _LOOK_EVERY = 2  # batches without read-ahead between two looks
@@ -317,9 +317,9 @@ class Batches(Iterator[Arrays]):
         if changed and not allow_changes:
             name = changed[0]
             raise ManifestError(
-                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: it would "
-                "see "
-                "other examples. Open the same data with the same settings, or accept it with set_state(state, allow_changes=True)."
+                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: "
+                "it would see other examples. Open the same data with the same settings, or accept it with set_state(state, "
+                "allow_changes=True)."
             )
         cursor = int(state["cursor"])
         if "skip" in changed:
@@ -365,44 +365,32 @@ class _Planner:
         self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
         self._reader = batches.reader
         self._batch_size = batches.batch_size
-        self._chunks: dict[int, tuple[list[int], Located]] = {}
+        self._chunks: dict[int, tuple[int, int, Located]] = {}
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
-    def _chunk(self, cursor: int) -> tuple[list[int], Located]:
-        """Plans batches from a sample on: bounds of their rows, and what the rows are."""
+    def _chunk(self, cursor: int) -> tuple[int, int, Located]:
+        """Plans batches from a sample on: how many, the rows of each, and what all their rows are."""
         batches = self._batches
-        bounds = [0]
-        parts: list[npt.NDArray[np.int64]] = []
-        while cursor is not None and bounds[-1] < _PLAN_AHEAD and batches.size_at(cursor):
-            if len(bounds) == 2 and len(parts[0]) and batches.size_at(cursor) == batches.batch_size:
-                # All full batches look alike: lay them out at once.
-                length = batches._length
-                number = -(-_PLAN_AHEAD // len(parts[0])) - 1
-                if len(batches.sources) > 1:  # whose cost grows with the samples of all hosts
-                    number = min(number, _MIXED_AHEAD // batches.batch_size)
-                if length is not None:
-                    number = min(number, (length - cursor) // batches.batch_size)
-                if number > 0:
-                    more = parts[0][None, :] + batches.batch_size * np.arange(1, number + 1)[:, None]
-                    parts.append(more.reshape(-1))
-                    bounds += [len(parts[0]) * (i + 1) for i in range(1, number + 1)]
-                    cursor += number * batches.batch_size
-                    continue
-            parts.append(batches.samples_at(cursor))
-            bounds.append(bounds[-1] + len(parts[-1]))
-            cursor += batches.size_at(cursor)
-            if len(bounds) > _PLAN_AHEAD:  # a host without rows
-                break
-        return bounds, batches.locate(np.concatenate(parts) if parts else np.zeros(0, np.int64))
+        samples = batches.samples_at(cursor)
+        count, rows = 1, len(samples)
+        if batches.size_at(cursor) == self._batch_size:
+            count = _PLAN_AHEAD // max(rows, 1)
+            if len(batches.sources) > 1:  # there the cost grows with the samples of all hosts
+                count = min(count, _MIXED_AHEAD // self._batch_size)
+            if batches._length is not None:
+                count = min(count, (batches._length - cursor) // self._batch_size)
+            count = max(1, count)
+            samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
+        return count, rows, batches.locate(samples)
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
         with self._lock:
-            for start, (bounds, located) in self._chunks.items():
+            for start, (count, rows, located) in self._chunks.items():
                 index, rest = divmod(cursor - start, self._batch_size)
-                if rest == 0 and 0 <= index < len(bounds) - 1:
-                    part = slice(bounds[index], bounds[index + 1])
+                if rest == 0 and 0 <= index < count:
+                    part = slice(index * rows, (index + 1) * rows)
                     return Located(located.source[part], located.epoch[part], located.example[part])
             if not self._batches.size_at(cursor):
                 return None
