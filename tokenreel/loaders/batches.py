@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import resource
 import threading
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, schema
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders.fields import Arrays, Fields
+from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
 from tokenreel.order import ORDER_VERSION, Located, Plan, batch_rows
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 STATE_FORMAT = "tokenreel-loader-1"
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
-_MIXED_AHEAD = 8192
+_MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
-_PROBE_EVERY = 128  # batches of read-ahead after which reading goes without, to see whether it still waits
-_LOOK_EVERY = 8  # batches without read-ahead between two looks
+_PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_EVERY = 2  # batches without read-ahead between two looks
 
 
 class Source:
@@ -80,11 +81,22 @@ class Source:
 class _Reader:
     """Reads what was planned."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = tuple(sources)
+    def __init__(self, sources: Sequence[Source], pads: bool = False) -> None:
+        self.sources, self._pads = tuple(sources), pads
 
     def read(self, located: Located) -> Arrays:
-        """Reads [k] rows of one or several sources; with several, `source` says which."""
+        """Reads [k] rows of one or several sources; with several, `source` says which. A row of example -1 is padding."""
+        if not self._pads or (real := located.example >= 0).all():
+            return self._read(located)
+        found = self._read(Located(located.source[real], located.epoch[real], located.example[real]))
+        pad_id = self.sources[0].dataset.manifest.pad_id
+        fills = {schema.TOKENS: pad_id, INPUTS: pad_id, TARGETS: pad_id, schema.EXAMPLE_ID: -1}
+        out = {name: np.full((len(real), *values.shape[1:]), fills.get(name, 0), values.dtype) for name, values in found.items()}
+        for name, values in found.items():
+            out[name][real] = values
+        return out
+
+    def _read(self, located: Located) -> Arrays:
         if len(self.sources) == 1:
             return self.sources[0].read(located.example, located.epoch)
         out: Arrays = {}
@@ -116,6 +128,7 @@ class Batches(Iterator[Arrays]):
         host: int = 0,
         rows: npt.ArrayLike | None = None,
         drop_remainder: bool = True,
+        pad_remainder: bool = False,
         prefetch: int = 2,
     ) -> None:
         if batch_size < 1:
@@ -125,7 +138,8 @@ class Batches(Iterator[Arrays]):
         if prefetch < 0:
             raise ConfigError(f"prefetch must be at least 0, got {prefetch}")
         self.sources, self.plan, self.batch_size = tuple(sources), plan, int(batch_size)
-        self.hosts, self.host, self.drop_remainder, self.prefetch = hosts, host, drop_remainder, prefetch
+        self.hosts, self.host, self.prefetch = hosts, host, prefetch
+        self.drop_remainder, self.pad_remainder = drop_remainder and not pad_remainder, pad_remainder
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
         self._rows: npt.NDArray[np.int64] | None = None
         if rows is not None:
@@ -134,7 +148,7 @@ class Batches(Iterator[Arrays]):
                 raise ConfigError(
                     f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {self._rows.min()} to {self._rows.max()}"
                 )
-        self.reader = _Reader(self.sources)
+        self.reader = _Reader(self.sources, pad_remainder)
         self._length = plan.length
         self._cursor = 0
         self._start()
@@ -160,7 +174,7 @@ class Batches(Iterator[Arrays]):
         return length // self.batch_size if self.drop_remainder else -(-length // self.batch_size)
 
     def size_at(self, cursor: int) -> int:
-        """Rows of the global batch that begins at a sample; 0 at the end."""
+        """Samples in the global batch that begins at a sample; 0 at the end."""
         length = self._length
         if length is None or length - cursor >= self.batch_size:
             return self.batch_size
@@ -170,6 +184,8 @@ class Batches(Iterator[Arrays]):
     def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
         """The rows of the global batch at a sample that this host gets."""
         size = self.size_at(cursor)
+        if size and self.pad_remainder:
+            size = self.batch_size
         if self._rows is not None:
             return self._rows[self._rows < size]
         return np.arange(self.host * size // self.hosts, (self.host + 1) * size // self.hosts)
@@ -191,7 +207,17 @@ class Batches(Iterator[Arrays]):
         """
         if rows is None:
             return self._planner.batch(cursor)
-        return self.reader.read(self.plan.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+        return self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+
+    def locate(self, samples: npt.NDArray[np.int64]) -> Located:
+        """As `Plan.locate`; with `pad_remainder` samples behind the end are example -1."""
+        if not self.pad_remainder or self._length is None or (real := samples < self._length).all():
+            return self.plan.locate(samples)
+        found = self.plan.locate(samples[real])
+        out = Located(*(np.full(len(samples), fill, dtype=np.int64) for fill in (0, 0, -1)))
+        for own, values in zip(out, found, strict=True):
+            own[real] = values
+        return out
 
     def example_batch(self) -> Arrays:
         """A batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
@@ -200,12 +226,20 @@ class Batches(Iterator[Arrays]):
           ConfigError: the run has no batch at all.
         """
         if not self.size_at(0):
-            raise ConfigError(f"this run holds no whole batch of {self.batch_size}: make batches smaller, or give drop_remainder=False")
+            raise ConfigError(f"this run holds no whole batch of {self.batch_size}: make batches smaller, or give pad_remainder=True")
         return self.batch_at(0, rows=[0])
 
     def with_rows(self, rows: npt.ArrayLike) -> Batches:
         """Another iterator over the same run, from the same place, that gets exactly these rows of the global batch."""
-        other = Batches(self.sources, self.plan, self.batch_size, rows=rows, drop_remainder=self.drop_remainder, prefetch=self.prefetch)
+        other = Batches(
+            self.sources,
+            self.plan,
+            self.batch_size,
+            rows=rows,
+            drop_remainder=self.drop_remainder,
+            pad_remainder=self.pad_remainder,
+            prefetch=self.prefetch,
+        )
         other.seek(self._cursor)
         return other
 
@@ -218,6 +252,8 @@ class Batches(Iterator[Arrays]):
             self.close()
             raise StopIteration
         if self.prefetch:
+            if self._producers and not self._producers[0].is_of_this_process():
+                self._producers.clear()  # a fork has this object, but not its thread
             if not self._producers:
                 self._producers.append(_Producer(_Planner(self), self._cursor, self.prefetch))
             try:
@@ -281,9 +317,9 @@ class Batches(Iterator[Arrays]):
         if changed and not allow_changes:
             name = changed[0]
             raise ManifestError(
-                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: it would "
-                "see "
-                "other examples. Open the same data with the same settings, or accept it with set_state(state, allow_changes=True)."
+                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: "
+                "it would see other examples. Open the same data with the same settings, or accept it with set_state(state, "
+                "allow_changes=True)."
             )
         cursor = int(state["cursor"])
         if "skip" in changed:
@@ -329,44 +365,32 @@ class _Planner:
         self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
         self._reader = batches.reader
         self._batch_size = batches.batch_size
-        self._chunks: dict[int, tuple[list[int], Located]] = {}
+        self._chunks: dict[int, tuple[int, int, Located]] = {}
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
-    def _chunk(self, cursor: int) -> tuple[list[int], Located]:
-        """Plans batches from a sample on: bounds of their rows, and what the rows are."""
+    def _chunk(self, cursor: int) -> tuple[int, int, Located]:
+        """Plans batches from a sample on: how many, the rows of each, and what all their rows are."""
         batches = self._batches
-        bounds = [0]
-        parts: list[npt.NDArray[np.int64]] = []
-        while cursor is not None and bounds[-1] < _PLAN_AHEAD and batches.size_at(cursor):
-            if len(bounds) == 2 and len(parts[0]) and batches.size_at(cursor) == batches.batch_size:
-                # All full batches look alike: lay them out at once.
-                length = batches._length
-                number = -(-_PLAN_AHEAD // len(parts[0])) - 1
-                if len(batches.sources) > 1:  # whose cost grows with the samples of all hosts
-                    number = min(number, _MIXED_AHEAD // batches.batch_size)
-                if length is not None:
-                    number = min(number, (length - cursor) // batches.batch_size)
-                if number > 0:
-                    more = parts[0][None, :] + batches.batch_size * np.arange(1, number + 1)[:, None]
-                    parts.append(more.reshape(-1))
-                    bounds += [len(parts[0]) * (i + 1) for i in range(1, number + 1)]
-                    cursor += number * batches.batch_size
-                    continue
-            parts.append(batches.samples_at(cursor))
-            bounds.append(bounds[-1] + len(parts[-1]))
-            cursor += batches.size_at(cursor)
-            if len(bounds) > _PLAN_AHEAD:  # a host without rows
-                break
-        return bounds, batches.plan.locate(np.concatenate(parts) if parts else np.zeros(0, np.int64))
+        samples = batches.samples_at(cursor)
+        count, rows = 1, len(samples)
+        if batches.size_at(cursor) == self._batch_size:
+            count = _PLAN_AHEAD // max(rows, 1)
+            if len(batches.sources) > 1:  # there the cost grows with the samples of all hosts
+                count = min(count, _MIXED_AHEAD // self._batch_size)
+            if batches._length is not None:
+                count = min(count, (batches._length - cursor) // self._batch_size)
+            count = max(1, count)
+            samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
+        return count, rows, batches.locate(samples)
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
         with self._lock:
-            for start, (bounds, located) in self._chunks.items():
+            for start, (count, rows, located) in self._chunks.items():
                 index, rest = divmod(cursor - start, self._batch_size)
-                if rest == 0 and 0 <= index < len(bounds) - 1:
-                    part = slice(bounds[index], bounds[index + 1])
+                if rest == 0 and 0 <= index < count:
+                    part = slice(index * rows, (index + 1) * rows)
                     return Located(located.source[part], located.epoch[part], located.example[part])
             if not self._batches.size_at(cursor):
                 return None
@@ -390,34 +414,39 @@ class _Planner:
 class _ReadAhead:
     """Asks for the pages of batches to come, exactly, while reading waits for the disk, and not while all is in memory.
 
-    Asking costs as much as half the gather, so it is done only as long as reads without it wait (major page faults).
+    Random reads of a cold file take a twentieth of the time so. But asking costs as much as half a warm gather, so it is done only as long
+    as reading without it has to wait.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
+        self._remote = any(source.dataset.records.remote for source in sources)
+        self._active = self._remote  # there every read waits
         self._asked = False
-        self._active = any(source.dataset.records.reads_ahead for source in sources)
-        self._adapts = not any(source.dataset.records.remote for source in sources)
         self._count = 0
-        self._faults = 0
+        self._waits: int | None = None
 
     def read(self, reader: _Reader, located: Located, coming: Callable[[int], Located | None]) -> Arrays:
         self._count += 1
         if not self._active:
-            if self._adapts and self._count % _LOOK_EVERY == 0:
-                faults = _major_faults()
-                self._active, self._faults = faults > self._faults, faults
+            if self._count % _LOOK_EVERY == 0:
+                waits = _waits()
+                self._active, self._waits = self._waits is not None and waits > self._waits, waits
+            elif self._waits is None:
+                self._waits = _waits()
             return reader.read(located)
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
             if (ahead := coming(distance)) is not None:
                 self._will_need(ahead)
         self._asked = True
-        if self._adapts and self._count % _PROBE_EVERY == 0:
+        if not self._remote and self._count % _PROBE_EVERY == 0:
             self._active = self._asked = False  # the next ones show whether reading waits without
-            self._faults = _major_faults()
+            self._waits = None
         return reader.read(located)
 
     def _will_need(self, located: Located) -> None:
+        if located.example.min(initial=0) < 0:
+            return  # the last batch, padded
         if len(self._sources) == 1:
             self._sources[0].dataset.records.will_need(located.example)
             return
@@ -432,8 +461,10 @@ def _stop(producers: list[_Producer]) -> None:
         producers.pop().stop()
 
 
-def _major_faults() -> int:
-    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt
+def _waits() -> int:
+    """Counts what this thread has waited for the disk: page faults of maps, blocks of reads."""
+    usage = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    return usage.ru_majflt + usage.ru_inblock
 
 
 class _Producer:
@@ -442,6 +473,7 @@ class _Producer:
     def __init__(self, planner: _Planner, cursor: int, ahead: int) -> None:
         self._queue: queue.Queue[Arrays | BaseException] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
         self._thread.start()
 
@@ -462,6 +494,10 @@ class _Producer:
                 return
             except queue.Full:
                 continue
+
+    def is_of_this_process(self) -> bool:
+        """Whether the thread can be there."""
+        return self._process == os.getpid()
 
     def take(self) -> Arrays:
         item = self._queue.get()

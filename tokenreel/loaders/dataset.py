@@ -260,6 +260,7 @@ class Dataset:
         host: int = 0,
         rows: npt.ArrayLike | None = None,
         drop_remainder: bool = True,
+        pad_remainder: bool = False,
         prefetch: int = 2,
     ) -> Batches:
         """Iterates over batches, in an order that depends on the data, the seed and `shuffle` alone.
@@ -280,6 +281,8 @@ class Dataset:
           host: which of them this is: host h of H gets the contiguous rows [h * batch_size // H, (h + 1) * batch_size // H).
           rows: exactly these rows of the global batch instead.
           drop_remainder: whether to leave out the last, smaller batch. Hosts see the same number of batches either way.
+          pad_remainder: whether to fill the last batch up instead, with rows of padding: `example_id` -1, no weight, zeros elsewhere. For
+            evaluation on many hosts, or with compiled shapes.
           prefetch: batches one thread prepares ahead; 0 prepares each when it is asked for.
 
         Raises:
@@ -287,7 +290,17 @@ class Dataset:
         """
         plan = self.plan(seed=seed, shuffle=shuffle, epochs=epochs, skip=skip)
         source = Source(self, features, across_documents=across_documents, objective=objective, variant=variant, seed=seed, name="")
-        return Batches([source], plan, batch_size, hosts=hosts, host=host, rows=rows, drop_remainder=drop_remainder, prefetch=prefetch)
+        return Batches(
+            [source],
+            plan,
+            batch_size,
+            hosts=hosts,
+            host=host,
+            rows=rows,
+            drop_remainder=drop_remainder,
+            pad_remainder=pad_remainder,
+            prefetch=prefetch,
+        )
 
     def objective(self, name: str, *, seq_len: int | None = None, **settings: Any) -> Any:
         """Makes an objective for this dataset's vocabulary, to be applied on the fly: `batches(objective=...)`.

@@ -20,6 +20,11 @@ DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+def align_of(manifest: Manifest) -> int:
+    """To multiples of how many tokens pieces are padded; 1 where they are not."""
+    return int(manifest.config.get("packing", {}).get("align") or 1)
+
+
 class Fields:
     """Chooses and derives the fields of a batch.
 
@@ -44,7 +49,7 @@ class Fields:
         self.everything = names is None
         self.across_documents = across_documents
         self.seq_len, self.overlap, self.pad_id = manifest.seq_len, manifest.overlap, manifest.pad_id
-        self.align = int(manifest.config.get("packing", {}).get("align", 1))
+        self.align = align_of(manifest)
         self._needs: set[str] = set()
         for name in self.names:
             if name in stored:

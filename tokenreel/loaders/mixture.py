@@ -131,6 +131,7 @@ class Mixture:
         host: int = 0,
         rows: npt.ArrayLike | None = None,
         drop_remainder: bool = True,
+        pad_remainder: bool = False,
         prefetch: int = 2,
     ) -> Batches:
         """Iterates over batches, as `Dataset.batches`; with several datasets each batch has a further field `source`, int32 [rows]."""
@@ -139,7 +140,17 @@ class Mixture:
             Source(dataset, features, across_documents=across_documents, objective=objective, variant=variant, seed=seed, name=name)
             for name, dataset in self.datasets.items()
         ]
-        return Batches(sources, plan, batch_size, hosts=hosts, host=host, rows=rows, drop_remainder=drop_remainder, prefetch=prefetch)
+        return Batches(
+            sources,
+            plan,
+            batch_size,
+            hosts=hosts,
+            host=host,
+            rows=rows,
+            drop_remainder=drop_remainder,
+            pad_remainder=pad_remainder,
+            prefetch=prefetch,
+        )
 
 
 _COMPARED: dict[str, Callable[[Dataset], object]] = {

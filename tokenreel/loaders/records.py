@@ -7,6 +7,7 @@ into one buffer: measured as fast as `np.take` on a raw array, and faster than a
 from __future__ import annotations
 
 import abc
+import io
 import itertools
 import mmap
 import os
@@ -42,7 +43,6 @@ class Records(abc.ABC):
     """
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
-    reads_ahead = False
 
     def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
         if crc not in CRC_POLICIES:
@@ -54,7 +54,7 @@ class Records(abc.ABC):
         self._header = np.frombuffer(layout.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
         names = [feature.name for feature in layout.features]
         self._id_offset = layout.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
-        self._checked: npt.NDArray[np.bool_] | None = None
+        self._checked: Bytes | None = None  # a bit for each example, with the policy "first"
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_checked": None}
@@ -93,14 +93,14 @@ class Records(abc.ABC):
         if self._must_check(examples):
             self.check(records, examples)
             if self._checked is not None:
-                self._checked[examples] = True
+                np.bitwise_or.at(self._checked, examples >> 3, _bit(examples))
         return records
 
     def _must_check(self, examples: Int64Array) -> bool:
         if self.crc == "first":
             if self._checked is None:
-                self._checked = np.zeros(self.count, dtype=np.bool_)  # a byte an example; only with this policy
-            return not self._checked[examples].all()
+                self._checked = np.zeros(self.count // 8 + 1, dtype=np.uint8)
+            return not (self._checked[examples >> 3] & _bit(examples)).all()
         return self.crc == "always"
 
     def check(self, records: Bytes, examples: Int64Array) -> None:
@@ -151,6 +151,11 @@ class Records(abc.ABC):
         self.check(np.frombuffer(data, dtype=np.uint8).reshape(-1, self.stride), rows + shard * self.per_shard)
 
 
+def _bit(examples: Int64Array) -> Bytes:
+    bits: Bytes = np.left_shift(1, examples & 7).astype(np.uint8)
+    return bits
+
+
 def _open_limit() -> int:
     """How many shards may be open: each map holds a file descriptor, and the kernel allows some 65,000 maps."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -171,8 +176,6 @@ class MappedRecords(Records):
     Args:
       cache: opens the local copy of a shard, for datasets in a bucket; None opens the files of the directory.
     """
-
-    reads_ahead = True
 
     def __init__(
         self,
@@ -211,8 +214,8 @@ class MappedRecords(Records):
         finally:
             os.close(descriptor)
         while len(self._views) >= self._limit:
-            oldest = next(iter(self._views))
-            del self._views[oldest]
+            oldest = list(self._views)[0]  # noqa: RUF015  (the list is made in one go, whatever other threads do)
+            self._views.pop(oldest, None)
             self._random.discard(oldest)
         self._views[shard] = view
         return view
@@ -263,34 +266,25 @@ class MappedRecords(Records):
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
 
-    reads_ahead = True
-
     def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
         super().__init__(directory, shards, layout, crc)
-        self._open_files: dict[int, int] = {}
+        self._open_files: dict[int, io.FileIO] = {}
         self._limit = _open_limit()
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_open_files": {}}
 
-    def __del__(self) -> None:
-        for descriptor in getattr(self, "_open_files", {}).values():
-            os.close(descriptor)
-
-    def _descriptor(self, shard: int) -> int:
+    def _file(self, shard: int) -> io.FileIO:
+        """The open shard. It stays open as long as a caller holds it, so another thread's opening cannot change what is read."""
         if (found := self._open_files.get(shard)) is not None:
             return found
-        descriptor = _open_file(self.directory, self.shards[shard])
-        try:
-            self._check_size(shard, os.fstat(descriptor).st_size)
-            self._check_ends(shard, lambda start, size: os.pread(descriptor, size, start))
-        except BaseException:
-            os.close(descriptor)
-            raise
+        file = io.FileIO(_open_file(self.directory, self.shards[shard]), closefd=True)
+        self._check_size(shard, os.fstat(file.fileno()).st_size)
+        self._check_ends(shard, lambda start, size: os.pread(file.fileno(), size, start))
         while len(self._open_files) >= self._limit:
-            os.close(self._open_files.pop(next(iter(self._open_files))))
-        self._open_files[shard] = descriptor
-        return descriptor
+            self._open_files.pop(list(self._open_files)[0], None)  # noqa: RUF015
+        self._open_files[shard] = file
+        return file
 
     def _read(self, examples: Int64Array) -> Bytes:
         out = np.empty((len(examples), self.stride), dtype=np.uint8)
@@ -301,7 +295,8 @@ class PositionedRecords(Records):
         for start, end in itertools.pairwise(bounds):
             shard, row = int(shards[start]), int(rows[start])
             want = (end - start) * self.stride
-            if os.preadv(self._descriptor(shard), [memoryview(out[start:end].data).cast("B")], row * self.stride) != want:
+            file = self._file(shard)
+            if os.preadv(file.fileno(), [memoryview(out[start:end].data).cast("B")], row * self.stride) != want:
                 self._refuse(examples[start], "the file ends inside it")
         return out
 
@@ -309,5 +304,5 @@ class PositionedRecords(Records):
         """Asks the kernel to read the records' pages."""
         shards, rows = np.divmod(examples, self.per_shard)
         for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
-            if (descriptor := self._open_files.get(shard)) is not None:
-                os.posix_fadvise(descriptor, start, self.stride, os.POSIX_FADV_WILLNEED)
+            if hasattr(os, "posix_fadvise") and (file := self._open_files.get(shard)) is not None:
+                os.posix_fadvise(file.fileno(), start, self.stride, os.POSIX_FADV_WILLNEED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -73,7 +74,6 @@ class RemoteRecords(Records):
     """
 
     remote = True
-    reads_ahead = True
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class RemoteRecords(Records):
         self._reset()
 
     def _reset(self) -> None:
+        self._process = os.getpid()  # threads do not survive a fork
         self.requests = self.bytes_read = 0
         self._lock = threading.Lock()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -128,6 +129,8 @@ class RemoteRecords(Records):
         return [(int(unique[a]), int(unique[b - 1]) + 1) for a, b in itertools.pairwise(bounds)]
 
     def _future(self, wanted: tuple[int, int]) -> concurrent.futures.Future[Bytes]:
+        if self._process != os.getpid():
+            self._reset()
         with self._lock:
             if (found := self._ranges.get(wanted)) is not None:
                 self._ranges.move_to_end(wanted)

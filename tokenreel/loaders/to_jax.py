@@ -34,8 +34,8 @@ class JaxBatches(Iterator[dict[str, Any]]):
     """
 
     def __init__(self, batches: Batches, sharding: Any, *, ahead: int = 2) -> None:
-        if not batches.drop_remainder:
-            raise ConfigError("a short last batch does not fit a sharding: make the batches with drop_remainder=True")
+        if not (batches.drop_remainder or batches.pad_remainder):
+            raise ConfigError("a short last batch does not fit a sharding: make the batches with drop_remainder=True or pad_remainder=True")
         if ahead < 1:
             raise ConfigError(f"ahead must be at least 1, got {ahead}")
         self._sharding = sharding
@@ -65,7 +65,7 @@ class JaxBatches(Iterator[dict[str, Any]]):
             self._pending.append(self._place(local))
         if not self._pending:
             raise StopIteration
-        self._cursor += self.batch_size
+        self._cursor += self._batches.size_at(self._cursor)
         return self._pending.popleft()
 
     def _place(self, local: Arrays) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def exact(batches: Batches) -> Any:
 
     def load(index: Any) -> dict[str, Any]:
         found = tf.numpy_function(read, [index], [sample[name].dtype for name in names], stateful=False)
-        rows = len(batches.rows_at(start)) if batches.drop_remainder else None
+        rows = len(batches.rows_at(start)) if batches.drop_remainder or batches.pad_remainder else None
         for name, tensor in zip(names, found, strict=True):
             tensor.set_shape([rows, *sample[name].shape[1:]])
         return dict(zip(names, found, strict=True))

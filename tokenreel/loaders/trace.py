@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from tokenreel import files, naming, schema
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.batches import Batches
-from tokenreel.order import Lanes
+from tokenreel.loaders.fields import align_of
 
 if TYPE_CHECKING:
     from tokenreel.loaders.dataset import Dataset
@@ -158,7 +157,7 @@ def documents(dataset: Dataset, examples: npt.ArrayLike, *, vocabulary: Any = No
 
 def _decode(dataset: Dataset, numbers: npt.NDArray[np.int64], listed: Sequence[list[dict[str, Any]]], vocabulary: Any) -> None:
     tokens = dataset.stored(numbers, [schema.TOKENS])[schema.TOKENS]
-    align = int(dataset.manifest.config.get("packing", {}).get("align", 1))
+    align = align_of(dataset.manifest)
     for row, segments in enumerate(listed):
         start = 0
         for segment in segments:
@@ -196,39 +195,3 @@ def _rows(dataset: Dataset, name: str, column: str, values: Sequence[Any], colum
         raise ManifestError(f"{path}: not a Parquet file ({error}). Copy it again from where it was built.") from error
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
-
-
-# What both commands need.
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what tells one run from another."""
-    parser.add_argument("dataset", help="directory of the dataset, local or gs://")
-    parser.add_argument("--split", default="train", help="split of the dataset (default: train)")
-    parser.add_argument("--batch-size", type=int, required=True, metavar="N", help="rows of the global batch, over all hosts")
-    parser.add_argument("--seed", type=int, default=0, help="of the run's order (default: 0)")
-    parser.add_argument("--epochs", type=int, help="of the run (default: no end)")
-    parser.add_argument("--no-shuffle", action="store_true", help="the run reads the stored order")
-    parser.add_argument("--lanes", metavar="LANES,MIX,BLOCK", help="the run shuffles by lanes (BLOCK may be left out)")
-    parser.add_argument(
-        "--skip", action="append", default=[], metavar="START:END", help="range of samples the run leaves out; may be repeated"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
-
-
-def open_run(arguments: argparse.Namespace) -> tuple[Dataset, Batches]:
-    """Opens the run that the arguments tell."""
-    from tokenreel.loaders.dataset import load
-
-    dataset = load(arguments.dataset, arguments.split)
-    shuffle: bool | Lanes = not arguments.no_shuffle
-    try:
-        if arguments.lanes:
-            lanes, mix, *block = (int(part) for part in arguments.lanes.split(","))
-            shuffle = Lanes(lanes=lanes, mix=mix, block=block[0] if block else 0)
-        skip = [(int(start), int(end)) for start, end in (text.split(":") for text in arguments.skip)]
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"--lanes is LANES,MIX or LANES,MIX,BLOCK and --skip is START:END, in whole numbers ({error})") from error
-    return dataset, dataset.batches(
-        arguments.batch_size, seed=arguments.seed, shuffle=shuffle, epochs=arguments.epochs, skip=skip, drop_remainder=False, prefetch=0
-    )

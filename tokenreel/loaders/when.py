@@ -8,29 +8,37 @@ import sys
 from collections.abc import Sequence
 
 from tokenreel.errors import ConfigError, TokenreelError
-from tokenreel.loaders import trace
+from tokenreel.loaders import runs, trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    trace.add_run_arguments(parser)
+    runs.add_arguments(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--example", type=int, help="number of the example in the split")
     what.add_argument("--document", metavar="ID", help="id of a document: all examples that hold a part of it")
+    parser.add_argument("--source", metavar="NAME", help="dataset of the mixture that the example or document belongs to")
     parser.add_argument("--limit", type=int, default=None, help="times to list for each example (default: all, or 3 for a run without end)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the steps."""
-    dataset, batches = trace.open_run(arguments)
-    limit = 3 if arguments.limit is None and arguments.epochs is None else arguments.limit
+    batches = runs.open_run(arguments)
+    limit = 3 if arguments.limit is None and batches.plan.length is None else arguments.limit
+    names = [source.name for source in batches.sources]
+    if arguments.source is None and len(names) > 1:
+        raise ConfigError(f"say which dataset of the mixture is meant: --source {' or '.join(names)}")
+    source = names.index(arguments.source) if arguments.source in names else 0
+    if arguments.source is not None and arguments.source not in names:
+        raise ConfigError(f"the run has no source {arguments.source!r}; there are {', '.join(map(repr, names))}")
+    dataset = batches.sources[source].dataset
     if arguments.document is None:
         examples = [arguments.example]
     elif not (examples := trace.examples_of(dataset, arguments.document)):
-        raise ConfigError(f"{arguments.dataset}: no example of split {arguments.split!r} holds a document {arguments.document!r}")
+        raise ConfigError(f"{dataset.path}: no example of split {dataset.split!r} holds a document {arguments.document!r}")
     for example in examples:
         try:
-            found = trace.when(batches, example, limit=limit)
+            found = trace.when(batches, example, source, limit=limit)
         except IndexError as error:
             raise ConfigError(str(error)) from error
         for entry in found:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenreel.errors import ConfigError, TokenreelError
-from tokenreel.loaders import trace
+from tokenreel.loaders import runs, trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    trace.add_run_arguments(parser)
+    runs.add_arguments(parser)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--step", type=int, help="counted from 0")
     place.add_argument("--sample", type=int, help="counted from 0 over all hosts: for runs whose batch size changed")
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was in a step."""
-    dataset, batches = trace.open_run(arguments)
-    vocabulary = dataset.vocabulary() if arguments.text else None
+    batches = runs.open_run(arguments)
+    vocabulary = batches.sources[0].dataset.vocabulary() if arguments.text else None
     try:
         if arguments.sample is not None:
             found = trace.where_samples(batches, [arguments.sample], vocabulary=vocabulary)
@@ -39,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(entry: Mapping[str, Any]) -> str:
+    source = f"{entry['source']}: " if entry["source"] else ""
     place = f"step {entry['step']:,} row {entry['row']:,}: " if "step" in entry else ""
     start, end = entry["bytes"]
     lines = [
-        f"{place}sample {entry['sample']:,}, epoch {entry['epoch']}, example {entry['example']:,}: "
+        f"{place}{source}sample {entry['sample']:,}, epoch {entry['epoch']}, example {entry['example']:,}: "
         f"{entry['shard']} record {entry['record']:,}, bytes {start:,} to {end:,}"
     ]
     for found in entry["documents"] or []:

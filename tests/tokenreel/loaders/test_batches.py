@@ -101,6 +101,59 @@ def test_hosts_of_a_short_last_batch_take_the_same_steps(dataset):
     assert parts[0][-1]["tokens"].shape == (0, LENGTH)
 
 
+@pytest.mark.parametrize("hosts", [1, 4])
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_the_last_batch_filled_up(dataset, hosts, prefetch):
+    features = ["inputs", "example_id", "loss_weights", "document_starts"]
+    plain = list(dataset.batches(20, epochs=1, features=features, drop_remainder=False))
+    options = {"epochs": 1, "features": features, "pad_remainder": True, "prefetch": prefetch}
+    parts = [list(dataset.batches(20, **options, hosts=hosts, host=host)) for host in range(hosts)]
+    for step, batch in enumerate(plain):
+        rows = [part[step] for part in parts]
+        assert all(len(part["inputs"]) == 20 // hosts for part in rows)
+        whole = {name: np.concatenate([part[name] for part in rows]) for name in features}
+        real = len(batch["inputs"])
+        assert all(np.array_equal(whole[name][:real], values) for name, values in batch.items())
+        assert (whole["example_id"][real:] == -1).all() and not whole["loss_weights"][real:].any() and not whole["inputs"][real:].any()
+    running = dataset.batches(20, **options)
+    assert sum(1 for _ in running) == 6 == running.num_batches and running.cursor == COUNT
+
+
+def test_a_fork_starts_a_thread_of_its_own(dataset):
+    batches = dataset.batches(8, seed=1)
+    expected = ids(dataset.batches(8, seed=1), 5)
+    ids(batches, 2)
+    producer = batches._producers[0]
+    producer._process = -1  # as it is in a forked child
+    assert ids(batches, 3) == expected[2:] and batches._producers[0] is not producer
+    producer.stop()
+
+
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_read_ahead_asks_for_what_comes_and_only_while_reading_waits(dataset, backend, monkeypatch):
+    from tokenreel.loaders import batches as module
+
+    opened = load(dataset.path, backend=backend)
+    asked, waits = [], [0]
+    real = opened.records.will_need
+    monkeypatch.setattr(opened.records, "will_need", lambda examples: (asked.append(examples.tolist()), real(examples)))
+    monkeypatch.setattr(module, "_waits", lambda: waits[0])
+    monkeypatch.setattr(module, "_PROBE_EVERY", 20)
+    expected = ids(dataset.batches(8, seed=1), 60)
+    batches = opened.batches(8, seed=1, prefetch=0)
+    assert ids(batches, 6) == expected[:6] and asked == []  # warm: nothing is asked for
+    waits[0] += 5
+    assert ids(batches, 2) == expected[6:8] and asked == []  # noticed while reading the second
+    assert ids(batches, 12) == expected[8:20]
+    assert asked == expected[9:24]  # the four batches ahead, each once
+    asked.clear()
+    assert ids(batches, 20) == expected[20:40] and asked == []  # it was tried without, and nothing waited
+    waits[0] += 1
+    ids(batches, 4)
+    first = expected.index(asked[0])
+    assert first > 40 and asked == expected[first : first + len(asked)]  # again, from where it was noticed
+
+
 def test_given_rows(dataset):
     whole = ids(dataset.batches(12, epochs=1, prefetch=0))
     some = ids(dataset.batches(12, epochs=1, rows=[7, 0, 11], prefetch=0))

@@ -60,6 +60,12 @@ def test_the_state_is_the_consumers(directory):
             assert np.asarray(next(running)["example_id"]).tolist() == whole[step]
 
 
+def test_a_padded_last_batch(directory):
+    dataset = load(directory)
+    found = list(JaxBatches(dataset.batches(BATCH, epochs=1, pad_remainder=True), sharding()))
+    assert len(found) == 7 and np.asarray(found[-1]["example_id"]).tolist()[4:] == [-1] * 12
+
+
 def test_shardings_by_name_and_over_the_sequence(directory):
     dataset = load(directory)
     both = sharding(("data", "seq"), ("data", "seq"))

@@ -1,0 +1,102 @@
+"""The run that a saved state, or a command line, describes: what `tokenreel where` and `tokenreel when` look into."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokenreel import files
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders.batches import Batches, Source
+from tokenreel.loaders.dataset import Dataset, load
+from tokenreel.order import Lanes, Plan, Stage
+
+
+def from_state(datasets: Mapping[str, Dataset], state: Mapping[str, Any], batch_size: int) -> Batches:
+    """Makes the batches of a run again from its saved state and its data, without its settings.
+
+    Args:
+      datasets: by their names in the mixture; a run of one dataset has the name "".
+      state: from `Batches.get_state`.
+      batch_size: rows of the global batch.
+
+    Returns:
+      batches that stand where the run stood, with all stored features, and without the run's end.
+
+    Raises:
+      ManifestError: the state is malformed or of another version, or of other data.
+    """
+    try:
+        mixture = state["mixture"]
+        names = [entry["name"] for entry in mixture["sources"]]
+        shuffle = mixture["shuffle"]
+        plan = Plan(
+            names,
+            [entry["examples"] for entry in mixture["sources"]],
+            seed=state["seed"],
+            shuffle=Lanes(**shuffle) if isinstance(shuffle, Mapping) else bool(shuffle),
+            stages=[Stage(start=stage["start"], weights=tuple(stage["weights"])) for stage in mixture["stages"]],
+            skip=[(start, end) for start, end in state["skip"]],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"the loader state is malformed ({error!r}). Save it as JSON, as `get_state` gives it.") from error
+    if set(names) != set(datasets):
+        raise ManifestError(f"the run read the sources {names}, given are {list(datasets)}. Give each as NAME=DIRECTORY.")
+    for name in names:
+        datasets[name].records.prepare(plan.shuffle)
+    sources = [Source(datasets[name], None, across_documents=False, objective=None, variant=0, seed=plan.seed, name=name) for name in names]
+    batches = Batches(sources, plan, batch_size, drop_remainder=False, prefetch=0)
+    batches.set_state(state)
+    return batches
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what tells one run from another."""
+    parser.add_argument("dataset", nargs="+", help="directory of the dataset, local or gs://; NAME=DIRECTORY for each source of a mixture")
+    parser.add_argument("--batch-size", type=int, required=True, metavar="N", help="rows of the global batch, over all hosts")
+    parser.add_argument(
+        "--state", metavar="FILE", help="loader state from a checkpoint, as JSON: tells everything below, mixtures included"
+    )
+    parser.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    parser.add_argument("--seed", type=int, default=0, help="of the run's order (default: 0)")
+    parser.add_argument("--epochs", type=int, help="of the run (default: no end)")
+    parser.add_argument("--no-shuffle", action="store_true", help="the run reads the stored order")
+    parser.add_argument("--lanes", metavar="LANES,MIX,BLOCK", help="the run shuffles by lanes (BLOCK may be left out)")
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="START:END", help="range of samples the run leaves out; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+
+
+def open_run(arguments: argparse.Namespace) -> Batches:
+    """Opens the run that the arguments tell.
+
+    Raises:
+      ConfigError: an argument is malformed, or several datasets come without a state.
+      ManifestError: a dataset or the state is not what it should be.
+    """
+    if arguments.state is not None:
+        try:
+            state = json.loads(files.read_bytes(arguments.state))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{arguments.state}: cannot be read as JSON ({error})") from error
+        if not isinstance(state, Mapping):
+            raise ConfigError(f"{arguments.state}: holds no loader state")
+        named = (text.partition("=") if "=" in text else ("", "=", text) for text in arguments.dataset)
+        return from_state({name: load(path, arguments.split) for name, _, path in named}, state, arguments.batch_size)
+    if len(arguments.dataset) > 1:
+        raise ConfigError("several datasets are a mixture, which only its saved state describes: give --state FILE")
+    dataset = load(arguments.dataset[0], arguments.split)
+    shuffle: bool | Lanes = not arguments.no_shuffle
+    try:
+        if arguments.lanes:
+            lanes, mix, *block = (int(part) for part in arguments.lanes.split(","))
+            shuffle = Lanes(lanes=lanes, mix=mix, block=block[0] if block else 0)
+        skip = [(int(start), int(end)) for start, end in (text.split(":") for text in arguments.skip)]
+    except (ValueError, IndexError) as error:
+        raise ConfigError(f"--lanes is LANES,MIX or LANES,MIX,BLOCK and --skip is START:END, in whole numbers ({error})") from error
+    return dataset.batches(
+        arguments.batch_size, seed=arguments.seed, shuffle=shuffle, epochs=arguments.epochs, skip=skip, drop_remainder=False, prefetch=0
+    )
