@@ -12,6 +12,7 @@ from tokenreel.errors import BuildError, TokenreelError
 _COMMANDS = {
     "build": ("pipelines.build", "raw text to training-ready shards"),
     "inspect": ("tokenreel.inspection", "show decoded examples in the terminal"),
+    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
     "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
 }
 

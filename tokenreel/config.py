@@ -146,7 +146,7 @@ class PackingConfig:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(self.seq_len >= 2, f"packing.seq_len must be at least 2, got {self.seq_len}")
+        _require(2 <= self.seq_len <= 1 << 24, f"packing.seq_len must be at least 2 and at most {1 << 24:,}, got {self.seq_len:,}")
         if self.separator_id is not None:
             _require(not self.add_eos, "packing.separator_id stands in place of eos: set packing.add_eos to false")
         needs_sentences = self.mode in ("full_sentences", "segment_pairs")

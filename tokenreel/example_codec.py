@@ -129,16 +129,22 @@ def _decode_feature(data: bytes) -> npt.NDArray[np.generic]:
             return out
         if kind == 2:
             return np.frombuffer(b"".join(value for _, value in values), dtype="<f4")
-        return np.array([n for _, value in values for n in _read_varints(value)], dtype=np.uint64).view(np.int64)
+        return _read_varints(b"".join(value for _, value in values)).view(np.int64)
     return np.zeros(0, dtype=np.int64)
 
 
-def _read_varints(data: bytes) -> list[int]:
-    values, position = [], 0
-    while position < len(data):
-        value, position = _read_varint(data, position)
-        values.append(value)
-    return values
+def _read_varints(data: bytes) -> npt.NDArray[np.uint64]:
+    """Reads varints that lie end to end."""
+    septets = np.frombuffer(data, dtype=np.uint8)
+    last = np.flatnonzero(septets < 0x80)
+    if len(septets) and (not len(last) or last[-1] != len(septets) - 1):
+        raise ValueError("a varint is cut short: these bytes are no tf.train.Example")
+    lengths = np.diff(last, prepend=-1)
+    if len(lengths) and lengths.max() > 10:
+        raise ValueError("a varint is too long: these bytes are no tf.train.Example")
+    place = np.arange(len(septets)) - np.repeat(last - lengths + 1, lengths)
+    parts = (septets & 0x7F).astype(np.uint64) << (place * 7).astype(np.uint64)
+    return np.bitwise_or.reduceat(parts, last - lengths + 1) if len(last) else np.zeros(0, dtype=np.uint64)
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:

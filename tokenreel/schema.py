@@ -61,6 +61,8 @@ class Feature:
         if self.dtype == BIT:
             return np.packbits(array.astype(bool, copy=False).reshape(rows, self.size), axis=1, bitorder="little")
         target = np.dtype(self.dtype).newbyteorder("<")
+        if target.kind in "iu" and array.dtype.kind not in "iub":
+            raise ValueError(f"feature {self.name!r} is stored as {self.dtype}, got values of dtype {array.dtype}")
         if target.kind in "iu" and array.dtype != target and array.size:
             limits = np.iinfo(target)
             if array.min() < limits.min or array.max() > limits.max:

@@ -389,7 +389,8 @@ class ShardCheck:
           starts: sorted flat positions of the bits that are set.
         """
         width = self._manifest.layout.feature(schema.TOKENS).size
-        for run in _runs(np.flatnonzero(held != tokens)):
+        special = 3 if self._manifest.config.get("packing", {}).get("mode") == "segment_pairs" else 0  # [CLS] and two [SEP]
+        for run in _runs(np.flatnonzero(held + special != tokens)):
             at = int(run[0])
             yield (
                 f"{name}: the segments of example {at + self._first:,} hold {held[at]:,} tokens, the record {tokens[at]:,}{_and_more(run)}"

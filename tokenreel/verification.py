@@ -182,6 +182,9 @@ _KEEP_TOKENS = ("causal_lm", "fill_in_the_middle", "next_tokens", "prefix_lm", "
 def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
     names = {feature.name: feature for feature in manifest.features}
     expected: dict[str, Any] = {"examples": tally.examples}
+    mode = manifest.config.get("packing", {}).get("mode")
+    if mode == "segment_pairs":  # the statistics count documents' tokens, the records special ones as well
+        return expected
     if schema.TOKENS in names:
         positions = tally.examples * names[schema.TOKENS].size
         expected |= {"tokens_in_examples": tally.tokens, "density": tally.tokens / positions if positions else 0.0}
@@ -189,12 +192,12 @@ def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
             expected["document_starts"] = tally.document_starts
         if manifest.config.get("objective", {}).get("name") in _KEEP_TOKENS or "mask_ids" in names:
             expected |= _expected_counts(manifest, tally)
-    wrapped = manifest.config.get("packing", {}).get("mode") == "wrap"
+    wrapped = mode == "wrap"
     if wrapped or not manifest.overlap:  # one token of every example but the first of each variant
         expected["overlapping_tokens"] = max(0, tally.examples - int(manifest.config.get("variants", 1))) * manifest.overlap
     if tally.segments is not None and any(info.file.startswith("provenance/") for info in manifest.files):
         expected["segments"] = tally.segments
-        if manifest.overlap and not wrapped:
+        if manifest.overlap and mode == "wrap_within_document":
             expected["overlapping_tokens"] = tally.continued
         expected["segment_lengths"] = {str((1 << i) - 1): int(count) for i, count in enumerate(tally.segment_lengths) if count}
     return expected

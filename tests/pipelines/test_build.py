@@ -270,7 +270,8 @@ def test_too_many_dead_letters_fail_the_build(
         ({"splits": {"train": 0.5}}, "splits.train is what the other splits leave"),
         ({"sources": []}, "sources is empty"),
         ({"vocabulary": {"kind": "bytes"}, "packing": {"add_bos": True}}, "packing.add_bos is set but the vocabulary has no bos id"),
-        ({"packing": {"seq_len": 1 << 30}}, "fill no example"),
+        ({"packing": {"seq_len": 1 << 20}}, "fill no example"),
+        ({"packing": {"seq_len": 1 << 30}}, "packing.seq_len must be at least 2 and at most 16,777,216"),
     ],
 )
 def test_mistakes_get_one_clear_line(
