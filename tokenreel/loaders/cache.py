@@ -124,11 +124,17 @@ class ShardCache:
         self._sound.add(path)
 
     def _clean(self, path: str) -> None:
-        """Removes what a killed process left of this shard: its lock is held, so nobody is writing it."""
-        directory, name = os.path.split(path)
-        for other in os.listdir(directory):
-            if other.startswith(name) and naming.TEMPORARY.search(other):
-                files.remove(os.path.join(directory, other))
+        """Removes what killed processes left: a temporary file of a shard whose lock nobody else holds."""
+        for other in os.listdir(self.directory):
+            if not naming.TEMPORARY.search(other):
+                continue
+            name = naming.TEMPORARY.sub("", other)
+            if name == os.path.basename(path):
+                files.remove(os.path.join(self.directory, other))
+                continue
+            with self._lock(f"{self._fingerprint}-{name}", wait=False) as held:
+                if held:
+                    files.remove(os.path.join(self.directory, other))
 
     def _make_room(self, needed: int, path: str) -> None:
         if self.limit is None:

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -224,7 +225,8 @@ def test_a_cached_shard_is_checked_once_and_fetched_again_if_damaged(arrays, buc
     data = bytearray(path.read_bytes())
     data[1000] ^= 1
     path.write_bytes(data)
-    (path.parent / f"{path.name}.tmp-0123456789ab").write_bytes(b"left by a killed process")
+    for name in (path.name, path.name.replace("00000-of", "00001-of")):
+        (path.parent / f"{name}.tmp-0123456789ab").write_bytes(b"left by a killed process")
     assert np.array_equal(load(bucket, cache=tmp_path).take(np.arange(32))["tokens"], arrays["tokens"][:32])
     assert cached(tmp_path) == [path.name]
 
@@ -263,3 +265,28 @@ def test_processes_of_a_host_share_the_cache(arrays, bucket, tmp_path):
         process.join()
         assert process.exitcode == 0
     assert set(found.values()) == {int(arrays["tokens"].sum())}
+
+
+@pytest.mark.slow
+def test_a_cache_survives_processes_that_are_killed(arrays, bucket, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        process = context.Process(target=_read_for_ever, args=(bucket, str(tmp_path), seed))
+        process.start()
+        other = context.Process(target=_read_for_ever, args=(bucket, str(tmp_path), seed + 100))
+        other.start()
+        time.sleep(1.0 + rng.random())  # importing takes most of it
+        process.kill(), other.kill()
+        process.join(), other.join()
+    _read_all(bucket, str(tmp_path), 5, results)
+    assert results.get(timeout=10) == (5, int(arrays["tokens"].sum()))
+    load(bucket, cache=tmp_path).take(np.arange(COUNT))
+    assert not [path for path in tmp_path.rglob("*.tmp-*")]
+
+
+def _read_for_ever(bucket, cache, seed):
+    dataset = load(bucket, cache=cache, cache_bytes=2 * PER_SHARD * 250)
+    for _ in dataset.batches(4, seed=seed, prefetch=0):
+        pass
