@@ -13,6 +13,8 @@ _COMMANDS = {
     "build": ("pipelines.build", "raw text to training-ready shards"),
     "inspect": ("tokenreel.inspection", "show decoded examples in the terminal"),
     "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
+    "when": ("tokenreel.loaders.when", "the steps of a run that see an example or a document"),
+    "where": ("tokenreel.loaders.where", "the documents in a step of a run"),
     "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
 }
 
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       arguments, the settings or the input.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="tokenreel", description=tokenreel.__doc__)
+    parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
     parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((argument for argument in argv if argument in _COMMANDS), None)

@@ -119,7 +119,7 @@ class PackingConfig:
       overlap: 1 stores L + 1 tokens, the last repeated as the first of the next example, so that every token is a target exactly once.
       add_bos: begin each document with the vocabulary's bos id.
       add_eos: end each document with the vocabulary's eos id.
-      separator_id: an id to end each document with instead, for vocabularies without eos.
+      separator_id: an id (or the name of a piece) to end each document with instead, for vocabularies without eos.
       last_example: `drop` leaves out the tokens that do not fill an example (and counts them); `pad` fills it up. By default as the mode
         does it: `wrap` drops, `wrap_within_document` pads.
       long_documents: what becomes of documents over L in modes that keep documents whole: `split`, `truncate` or `drop`.
@@ -137,7 +137,7 @@ class PackingConfig:
     overlap: Literal[0, 1] = 0
     add_bos: bool = False
     add_eos: bool = True
-    separator_id: int | None = None
+    separator_id: int | str | None = None
     last_example: Literal["drop", "pad"] | None = None
     long_documents: Literal["split", "truncate", "drop"] | None = None
     max_segments: int | None = None
@@ -321,7 +321,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+        kinds = [a for a in arguments if a is not type(None)]
+        return _convert(next((a for a in kinds if type(value) is a), kinds[0]), value, where)
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
             return value

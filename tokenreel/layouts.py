@@ -75,7 +75,7 @@ def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> 
 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:
     """Writes pairs; see `segment_pairs.fill`."""
-    assert packing.separator_id is not None
+    assert isinstance(packing.separator_id, int)  # a recipe's packing, whose names are resolved
     return segment_pairs.fill(
         documents.tokens,
         documents.offsets[:-1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,13 @@ class Recipe:
         """The token that ends each document."""
         if self.packing.mode == layouts.PAIRS:  # its separators belong to the pairs
             return None
-        return self.vocabulary.eos_id if self.config.packing.add_eos else self.config.packing.separator_id
+        return self.vocabulary.eos_id if self.packing.add_eos else self.separator_id
+
+    @property
+    def separator_id(self) -> int | None:
+        """The token that `packing.separator_id` names."""
+        assert not isinstance(self.packing.separator_id, str)
+        return self.packing.separator_id
 
     @property
     def infilling(self) -> FillInTheMiddle | None:
@@ -122,9 +129,15 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
                 f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
                 + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
             )
-    if packing.separator_id is not None and not 0 <= packing.separator_id < info.vocab_size:
-        raise ConfigError(f"packing.separator_id must lie between 0 and {info.vocab_size - 1}, got {packing.separator_id}")
-    settings = dict(config.objective)
+    separator = _id(vocabulary, "packing.separator_id", packing.separator_id)
+    options = {
+        name: _id(vocabulary, f"packing.options.{name}", value) if name.endswith("_id") else value
+        for name, value in packing.options.items()
+    }
+    packing = dataclasses.replace(packing, separator_id=separator, options=options)
+    settings = {
+        name: _id(vocabulary, f"objective.{name}", value) if name.endswith("_id") else value for name, value in config.objective.items()
+    }
     objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts(vocabulary), **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == layouts.PAIRS):
@@ -134,8 +147,30 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     return Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
 
 
+def _sentinel(vocabulary: Vocabulary, number: int) -> int | None:
+    return vocabulary.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
+
+
+def _id(vocabulary: Vocabulary, setting: str, value: Any) -> Any:
+    """Finds the id of a piece that a setting names; ids are checked and kept.
+
+    Raises:
+      ConfigError: the vocabulary has no such piece or id.
+    """
+    if isinstance(value, str):
+        found = vocabulary.find(value)
+        if found is None:
+            raise ConfigError(f"{setting}: the vocabulary has no piece {value!r}. Name one that it has, or give an id.")
+        return found
+    if value is not None and not (isinstance(value, int) and 0 <= value < vocabulary.vocab_size):
+        raise ConfigError(f"{setting} must lie between 0 and {vocabulary.vocab_size - 1}, got {value}")
+    return value
+
+
 def facts(vocabulary: Vocabulary) -> Mapping[str, Any]:
     """What objectives ask about a vocabulary; see `tokenreel.objectives.make_objective`."""
+    first = _sentinel(vocabulary, 0)
+    sentinels = itertools.takewhile(lambda i: _sentinel(vocabulary, i) == (first or 0) - i, itertools.count())  # T5's descend
     special = [i for i in (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id) if i is not None]
     known = {
         "vocab_size": vocabulary.vocab_size,
@@ -145,6 +180,7 @@ def facts(vocabulary: Vocabulary) -> Mapping[str, Any]:
         "word_starts": vocabulary.word_starts,
         "characters": vocabulary.characters,
         "mask_id": vocabulary.find("<mask>", "[MASK]", "<MASK>"),
-        "first_sentinel_id": vocabulary.find("<extra_id_0>", "▁<extra_id_0>"),
+        "first_sentinel_id": first,
+        "num_sentinels": first and sum(1 for _ in sentinels),
     }
     return {name: value for name, value in known.items() if value is not None}

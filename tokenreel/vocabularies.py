@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 import threading
 from collections.abc import Sequence
@@ -41,8 +42,11 @@ class Vocabulary(abc.ABC):
 
     def find(self, *names: str) -> int | None:
         """The id of the first of some pieces that the vocabulary has."""
-        pieces = {self.piece(token): token for token in range(self.vocab_size)}
-        return next((pieces[name] for name in names if name in pieces), None)
+        return next((self._ids_by_piece[name] for name in names if name in self._ids_by_piece), None)
+
+    @functools.cached_property
+    def _ids_by_piece(self) -> dict[str | None, int]:
+        return {self.piece(token): token for token in reversed(range(self.vocab_size))}
 
     @property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
@@ -144,7 +148,7 @@ class SentencePieceVocabulary(Vocabulary):
         return str(self._processor.id_to_piece(token))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock(), _loaded=None)
