@@ -29,6 +29,7 @@ class SourceConfig:
       text_field: of the JSON object, holds the document.
       id_field: of the JSON object, names the document; without it the name is `path#position`. Two documents of one name keep one split.
       metadata_fields: of the JSON object, kept in the provenance tables.
+      order_field: of the JSON object, a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
     """
 
     files: tuple[str, ...]
@@ -37,11 +38,13 @@ class SourceConfig:
     text_field: str = "text"
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
+    order_field: str | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
         if self.format != "jsonl":
             _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
+            _require(self.order_field is None, f"sources.order_field needs format: jsonl; {self.format} text has no fields")
             _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
 
 
@@ -94,12 +97,13 @@ class OrderConfig:
     """The order in which documents are laid into examples.
 
     Attributes:
-      mode: `shuffle` sorts by a hash of (seed, document); `source` keeps sources, paths and positions.
+      mode: `shuffle` sorts by a hash of (seed, document); `source` keeps sources, paths and positions; `field` sorts by each source's
+        `order_field`, so that related documents share examples (in-context pretraining, Shi et al. 2023, arXiv:2310.10638).
       group_tokens: documents are ordered and packed in groups of about so many tokens. A worker holds one group in memory (2 to 4 bytes a
         token, twice); more tokens cost memory, fewer cost one more read from each block.
     """
 
-    mode: Literal["shuffle", "source"] = "shuffle"
+    mode: Literal["shuffle", "source", "field"] = "shuffle"
     group_tokens: int = 1 << 24
 
     def __post_init__(self) -> None:
@@ -127,6 +131,7 @@ class PackingConfig:
       align: each document takes a multiple of so many positions, for models that downsample; must divide L.
       sentences: how documents are cut into sentences, for `full_sentences` and `segment_pairs`: `newline` or `rules` (see
         `tokenreel.sentences`). Each sentence is then tokenized by itself.
+      per_source: never put documents of two sources into one example, so that mixture weights stay true; not for `wrap`.
       options: further settings of the mode: `open_examples` of `first_fit`, `flush_every` of `next_fit`, `min_tokens` of
         `wrap_within_document`, `min_exponent` and `max_exponent` of `buckets`, `first_id`, `task` and `short_rate` of
         `segment_pairs`.
@@ -143,6 +148,7 @@ class PackingConfig:
     max_segments: int | None = None
     align: int | None = None
     sentences: Literal["newline", "rules"] | None = None
+    per_source: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -152,6 +158,11 @@ class PackingConfig:
         needs_sentences = self.mode in ("full_sentences", "segment_pairs")
         _require(not needs_sentences or self.sentences is not None, f"packing.mode {self.mode} needs packing.sentences: newline or rules")
         _require(needs_sentences or self.sentences is None, f"packing.sentences has no meaning in mode {self.mode}")
+        _require(
+            not (self.per_source and self.cuts_stream),
+            "packing.per_source keeps sources apart in every mode but wrap, whose stream runs through all of them: build one dataset for "
+            "each source and mix them in the loader",
+        )
         layouts.check(self)
 
     @property
@@ -254,6 +265,9 @@ class JobConfig:
                 re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"splits.{name}: a split's name holds letters, digits and underscores"
             )
             _require(0 < fraction < 1, f"splits.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")
+        if self.order.mode == "field":
+            missing = [source.name for source in self.sources if source.order_field is None]
+            _require(not missing, f"order.mode field needs sources.order_field, which {', '.join(missing)} does not have")
         _require("train" not in self.splits, "splits.train is what the other splits leave: name only those")
         _require(sum(self.splits.values()) < 1, f"splits take {sum(self.splits.values()):.1%} of the documents and leave none to train on")
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")

@@ -7,6 +7,7 @@ split's tokens. The order is a property of the documents and the seed; how they 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from tokenreel.stage import StageFile, StageInfo
 
 TRAIN = "train"
 _KEYS = 1 << 64
+_SAMPLED = 16  # one document of so many tells where the values of an order field are cut
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,16 @@ class Group:
     Attributes:
       split: their split.
       index: the group's place in the split.
-      low, high: in shuffled order the range of their keys; in source order the range of the split's tokens in which they begin.
+      low, high: in shuffled order the range of their keys; in source order the range of the split's tokens in which they begin; sorted by
+        a field the range of its values.
+      source: whose documents they are, where sources are kept apart.
     """
 
     split: str
     index: int
     low: int
     high: int
+    source: int | None = None
 
 
 @dataclasses.dataclass
@@ -116,27 +121,54 @@ class DocumentOrder:
     def _extra(self) -> int:
         return (self.recipe.first_id is not None) + (self.recipe.last_id is not None)
 
-    def totals(self, split: str) -> tuple[int, int]:
-        """Documents of a split, and their tokens with bos and eos."""
-        documents, tokens = (sum(staged.splits[split][i] for staged in self.stages) for i in (0, 1))
+    def totals(self, split: str, source: int | None = None) -> tuple[int, int]:
+        """Documents of a split (of one source, or of all), and their tokens with bos and eos."""
+        chosen = [staged.splits[split] for staged in self._stages(source)]
+        documents, tokens = (sum(counts[i] for counts in chosen) for i in (0, 1))
         return documents, tokens + documents * self._extra
+
+    def _stages(self, source: int | None) -> list[Staged]:
+        return [staged for staged in self.stages if source is None or staged.info.source == source]
 
     def groups(self) -> list[Group]:
         """Cuts every split into groups, in the order in which they follow each other."""
-        found = []
-        shuffle = self.config.order.mode == "shuffle"
-        for split, (low, high) in split_ranges(self.config.splits).items():
-            documents, tokens = self.totals(split)
-            count = min(-(-tokens // self.config.order.group_tokens), documents)
-            if not shuffle:
-                low, high = 0, tokens
-            bounds = [low + (high - low) * i // count for i in range(count + 1)] if count else []
-            order = range(count)
-            if shuffle:
-                ranks = keys.bits(self.config.seed, f"order/groups/{split}", np.arange(count), 1)[:, 0]
+        found: list[Group] = []
+        sources = range(len(self.config.sources)) if self.config.packing.per_source else [None]
+        for split in split_ranges(self.config.splits):
+            ranges = [(low, high, source) for source in sources for low, high in self._ranges(split, source)]
+            order = range(len(ranges))
+            if self.config.order.mode == "shuffle":
+                ranks = keys.bits(self.config.seed, f"order/groups/{split}", np.arange(len(ranges)), 1)[:, 0]
                 order = np.argsort(ranks, kind="stable").tolist()
-            found += [Group(split=split, index=i, low=bounds[at], high=bounds[at + 1]) for i, at in enumerate(order)]
+            for index, at in enumerate(order):
+                low, high, source = ranges[at]
+                found.append(Group(split=split, index=index, low=low, high=high, source=source))
         return found
+
+    def _ranges(self, split: str, source: int | None) -> list[tuple[int, int]]:
+        documents, tokens = self.totals(split, source)
+        count = min(-(-tokens // self.config.order.group_tokens), documents)
+        if not count:
+            return []
+        if self.config.order.mode == "field":
+            bounds = self._field_bounds(split, source, count)
+        else:
+            low, high = split_ranges(self.config.splits)[split] if self.config.order.mode == "shuffle" else (0, tokens)
+            bounds = [low + (high - low) * i // count for i in range(count + 1)]
+        return list(itertools.pairwise(bounds))
+
+    def _field_bounds(self, split: str, source: int | None, count: int) -> list[int]:
+        """Cuts the values of the order field where a sample of the documents, chosen by their keys, has its quantiles."""
+        low, high = split_ranges(self.config.splits)[split]
+        sampled = []
+        for staged in self._stages(source):
+            stage = StageFile(staged.info)
+            first, last = stage.documents_between(low, high)
+            chosen = keys.mix(stage.read("key", first, last)) % np.uint64(_SAMPLED) == 0
+            sampled.append(stage.read("order", first, last)[chosen])
+        values = np.sort(np.concatenate(sampled))
+        inner = values[[len(values) * i // count for i in range(1, count)]].tolist() if len(values) else []
+        return sorted({0, _KEYS, *inner})
 
     def read(self, group: Group, *, with_tokens: bool = True) -> GroupDocuments:
         """Reads the documents of a group and brings them into order.
@@ -147,12 +179,12 @@ class DocumentOrder:
         """
         if self.config.order.mode == "shuffle":
             return self._read_keys(group, with_tokens)
-        return self._read_range(group, with_tokens)
+        return self._read_sequence(group, with_tokens)
 
     def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
         ranges = []
         for index, staged in enumerate(self.stages):
-            if not staged.splits[group.split][0]:
+            if not staged.splits[group.split][0] or group.source not in (None, staged.info.source):
                 continue
             stage = StageFile(staged.info)
             first, last = stage.documents_between(group.low, group.high)
@@ -163,26 +195,34 @@ class DocumentOrder:
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
         return self._arrange(ranges, np.argsort(ranks, kind="stable"), with_tokens)
 
-    def _read_range(self, group: Group, with_tokens: bool) -> GroupDocuments:
+    def _read_sequence(self, group: Group, with_tokens: bool) -> GroupDocuments:
+        """Reads the documents that begin in a range of the split's tokens, or whose order field lies in a range of values."""
         low, high = split_ranges(self.config.splits)[group.split]
+        by_field = self.config.order.mode == "field"
         ranges = []
-        picks = []
-        begin = rows = 0
+        values = []
+        begin = 0
         for index, staged in enumerate(self.stages):
             documents, tokens, *_ = staged.splits[group.split]
+            if not documents or group.source not in (None, staged.info.source):
+                continue
             end = begin + tokens + documents * self._extra
-            if documents and begin < group.high and end > group.low:
+            if by_field or (begin < group.high and end > group.low):
                 stage = StageFile(staged.info)
                 first, last = stage.documents_between(low, high)
-                whole = _Range.read(stage, index, first, last, with_tokens)
+                offsets = stage.read("token_offset", first, last + 1)
                 order = np.lexsort((stage.read("position", first, last), stage.read("file", first, last)))
-                starts = begin + ragged.offsets_of((whole.lengths + self._extra)[order])[:-1]
-                inside = (starts >= group.low) & (starts < group.high)
-                ranges.append(whole)
-                picks.append(rows + order[inside])
-                rows += len(whole.lengths)
+                if by_field:
+                    value = stage.read("order", first, last)[order]
+                else:
+                    value = begin + ragged.offsets_of((np.diff(offsets) + self._extra)[order])[:-1]
+                inside = value >= group.low if group.high >= _KEYS else (value >= group.low) & (value < group.high)
+                if inside.any():
+                    ranges.append(_Range.read(stage, index, first, last, with_tokens, order[inside]))
+                    values.append(value[inside])
             begin = end
-        return self._arrange(ranges, np.concatenate(picks) if picks else np.zeros(0, dtype=np.int64), with_tokens)
+        order = np.argsort(np.concatenate(values), kind="stable") if values else np.zeros(0, dtype=np.int64)
+        return self._arrange(ranges, order, with_tokens)
 
     def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
@@ -190,7 +230,7 @@ class DocumentOrder:
             return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
-        row = np.concatenate([np.arange(part.first, part.first + len(part.lengths)) for part in ranges])
+        row = np.concatenate([part.row for part in ranges])
         if with_tokens:
             joined = np.concatenate([part.tokens for part in ranges])
             tokens, offsets = ragged.take(joined, ragged.offsets_of(lengths), order)
@@ -216,10 +256,10 @@ class DocumentOrder:
 
 @dataclasses.dataclass
 class _Range:
-    """Neighbouring documents of one stage file."""
+    """Some documents of one stage file, and where they lie in it."""
 
     stage: int
-    first: int
+    row: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]
     tokens: npt.NDArray[Any]
@@ -227,12 +267,21 @@ class _Range:
     sentences_per_document: npt.NDArray[np.int64]
 
     @classmethod
-    def read(cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool) -> _Range:
+    def read(
+        cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool, picked: npt.NDArray[np.int64] | None = None
+    ) -> _Range:
+        """Reads the documents [first, last), or those of them that are picked, in the order given."""
         offsets = stage.read("token_offset", first, last + 1)
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
+        key, lengths, row = stage.read("key", first, last), np.diff(offsets), np.arange(first, last)
         sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
         if stage.info.sentences:
             bounds = stage.read("sentence_offset", first, last + 1)
             sentences = stage.read("sentence_length", int(bounds[0]), int(bounds[-1])).astype(np.int64)
             per_document = np.diff(bounds)
-        return cls(index, first, stage.read("key", first, last), np.diff(offsets), tokens, sentences, per_document)
+        if picked is not None:
+            if with_tokens:
+                tokens, _ = ragged.take(tokens, offsets - offsets[0], picked)
+            sentences, _ = ragged.take(sentences, ragged.offsets_of(per_document), picked)
+            key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
+        return cls(index, row, key, lengths, tokens, sentences, per_document)

@@ -42,6 +42,7 @@ class StageInfo:
       documents: kept.
       tokens: in them.
       token_dtype: how they are stored.
+      ordered: whether the documents have a value to sort by.
       sentences: in the documents, 0 where they were not cut into sentences.
       id_bytes: of the documents' names, 0 where the names are `path#position`.
       metadata_bytes: of their kept metadata.
@@ -59,6 +60,7 @@ class StageInfo:
     documents: int
     tokens: int
     token_dtype: str
+    ordered: bool
     sentences: int
     id_bytes: int
     metadata_bytes: int
@@ -83,6 +85,7 @@ class StageInfo:
         yield "id", "uint8", self.id_bytes
         yield "metadata_offset", "int64", documents + 1 if self.metadata_bytes else 0
         yield "metadata", "uint8", self.metadata_bytes
+        yield "order", "uint64", documents if self.ordered else 0
         yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
         yield "sentence_length", "int32", self.sentences  # tokens of each
         yield "faults", "uint8", self.fault_bytes  # JSON lines
@@ -137,7 +140,7 @@ class StageFile:
 
 def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, sentences: str | None, block_bytes: int) -> str:
     """Names the stage files of a block: what they are made from and how."""
-    reading = (source.name, source.format, source.text_field, source.id_field or "", *source.metadata_fields)
+    reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
     return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), sentences or "", block_bytes)
 
 
@@ -195,6 +198,8 @@ def encode(
         "file": documents.file[order],
         "tokens": tokens,
     }
+    if documents.order is not None:
+        arrays["order"] = documents.order[order]
     if sentences is not None:
         arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
@@ -255,6 +260,7 @@ def write(
         documents=len(arrays["key"]),
         tokens=len(arrays["tokens"]),
         token_dtype=token_dtype,
+        ordered="order" in arrays,
         sentences=len(arrays.get("sentence_length", ())),
         id_bytes=len(arrays.get("id", ())),
         metadata_bytes=len(arrays.get("metadata", ())),

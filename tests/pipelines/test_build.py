@@ -365,3 +365,33 @@ def test_tokens_never_pass_through_the_runner(write_config: WriteConfig, tmp_pat
         assert build(write_config(sources=source, output=str(tmp_path / str(scale)), shards={}, order={})) == 0
     assert len(sizes) == 2
     assert sizes[1] < sizes[0] * 1.5 + 1000
+
+
+@pytest.mark.parametrize("packing", [{"seq_len": 64}, {"seq_len": 256, "mode": "best_fit"}])
+def test_documents_sorted_by_a_field(
+    write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, packing: dict[str, object]
+) -> None:
+    source = {"files": [str(corpus)], "metadata_fields": ["number"], "order_field": "number"}
+    config = write_config(sources=[source], packing=packing, order={"mode": "field", "group_tokens": 20_000}, splits={})
+    assert build(config) == 0
+    assert build(config, "--output", str(tmp_path / "blocks"), "--set", "execution.block_mb=0.01") == 0
+    assert tree_digest(tmp_path / "blocks") == tree_digest(tmp_path / "dataset")
+    numbers = [int(number) for number in provenance(tmp_path / "dataset")["meta.number"]]
+    if packing["seq_len"] == 64:
+        assert numbers == sorted(numbers)
+    else:  # sorted by groups, and packed within them
+        assert np.corrcoef(numbers, np.arange(len(numbers)))[0, 1] > 0.9
+
+
+def test_sources_are_kept_apart(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    sources = [{"name": name, "files": [str(corpus / f"{name}.jsonl")]} for name in ("plain", "crlf")]
+    for order in ("shuffle", "source"):
+        packing = {"seq_len": 128, "mode": "best_fit", "per_source": True}
+        config = write_config(sources=sources, packing=packing, order={"mode": order, "group_tokens": 5_000})
+        assert build(config, "--overwrite") == 0
+        segments = provenance(tmp_path / "dataset")
+        by_example: dict[int, set[str]] = {}
+        for example, source in zip(segments["example"], segments["source"], strict=True):
+            by_example.setdefault(example, set()).add(source)
+        assert all(len(found) == 1 for found in by_example.values())
+        assert set().union(*by_example.values()) == {"plain", "crlf"}
