@@ -365,12 +365,12 @@ class _Planner:
         self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
         self._reader = batches.reader
         self._batch_size = batches.batch_size
-        self._chunks: dict[int, tuple[int, int, Located]] = {}
+        self._chunks: dict[int, tuple[int, Located]] = {}
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
-    def _chunk(self, cursor: int) -> tuple[int, int, Located]:
-        """Plans batches from a sample on: how many, the rows of each, and what all their rows are."""
+    def _chunk(self, cursor: int) -> tuple[int, Located]:
+        """Plans batches from a sample on: how many, and what their rows are, [batches, rows]."""
         batches = self._batches
         samples = batches.samples_at(cursor)
         count, rows = 1, len(samples)
@@ -382,16 +382,16 @@ class _Planner:
                 count = min(count, (batches._length - cursor) // self._batch_size)
             count = max(1, count)
             samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
-        return count, rows, batches.locate(samples)
+        located = batches.locate(samples)
+        return count, Located(*(values.reshape(count, rows) for values in located))
 
     def _planned(self, cursor: int) -> Located | None:
         """What this host's rows of the batch at a sample are; None at the end."""
         with self._lock:
-            for start, (count, rows, located) in self._chunks.items():
+            for start, (count, located) in self._chunks.items():
                 index, rest = divmod(cursor - start, self._batch_size)
                 if rest == 0 and 0 <= index < count:
-                    part = slice(index * rows, (index + 1) * rows)
-                    return Located(located.source[part], located.epoch[part], located.example[part])
+                    return Located(located.source[index], located.epoch[index], located.example[index])
             if not self._batches.size_at(cursor):
                 return None
             while len(self._chunks) > 1:

@@ -13,7 +13,7 @@ import mmap
 import os
 import resource
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,20 @@ Bytes = npt.NDArray[np.uint8]
 
 CRC_POLICIES = ("off", "first", "always")
 COPY_AGAIN = "Copy the file again from where it was built, or run `tokenreel verify` to list every difference."
+
+
+class Span(NamedTuple):
+    """Some bytes of every record.
+
+    Attributes:
+      offset: in the record.
+      size: bytes.
+      writable: whether the caller keeps the copy as it is, rather than convert it.
+    """
+
+    offset: int
+    size: int
+    writable: bool
 
 
 class Records(abc.ABC):
@@ -69,23 +83,23 @@ class Records(abc.ABC):
     def will_need(self, examples: Int64Array) -> None:  # noqa: B027  (a hint; not every kind of storage takes it)
         """Starts to bring records into memory."""
 
-    def take(self, examples: Int64Array, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
+    def take(self, examples: Int64Array, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
         """Copies some bytes of each of [k] records.
 
         Args:
           examples: [k] numbers in the split, in range.
-          spans: (offset in the record, bytes) of each piece wanted.
+          spans: the pieces wanted.
 
         Returns:
-          for each span, its k times `bytes` bytes.
+          for each span, its k times `size` bytes.
 
         Raises:
           ManifestError: a record is not what the layout says, where the CRC policy has it checked; names file, record and byte.
         """
         return self._cut(self.read(examples), spans)
 
-    def _cut(self, records: Bytes, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
-        return [np.ascontiguousarray(records[:, offset : offset + size]).reshape(-1) for offset, size in spans]
+    def _cut(self, records: Bytes, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+        return [records[:, span.offset : span.offset + span.size].copy().reshape(-1) for span in spans]
 
     def read(self, examples: Int64Array) -> Bytes:
         """Copies [k] whole records to [k, stride], checked as the CRC policy says."""
@@ -220,7 +234,7 @@ class MappedRecords(Records):
         self._views[shard] = view
         return view
 
-    def take(self, examples: Int64Array, spans: Sequence[tuple[int, int]]) -> list[bytearray | Bytes]:
+    def take(self, examples: Int64Array, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
         """As `Records.take`, straight from the maps where nothing is to be checked."""
         if self.crc != "off" and self._must_check(examples):
             return super().take(examples, spans)
@@ -230,21 +244,23 @@ class MappedRecords(Records):
             view = self._view(int(shards[0]))
             first = int(rows[0]) * self.stride
             return [
-                np.ndarray((count, size), np.uint8, view, first + offset, (self.stride, 1)).copy().reshape(-1) for offset, size in spans
+                np.ndarray((count, span.size), np.uint8, view, first + span.offset, (self.stride, 1)).copy().reshape(-1) for span in spans
             ]
-        return [self._join(shards.tolist(), rows * self.stride + offset, size) for offset, size in spans]
+        numbers, starts = shards.tolist(), rows * self.stride
+        return [self._join(numbers, starts + span.offset, span.size, span.writable) for span in spans]
 
-    def _join(self, shards: list[int], starts: Int64Array, size: int) -> bytearray:
+    def _join(self, shards: list[int], starts: Int64Array, size: int, writable: bool) -> bytes | bytearray:
         views = self._views
         begin, end = starts.tolist(), (starts + size).tolist()
+        join = bytearray().join if writable else b"".join  # the latter is faster
         try:
-            return bytearray().join([views[shard][a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+            return join([views[shard][a:b] for shard, a, b in zip(shards, begin, end)])  # noqa: B905  (a strict zip is slower)
         except KeyError:  # a shard that is not open; few are, when a process may open few files
-            return bytearray().join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+            return join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
 
     def _read(self, examples: Int64Array) -> Bytes:
         shards, rows = np.divmod(examples, self.per_shard)
-        return np.frombuffer(self._join(shards.tolist(), rows * self.stride, self.stride), dtype=np.uint8).reshape(-1, self.stride)
+        return np.frombuffer(self._join(shards.tolist(), rows * self.stride, self.stride, False), dtype=np.uint8).reshape(-1, self.stride)
 
     def will_need(self, examples: Int64Array) -> None:
         """Asks the kernel to read the records' pages, and no others."""
