@@ -8,7 +8,7 @@ import resource
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead domina
 _MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
 _PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
-_LOOK_EVERY = 2  # batches without read-ahead between two looks
+_LOOK_EVERY = 4  # batches without read-ahead between two looks
 
 
 class Source:
@@ -63,6 +63,14 @@ class Source:
         made = self._apply(arrays, examples, epochs)
         made.setdefault(schema.EXAMPLE_ID, examples)
         return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
+
+    def lay_out(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
+        """Prepares [n, k] reads for `fetch`; None with an objective, beside which the gain is nothing."""
+        return self.dataset.lay_out(examples, self.fields.stored) if self.objective is None else None
+
+    def fetch(self, read: Any, rows: int) -> Arrays:
+        """As `read`, of k = `rows` examples that were prepared."""
+        return self.fields(self.dataset.fetch(read, self.fields.stored, rows))
 
     def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
         parts: list[Arrays] = []
@@ -358,6 +366,22 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
+class _Chunk(NamedTuple):
+    """Batches that were planned together.
+
+    Attributes:
+      batches: how many.
+      rows: of each.
+      located: what they are, each array [batches, rows].
+      reads: for each batch what `Source.fetch` takes; None where batches are read as they are located.
+    """
+
+    batches: int
+    rows: int
+    located: Located
+    reads: list[Any] | None
+
+
 class _Planner:
     """Makes the batches of one consumer one after the other, with their order planned thousands of samples at a time."""
 
@@ -365,12 +389,12 @@ class _Planner:
         self._batches = weakref.proxy(batches)  # a thread must not keep the iterator alive
         self._reader = batches.reader
         self._batch_size = batches.batch_size
-        self._chunks: dict[int, tuple[int, int, Located]] = {}
+        self._chunks: dict[int, _Chunk] = {}
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
-    def _chunk(self, cursor: int) -> tuple[int, int, Located]:
-        """Plans batches from a sample on: how many, the rows of each, and what all their rows are."""
+    def _plan(self, cursor: int) -> _Chunk:
+        """Plans batches from a sample on."""
         batches = self._batches
         samples = batches.samples_at(cursor)
         count, rows = 1, len(samples)
@@ -382,22 +406,30 @@ class _Planner:
                 count = min(count, (batches._length - cursor) // self._batch_size)
             count = max(1, count)
             samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
-        return count, rows, batches.locate(samples)
+        located = Located(*(values.reshape(count, rows) for values in batches.locate(samples)))
+        padded = batches.pad_remainder and bool((located.example < 0).any())
+        reads = batches.sources[0].lay_out(located.example) if len(batches.sources) == 1 and not padded else None
+        return _Chunk(count, rows, located, reads)
 
-    def _planned(self, cursor: int) -> Located | None:
-        """What this host's rows of the batch at a sample are; None at the end."""
+    def _find(self, cursor: int) -> tuple[_Chunk, int] | None:
+        """The chunk that has the batch at a sample, and its place there; None at the end."""
         with self._lock:
-            for start, (count, rows, located) in self._chunks.items():
+            for start, chunk in self._chunks.items():
                 index, rest = divmod(cursor - start, self._batch_size)
-                if rest == 0 and 0 <= index < count:
-                    part = slice(index * rows, (index + 1) * rows)
-                    return Located(located.source[part], located.epoch[part], located.example[part])
+                if rest == 0 and 0 <= index < chunk.batches:
+                    return chunk, index
             if not self._batches.size_at(cursor):
                 return None
             while len(self._chunks) > 1:
                 del self._chunks[next(iter(self._chunks))]
-            self._chunks[cursor] = self._chunk(cursor)
-            return self._planned(cursor)
+            self._chunks[cursor] = self._plan(cursor)
+            return self._chunks[cursor], 0
+
+    def _examples(self, cursor: int) -> Located | None:
+        if (found := self._find(cursor)) is None:
+            return None
+        chunk, index = found
+        return Located(*(values[index] for values in chunk.located))
 
     def batch(self, cursor: int) -> Arrays:
         """The batch at a sample.
@@ -405,10 +437,13 @@ class _Planner:
         Raises:
           IndexError: the run has ended there.
         """
-        located = self._planned(cursor)
-        if located is None:
+        if (found := self._find(cursor)) is None:
             raise IndexError(f"this run ends before sample {cursor:,}")
-        return self._ahead.read(self._reader, located, lambda distance: self._planned(cursor + distance * self._batch_size))
+        self._ahead.before_reading(lambda distance: self._examples(cursor + distance * self._batch_size))
+        chunk, index = found
+        if chunk.reads is not None:
+            return self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
+        return self._reader.read(Located(*(values[index] for values in chunk.located)))
 
 
 class _ReadAhead:
@@ -426,7 +461,8 @@ class _ReadAhead:
         self._count = 0
         self._waits: int | None = None
 
-    def read(self, reader: _Reader, located: Located, coming: Callable[[int], Located | None]) -> Arrays:
+    def before_reading(self, coming: Callable[[int], Located | None]) -> None:
+        """Is called before each batch; `coming` gives the examples of the batch so many steps later."""
         self._count += 1
         if not self._active:
             if self._count % _LOOK_EVERY == 0:
@@ -434,7 +470,8 @@ class _ReadAhead:
                 self._active, self._waits = self._waits is not None and waits > self._waits, waits
             elif self._waits is None:
                 self._waits = _waits()
-            return reader.read(located)
+        if not self._active:
+            return
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
             if (ahead := coming(distance)) is not None:
                 self._will_need(ahead)
@@ -442,7 +479,6 @@ class _ReadAhead:
         if not self._remote and self._count % _PROBE_EVERY == 0:
             self._active = self._asked = False  # the next ones show whether reading waits without
             self._waits = None
-        return reader.read(located)
 
     def _will_need(self, located: Located) -> None:
         if located.example.min(initial=0) < 0:

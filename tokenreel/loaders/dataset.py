@@ -15,8 +15,8 @@ from tokenreel import files, keys, naming
 from tokenreel import manifest as manifests
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.batches import Batches, Source
-from tokenreel.loaders.fields import Fields, for_models
-from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records
+from tokenreel.loaders.fields import Fields, for_models, is_converted
+from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, Span
 from tokenreel.manifest import INT64_LIST, Manifest
 from tokenreel.order import ALL_USED, Lanes, Plan
 from tokenreel.schema import Feature
@@ -173,7 +173,7 @@ class Dataset:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
         self._layout = manifest.layout
         self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
-        self._spans: dict[tuple[str, ...], tuple[list[Feature], list[tuple[int, int]]]] = {}
+        self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[Span]]] = {}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -226,13 +226,27 @@ class Dataset:
 
     def stored(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> Arrays:
         """Reads stored features of [k] examples, in range."""
-        names = tuple(names)
-        if names not in self._spans:
+        wanted, spans = self._spans(tuple(names))
+        return self._arrays(wanted, self.records.take(examples, spans), len(examples))
+
+    def lay_out(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> list[Any]:
+        """Prepares [n, k] reads of stored features; see `Records.lay_out`."""
+        return self.records.lay_out(examples, self._spans(tuple(names))[1])
+
+    def fetch(self, read: Any, names: tuple[str, ...], rows: int) -> Arrays:
+        """Reads stored features of the k = `rows` examples that `lay_out` prepared for the same names."""
+        wanted, spans = self._spans(names)
+        return self._arrays(wanted, self.records.fetch(read, spans), rows)
+
+    def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[Span]]:
+        if (found := self._known_spans.get(names)) is None:
             wanted = [self._layout.feature(name) for name in names]
-            self._spans[names] = wanted, [(self._offsets[feature.name], feature.nbytes) for feature in wanted]
-        wanted, spans = self._spans[names]
-        data = self.records.take(examples, spans)
-        return {feature.name: for_models(feature, piece, len(examples)) for feature, piece in zip(wanted, data, strict=True)}
+            found = wanted, [Span(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
+            self._known_spans[names] = found
+        return found
+
+    def _arrays(self, wanted: list[Feature], data: list[bytes | bytearray | npt.NDArray[np.uint8]], rows: int) -> Arrays:
+        return {feature.name: for_models(feature, piece, rows) for feature, piece in zip(wanted, data, strict=True)}
 
     def plan(self, *, seed: int = 0, shuffle: bool | Lanes = True, epochs: int | None = None, skip: Sequence[tuple[int, int]] = ()) -> Plan:
         """The order of the samples, as `batches` delivers them."""

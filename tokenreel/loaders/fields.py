@@ -64,10 +64,11 @@ class Fields:
             elif made is not None and name not in made:
                 raise ConfigError(f"no feature {name!r}; the records hold {', '.join(stored)}, and {', '.join(DERIVED)} can be derived")
         self.stored = tuple(name for name in stored if name in self._needs)
+        self._nothing_derived = self.stored == self.names
 
     def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Picks and derives from [n, ...] stored (or made) arrays."""
-        if self.everything:
+        if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
         pieces: Pieces | None = None
@@ -107,9 +108,16 @@ NEXT_TOKEN = (INPUTS, TARGETS, LOSS_WEIGHTS)
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
-def for_models(feature: schema.Feature, data: bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
+def is_converted(feature: schema.Feature) -> bool:
+    """Whether `for_models` copies the feature."""
+    return feature.dtype in (schema.BIT, "uint8", "uint16")
+
+
+def for_models(feature: schema.Feature, data: bytes | bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
     """Turns the bytes of a feature into an array models take: unsigned integers as int32, bits as booleans."""
     if feature.dtype == schema.BIT:
         return feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
-    values = np.frombuffer(data, dtype=_LITTLE[feature.dtype]).reshape(rows, *feature.shape)
-    return values.astype(np.int32) if values.dtype.kind == "u" else values
+    values = np.frombuffer(data, dtype=_LITTLE[feature.dtype])
+    if is_converted(feature):
+        values = values.astype(np.int32)
+    return values.reshape(rows, *feature.shape)

@@ -139,13 +139,14 @@ def test_read_ahead_asks_for_what_comes_and_only_while_reading_waits(dataset, ba
     monkeypatch.setattr(opened.records, "will_need", lambda examples: (asked.append(examples.tolist()), real(examples)))
     monkeypatch.setattr(module, "_waits", lambda: waits[0])
     monkeypatch.setattr(module, "_PROBE_EVERY", 20)
+    monkeypatch.setattr(module, "_LOOK_EVERY", 4)
     expected = ids(dataset.batches(8, seed=1), 60)
     batches = opened.batches(8, seed=1, prefetch=0)
     assert ids(batches, 6) == expected[:6] and asked == []  # warm: nothing is asked for
     waits[0] += 5
-    assert ids(batches, 2) == expected[6:8] and asked == []  # noticed while reading the second
-    assert ids(batches, 12) == expected[8:20]
-    assert asked == expected[9:24]  # the four batches ahead, each once
+    assert ids(batches, 1) == expected[6:7] and asked == []
+    assert ids(batches, 13) == expected[7:20]  # every fourth batch it is looked at, so before the first of these
+    assert asked == expected[8:24]  # the four batches ahead, each once
     asked.clear()
     assert ids(batches, 20) == expected[20:40] and asked == []  # it was tried without, and nothing waited
     waits[0] += 1
