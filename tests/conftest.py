@@ -8,7 +8,7 @@ import hashlib
 import json
 import pathlib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import yaml
@@ -28,7 +28,8 @@ def texts() -> list[str]:
     return found
 
 
-def _train(texts: list[str], directory: pathlib.Path, kind: str) -> str:
+def train_model(texts: list[str], directory: pathlib.Path, kind: str = "unigram", size: int = 600, symbols: Sequence[str] = ()) -> str:
+    """Trains a small SentencePiece model on one core, so that it is the same everywhere; returns its path."""
     import sentencepiece
 
     corpus = directory / "corpus.txt"
@@ -38,7 +39,8 @@ def _train(texts: list[str], directory: pathlib.Path, kind: str) -> str:
         input=str(corpus),
         model_prefix=str(prefix),
         model_type=kind,
-        vocab_size=600,
+        vocab_size=size,
+        user_defined_symbols=list(symbols),
         byte_fallback=True,
         pad_id=0,
         eos_id=1,
@@ -52,7 +54,7 @@ def _train(texts: list[str], directory: pathlib.Path, kind: str) -> str:
 
 @pytest.fixture(scope="session")
 def unigram_model(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    return _train(texts, tmp_path_factory.mktemp("unigram"), "unigram")
+    return train_model(texts, tmp_path_factory.mktemp("unigram"), "unigram")
 
 
 @pytest.fixture(scope="session")

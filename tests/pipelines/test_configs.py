@@ -9,6 +9,7 @@ import pytest
 
 import tokenreel
 from pipelines import cli
+from tests.conftest import train_model
 from tokenreel.verification import verify
 
 CONFIGS = sorted(pathlib.Path("configs").glob("*.yaml"))
@@ -17,34 +18,9 @@ CONFIGS = sorted(pathlib.Path("configs").glob("*.yaml"))
 @pytest.fixture(scope="module")
 def model(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small model with every special piece that a preset names."""
-    import sentencepiece
-
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "corpus.txt").write_text("\n".join(texts), encoding="utf-8")
-    symbols = [
-        "<mask>",
-        "[MASK]",
-        "[CLS]",
-        "[SEP]",
-        "<PRE>",
-        "<SUF>",
-        "<MID>",
-        *(f"<extra_id_{i}>" for i in reversed(range(140))),
-    ]  # as T5 has them
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"),
-        model_prefix=str(folder / "model"),
-        vocab_size=900,
-        user_defined_symbols=symbols,
-        byte_fallback=True,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=3,
-        num_threads=1,
-        minloglevel=2,
-    )
-    return str(folder / "model.model")
+    sentinels = [f"<extra_id_{i}>" for i in reversed(range(140))]  # as T5 has them
+    symbols = ["<mask>", "[MASK]", "[CLS]", "[SEP]", "<PRE>", "<SUF>", "<MID>", *sentinels]
+    return train_model(texts, tmp_path_factory.mktemp("model"), size=900, symbols=symbols)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
