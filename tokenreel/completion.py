@@ -166,8 +166,17 @@ def finish(
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=tokenreel.__version__,
     )
+    _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
     return manifest
+
+
+def _remove_older(directory: str, manifest: Manifest) -> None:
+    """Removes shards and tables that a run over other text of the same names and sizes left before it was killed."""
+    known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
+    for name in files.list_files(directory):
+        if name not in known and (naming.is_shard(name) or name.startswith("provenance/")):
+            files.remove(files.join(directory, name))
 
 
 def algorithms(recipe: Recipe) -> dict[str, str]:

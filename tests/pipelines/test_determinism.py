@@ -23,6 +23,22 @@ LAYOUTS = {
     "wrap_shuffled": {},
     "wrap_in_source_order": {"order": {"mode": "source", "group_tokens": 20_000}},
     "best_fit": {"packing": {"mode": "best_fit", "seq_len": 64}},
+    "masked_copies": {"objective": {"name": "roberta", "mask_id": 2}, "packing": {"seq_len": 64}, "variants": 2},
+    "denoisers": {"objective": {"name": "ul2", "first_sentinel_id": 599}, "packing": {"seq_len": 128}},
+    "infilling": {
+        "objective": {"name": "fill_in_the_middle", "prefix_id": 597, "suffix_id": 598, "middle_id": 599},
+        "packing": {"mode": "first_fit", "seq_len": 128},
+    },
+    "sentence_pairs": {
+        "packing": {
+            "mode": "segment_pairs",
+            "seq_len": 64,
+            "sentences": "rules",
+            "separator_id": 3,
+            "add_eos": False,
+            "options": {"first_id": 1},
+        },
+    },
     "best_fit_in_source_order": {"packing": {"mode": "best_fit", "seq_len": 64}, "order": {"mode": "source", "group_tokens": 20_000}},
 }
 

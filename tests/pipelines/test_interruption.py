@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,21 @@ def test_an_altered_shard_is_built_again(write_config: WriteConfig, tmp_path: pa
     data[1000] ^= 1
     shard.write_bytes(data)
     assert cli.main(["build", config, "--output", str(directory)]) == 0
+    assert tree_digest(directory) == tree_digest(tmp_path / "reference")
+
+
+def test_text_that_changed_after_a_kill_is_read_again(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    text = tmp_path / "text"
+    shutil.copytree(corpus, text)
+    config, directory = write_config(sources=[{"files": [str(text)]}]), tmp_path / "killed"
+    process = start(config, directory)
+    reach(process, directory, "train.tfrecord-*", 3)
+    kill(process)
+    (directory / "manifest.json").unlink(missing_ok=True)
+    plain = text / "plain.jsonl"
+    plain.write_bytes(plain.read_bytes().replace(b" the ", b" xqz "))  # as long, with more tokens, so with more shards
+    assert cli.main(["build", config, "--output", str(directory)]) == 0
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
     assert tree_digest(directory) == tree_digest(tmp_path / "reference")
 
 
