@@ -111,10 +111,20 @@ class ByteVocabulary(Vocabulary):
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018)."""
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks are encoded through a memo, see `tokenreel.unit_memo`; the ids are the library's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, memo_bytes: int = 256 << 20) -> None:
+        """Reads the model.
+
+        Args:
+          path: of the .model file.
+          memo_bytes: most memory a process spends on the ids of what it encoded before; 0 sends every document to the library.
+
+        Raises:
+          VocabularyError: the file cannot be read or is no model.
+        """
         self._path = path
+        self._memo_bytes = memo_bytes
         try:
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
@@ -166,12 +176,25 @@ class SentencePieceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
-        data = text.tobytes()
-        documents = [data[start:end] for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-        encoded = self._processor.encode(documents, num_threads=1) if documents else []
-        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-        tokens = np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum()))
-        return tokens, lengths
+        memo = self._memo
+        return memo.encode_block(text, offsets) if memo else unit_memo.encode_documents(self._processor, text, offsets)
+
+    @property
+    def _memo(self) -> unit_memo.UnitMemo | None:
+        """The memo that all threads of this process share; None for models that only encode whole documents."""
+        if not self._memo_bytes or not self.data:
+            return None
+        with _MEMOS_LOCK:
+            name = self.fingerprint, self._memo_bytes
+            if name not in _MEMOS:
+                model = sentencepiece_model.parse(self.data)
+                cuts = sentencepiece_model.find_cuts(model)
+                _MEMOS[name] = unit_memo.UnitMemo(self.data, model, cuts, self._memo_bytes) if cuts else None
+            return _MEMOS[name]
+
+
+_MEMOS: dict[tuple[str, int], unit_memo.UnitMemo | None] = {}
+_MEMOS_LOCK = threading.Lock()
 
 
 def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
@@ -180,10 +203,12 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
     Raises:
       VocabularyError: the kind or an option is unknown, or the file cannot be read.
     """
-    makers: dict[str, Any] = {"sentencepiece": lambda: SentencePieceVocabulary(path or ""), "bytes": ByteVocabulary}
+    makers: dict[str, Any] = {"sentencepiece": functools.partial(SentencePieceVocabulary, path or ""), "bytes": ByteVocabulary}
+    known = {"sentencepiece": {"memo_bytes"}}
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
-    if options:
-        raise VocabularyError(f"vocabulary.options: {kind} takes no option {next(iter(options))!r}")
-    vocabulary: Vocabulary = makers[kind]()
+    for name in options:
+        if name not in known.get(kind, ()):
+            raise VocabularyError(f"vocabulary.options: {kind} takes no option {name!r}; it takes {sorted(known.get(kind, ())) or 'none'}")
+    vocabulary: Vocabulary = makers[kind](**options)
     return vocabulary

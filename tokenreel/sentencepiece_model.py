@@ -1,0 +1,227 @@
+"""What a SentencePiece model says about itself, and where a text may be cut without changing its tokens.
+
+The model file is a protobuf message, `sentencepiece_model.proto` of the library, read here without its generated module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import protobuf_wire, ragged
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # ModelProto.SentencePiece.Type
+UNIGRAM, BPE, WORD, CHAR = range(1, 5)  # TrainerSpec.ModelType
+
+SPACE = 0x20
+SPACE_SYMBOL = "▁".encode()  # how pieces write a space
+
+# Further `normalizer_spec` messages: protobuf merges a repeated message into the first, so that appending one changes single settings.
+MID_TEXT = b"\x1a\x04\x18\x00\x20\x00"  # add_dummy_prefix and remove_extra_whitespaces off: encodes as if in the middle of a text
+NORMALIZED = b"\x1a\x06\x12\x00\x18\x00\x20\x00"  # ... and an empty charsmap: encodes what is normalised already
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a normaliser replaces (the longest match at each place, in one pass), as far as cuts need it.
+
+    Attributes:
+      first, last: [rules] the first and the last byte of what is replaced.
+      out_first, out_last: [rules] those of the replacement; 0 where it is empty.
+      single: [256] whether a rule replaces this byte alone.
+      pairs: [256, 256] whether a rule replaces something that holds these two bytes side by side.
+      replacements: all replacements, each ended by NUL.
+    """
+
+    first: npt.NDArray[np.uint8]
+    last: npt.NDArray[np.uint8]
+    out_first: npt.NDArray[np.uint8]
+    out_last: npt.NDArray[np.uint8]
+    single: npt.NDArray[np.bool_]
+    pairs: npt.NDArray[np.bool_]
+    replacements: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A SentencePiece model.
+
+    Attributes:
+      pieces: UTF-8 of each piece, by id.
+      scores: [pieces] float32.
+      types: [pieces] `NORMAL`, `USER_DEFINED`, ...
+      kind: `UNIGRAM`, `BPE`, `WORD` or `CHAR`.
+      byte_fallback: characters without a piece become bytes.
+      space_suffix: spaces end words instead of beginning them.
+      dummy_prefix, collapse, escape: the normaliser begins texts with a space, strips and collapses spaces, writes spaces as U+2581.
+      rules: what the normaliser replaces.
+    """
+
+    pieces: list[bytes]
+    scores: npt.NDArray[np.float32]
+    types: npt.NDArray[np.uint8]
+    kind: int
+    byte_fallback: bool
+    space_suffix: bool
+    dummy_prefix: bool
+    collapse: bool
+    escape: bool
+    rules: Rules
+
+
+def parse(data: bytes) -> Model:
+    """Reads a .model file.
+
+    Raises:
+      ValueError: the bytes are no model.
+    """
+    pieces: list[bytes] = []
+    scores: list[float] = []
+    types: list[int] = []
+    trainer: dict[int, int | bytes] = {}
+    normalizer: dict[int, int | bytes] = {}
+    for number, content in protobuf_wire.fields(data):
+        if number == 1:
+            piece = dict(protobuf_wire.fields(_message(content)))
+            pieces.append(_message(piece.get(1, b"")))
+            scores.append(struct.unpack("<f", _message(piece.get(2, bytes(4))))[0])
+            types.append(int(piece.get(3, NORMAL)))
+        elif number == 2:
+            trainer.update(protobuf_wire.fields(_message(content)))
+        elif number == 3:
+            normalizer.update(protobuf_wire.fields(_message(content)))
+    return Model(
+        pieces=pieces,
+        scores=np.array(scores, dtype=np.float32),
+        types=np.array(types, dtype=np.uint8),
+        kind=int(trainer.get(3, UNIGRAM)),
+        byte_fallback=bool(trainer.get(35, 0)),
+        space_suffix=bool(trainer.get(24, 0)),
+        dummy_prefix=bool(normalizer.get(3, 1)),
+        collapse=bool(normalizer.get(4, 1)),
+        escape=bool(normalizer.get(5, 1)),
+        rules=read_charsmap(_message(normalizer.get(2, b""))),
+    )
+
+
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a message holds a number where a string belongs: these bytes are no SentencePiece model")
+    return value
+
+
+def read_charsmap(data: bytes) -> Rules:
+    """Reads the rules of a precompiled normaliser.
+
+    The format: the size of a Darts double-array trie (uint32), the trie, and the replacements, each ended by NUL. A unit of the trie holds
+    a label (low 8 bits and the top one), whether a value hangs on it (bit 8) and where its children are; a value's unit has the top bit set.
+    NFKC has 200,000 rules, so that all children of all nodes of one depth are looked up at once.
+
+    Raises:
+      ValueError: the bytes are no charsmap.
+    """
+    nothing = np.zeros(0, dtype=np.uint8)
+    single, pairs = np.zeros(256, dtype=bool), np.zeros((256, 256), dtype=bool)
+    if not data:
+        return Rules(nothing, nothing, nothing, nothing, single, pairs, b"")
+    if len(data) < 8 or (size := int.from_bytes(data[:4], "little")) > len(data) - 4 or size % 4 or not size or data[-1]:
+        raise ValueError("the normaliser's charsmap is cut short")
+    units = np.frombuffer(data, dtype="<u4", count=size // 4, offset=4)
+    text = np.frombuffer(data, dtype=np.uint8, offset=4 + size)
+
+    def children_at(unit: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        return ((unit >> 10) << ((unit & (1 << 9)) >> 6)).astype(np.int64)
+
+    labels = np.arange(1, 256, dtype=np.uint32)
+    found = [(nothing, nothing, np.zeros(0, dtype=np.int64))]  # first byte, last byte, where the replacement starts
+    firsts = lasts = np.zeros(1, dtype=np.uint8)
+    base = children_at(units[:1])  # [nodes] the children of a node are at base ^ label
+    depth = 0
+    while len(base):
+        child = base[:, None] ^ labels  # [nodes, labels]
+        inside = child < len(units)
+        node, which = np.nonzero(inside & ((units[np.where(inside, child, 0)] & 0x800000FF) == labels))
+        places = child[node, which]
+        label = labels[which].astype(np.uint8)
+        if depth:
+            pairs[lasts[node], label] = True
+        firsts, lasts = (firsts[node] if depth else label), label
+        base = places ^ children_at(units[places])
+        ends = (units[places] & (1 << 8)) != 0
+        found.append((firsts[ends], lasts[ends], (units[base[ends]] & 0x7FFFFFFF).astype(np.int64)))
+        if not depth:
+            single[lasts[ends]] = True
+        depth += 1
+    first, last, starts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if starts.max(initial=0) >= len(text):
+        raise ValueError("the normaliser's charsmap points behind its end")
+    stops = np.flatnonzero(text == 0)
+    stop = stops[np.searchsorted(stops, starts)]
+    out_last = np.where(stop > starts, text[np.maximum(stop - 1, 0)], 0).astype(np.uint8)
+    return Rules(first, last, text[starts], out_last, single, pairs, text.tobytes())
+
+
+@dataclasses.dataclass(frozen=True)
+class Cuts:
+    """Where a text may be cut.
+
+    Attributes:
+      allowed: [65536] whether a cut between two adjacent bytes changes no token; indexed by `second << 8 | first`, as two bytes are read as
+        a little-endian uint16.
+      spaces: [65536] whether two adjacent bytes may be where the normaliser collapses spaces.
+    """
+
+    allowed: npt.NDArray[np.bool_]
+    spaces: npt.NDArray[np.bool_]
+
+
+def find_cuts(model: Model) -> Cuts | None:
+    """Finds the pairs of bytes between which a text may be cut, so that encoding the parts equals encoding the whole.
+
+    A cut is safe where no piece can lie across it (in BPE no merge, in a unigram lattice no edge, joins the two sides), no rule of the
+    normaliser and no user symbol does, spaces on both sides are not collapsed, and unknown characters on both sides are not joined to one
+    <unk>. All of it is decided for bytes: of the raw text, and of the normalised text that they may begin or end.
+
+    Returns:
+      None if the model does something that only whole documents show.
+    """
+    used = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind in (NORMAL, USER_DEFINED, UNUSED)]
+    known = {piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind in (NORMAL, USER_DEFINED)}
+    symbols = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == USER_DEFINED]
+    if model.kind not in (UNIGRAM, BPE, CHAR) or model.space_suffix or not model.escape or SPACE_SYMBOL not in known:
+        return None
+    if any(b" " in piece for piece in used) or SPACE_SYMBOL in model.rules.replacements or b"  " in model.rules.replacements:
+        return None
+
+    # ends[a, x]: a part of the raw text that ends with byte a may, normalised, end with byte x; begins, likewise.
+    ends, begins = np.zeros((256, 256), dtype=np.float32), np.zeros((256, 256), dtype=np.float32)
+    empty_end, empty_begin = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
+    plain = np.flatnonzero(~model.rules.single)
+    ends[plain, plain] = begins[plain, plain] = 1
+    rules, out = model.rules, model.rules.out_first != 0
+    ends[rules.last[out], rules.out_last[out]] = begins[rules.first[out], rules.out_first[out]] = 1
+    empty_end[rules.last[~out]] = empty_begin[rules.first[~out]] = True
+    forbidden = rules.pairs.copy()
+    for symbol in symbols:  # the normaliser leaves them as they are
+        ends[symbol[-1], symbol[-1]] = begins[symbol[0], symbol[0]] = 1
+        forbidden[list(symbol[:-1]), list(symbol[1:])] = True
+    # A piece writes a space as U+2581; here it is the byte 0x20 again.
+    joined = np.frombuffer(b"\xff".join([b"", *(piece.replace(SPACE_SYMBOL, b" ") for piece in used), b""]), dtype=np.uint8)
+    pairs = np.zeros((256, 256), dtype=np.float32)
+    pairs[joined[:-1], joined[1:]] = 1
+    pairs[0xFF] = pairs[:, 0xFF] = 0
+    forbidden |= (ends @ pairs @ begins.T) > 0
+
+    space_end, space_begin = ends[:, SPACE] > 0, begins[:, SPACE] > 0
+    if model.collapse:
+        forbidden |= space_end[:, None] & space_begin
+    forbidden |= empty_end[:, None] | empty_begin
+    if not model.byte_fallback:
+        unknown = np.array([byte >= 0x80 or (byte != SPACE and bytes([byte]) not in known) for byte in range(256)], dtype=np.float32)
+        forbidden |= ((ends @ unknown) > 0)[:, None] & ((begins @ unknown) > 0)
+    forbidden[:, 0x80:0xC0] = True  # inside a character
+    spaces = (space_end | empty_end)[:, None] & (space_begin | empty_begin)
+    return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel())
