@@ -439,7 +439,7 @@ class _Planner:
         """
         if (found := self._find(cursor)) is None:
             raise IndexError(f"this run ends before sample {cursor:,}")
-        self._ahead.before_reading(lambda distance: self._examples(cursor + distance * self._batch_size))
+        self._ahead.before_reading(self._examples, cursor, self._batch_size)
         chunk, index = found
         if chunk.reads is not None:
             return self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
@@ -461,8 +461,8 @@ class _ReadAhead:
         self._count = 0
         self._waits: int | None = None
 
-    def before_reading(self, coming: Callable[[int], Located | None]) -> None:
-        """Is called before each batch; `coming` gives the examples of the batch so many steps later."""
+    def before_reading(self, examples: Callable[[int], Located | None], cursor: int, batch_size: int) -> None:
+        """Is called before each batch; `examples` says what is in the batch at a sample."""
         self._count += 1
         if not self._active:
             if self._count % _LOOK_EVERY == 0:
@@ -473,7 +473,7 @@ class _ReadAhead:
         if not self._active:
             return
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
-            if (ahead := coming(distance)) is not None:
+            if (ahead := examples(cursor + distance * batch_size)) is not None:
                 self._will_need(ahead)
         self._asked = True
         if not self._remote and self._count % _PROBE_EVERY == 0:

@@ -52,8 +52,8 @@ class _Scattered(NamedTuple):
     """Records in any places: the shard of each, and for each span where its bytes begin and end there."""
 
     shards: list[int]
-    begins: list[list[int]]
-    ends: list[list[int]]
+    begins: Sequence[list[int]]
+    ends: Sequence[list[int]]
 
 
 class _Run(NamedTuple):
@@ -282,9 +282,7 @@ class MappedRecords(Records):
         numbers = shards.tolist()
         begins = [(starts + span.offset).tolist() for span in spans]
         ends = [(starts + span.offset + span.size).tolist() for span in spans]
-        places: list[_Scattered | _Run] = [
-            _Scattered(numbers[i], [begin[i] for begin in begins], [end[i] for end in ends]) for i in range(len(examples))
-        ]
+        places: list[_Scattered | _Run] = list(map(_Scattered, numbers, zip(*begins, strict=True), zip(*ends, strict=True)))
         count = examples.shape[1]
         if count > 1:
             for i in np.flatnonzero((np.diff(examples, axis=1) == 1).all(axis=1) & (shards[:, 0] == shards[:, -1])).tolist():
