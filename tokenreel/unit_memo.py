@@ -135,7 +135,7 @@ class UnitMemo:
         nonempty = np.flatnonzero(np.diff(offsets))
         if not len(nonempty):
             return np.zeros(0, dtype=np.int32), np.zeros(len(offsets) - 1, dtype=np.int64)
-        starts, stops = offsets[nonempty], offsets[nonempty + 1]
+        starts, _stops = offsets[nonempty], offsets[nonempty + 1]
         bounds = _cut(text, starts, self._cuts.allowed)  # [units + 1]
         first = np.searchsorted(bounds, starts)  # [documents] the first unit of each, and after the last
         last = np.append(first[1:], len(bounds) - 1) - 1
@@ -161,7 +161,7 @@ class UnitMemo:
     ) -> tuple[list[bytes], list[bytes]]:
         """Gives the keys of the first and of the last unit of each document; they are one where there is no other."""
         single = first == last
-        view = memoryview(np.ascontiguousarray(text)).cast("B")
+        view = memoryview(np.ascontiguousarray(text).data)
         out = []
         for units, flags in ((first, _FIRST + _LAST * single), (last, _LAST + _FIRST * single)):
             spans = zip(bounds[units].tolist(), bounds[units + 1].tolist(), flags.tolist(), strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import files, keys, sentencepiece_model, unit_memo
 from tokenreel.errors import VocabularyError
 
 
@@ -111,7 +110,10 @@ class ByteVocabulary(Vocabulary):
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018). Blocks are encoded through a memo, see `tokenreel.unit_memo`; the ids are the library's."""
+    """A SentencePiece model (Kudo & Richardson 2018).
+
+    Blocks are encoded through a memo, see `tokenreel.unit_memo`; the ids are the library's.
+    """
 
     def __init__(self, path: str, memo_bytes: int = 256 << 20) -> None:
         """Reads the model.
@@ -188,7 +190,8 @@ class SentencePieceVocabulary(Vocabulary):
             name = self.fingerprint, self._memo_bytes
             if name not in _MEMOS:
                 model = sentencepiece_model.parse(self.data)
-                cuts = sentencepiece_model.find_cuts(model)
+                # A unigram model breaks ties between equal scores by what came before in the document, so units do not tell.
+                cuts = sentencepiece_model.find_cuts(model) if model.kind != sentencepiece_model.UNIGRAM else None
                 _MEMOS[name] = unit_memo.UnitMemo(self.data, model, cuts, self._memo_bytes) if cuts else None
             return _MEMOS[name]
 

@@ -1,0 +1,137 @@
+"""Blocks give the ids that the library gives for each document, whatever the model and the text."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenreel import ragged
+from tokenreel.vocabularies import SentencePieceVocabulary
+
+NASTY = [
+    *("", " ", "  ", "a", " a", "a ", "  a  b  ", "\t", "a\tb", "\n", "a\nb\n", "\r\n", "a\r\nb", "\0", "a\0b", "▁", "a▁b", "▁ ▁", " ▁"),
+    *(
+        "e\u0301",
+        "é",
+        "\u0301",
+        "👩‍👩‍👧",
+        "ﷺ",
+        "שלום",
+        "مرحبا بالعالم",
+        "日本語の文章。",
+        "漢字 かな",
+        "ﬁ",
+        "Ａｂｃ",
+        "½",
+        "…",
+        "\u00a0",
+        "a\u00a0b",
+    ),
+    *(
+        "\u3000",
+        "\u200b",
+        "a\u200bb",
+        " \u200b ",
+        "\u00ad",
+        "\u2028",
+        "@@@^^^",
+        "§§",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<sep>",
+        "a<sep>b",
+        "New York",
+    ),
+    *(
+        "in New York now",
+        "def f(x):\n    return x  # ok\n",
+        "....",
+        "x" * 300,
+        "   \n   \n",
+        "İ",
+        "ß",
+        "\ufeffa",
+        "\x01 a",
+        "a \x01",
+        "\x7f",
+    ),
+]
+ALPHABET = st.sampled_from(
+    [*"abcde THE.,(\n\t\r\0<>", " ", "  ", "▁", "é", "e\u0301", "ß", "日", "。", "\u00a0", "\u200b", "<sep>", "New York", "İ"]
+)
+MODELS = [
+    *itertools.product(["bpe"], ["identity", "nfkc", "nmt_nfkc", "nmt_nfkc_cf", "nfkc_cf"], [True, False], [True], [True]),
+    *itertools.product(["bpe"], ["identity", "nmt_nfkc"], [True, False], [True, False], [False]),
+    *itertools.product(["char", "unigram", "word"], ["identity", "nmt_nfkc"], [False], [True], [True]),
+    ("bpe", "nmt_nfkc", True, False, True),
+]
+
+
+@pytest.fixture(scope="module")
+def corpus(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n".join([*texts[:400], "日本語の文章。", "in New York now", "a  b   c"]), encoding="utf-8")
+    return path
+
+
+def train(corpus: pathlib.Path, kind: str, rule: str, fallback: bool, prefix: bool, collapse: bool, **options: object) -> str:
+    name = corpus.parent / f"{kind}-{rule}-{fallback}-{prefix}-{collapse}-{len(options)}"
+    if not pathlib.Path(f"{name}.model").exists():
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(corpus),
+            model_prefix=str(name),
+            model_type=kind,
+            vocab_size=500,
+            hard_vocab_limit=False,
+            normalization_rule_name=rule,
+            byte_fallback=fallback,
+            add_dummy_prefix=prefix,
+            remove_extra_whitespaces=collapse,
+            user_defined_symbols=["<sep>", "New York"],
+            num_threads=1,
+            minloglevel=2,
+            **options,
+        )
+    return f"{name}.model"
+
+
+def check(path: str, documents: list[str]) -> None:
+    vocabulary = SentencePieceVocabulary(path)
+    encoded = [document.encode() for document in documents]
+    offsets = ragged.offsets_of(np.array([len(data) for data in encoded], dtype=np.int64))
+    for _ in range(2):  # with a memo that is cold, and warm
+        tokens, lengths = vocabulary.encode_block(np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets)
+        bounds = ragged.offsets_of(lengths)
+        found = [tokens[a:b].tolist() for a, b in itertools.pairwise(bounds.tolist())]
+        for document, ids in zip(documents, found, strict=True):
+            assert ids == vocabulary.encode(document), (path, document)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["-".join(map(str, model)) for model in MODELS])
+def test_hostile_documents(corpus: pathlib.Path, model: tuple[str, str, bool, bool, bool]) -> None:
+    pairs = [f"{a}{b}" for a, b in itertools.product(NASTY, NASTY)]
+    check(train(corpus, *model), [*NASTY, *pairs, *(f"the {a} of {b}." for a, b in itertools.pairwise(NASTY))])
+
+
+def test_spaces_behind_words(corpus: pathlib.Path) -> None:
+    check(train(corpus, "bpe", "nmt_nfkc", False, True, True, treat_whitespace_as_suffix=True), NASTY)
+    check(train(corpus, "bpe", "nmt_nfkc", False, True, True, split_by_whitespace=False, character_coverage=0.99), NASTY)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_text(corpus: pathlib.Path, data: st.DataObject) -> None:
+    model = data.draw(st.sampled_from([model for model in MODELS if model[0] in ("bpe", "char")]))
+    check(train(corpus, *model), data.draw(st.lists(st.lists(ALPHABET, max_size=40).map("".join), max_size=30)))
+
+
+def test_real_text(texts: list[str], unigram_model: str, corpus: pathlib.Path) -> None:
+    check(unigram_model, texts[:500])
+    check(train(corpus, "bpe", "nmt_nfkc", True, True, True), texts)
