@@ -390,6 +390,8 @@ class _Planner:
         self._reader = batches.reader
         self._batch_size = batches.batch_size
         self._chunks: dict[int, _Chunk] = {}
+        nothing = np.zeros((0, 0), dtype=np.int64)
+        self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)  # found last, with its first sample
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(batches.sources)
 
@@ -413,17 +415,23 @@ class _Planner:
 
     def _find(self, cursor: int) -> tuple[_Chunk, int] | None:
         """The chunk that has the batch at a sample, and its place there; None at the end."""
+        start, chunk = self._last
+        index, rest = divmod(cursor - start, self._batch_size)
+        if rest == 0 and 0 <= index < chunk.batches:
+            return chunk, index
         with self._lock:
             for start, chunk in self._chunks.items():
                 index, rest = divmod(cursor - start, self._batch_size)
                 if rest == 0 and 0 <= index < chunk.batches:
+                    self._last = start, chunk
                     return chunk, index
             if not self._batches.size_at(cursor):
                 return None
             while len(self._chunks) > 1:
                 del self._chunks[next(iter(self._chunks))]
-            self._chunks[cursor] = self._plan(cursor)
-            return self._chunks[cursor], 0
+            chunk = self._chunks[cursor] = self._plan(cursor)
+            self._last = cursor, chunk
+            return chunk, 0
 
     def _examples(self, cursor: int) -> Located | None:
         if (found := self._find(cursor)) is None:
