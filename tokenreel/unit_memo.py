@@ -135,6 +135,8 @@ class UnitMemo:
         nonempty = np.flatnonzero(np.diff(offsets))
         if not len(nonempty):
             return np.zeros(0, dtype=np.int32), np.zeros(len(offsets) - 1, dtype=np.int64)
+        whole_text, whole_offsets = text, offsets
+        text, offsets = _squeeze(text, offsets, self._cuts.plain_spaces)
         starts, stops = offsets[nonempty], offsets[nonempty + 1]
         bounds = _cut(text, starts, self._cuts.allowed)  # [units + 1]
         first = np.searchsorted(bounds, starts)  # [documents] the first unit of each, and after the last
@@ -145,7 +147,7 @@ class UnitMemo:
         distinct = keys + list(dict.fromkeys(itertools.chain(*edges)))
         table, slots = self._slots(distinct, len(text))
         if table is None:
-            return self._encode_whole(text, offsets)
+            return self._encode_whole(whole_text, whole_offsets)
 
         units = slots[indices]  # [units] slots; those of first and last units are set next
         edge_slot = dict(zip(distinct[len(keys) :], slots[len(keys) :].tolist(), strict=True))
@@ -154,14 +156,14 @@ class UnitMemo:
         ids, lengths = table.get(units)
         counts = np.zeros(len(offsets) - 1, dtype=np.int64)
         counts[nonempty] = np.add.reduceat(lengths, first)
-        return self._replace_exceptions(text, offsets, ids, counts)
+        return self._replace_exceptions(whole_text, whole_offsets, ids, counts)
 
     def _edges(
         self, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
     ) -> tuple[list[bytes], list[bytes]]:
         """Gives the keys of the first and of the last unit of each document; they are one where there is no other."""
         single = first == last
-        view = memoryview(np.ascontiguousarray(text)).cast("B")
+        view = memoryview(np.ascontiguousarray(text).data)
         out = []
         for units, flags in ((first, _FIRST + _LAST * single), (last, _LAST + _FIRST * single)):
             spans = zip(bounds[units].tolist(), bounds[units + 1].tolist(), flags.tolist(), strict=True)
@@ -271,6 +273,16 @@ class UnitMemo:
         return out, np.diff(out_offsets)
 
 
+def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
+    """Makes the memo for a .model file; None if only whole documents show what the model does, or it cannot be read."""
+    try:
+        model = sentencepiece_model.parse(data)
+    except ValueError:  # the library could, and has the last word
+        return None
+    cuts = sentencepiece_model.find_cuts(model)
+    return UnitMemo(data, model, cuts, memo_bytes) if cuts and model.kind != sentencepiece_model.UNIGRAM else None
+
+
 class _Worth:
     """Decides for each slice whether looking up is worth it: not where nearly all units are new, as in random bytes.
 
@@ -316,6 +328,31 @@ def _pairs(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
     pairs <<= np.uint16(8)
     pairs |= text[:-1]
     return pairs
+
+
+def _squeeze(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], spaces: bytes
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
+
+    Args:
+      text: [bytes] documents end to end.
+      offsets: [n + 1] their bounds.
+      spaces: [256] 1 for bytes that are always and only a space, or empty.
+
+    Returns:
+      the text and bounds, with the last byte of each run of spaces in a document; the same if there is little to gain.
+    """
+    if not spaces:
+        return text, offsets
+    is_space = np.frombuffer(text.tobytes().translate(spaces), dtype=np.bool_)
+    drop = np.zeros(len(text) + 1, dtype=bool)
+    np.logical_and(is_space[:-1], is_space[1:], out=drop[: len(text) - 1])
+    drop[offsets[1:] - 1] = False  # index -1, of an empty first document, is the spare one
+    places = np.flatnonzero(drop)
+    if len(places) * 64 < len(text):
+        return text, offsets
+    return text[~drop[:-1]], offsets - np.searchsorted(places, offsets)
 
 
 def _cut(text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import files, keys, unit_memo
 from tokenreel.errors import VocabularyError
 
 
@@ -108,7 +107,7 @@ class ByteVocabulary(Vocabulary):
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018). Blocks are encoded through a memo, see `tokenreel.unit_memo`; the ids are the library's."""
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.unit_memo`; the ids are the library's."""
 
     def __init__(self, path: str, memo_bytes: int = 256 << 20) -> None:
         """Reads the model.
@@ -184,9 +183,7 @@ class SentencePieceVocabulary(Vocabulary):
         with _MEMOS_LOCK:
             name = self.fingerprint, self._memo_bytes
             if name not in _MEMOS:
-                model = sentencepiece_model.parse(self.data)
-                cuts = sentencepiece_model.find_cuts(model)
-                _MEMOS[name] = unit_memo.UnitMemo(self.data, model, cuts, self._memo_bytes) if cuts else None
+                _MEMOS[name] = unit_memo.load(self.data, self._memo_bytes)
             return _MEMOS[name]
 
 
