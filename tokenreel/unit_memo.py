@@ -137,7 +137,7 @@ class UnitMemo:
             return np.zeros(0, dtype=np.int32), np.zeros(len(offsets) - 1, dtype=np.int64)
         whole_text, whole_offsets = text, offsets
         text, offsets = _squeeze(text, offsets, self._cuts.plain_spaces)
-        starts, stops = offsets[nonempty], offsets[nonempty + 1]
+        starts = offsets[nonempty]
         bounds = _cut(text, starts, self._cuts.allowed)  # [units + 1]
         first = np.searchsorted(bounds, starts)  # [documents] the first unit of each, and after the last
         last = np.append(first[1:], len(bounds) - 1) - 1
@@ -236,7 +236,7 @@ class UnitMemo:
                 unit = re.sub("▁▁+", "▁", unit)
                 if flags & _FIRST:
                     unit = unit.lstrip("▁")
-            if flags & _FIRST and model.dummy_prefix and (unit or not flags & _LAST):
+            if flags & _FIRST and model.dummy_prefix:
                 unit = "▁" + unit
             if flags & _LAST and model.collapse:
                 unit = unit.rstrip("▁")
