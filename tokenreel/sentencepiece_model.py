@@ -31,6 +31,7 @@ class Rules:
     Attributes:
       first, last: [rules] the first and the last byte of what is replaced.
       out_first, out_last: [rules] those of the replacement; 0 where it is empty.
+      out_bytes: [rules] the length of the replacement.
       single: [256] whether a rule replaces this byte alone.
       pairs: [256, 256] whether a rule replaces something that holds these two bytes side by side.
       replacements: all replacements, each ended by NUL.
@@ -40,6 +41,7 @@ class Rules:
     last: npt.NDArray[np.uint8]
     out_first: npt.NDArray[np.uint8]
     out_last: npt.NDArray[np.uint8]
+    out_bytes: npt.NDArray[np.int64]
     single: npt.NDArray[np.bool_]
     pairs: npt.NDArray[np.bool_]
     replacements: bytes
@@ -126,7 +128,7 @@ def read_charsmap(data: bytes) -> Rules:
     nothing = np.zeros(0, dtype=np.uint8)
     single, pairs = np.zeros(256, dtype=bool), np.zeros((256, 256), dtype=bool)
     if not data:
-        return Rules(nothing, nothing, nothing, nothing, single, pairs, b"")
+        return Rules(nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.int64), single, pairs, b"")
     if len(data) < 8 or (size := int.from_bytes(data[:4], "little")) > len(data) - 4 or size % 4 or not size or data[-1]:
         raise ValueError("the normaliser's charsmap is cut short")
     units = np.frombuffer(data, dtype="<u4", count=size // 4, offset=4)
@@ -161,7 +163,7 @@ def read_charsmap(data: bytes) -> Rules:
     stops = np.flatnonzero(text == 0)
     stop = stops[np.searchsorted(stops, starts)]
     out_last = np.where(stop > starts, text[np.maximum(stop - 1, 0)], 0).astype(np.uint8)
-    return Rules(first, last, text[starts], out_last, single, pairs, text.tobytes())
+    return Rules(first, last, text[starts], out_last, stop - starts, single, pairs, text.tobytes())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +174,12 @@ class Cuts:
       allowed: [65536] whether a cut between two adjacent bytes changes no token; indexed by `second << 8 | first`, as two bytes are read as
         a little-endian uint16.
       spaces: [65536] whether two adjacent bytes may be where the normaliser collapses spaces.
+      plain_spaces: 256 bytes, 1 for ASCII that is always a space alone, to be collapsed with its like; empty if nothing is collapsed.
     """
 
     allowed: npt.NDArray[np.bool_]
     spaces: npt.NDArray[np.bool_]
+    plain_spaces: bytes
 
 
 def find_cuts(model: Model) -> Cuts | None:
@@ -208,6 +212,13 @@ def find_cuts(model: Model) -> Cuts | None:
     for symbol in symbols:  # the normaliser leaves them as they are
         ends[symbol[-1], symbol[-1]] = begins[symbol[0], symbol[0]] = 1
         forbidden[list(symbol[:-1]), list(symbol[1:])] = True
+    # A space byte that no rule and no symbol takes together with its neighbours, and that becomes a space or stays one.
+    alone = ~(forbidden.any(axis=0) | forbidden.any(axis=1)) & ~empty_end & (ends.sum(axis=1) == 1) & (ends[:, SPACE] == 1)
+    alone[0x80:] = False
+    one_space = np.zeros(256, dtype=bool)
+    one_space[rules.first[(rules.out_first == SPACE) & (rules.out_bytes == 1)]] = True
+    one_space[SPACE] |= not rules.single[SPACE]
+    plain_spaces = (alone & one_space).astype(np.uint8).tobytes() if model.collapse else b""
     # A piece writes a space as U+2581; here it is the byte 0x20 again.
     joined = np.frombuffer(b"\xff".join([b"", *(piece.replace(SPACE_SYMBOL, b" ") for piece in used), b""]), dtype=np.uint8)
     pairs = np.zeros((256, 256), dtype=np.float32)
@@ -224,4 +235,4 @@ def find_cuts(model: Model) -> Cuts | None:
         forbidden |= ((ends @ unknown) > 0)[:, None] & ((begins @ unknown) > 0)
     forbidden[:, 0x80:0xC0] = True  # inside a character
     spaces = (space_end | empty_end)[:, None] & (space_begin | empty_begin)
-    return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel())
+    return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel(), plain_spaces)

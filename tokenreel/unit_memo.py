@@ -135,7 +135,9 @@ class UnitMemo:
         nonempty = np.flatnonzero(np.diff(offsets))
         if not len(nonempty):
             return np.zeros(0, dtype=np.int32), np.zeros(len(offsets) - 1, dtype=np.int64)
-        starts, _stops = offsets[nonempty], offsets[nonempty + 1]
+        whole_text, whole_offsets = text, offsets
+        text, offsets = _squeeze(text, offsets, self._cuts.plain_spaces)
+        starts = offsets[nonempty]
         bounds = _cut(text, starts, self._cuts.allowed)  # [units + 1]
         first = np.searchsorted(bounds, starts)  # [documents] the first unit of each, and after the last
         last = np.append(first[1:], len(bounds) - 1) - 1
@@ -145,7 +147,7 @@ class UnitMemo:
         distinct = keys + list(dict.fromkeys(itertools.chain(*edges)))
         table, slots = self._slots(distinct, len(text))
         if table is None:
-            return self._encode_whole(text, offsets)
+            return self._encode_whole(whole_text, whole_offsets)
 
         units = slots[indices]  # [units] slots; those of first and last units are set next
         edge_slot = dict(zip(distinct[len(keys) :], slots[len(keys) :].tolist(), strict=True))
@@ -154,7 +156,7 @@ class UnitMemo:
         ids, lengths = table.get(units)
         counts = np.zeros(len(offsets) - 1, dtype=np.int64)
         counts[nonempty] = np.add.reduceat(lengths, first)
-        return self._replace_exceptions(text, offsets, ids, counts)
+        return self._replace_exceptions(whole_text, whole_offsets, ids, counts)
 
     def _edges(
         self, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
@@ -234,7 +236,7 @@ class UnitMemo:
                 unit = re.sub("▁▁+", "▁", unit)
                 if flags & _FIRST:
                     unit = unit.lstrip("▁")
-            if flags & _FIRST and model.dummy_prefix and (unit or not flags & _LAST):
+            if flags & _FIRST and model.dummy_prefix:
                 unit = "▁" + unit
             if flags & _LAST and model.collapse:
                 unit = unit.rstrip("▁")
@@ -269,6 +271,16 @@ class UnitMemo:
         values = np.concatenate([ids, new_ids])
         out, out_offsets = ragged.take(values, ragged.offsets_of(np.concatenate([counts, new_counts])), order)
         return out, np.diff(out_offsets)
+
+
+def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
+    """Makes the memo for a .model file; None if only whole documents show what the model does, or it cannot be read."""
+    try:
+        model = sentencepiece_model.parse(data)
+    except ValueError:  # the library could, and has the last word
+        return None
+    cuts = sentencepiece_model.find_cuts(model)
+    return UnitMemo(data, model, cuts, memo_bytes) if cuts and model.kind != sentencepiece_model.UNIGRAM else None
 
 
 class _Worth:
@@ -316,6 +328,31 @@ def _pairs(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
     pairs <<= np.uint16(8)
     pairs |= text[:-1]
     return pairs
+
+
+def _squeeze(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], spaces: bytes
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
+
+    Args:
+      text: [bytes] documents end to end.
+      offsets: [n + 1] their bounds.
+      spaces: [256] 1 for bytes that are always and only a space, or empty.
+
+    Returns:
+      the text and bounds, with the last byte of each run of spaces in a document; the same if there is little to gain.
+    """
+    if not spaces:
+        return text, offsets
+    is_space = np.frombuffer(text.tobytes().translate(spaces), dtype=np.bool_)
+    drop = np.zeros(len(text) + 1, dtype=bool)
+    np.logical_and(is_space[:-1], is_space[1:], out=drop[: len(text) - 1])
+    drop[offsets[1:] - 1] = False  # index -1, of an empty first document, is the spare one
+    places = np.flatnonzero(drop)
+    if len(places) * 64 < len(text):
+        return text, offsets
+    return text[~drop[:-1]], offsets - np.searchsorted(places, offsets)
 
 
 def _cut(text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

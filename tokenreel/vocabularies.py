@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, sentencepiece_model, unit_memo
+from tokenreel import files, keys, unit_memo
 from tokenreel.errors import VocabularyError
 
 
@@ -110,12 +110,9 @@ class ByteVocabulary(Vocabulary):
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018).
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.unit_memo`; the ids are the library's."""
 
-    Blocks are encoded through a memo, see `tokenreel.unit_memo`; the ids are the library's.
-    """
-
-    def __init__(self, path: str, memo_bytes: int = 256 << 20) -> None:
+    def __init__(self, path: str, memo_bytes: int = 128 << 20) -> None:
         """Reads the model.
 
         Args:
@@ -189,10 +186,7 @@ class SentencePieceVocabulary(Vocabulary):
         with _MEMOS_LOCK:
             name = self.fingerprint, self._memo_bytes
             if name not in _MEMOS:
-                model = sentencepiece_model.parse(self.data)
-                # A unigram model breaks ties between equal scores by what came before in the document, so units do not tell.
-                cuts = sentencepiece_model.find_cuts(model) if model.kind != sentencepiece_model.UNIGRAM else None
-                _MEMOS[name] = unit_memo.UnitMemo(self.data, model, cuts, self._memo_bytes) if cuts else None
+                _MEMOS[name] = unit_memo.load(self.data, self._memo_bytes)
             return _MEMOS[name]
 
 

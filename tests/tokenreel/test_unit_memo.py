@@ -1,0 +1,240 @@
+"""Whatever the model and the text, the memo gives the ids of the library for the whole document."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import random
+import threading
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tokenreel import ragged, sentencepiece_model, unit_memo
+
+# What goes wrong in tokenizers: spaces of every kind, nothings, what is joined with its neighbours, what no model knows.
+NASTY = [
+    *" \t\n\r\0\v\f\x1c\x85",
+    "  ", "   ", "\r\n", "\n\n    ", "\u00a0", "\u2002", "\u2028", "\u2029", "\u3000", "\u202f", "\u200b", "\u200d", "\ufeff", "\u00ad", "\u180e",
+    "▁", "▁▁", "a", "A", "the", " the", "The", "ing", "?", "??", "...", ".", ",", "é", "e\u0301", "\u0301", "ß", "ﬁ", "Å", "½", "①", "㍿", "ｱ", "ﾞ",
+    "한", "한", "日本語", "、", "。", "שלום", "עִבְרִית", "مرحبا", "ﷺ", "мир", "при", "наряд", "हिन्दी", "👍🏽", "👩‍👩‍👧", "🇩🇪", "\U0010ffff", "\u00a8", "\u2017",
+    "<s>", "</s>", "<unk>", "<0x0A>", "<sep>", "[REF_1]", "[REF_", "the cat", "Red", "~", "~~", "\x7f", "^", "`", "0", "12", "_", "__init__", "(", ")",
+]  # fmt: skip
+
+SETTINGS = list(itertools.product(("bpe", "unigram", "char", "word"), ("identity", "nfkc", "nmt_nfkc", "nmt_nfkc_cf"), (False, True)))
+
+
+@pytest.fixture(scope="module")
+def train(texts, tmp_path_factory):
+    """Trains a small model; each only once."""
+    directory = tmp_path_factory.mktemp("models")
+    corpus = directory / "corpus.txt"
+    lines = [line for text in texts[:900] for line in text.split("\n") if line.strip()]
+    corpus.write_text("\n".join([*lines, *(f"{word} = {word}" for word in NASTY if word.strip() and "\0" not in word)]), encoding="utf-8")
+    made: dict[str, bytes] = {}
+
+    def make(kind="bpe", normalizer="nmt_nfkc", byte_fallback=True, **options) -> bytes:
+        name = json.dumps([kind, normalizer, byte_fallback, options], sort_keys=True)
+        if name not in made:
+            prefix = directory / str(len(made))
+            sentencepiece.SentencePieceTrainer.train(
+                input=str(corpus), model_prefix=str(prefix), model_type=kind, vocab_size=500, normalization_rule_name=normalizer,
+                byte_fallback=byte_fallback, hard_vocab_limit=False, character_coverage=0.995, num_threads=1, minloglevel=2, **options,
+            )  # fmt: skip
+            made[name] = pathlib.Path(f"{prefix}.model").read_bytes()
+        return made[name]
+
+    return make
+
+
+def memo_of(data: bytes, memo_bytes: int = 1 << 24) -> unit_memo.UnitMemo | None:
+    return unit_memo.load(data, memo_bytes)
+
+
+def encode(memo: unit_memo.UnitMemo, documents: list[str]) -> list[list[int]]:
+    data = [document.encode() for document in documents]
+    text = np.frombuffer(b"".join(data), dtype=np.uint8)
+    ids, lengths = memo.encode_block(text, ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64)))
+    assert ids.dtype == np.int32 and len(lengths) == len(documents)
+    return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] if documents else []
+
+
+def assert_equal(data: bytes, documents: list[str], memo: unit_memo.UnitMemo | None = None) -> None:
+    memo = memo or memo_of(data)
+    if memo is None:
+        return
+    library = sentencepiece.SentencePieceProcessor(model_proto=data)
+    for document, ids in zip(documents, encode(memo, documents), strict=True):
+        assert ids == library.encode(document), repr(document)
+
+
+def nasty_documents(count: int, seed: int) -> list[str]:
+    chooser = random.Random(seed)
+    return ["".join(chooser.choices(NASTY, k=chooser.choice([0, 1, 2, 3, 8, 30]))) for _ in range(count)]
+
+
+def always(monkeypatch):
+    """Looks up however little it gains."""
+    monkeypatch.setattr(unit_memo._Worth, "report", lambda self, unseen, size: True)
+
+
+@pytest.mark.parametrize(("kind", "normalizer", "byte_fallback"), SETTINGS)
+def test_ids_are_the_librarys(train, texts, monkeypatch, kind, normalizer, byte_fallback):
+    always(monkeypatch)
+    data = train(kind, normalizer, byte_fallback)
+    documents = [*NASTY, *(a + b for a in NASTY for b in NASTY), *nasty_documents(3000, 1), *texts[900:1000]]
+    assert_equal(data, documents)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"add_dummy_prefix": False},
+        {"remove_extra_whitespaces": False},
+        {"add_dummy_prefix": False, "remove_extra_whitespaces": False},
+        {"treat_whitespace_as_suffix": True},
+        {"user_defined_symbols": ["<sep>", "[REF_1]", "▁Red", "the▁cat", "é", "~~"]},
+        {"split_by_whitespace": False},
+        {"allow_whitespace_only_pieces": True, "remove_extra_whitespaces": False, "split_digits": True},
+        {"split_by_unicode_script": False, "split_by_number": False},
+        {"control_symbols": ["a", "<sep>"]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("kind", "normalizer", "byte_fallback"),
+    [("bpe", "identity", True), ("bpe", "nmt_nfkc", False), ("unigram", "nmt_nfkc", True), ("char", "nfkc", False)],
+)
+def test_ids_are_the_librarys_with_every_option(train, texts, monkeypatch, kind, normalizer, byte_fallback, options):
+    always(monkeypatch)
+    try:
+        data = train(kind, normalizer, byte_fallback, **options)
+    except RuntimeError:
+        pytest.skip("the trainer refuses this combination")
+    assert_equal(data, [*NASTY, *(a + b for a in NASTY for b in NASTY), *nasty_documents(3000, 2), *texts[900:950]])
+
+
+def test_the_memo_is_used_where_it_can_be(train):
+    assert memo_of(train("bpe", "nmt_nfkc")) and memo_of(train("bpe", "identity")) and memo_of(train("char", "nfkc"))
+    assert memo_of(train("word", "nmt_nfkc")) is None
+    assert memo_of(train("bpe", "nmt_nfkc", treat_whitespace_as_suffix=True)) is None
+    assert memo_of(b"no model") is None
+
+
+@pytest.mark.parametrize("normalizer", ["identity", "nmt_nfkc"])
+def test_any_text(train, monkeypatch, normalizer):
+    always(monkeypatch)
+    data = train("bpe", normalizer)
+    memo = memo_of(data)
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(st.one_of(st.text(), st.lists(st.sampled_from(NASTY)).map("".join)), max_size=6))
+    def check(documents):
+        assert_equal(data, documents, memo)
+
+    check()
+
+
+def test_ids_do_not_depend_on_what_the_memo_holds(train, texts):
+    """Emptied all the time, in slices of any size, in any order: the same ids."""
+    data = train("bpe", "nmt_nfkc")
+    library = sentencepiece.SentencePieceProcessor(model_proto=data)
+    expected = {text: library.encode(text) for text in texts}
+    for memo_bytes in (0, 20_000, 200_000, 1 << 24):
+        memo = memo_of(data, memo_bytes)
+        documents = random.Random(memo_bytes).sample(texts, k=len(texts))
+        for start in range(0, len(documents), 150):
+            part = documents[start : start + 150]
+            assert encode(memo, part) == [expected[text] for text in part]
+            assert memo.nbytes <= memo_bytes
+    assert memo.encoded_bytes < sum(map(len, texts))
+
+
+def test_what_the_library_is_not_asked_again(train, texts):
+    memo = memo_of(train("bpe", "nmt_nfkc"))
+    encode(memo, texts)
+    before = memo.encoded_bytes
+    assert 0 < before < 0.5 * sum(len(text.encode()) for text in texts)
+    encode(memo, texts[::-1])
+    assert memo.encoded_bytes == before
+
+
+def test_text_without_repetition_goes_to_the_library_whole(train, texts):
+    """Units of random letters are all new: after a trial the memo stays out of the way, and holds little."""
+    data = train("bpe", "nmt_nfkc")
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+    noise = np.random.default_rng(0).choice(letters, size=(100, 20_000)).astype(np.uint8)
+    documents = [row.tobytes().decode() for row in noise]
+    memo = memo_of(data)
+    assert_equal(data, documents, memo)
+    assert memo.nbytes == 0
+
+
+def test_threads_share_a_memo(train, texts):
+    data = train("bpe", "nmt_nfkc")
+    library = sentencepiece.SentencePieceProcessor(model_proto=data)
+    expected = [library.encode(text) for text in texts]
+    memo, failures = memo_of(data, 400_000), []
+
+    def work(seed):
+        chooser = random.Random(seed)
+        for _ in range(20):
+            picked = chooser.sample(range(len(texts)), k=80)
+            if encode(memo, [texts[i] for i in picked]) != [expected[i] for i in picked]:
+                failures.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_model_file_is_read_as_the_library_reads_it(train):
+    data = train("bpe", "nmt_nfkc", False, add_dummy_prefix=False)
+    model = sentencepiece_model.parse(data)
+    library = sentencepiece.SentencePieceProcessor(model_proto=data)
+    assert [piece.decode() for piece in model.pieces] == [library.id_to_piece(i) for i in range(library.vocab_size())]
+    assert model.scores.tolist() == [library.get_score(i) for i in range(library.vocab_size())]
+    assert [i for i, kind in enumerate(model.types) if kind == sentencepiece_model.CONTROL] == [
+        i for i in range(library.vocab_size()) if library.is_control(i)
+    ]
+    assert not model.dummy_prefix and model.collapse and not model.byte_fallback and model.kind == sentencepiece_model.BPE
+
+
+def test_the_normalisers_rules_are_read(train):
+    rules = sentencepiece_model.parse(train("bpe", "nmt_nfkc_cf")).rules
+    assert len(rules.first) > 100_000
+    assert rules.single[ord("\t")] and rules.single[ord("A")] and not rules.single[ord("a")] and not rules.single[ord("e")]
+    assert rules.pairs[ord("e"), "\u0301".encode()[0]] and not rules.pairs[ord("e"), ord("a")]
+    cuts = sentencepiece_model.find_cuts(sentencepiece_model.parse(train("bpe", "nmt_nfkc")))
+    assert {byte for byte in range(256) if cuts.plain_spaces[byte]} == set(b"\t\n\f\r ")
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5_000, 200_000])
+def test_a_broken_model_is_no_model(train, cut):
+    data = train("bpe", "nmt_nfkc")
+    with pytest.raises(ValueError):
+        sentencepiece_model.read_charsmap(b"\xff\xff\xff\x7f" + data[:cut])
+    with pytest.raises(ValueError):
+        sentencepiece_model.parse(data[:-1])
+
+
+@pytest.mark.slow
+def test_the_memo_is_bounded_on_ten_million_distinct_units(train, monkeypatch):
+    import resource
+
+    always(monkeypatch)
+    memo_bytes = 64 << 20
+    memo = memo_of(train("bpe", "nmt_nfkc"), memo_bytes)
+    encode(memo, ["warm up"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for start in range(0, 10_000_000, 200_000):
+        encode(memo, [" ".join(map(str, range(i, i + 1000))) for i in range(start, start + 200_000, 1000)])
+        assert memo.nbytes <= memo_bytes
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < 3 * memo_bytes
