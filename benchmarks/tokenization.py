@@ -72,8 +72,8 @@ def train(sample: Sequence[bytes], kind: str, directory: str) -> str:
     prefix = f"{directory}/{kind}"
     lines = itertools.chain.from_iterable(text.decode().splitlines() for text in sample)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_prefix=prefix, model_type=kind, vocab_size=32_000, byte_fallback=True, input_sentence_size=300_000,
-        hard_vocab_limit=False, minloglevel=2,
+        sentence_iterator=iter(lines), model_prefix=prefix, model_type=kind, vocab_size=32_000, byte_fallback=True,
+        input_sentence_size=300_000, hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
     return f"{prefix}.model"
 

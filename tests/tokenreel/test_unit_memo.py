@@ -80,6 +80,7 @@ def nasty_documents(count: int, seed: int) -> list[str]:
 
 def always(monkeypatch):
     """Looks up however little it gains."""
+    monkeypatch.setattr(unit_memo._Worth, "next_slice", lambda self: (unit_memo.SLICE_BYTES, True))
     monkeypatch.setattr(unit_memo._Worth, "report", lambda self, unseen, size: True)
 
 
@@ -140,8 +141,9 @@ def test_any_text(train, monkeypatch, normalizer):
     check()
 
 
-def test_ids_do_not_depend_on_what_the_memo_holds(train, texts):
+def test_ids_do_not_depend_on_what_the_memo_holds(train, texts, monkeypatch):
     """Emptied all the time, in slices of any size, in any order: the same ids."""
+    always(monkeypatch)
     data = train("bpe", "nmt_nfkc")
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     expected = {text: library.encode(text) for text in texts}
@@ -152,10 +154,11 @@ def test_ids_do_not_depend_on_what_the_memo_holds(train, texts):
             part = documents[start : start + 150]
             assert encode(memo, part) == [expected[text] for text in part]
             assert memo.nbytes <= memo_bytes
-    assert memo.encoded_bytes < sum(map(len, texts))
+    assert memo.encoded_bytes < 0.5 * sum(map(len, texts))
 
 
-def test_what_the_library_is_not_asked_again(train, texts):
+def test_what_the_library_is_not_asked_again(train, texts, monkeypatch):
+    always(monkeypatch)
     memo = memo_of(train("bpe", "nmt_nfkc"))
     encode(memo, texts)
     before = memo.encoded_bytes
@@ -173,7 +176,7 @@ def test_text_without_repetition_goes_to_the_library_whole(train, texts):
     ]
     memo = memo_of(data)
     assert_equal(data, documents, memo)
-    assert memo.nbytes == 0
+    assert memo.encoded_bytes > 0.9 * sum(map(len, documents))
 
 
 def test_threads_share_a_memo(train, texts):
