@@ -119,7 +119,7 @@ def read_charsmap(data: bytes) -> Rules:
     """Reads the rules of a precompiled normaliser.
 
     The format: the size of a Darts double-array trie (uint32), the trie, and the replacements, each ended by NUL. A unit of the trie holds
-    a label (low 8 bits and the top one), whether a value hangs on it (bit 8) and where its children are; a value's unit has the top bit set.
+    a label (low 8 bits and the top one), whether a value hangs on it (bit 8) and where its children are; a value's unit has the top bit.
     NFKC has 200,000 rules, so that all children of all nodes of one depth are looked up at once.
 
     Raises:

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import re
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,7 +122,9 @@ class UnitMemo:
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
+            began = time.thread_time()
             parts.append((self._encode_slice if use_memo else self._encode_whole)(*part))
+            self._worth.timed(use_memo, time.thread_time() - began, len(part[0]))
             start = stop
         if not parts:
             return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
@@ -284,37 +287,64 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
 
 
 class _Worth:
-    """Decides for each slice whether looking up is worth it: not where nearly all units are new, as in random bytes.
+    """Decides for each slice whether looking up is worth it. It is not where nearly all units are new, as in random bytes.
 
-    After a slice on which it was not, the next ones go to the library, for ever more bytes, before a small one is tried again.
+    Compares CPU time: samples go to the library, and again when looking up slows down, as it does where the text changes. After a slice
+    that was no faster than the library, the next ones go there, ever more of them, before a small one is tried again.
     """
 
     def __init__(self, most_unseen: float = 0.6) -> None:
         self._most_unseen = most_unseen
-        self._size = TRIAL_BYTES
-        self._skip = TRIAL_BYTES
-        self._skipping = 0
+        self._size = self._skip = TRIAL_BYTES
+        self._whole = TRIAL_BYTES // 4  # bytes for the library next
+        self._library = self._memo = float("inf")  # seconds a byte
+        self._since_sample = 0
 
     def next_slice(self) -> tuple[int, bool]:
-        if self._skipping:
-            size, self._skipping = self._skipping, 0
-            return size, False
+        """Gives the size of the next slice, and whether to look it up."""
+        if self._whole:
+            size, self._whole = self._whole, 0
+            return min(size, SLICE_BYTES), False
         return self._size, True
 
     def report(self, unseen: float, size: int) -> bool:
-        if unseen <= self._most_unseen:
+        """Takes the share of a slice that is new; tells whether to go on."""
+        if unseen > self._most_unseen:
+            self._give_up()
+            return False
+        return True
+
+    def timed(self, used_memo: bool, seconds: float, size: int) -> None:
+        """Takes the time of a slice."""
+        pace = seconds / max(size, 1)
+        if not used_memo:
+            self._library, self._since_sample = pace, 0
+            return
+        self._since_sample += size
+        if pace > 0.95 * self._library:
+            self._give_up()
+        else:
+            if pace > 1.3 * self._memo or self._since_sample > 2 * SLICE_BYTES:
+                self._whole = TRIAL_BYTES // 4
             self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
-            return True
-        self._skip = min(4 * self._skip, 2 * SLICE_BYTES)
-        self._size, self._skipping = TRIAL_BYTES, self._skip
-        return False
+        self._memo = pace
+
+    def _give_up(self) -> None:
+        self._skip = min(8 * self._skip, 8 * SLICE_BYTES)
+        self._size, self._whole = TRIAL_BYTES, self._skip
 
 
 def encode_documents(processor: Any, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> _Encoded:
     """Encodes whole documents with the library."""
-    data = text.tobytes()
-    documents = [data[start:end] for start, end in itertools.pairwise(offsets.tolist())]
-    return _to_arrays(processor.encode(documents, num_threads=1) if documents else [])
+    parts = [_to_arrays([])]
+    start = 0
+    while start < len(offsets) - 1:  # in portions: the library's lists of integers take ten times the memory of the text
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + TRIAL_BYTES, side="right")) - 1)
+        data = text[offsets[start] : offsets[stop]].tobytes()
+        bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
+        parts.append(_to_arrays(processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1)))
+        start = stop
+    return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
 
 def _to_arrays(encoded: list[list[int]]) -> _Encoded:
