@@ -125,9 +125,9 @@ class UnitMemo:
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-            began = time.thread_time()
+            began = time.perf_counter()  # the CPU time of this thread misses what the library does in its own threads
             parts.append((self._encode_slice if use_memo else self._encode_whole)(*part))
-            self._worth.timed(use_memo, time.thread_time() - began, len(part[0]))
+            self._worth.timed(use_memo, time.perf_counter() - began, len(part[0]))
             start = stop
         if not parts:
             return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
@@ -292,7 +292,7 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
 class _Worth:
     """Decides for each slice whether looking up is worth it. It is not where nearly all units are new, as in random bytes.
 
-    Compares CPU time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
+    Compares time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
     slower than the library at first: it may lose as much time as the library takes for `GRACE_BYTES`, and what it gained since, up to that
     much again. When that is spent, the next slices go to the library, ever more of them, and earn a fiftieth of their time for a new trial.
     """
