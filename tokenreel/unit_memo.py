@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged, sentencepiece_model
-from tokenreel.sentencepiece_model import Cuts, Model
+from tokenreel.sentencepiece_model import SPACE, Cuts, Model
 
 SLICE_BYTES = 8 << 20  # text handled at once: bounds the arrays that a block needs beside its result
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
@@ -107,6 +107,9 @@ class UnitMemo:
         self._table = _Table()
         self._worth = _Worth()
         self.encoded_bytes = 0
+        # Arrow's first call imports for a quarter of a second, which would count against the memo.
+        ragged.take(np.zeros(1, dtype=np.int32), np.array([0, 1]), np.zeros(1, dtype=np.int64))
+        _distinct(np.full(2, SPACE, dtype=np.uint8), np.arange(3), np.zeros(0, dtype=np.int64))
 
     @property
     def nbytes(self) -> int:
@@ -122,9 +125,9 @@ class UnitMemo:
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-            began = time.thread_time()
+            began = time.perf_counter()  # the CPU time of this thread misses what the library does in its own threads
             parts.append((self._encode_slice if use_memo else self._encode_whole)(*part))
-            self._worth.timed(use_memo, time.thread_time() - began, len(part[0]))
+            self._worth.timed(use_memo, time.perf_counter() - began, len(part[0]))
             start = stop
         if not parts:
             return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
@@ -289,22 +292,25 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
 class _Worth:
     """Decides for each slice whether looking up is worth it. It is not where nearly all units are new, as in random bytes.
 
-    Compares CPU time: samples go to the library, and again when looking up slows down, as it does where the text changes. After a slice
-    that was no faster than the library, the next ones go there, ever more of them, before a small one is tried again.
+    Compares time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
+    slower than the library at first: it may lose as much time as the library takes for `GRACE_BYTES`, and what it gained since, up to that
+    much again. When that is spent, the next slices go to the library, ever more of them, and earn a fiftieth of their time for a new trial.
     """
 
-    def __init__(self, most_unseen: float = 0.6) -> None:
+    GRACE_BYTES = 2 << 20
+
+    def __init__(self, most_unseen: float = 0.8) -> None:
         self._most_unseen = most_unseen
         self._size = self._skip = TRIAL_BYTES
         self._whole = TRIAL_BYTES // 4  # bytes for the library next
-        self._library = self._memo = float("inf")  # seconds a byte
+        self._library = self._memo = 0.0  # seconds a byte
+        self._credit: float | None = None  # seconds
         self._since_sample = 0
 
     def next_slice(self) -> tuple[int, bool]:
         """Gives the size of the next slice, and whether to look it up."""
         if self._whole:
-            size, self._whole = self._whole, 0
-            return min(size, SLICE_BYTES), False
+            return min(self._whole, SLICE_BYTES), False
         return self._size, True
 
     def report(self, unseen: float, size: int) -> bool:
@@ -318,15 +324,20 @@ class _Worth:
         """Takes the time of a slice."""
         pace = seconds / max(size, 1)
         if not used_memo:
+            self._whole = max(0, self._whole - size)
             self._library, self._since_sample = pace, 0
+            self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
             return
+        gain = self._library * size - seconds
+        self._credit = min((self._credit or 0.0) + gain, self.GRACE_BYTES * self._library)
         self._since_sample += size
-        if pace > 0.95 * self._library:
+        if self._credit < 0:
             self._give_up()
         else:
             if pace > 1.3 * self._memo or self._since_sample > 2 * SLICE_BYTES:
-                self._whole = TRIAL_BYTES // 4
-            self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
+                self._whole = max(self._whole, TRIAL_BYTES // 4)
+            if gain > 0:
+                self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
         self._memo = pace
 
     def _give_up(self) -> None:
@@ -338,11 +349,12 @@ def encode_documents(processor: Any, text: npt.NDArray[np.uint8], offsets: npt.N
     """Encodes whole documents with the library."""
     parts = [_to_arrays([])]
     start = 0
-    while start < len(offsets) - 1:  # in portions: the library's lists of integers take ten times the memory of the text
+    while start < len(offsets) - 1:  # in portions that fit the cache; whole documents as arrays, without an object for each token
         stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + TRIAL_BYTES, side="right")) - 1)
         data = text[offsets[start] : offsets[stop]].tobytes()
         bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
-        parts.append(_to_arrays(processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1)))
+        arrays = processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1, return_type="numpy")
+        parts.append((np.concatenate(arrays), np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))))
         start = stop
     return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 

@@ -176,7 +176,7 @@ def test_text_without_repetition_goes_to_the_library_whole(train, texts):
     ]
     memo = memo_of(data)
     assert_equal(data, documents, memo)
-    assert memo.encoded_bytes > 0.9 * sum(map(len, documents))
+    assert memo.encoded_bytes > 0.8 * sum(map(len, documents))
 
 
 def test_threads_share_a_memo(train, texts):
