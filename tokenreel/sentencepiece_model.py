@@ -143,11 +143,15 @@ def read_charsmap(data: bytes) -> Rules:
     base = children_at(units[:1])  # [nodes] the children of a node are at base ^ label
     depth = 0
     while len(base):
-        child = base[:, None] ^ labels  # [nodes, labels]
-        inside = child < len(units)
-        node, which = np.nonzero(inside & ((units[np.where(inside, child, 0)] & 0x800000FF) == labels))
-        places = child[node, which]
-        label = labels[which].astype(np.uint8)
+        nodes, places_, labels_ = [], [], []
+        for start in range(0, len(base), 2048):  # all at once would take a gigabyte
+            child = base[start : start + 2048, None] ^ labels  # [nodes, labels]
+            inside = child < len(units)
+            at, which = np.nonzero(inside & ((units[np.where(inside, child, 0)] & 0x800000FF) == labels))
+            nodes.append(at + start)
+            places_.append(child[at, which])
+            labels_.append(labels[which].astype(np.uint8))
+        node, places, label = np.concatenate(nodes), np.concatenate(places_), np.concatenate(labels_)
         if depth:
             pairs[lasts[node], label] = True
         firsts, lasts = (firsts[node] if depth else label), label

@@ -7,6 +7,7 @@ the other layouts it is a row of a group's layout. Either way a shard needs only
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from tokenreel.stream import Stream
 _CHUNK_BYTES = 8 << 20
 _ALIGNED_EXAMPLES = 64
 _COUNTED_EXAMPLES = 512
+_PORTION_TOKENS = 1 << 21
 HISTOGRAM_BINS = 64
 
 
@@ -320,25 +322,40 @@ def _read_planned(order: DocumentOrder, span: GroupSpan) -> GroupDocuments:
 
 def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
     stream = Stream(order.recipe)
-    begin, end = stream.begin(low), stream.end(high)
-    parts = []
-    position = None
-    for span in spans:
-        documents = _read_planned(order, span)
-        starts = documents.offsets + span.begin
-        a = int(np.searchsorted(starts[1:], begin, side="right"))
-        b = int(np.searchsorted(starts[:-1], end, side="left"))
-        if position is None:
-            first_offset = int(starts[a])
-        elif position != int(starts[a]):
-            raise BuildError(f"tokens {position:,} to {int(starts[a]):,} of split {span.size.group.split} are in no group")
-        position = int(starts[b])
-        tokens = documents.tokens[documents.offsets[a] : documents.offsets[b]]
-        parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
-    tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    segments = stream.lay_out(lengths, first_offset, low, high - low)
-    arrays = layouts.fill(tokens, lengths, segments, order.recipe.packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
-    yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, np.zeros_like(lengths))
+
+    @functools.lru_cache(maxsize=2)  # portions run through the groups in order
+    def read(index: int) -> GroupDocuments:
+        return _read_planned(order, spans[index])
+
+    for first, last in _portions(low, high, order.recipe):
+        begin, end = stream.begin(first), stream.end(last)
+        parts = []
+        position = None
+        for index, span in enumerate(spans):
+            if span.begin >= end or span.begin + span.size.tokens <= begin:
+                continue
+            documents = read(index)
+            starts = documents.offsets + span.begin
+            a = int(np.searchsorted(starts[1:], begin, side="right"))
+            b = int(np.searchsorted(starts[:-1], end, side="left"))
+            if position is None:
+                first_offset = int(starts[a])
+            elif position != int(starts[a]):
+                raise BuildError(f"tokens {position:,} to {int(starts[a]):,} of split {span.size.group.split} are in no group")
+            position = int(starts[b])
+            tokens = documents.tokens[documents.offsets[a] : documents.offsets[b]]
+            parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
+        tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        segments = stream.lay_out(lengths, first_offset, first, last - first)
+        arrays = layouts.fill(tokens, lengths, segments, order.recipe.packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+        yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, np.zeros_like(lengths))
+
+
+def _portions(low: int, high: int, recipe: Recipe) -> Iterator[tuple[int, int]]:
+    """Cuts a range of examples into ranges that take little memory."""
+    step = max(1, _PORTION_TOKENS // recipe.packing.seq_len)
+    for first in range(low, high, step):
+        yield first, min(first + step, high)
 
 
 def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
@@ -350,9 +367,10 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         table = layouts.layout(documents, packing)
         first_start = np.full(len(lengths), np.iinfo(np.int64).max)
         np.minimum.at(first_start, table.document, table.start)
-        segments = layouts.select(table, rows)
-        arrays = layouts.fill(documents.tokens, lengths, segments, packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
-        yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, first_start)
+        for first, last in _portions(0, len(rows), order.recipe):
+            segments = layouts.select(table, rows[first:last])
+            arrays = layouts.fill(documents.tokens, lengths, segments, packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+            yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, first_start)
 
 
 def _shuffled(order: DocumentOrder, span: GroupSpan) -> npt.NDArray[np.int64]:
