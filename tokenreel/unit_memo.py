@@ -297,7 +297,7 @@ class _Worth:
     much again. When that is spent, the next slices go to the library, ever more of them, and earn a fiftieth of their time for a new trial.
     """
 
-    GRACE_BYTES = 2 << 20
+    GRACE_BYTES = 512 << 10
 
     def __init__(self, most_unseen: float = 0.8) -> None:
         self._most_unseen = most_unseen

@@ -167,16 +167,30 @@ def test_what_the_library_is_not_asked_again(train, texts, monkeypatch):
     assert memo.encoded_bytes == before
 
 
-def test_text_without_repetition_goes_to_the_library_whole(train, texts):
-    """Long words without a place to cut are all new: after a trial the memo stays out of the way."""
-    data = train("bpe", "nmt_nfkc")
-    words = random.Random(0).choices(range(10**9), k=40_000)
-    documents = [
-        " ".join("the" + f"{word:b}".replace("0", "in").replace("1", "er") for word in words[i : i + 400]) for i in range(0, 40_000, 400)
-    ]
-    memo = memo_of(data)
-    assert_equal(data, documents, memo)
-    assert memo.encoded_bytes > 0.8 * sum(map(len, documents))
+def bytes_looked_up(seconds_of_memo: float, unseen: float, total: int = 200 << 20) -> int:
+    """How much of a text is looked up if the library takes 100 ns a byte."""
+    worth, done, looked_up = unit_memo._Worth(), 0, 0
+    while done < total:
+        size, use_memo = worth.next_slice()
+        if use_memo:
+            looked_up += size
+        if not use_memo or worth.report(unseen, size):
+            worth.timed(use_memo, size * (seconds_of_memo if use_memo else 100e-9), size)
+        done += size
+    return looked_up
+
+
+def test_the_memo_stays_out_of_the_way_where_it_is_slower():
+    assert bytes_looked_up(30e-9, unseen=0.1) > 195 << 20
+    assert bytes_looked_up(200e-9, unseen=0.5) < 6 << 20
+    assert bytes_looked_up(200e-9, unseen=0.95) < 4 << 20
+
+
+def test_text_without_repetition_gives_the_ids_of_the_library(train):
+    """Random letters, most of the time sent to the library whole, some of the time not."""
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+    noise = np.random.default_rng(0).choice(letters, size=(100, 20_000))
+    assert_equal(train("bpe", "nmt_nfkc"), [row.tobytes().decode() for row in noise])
 
 
 def test_threads_share_a_memo(train, texts):
