@@ -281,6 +281,7 @@ class JobConfig:
         for source in settings["sources"]:
             del source["files"]
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
+        settings["vocabulary"]["options"].pop("memo_bytes", None)
         del settings["shards"]["megabytes"]  # decides only the number of examples, which the shards tell
         if self.order.mode == "source" and self.packing.mode == "wrap":
             del settings["order"]["group_tokens"]

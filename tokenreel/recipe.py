@@ -111,7 +111,7 @@ def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo
         eos_id=vocabulary.eos_id,
         unk_id=vocabulary.unk_id,
         file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
-        options=dict(config.vocabulary.options),
+        options={name: value for name, value in config.vocabulary.options.items() if name != "memo_bytes"},
     )
 
 
