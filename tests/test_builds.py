@@ -92,7 +92,8 @@ def commands(entry_points: str) -> dict[str, tuple[str, str]]:
 
 def test_the_commands_are_there(job, loader):
     assert set(commands(job[2])) == {"tokenreel"}
-    assert set(commands(loader[2])) == {"tokenreel-inspect", "tokenreel-report", "tokenreel-verify"}
+    own = {"inspect", "report", "verify", "when", "where"}
+    assert set(commands(loader[2])) == {f"tokenreel-{name}" for name in own}
     for names, _, entry_points in (job, loader):
         for module, function in commands(entry_points).values():
             assert f"{module.replace('.', '/')}.py" in names
