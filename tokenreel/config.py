@@ -76,20 +76,18 @@ class VocabularyConfig:
     """What turns text into token ids.
 
     Attributes:
-      kind: `sentencepiece`, `bytes`, `characters`, `pass_through` or `huggingface`.
-      path: of the model file; `bytes` and `pass_through` need none.
-      options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `extra_ids`.
+      kind: `sentencepiece` or `bytes` (the ids of ByT5).
+      path: of the model file; `bytes` needs none.
+      options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `memo_bytes`.
     """
 
-    kind: Literal["sentencepiece", "bytes", "characters", "pass_through", "huggingface"] = "sentencepiece"
+    kind: Literal["sentencepiece", "bytes"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in ("bytes", "pass_through"):
-            _require(
-                self.path is not None, f"vocabulary.path is missing: {self.kind} needs a model file (`tokenreel train-tokenizer` makes one)"
-            )
+        if self.kind != "bytes":
+            _require(self.path is not None, f"vocabulary.path is missing: {self.kind} needs a model file (SentencePiece trains one)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ class SentencePieceVocabulary(Vocabulary):
                     self._loaded = sentencepiece.SentencePieceProcessor(model_proto=self.data)
                 except (RuntimeError, ValueError, OSError) as error:
                     raise VocabularyError(
-                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file; `tokenreel train-tokenizer` makes one."
+                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file that SentencePiece's trainer wrote."
                     ) from error
             return self._loaded
 
