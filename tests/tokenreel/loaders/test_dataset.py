@@ -6,7 +6,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -256,9 +255,3 @@ def test_loading_imports_numpy_alone(directory):
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
-
-def test_opening_does_not_depend_on_the_number_of_records(directory):
-    start = time.perf_counter()
-    next(load(directory).batches(8, prefetch=0))
-    assert time.perf_counter() - start < 0.2
