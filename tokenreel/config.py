@@ -76,12 +76,12 @@ class VocabularyConfig:
     """What turns text into token ids.
 
     Attributes:
-      kind: `sentencepiece` or `bytes` (the ids of ByT5).
+      kind: `sentencepiece`, `bytes` (the ids of ByT5) or `characters`.
       path: of the model file; `bytes` needs none.
       options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `memo_bytes`.
     """
 
-    kind: Literal["sentencepiece", "bytes"] = "sentencepiece"
+    kind: Literal["sentencepiece", "bytes", "characters"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -200,7 +200,13 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
     Raises:
       VocabularyError: the kind or an option is unknown, or the file cannot be read.
     """
-    makers: dict[str, Any] = {"sentencepiece": functools.partial(SentencePieceVocabulary, path or ""), "bytes": ByteVocabulary}
+    from tokenreel.character_vocabulary import CharacterVocabulary
+
+    makers: dict[str, Any] = {
+        "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
+        "bytes": ByteVocabulary,
+        "characters": functools.partial(CharacterVocabulary, path or ""),
+    }
     known = {"sentencepiece": {"memo_bytes"}}
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
