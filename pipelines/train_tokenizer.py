@@ -9,8 +9,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
-from tokenreel import files, output, sampling, sources, tokenizer_output, tokenizer_training
+from tokenreel import character_fitting, files, output, sampling, sources, tokenizer_output, tokenizer_training
 from tokenreel.tokenizer_config import TokenizerJobConfig
+from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
 from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
@@ -21,8 +22,13 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, 
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
     limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.ordered_weights, config.max_document_bytes, sizes)
     blocks = root | ListBlocks(config)  # Block: byte ranges of files
-    sampled = blocks | SampleDocuments(config, tokenizer_output.sample_directory(config), limits)  # Sampled: plan, paths and totals
-    trained = sampled | TrainSentencePiece(config)  # Trained: the model
+    directory = tokenizer_output.sample_directory(config)
+    sampled = blocks | SampleDocuments(config, directory, limits)  # Sampled: plan, paths and totals
+    if config.kind == "characters":
+        counts = blocks | CountBlocks(config) if config.budget is None else sampled | CountSample(config)  # RecordBatch
+        trained = counts | FitCharacters(config, directory)  # Trained: the model
+    else:
+        trained = sampled | TrainSentencePiece(config)  # Trained: the model
     _ = (sampled, trained) | WriteTokenizer(config, inputs)  # last: the report means "complete"
 
 
@@ -49,7 +55,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     """
     local.quiet_logging()
     config = settings.load(TokenizerJobConfig, arguments)
-    tokenizer_training.check_options(config.options)
+    check = {"sentencepiece": tokenizer_training.check_options, "characters": character_fitting.read_options}[config.kind]
+    check(config.options)  # before a worker starts
     inputs = output.list_inputs(config)
     parsed = local.options(beam_arguments, releases_gil=True)
     with output.lock(config.output):

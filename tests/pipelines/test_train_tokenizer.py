@@ -9,6 +9,8 @@ import pathlib
 import random
 import subprocess
 import sys
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -221,8 +223,82 @@ def test_what_cannot_be_read_is_counted_or_refused(
     assert "5 of 100 documents could not be read" in shown and "text: bad.jsonl byte " in shown
 
 
+@pytest.fixture
+def write_character_config(tmp_path: pathlib.Path, write_tokenizer_config: WriteConfig) -> WriteConfig:
+    """Writes a config that counts every character of a text with line ends, NUL, ties and rare ones."""
+    pytest.importorskip("tensorflow_transform")
+    folder = tmp_path / "characters"
+    folder.mkdir()
+    for part in range(3):
+        lines = [json.dumps({"text": text}) for text in CHARACTERS[part::3]]
+        (folder / f"{part}.jsonl").write_text("\n".join(lines))
+    sources = [{"name": "docs", "files": [str(folder)]}]
+
+    def write(name: str = "config.yaml", **settings: object) -> str:
+        whole: dict[str, object] = {"kind": "characters", "sources": sources, "weights": {}, "sample_bytes": None, "options": {}}
+        return write_tokenizer_config(name, **{**whole, **settings})
+
+    return write
+
+
+CHARACTERS = ["b\r\na\0b\u2028", "", "日本 語", "x" * 70, "e\u0301 É", " ", "a\n\n", "😀😀", "\u0301y", *(f"{i} line" for i in range(300))]
+
+
+def test_every_character_is_counted(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    train(write_character_config(), tmp_path / "a", "--set", "execution.block_mb=0.001")
+    model = json.loads((tmp_path / "a/tokenizer.json").read_text())
+    expected = Counter("".join(CHARACTERS))
+    assert list(zip(model["characters"], model["counts"], strict=True)) == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+    found = report(tmp_path / "a")
+    assert found["sample"]["of"] == "all text" and found["sample"]["bytes"] == len("".join(CHARACTERS).encode())
+    assert found["coverage"]["character_coverage"] == 1 and found["coverage"]["tokens"] == found["coverage"]["characters"]
+    assert found["sources"]["docs"]["coverage"]["measured_on"] == "sample"
+
+
+def test_the_options_of_characters(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    options = {"min_count": 2, "max_size": 9, "normalizer": "nfc"}
+    train(write_character_config(options=options), tmp_path / "a")
+    model = json.loads((tmp_path / "a/tokenizer.json").read_text())
+    counts = Counter("".join(unicodedata.normalize("NFC", text) for text in CHARACTERS))  # documents apart: no é across them
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    assert list(zip(model["characters"], model["counts"], strict=True)) == [item for item in ranked if item[1] >= 2][:9]
+    assert model["normalizer"] == "nfc"
+    coverage = report(tmp_path / "a")["coverage"]
+    assert coverage["unknown_tokens"] == coverage["characters"] - coverage["covered_characters"] > 0
+
+
+def test_how_characters_are_counted_changes_nothing(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    for sample_bytes in (None, 1500):
+        config = write_character_config(f"{sample_bytes}.yaml", sample_bytes=sample_bytes)
+        expected = train(config, tmp_path / f"{sample_bytes}")
+        threads = ["--direct_num_workers=4", "--direct_running_mode=multi_threading", "--set", "execution.block_mb=0.0005"]
+        assert train(config, tmp_path / f"{sample_bytes}-threads", *threads) == expected
+    model = json.loads((tmp_path / "1500/tokenizer.json").read_text())
+    found = report(tmp_path / "1500")
+    assert found["sample"]["bytes"] == 1500 and sum(model["counts"]) < 1500
+    assert found["sources"]["docs"]["coverage"]["measured_on"] == "held_out"
+
+
+@pytest.mark.slow  # each process imports TensorFlow
+def test_characters_are_the_same_from_processes(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_character_config()
+    expected = train(config, tmp_path / "reference")
+    command = [sys.executable, "-m", "pipelines.train_tokenizer", config, "--output", str(tmp_path / "processes")]
+    options = ["--set", "execution.block_mb=0.001", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    subprocess.run([*command, *options], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=300)
+    assert tree_digest(tmp_path / "processes") == expected
+
+
+def test_no_frequent_character_is_an_error(write_character_config: WriteConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_character_config(options={"min_count": 100_000})
+    assert cli.main(["train-tokenizer", config, "--direct_num_workers=1"]) == 2
+    assert "no character occurs options.min_count = 100,000 times" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", TOKENIZERS, ids=[path.stem for path in TOKENIZERS])
 def test_presets_train(path: pathlib.Path, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    if "kind: characters" in path.read_text():
+        pytest.importorskip("tensorflow_transform")
     assert f"tokenreel train-tokenizer {path}" in path.read_text().split("output:")[0]
     overrides = ["--set", "options.vocab_size=600"] if "vocab_size" in path.read_text() else []
     train(str(path), tmp_path / "a", "--input", str(corpus), *overrides)
