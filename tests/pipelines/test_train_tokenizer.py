@@ -300,7 +300,8 @@ def test_presets_train(path: pathlib.Path, corpus: pathlib.Path, tmp_path: pathl
     if "kind: characters" in path.read_text():
         pytest.importorskip("tensorflow_transform")
     assert f"tokenreel train-tokenizer {path}" in path.read_text().split("output:")[0]
-    overrides = ["--set", "options.vocab_size=600"] if "vocab_size" in path.read_text() else []
+    overrides = ["--set", "sources.0.id_field=null"]
+    overrides += ["--set", "options.vocab_size=600"] if "vocab_size" in path.read_text() else []
     train(str(path), tmp_path / "a", "--input", str(corpus), *overrides)
     found = report(tmp_path / "a")
     assert found["coverage"]["character_coverage"] > 0.999
