@@ -27,7 +27,7 @@ class TokenizerJobConfig:
       options: of `sentencepiece`, every option of its trainer by its name (vocab_size, model_type, character_coverage, byte_fallback, ...);
         of `characters`, `min_count` (rarer characters are unknown, default 1), `max_size` (at most so many characters, the most frequent)
         and `normalizer` (none, nfc, nfkc, nfkc_casefold, nfd, nfkd or lowercase).
-      sample_bytes: text to train on. Training holds it in memory on one worker, SentencePiece several times over. By default 100 MB for
+      sample_bytes: text to train on. Training takes about ten times as much memory, on one worker. By default 100 MB for
         `sentencepiece`; `characters` counts the whole text.
       weights: the share of each source in the sample, by its name. By default a source's share is that of its text. What a source has too
         little of is given to the others.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -19,7 +20,9 @@ import sentencepiece
 import yaml
 
 from pipelines import cli
+from tests import buckets
 from tests.conftest import tree_digest
+from tests.pipelines.test_determinism import job_service
 from tokenreel import files, sampling
 from tokenreel.vocabularies import load_vocabulary
 
@@ -154,6 +157,32 @@ def test_a_finished_tokenizer_is_kept_and_another_is_refused(
     (output / "notes.txt").write_text("mine")
     assert cli.main([*other, "--overwrite"]) == 1
     assert "holds 1 files that train-tokenizer does not write, such as notes.txt" in capsys.readouterr().err
+
+
+def test_tensorflow_is_not_imported_for_sentencepiece(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    command = ["train-tokenizer", write_tokenizer_config(), "--output", str(tmp_path / "a"), "--direct_num_workers=1"]
+    program = f"import sys; from pipelines import cli; code = cli.main({command!r}); sys.exit(code or 'tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def test_a_bucket_changes_nothing(write_tokenizer_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = write_tokenizer_config(sources=[{"name": "docs", "files": [str(corpus)]}], weights={})
+    expected = train(config, tmp_path / "a")
+    with buckets.storage() as bucket:
+        buckets.upload(corpus, f"{bucket}/texts")
+        arguments = ["--input", f"{bucket}/texts/**", "--output", f"{bucket}/tokenizer", "--direct_num_workers=1"]
+        assert cli.main(["train-tokenizer", config, *arguments]) == 0
+        found = {name: files.read_bytes(f"{bucket}/tokenizer/{name}") for name in files.list_files(f"{bucket}/tokenizer")}
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == expected
+
+
+@pytest.mark.slow
+def test_a_portable_job_service_changes_nothing(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_tokenizer_config()
+    expected = train(config, tmp_path / "a")
+    with job_service() as endpoint:
+        options = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        assert train(config, tmp_path / "portable", "--set", "execution.block_mb=0.05", *options) == expected
 
 
 def test_leftovers_of_a_killed_run_are_cleared(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
