@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,10 @@ class Vocabulary(abc.ABC):
         Returns:
           [tokens] ids, documents end to end, and the [n] number of tokens of each.
         """
+
+    def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
+        """Documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
+        return {}
 
 
 class ByteVocabulary(Vocabulary):
@@ -307,13 +311,23 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
       VocabularyError: the kind or an option is unknown, or the file cannot be read.
     """
     from tokenreel.character_vocabulary import CharacterVocabulary
+    from tokenreel.huggingface_vocabulary import HuggingFaceVocabulary
+    from tokenreel.pass_through import PassThroughVocabulary
 
     makers: dict[str, Any] = {
         "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
         "bytes": ByteVocabulary,
         "characters": functools.partial(CharacterVocabulary, path or ""),
+        "pass_through": PassThroughVocabulary,
+        "huggingface": functools.partial(HuggingFaceVocabulary, path or ""),
     }
-    known = {"sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"}, "bytes": {"extra_ids"}}
+    special_ids = {"pad_id", "bos_id", "eos_id", "unk_id"}
+    known = {
+        "sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"},
+        "bytes": {"extra_ids"},
+        "pass_through": {"vocab_size", *special_ids},
+        "huggingface": {"special_tokens", *special_ids},
+    }
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
     for name in options:
