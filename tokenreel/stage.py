@@ -165,7 +165,8 @@ def encode(
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
 
     Returns:
-      arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason.
+      arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason. What the vocabulary refuses joins
+      `documents.faults`.
     """
     characters = _count_characters(documents.text, documents.offsets)
     reasons = np.where(characters == 0, 1, 0)
@@ -175,6 +176,10 @@ def encode(
     order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
     order = order[reasons[order] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, order)
+    if refused := vocabulary.refused(text, offsets):
+        documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        order = np.delete(order, list(refused))
+        text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths = vocabulary.encode_block(text, offsets)
