@@ -16,11 +16,12 @@ from tokenreel.errors import BuildError, ManifestError
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
 
 
-def list_inputs(config: JobConfig) -> dict[str, Any]:
+def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
     """Summarises the input files: numbers, bytes and a digest of names and sizes.
 
     Raises:
