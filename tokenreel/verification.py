@@ -226,6 +226,8 @@ def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Itera
     try:
         parts = {key: int(totals[key]) for key in ("documents_written", "documents_dropped", "documents_dead_lettered")}
         parts["documents_filtered"] = sum(totals["documents_filtered"].values())
+        parts |= {key: int(totals.get(key, 0)) for key in ("documents_duplicate", "documents_not_sampled")}
+        parts["documents_repeated"] = -int(totals.get("documents_repeated", 0))  # further copies of documents, all of them written
         if totals["documents_read"] != sum(parts.values()):
             yield f"{name}: {totals['documents_read']:,} documents were read, but {parts} add up to {sum(parts.values()):,}"
         if totals["tokens"] != totals["tokens_written"] + totals["tokens_dropped"]:
