@@ -214,6 +214,11 @@ def conservation(
     repeated = sum(_repeated(staged) for staged in stages)
     taken = sum(plan.documents for plan in plans.values())
     _require_equal("documents in stage files, and copies of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    for index, source in enumerate(config.sources):
+        own = [staged for staged in stages if staged.info.source == index]
+        held = sum(staged.info.documents + _repeated(staged) for staged in own)
+        used = sum(staged.duplicates + staged.not_sampled + sum(staged.counts(split)[0] for split in plans) for staged in own)
+        _require_equal(f"{source.name}: documents and copies", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
         documents, tokens = found.documents, found.tokens - found.overlapping_tokens

@@ -55,7 +55,7 @@ class HashTable:
 
     def between(self, low: int, high: int) -> Entries:
         """The entries whose first half lies in [low, high)."""
-        spread = 8 * int(self.entries**0.5) + 8  # hashes are spread evenly, so a range is found where it should be
+        spread = 4 * int(self.entries**0.5) + 8  # hashes are spread evenly: a bound is where it should be, to 8 standard deviations
         first, last = max(0, self.entries * low // _KEYS - spread), min(self.entries, self.entries * high // _KEYS + spread)
         entries = self._read(first, last)
         if (first and int(entries[0, 0]) >= low) or (last < self.entries and int(entries[-1, 0]) < high):

@@ -118,7 +118,6 @@ def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None)
     lengths = np.diff(stage.read("token_offset"))
     sizes = (lengths, stage.read("characters"), stage.read("bytes"))
     splits = {}
-    taken = 0
     for name, (low, high) in split_ranges(config, info.source).items():
         first, last = stage.documents_between(low, high)
         count = take(config, staged, stage, name, first, last)
@@ -128,9 +127,13 @@ def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None)
             tokens, characters, size = (int(values[chosen].sum()) for values in sizes)
             found.append((last - first if count is None else int(np.count_nonzero(count > copy)), tokens, characters, size))
         splits[name] = tuple(found)
-        taken += found[0][0]
-    duplicates = len(read_rows(removed)) if removed is not None else 0
-    return dataclasses.replace(staged, splits=splits, duplicates=duplicates, not_sampled=info.documents - duplicates - taken)
+    duplicates = read_rows(removed) if removed is not None else np.zeros(0, dtype=np.int64)
+    not_sampled = 0
+    if config.sources[info.source].epochs < 1:
+        absent = copies(stage.read("key"), config.sources[info.source].epochs) == 0
+        absent[duplicates] = False
+        not_sampled = int(np.count_nonzero(absent))
+    return dataclasses.replace(staged, splits=splits, duplicates=len(duplicates), not_sampled=not_sampled)
 
 
 def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:

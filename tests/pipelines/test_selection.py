@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli
+from tests import verification_datasets as datasets
 from tests.conftest import tree_digest
 from tests.pipelines.test_build import build, bytes_config, provenance, records
 from tokenreel import duplicates, keys, manifest
@@ -314,3 +315,15 @@ def test_all_together(bytes_config: BytesConfig, tmp_path: pathlib.Path) -> None
         assert text in page
     for name in ("documents_not_sampled", "documents_repeated", "documents_duplicate"):
         assert f"<td>{totals[name]:,}</td>" in page
+
+
+@pytest.mark.parametrize(("field", "total"), [("duplicates", "documents_duplicate"), ("not_sampled", "documents_not_sampled")])
+def test_numbers_of_sources_are_verified(bytes_config: BytesConfig, tmp_path: pathlib.Path, field: str, total: str) -> None:
+    contents = {name: lines("one", "two", "three") for name in ("a.txt", "b.txt")}
+    assert build(bytes_config(contents, sources=[source(tmp_path, "a"), source(tmp_path, "b")], packing=PADDED)) == 0
+    path = tmp_path / "dataset/statistics.json"
+    found = json.loads(path.read_text())
+    found["sources"]["b"][field] += 1
+    path.write_text(json.dumps(found))
+    datasets.sign(tmp_path / "dataset")
+    assert verify(str(tmp_path / "dataset")) == [f"statistics.json: its sources make {total} 1, the manifest says 0"]
