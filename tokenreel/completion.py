@@ -328,6 +328,7 @@ def _source_statistics(stages: Sequence[Staged], splits: Iterable[str]) -> dict[
         "not_sampled": sum(staged.not_sampled for staged in stages),
         "repeated": sum(_repeated(staged) for staged in stages),
         "lines_removed_by_reason": filters.summed([staged.info.lines_removed for staged in stages]),
+        "modified": sum(staged.info.modified for staged in stages),
         "characters_removed": sum(staged.info.characters_removed for staged in stages),
         **_text_totals([staged.counts(split) for staged in stages for split in splits]),
     }

@@ -205,10 +205,12 @@ def prune(documents: Documents, rows: Rows, unit: str) -> Cleaned:
             whole = len(document.decode())
             document = _join(document, bounds, kept)
             removed += whole - len(document.decode())
+            cleaned.modified[i] = True
             if not document.strip():
                 cleaned.reasons[i] = CODES["duplicate_text"]
         texts.append(document)
-    return Cleaned(replace_text(documents, texts), cleaned.reasons, Counter({f"duplicate_{unit[:-1]}": len(rows)}), removed)
+    lines = Counter({f"duplicate_{unit[:-1]}": len(rows)})
+    return dataclasses.replace(cleaned, documents=replace_text(documents, texts), lines=lines, characters=removed)
 
 
 def _join(document: bytes, bounds: Sequence[tuple[int, int]], kept: Sequence[tuple[int, int]]) -> bytes:

@@ -75,19 +75,21 @@ class Cleaned:
     Attributes:
       documents: [n] the same documents, their text as the rules left it.
       reasons: [n] int64 place in `REASONS`.
+      modified: [n] bool: whether something was taken out of them.
       lines: lines and paragraphs taken out, by reason.
       characters: taken out with them.
     """
 
     documents: Documents
     reasons: npt.NDArray[np.int64]
+    modified: npt.NDArray[np.bool_]
     lines: Counter[str]
     characters: int
 
     @classmethod
     def of(cls, documents: Documents) -> Cleaned:
         """Documents as they were read."""
-        return cls(documents, np.zeros(len(documents), dtype=np.int64), Counter(), 0)
+        return cls(documents, np.zeros(len(documents), dtype=np.int64), np.zeros(len(documents), dtype=bool), Counter(), 0)
 
     def left_out(self) -> dict[str, int]:
         """How many documents are left out, by reason."""
@@ -162,11 +164,10 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
     if not rules.reads_text:
         return cleaned
     documents = cleaned.documents
-    reasons, lines = cleaned.reasons.copy(), Counter(cleaned.lines)
+    reasons, modified, lines = cleaned.reasons.copy(), cleaned.modified.copy(), Counter(cleaned.lines)
     removed = cleaned.characters
     data = documents.text.tobytes()
     texts: list[bytes] = []
-    changed = False
     line_rules = rules.config.lines if rules.config.lines != LineRules() else None
     for i, (start, end) in enumerate(zip(documents.offsets[:-1].tolist(), documents.offsets[1:].tolist(), strict=True)):
         raw = data[start:end]
@@ -176,13 +177,13 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
                 kept = clean_lines(text, line_rules, lines)
                 if len(kept) != len(text):
                     removed += len(text) - len(kept)
-                    text, raw, changed = kept, kept.encode(), True
+                    text, raw, modified[i] = kept, kept.encode(), True
             reason = judge(text, rules) if line_rules is None or text.strip() else "no_line_left"
             reasons[i] = CODES[reason]
         texts.append(raw)
-    if changed:
+    if modified.any():
         documents = replace_text(documents, texts)
-    return Cleaned(documents, reasons, lines, removed)
+    return Cleaned(documents, reasons, modified, lines, removed)
 
 
 def replace_text(documents: Documents, texts: Sequence[bytes]) -> Documents:

@@ -187,7 +187,7 @@ def _split_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _source_table(sources: Mapping[str, Mapping[str, Any]]) -> str:
     columns = ["documents", "characters", "bytes", "tokens", "filtered", "dead_letters"]
-    optional = ("duplicates", "not_sampled", "repeated", "characters_removed")
+    optional = ("duplicates", "not_sampled", "repeated", "modified", "characters_removed")
     columns += [column for column in optional if any(found.get(column) for found in sources.values())]
     rows = [(_text(name), *(_number(found.get(column, "-")) for column in columns)) for name, found in sources.items()]
     return _table(["source", *(column.replace("_", " ") for column in columns)], rows) + _removed_lines(sources)

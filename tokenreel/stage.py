@@ -53,6 +53,7 @@ class StageInfo:
       filtered: documents left out, by reason.
       lines_removed: lines and paragraphs taken out of documents, by reason.
       characters_removed: with them.
+      modified: documents kept of which something was taken out.
       hashes: distinct texts, where those of documents were hashed; see `tokenreel.duplicates`.
       repeats: documents of a text that the file holds once more.
     """
@@ -75,6 +76,7 @@ class StageInfo:
     filtered: Mapping[str, int]
     lines_removed: Mapping[str, int]
     characters_removed: int
+    modified: int
     hashes: int
     repeats: int
 
@@ -288,6 +290,7 @@ def write(
         filtered=cleaned.left_out(),
         lines_removed=dict(sorted(cleaned.lines.items())),
         characters_removed=cleaned.characters,
+        modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
         hashes=len(arrays.get("hash", ())) // 4,
         repeats=len(arrays.get("repeat", ())),
     )

@@ -199,6 +199,7 @@ def test_lines_are_taken_out_and_counted(bytes_config: BytesConfig, tmp_path: pa
     found = statistics(dataset)["a"]
     assert found["filtered_by_reason"] == {"no_line_left": 1}
     assert found["lines_removed_by_reason"] == {"line_with_phrase": 1, "line_without_end_mark": 2}
+    assert found["modified"] == 1
     assert found["characters_removed"] == len("Menu\n") + len("Javascript is needed for this.\n") + len("Menu")
     assert found["characters"] == len("This line stays here.\nThis one too.Whole as it was.")
 

@@ -95,6 +95,7 @@ def test_pruning_keeps_the_first_of_each(unit: str, texts: list[str], minimum: i
         assert part in left[min(holders, key=lambda i: ranks[i])]
     assert cleaned.lines.total() == len(repeats)
     assert cleaned.characters == sum(map(len, texts)) - sum(map(len, texts_of(cleaned.documents)))
+    assert cleaned.modified.tolist() == [text != rest for text, rest in zip(texts, texts_of(cleaned.documents), strict=True)]
     for text, rest, code in zip(texts, texts_of(cleaned.documents), cleaned.reasons, strict=True):
         assert (REASONS[code] == "duplicate_text") == (rest != text and not rest.strip())
 

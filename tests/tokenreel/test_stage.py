@@ -29,7 +29,7 @@ def test_a_stage_file_reads_back_as_it_was_written(tmp_path: pathlib.Path, hashe
     assert stage.reopen(str(tmp_path / "x.stage"), BLOCK) == written
     assert written.filtered == {"empty": 1, "no_line_left": 1, "too_many_characters": 1, "too_many_tokens": 1}
     assert (written.lines_removed, written.characters_removed) == ({"line_with_phrase": 2}, len("menu\n") + len("menu"))
-    assert (written.documents, written.tokens) == (4, 12)
+    assert (written.documents, written.tokens, written.modified) == (4, 12, 1)
     assert (written.hashes, written.repeats) == ((2, 2) if hashed else (0, 0))
     if hashed:
         table = stage.hash_table(written)
