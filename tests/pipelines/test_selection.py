@@ -15,6 +15,7 @@ from pipelines import cli
 from tests import verification_datasets as datasets
 from tests.conftest import tree_digest
 from tests.pipelines.test_build import build, bytes_config, provenance, records
+from tests.pipelines.test_determinism import selection
 from tokenreel import duplicates, keys, manifest
 from tokenreel.documents import position_keys
 from tokenreel.verification import verify
@@ -72,6 +73,13 @@ def test_weights(bytes_config: BytesConfig, tmp_path: pathlib.Path, order: str, 
     assert 60 < counts["rare"][1] < 120
     assert set(held_out.values()) == {1} and not held_out.keys() & train.keys()
     assert all(sum(found == name for found, _ in [*train, *held_out]) == 400 for name in ("often", "once"))
+
+    rows = provenance(dataset)
+    covered: Counter[tuple[str, str]] = Counter()
+    for name, document, length in zip(rows["source"], rows["doc_id"], rows["length"], strict=True):
+        covered[name, document] += length
+    size = 10 - (packing is PADDED)  # "often 000" and its end
+    assert covered == {(name, document): count * (size - (name != "often")) for (name, document), count in train.items()}
 
     totals, by_source = manifest.read(str(dataset)).totals, statistics(dataset)
     assert totals["documents_read"] == 1200
@@ -290,6 +298,33 @@ def test_a_stage_without_duplicates_is_not_taken_for_another(bytes_config: Bytes
             assert build(bytes_config(contents, **settings, duplicates={"remove": unit}), "--overwrite") == 0
             expected = ["shared", "a alone", *other]
             assert sorted(texts_in(tmp_path / "dataset")) == sorted(set(expected) if unit != "none" else expected)
+
+
+SENTENCES = {"sentences": "rules", "seq_len": 64}
+PAIRS = {"mode": "segment_pairs", **SENTENCES, "separator_id": 3, "add_eos": False, "options": {"first_id": 1}}
+
+
+@pytest.mark.parametrize(
+    "packing",
+    [
+        {"mode": "wrap_within_document", "seq_len": 64},
+        {"mode": "first_fit", "seq_len": 64, "per_source": True},
+        {"mode": "next_fit", "seq_len": 64, "long_documents": "truncate"},
+        {"mode": "full_sentences", **SENTENCES},
+        PAIRS,
+    ],
+    ids=lambda packing: str(packing["mode"]),
+)
+def test_every_layout(write_config: Callable[..., str], corpus: pathlib.Path, tmp_path: pathlib.Path, packing: dict[str, Any]) -> None:
+    assert build(write_config(**selection(corpus, "documents"), packing=packing)) == 0
+    assert verify(str(tmp_path / "dataset")) == []
+    found = {}
+    for epochs in (1, 3):
+        directory = tmp_path / str(epochs)
+        assert build(write_config(sources=[{"files": [str(corpus)], "epochs": epochs}], packing=packing, output=str(directory))) == 0
+        found[epochs] = json.loads((directory / "statistics.json").read_text())["splits"]
+    assert found[3]["train"]["tokens"] == 3 * found[1]["train"]["tokens"]
+    assert found[3]["validation"] == found[1]["validation"]
 
 
 def test_all_together(bytes_config: BytesConfig, tmp_path: pathlib.Path) -> None:
