@@ -79,11 +79,14 @@ class VocabularyConfig:
       kind: `sentencepiece` or `bytes` (the ids of ByT5).
       path: of the model file; `bytes` needs none.
       options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `memo_bytes`.
+      offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
+        more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
     """
 
     kind: Literal["sentencepiece", "bytes"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    offsets: bool = False
 
     def __post_init__(self) -> None:
         if self.kind != "bytes":

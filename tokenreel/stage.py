@@ -8,6 +8,7 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import mmap
 import struct
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged, tfrecord
+from tokenreel import alignment, files, keys, ragged, tfrecord
 from tokenreel.config import FilterConfig, SourceConfig
 from tokenreel.documents import Documents, Fault
 from tokenreel.sentences import split as split_sentences
@@ -44,6 +45,7 @@ class StageInfo:
       token_dtype: how they are stored.
       ordered: whether the documents have a value to sort by.
       sentences: in the documents, 0 where they were not cut into sentences.
+      offsets: whether it says where each token lies in the text.
       id_bytes: of the documents' names, 0 where the names are `path#position`.
       metadata_bytes: of their kept metadata.
       fault_bytes: of the dead letters.
@@ -67,6 +69,7 @@ class StageInfo:
     fault_bytes: int
     dead_letters: int
     filtered: Mapping[str, int]
+    offsets: bool = False
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -90,6 +93,7 @@ class StageInfo:
         yield "sentence_length", "int32", self.sentences  # tokens of each
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
+        yield "spans", "int64", self.tokens if self.offsets else 0  # packed as in `alignment`
 
     def place(self, name: str) -> tuple[int, np.dtype[Any], int]:
         """The byte at which an array begins, its dtype and its length."""
@@ -138,10 +142,28 @@ class StageFile:
         return first, last
 
 
-def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, sentences: str | None, block_bytes: int) -> str:
+def fingerprint(
+    block: Block,
+    source: SourceConfig,
+    vocabulary: str,
+    filters: FilterConfig,
+    sentences: str | None,
+    block_bytes: int,
+    with_offsets: bool = False,
+) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
-    return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), sentences or "", block_bytes)
+    return keys.digest(
+        VERSION,
+        keys.VERSION,
+        block.fingerprint,
+        vocabulary,
+        *reading,
+        str(filters),
+        sentences or "",
+        block_bytes,
+        *["offsets"] * with_offsets,
+    )
 
 
 def path_of(directory: str, block_fingerprint: str, part: int) -> str:
@@ -150,15 +172,16 @@ def path_of(directory: str, block_fingerprint: str, part: int) -> str:
 
 
 def encode(
-    documents: Documents, vocabulary: Any, filters: FilterConfig, sentences: str | None = None
+    documents: Documents, vocabulary: Any, filters: FilterConfig, sentences: str | None = None, with_offsets: bool = False
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
     """Filters and tokenizes the documents of a part.
 
     Args:
       documents: [n] documents.
-      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`.
+      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`, or `encode_block_with_offsets`.
       filters: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
+      with_offsets: also find where each token lies in the text.
 
     Returns:
       arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason.
@@ -173,9 +196,9 @@ def encode(
     text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
-        tokens, lengths = vocabulary.encode_block(text, offsets)
+        tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
     else:
-        tokens, lengths, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences)
+        tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
     kept = lengths >= filters.min_tokens
     if filters.max_tokens is not None:
         kept &= lengths <= filters.max_tokens
@@ -184,6 +207,8 @@ def encode(
         reasons[order[lengths > filters.max_tokens]] = 5
     token_offsets = ragged.offsets_of(lengths)
     if not kept.all():
+        if spans is not None:
+            spans, _ = ragged.take(spans, token_offsets, np.flatnonzero(kept))
         tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
         if sentences is not None:
             sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
@@ -200,6 +225,8 @@ def encode(
     }
     if documents.order is not None:
         arrays["order"] = documents.order[order]
+    if spans is not None:
+        arrays["spans"] = spans
     if sentences is not None:
         arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
@@ -212,21 +239,38 @@ def encode(
     return arrays, {name: int(count) for name, count in zip(names[1:], counts[1:], strict=True) if count}
 
 
+def _encode_block(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Tokenizes texts: tokens, tokens of each, and the packed span of each token if asked."""
+    if not with_offsets:
+        return *vocabulary.encode_block(text, offsets), None
+    tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
+    return tokens, lengths, alignment.pack(begins, ends)
+
+
 def _encode_sentences(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenizes sentence by sentence: tokens, tokens of each document, of each sentence, and sentences of each document."""
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokenizes sentence by sentence: tokens, tokens of each document, spans, tokens of each sentence, and sentences of each document."""
     found: list[bytes] = []
+    first: list[int] = []  # character of the document at which each sentence begins
     per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
     data = text.tobytes()
     for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        parts = [part.encode() for part in split_sentences(data[start:end].decode(), rule) if part.strip()]
-        per_document[i] = len(parts)
-        found += parts
+        parts = split_sentences(data[start:end].decode(), rule)
+        begins = itertools.accumulate(map(len, parts), initial=0)
+        kept = [(part.encode(), begin) for part, begin in zip(parts, begins, strict=False) if part.strip()]
+        per_document[i] = len(kept)
+        found += [part for part, _ in kept]
+        first += [begin for _, begin in kept]
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    tokens, lengths = vocabulary.encode_block(np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes))
+    joined = np.frombuffer(b"".join(found), dtype=np.uint8)
+    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary, with_offsets)
+    if spans is not None:
+        spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
-    return tokens, np.diff(ends), lengths, per_document
+    return tokens, np.diff(ends), spans, lengths, per_document
 
 
 def _count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -267,6 +311,7 @@ def write(
         fault_bytes=len(faults),
         dead_letters=len(documents.faults),
         filtered=dict(filtered),
+        offsets="spans" in arrays,
     )
     body = bytearray()
     for name, dtype, length in info._arrays():

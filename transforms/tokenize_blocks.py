@@ -48,7 +48,9 @@ class _TokenizeBlock(beam.DoFn):
         config = self._config
         source = config.sources[block.source]
         part_bytes = config.execution.block_bytes
-        name = stage.fingerprint(block, source, self._vocabulary.fingerprint, config.filters, config.packing.sentences, part_bytes)
+        name = stage.fingerprint(
+            block, source, self._vocabulary.fingerprint, config.filters, config.packing.sentences, part_bytes, config.vocabulary.offsets
+        )
         finished = list(self._finished(block, name))
         if finished and finished[-1].last:
             yield from finished
@@ -61,7 +63,9 @@ class _TokenizeBlock(beam.DoFn):
             if part < len(finished):
                 yield finished[part]
             else:
-                arrays, filtered = stage.encode(documents, self._vocabulary, config.filters, config.packing.sentences)
+                arrays, filtered = stage.encode(
+                    documents, self._vocabulary, config.filters, config.packing.sentences, config.vocabulary.offsets
+                )
                 path = stage.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage.write(path, block, part, following is None, documents, arrays, filtered, dtype)
