@@ -209,11 +209,14 @@ class VocabularyConfig:
       path: of the model file; `bytes` and `pass_through` have none.
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
         `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
+      offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
+        more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
     """
 
     kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    offsets: bool = False
 
     def __post_init__(self) -> None:
         model = {
