@@ -122,6 +122,7 @@ def finish(
                 "bytes": int(totals.text_bytes[i]),
                 "documents_over_max_document_bytes": int(totals.cut_documents[i]),
                 "dead_letters": dict(sorted(totals.faults[i].items())),
+                "left_out": dict(sorted(totals.left_out[i].items())),
             },
             "sample": {
                 "documents": int(totals.documents[i]) if everything else sample.documents[i],
@@ -172,6 +173,8 @@ def table(report: Mapping[str, Any]) -> str:
     notes = [f"{name.replace('_', ' ')} {count:,}" for name, count in report["training"].items() if isinstance(count, int) and count]
     dead = sum(sum(source["text"]["dead_letters"].values()) for source in report["sources"].values())
     notes += [f"documents that could not be read {dead:,}"] if dead else []
+    left_out = sum(sum(source["text"]["left_out"].values()) for source in report["sources"].values())
+    notes += [f"documents left out {left_out:,}"] if left_out else []
     missing = ", ".join(f"{character!r} {count:,}" for character, count in report["coverage"]["missing_characters"][:8])
     return "\n".join(
         [
