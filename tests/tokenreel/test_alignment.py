@@ -91,9 +91,9 @@ def spans(vocabulary: Vocabulary, documents: list[str]) -> list[tuple[list[int],
 def check_as_the_library(vocabulary: SentencePieceVocabulary, documents: list[str]) -> None:
     """Ids and spans are the library's; as it counts characters, or bytes, of the same text."""
     for text, (ids, found) in zip(documents, spans(vocabulary, documents), strict=True):
-        told = vocabulary._processor.encode(text, return_type="offset_mapping")
+        told = vocabulary._processor().encode(text, return_type="offset_mapping")
         assert (ids, found) == (told["ids"], told["offsets"]), text
-        in_bytes = [(piece.begin, piece.end) for piece in vocabulary._processor.encode(text, return_type="proto").pieces]
+        in_bytes = [(piece.begin, piece.end) for piece in vocabulary._processor().encode(text, return_type="proto").pieces]
         assert [(len(text[:a].encode()), len(text[:b].encode())) for a, b in found] == in_bytes
 
 
@@ -134,7 +134,7 @@ def test_the_text_of_a_span_is_its_piece(models, text):
     ((ids, found),) = spans(vocabulary, [text])
     for number, (token, (a, b)) in enumerate(zip(ids, found, strict=True)):
         piece = vocabulary.piece(token)
-        if not vocabulary._processor.is_byte(token):
+        if not vocabulary._processor().is_byte(token):
             assert text[a:b] == (piece.removeprefix("▁") if number == 0 else piece)
 
 
