@@ -100,7 +100,7 @@ def check_as_the_library(vocabulary: SentencePieceVocabulary, documents: list[st
 def check_cover(vocabulary: SentencePieceVocabulary, text: str) -> None:
     """Spans follow each other, and leave out only white space and what the normaliser drops."""
     ((_, found),) = spans(vocabulary, [text])
-    processor = vocabulary._processor
+    processor = vocabulary._processor()
     assert all(0 <= a <= b <= len(text) for a, b in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
     held = {character for a, b in found for character in range(a, b)}
