@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,9 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, files, keys, ragged, tfrecord
-from tokenreel.config import FilterConfig, SourceConfig
-from tokenreel.documents import Documents, Fault
+from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
+from tokenreel.config import SourceConfig
+from tokenreel.documents import Fault
+from tokenreel.duplicates import HashTable
+from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
 
@@ -51,6 +52,11 @@ class StageInfo:
       fault_bytes: of the dead letters.
       dead_letters: documents that could not be read.
       filtered: documents left out, by reason.
+      lines_removed: lines and paragraphs taken out of documents, by reason.
+      characters_removed: with them.
+      modified: documents kept of which something was taken out.
+      hashes: distinct texts, where those of documents were hashed; see `tokenreel.duplicates`.
+      repeats: documents of a text that the file holds once more.
     """
 
     path: str
@@ -69,6 +75,11 @@ class StageInfo:
     fault_bytes: int
     dead_letters: int
     filtered: Mapping[str, int]
+    lines_removed: Mapping[str, int]
+    characters_removed: int
+    modified: int
+    hashes: int
+    repeats: int
     offsets: bool = False
 
     @property
@@ -91,6 +102,8 @@ class StageInfo:
         yield "order", "uint64", documents if self.ordered else 0
         yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
         yield "sentence_length", "int32", self.sentences  # tokens of each
+        yield "hash", "uint64", 4 * self.hashes  # sorted; see `tokenreel.duplicates.HashTable`
+        yield "repeat", "int64", self.repeats
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
         yield "spans", "int64", self.tokens if self.offsets else 0  # packed as in `alignment`
@@ -111,22 +124,21 @@ def _align(position: int) -> int:
 
 
 class StageFile:
-    """Reads ranges of the arrays of one stage file: views of a memory map, or range requests."""
+    """Reads ranges of the arrays of one stage file.
+
+    Nothing of the file stays mapped: a group reads a little of every stage file, and their pages would count as the worker's memory.
+    """
 
     def __init__(self, info: StageInfo) -> None:
         self.info = info
-        self._map: mmap.mmap | None = None
-        if not files.is_remote(info.path):
-            with open(info.path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Reads elements [start, stop) of an array."""
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
         at += start * dtype.itemsize
-        if self._map is not None:
-            return np.frombuffer(self._map, dtype=dtype, count=count, offset=at) if count else np.zeros(0, dtype=dtype)
+        if not files.is_remote(self.info.path):
+            return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
         return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
 
     def header(self) -> dict[str, Any]:
@@ -137,18 +149,26 @@ class StageFile:
 
     def documents_between(self, low: int, high: int) -> tuple[int, int]:
         """The range of documents whose keys lie in [low, high)."""
-        key = self.read("key")
-        first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
-        return first, last
+        if files.is_remote(self.info.path):
+            return _search(self.read("key"), low, high)
+        at, dtype, length = self.info.place("key")
+        return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+
+
+def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
+    first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
+    return first, last
 
 
 def fingerprint(
     block: Block,
     source: SourceConfig,
     vocabulary: str,
-    filters: FilterConfig,
+    rules: Rules,
     sentences: str | None,
     block_bytes: int,
+    *,
+    hashed: bool = False,
     with_offsets: bool = False,
 ) -> str:
     """Names the stage files of a block: what they are made from and how."""
@@ -159,10 +179,11 @@ def fingerprint(
         block.fingerprint,
         vocabulary,
         *reading,
-        str(filters),
+        rules.fingerprint,
         sentences or "",
         block_bytes,
-        *["offsets"] * with_offsets,
+        int(hashed),
+        int(with_offsets),
     )
 
 
@@ -172,39 +193,50 @@ def path_of(directory: str, block_fingerprint: str, part: int) -> str:
 
 
 def encode(
-    documents: Documents, vocabulary: Any, filters: FilterConfig, sentences: str | None = None, with_offsets: bool = False
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
-    """Filters and tokenizes the documents of a part.
+    cleaned: Cleaned,
+    vocabulary: Any,
+    rules: Rules,
+    sentences: str | None = None,
+    *,
+    hashed: bool = False,
+    with_offsets: bool = False,
+) -> tuple[dict[str, npt.NDArray[Any]], Cleaned]:
+    """Filters by length, and tokenizes the documents of a part.
 
     Args:
-      documents: [n] documents.
+      cleaned: [n] documents, and which of them the rules that read text leave out.
       vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`, or `encode_block_with_offsets`.
-      filters: what to leave out.
+      rules: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
+      hashed: whether to add the hashes that tell documents of the same text.
       with_offsets: also find where each token lies in the text.
 
     Returns:
-      arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason.
+      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
+      joins the faults of the documents.
     """
+    documents, limits = cleaned.documents, rules.config
     characters = _count_characters(documents.text, documents.offsets)
-    reasons = np.where(characters == 0, 1, 0)
-    reasons[(characters > 0) & (characters < filters.min_characters)] = 2
-    if filters.max_characters is not None:
-        reasons[characters > filters.max_characters] = 3
+    reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
+    reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
+    if limits.max_characters is not None:
+        reasons[(reasons == 0) & (characters > limits.max_characters)] = CODES["too_many_characters"]
     order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
     order = order[reasons[order] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, order)
+    if refused := vocabulary.refused(text, offsets):
+        documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        order = np.delete(order, list(refused))
+        text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
     else:
         tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
-    kept = lengths >= filters.min_tokens
-    if filters.max_tokens is not None:
-        kept &= lengths <= filters.max_tokens
-    reasons[order[lengths < filters.min_tokens]] = 4
-    if filters.max_tokens is not None:
-        reasons[order[lengths > filters.max_tokens]] = 5
+    reasons[order[lengths < limits.min_tokens]] = CODES["too_few_tokens"]
+    if limits.max_tokens is not None:
+        reasons[order[lengths > limits.max_tokens]] = CODES["too_many_tokens"]
+    kept = reasons[order] == 0
     token_offsets = ragged.offsets_of(lengths)
     if not kept.all():
         if spans is not None:
@@ -214,7 +246,7 @@ def encode(
             sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
             per_document = np.diff(new)
         order = order[kept]
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "key": documents.key[order],
         "token_offset": token_offsets,
         "position": documents.position[order],
@@ -234,9 +266,12 @@ def encode(
             encoded = [strings[i].encode() for i in order]
             arrays[name] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
             arrays[f"{name}_offset"] = ragged.offsets_of(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
-    names = ("", "empty", "too_few_characters", "too_many_characters", "too_few_tokens", "too_many_tokens")
-    counts = np.bincount(reasons, minlength=len(names))
-    return arrays, {name: int(count) for name, count in zip(names[1:], counts[1:], strict=True) if count}
+    if hashed:
+        data, bounds = documents.text.tobytes(), documents.offsets
+        hashes = duplicates.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
+        entries, arrays["repeat"] = duplicates.tabulate(hashes, duplicates.ranks(arrays["key"]), np.arange(len(order)))
+        arrays["hash"] = entries.ravel()
+    return arrays, dataclasses.replace(cleaned, reasons=reasons)
 
 
 def _encode_block(
@@ -285,12 +320,12 @@ def write(
     block: Block,
     part: int,
     last: bool,
-    documents: Documents,
+    cleaned: Cleaned,
     arrays: Mapping[str, npt.NDArray[Any]],
-    filtered: Mapping[str, int],
     token_dtype: str,
 ) -> StageInfo:
     """Writes a stage file; it appears complete or not at all."""
+    documents = cleaned.documents
     faults = "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in documents.faults).encode()
     content = dict(arrays)
     content["faults"] = np.frombuffer(faults, dtype=np.uint8)
@@ -310,7 +345,12 @@ def write(
         metadata_bytes=len(arrays.get("metadata", ())),
         fault_bytes=len(faults),
         dead_letters=len(documents.faults),
-        filtered=dict(filtered),
+        filtered=cleaned.left_out(),
+        lines_removed=dict(sorted(cleaned.lines.items())),
+        characters_removed=cleaned.characters,
+        modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
+        hashes=len(arrays.get("hash", ())) // 4,
+        repeats=len(arrays.get("repeat", ())),
         offsets="spans" in arrays,
     )
     body = bytearray()
@@ -344,6 +384,12 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     names = {field.name for field in dataclasses.fields(StageInfo)}
     fields = {name: value for name, value in header.items() if name in names}
     return StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
+
+
+def hash_table(info: StageInfo) -> HashTable:
+    """Where the hashes of the documents' texts lie."""
+    begin, repeats = info.place("hash")[0], info.place("repeat")[0]
+    return HashTable(path=info.path, begin=begin, entries=info.hashes, repeats=info.repeats, repeats_begin=repeats)
 
 
 def read_faults(info: StageInfo) -> list[Fault]:
