@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 from pipelines import local
 from tokenreel import config, files, manifest, naming, output, sources
 from tokenreel.config import JobConfig
-from tokenreel.errors import ConfigError
+from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     """
     local.quiet_logging()
     job = _load(arguments)
-    vocabulary = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
+    vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     inputs = output.list_inputs(job)
@@ -96,6 +96,13 @@ def _load(arguments: argparse.Namespace) -> JobConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{arguments.config}: cannot read the config ({error})") from error
     return config.load(text, arguments.set, name=arguments.config, input=arguments.input, output=arguments.output)
+
+
+def _load_vocabulary(job: JobConfig) -> Vocabulary:
+    try:
+        return load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
+    except ModuleNotFoundError as error:
+        raise VocabularyError(f"vocabulary.kind {job.vocabulary.kind} needs a package: pip install {error.name}") from error
 
 
 def _progress(job: JobConfig) -> str:

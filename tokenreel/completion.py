@@ -262,7 +262,8 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int
     for source, name, line, fault in _dead_letters(stages):
         reasons[fault.reason] += 1
         if len(samples) < 3:
-            samples.append(f"{config.sources[source].name}: {name} line {line:,}: {fault.message}")
+            place = f"byte {fault.position:,}" if line is None else f"line {line:,}"
+            samples.append(f"{config.sources[source].name}: {name} {place}: {fault.message}")
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return (
         f"{dead:,} of {read:,} documents could not be read ({counts}), more than execution.max_dead_letter_fraction = "
@@ -270,14 +271,15 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int
     )
 
 
-def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int, Fault]]:
-    """Every dead letter in the order of the text: source, file, line in the file, fault."""
+def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int | None, Fault]]:
+    """Every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
     lines: dict[tuple[int, str], int] = {}
     for staged in stages if any(staged.info.dead_letters for staged in stages) else ():
         info = staged.info
         header = stage.StageFile(info).header()
         for fault in stage.read_faults(info):
-            yield info.source, fault.file, lines.get((info.source, fault.file), 0) + fault.line, fault
+            line = lines.get((info.source, fault.file), 0) + fault.line if fault.line else None
+            yield info.source, fault.file, line, fault
         for name, count in zip(header["files"], header["lines"], strict=True):
             lines[info.source, name] = lines.get((info.source, name), 0) + count
 

@@ -204,18 +204,28 @@ class VocabularyConfig:
     """What turns text into token ids.
 
     Attributes:
-      kind: `sentencepiece` or `bytes` (the ids of ByT5).
-      path: of the model file; `bytes` needs none.
-      options: further arguments of `tokenreel.vocabularies.load_vocabulary`, such as `memo_bytes`.
+      kind: `sentencepiece`, `bytes` (the ids of ByT5), `characters`, `huggingface` (the `tokenizer.json` of the `tokenizers` library) or
+        `pass_through` (texts are token ids already, as numbers between white space).
+      path: of the model file; `bytes` and `pass_through` have none.
+      options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
+        `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
     """
 
-    kind: Literal["sentencepiece", "bytes"] = "sentencepiece"
+    kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind != "bytes":
-            _require(self.path is not None, f"vocabulary.path is missing: {self.kind} needs a model file (SentencePiece trains one)")
+        model = {
+            "sentencepiece": "a model file (SentencePiece trains one)",
+            "characters": "a JSON model file",
+            "huggingface": "a tokenizer.json",
+        }.get(self.kind)
+        _require(self.path is not None or model is None, f"vocabulary.path is missing: {self.kind} needs {model}")
+        _require(self.path is None or model is not None, f"vocabulary.path has no meaning: {self.kind} reads no file. Leave it out.")
+        _require(
+            self.kind != "pass_through" or "vocab_size" in self.options, "vocabulary.options.vocab_size is missing: pass_through needs it"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -396,6 +406,10 @@ class JobConfig:
             _require(not missing, f"order.mode field needs sources.order_field, which {', '.join(missing)} does not have")
         left = [sum(self.splits_of(index).values()) for index in range(len(self.sources))]
         _require(min(left) < 1, f"splits take {min(left):.1%} of the documents and leave none to train on")
+        _require(
+            self.vocabulary.kind != "pass_through" or self.packing.sentences is None,
+            "packing.sentences needs text, and vocabulary.kind pass_through reads token ids",
+        )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
 

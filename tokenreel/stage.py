@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -121,22 +120,21 @@ def _align(position: int) -> int:
 
 
 class StageFile:
-    """Reads ranges of the arrays of one stage file: views of a memory map, or range requests."""
+    """Reads ranges of the arrays of one stage file.
+
+    Nothing of the file stays mapped: a group reads a little of every stage file, and their pages would count as the worker's memory.
+    """
 
     def __init__(self, info: StageInfo) -> None:
         self.info = info
-        self._map: mmap.mmap | None = None
-        if not files.is_remote(info.path):
-            with open(info.path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Reads elements [start, stop) of an array."""
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
         at += start * dtype.itemsize
-        if self._map is not None:
-            return np.frombuffer(self._map, dtype=dtype, count=count, offset=at) if count else np.zeros(0, dtype=dtype)
+        if not files.is_remote(self.info.path):
+            return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
         return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
 
     def header(self) -> dict[str, Any]:
@@ -147,9 +145,15 @@ class StageFile:
 
     def documents_between(self, low: int, high: int) -> tuple[int, int]:
         """The range of documents whose keys lie in [low, high)."""
-        key = self.read("key")
-        first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
-        return first, last
+        if files.is_remote(self.info.path):
+            return _search(self.read("key"), low, high)
+        at, dtype, length = self.info.place("key")
+        return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+
+
+def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
+    first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
+    return first, last
 
 
 def fingerprint(
@@ -180,7 +184,8 @@ def encode(
       hashed: whether to add the hashes that tell documents of the same text.
 
     Returns:
-      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out.
+      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
+      joins `documents.faults`.
     """
     documents, limits = cleaned.documents, rules.config
     characters = _count_characters(documents.text, documents.offsets)
@@ -191,6 +196,11 @@ def encode(
     order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
     order = order[reasons[order] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, order)
+    if refused := vocabulary.refused(text, offsets):
+        documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        cleaned.modified[order[list(refused)]] = False
+        order = np.delete(order, list(refused))
+        text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths = vocabulary.encode_block(text, offsets)
