@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
-from pipelines import local
-from tokenreel import config, files, manifest, naming, output, sources
+from pipelines import local, settings
+from tokenreel import files, manifest, naming, output, sources
 from tokenreel.config import JobConfig
-from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    job = _load(arguments)
+    job = settings.load(JobConfig, arguments)
     vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
@@ -88,14 +88,6 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
-
-
-def _load(arguments: argparse.Namespace) -> JobConfig:
-    try:
-        text = files.read_bytes(arguments.config).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{arguments.config}: cannot read the config ({error})") from error
-    return config.load(text, arguments.set, name=arguments.config, input=arguments.input, output=arguments.output)
 
 
 def _load_vocabulary(job: JobConfig) -> Vocabulary:

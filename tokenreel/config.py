@@ -209,16 +209,19 @@ class VocabularyConfig:
       path: of the model file; `bytes` and `pass_through` have none.
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
         `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
+      offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
+        more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
     """
 
     kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    offsets: bool = False
 
     def __post_init__(self) -> None:
         model = {
-            "sentencepiece": "a model file (SentencePiece trains one)",
-            "characters": "a JSON model file",
+            "sentencepiece": "a model file (`tokenreel train-tokenizer` makes one)",
+            "characters": "a JSON model file (`tokenreel train-tokenizer` makes one)",
             "huggingface": "a tokenizer.json",
         }.get(self.kind)
         _require(self.path is not None or model is None, f"vocabulary.path is missing: {self.kind} needs {model}")
@@ -557,9 +560,15 @@ def _article(name: str) -> str:
 
 
 def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> JobConfig:
+    """Reads the YAML config of a build: see `load_as`."""
+    return load_as(JobConfig, text, overrides, name=name, **replacements)
+
+
+def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> _T:
     """Reads a YAML config.
 
     Args:
+      kind: of settings: the dataclass to make.
       text: YAML.
       overrides: "packing.seq_len=1024" and the like, in order; the value is YAML. "sources.0.format" reaches into a list.
       name: of the file, for errors.
@@ -594,7 +603,7 @@ def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **re
         else:
             data[key] = value
     try:
-        return from_dict(JobConfig, data)
+        return from_dict(kind, data)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 

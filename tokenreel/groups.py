@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged, selection
+from tokenreel import alignment, keys, ragged, selection
 from tokenreel.config import JobConfig
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
@@ -61,6 +61,7 @@ class GroupDocuments:
       sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
       sentences_per_document: [n] int64.
       added: tokens that an objective put into the documents.
+      spans: where each token lies in the text, packed as in `alignment`, if the stage files say so and tokens were read; else None.
     """
 
     tokens: npt.NDArray[Any]
@@ -71,6 +72,7 @@ class GroupDocuments:
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
     added: int
+    spans: npt.NDArray[np.int64] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,10 +230,16 @@ class DocumentOrder:
     def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0)
+            spans = empty if self._has_spans(with_tokens) else None
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([part.row for part in ranges])
+        spans = None
+        if self._has_spans(with_tokens):
+            spans, bounds = ragged.take(np.concatenate([part.spans for part in ranges]), ragged.offsets_of(lengths), order)
+            first, last = (None if token is None else alignment.NO_SPAN for token in (self.recipe.first_id, self.recipe.last_id))
+            spans, _ = ragged.surround(spans, bounds, first, last)
         if with_tokens:
             joined = np.concatenate([part.tokens for part in ranges])
             tokens, offsets = ragged.take(joined, ragged.offsets_of(lengths), order)
@@ -241,6 +249,9 @@ class DocumentOrder:
         names = np.concatenate([part.key for part in ranges])[order]
         infilling = self.recipe.infilling
         if infilling is not None:
+            if spans is not None:
+                none = (alignment.NO_SPAN,) * 3
+                spans, _ = infilling.rearrange(spans, offsets, names, seed=self.config.seed, sentinels=none)
             if with_tokens:
                 tokens, offsets = infilling.rearrange(tokens, offsets, names, seed=self.config.seed)
             else:
@@ -252,7 +263,10 @@ class DocumentOrder:
             sentences[bounds[:-1]] += self.recipe.first_id is not None
             sentences[bounds[1:] - 1] += self.recipe.last_id is not None
         added = int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
-        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added)
+        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added, spans)
+
+    def _has_spans(self, with_tokens: bool) -> bool:
+        return with_tokens and self.config.vocabulary.offsets
 
 
 @dataclasses.dataclass
@@ -266,6 +280,7 @@ class _Range:
     tokens: npt.NDArray[Any]
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.int64]
 
     @classmethod
     def read(
@@ -284,6 +299,9 @@ class _Range:
         """
         offsets = stage.read("token_offset", first, last + 1)
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
+        spans = np.zeros(0, dtype=np.int64)
+        if stage.info.offsets and with_tokens:
+            spans = stage.read("spans", int(offsets[0]), int(offsets[-1]))
         key, lengths, row = stage.read("key", first, last), np.diff(offsets), np.arange(first, last)
         sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
         if stage.info.sentences:
@@ -293,8 +311,10 @@ class _Range:
         if picked is not None:
             if with_tokens:
                 tokens, _ = ragged.take(tokens, offsets - offsets[0], picked)
+            if len(spans):
+                spans, _ = ragged.take(spans, offsets - offsets[0], picked)
             sentences, _ = ragged.take(sentences, ragged.offsets_of(per_document), picked)
             key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
         if copy:
             key = keys.mix(key ^ np.uint64(keys.key("copy", copy)))
-        return cls(index, row, key, lengths, tokens, sentences, per_document)
+        return cls(index, row, key, lengths, tokens, sentences, per_document, spans)

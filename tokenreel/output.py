@@ -17,11 +17,12 @@ from tokenreel.filters import load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
 
 
-def list_inputs(config: JobConfig) -> dict[str, Any]:
+def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
     """Summarises the input files: numbers, bytes and a digest of names and sizes, and of the lists that filters read.
 
     Raises:
@@ -30,7 +31,8 @@ def list_inputs(config: JobConfig) -> dict[str, Any]:
     summary = {}
     for index, source in enumerate(config.sources):
         found = list_files(source)
-        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *load_rules(config.filters_of(index)).bad_words)
+        lists = load_rules(config.filters_of(index)).bad_words if isinstance(config, JobConfig) else ()
+        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
         summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
     return summary
 

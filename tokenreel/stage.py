@@ -8,6 +8,7 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import duplicates, files, keys, ragged, tfrecord
+from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
@@ -45,6 +46,7 @@ class StageInfo:
       token_dtype: how they are stored.
       ordered: whether the documents have a value to sort by.
       sentences: in the documents, 0 where they were not cut into sentences.
+      offsets: whether it says where each token lies in the text.
       id_bytes: of the documents' names, 0 where the names are `path#position`.
       metadata_bytes: of their kept metadata.
       fault_bytes: of the dead letters.
@@ -78,6 +80,7 @@ class StageInfo:
     modified: int
     hashes: int
     repeats: int
+    offsets: bool = False
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -103,6 +106,7 @@ class StageInfo:
         yield "repeat", "int64", self.repeats
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
+        yield "spans", "int64", self.tokens if self.offsets else 0  # packed as in `alignment`
 
     def place(self, name: str) -> tuple[int, np.dtype[Any], int]:
         """The byte at which an array begins, its dtype and its length."""
@@ -157,12 +161,29 @@ def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]
 
 
 def fingerprint(
-    block: Block, source: SourceConfig, vocabulary: str, rules: Rules, sentences: str | None, block_bytes: int, hashed: bool = False
+    block: Block,
+    source: SourceConfig,
+    vocabulary: str,
+    rules: Rules,
+    sentences: str | None,
+    block_bytes: int,
+    *,
+    hashed: bool = False,
+    with_offsets: bool = False,
 ) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
     return keys.digest(
-        VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, rules.fingerprint, sentences or "", block_bytes, int(hashed)
+        VERSION,
+        keys.VERSION,
+        block.fingerprint,
+        vocabulary,
+        *reading,
+        rules.fingerprint,
+        sentences or "",
+        block_bytes,
+        int(hashed),
+        int(with_offsets),
     )
 
 
@@ -172,20 +193,27 @@ def path_of(directory: str, block_fingerprint: str, part: int) -> str:
 
 
 def encode(
-    cleaned: Cleaned, vocabulary: Any, rules: Rules, sentences: str | None = None, *, hashed: bool = False
+    cleaned: Cleaned,
+    vocabulary: Any,
+    rules: Rules,
+    sentences: str | None = None,
+    *,
+    hashed: bool = False,
+    with_offsets: bool = False,
 ) -> tuple[dict[str, npt.NDArray[Any]], Cleaned]:
     """Filters by length, and tokenizes the documents of a part.
 
     Args:
       cleaned: [n] documents, and which of them the rules that read text leave out.
-      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`.
+      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`, or `encode_block_with_offsets`.
       rules: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
       hashed: whether to add the hashes that tell documents of the same text.
+      with_offsets: also find where each token lies in the text.
 
     Returns:
       arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
-      joins `documents.faults`.
+      joins the faults of the documents.
     """
     documents, limits = cleaned.documents, rules.config
     characters = _count_characters(documents.text, documents.offsets)
@@ -203,21 +231,23 @@ def encode(
         text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
-        tokens, lengths = vocabulary.encode_block(text, offsets)
+        tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
     else:
-        tokens, lengths, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences)
+        tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
     reasons[order[lengths < limits.min_tokens]] = CODES["too_few_tokens"]
     if limits.max_tokens is not None:
         reasons[order[lengths > limits.max_tokens]] = CODES["too_many_tokens"]
     kept = reasons[order] == 0
     token_offsets = ragged.offsets_of(lengths)
     if not kept.all():
+        if spans is not None:
+            spans, _ = ragged.take(spans, token_offsets, np.flatnonzero(kept))
         tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
         if sentences is not None:
             sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
             per_document = np.diff(new)
         order = order[kept]
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "key": documents.key[order],
         "token_offset": token_offsets,
         "position": documents.position[order],
@@ -228,6 +258,8 @@ def encode(
     }
     if documents.order is not None:
         arrays["order"] = documents.order[order]
+    if spans is not None:
+        arrays["spans"] = spans
     if sentences is not None:
         arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
@@ -243,21 +275,38 @@ def encode(
     return arrays, dataclasses.replace(cleaned, reasons=reasons)
 
 
+def _encode_block(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Tokenizes texts: tokens, tokens of each, and the packed span of each token if asked."""
+    if not with_offsets:
+        return *vocabulary.encode_block(text, offsets), None
+    tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
+    return tokens, lengths, alignment.pack(begins, ends)
+
+
 def _encode_sentences(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenizes sentence by sentence: tokens, tokens of each document, of each sentence, and sentences of each document."""
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokenizes sentence by sentence: tokens, tokens of each document, spans, tokens of each sentence, and sentences of each document."""
     found: list[bytes] = []
+    first: list[int] = []  # character of the document at which each sentence begins
     per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
     data = text.tobytes()
     for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        parts = [part.encode() for part in split_sentences(data[start:end].decode(), rule) if part.strip()]
-        per_document[i] = len(parts)
-        found += parts
+        parts = split_sentences(data[start:end].decode(), rule)
+        begins = itertools.accumulate(map(len, parts), initial=0)
+        kept = [(part.encode(), begin) for part, begin in zip(parts, begins, strict=False) if part.strip()]
+        per_document[i] = len(kept)
+        found += [part for part, _ in kept]
+        first += [begin for _, begin in kept]
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    tokens, lengths = vocabulary.encode_block(np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes))
+    joined = np.frombuffer(b"".join(found), dtype=np.uint8)
+    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary, with_offsets)
+    if spans is not None:
+        spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
-    return tokens, np.diff(ends), lengths, per_document
+    return tokens, np.diff(ends), spans, lengths, per_document
 
 
 def _count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -303,6 +352,7 @@ def write(
         modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
         hashes=len(arrays.get("hash", ())) // 4,
         repeats=len(arrays.get("repeat", ())),
+        offsets="spans" in arrays,
     )
     body = bytearray()
     for name, dtype, length in info._arrays():

@@ -50,8 +50,17 @@ class _TokenizeBlock(beam.DoFn):
         config = self._config
         source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
-        hashed = config.duplicates.remove == "documents"
-        name = stage.fingerprint(block, source, self._vocabulary.fingerprint, rules, config.packing.sentences, part_bytes, hashed)
+        hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
+        name = stage.fingerprint(
+            block,
+            source,
+            self._vocabulary.fingerprint,
+            rules,
+            config.packing.sentences,
+            part_bytes,
+            hashed=hashed,
+            with_offsets=with_offsets,
+        )
         finished = list(self._finished(block, name))
         if finished and finished[-1].last:
             yield from finished
@@ -68,7 +77,9 @@ class _TokenizeBlock(beam.DoFn):
                 if any(block.removed[part : part + 1]):
                     cleaned = duplicates.prune(documents, selection.read_rows(block.removed[part]), config.duplicates.remove)
                 cleaned = filters.clean(cleaned, rules)
-                arrays, cleaned = stage.encode(cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed)
+                arrays, cleaned = stage.encode(
+                    cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
+                )
                 path = stage.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage.write(path, block, part, following is None, cleaned, arrays, dtype)
