@@ -454,6 +454,13 @@ class JobConfig(CorpusSettings):
             self.vocabulary.kind != "pass_through" or self.packing.sentences is None,
             "packing.sentences needs text, and vocabulary.kind pass_through reads token ids",
         )
+        if self.vocabulary.offsets:
+            changed = [source.name for i, source in enumerate(self.sources) if self.filters_of(i).lines != LineRules()]
+            _require(
+                not changed and self.duplicates.remove not in ("paragraphs", "lines"),
+                "vocabulary.offsets counts the characters of the text as it was read, and filters.lines and duplicates.remove: paragraphs "
+                "or lines take parts of it out: leave one of them out",
+            )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
 

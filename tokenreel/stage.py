@@ -226,6 +226,7 @@ def encode(
     text, offsets = ragged.take(documents.text, documents.offsets, order)
     if refused := vocabulary.refused(text, offsets):
         documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        cleaned.modified[order[list(refused)]] = False
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
