@@ -16,8 +16,10 @@ _COMMANDS = {
     "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
     "when": ("tokenreel.loaders.when", "the steps of a run that see an example or a document"),
     "where": ("tokenreel.loaders.where", "the documents in a step of a run"),
+    "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
 }
+_JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
     arguments, rest = parser.parse_known_args(argv)
     assert module is not None
-    if rest and chosen != "build":
+    if rest and chosen not in _JOBS:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if chosen == "build":
+        if chosen in _JOBS:
             found = module.run(arguments, rest)
             if found is not None:
                 print(module.summary(found))

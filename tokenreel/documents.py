@@ -12,7 +12,7 @@ import json
 import lzma
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Fault:
     Attributes:
       file: its name in the source.
       position: byte in the (decompressed) file at which the document begins.
-      line: line in the file, counted from 1, relative to the first line of the part of the file that was read together.
+      line: line in the file, counted from 1, relative to the first line of the part of the file that was read together; 0 is not known.
       reason: one word for counting.
       message: what is wrong.
       excerpt: the first characters of the document.
@@ -83,6 +83,14 @@ class Documents:
 
     def __len__(self) -> int:
         return len(self.position)
+
+    def set_aside(self, problems: Mapping[int, tuple[str, str]]) -> None:
+        """Adds documents that turn out to be unusable, by index with a word to count by and what is wrong, to the faults."""
+        for i, (reason, message) in problems.items():
+            data = self.text[self.offsets[i] : min(self.offsets[i + 1], self.offsets[i] + 4 * _EXCERPT)].tobytes()
+            excerpt = data.decode("utf-8", "ignore")[:_EXCERPT]
+            self.faults.append(Fault(self.files[self.file[i]], int(self.position[i]), 0, reason, message, excerpt))
+        self.faults.sort(key=lambda fault: (self.files.index(fault.file), fault.position))
 
 
 @dataclasses.dataclass

@@ -13,24 +13,27 @@ from tokenreel import files, keys, manifest, naming, object_lock
 from tokenreel.completion import algorithms
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError, ManifestError
+from tokenreel.filters import load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
 ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 
 
-def list_inputs(config: JobConfig) -> dict[str, Any]:
-    """Summarises the input files: numbers, bytes and a digest of names and sizes.
+def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
+    """Summarises the input files: numbers, bytes and a digest of names and sizes, and of the lists that filters read.
 
     Raises:
       SourceError: a pattern matches nothing, or a file cannot be examined.
     """
     summary = {}
-    for source in config.sources:
+    for index, source in enumerate(config.sources):
         found = list_files(source)
-        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found))
+        lists = load_rules(config.filters_of(index)).bad_words if isinstance(config, JobConfig) else ()
+        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
         summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
     return summary
 
@@ -51,6 +54,11 @@ def stage_directory(config: JobConfig) -> str:
 def state_directory(config: JobConfig) -> str:
     """Where a build remembers which shards it has finished."""
     return files.join(files.join(config.output, naming.STAGE), "shards")
+
+
+def duplicates_directory(config: JobConfig) -> str:
+    """Where a build remembers what it leaves out because it is elsewhere in the corpus."""
+    return files.join(files.join(config.output, naming.STAGE), "duplicates")
 
 
 @contextlib.contextmanager

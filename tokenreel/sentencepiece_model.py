@@ -23,6 +23,16 @@ SPACE_SYMBOL = "▁".encode()  # how pieces write a space
 MID_TEXT = b"\x1a\x04\x18\x00\x20\x00"  # add_dummy_prefix and remove_extra_whitespaces off: encodes as if in the middle of a text
 NORMALIZED = b"\x1a\x06\x12\x00\x18\x00\x20\x00"  # ... and an empty charsmap: encodes what is normalised already
 
+PREFIX = b"\x1a\x02\x18\x01"  # add_dummy_prefix
+NO_PREFIX = b"\x1a\x02\x18\x00"
+
+
+def user_symbol(piece: str) -> bytes:
+    """A further user-defined piece (below 100 bytes), to be appended to a model; its id is the next."""
+    name = piece.encode()
+    message = b"\x0a" + bytes([len(name)]) + name + b"\x15" + bytes(4) + b"\x18" + bytes([USER_DEFINED])
+    return b"\x0a" + bytes([len(message)]) + message
+
 
 @dataclasses.dataclass(frozen=True)
 class Rules:

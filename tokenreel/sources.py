@@ -74,16 +74,18 @@ class Block:
       source: index of the source in the config.
       index: the block's place in the source.
       pieces: what it reads.
+      removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
     """
 
     source: int
     index: int
     pieces: tuple[Piece, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the input: names, ranges, sizes and versions of the files."""
-        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces))
+        """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
+        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces), *(os.path.basename(path) for path in self.removed))
 
 
 def _stat(path: str) -> tuple[int, int] | None:

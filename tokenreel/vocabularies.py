@@ -5,14 +5,15 @@ from __future__ import annotations
 import abc
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, unit_memo
+from tokenreel import alignment, files, keys, ragged, sentencepiece_model, sentencepiece_offsets, unit_memo
 from tokenreel.errors import VocabularyError
+from tokenreel.special_tokens import SpecialTokens
 
 
 class Vocabulary(abc.ABC):
@@ -80,27 +81,64 @@ class Vocabulary(abc.ABC):
           [tokens] ids, documents end to end, and the [n] number of tokens of each.
         """
 
+    def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
+        """Documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
+        return {}
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.alignment`.
+
+        Args:
+          text: [bytes] valid UTF-8, documents end to end.
+          offsets: [n + 1] their bounds.
+
+        Returns:
+          tokens and lengths as `encode_block` gives them, and the [tokens] int32 begin and end of each in characters of its document.
+
+        Raises:
+          VocabularyError: this kind of vocabulary does not know.
+        """
+        raise VocabularyError(
+            f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
+            "that does (sentencepiece, bytes)"
+        )
+
 
 class ByteVocabulary(Vocabulary):
-    """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3."""
+    """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3, and then extra ids, the last one first."""
 
-    vocab_size = 259
     pad_id, bos_id, eos_id, unk_id = 0, None, 1, 2
-    fingerprint = keys.digest("bytes", 3)
     data = None
+
+    def __init__(self, extra_ids: int = 0) -> None:
+        """Makes the vocabulary.
+
+        Args:
+          extra_ids: sentinels `<extra_id_0>`, ... at the end of the ids in reverse order, as in SeqIO. ByT5 has 125 in all.
+        """
+        self._extra_ids = _extra_ids(extra_ids)
+        self.vocab_size = 259 + extra_ids
+        self.fingerprint = keys.digest("bytes", 3, extra_ids) if extra_ids else keys.digest("bytes", 3)
 
     @property
     def characters(self) -> list[str | None] | None:
         """What each id stands for: ASCII characters; other bytes are parts of characters."""
-        return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)]
+        return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)] + [None] * self._extra_ids
+
+    def piece(self, token: int) -> str | None:
+        """The names of extra ids; bytes have none."""
+        return f"<extra_id_{self.vocab_size - 1 - token}>" if token >= 259 else None
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
         return [byte + 3 for byte in text.encode()]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turns ids into text; what is no byte is left out, and broken UTF-8 shows as U+FFFD."""
-        return bytes(i - 3 for i in ids if 3 <= i < 259).decode("utf-8", "replace")
+        """Turns ids into text; broken UTF-8 shows as U+FFFD, extra ids show by name, pad, eos and unk are left out."""
+        shown = (bytes([i - 3]) if i < 259 else str(self.piece(i)).encode() for i in map(int, ids) if 3 <= i < self.vocab_size)
+        return b"".join(shown).decode("utf-8", "replace")
 
     def encode_block(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -108,22 +146,49 @@ class ByteVocabulary(Vocabulary):
         """Encodes many documents at once."""
         return text.astype(np.int32) + np.int32(3), np.diff(offsets)
 
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once; each byte has the span of the character that it is part of."""
+        tokens, lengths = self.encode_block(text, offsets)
+        counts = alignment.count_characters(text)
+        ends = (counts[1:] - np.repeat(counts[offsets[:-1]], lengths)).astype(np.int32)
+        return tokens, lengths, ends - np.int32(1), ends
+
+
+def _extra_ids(number: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
+    return number
+
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.unit_memo`; the ids are the library's."""
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.unit_memo`; the ids are the library's.
 
-    def __init__(self, path: str, memo_bytes: int = 128 << 20) -> None:
+    Special tokens: a model's own control symbols (`</s>`) never come from text, for the library takes them apart like any text, and extra
+    ids do not either. With `special_tokens` they do, as in SeqIO and in Hugging Face's tokenizers (`legacy=False`): the text is cut at
+    their names. What stands before one is encoded as if it ended a text, so spaces there vanish if the model removes spaces at ends. What
+    stands behind one continues the text: it begins with a space only if the text does. So "a <extra_id_0> b" is [▁a, <extra_id_0>, ▁b], and
+    "a<extra_id_0>b" is [▁a, <extra_id_0>, b].
+    """
+
+    def __init__(self, path: str, memo_bytes: int = 128 << 20, extra_ids: int = 0, special_tokens: bool = False) -> None:
         """Reads the model.
 
         Args:
           path: of the .model file.
           memo_bytes: most memory a process spends on the ids of what it encoded before; 0 sends every document to the library.
+          extra_ids: sentinels `<extra_id_0>`, ... behind the model's ids in reverse order, as in SeqIO: the highest id is `<extra_id_0>`.
+          special_tokens: whether names of control symbols, of unk and of extra ids in the text become these tokens.
 
         Raises:
-          VocabularyError: the file cannot be read or is no model.
+          VocabularyError: the file cannot be read or is no model, or an option does not go with it.
         """
         self._path = path
         self._memo_bytes = memo_bytes
+        self._extra_ids = _extra_ids(extra_ids)
+        if not isinstance(special_tokens, bool):
+            raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         try:
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
@@ -131,62 +196,149 @@ class SentencePieceVocabulary(Vocabulary):
                 f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path."
             ) from error
         self._lock = threading.Lock()
-        self._loaded: Any = None
-        processor = self._processor
-        self.vocab_size = processor.vocab_size()
+        self._loaded: dict[bytes, Any] = {}
+        processor = self._processor()
+        self._model_size: int = processor.vocab_size()
+        self.vocab_size = self._model_size + extra_ids
         ids = (processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id())
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = (i if i >= 0 else None for i in ids)
-        self.fingerprint = keys.digest("sentencepiece", self.data or b"")
+        self.fingerprint = keys.digest(
+            "sentencepiece", self.data or b"", *((extra_ids, int(special_tokens)) if extra_ids or special_tokens else ())
+        )
+        names = {self._extra_name(i): i for i in range(self._model_size, self.vocab_size)}
+        taken = {processor.id_to_piece(i).lstrip("▁") for i in range(self._model_size)} & set(names) if names else set()
+        if taken:
+            raise VocabularyError(
+                f"{path}: the model has pieces of the names of extra ids already, such as {min(taken)}. Leave vocabulary.options.extra_ids "
+                "out: objectives find the model's own."
+            )
+        self._special: SpecialTokens | None = None
+        if special_tokens:
+            reserved = (i for i in range(self._model_size) if processor.is_control(i) or processor.is_unknown(i))
+            self._special = SpecialTokens({processor.id_to_piece(i): i for i in reserved if processor.id_to_piece(i)} | names)
+            if processor.normalize("a").endswith("▁"):
+                raise VocabularyError(
+                    f"{path}: vocabulary.options.special_tokens needs a model whose spaces begin words, not one that ends them"
+                )
+            self._removes_spaces = "▁▁" not in processor.normalize("a  a")
 
-    @property
-    def _processor(self) -> Any:
+    def _extra_name(self, token: int) -> str:
+        return f"<extra_id_{self.vocab_size - 1 - token}>"
+
+    def _processor(self, changes: bytes = b"") -> Any:
+        """The library with the model, to which fields are appended that change it."""
         with self._lock:
-            if self._loaded is None:
+            if changes not in self._loaded:
                 import sentencepiece
 
                 try:
-                    self._loaded = sentencepiece.SentencePieceProcessor(model_proto=self.data)
+                    self._loaded[changes] = sentencepiece.SentencePieceProcessor(model_proto=(self.data or b"") + changes)
                 except (RuntimeError, ValueError, OSError) as error:
                     raise VocabularyError(
                         f"{self._path}: not a SentencePiece model ({error}). Give the .model file that SentencePiece's trainer wrote."
                     ) from error
-            return self._loaded
+            return self._loaded[changes]
 
     def piece(self, token: int) -> str | None:
         """How the model writes a token."""
-        return str(self._processor.id_to_piece(token))
+        return self._extra_name(token) if token >= self._model_size else str(self._processor().id_to_piece(token))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece", "_piece_sizes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _loaded=None)
+        vars(self).update(state, _lock=threading.Lock(), _loaded={})
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
-        ids: list[int] = self._processor.encode(text)
+        if self._special is not None:
+            data = np.frombuffer(text.encode(), dtype=np.uint8)
+            ids: list[int] = self.encode_block(data, np.array([0, len(data)]))[0].tolist()
+        else:
+            ids = self._processor().encode(text)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turns ids into text."""
-        return str(self._processor.decode([int(i) for i in ids]))
+        """Turns ids into text; extra ids show by name, control symbols do not show."""
+        return str(self._processor(self._extra_pieces).decode([int(i) for i in ids]))
+
+    @functools.cached_property
+    def _extra_pieces(self) -> bytes:
+        """What SeqIO appends to a model; it is used for decoding only, so that no text becomes an extra id unasked."""
+        return b"".join(sentencepiece_model.user_symbol(f"▁{self._extra_name(i)}") for i in range(self._model_size, self.vocab_size))
 
     def encode_block(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
-        memo = self._memo
-        return memo.encode_block(text, offsets) if memo else unit_memo.encode_documents(self._processor, text, offsets)
+        if self._special is None:
+            return self._encode(b"", text, offsets)
+        return self._special.encode_block(text, offsets, self._encode_parts)
 
-    @property
-    def _memo(self) -> unit_memo.UnitMemo | None:
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once, with the spans that the library reports (`return_type="offset_mapping"`)."""
+        if self._special is not None:
+            raise VocabularyError("vocabulary.offsets does not go with the option special_tokens: leave one of them out")
+        tokens, lengths = self.encode_block(text, offsets)
+        return sentencepiece_offsets.locate(self._processor(), self._piece_sizes, text, offsets, tokens, lengths)
+
+    @functools.cached_property
+    def _piece_sizes(self) -> npt.NDArray[np.int64]:
+        return sentencepiece_offsets.piece_sizes(self._processor())
+
+    def _encode_parts(
+        self,
+        text: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.int64],
+        begins: npt.NDArray[np.bool_],
+        documents: npt.NDArray[np.int64],
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Encodes parts of documents; those that begin none get the prefix of a text only for a space that they begin with."""
+        if begins.all():
+            return self._encode(b"", text, offsets)
+        spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
+        parts: list[tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]] = []
+        kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
+        for chosen, changes in kinds:
+            which = np.flatnonzero(chosen)
+            parts.append((which, self._encode(changes, *ragged.take(text, offsets, which))))
+        order = np.argsort(np.concatenate([which for which, _ in parts]), kind="stable")
+        lengths = np.concatenate([lengths for _, (_, lengths) in parts])
+        out, out_offsets = ragged.take(np.concatenate([ids for _, (ids, _) in parts]), ragged.offsets_of(lengths), order)
+        return out, np.diff(out_offsets)
+
+    def _begin_with_space(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the parts in question begin, normalised, with a space that the model would remove."""
+        spaced = np.zeros(len(asked), dtype=bool)
+        if not self._removes_spaces:  # then it keeps it, and no prefix is needed
+            return spaced
+        which = np.flatnonzero(asked)
+        byte = text[offsets[which]]
+        spaced[which[byte == sentencepiece_model.SPACE]] = True
+        for i in which[(byte < 0x20) | (byte > 0x7E)].tolist():
+            normal = self._processor(sentencepiece_model.MID_TEXT).normalize(text[offsets[i] : offsets[i + 1]].tobytes().decode())
+            spaced[i] = normal.startswith("▁")
+        return spaced
+
+    def _encode(
+        self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        memo = self._memo(changes)
+        return memo.encode_block(text, offsets) if memo else unit_memo.encode_documents(self._processor(changes), text, offsets)
+
+    def _memo(self, changes: bytes) -> unit_memo.UnitMemo | None:
         """The memo that all threads of this process share; None for models that only encode whole documents."""
         if not self._memo_bytes or not self.data:
             return None
+        memo_bytes = self._memo_bytes // (3 if self._special else 1)  # one for each kind of part
         with _MEMOS_LOCK:
-            name = self.fingerprint, self._memo_bytes
+            name = keys.digest(self.data, changes), memo_bytes
             if name not in _MEMOS:
-                _MEMOS[name] = unit_memo.load(self.data, self._memo_bytes)
+                _MEMOS[name] = unit_memo.load(self.data + changes, memo_bytes)
             return _MEMOS[name]
 
 
@@ -200,8 +352,24 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
     Raises:
       VocabularyError: the kind or an option is unknown, or the file cannot be read.
     """
-    makers: dict[str, Any] = {"sentencepiece": functools.partial(SentencePieceVocabulary, path or ""), "bytes": ByteVocabulary}
-    known = {"sentencepiece": {"memo_bytes"}}
+    from tokenreel.character_vocabulary import CharacterVocabulary
+    from tokenreel.huggingface_vocabulary import HuggingFaceVocabulary
+    from tokenreel.pass_through import PassThroughVocabulary
+
+    makers: dict[str, Any] = {
+        "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
+        "bytes": ByteVocabulary,
+        "characters": functools.partial(CharacterVocabulary, path or ""),
+        "pass_through": PassThroughVocabulary,
+        "huggingface": functools.partial(HuggingFaceVocabulary, path or ""),
+    }
+    special_ids = {"pad_id", "bos_id", "eos_id", "unk_id"}
+    known = {
+        "sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"},
+        "bytes": {"extra_ids"},
+        "pass_through": {"vocab_size", *special_ids},
+        "huggingface": {"special_tokens", *special_ids},
+    }
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
     for name in options:

@@ -82,3 +82,30 @@ def test_how_a_job_runs_is_no_part_of_its_meaning() -> None:
     assert all(config.load(TEXT, [override]).semantics() == base for override in same)
     other = ["packing.seq_len=3", "splits.test=2%", "filters.min_tokens=2", "order.group_tokens=10", "sources.0.text_field=body"]
     assert all(config.load(TEXT, [override]).semantics() != base for override in other)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        ({}, "vocabulary.path is missing: sentencepiece needs a model file"),
+        ({"kind": "characters"}, "vocabulary.path is missing: characters needs a JSON model file"),
+        ({"kind": "huggingface"}, "vocabulary.path is missing: huggingface needs a tokenizer.json"),
+        ({"kind": "bytes", "path": "x"}, "vocabulary.path has no meaning: bytes reads no file"),
+        ({"kind": "pass_through"}, "vocabulary.options.vocab_size is missing"),
+        ({"kind": "words"}, "vocabulary.kind must be one of sentencepiece, bytes, characters, huggingface, pass_through, got 'words'"),
+    ],
+)
+def test_vocabularies_that_lack_something(vocabulary, message):
+    with pytest.raises(ConfigError, match=message):
+        config.from_dict(config.VocabularyConfig, vocabulary, "vocabulary")
+
+
+def test_token_ids_have_no_sentences():
+    settings = {
+        "output": "out",
+        "sources": [{"files": "x"}],
+        "vocabulary": {"kind": "pass_through", "options": {"vocab_size": 9}},
+        "packing": {"mode": "full_sentences", "sentences": "rules"},
+    }
+    with pytest.raises(ConfigError, match=r"packing\.sentences needs text"):
+        config.from_dict(config.JobConfig, settings)

@@ -1,0 +1,78 @@
+"""Special tokens that stand in the text by name, such as `</s>`: found, cut out, and put back as their ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import ragged
+
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
+
+_BETWEEN = 0xFF  # in no UTF-8, so no name lies across two documents
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+    """Names of special tokens and their ids; where several names begin at one place, the longest counts."""
+
+    ids: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        names = sorted((name.encode() for name in self.ids), key=len, reverse=True)
+        object.__setattr__(self, "_pattern", re.compile(b"|".join(map(re.escape, names))))
+        object.__setattr__(self, "_bytes", {name.encode(): i for name, i in self.ids.items()})
+
+    _pattern: re.Pattern[bytes] = dataclasses.field(init=False, repr=False, compare=False)
+    _bytes: dict[bytes, int] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def encode_block(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], encode_parts: EncodeParts) -> Encoded:
+        """Encodes documents whose special tokens stand between parts of text.
+
+        Args:
+          text: [bytes] documents end to end.
+          offsets: [n + 1] their bounds.
+          encode_parts: encodes the text between: takes the parts end to end, their bounds, whether each begins a document, and the document
+            it lies in; gives their ids end to end and the number of ids of each.
+
+        Returns:
+          ids and the [n] number of ids of each document.
+        """
+        documents = len(offsets) - 1
+        separated, bounds = ragged.surround(text, offsets, None, _BETWEEN)
+        found = [(match.start(), match.end(), self._bytes[match.group()]) for match in self._pattern.finditer(separated.tobytes())]
+        start, stop, special = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        document = np.searchsorted(bounds, start, side="right") - 1  # [specials]
+        start, stop = start - document, stop - document  # in `text`, which has nothing between documents
+
+        # A document with k specials has k + 1 parts, perhaps empty: parts and specials take turns.
+        number = np.arange(len(special))
+        before = np.searchsorted(document, np.arange(documents + 1))  # [documents + 1] specials in earlier documents
+        first = np.arange(documents) + before[:-1]  # each document's first part
+        spans = np.zeros((documents + len(special), 2), dtype=np.int64)
+        spans[first, 0] = offsets[:-1]
+        spans[first + np.diff(before), 1] = offsets[1:]
+        spans[document + number + 1, 0] = stop
+        spans[document + number, 1] = start
+        edges = np.append(spans.ravel(), len(text))
+        parts_text, parts_offsets = ragged.take(text, edges, 2 * np.arange(len(spans)))
+        owner = np.repeat(np.arange(documents), np.diff(before) + 1)
+        begins = np.zeros(len(spans), dtype=bool)
+        begins[first] = True
+        ids, lengths = encode_parts(parts_text, parts_offsets, begins, owner)
+        if not len(special):
+            return ids, lengths
+
+        pool = np.concatenate([ids, special.astype(np.int32)])
+        pool_offsets = ragged.offsets_of(np.concatenate([lengths, np.ones(len(special), dtype=np.int64)]))
+        order = np.zeros(len(spans) + len(special), dtype=np.int64)
+        parts = np.arange(len(spans))
+        order[2 * parts - owner] = parts
+        order[2 * (document + number) - document + 1] = len(spans) + number
+        out, out_offsets = ragged.take(pool, pool_offsets, order)
+        return out, np.diff(out_offsets[np.append(2 * first - np.arange(documents), len(order))])
