@@ -61,15 +61,6 @@ class TokenizerJobConfig(CorpusSettings):
             raise ConfigError("sources is empty: name at least one")
         if len(set(names)) != len(names):
             raise ConfigError(f"sources.name must differ from source to source, got {names}")
-        for source in self.sources:
-            ignored = [
-                name for name in ("filters", "splits", "epochs") if getattr(source, name) != getattr(SourceConfig(files=("",)), name)
-            ]
-            if ignored:
-                raise ConfigError(
-                    f"sources.{ignored[0]} of {source.name} is for builds: a tokenizer is trained on all the text there is. Leave it out; "
-                    "`weights` sets the shares of the sources."
-                )
         for setting in ("sample_bytes", "max_document_bytes", "held_out_bytes"):
             value = getattr(self, setting)
             if value is not None and value < 1:

@@ -220,7 +220,6 @@ def test_the_directory_for_sampled_text_can_be_chosen(write_tokenizer_config: Wr
         ({"sample_byte": 1}, 2, "unknown setting 'sample_byte': did you mean 'sample_bytes'?"),
         ({"sample_bytes": 0}, 2, "sample_bytes must be at least 1, got 0"),
         ({"weights": {"docs": 1}}, 2, "weights must name every source once"),
-        ({"sources": [{"name": "docs", "files": ["a"], "epochs": 2}]}, 2, "sources.epochs of docs is for builds"),
         ({"weights": {"docs": 1, "lines": 0}}, 2, "weights.lines must be positive, got 0"),
         (
             {"filters": {"min_tokens": 5}},
