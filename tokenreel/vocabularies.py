@@ -193,7 +193,8 @@ class SentencePieceVocabulary(Vocabulary):
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
             raise VocabularyError(
-                f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path."
+                f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "
+                "`tokenreel train-tokenizer` makes a model."
             ) from error
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Any] = {}
@@ -235,7 +236,8 @@ class SentencePieceVocabulary(Vocabulary):
                     self._loaded[changes] = sentencepiece.SentencePieceProcessor(model_proto=(self.data or b"") + changes)
                 except (RuntimeError, ValueError, OSError) as error:
                     raise VocabularyError(
-                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file that SentencePiece's trainer wrote."
+                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file that `tokenreel train-tokenizer` or "
+                        "SentencePiece's own trainer wrote."
                     ) from error
             return self._loaded[changes]
 
