@@ -1,8 +1,9 @@
 """Raw text to training-ready shards: `tokenreel build CONFIG`, or `python -m pipelines.build CONFIG`."""
 
 import argparse
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -69,14 +70,14 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
-    with output.lock(job.output):
+    with output.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
                 f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, on {local.describe(parsed)}", file=sys.stderr
             )
-            with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(job)):
+            with local.plain_errors(), local.watchdog(), local.progress(_progress(job), 30.0 if files.is_remote(job.output) else 5.0):
                 pipeline = beam.Pipeline(options=parsed)
                 build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
@@ -97,11 +98,17 @@ def _load_vocabulary(job: JobConfig) -> Vocabulary:
         raise VocabularyError(f"vocabulary.kind {job.vocabulary.kind} needs a package: pip install {error.name}") from error
 
 
-def _progress(job: JobConfig) -> str:
-    staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
-    shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
-    blocks = sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
-    return f"{staged:,} of about {blocks:,} blocks tokenized, {shards:,} shards written"
+def _progress(job: JobConfig) -> Callable[[], str]:
+    @functools.cache  # in a thread of its own, so that listing a large corpus delays nothing
+    def blocks() -> int:
+        return sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
+
+    def report() -> str:
+        staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
+        shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
+        return f"{staged:,} of about {blocks():,} blocks tokenized, {shards:,} shards written"
+
+    return report
 
 
 def summary(found: Manifest) -> str:

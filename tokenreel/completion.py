@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, filters, keys, layouts, naming, provenance, selection, shards, stage, tfrecord
+from tokenreel import files, filters, keys, layouts, naming, provenance, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
@@ -83,8 +83,10 @@ def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[sh
 
 def file_info(directory: str, name: str) -> FileInfo:
     """Size and CRC of a file in a dataset."""
-    data = files.read_bytes(files.join(directory, name))
-    return FileInfo(file=name, bytes=len(data), crc32c=tfrecord.crc32c(data))
+    found = files.checksum(files.join(directory, name))
+    if found is None:
+        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
+    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
 
 
 def _plain(built: BuiltShard) -> dict[str, Any]:

@@ -573,10 +573,4 @@ def matches(path: str, info: ShardInfo) -> bool:
     """Whether a file is the shard that was written: its size and its CRC."""
     if files.size(path) != info.bytes:
         return False
-    import google_crc32c
-
-    crc = 0
-    with files.open_read(path) as file:
-        while data := file.read(_CHUNK_BYTES):
-            crc = google_crc32c.extend(crc, data)
-    return crc == info.crc32c and info.bytes > tfrecord.HEADER_BYTES
+    return files.checksum(path) == (info.bytes, info.crc32c) and info.bytes > tfrecord.HEADER_BYTES
