@@ -57,6 +57,7 @@ class GroupDocuments:
       offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
       stage: [n] int64 index of the stage file of each.
       row: [n] int64 place in that file.
+      copy: [n] int64 which copy of the document it is, from 0.
       key: [n] uint64 hash of each document's name, and of the number of the copy behind the first.
       sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
       sentences_per_document: [n] int64.
@@ -68,6 +69,7 @@ class GroupDocuments:
     offsets: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    copy: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
@@ -231,10 +233,11 @@ class DocumentOrder:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
             spans = empty if self._has_spans(with_tokens) else None
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([part.row for part in ranges])
+        copy = np.concatenate([np.full(len(part.lengths), part.copy, dtype=np.int64) for part in ranges])[order]
         spans = None
         if self._has_spans(with_tokens):
             spans, bounds = ragged.take(np.concatenate([part.spans for part in ranges]), ragged.offsets_of(lengths), order)
@@ -263,7 +266,7 @@ class DocumentOrder:
             sentences[bounds[:-1]] += self.recipe.first_id is not None
             sentences[bounds[1:] - 1] += self.recipe.last_id is not None
         added = int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
-        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added, spans)
+        return GroupDocuments(tokens, offsets, stage[order], row[order], copy, names, sentences, per_document[order], added, spans)
 
     def _has_spans(self, with_tokens: bool) -> bool:
         return with_tokens and self.config.vocabulary.offsets
@@ -271,9 +274,10 @@ class DocumentOrder:
 
 @dataclasses.dataclass
 class _Range:
-    """Some documents of one stage file, and where they lie in it."""
+    """Some documents of one stage file, all of the same copy, and where they lie in it."""
 
     stage: int
+    copy: int
     row: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]
@@ -317,4 +321,4 @@ class _Range:
             key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
         if copy:
             key = keys.mix(key ^ np.uint64(keys.key("copy", copy)))
-        return cls(index, row, key, lengths, tokens, sentences, per_document, spans)
+        return cls(index, copy, row, key, lengths, tokens, sentences, per_document, spans)
