@@ -145,6 +145,8 @@ def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]
 def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, sentences: str | None, block_bytes: int) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
+    if source.format in ("csv", "tsv"):
+        reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
     return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), sentences or "", block_bytes)
 
 
