@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import tokenreel
-from tokenreel.errors import BuildError, TokenreelError
+from tokenreel.errors import BuildError, StorageError, TokenreelError
+from tokenreel.redaction import redact
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 _COMMANDS = {
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return int(module.run(arguments))
     except TokenreelError as error:
-        print(f"tokenreel: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, BuildError) else 2
+        print(f"tokenreel: error: {redact(error)}", file=sys.stderr)
+        return 1 if isinstance(error, (BuildError, StorageError)) else 2
 
 
 if __name__ == "__main__":

@@ -127,14 +127,15 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
                 gathered, gathered_bytes = [], 0
             gathered.append(span)
             gathered_bytes += span.size
-        piece.file.check_unchanged()
+        if piece.file.generation is None:  # an object was read in the generation that was listed
+            piece.file.check_unchanged()
     yield _parse(gathered, source)
 
 
 def _spans(piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[_Span | Rows]:
     kind = source.format
     try:
-        with files.open_read(piece.file.path) as stream:
+        with files.open_read(piece.file.path, piece.file.generation) as stream:
             if kind in ("parquet", "arrow"):
                 yield from (parquet if kind == "parquet" else arrow).read(stream, piece, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):

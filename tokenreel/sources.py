@@ -39,6 +39,11 @@ class InputFile:
         """Whether it must be read from its start."""
         return self.name.endswith(COMPRESSED)
 
+    @property
+    def generation(self) -> int | None:
+        """Of an object, which alone is read: an object that is replaced meanwhile cannot mix old and new bytes."""
+        return self.version if files.is_remote(self.path) else None
+
     def check_unchanged(self) -> None:
         """Compares the file with what the listing saw.
 
@@ -73,16 +78,18 @@ class Block:
       source: index of the source in the config.
       index: the block's place in the source.
       pieces: what it reads.
+      removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
     """
 
     source: int
     index: int
     pieces: tuple[Piece, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the input: names, ranges, sizes and versions of the files."""
-        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces))
+        """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
+        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces), *(os.path.basename(path) for path in self.removed))
 
 
 def _stat(path: str) -> tuple[int, int] | None:
@@ -98,9 +105,11 @@ def _stat(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _base(pattern: str) -> str:
-    """The directory before a pattern's first wildcard."""
+def _base(pattern: str, is_directory: bool) -> str:
+    """The directory before a pattern's first wildcard; `is_directory` tells of a pattern in a bucket, which has no directories to ask."""
     if files.is_remote(pattern):
+        if is_directory:
+            return pattern.rstrip("/")
         bucket, _, rest = pattern.removeprefix(files.GS).partition("/")
         return posixpath.join(files.GS + bucket, *_fixed_parts(rest.split("/")))
     if not _WILDCARDS & set(pattern):
@@ -127,8 +136,6 @@ def _common(directories: Sequence[str]) -> str:
 
 
 def _match(pattern: str) -> list[str]:
-    if files.is_remote(pattern):
-        return files.remote_glob(pattern)
     if os.path.isdir(pattern):
         found = []
         for folder, folders, names in os.walk(pattern):
@@ -150,20 +157,27 @@ def list_files(source: SourceConfig) -> list[InputFile]:
     """
     from tokenreel.readers import folders
 
-    paths: dict[str, None] = {}
+    paths: dict[str, tuple[int, int] | None] = {}
     patterns = list(folders.expand(source))
     for pattern, where in patterns:
-        matched = _match(pattern)
-        if matched != [pattern] and not _WILDCARDS & set(pattern):
-            matched = [path for path in matched if folders.belongs(path, source)]
+        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
+        matched: dict[str, tuple[int, int] | None]
+        if files.is_remote(pattern):
+            matched = dict(files.remote_glob(pattern))
+            named = {pattern}
+        else:
+            matched = {os.path.abspath(path): None for path in _match(pattern)}
+            named = {os.path.abspath(pattern)}
+        if not _WILDCARDS & set(pattern) and matched.keys() != named:
+            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
         if not matched:
             raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
-        paths.update(dict.fromkeys(path if files.is_remote(path) else os.path.abspath(path) for path in matched))
-    base = _common([_base(pattern) for pattern, _ in patterns])
+        paths.update(matched)
+    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
     found = []
-    for path in paths:
+    for path, listed in paths.items():
         folders.check_kind(path, source)
-        status = _stat(path)
+        status = listed or _stat(path)
         if status is None:
             raise SourceError(f"{path}: vanished while the files were listed.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")

@@ -38,6 +38,14 @@ def test_overrides_create_and_replace() -> None:
         ("output.name=x", "name lies inside a value that holds no settings"),
         ("sources.1.name=first", "sources.name must differ"),
         ("sources.1.id_field=id", "sources.id_field needs format: jsonl"),
+        ("sources.1.columns=[text]", "sources.columns needs format: csv or tsv, got lines"),
+        ("sources.1={files: a, format: csv, name: x, columns: [a, b]}", r"sources.columns \['a', 'b'\] lacks 'text'"),
+        ("sources.1={files: a, format: csv, name: x, columns: [text, text]}", "sources.columns must differ"),
+        ("sources.1={files: a, format: csv, name: x, delimiter: ', '}", "sources.delimiter is one character"),
+        ("sources.0.delimiter=;", "sources.delimiter needs format: csv or tsv"),
+        ("sources.0.embedded_newlines=false", "sources.embedded_newlines needs format: csv or tsv"),
+        ("sources.0.split=train", "sources.split needs format: tfds or arrow"),
+        ("sources.0.format=tfds", "sources.split is missing"),
         ("filters.max_tokens=0", r"filters.max_tokens \(0\) is below filters.min_tokens \(1\)"),
         ("splits.test=99.9%", "leave none to train on"),
         ("vocabulary={kind: sentencepiece}", "vocabulary.path is missing"),
@@ -107,5 +115,5 @@ def test_token_ids_have_no_sentences():
         "vocabulary": {"kind": "pass_through", "options": {"vocab_size": 9}},
         "packing": {"mode": "full_sentences", "sentences": "rules"},
     }
-    with pytest.raises(ConfigError, match="packing.sentences needs text"):
+    with pytest.raises(ConfigError, match=r"packing\.sentences needs text"):
         config.from_dict(config.JobConfig, settings)

@@ -36,7 +36,7 @@ def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
         return whole
     found = []
     start, first_row, row = 0, 0, 0
-    with files.open_read(file.path) as stream:
+    with files.open_read(file.path, file.generation) as stream:
         try:
             for kind, begin, end, rows in _messages(stream):
                 if kind == _DICTIONARY:

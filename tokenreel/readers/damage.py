@@ -27,11 +27,13 @@ def errors() -> tuple[type[BaseException], ...]:
 
 
 def reraise_reading(error: BaseException, file: InputFile) -> None:
-    """Raises what concerns the disk: only that has an error number.
+    """Raises what concerns the disk or the network: it has an error number, or a class of its own. Arrow raises plain OSErrors.
 
     Raises:
       SourceError: the file cannot be read.
     """
+    if isinstance(error, OSError) and type(error) is not OSError:
+        raise error
     if isinstance(error, OSError) and error.errno is not None:
         raise SourceError(f"{file.path}: {error.strerror}. Check its permissions, or leave it out of the source.") from error
 

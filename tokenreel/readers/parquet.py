@@ -22,7 +22,7 @@ def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
     Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
     """
     try:
-        with files.open_read(file.path) as stream:
+        with files.open_read(file.path, file.generation) as stream:
             metadata = _open(stream).metadata
             weights = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     except errors() as error:
