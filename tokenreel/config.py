@@ -23,14 +23,21 @@ class SourceConfig:
     """One body of text.
 
     Attributes:
-      files: paths, globs (`**` crosses directories) or directories, local or `gs://`. A document's identity is its path relative to the
+      files: paths, globs (`**` crosses directories) or directories, local or `gs://`; `@list.txt` for a file with one of these on each
+        line, relative to it, and comments behind `#`. A document's identity is its path relative to the
         directory that all of them share, so a corpus can move without changing any dataset made from it.
       name: says in statistics and provenance where a document came from.
-      format: `jsonl` (a JSON object a line); `lines`, `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
-      text_field: of the JSON object, holds the document.
-      id_field: of the JSON object, names the document; without it the name is `path#position`. Two documents of one name keep one split.
-      metadata_fields: of the JSON object, kept in the provenance tables.
-      order_field: of the JSON object, a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
+        `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,
+        `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
+      text_field: holds the document. In tables the name of a column, where `a.b` is a value nested in the column `a`.
+      id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split.
+      metadata_fields: kept in the provenance tables.
+      order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      columns: of csv and tsv, their names where the first row does not tell them.
+      delimiter: of csv and tsv, the one character between values; a comma and a tab.
+      embedded_newlines: of csv and tsv, whether values in quotes may hold line ends. False lets large files be split among workers.
+      split: of tfds and Hugging Face folders, the split to read.
       filters: settings that replace those of the same name in the config's `filters`, for this source alone.
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
@@ -40,11 +47,15 @@ class SourceConfig:
 
     files: tuple[str, ...]
     name: str = "text"
-    format: Literal["jsonl", "lines", "paragraphs", "text"] = "jsonl"
+    format: Literal["jsonl", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "lines", "paragraphs", "text"] = "jsonl"
     text_field: str = "text"
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
+    columns: tuple[str, ...] = ()
+    delimiter: str | None = None
+    embedded_newlines: bool = True
+    split: str | None = None
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, float] | None = None
     epochs: float = 1.0
@@ -53,10 +64,21 @@ class SourceConfig:
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
-        if self.format != "jsonl":
-            _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
-            _require(self.order_field is None, f"sources.order_field needs format: jsonl; {self.format} text has no fields")
-            _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
+        if self.format in ("lines", "paragraphs", "text"):
+            for field in ("id_field", "order_field", "metadata_fields"):
+                _require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        if self.format not in ("csv", "tsv"):
+            _require(not self.columns, f"sources.columns needs format: csv or tsv, got {self.format}")
+            _require(self.delimiter is None, f"sources.delimiter needs format: csv or tsv, got {self.format}")
+            _require(self.embedded_newlines, f"sources.embedded_newlines needs format: csv or tsv, got {self.format}")
+        one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\0\r\n"')
+        _require(one, f"sources.delimiter is one character, and no quote or line end, got {self.delimiter!r}")
+        if self.columns:
+            for column in (self.text_field, self.id_field, self.order_field, *self.metadata_fields):
+                _require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
+            _require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
+        _require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
+        _require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -184,6 +184,8 @@ def fingerprint(
 ) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
+    if source.format in ("csv", "tsv"):
+        reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
     return keys.digest(
         VERSION,
         keys.VERSION,
