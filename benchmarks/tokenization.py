@@ -26,7 +26,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.corpus import default_corpus
 from tokenreel import keys, protobuf_wire, ragged, unit_memo
 from tokenreel.vocabularies import SentencePieceVocabulary
 
@@ -252,9 +252,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     corpus = arguments.corpus
     if corpus is None:
-        corpus = arguments.work / "corpus"
-        if not corpus.exists():
-            subprocess.run([sys.executable, "-m", "benchmarks.corpus", str(corpus)], check=True)
+        corpus = default_corpus(arguments.work)
     paths = sorted(corpus.glob("*.jsonl"))
     if not paths:
         parser.error(f"{corpus} holds no *.jsonl: make one with `python -m benchmarks.corpus {corpus}`")

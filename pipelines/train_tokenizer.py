@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
 from tokenreel import character_fitting, files, output, sampling, sources, tokenizer_output, tokenizer_training
+from tokenreel.filters import load_rules
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
@@ -20,12 +21,13 @@ from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
 def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to a model and its report in its output."""
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
-    limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.ordered_weights, config.max_document_bytes, sizes)
+    limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
     blocks = root | ListBlocks(config)  # Block: byte ranges of files
+    rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     directory = tokenizer_output.sample_directory(config)
-    sampled = blocks | SampleDocuments(config, directory, limits)  # Sampled: plan, paths and totals
+    sampled = blocks | SampleDocuments(config, rules, directory, limits)  # Sampled: plan, paths and totals
     if config.kind == "characters":
-        counts = blocks | CountBlocks(config) if config.budget is None else sampled | CountSample(config)  # RecordBatch
+        counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
         trained = counts | FitCharacters(config, directory)  # Trained: the model
     else:
         trained = sampled | TrainSentencePiece(config)  # Trained: the model

@@ -51,7 +51,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
-        _check_splits(f"source {self.name}: splits", self.splits or {})
+        check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
         if self.format != "jsonl":
             _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
@@ -366,8 +366,49 @@ class ExecutionConfig:
         return max(1, int(self.block_mb * (1 << 20)))
 
 
+class CorpusSettings:
+    """What the settings of all jobs over text have in common: `sources`, `filters` and `splits`, as in `JobConfig`."""
+
+    if typing.TYPE_CHECKING:
+
+        @property
+        def sources(self) -> tuple[SourceConfig, ...]: ...  # noqa: D102
+        @property
+        def filters(self) -> FilterConfig: ...  # noqa: D102
+        @property
+        def splits(self) -> Mapping[str, float]: ...  # noqa: D102
+
+    def filters_of(self, source: int) -> FilterConfig:
+        """The filters of a source, by its index: the config's, and its own in place of those of the same name.
+
+        Raises:
+          ConfigError: they are impossible together.
+        """
+        own = self.sources[source]
+        if not own.filters:
+            return self.filters
+        settings = to_dict(self.filters)
+        for name, value in own.filters.items():
+            nested = isinstance(value, Mapping) and isinstance(settings.get(name), dict)
+            settings[name] = {**settings[name], **value} if nested else value
+        try:
+            return from_dict(FilterConfig, settings, "filters")
+        except ConfigError as error:
+            raise ConfigError(f"source {own.name}: {error}") from error
+
+    def splits_of(self, source: int) -> Mapping[str, float]:
+        """The held-out splits of a source, by its index, and their shares."""
+        own = self.sources[source].splits
+        return self.splits if own is None else own
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """All held-out splits: the config's, then those that only a source names."""
+        return tuple(dict.fromkeys([*self.splits, *(name for i in range(len(self.sources)) for name in self.splits_of(i))]))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JobConfig:
+class JobConfig(CorpusSettings):
     """A whole build.
 
     Attributes:
@@ -406,7 +447,7 @@ class JobConfig:
         _require(bool(self.sources), "sources is empty: name at least one")
         names = [source.name for source in self.sources]
         _require(len(set(names)) == len(names), f"sources.name must differ from source to source, got {names}")
-        _check_splits("splits", self.splits)
+        check_splits("splits", self.splits)
         for index in range(len(self.sources)):
             self.filters_of(index)
         if self.order.mode == "field":
@@ -418,36 +459,15 @@ class JobConfig:
             self.vocabulary.kind != "pass_through" or self.packing.sentences is None,
             "packing.sentences needs text, and vocabulary.kind pass_through reads token ids",
         )
+        if self.vocabulary.offsets:
+            changed = [source.name for i, source in enumerate(self.sources) if self.filters_of(i).lines != LineRules()]
+            _require(
+                not changed and self.duplicates.remove not in ("paragraphs", "lines"),
+                "vocabulary.offsets counts the characters of the text as it was read, and filters.lines and duplicates.remove: paragraphs "
+                "or lines take parts of it out: leave one of them out",
+            )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
-
-    def filters_of(self, source: int) -> FilterConfig:
-        """The filters of a source, by its index: the config's, and its own in place of those of the same name.
-
-        Raises:
-          ConfigError: they are impossible together.
-        """
-        own = self.sources[source]
-        if not own.filters:
-            return self.filters
-        settings = to_dict(self.filters)
-        for name, value in own.filters.items():
-            nested = isinstance(value, Mapping) and isinstance(settings.get(name), dict)
-            settings[name] = {**settings[name], **value} if nested else value
-        try:
-            return from_dict(FilterConfig, settings, "filters")
-        except ConfigError as error:
-            raise ConfigError(f"source {own.name}: {error}") from error
-
-    def splits_of(self, source: int) -> Mapping[str, float]:
-        """The held-out splits of a source, by its index, and their shares."""
-        own = self.sources[source].splits
-        return self.splits if own is None else own
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """All held-out splits: the config's, then those that only a source names."""
-        return tuple(dict.fromkeys([*self.splits, *(name for i in range(len(self.sources)) for name in self.splits_of(i))]))
 
     def semantics(self) -> dict[str, Any]:
         """The settings that decide the bytes of the dataset, as plain JSON values; without paths and without how the job runs."""
@@ -482,7 +502,12 @@ def _check_pattern(setting: str, pattern: str | None) -> None:
         raise ConfigError(f"{setting}: {pattern!r} is no regular expression ({error})") from error
 
 
-def _check_splits(where: str, splits: Mapping[str, float]) -> None:
+def check_splits(where: str, splits: Mapping[str, float]) -> None:
+    """Checks the names and shares of held-out splits.
+
+    Raises:
+      ConfigError: one is impossible; names it.
+    """
     for name, fraction in splits.items():
         _require(re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"{where}.{name}: a split's name holds letters, digits and underscores")
         _require(0 < fraction <= 1, f"{where}.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")

@@ -32,7 +32,7 @@ def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
     summary = {}
     for index, source in enumerate(config.sources):
         found = list_files(source)
-        lists = load_rules(config.filters_of(index)).bad_words if isinstance(config, JobConfig) else ()
+        lists = load_rules(config.filters_of(index)).bad_words
         digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
         summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
     return summary

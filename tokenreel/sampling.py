@@ -12,13 +12,13 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import files, keys, ragged
 from tokenreel.errors import BuildError
+from tokenreel.tokenizer_text import Texts
 
 BUCKETS = 1 << 16
 _SHIFT = np.uint64(48)
@@ -61,7 +61,8 @@ class Measured:
       text_bytes: in them, uncut.
       cut_documents: longer than the limit.
       faults: documents that could not be read, by reason.
-      examples: of them, where and why.
+      left_out: documents that were, by reason.
+      examples: of the faults, where and why.
     """
 
     source: int
@@ -71,6 +72,7 @@ class Measured:
     text_bytes: int
     cut_documents: int
     faults: Mapping[str, int]
+    left_out: Mapping[str, int]
     examples: Sequence[tuple[str, int, str]]
 
 
@@ -93,11 +95,11 @@ class Candidates:
         return self.text[self.offsets[i] : self.offsets[i + 1]].tobytes()
 
 
-def measure(documents: Any, source: int, seed: int, max_document_bytes: int, limit: int) -> tuple[Measured, Candidates]:
+def measure(documents: Texts, source: int, seed: int, max_document_bytes: int, limit: int) -> tuple[Measured, Candidates]:
     """Counts documents by bucket, and takes those in the first `limit` buckets.
 
     Args:
-      documents: [n] `tokenreel.documents.Documents`.
+      documents: [n] documents.
       source: their index.
       seed: of the sample.
       max_document_bytes: where documents are cut.
@@ -119,6 +121,7 @@ def measure(documents: Any, source: int, seed: int, max_document_bytes: int, lim
         text_bytes=int(whole.sum()),
         cut_documents=int(np.count_nonzero(lengths < whole)),
         faults=dict(Counter(fault.reason for fault in documents.faults)),
+        left_out=documents.left_out,
         examples=[(fault.file, fault.position, fault.message) for fault in documents.faults[:_FAULTS_SHOWN]],
     )
     taken = np.flatnonzero(full & (buckets < limit))
@@ -141,6 +144,7 @@ class Totals:
       bytes: [sources, BUCKETS] int64.
       documents, text_bytes, cut_documents: [sources] int64.
       faults: documents that could not be read, by reason, for each source.
+      left_out: documents that were, likewise.
       examples: the first of them by (source, file, position).
     """
 
@@ -148,6 +152,7 @@ class Totals:
         self.bytes = np.zeros((sources, BUCKETS), dtype=np.int64)
         self.documents, self.text_bytes, self.cut_documents = (np.zeros(sources, dtype=np.int64) for _ in range(3))
         self.faults: list[Counter[str]] = [Counter() for _ in range(sources)]
+        self.left_out: list[Counter[str]] = [Counter() for _ in range(sources)]
         self.examples: list[tuple[int, str, int, str]] = []
 
     def add(self, part: Measured) -> None:
@@ -158,6 +163,7 @@ class Totals:
         self.text_bytes[source] += part.text_bytes
         self.cut_documents[source] += part.cut_documents
         self.faults[source].update(part.faults)
+        self.left_out[source].update(part.left_out)
         self.examples = sorted([*self.examples, *((source, *example) for example in part.examples)])[:_FAULTS_SHOWN]
 
     def merge(self, other: Totals) -> None:
@@ -166,7 +172,7 @@ class Totals:
         self.documents += other.documents
         self.text_bytes += other.text_bytes
         self.cut_documents += other.cut_documents
-        for mine, theirs in zip(self.faults, other.faults, strict=True):
+        for mine, theirs in zip([*self.faults, *self.left_out], [*other.faults, *other.left_out], strict=True):
             mine.update(theirs)
         self.examples = sorted([*self.examples, *other.examples])[:_FAULTS_SHOWN]
 
@@ -177,15 +183,38 @@ def check(totals: Totals, names: Sequence[str], max_dead_letter_fraction: float)
     Raises:
       BuildError: no document holds any text, or too many could not be read.
     """
-    dead, read = sum(sum(faults.values()) for faults in totals.faults), int(totals.documents.sum())
+    dead, left_out = (sum(sum(counts.values()) for counts in counters) for counters in (totals.faults, totals.left_out))
+    read = int(totals.documents.sum()) + left_out
     if dead > max_dead_letter_fraction * (dead + read):
         places = "\n  ".join(f"{names[source]}: {file} byte {position:,}: {message}" for source, file, position, message in totals.examples)
         raise BuildError(
             f"{dead:,} of {dead + read:,} documents could not be read, more than execution.max_dead_letter_fraction = "
             f"{max_dead_letter_fraction:g} allows. The first:\n  {places}"
         )
-    if not read:
-        raise BuildError(f"the sources {', '.join(names)} hold no text to train on. Check sources.files and sources.format.")
+    if not totals.documents.any():
+        reasons: Counter[str] = sum(totals.left_out, Counter())
+        why = f" All {left_out:,} documents were left out: {', '.join(f'{n:,} {reason}' for reason, n in reasons.most_common())}."
+        raise BuildError(
+            f"the sources {', '.join(names)} hold no text to train on.{why if left_out else ''} Check sources, filters and splits."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """How a budget is divided among sources.
+
+    Attributes:
+      weights: of the sources.
+      by_text: whether the weights are multiplied by the bytes that each source has.
+    """
+
+    weights: tuple[float, ...]
+    by_text: bool
+
+    def of(self, available: Sequence[int]) -> list[Fraction]:
+        """The exact weights, given the bytes of each source."""
+        exact = [Fraction(repr(weight)) for weight in self.weights]
+        return [weight * size for weight, size in zip(exact, available, strict=True)] if self.by_text else exact
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +232,7 @@ class SamplePlan:
     limits: tuple[int, ...]
 
 
-def share(budget: int, weights: Sequence[float | Fraction], available: Sequence[int]) -> tuple[int, ...]:
+def share(budget: int, weights: Sequence[int | Fraction], available: Sequence[int]) -> tuple[int, ...]:
     """Divides a budget by weights; what a source has too little of goes to the others, by their weights.
 
     Worked out in fractions, so that no platform rounds otherwise.
@@ -213,14 +242,13 @@ def share(budget: int, weights: Sequence[float | Fraction], available: Sequence[
     >>> share(100, [1, 1], [20, 30])
     (20, 30)
     """
-    exact = [weight if isinstance(weight, Fraction) else Fraction(repr(weight)) for weight in weights]
-    quotas = [0] * len(exact)
-    left, unsettled = Fraction(budget), [i for i in range(len(exact)) if available[i]]
+    quotas = [0] * len(weights)
+    left, unsettled = Fraction(budget), [i for i in range(len(weights)) if available[i]]
     while unsettled:
-        total = sum((exact[i] for i in unsettled), Fraction(0))
-        small = [i for i in unsettled if available[i] <= left * exact[i] / total]
+        total = sum((weights[i] for i in unsettled), Fraction(0))
+        small = [i for i in unsettled if available[i] <= left * weights[i] / total]
         for i in small or unsettled:
-            quotas[i] = available[i] if small else int(left * exact[i] / total)
+            quotas[i] = available[i] if small else int(left * weights[i] / total)
         if not small:
             break
         left -= sum(available[i] for i in small)
@@ -228,22 +256,22 @@ def share(budget: int, weights: Sequence[float | Fraction], available: Sequence[
     return tuple(quotas)
 
 
-def plan(totals: Totals, budget: int | None, held_out_bytes: int, weights: Sequence[float] | None, max_document_bytes: int) -> SamplePlan:
+def plan(totals: Totals, budget: int | None, held_out_bytes: int, shares: Shares, max_document_bytes: int) -> SamplePlan:
     """Decides the sample from the counts.
 
     Args:
       totals: of all blocks.
       budget: bytes to sample; None samples nothing, for what is fitted on the whole text, and takes the first documents to measure on.
       held_out_bytes: to measure on.
-      weights: of the sources; None goes by their text.
+      shares: of the sources.
       max_document_bytes: where documents are cut.
     """
     cumulative = np.cumsum(totals.bytes, axis=1)
     available = [int(total) for total in cumulative[:, -1]]
-    shares = available if weights is None else weights
-    quotas = (0,) * len(available) if budget is None else share(budget, shares, available)
+    weights = shares.of(available)
+    quotas = (0,) * len(available) if budget is None else share(budget, weights, available)
     sampled = [n if q or budget is None else 0 for n, q in zip(available, quotas, strict=True)]
-    held_out = share(held_out_bytes, shares if budget is None else quotas, sampled)
+    held_out = share(held_out_bytes, weights if budget is None else quotas, sampled)
     # The last document of a sample may be a long one, and what is held out begins after it.
     needed = [q + h + max_document_bytes if q + h else 0 for q, h in zip(quotas, held_out, strict=True)]
     limits = [min(BUCKETS, int(np.searchsorted(row, need)) + 1) if need else 0 for row, need in zip(cumulative, needed, strict=True)]
@@ -251,11 +279,11 @@ def plan(totals: Totals, budget: int | None, held_out_bytes: int, weights: Seque
 
 
 def guess_limits(
-    budget: int | None, held_out_bytes: int, weights: Sequence[float] | None, max_document_bytes: int, file_bytes: Sequence[int]
+    budget: int | None, held_out_bytes: int, shares: Shares, max_document_bytes: int, file_bytes: Sequence[int]
 ) -> tuple[int, ...]:
     """How many buckets of each source will probably be needed, so that most jobs read the text once; a low guess costs a second reading."""
-    total = sum(file_bytes) or 1
-    parts = [size / total for size in file_bytes] if weights is None else [weight / sum(weights) for weight in weights]
+    weights = shares.of(file_bytes)
+    parts = [float(weight / (sum(weights) or 1)) for weight in weights]
     needed = [((budget or 0) + held_out_bytes) * part * _MARGIN + max_document_bytes for part in parts]
     return tuple(min(BUCKETS, int(BUCKETS * need / max(size, 1)) + 1) for need, size in zip(needed, file_bytes, strict=True))
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import files, keys
-from tokenreel.config import JobConfig
+from tokenreel.config import CorpusSettings, JobConfig
 from tokenreel.stage import StageFile, StageInfo
 
 VERSION = "selection-1"
@@ -52,7 +52,7 @@ class Staged:
         return documents, tokens, characters, size
 
 
-def split_ranges(config: JobConfig, source: int) -> dict[str, tuple[int, int]]:
+def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, int]]:
     """The range of keys of each split in a source: held-out splits first, the rest is `train`."""
     ranges = dict.fromkeys(config.split_names, (0, 0))
     low = 0

@@ -322,7 +322,11 @@ class ShardCheck:
             if number is not None:
                 without_text |= tokens == number
         follows = ~none[:, 1:] & ~none[:, :-1] & ~starts[:, 1:]
-        if self._manifest.config.get("objective", {}).get("name") == "fill_in_the_middle":  # changes the order of the text
+        # The one changes the order of the text; the other promises nothing of the kind.
+        if (
+            self._manifest.config.get("objective", {}).get("name") == "fill_in_the_middle"
+            or self._manifest.vocabulary.kind == "huggingface"
+        ):
             follows[:] = False
         backwards = np.zeros(begins.shape, dtype=bool)
         backwards[:, 1:] = follows & ((begins[:, 1:] < begins[:, :-1]) | (ends[:, 1:] < ends[:, :-1]))

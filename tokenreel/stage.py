@@ -318,7 +318,7 @@ def encode(
       joins the faults of the documents.
     """
     documents, limits = cleaned.documents, rules.config
-    characters = _count_characters(documents.text, documents.offsets)
+    characters = count_characters(documents.text, documents.offsets)
     reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
     reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
     if limits.max_characters is not None:
@@ -328,6 +328,7 @@ def encode(
     text, offsets = ragged.take(documents.text, documents.offsets, order)
     if refused := vocabulary.refused(text, offsets):
         documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        cleaned.modified[order[list(refused)]] = False
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
@@ -410,7 +411,7 @@ def _encode_sentences(
     return tokens, np.diff(ends), spans, lengths, per_document
 
 
-def _count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Characters in each document: the bytes that do not continue one."""
     continuation = np.flatnonzero((text & 0xC0) == 0x80)  # ASCII has none, so this is short
     bounds = np.searchsorted(continuation, offsets)

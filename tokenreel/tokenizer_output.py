@@ -110,11 +110,11 @@ def finish(
     files.write_bytes(path, model)
     vocabulary = load_vocabulary(config.kind, path)
     sources: dict[str, Any] = {}
-    overall = Coverage(0, 0, 0, 0, 0, 0, 0)
+    overall = Coverage()
     everything = config.budget is None
     sampled = totals.text_bytes.tolist() if everything else sample.bytes
     for i, source in enumerate(config.sources):
-        coverage = measure_coverage(vocabulary, model, config.kind, sample.held_out(i))
+        coverage = measure_coverage(vocabulary, sample.held_out(i))
         overall += coverage
         sources[source.name] = {
             "text": {
@@ -122,13 +122,14 @@ def finish(
                 "bytes": int(totals.text_bytes[i]),
                 "documents_over_max_document_bytes": int(totals.cut_documents[i]),
                 "dead_letters": dict(sorted(totals.faults[i].items())),
+                "left_out": dict(sorted(totals.left_out[i].items())),
             },
             "sample": {
                 "documents": int(totals.documents[i]) if everything else sample.documents[i],
                 "bytes": int(sampled[i]),
                 "share": sampled[i] / max(sum(sampled), 1),
             },
-            "coverage": {"measured_on": sample.measured_on[i], **_coverage(coverage)},
+            "coverage": {"measured_on": sample.measured_on[i], **coverage.to_json()},
         }
     report = {
         "format": "tokenreel-tokenizer-report-1",
@@ -150,7 +151,7 @@ def finish(
             "version": VERSION,
         },
         "training": dict(trained),
-        "coverage": _coverage(overall),
+        "coverage": overall.to_json(),
         "sources": sources,
         "tokenreel_version": tokenreel.__version__,
     }
@@ -159,14 +160,12 @@ def finish(
     return report
 
 
-def _coverage(coverage: Coverage) -> dict[str, Any]:
-    return {**vars(coverage), **coverage.rates()}
-
-
 def table(report: Mapping[str, Any]) -> str:
     """The report as a person reads it in a terminal."""
     model, sample = report["model"], report["sample"]
-    rows = [["source", "documents", "sampled", "share", "measured on", "characters", "unknown", "bytes", "tokens/byte", "bytes/token"]]
+    rows = [
+        ["source", "documents", "sampled", "share", "measured on", "characters", "unknown", "byte tokens", "tokens/byte", "bytes/token"]
+    ]
     for name, source in report["sources"].items():
         rows.append(_row(name, source["sample"], source["coverage"]))
     if len(report["sources"]) > 1:
@@ -174,12 +173,16 @@ def table(report: Mapping[str, Any]) -> str:
     notes = [f"{name.replace('_', ' ')} {count:,}" for name, count in report["training"].items() if isinstance(count, int) and count]
     dead = sum(sum(source["text"]["dead_letters"].values()) for source in report["sources"].values())
     notes += [f"documents that could not be read {dead:,}"] if dead else []
+    left_out = sum(sum(source["text"]["left_out"].values()) for source in report["sources"].values())
+    notes += [f"documents left out {left_out:,}"] if left_out else []
+    missing = ", ".join(f"{character!r} {count:,}" for character, count in report["coverage"]["missing_characters"][:8])
     return "\n".join(
         [
             f"{model['file']}: {model['vocab_size']:,} pieces, {model['bytes'] / 1e3:,.0f} kB, from {sample['documents']:,} documents, "
             f"{sample['bytes'] / 1e6:,.1f} MB",
             *_aligned(rows),
             f"training: {', '.join(notes)}",
+            *([f"characters without a token: {missing}"] if missing else []),
             f"fingerprint: {report['fingerprint']}",
         ]
     )

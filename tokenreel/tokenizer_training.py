@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tokenreel import ragged, sentencepiece_model
+from tokenreel.character_vocabulary import CharacterVocabulary, normalize
 from tokenreel.errors import ConfigError
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary
 
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.
@@ -21,6 +22,7 @@ _THREADS = 16
 _MAX_SENTENCE_BYTES = 4192  # the library's own choice
 _DEFAULTS: Mapping[str, Any] = {"num_threads": _THREADS, "max_sentence_length": _MAX_SENTENCE_BYTES, "minloglevel": 2}
 _RESERVED = "▅".encode()  # stands for <unk> inside the trainer, which leaves out every line that holds it
+_MISSING_SHOWN = 20
 _PROBE = ["ab cd ef", "gh ij kl"]
 # What the job itself decides.
 _OURS = {
@@ -203,27 +205,31 @@ class Coverage:
       documents: of the text.
       bytes: of the text.
       characters: of the text, normalised as the vocabulary does.
-      covered_characters: that have a token, alone or with others.
       tokens: the text becomes.
       unknown_tokens: among them.
       byte_tokens: among them, each one byte of a character without a token.
+      missing: the characters that have no token, neither alone nor with others, and how often each comes.
     """
 
-    documents: int
-    bytes: int
-    characters: int
-    covered_characters: int
-    tokens: int
-    unknown_tokens: int
-    byte_tokens: int
+    documents: int = 0
+    bytes: int = 0
+    characters: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    byte_tokens: int = 0
+    missing: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def __add__(self, other: Coverage) -> Coverage:
-        return Coverage(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+        return Coverage(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
-    def rates(self) -> dict[str, float]:
-        """Ratios for people; 0 where there is nothing."""
+    def to_json(self) -> dict[str, Any]:
+        """Counts, and ratios for people; 0 where there is nothing."""
+        missing = sorted(self.missing.items(), key=lambda item: (-item[1], item[0]))
         return {
-            "character_coverage": self.covered_characters / max(self.characters, 1),
+            **{name: value for name, value in vars(self).items() if name != "missing"},
+            "covered_characters": self.characters - self.missing.total(),
+            "missing_characters": [list(item) for item in missing[:_MISSING_SHOWN]],
+            "character_coverage": 1 - self.missing.total() / max(self.characters, 1),
             "unknown_rate": self.unknown_tokens / max(self.tokens, 1),
             "byte_fallback_rate": self.byte_tokens / max(self.tokens, 1),
             "tokens_per_byte": self.tokens / max(self.bytes, 1),
@@ -231,55 +237,52 @@ class Coverage:
         }
 
 
-def measure_coverage(vocabulary: Vocabulary, model: bytes, kind: str, texts: Sequence[bytes]) -> Coverage:
-    """Measures a vocabulary on some texts.
+def measure_coverage(vocabulary: Vocabulary, texts: Sequence[bytes]) -> Coverage:
+    """Measures a vocabulary on some documents.
 
     Args:
       vocabulary: as builds use it.
-      model: the file it was loaded from.
-      kind: `sentencepiece` or `characters`.
-      texts: UTF-8 documents.
+      texts: UTF-8.
     """
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    text = np.frombuffer(b"".join(texts), dtype=np.uint8)
-    tokens, per_text = vocabulary.encode_block(text, ragged.offsets_of(lengths))
-    unknown = tokens == vocabulary.unk_id
-    byte_tokens, characters, covered = 0, len(tokens), len(tokens) - int(unknown.sum())  # a token a character
-    if kind == "sentencepiece":
-        table, is_byte = _piece_characters(model)
-        found = table[tokens]
-        byte_tokens = int(is_byte[tokens].sum())
-        covered = int(found[~unknown & ~is_byte[tokens]].sum())
-        hidden = _unknown_characters(model, [texts[i] for i in np.flatnonzero(_any_in(unknown, per_text)).tolist()])
-        characters = covered + int(found[is_byte[tokens]].sum()) + hidden
-    return Coverage(len(texts), int(lengths.sum()), characters, covered, len(tokens), int(unknown.sum()), byte_tokens)
+    tokens, per_text = vocabulary.encode_block(np.frombuffer(b"".join(texts), dtype=np.uint8), ragged.offsets_of(lengths))
+    unknown, is_byte = tokens == vocabulary.unk_id, np.zeros(len(tokens), dtype=bool)
+    characters = np.ones(vocabulary.vocab_size, dtype=np.int64)  # a token a character
+    if isinstance(vocabulary, SentencePieceVocabulary):
+        model = sentencepiece_model.parse(vocabulary.data or b"")
+        characters = np.array([len(piece.decode("utf-8", "replace")) for piece in model.pieces], dtype=np.int64)
+        is_byte = (model.types == sentencepiece_model.BYTE)[tokens]
+    marks = unknown | is_byte
+    suspects = np.diff(np.append(0, np.cumsum(marks))[ragged.offsets_of(per_text)])
+    missing = _missing_characters(vocabulary, [texts[i] for i in np.flatnonzero(suspects).tolist()])
+    return Coverage(
+        documents=len(texts),
+        bytes=int(lengths.sum()),
+        characters=int(characters[tokens[~marks]].sum()) + missing.total(),
+        tokens=len(tokens),
+        unknown_tokens=int(unknown.sum()),
+        byte_tokens=int(is_byte.sum()),
+        missing=missing,
+    )
 
 
-def _piece_characters(model: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Characters that each piece stands for, of a byte piece 1 if it begins a character; and which pieces are bytes."""
-    parsed = sentencepiece_model.parse(model)
-    is_byte = parsed.types == sentencepiece_model.BYTE
-    counts = np.array([len(piece.decode("utf-8", "replace")) for piece in parsed.pieces], dtype=np.int64)
-    for i in np.flatnonzero(is_byte):
-        counts[i] = int(parsed.pieces[i][3:5], 16) & 0xC0 != 0x80  # written <0xE4>
-    return counts, is_byte
+def _missing_characters(vocabulary: Vocabulary, texts: Sequence[bytes]) -> Counter[str]:
+    """Counts what <unk> and byte tokens stand for in documents that hold such."""
+    missing: Counter[str] = Counter()
+    if isinstance(vocabulary, CharacterVocabulary):
+        for text in texts:
+            pairs = zip(normalize(text.decode(), vocabulary.normalizer), vocabulary.encode(text.decode()), strict=True)
+            missing.update(character for character, i in pairs if i == vocabulary.unk_id)
+    elif texts:
+        import sentencepiece
 
-
-def _any_in(marks: npt.NDArray[np.bool_], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which sequences hold a mark."""
-    ends = np.append(0, np.cumsum(marks))[ragged.offsets_of(lengths)]
-    return np.diff(ends) > 0
-
-
-def _unknown_characters(model: bytes, texts: Sequence[bytes]) -> int:
-    """Characters inside <unk> tokens: the library joins neighbours into one."""
-    if not texts:
-        return 0
-    import sentencepiece
-
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    total = 0
-    for text in texts:
-        ids, pieces = processor.encode(text, out_type=int), processor.encode(text, out_type=str)
-        total += sum(len(piece) for piece, i in zip(pieces, ids, strict=True) if i == processor.unk_id())
-    return total
+        processor = sentencepiece.SentencePieceProcessor(model_proto=vocabulary.data)
+        for text in texts:
+            hidden = bytearray()
+            for i, piece in zip(processor.encode(text, out_type=int), processor.encode(text, out_type=str), strict=True):
+                if i == vocabulary.unk_id:  # neighbours are joined into one
+                    missing.update(piece)
+                elif processor.is_byte(i):
+                    hidden.append(int(piece[3:5], 16))  # written <0xE4>
+            missing.update(hidden.decode("utf-8", "replace"))
+    return missing

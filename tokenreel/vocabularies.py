@@ -102,7 +102,7 @@ class Vocabulary(abc.ABC):
         """
         raise VocabularyError(
             f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
-            "that does (sentencepiece, bytes)"
+            "that does"
         )
 
 
@@ -279,10 +279,44 @@ class SentencePieceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes many documents at once, with the spans that the library reports (`return_type="offset_mapping"`)."""
-        if self._special is not None:
-            raise VocabularyError("vocabulary.offsets does not go with the option special_tokens: leave one of them out")
-        tokens, lengths = self.encode_block(text, offsets)
-        return sentencepiece_offsets.locate(self._processor(), self._piece_sizes, text, offsets, tokens, lengths)
+        if self._special is None:
+            return self._locate(b"", text, offsets)
+        found = []
+
+        def encode_parts(
+            text: npt.NDArray[np.uint8],
+            offsets: npt.NDArray[np.int64],
+            begins: npt.NDArray[np.bool_],
+            documents: npt.NDArray[np.int64],
+        ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+            ids, lengths, spans = self._locate_parts(text, offsets, begins)
+            characters = np.diff(alignment.count_characters(text)[offsets])
+            found.append((characters, documents, lengths, spans))
+            return ids, lengths
+
+        tokens, lengths = self._special.encode_block(text, offsets, encode_parts)
+        spans = self._special.join_spans(tokens, *found[0])
+        return tokens, lengths, *alignment.unpack(spans)
+
+    def _locate(
+        self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        return sentencepiece_offsets.locate(
+            self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets)
+        )
+
+    def _locate_parts(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Encodes parts of documents as `_encode_parts` does; also gives the packed span of each token in its part."""
+        parts = []
+        for which, changes in self._kinds_of_parts(text, offsets, begins):
+            ids, lengths, begin, end = self._locate(changes, *ragged.take(text, offsets, which))
+            parts.append((which, ids, lengths, alignment.pack(begin, end)))
+        which, ids, lengths, spans = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        order, bounds = np.argsort(which, kind="stable"), ragged.offsets_of(lengths)
+        ids, new = ragged.take(ids, bounds, order)
+        return ids, np.diff(new), ragged.take(spans, bounds, order)[0]
 
     @functools.cached_property
     def _piece_sizes(self) -> npt.NDArray[np.int64]:
@@ -298,16 +332,21 @@ class SentencePieceVocabulary(Vocabulary):
         """Encodes parts of documents; those that begin none get the prefix of a text only for a space that they begin with."""
         if begins.all():
             return self._encode(b"", text, offsets)
-        spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
         parts: list[tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]] = []
-        kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
-        for chosen, changes in kinds:
-            which = np.flatnonzero(chosen)
+        for which, changes in self._kinds_of_parts(text, offsets, begins):
             parts.append((which, self._encode(changes, *ragged.take(text, offsets, which))))
         order = np.argsort(np.concatenate([which for which, _ in parts]), kind="stable")
         lengths = np.concatenate([lengths for _, (_, lengths) in parts])
         out, out_offsets = ragged.take(np.concatenate([ids for _, (ids, _) in parts]), ragged.offsets_of(lengths), order)
         return out, np.diff(out_offsets)
+
+    def _kinds_of_parts(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
+    ) -> list[tuple[npt.NDArray[np.int64], bytes]]:
+        """Which parts are encoded with which changes to the model."""
+        spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
+        kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
+        return [(np.flatnonzero(chosen), changes) for chosen, changes in kinds]
 
     def _begin_with_space(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]

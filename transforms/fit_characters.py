@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from tokenreel import character_fitting, files, ragged
 from tokenreel.character_vocabulary import write_character_model
-from tokenreel.documents import read_documents
+from tokenreel.filters import Rules
 from tokenreel.sampling import Sample
 from tokenreel.sources import Block
 from tokenreel.tokenizer_config import TokenizerJobConfig
+from tokenreel.tokenizer_text import read_texts
 from transforms.sample_documents import Sampled
 from transforms.train_tokenizer import Trained
 
@@ -46,12 +47,13 @@ class CountBlocks(beam.PTransform):
     """Counts the characters of all documents, on all workers."""
 
     config: TokenizerJobConfig
+    rules: Sequence[Rules]
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[pa.RecordBatch]:
         return blocks | "CountBlock" >> beam.FlatMap(self._count)  # RecordBatch: a row a character
 
     def _count(self, block: Block) -> Iterator[pa.RecordBatch]:
-        for documents in read_documents(block, self.config.sources[block.source], self.config.execution.block_bytes):
+        for documents in read_texts(block, self.config, self.rules[block.source], self.config.execution.block_bytes):
             yield from _batches(documents.text, documents.offsets, self.config)
 
 

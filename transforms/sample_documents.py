@@ -8,10 +8,11 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tokenreel import files, sampling
-from tokenreel.documents import read_documents
+from tokenreel.filters import Rules
 from tokenreel.sampling import Measured, SamplePlan, Totals
 from tokenreel.sources import Block
 from tokenreel.tokenizer_config import TokenizerJobConfig
+from tokenreel.tokenizer_text import read_texts
 
 
 @dataclasses.dataclass
@@ -47,12 +48,13 @@ class SampleDocuments(beam.PTransform):
     """
 
     config: TokenizerJobConfig
+    rules: Sequence[Rules]
     directory: str
     limits: Sequence[int]
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Sampled]:
         config = self.config
-        measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.directory, self.limits)).with_outputs(
+        measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.directory, self.limits)).with_outputs(
             "counts", main="read"
         )
         totals = measured.counts | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
@@ -67,36 +69,35 @@ class SampleDocuments(beam.PTransform):
     def _plan(self, totals: Totals) -> SamplePlan:
         config = self.config
         sampling.check(totals, [source.name for source in config.sources], config.execution.max_dead_letter_fraction)
-        return sampling.plan(totals, config.budget, config.held_out_bytes, config.ordered_weights, config.max_document_bytes)
+        return sampling.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
     def _complete(self, read: _Read, plan: SamplePlan) -> Iterable[tuple[int, str]]:
         paths, limit = read.paths, plan.limits[read.block.source]
         if limit > read.limit:
-            paths = [path for _, path in _measure(read.block, self.config, self.directory, limit)]
+            paths = [path for _, path in _measure(read.block, self.config, self.rules[read.block.source], self.directory, limit)]
         return [(read.block.source, path) for path in paths if path]
 
 
 class _MeasureBlock(beam.DoFn):
-    def __init__(self, config: TokenizerJobConfig, directory: str, limits: Sequence[int]) -> None:
-        self._config, self._directory, self._limits = config, directory, limits
+    def __init__(self, config: TokenizerJobConfig, rules: Sequence[Rules], directory: str, limits: Sequence[int]) -> None:
+        self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
     def process(self, block: Block) -> Iterator[_Read | beam.pvalue.TaggedOutput[Literal["counts"], Measured]]:
         limit, paths = self._limits[block.source], []
-        for measured, path in _measure(block, self._config, self._directory, limit):
+        for measured, path in _measure(block, self._config, self._rules[block.source], self._directory, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
             paths.append(path)
         yield _Read(block, limit, paths)
 
 
-def _measure(block: Block, config: TokenizerJobConfig, directory: str, limit: int) -> Iterator[tuple[Measured, str]]:
+def _measure(block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int) -> Iterator[tuple[Measured, str]]:
     """Counts the documents of each part of a block and writes those in the first `limit` buckets; no path where there are none.
 
     A block that is processed twice writes the same bytes under the same names.
     """
-    source = config.sources[block.source]
-    for part, documents in enumerate(read_documents(block, source, config.execution.block_bytes)):
+    for part, documents in enumerate(read_texts(block, config, rules, config.execution.block_bytes)):
         measured, candidates = sampling.measure(documents, block.source, config.seed, config.max_document_bytes, limit)
         path = ""
         if len(candidates.hashes):

@@ -169,3 +169,13 @@ def test_what_cannot_have_offsets_is_refused(unigram_model: str) -> None:
 
     with pytest.raises(VocabularyError, match="Silent does not tell"):
         make_recipe(load("{output: x, sources: [{files: [x]}], vocabulary: {kind: bytes, offsets: true}}"), Silent())
+
+
+@pytest.mark.parametrize(
+    "change", ["filters={lines: {min_words: 2}}", "duplicates.remove=lines", "sources.0.filters={lines: {end_marks: [.]}}"]
+)
+def test_text_that_is_cut_has_no_offsets(change: str) -> None:
+    settings = "{output: x, sources: [{files: [x]}], vocabulary: {kind: bytes, offsets: true}}"
+    load(settings, ["filters.min_characters=5", "duplicates.remove=documents"])
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        load(settings, [change])

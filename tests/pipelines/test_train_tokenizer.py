@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -19,11 +20,14 @@ import sentencepiece
 import yaml
 
 from pipelines import cli
+from tests import buckets
 from tests.conftest import tree_digest
+from tests.pipelines.test_determinism import job_service
 from tokenreel import files, sampling
 from tokenreel.vocabularies import load_vocabulary
 
 WriteConfig = Callable[..., str]
+CHARACTER_MODEL = {"model_type": "char", "hard_vocab_limit": False}
 TOKENIZERS = sorted(pathlib.Path("configs/tokenizers").glob("*.yaml"))
 
 
@@ -156,6 +160,32 @@ def test_a_finished_tokenizer_is_kept_and_another_is_refused(
     assert "holds 1 files that train-tokenizer does not write, such as notes.txt" in capsys.readouterr().err
 
 
+def test_tensorflow_is_not_imported_for_sentencepiece(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    command = ["train-tokenizer", write_tokenizer_config(), "--output", str(tmp_path / "a"), "--direct_num_workers=1"]
+    program = f"import sys; from pipelines import cli; code = cli.main({command!r}); sys.exit(code or 'tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def test_a_bucket_changes_nothing(write_tokenizer_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = write_tokenizer_config(sources=[{"name": "docs", "files": [str(corpus)]}], weights={})
+    expected = train(config, tmp_path / "a")
+    with buckets.storage() as bucket:
+        buckets.upload(corpus, f"{bucket}/texts")
+        arguments = ["--input", f"{bucket}/texts/**", "--output", f"{bucket}/tokenizer", "--direct_num_workers=1"]
+        assert cli.main(["train-tokenizer", config, *arguments]) == 0
+        found = {name: files.read_bytes(f"{bucket}/tokenizer/{name}") for name in files.list_files(f"{bucket}/tokenizer")}
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == expected
+
+
+@pytest.mark.slow
+def test_a_portable_job_service_changes_nothing(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_tokenizer_config()
+    expected = train(config, tmp_path / "a")
+    with job_service() as endpoint:
+        options = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        assert train(config, tmp_path / "portable", "--set", "execution.block_mb=0.05", *options) == expected
+
+
 def test_leftovers_of_a_killed_run_are_cleared(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     config = write_tokenizer_config()
     expected = train(config, tmp_path / "a")
@@ -185,7 +215,15 @@ def test_the_directory_for_sampled_text_can_be_chosen(write_tokenizer_config: Wr
         ({"sample_byte": 1}, 2, "unknown setting 'sample_byte': did you mean 'sample_bytes'?"),
         ({"sample_bytes": 0}, 2, "sample_bytes must be at least 1, got 0"),
         ({"weights": {"docs": 1}}, 2, "weights must name every source once"),
+        ({"sources": [{"name": "docs", "files": ["a"], "epochs": 2}]}, 2, "sources.epochs of docs is for builds"),
         ({"weights": {"docs": 1, "lines": 0}}, 2, "weights.lines must be positive, got 0"),
+        (
+            {"filters": {"min_tokens": 5}},
+            2,
+            "source docs: filters.min_tokens and filters.max_tokens need tokens, of which there are none yet",
+        ),
+        ({"filters": {"min_characters": 10**9}}, 1, "documents were left out: "),
+        ({"splits": {"a": 2}}, 2, "splits.a must lie between 0 and 1"),
         ({"output": ""}, 2, "output is empty"),
         ({"sources": []}, 2, "sources is empty"),
         ({"sources": [{"files": ["/nowhere/*.jsonl"]}], "weights": {}}, 2, "/nowhere/*.jsonl: no file matches"),
@@ -211,7 +249,7 @@ def test_what_cannot_be_read_is_counted_or_refused(
     lines = [json.dumps({"text": f"some words of document {i}"}) for i in range(95)] + ["{", '{"text": 3}'] * 2 + ['{"name": 1}']
     (tmp_path / "bad.jsonl").write_text("\n".join(lines))
     (tmp_path / "good.jsonl").write_text("\n".join(lines[:95]))
-    settings: dict[str, Any] = {"options": {"model_type": "char", "hard_vocab_limit": False}, "weights": {}}
+    settings: dict[str, Any] = {"options": CHARACTER_MODEL, "weights": {}}
     train(write_tokenizer_config(sources=[{"files": [str(tmp_path / "bad.jsonl")]}], **settings), tmp_path / "a")
     found = report(tmp_path / "a")["sources"]["text"]["text"]
     assert found["dead_letters"] == {"invalid_json": 2, "no_text": 1, "text_not_a_string": 2} and found["documents"] == 95
@@ -293,6 +331,28 @@ def test_no_frequent_character_is_an_error(write_character_config: WriteConfig, 
     config = write_character_config(options={"min_count": 100_000})
     assert cli.main(["train-tokenizer", config, "--direct_num_workers=1"]) == 2
     assert "no character occurs options.min_count = 100,000 times" in capsys.readouterr().err
+
+
+def test_the_tokenizer_sees_what_a_build_would_train_on(
+    write_tokenizer_config: WriteConfig, corpus: pathlib.Path, unigram_model: str, tmp_path: pathlib.Path
+) -> None:
+    """The same filters and splits leave out the same documents as in `tokenreel build`."""
+    settings: dict[str, Any] = {
+        "sources": [{"name": "docs", "files": [str(corpus)], "filters": {"drop_pattern": "deprecated"}}],
+        "splits": {"validation": "20%"},
+        "filters": {"min_characters": 40, "max_characters": 3000, "lines": {"drop_phrases": ["python"]}},
+    }
+    train(write_tokenizer_config(**settings, weights={}, options=CHARACTER_MODEL), tmp_path / "a")
+    found = report(tmp_path / "a")["sources"]["docs"]["text"]
+    packing = {"mode": "pad", "seq_len": 64}
+    config = {"output": str(tmp_path / "dataset"), "vocabulary": {"path": unigram_model}, "packing": packing, **settings}
+    (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["build", str(tmp_path / "build.yaml"), "--direct_num_workers=1"]) == 0
+    built = json.loads((tmp_path / "dataset/statistics.json").read_text())["splits"]
+    assert found["documents"] == built["train"]["documents"] and found["bytes"] == built["train"]["bytes"]
+    assert found["left_out"].pop("held_out_split") == built["validation"]["documents"] > 50
+    totals = json.loads((tmp_path / "dataset/manifest.json").read_text())["totals"]
+    assert found["left_out"] == totals["documents_filtered"] and len(found["left_out"]) >= 3
 
 
 @pytest.mark.parametrize("path", TOKENIZERS, ids=[path.stem for path in TOKENIZERS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import hypothesis
 import hypothesis.strategies as st
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from benchmarks.tokenization import convert
 from tests.conftest import train_model
 from tests.tokenreel.test_vocabularies import block
-from tokenreel import alignment, ragged
+from tokenreel import alignment, character_offsets, ragged
+from tokenreel.character_vocabulary import NORMALIZERS, normalize, write_character_model
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary, load_vocabulary
 
@@ -91,16 +94,16 @@ def spans(vocabulary: Vocabulary, documents: list[str]) -> list[tuple[list[int],
 def check_as_the_library(vocabulary: SentencePieceVocabulary, documents: list[str]) -> None:
     """Ids and spans are the library's; as it counts characters, or bytes, of the same text."""
     for text, (ids, found) in zip(documents, spans(vocabulary, documents), strict=True):
-        told = vocabulary._processor.encode(text, return_type="offset_mapping")
+        told = vocabulary._processor().encode(text, return_type="offset_mapping")
         assert (ids, found) == (told["ids"], told["offsets"]), text
-        in_bytes = [(piece.begin, piece.end) for piece in vocabulary._processor.encode(text, return_type="proto").pieces]
+        in_bytes = [(piece.begin, piece.end) for piece in vocabulary._processor().encode(text, return_type="proto").pieces]
         assert [(len(text[:a].encode()), len(text[:b].encode())) for a, b in found] == in_bytes
 
 
 def check_cover(vocabulary: SentencePieceVocabulary, text: str) -> None:
     """Spans follow each other, and leave out only white space and what the normaliser drops."""
     ((_, found),) = spans(vocabulary, [text])
-    processor = vocabulary._processor
+    processor = vocabulary._processor()
     assert all(0 <= a <= b <= len(text) for a, b in found)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
     held = {character for a, b in found for character in range(a, b)}
@@ -115,14 +118,14 @@ def test_spans_are_those_of_the_library(models, texts, name):
 
 @pytest.mark.parametrize("name", TRAININGS)
 @hypothesis.given(documents=st.lists(MIXED, max_size=4))
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=40, deadline=None)
 def test_spans_of_random_text_are_those_of_the_library(models, name, documents):
     check_as_the_library(models[name], documents)
 
 
 @pytest.mark.parametrize("name", ["unigram", "bpe", "identity", "bpe_unknown"])
 @hypothesis.given(text=MIXED)
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=40, deadline=None)
 def test_spans_cover_the_text(models, name, text):
     check_cover(models[name], text)
 
@@ -134,7 +137,7 @@ def test_the_text_of_a_span_is_its_piece(models, text):
     ((ids, found),) = spans(vocabulary, [text])
     for number, (token, (a, b)) in enumerate(zip(ids, found, strict=True)):
         piece = vocabulary.piece(token)
-        if not vocabulary._processor.is_byte(token):
+        if not vocabulary._processor().is_byte(token):
             assert text[a:b] == (piece.removeprefix("▁") if number == 0 else piece)
 
 
@@ -211,3 +214,98 @@ def test_spans_go_into_one_number_and_back(pairs):
 def test_small_models_of_the_tests_agree(texts, tmp_path):
     vocabulary = load_vocabulary("sentencepiece", train_model(texts[:300], tmp_path, "bpe", 500))
     check_as_the_library(vocabulary, texts[300:320])
+
+
+@pytest.fixture(scope="module")
+def special(models):
+    """Finds the names of special tokens in text."""
+    return {
+        name: load_vocabulary("sentencepiece", models[name]._path, extra_ids=3, special_tokens=True) for name in ("bpe", "unigram_unknown")
+    }
+
+
+@pytest.mark.parametrize("name", ["bpe", "unigram_unknown"])
+@hypothesis.given(
+    documents=st.lists(
+        st.lists(st.one_of(MIXED, st.sampled_from(["</s>", " <s>", "<extra_id_1>", "<unk>"])), max_size=5).map("".join), max_size=4
+    )
+)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_special_tokens_have_the_span_of_their_names(models, special, name, documents):
+    vocabulary = special[name]
+    for text, (ids, found) in zip(documents, spans(vocabulary, documents), strict=True):
+        assert ids == vocabulary.encode(text)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(found))
+        names = [match.span() for match in re.finditer("</s>|<s>|<extra_id_[0-2]>|<unk>", text)]
+        reserved = set(vocabulary._special.ids.values())
+        told = [span for token, span in zip(ids, found, strict=True) if token in reserved and text[slice(*span)].startswith("<")]
+        assert [span for span in told if span in names] == names
+        if not names:
+            assert found == spans(models[name], [text])[0][1]
+
+
+MARKS = st.text(
+    "aeé\u0301\u0323\u0308ς Σİßﬁ한\u1112\u1161\u11ab\u0345\u09c7\u09be\uff76\uff9eŉẞ\u1fb3ﷺ\u2126\u00c5日\u0f71\u0f72", max_size=12
+)
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+@hypothesis.given(documents=st.lists(st.one_of(MARKS, MIXED), max_size=3))
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_normalised_characters_have_the_span_of_their_cluster(characters, name, documents):
+    vocabulary = characters[name]
+    for text, (ids, found) in zip(documents, spans(vocabulary, documents), strict=True):
+        assert ids == vocabulary.encode(text)
+        at = end = 0
+        for span, group in itertools.groupby(found):
+            size = sum(1 for _ in group)
+            begin, end = span
+            if name == "lowercase":  # the final sigma depends on what stands beside it
+                assert size == len(normalize(text[begin:end], name))
+            else:
+                assert normalize(text[begin:end], name) == normalize(text, name)[at : at + size]
+            at += size
+        assert at == len(normalize(text, name)) and (not found or (found[0][0], end) == (0, len(text)))
+
+
+def test_clusters_are_as_small_as_they_can_be():
+    begins, ends = character_offsets.locate("a\u0301ﬁ한\u1112\u1161\u11abΣ\uff76\uff9e.", NORMALIZERS["nfkc"])
+    assert list(zip(begins.tolist(), ends.tolist(), strict=True)) == [(0, 2), (2, 3), (2, 3), (3, 4), (4, 7), (7, 8), (8, 10), (10, 11)]
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("characters")
+    found = {}
+    for name in NORMALIZERS:
+        write_character_model(str(folder / name), list("ae ﬁfi\u0301日"), name)
+        found[name] = load_vocabulary("characters", str(folder / name))
+    return found
+
+
+@hypothesis.given(st.lists(st.lists(st.integers(0, 999), max_size=5), max_size=4), st.sampled_from([" ", ", ", "\n "]))
+def test_ids_that_pass_through_have_the_span_of_their_number(documents, between):
+    texts = [f"[{between.join(map(str, numbers))}]" for numbers in documents]
+    for text, numbers, (ids, found) in zip(texts, documents, spans(load_vocabulary("pass_through", vocab_size=1000), texts), strict=True):
+        assert ids == numbers == [int(text[a:b]) for a, b in found]
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "converted"])
+def test_spans_are_those_of_hugging_face(models, texts, tmp_path, monkeypatch, kind):
+    tokenizers = pytest.importorskip("tokenizers")
+    if kind == "converted":
+        tokenizer = convert(models["bpe"]._path)
+    else:
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        tokenizer.train_from_iterator(
+            texts[:200], tokenizers.trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+        )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+    documents = [*HOSTILE, *texts[:30], ""]
+    monkeypatch.setattr("tokenreel.huggingface_vocabulary._PORTION_BYTES", 500)
+    told = tokenizer.encode_batch(documents, add_special_tokens=False)
+    assert spans(vocabulary, documents) == [(encoding.ids, encoding.offsets) for encoding in told]
+    assert [array.tolist() for array in vocabulary.encode_block_with_offsets(*block([]))] == [[], [], [], []]

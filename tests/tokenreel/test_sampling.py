@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,23 +11,14 @@ from hypothesis import strategies as st
 
 from tokenreel import ragged, sampling
 from tokenreel.errors import BuildError
-from tokenreel.sampling import BUCKETS, Sample, Totals
-
-
-@dataclasses.dataclass
-class Texts:
-    """What `measure` needs of `tokenreel.documents.Documents`."""
-
-    key: np.ndarray
-    text: np.ndarray
-    offsets: np.ndarray
-    faults: list[object]
+from tokenreel.sampling import BUCKETS, Sample, Shares, Totals
+from tokenreel.tokenizer_text import Texts
 
 
 def documents(texts: list[bytes], keys: list[int] | None = None) -> Texts:
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     key = np.array(range(len(texts)) if keys is None else keys, dtype=np.uint64)
-    return Texts(key, np.frombuffer(b"".join(texts), dtype=np.uint8), ragged.offsets_of(lengths), [])
+    return Texts(np.frombuffer(b"".join(texts), dtype=np.uint8), ragged.offsets_of(lengths), key, [], {})
 
 
 def sample(
@@ -36,7 +27,7 @@ def sample(
     budget: int | None,
     *,
     held_out: int = 1,
-    weights: list[float] | None = None,
+    shares: Shares | None = None,
     limit: int = 1000,
     sources: int = 1,
     seed: int = 5,
@@ -47,7 +38,7 @@ def sample(
         totals.add(measured)
         written.append((source, str(directory / str(number))))
         sampling.write_candidates(written[-1][1], candidates)
-    return Sample(sampling.plan(totals, budget, held_out, weights, limit), written)
+    return Sample(sampling.plan(totals, budget, held_out, shares or Shares((1.0,) * sources, by_text=True), limit), written)
 
 
 def test_the_smallest_hashes_fill_the_budget(tmp_path: pathlib.Path) -> None:
@@ -95,7 +86,9 @@ def test_weights_and_what_a_source_lacks(tmp_path: pathlib.Path) -> None:
     parts = [(source, documents([b"%d%07d" % (source, i) for i in range(count)])) for source, count in enumerate((1000, 1000, 10))]
     by_text = sample(tmp_path, parts, 2010, sources=3)
     assert by_text.bytes == [1000, 1000, 10]
-    weighted = sample(tmp_path, parts, 1600, sources=3, weights=[1, 2, 3])
+    epochs = sample(tmp_path, parts, 1608, sources=3, shares=Shares((0.5, 1.0, 2.0), by_text=True))
+    assert epochs.bytes == [528, 1057, 21]
+    weighted = sample(tmp_path, parts, 1600, sources=3, shares=Shares((1.0, 2.0, 3.0), by_text=False))
     assert weighted.bytes == [506, 1013, 80]  # 80 are all there is
     assert weighted.measured_on == ["held_out", "held_out", "sample"]
     found = list(weighted)
@@ -126,7 +119,7 @@ def test_empty_documents_are_not_sampled(tmp_path: pathlib.Path) -> None:
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=6), st.integers(0, 4000), st.data())
 def test_shares_use_the_budget_up(available: list[int], budget: int, data: st.DataObject) -> None:
-    weights = [data.draw(st.floats(0.001, 1000)) for _ in available]
+    weights = [Fraction(data.draw(st.floats(0.001, 1000))) for _ in available]
     quotas = sampling.share(budget, weights, available)
     assert all(0 <= quota <= most for quota, most in zip(quotas, available, strict=True))
     wanted = min(budget, sum(available))
@@ -157,14 +150,18 @@ def test_sums_do_not_depend_on_order() -> None:
 
 
 def test_guesses_take_most_samples_at_once() -> None:
-    (limit,) = sampling.guess_limits(1 << 20, 1 << 10, None, 1000, [1 << 30])
+    (limit,) = sampling.guess_limits(1 << 20, 1 << 10, Shares((1.0,), by_text=True), 1000, [1 << 30])
     assert BUCKETS / 1024 < limit < BUCKETS / 256
-    assert sampling.guess_limits(1 << 30, 1, None, 1000, [1 << 20, 0]) == (BUCKETS, BUCKETS)
+    assert sampling.guess_limits(1 << 30, 1, Shares((1.0, 1.0), by_text=True), 1000, [1 << 20, 0]) == (BUCKETS, BUCKETS)
 
 
 def test_nothing_to_sample_is_an_error() -> None:
     with pytest.raises(BuildError, match=r"the sources a hold no text to train on"):
         sampling.check(Totals(1), ["a"], 0.1)
+    totals = Totals(2)
+    totals.left_out[0]["empty"], totals.left_out[1]["held_out_split"] = 1, 4
+    with pytest.raises(BuildError, match=r"All 5 documents were left out: 4 held_out_split, 1 empty. Check sources, filters and splits"):
+        sampling.check(totals, ["a", "b"], 0.1)
 
 
 def test_too_much_that_cannot_be_read_is_an_error() -> None:

@@ -123,12 +123,14 @@ def test_coverage_counts_characters_without_a_token(kind: str, byte_fallback: bo
     model, _ = train_sentencepiece([b"abc bca cab abc\n" * 50], {**options, "character_coverage": 1.0})
     path = tmp_path / "model"
     path.write_bytes(model)
-    found = measure_coverage(SentencePieceVocabulary(str(path)), model, "sentencepiece", ["abc 日本 cab".encode(), b"abc"])
+    found = measure_coverage(SentencePieceVocabulary(str(path)), ["abc 日本 cab".encode(), b"abc"])
     assert (found.documents, found.bytes) == (2, 17)
     unknown = 3 if kind == "word" else 2  # an unknown word has its space with it
-    assert (found.characters, found.covered_characters) == (13, 13 - unknown)
+    assert found.characters == 13 and found.missing == ({"▁": 1} if kind == "word" else {}) | {"日": 1, "本": 1}
     assert found.byte_tokens == (3 * unknown if byte_fallback else 0)
     assert found.unknown_tokens == (0 if byte_fallback else 1)
-    assert found.rates()["character_coverage"] == (13 - unknown) / 13
-    nothing = measure_coverage(SentencePieceVocabulary(str(path)), model, "sentencepiece", [])
-    assert nothing.tokens == nothing.characters == 0 and set(nothing.rates().values()) == {0.0}
+    plain = (found + found).to_json()
+    assert plain["character_coverage"] == 1 - unknown / 13 and plain["covered_characters"] == 26 - 2 * unknown
+    assert plain["missing_characters"][0][1] == 2
+    nothing = measure_coverage(SentencePieceVocabulary(str(path)), [])
+    assert nothing.tokens == nothing.characters == 0 and nothing.to_json()["tokens_per_byte"] == 0

@@ -5,6 +5,7 @@ import pickle
 
 from tokenreel import sampling
 from tokenreel.config import SourceConfig
+from tokenreel.filters import Rules
 from tokenreel.sources import list_blocks
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.sample_documents import _MeasureBlock
@@ -16,7 +17,7 @@ def test_no_text_passes_through_the_runner(tmp_path: pathlib.Path) -> None:
     source = SourceConfig(files=(str(tmp_path / "text"),), format="lines")
     config = TokenizerJobConfig(output=str(tmp_path / "out"), sources=(source,))
     (block,) = list_blocks(source, 0, 1 << 24)
-    emitted = list(_MeasureBlock(config, str(tmp_path / "sample"), [sampling.BUCKETS]).process(block))
+    emitted = list(_MeasureBlock(config, [Rules()], str(tmp_path / "sample"), [sampling.BUCKETS]).process(block))
     assert len(emitted) == 2
     assert len(pickle.dumps(emitted)) < 20_000
     (part,) = (tmp_path / "sample").iterdir()
@@ -30,7 +31,7 @@ def test_a_block_read_twice_writes_the_same_file(tmp_path: pathlib.Path) -> None
     (block,) = list_blocks(source, 0, 1 << 24)
     contents = []
     for _ in range(2):
-        list(_MeasureBlock(config, str(tmp_path / "sample"), [30_000]).process(block))
+        list(_MeasureBlock(config, [Rules()], str(tmp_path / "sample"), [30_000]).process(block))
         contents.append({path.name: path.read_bytes() for path in (tmp_path / "sample").iterdir()})
     assert contents[0] == contents[1] and len(contents[0]) == 1
     (path,) = (tmp_path / "sample").iterdir()
