@@ -365,16 +365,21 @@ class ExecutionConfig:
     Attributes:
       block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
       stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
-        later build of the same text with other packing, order or seed finds its tokens there.
+        later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
+      max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
+        and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
+        half an hour of one worker.
       max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
     """
 
     block_mb: float = 16.0
     stage: str | None = None
+    max_reads: int = 20_000_000
     max_dead_letter_fraction: float = 0.1
 
     def __post_init__(self) -> None:
         _require(self.block_mb > 0, f"execution.block_mb must be positive, got {self.block_mb}")
+        _require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
         _require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
 
     @property

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, keys, ragged, selection
+from tokenreel import alignment, files, keys, ragged, selection
 from tokenreel.config import JobConfig
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
-from tokenreel.stage import StageFile
+from tokenreel.stage import StageFile, each
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
 
@@ -170,17 +170,26 @@ class DocumentOrder:
         return self._read_sequence(group, with_tokens)
 
     def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
-        ranges = []
         key_ranges = [list(self._key_ranges(group, source)) for source in range(len(self.config.sources))]
-        for index, staged in enumerate(self.stages):
-            if not staged.counts(group.split)[0] or group.source not in (None, staged.info.source):
-                continue
+
+        def read(item: tuple[int, Staged]) -> list[_Range]:
+            index, staged = item
+            found = []
             stage = StageFile(staged.info)
             for copy, low, high in key_ranges[staged.info.source]:
                 first, last = stage.documents_between(low, high)
                 if first < last:
                     picked = self._pick(staged, stage, group.split, first, last, copy)
-                    ranges.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
+                    found.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
+            return found
+
+        wanted = [
+            (index, staged)
+            for index, staged in enumerate(self.stages)
+            if staged.counts(group.split)[0] and group.source in (None, staged.info.source)
+        ]
+        remote = any(files.is_remote(staged.info.path) for _, staged in wanted)
+        ranges = list(itertools.chain.from_iterable(each(read, wanted, remote=remote)))
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
         key = np.concatenate([part.key for part in ranges]) if ranges else np.zeros(0, dtype=np.uint64)
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))

@@ -39,7 +39,7 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
     Raises:
       BuildError: the directory holds another tokenizer and `overwrite` is not set, or files that the command does not write.
     """
-    present = files.list_files(config.output)
+    present = [name for name in files.list_files(config.output) if name != naming.LOCK]
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
