@@ -14,6 +14,7 @@ from tokenreel.config import JobConfig
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
@@ -60,6 +61,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     job = _load(arguments)
     vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
+    if job.vocabulary.sampling is not None:
+        vocabulary = SampledVocabulary(vocabulary, job.vocabulary.sampling, job.seed)
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     with output.lock(job.output):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, groups, keys, layouts, naming, provenance, shards, stage, tfrecord
+from tokenreel import files, groups, keys, layouts, naming, provenance, segmentation_sampler, shards, stage, tfrecord
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
@@ -182,7 +182,10 @@ def _remove_older(directory: str, manifest: Manifest) -> None:
 def algorithms(recipe: Recipe) -> dict[str, str]:
     """Versions of what the bytes of a dataset depend on."""
     objective = f"{recipe.objective.name}-{recipe.objective.version}"
-    return {"keys": keys.VERSION, "objective": objective, "packing": layouts.VERSION, "stage": stage.VERSION}
+    versions = {"keys": keys.VERSION, "objective": objective, "packing": layouts.VERSION, "stage": stage.VERSION}
+    if recipe.config.vocabulary.sampling is not None:
+        versions["sampling"] = segmentation_sampler.VERSION
+    return versions
 
 
 def conservation(

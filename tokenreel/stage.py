@@ -156,7 +156,7 @@ def encode(
 
     Args:
       documents: [n] documents.
-      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`.
+      vocabulary: a `Vocabulary`.
       filters: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
 
@@ -176,6 +176,7 @@ def encode(
         documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
+    vocabulary = vocabulary.for_documents(documents.key[order])
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths = vocabulary.encode_block(text, offsets)
@@ -229,7 +230,9 @@ def _encode_sentences(
         per_document[i] = len(parts)
         found += parts
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    tokens, lengths = vocabulary.encode_block(np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes))
+    tokens, lengths = vocabulary.for_sentences(per_document).encode_block(
+        np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes)
+    )
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
     return tokens, np.diff(ends), lengths, per_document
 

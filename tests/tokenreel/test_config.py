@@ -107,5 +107,5 @@ def test_token_ids_have_no_sentences():
         "vocabulary": {"kind": "pass_through", "options": {"vocab_size": 9}},
         "packing": {"mode": "full_sentences", "sentences": "rules"},
     }
-    with pytest.raises(ConfigError, match="packing.sentences needs text"):
+    with pytest.raises(ConfigError, match=r"packing\.sentences needs text"):
         config.from_dict(config.JobConfig, settings)
