@@ -23,14 +23,21 @@ class SourceConfig:
     """One body of text.
 
     Attributes:
-      files: paths, globs (`**` crosses directories) or directories, local or `gs://`. A document's identity is its path relative to the
+      files: paths, globs (`**` crosses directories) or directories, local or `gs://`; `@list.txt` for a file with one of these on each
+        line, relative to it, and comments behind `#`. A document's identity is its path relative to the
         directory that all of them share, so a corpus can move without changing any dataset made from it.
       name: says in statistics and provenance where a document came from.
-      format: `jsonl` (a JSON object a line); `lines`, `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
-      text_field: of the JSON object, holds the document.
-      id_field: of the JSON object, names the document; without it the name is `path#position`. Two documents of one name keep one split.
-      metadata_fields: of the JSON object, kept in the provenance tables.
-      order_field: of the JSON object, a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
+        `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,
+        `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
+      text_field: holds the document. In tables the name of a column, where `a.b` is a value nested in the column `a`.
+      id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split.
+      metadata_fields: kept in the provenance tables.
+      order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      columns: of csv and tsv, their names where the first row does not tell them.
+      delimiter: of csv and tsv, the one character between values; a comma and a tab.
+      embedded_newlines: of csv and tsv, whether values in quotes may hold line ends. False lets large files be split among workers.
+      split: of tfds and Hugging Face folders, the split to read.
       filters: settings that replace those of the same name in the config's `filters`, for this source alone.
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
@@ -40,11 +47,15 @@ class SourceConfig:
 
     files: tuple[str, ...]
     name: str = "text"
-    format: Literal["jsonl", "lines", "paragraphs", "text"] = "jsonl"
+    format: Literal["jsonl", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "lines", "paragraphs", "text"] = "jsonl"
     text_field: str = "text"
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
+    columns: tuple[str, ...] = ()
+    delimiter: str | None = None
+    embedded_newlines: bool = True
+    split: str | None = None
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, float] | None = None
     epochs: float = 1.0
@@ -53,10 +64,21 @@ class SourceConfig:
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
-        if self.format != "jsonl":
-            _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
-            _require(self.order_field is None, f"sources.order_field needs format: jsonl; {self.format} text has no fields")
-            _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
+        if self.format in ("lines", "paragraphs", "text"):
+            for field in ("id_field", "order_field", "metadata_fields"):
+                _require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        if self.format not in ("csv", "tsv"):
+            _require(not self.columns, f"sources.columns needs format: csv or tsv, got {self.format}")
+            _require(self.delimiter is None, f"sources.delimiter needs format: csv or tsv, got {self.format}")
+            _require(self.embedded_newlines, f"sources.embedded_newlines needs format: csv or tsv, got {self.format}")
+        one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\0\r\n"')
+        _require(one, f"sources.delimiter is one character, and no quote or line end, got {self.delimiter!r}")
+        if self.columns:
+            for column in (self.text_field, self.id_field, self.order_field, *self.metadata_fields):
+                _require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
+            _require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
+        _require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
+        _require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,6 +222,27 @@ class DuplicateConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Subword regularisation: each document's tokens are drawn among its segmentations, by the seed and the document's name.
+
+    Attributes:
+      alpha: as in SentencePiece. Unigram models: the exponent of a segmentation's probability, 0 for all alike, large for the best. BPE
+        models: the rate at which merges are left out, 0 for none, 1 for single characters.
+      nbest_size: unigram models draw among so many best segmentations (of the whole document, so this is for short ones); -1 among all.
+    """
+
+    alpha: float = 0.1
+    nbest_size: int = -1
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.alpha < float("inf"), f"vocabulary.sampling.alpha must be 0 or more, got {self.alpha}")
+        _require(
+            self.nbest_size == -1 or 2 <= self.nbest_size <= 512,
+            f"vocabulary.sampling.nbest_size must be -1 (among all) or lie between 2 and 512, got {self.nbest_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VocabularyConfig:
     """What turns text into token ids.
 
@@ -211,14 +254,23 @@ class VocabularyConfig:
         `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
       offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
         more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
+      sampling: draw the tokens at random, `sentencepiece` only; about five times as slow. None takes the best segmentation.
     """
 
     kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     offsets: bool = False
+    sampling: SamplingConfig | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            self.sampling is None or self.kind == "sentencepiece",
+            f"vocabulary.sampling needs kind sentencepiece; the tokens of {self.kind} cannot be drawn",
+        )
+        _require(
+            self.sampling is None or not self.offsets, "vocabulary.offsets does not go with vocabulary.sampling: leave one of them out"
+        )
         model = {
             "sentencepiece": "a model file (`tokenreel train-tokenizer` makes one)",
             "characters": "a JSON model file (`tokenreel train-tokenizer` makes one)",
@@ -343,16 +395,21 @@ class ExecutionConfig:
     Attributes:
       block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
       stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
-        later build of the same text with other packing, order or seed finds its tokens there.
+        later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
+      max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
+        and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
+        half an hour of one worker.
       max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
     """
 
     block_mb: float = 16.0
     stage: str | None = None
+    max_reads: int = 20_000_000
     max_dead_letter_fraction: float = 0.1
 
     def __post_init__(self) -> None:
         _require(self.block_mb > 0, f"execution.block_mb must be positive, got {self.block_mb}")
+        _require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
         _require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
 
     @property
@@ -463,6 +520,10 @@ class JobConfig(CorpusSettings):
             )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
+        _require(
+            self.variants == 1 or self.vocabulary.sampling is None,
+            "vocabulary.sampling draws tokens before examples are laid out: set variants to 1, and build again with other seeds",
+        )
 
     def semantics(self) -> dict[str, Any]:
         """The settings that decide the bytes of the dataset, as plain JSON values; without paths and without how the job runs."""
@@ -475,6 +536,8 @@ class JobConfig(CorpusSettings):
         del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
         settings["vocabulary"]["options"].pop("memo_bytes", None)
+        if self.vocabulary.sampling is None:  # as before there was such a setting
+            del settings["vocabulary"]["sampling"]
         del settings["shards"]["megabytes"]  # decides only the number of examples, which the shards tell
         if self.order.mode == "source" and self.packing.mode == "wrap":
             del settings["order"]["group_tokens"]

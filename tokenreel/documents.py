@@ -7,7 +7,9 @@ a `Fault` with its place and reason, and the documents around it are kept.
 from __future__ import annotations
 
 import bz2
+import codecs
 import dataclasses
+import itertools
 import json
 import lzma
 import struct
@@ -18,9 +20,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import files, keys, ragged
 from tokenreel.config import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.readers import arrow, delimited, examples, parquet
+from tokenreel.readers.rows import Rows
 from tokenreel.sources import Block, InputFile, Piece
 
 _READ_BYTES = 1 << 18
@@ -36,7 +40,7 @@ class Fault:
 
     Attributes:
       file: its name in the source.
-      position: byte in the (decompressed) file at which the document begins.
+      position: byte in the (decompressed) file at which the document begins; of Parquet and Arrow files the number of its row, from 0.
       line: line in the file, counted from 1, relative to the first line of the part of the file that was read together; 0 is not known.
       reason: one word for counting.
       message: what is wrong.
@@ -60,7 +64,7 @@ class Documents:
       text: [num_bytes] uint8, valid UTF-8, documents end to end.
       offsets: [n + 1] int64 bounds of the documents in `text`.
       file: [n] int32 index into `files`.
-      position: [n] int64 byte in the (decompressed) file at which each begins.
+      position: [n] int64 byte in the (decompressed) file at which each begins, or the number of its row.
       key: [n] uint64 hash of (source, name of the document).
       ids: the names that an id field gave, or None where the name is `path#position`.
       metadata: JSON of the kept fields of each document, or None.
@@ -102,6 +106,11 @@ class _Span:
     data: bytes
     fault: tuple[str, str] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return len(self.data)
+
 
 def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Iterator[Documents]:
     """Reads a block in parts of about `part_bytes` of text: one part unless a compressed file holds more.
@@ -109,24 +118,31 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     Raises:
       SourceError: a file vanished or changed since the listing, or cannot be opened.
     """
-    gathered: list[_Span] = []
+    gathered: list[_Span | Rows] = []
     gathered_bytes = 0
     for piece in block.pieces:
-        for span in _spans(piece, source.format, part_bytes):
-            if gathered and gathered_bytes + len(span.data) > part_bytes * 1.5:
+        for span in _spans(piece, source, part_bytes):
+            if gathered and gathered_bytes + span.size > part_bytes * 1.5:
                 yield _parse(gathered, source)
                 gathered, gathered_bytes = [], 0
             gathered.append(span)
-            gathered_bytes += len(span.data)
+            gathered_bytes += span.size
         if piece.file.generation is None:  # an object was read in the generation that was listed
             piece.file.check_unchanged()
     yield _parse(gathered, source)
 
 
-def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
+def _spans(piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[_Span | Rows]:
+    kind = source.format
     try:
         with files.open_read(piece.file.path, piece.file.generation) as stream:
-            if piece.end is not None:
+            if kind in ("parquet", "arrow"):
+                yield from (parquet if kind == "parquet" else arrow).read(stream, piece, source, part_bytes)
+            elif kind in ("tfrecord", "tfds"):
+                yield from examples.read(_chunks(stream, piece.file), piece.file, source, part_bytes)
+            elif kind in ("csv", "tsv"):
+                yield from _delimited_rows(stream, piece, source, part_bytes)
+            elif piece.end is not None:
                 yield _range_span(stream, piece, paragraphs=kind == "paragraphs")
             elif piece.file.compressed:
                 yield from _stream_spans(_decompressed(stream, piece.file), piece.file, kind, part_bytes)
@@ -137,6 +153,21 @@ def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
         raise
     except OSError as error:
         raise SourceError(f"{piece.file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+
+
+def _chunks(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
+    """The bytes of a file, decompressed if need be; last the exception if that fails."""
+    return _decompressed(stream, file) if file.compressed else iter(lambda: stream.read(_READ_BYTES), b"")
+
+
+def _delimited_rows(stream: IO[bytes], piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+    if piece.end is None:
+        yield from delimited.read(_chunks(stream, piece.file), piece.file, source, part_bytes)
+        return
+    header = delimited.header_of(_chunks(stream, piece.file), piece.file, source) if piece.start else None
+    span = _range_span(stream, piece, paragraphs=False)
+    if piece.start == 0 or header is not None:  # without a header every row is still to come, in a later piece
+        yield from delimited.read(iter([span.data]), piece.file, source, part_bytes, position=span.position, header=header)
 
 
 def _range_span(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> _Span:
@@ -270,10 +301,13 @@ def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
     return 0
 
 
-def _parse(spans: Sequence[_Span], source: SourceConfig) -> Documents:
+def _parse(spans: Sequence[_Span | Rows], source: SourceConfig) -> Documents:
     parser = _Parser(source)
     for span in spans:
-        parser.add(span)
+        if isinstance(span, _Span):
+            parser.add(span)
+        else:
+            parser.add_rows(span)
     return parser.finish()
 
 
@@ -294,11 +328,13 @@ class _Parser:
         self.order: list[int] = []
         self.faults: list[Fault] = []
 
-    def add(self, span: _Span) -> None:
-        name = span.file.name
-        if not self.files or self.files[-1] != name:
-            self.files.append(name)
+    def enter(self, file: InputFile) -> None:
+        if not self.files or self.files[-1] != file.name:
+            self.files.append(file.name)
             self.lines.append(0)
+
+    def add(self, span: _Span) -> None:
+        self.enter(span.file)
         if span.fault:
             self.fault(span.position, *span.fault, span.data)
             return
@@ -314,6 +350,51 @@ class _Parser:
             starts, ends = starts[keep], ends[keep]
             self.append(_gather(buffer, starts, ends), ends - starts, starts + position)
         self.lines[-1] += int(np.count_nonzero(buffer == _NEWLINE)) + bool(len(buffer) and buffer[-1] != _NEWLINE)
+
+    def add_rows(self, rows: Rows) -> None:
+        """Adds records that a reader of their format found; what is left to do is the same for all formats."""
+        self.enter(rows.file)
+        first_fault = len(self.faults)
+        for found in rows.problems:
+            self.fault(found.position, found.reason, found.message, found.excerpt, found.line)
+        bad = self.unusable_rows(rows)
+        text, offsets = rows.text, rows.offsets
+        for i, problem in sorted(bad.items()):
+            excerpt = text[offsets[i] : min(offsets[i + 1], offsets[i] + 4 * _EXCERPT)].tobytes()
+            self.fault(int(rows.positions[i]), problem.reason, problem.message, excerpt, int(rows.lines[i]))
+        self.faults[first_fault:] = sorted(self.faults[first_fault:], key=lambda fault: fault.position)
+        keep = np.delete(np.arange(len(rows)), list(bad))
+        if bad:
+            text, offsets = ragged.take(text, offsets, keep)
+        self.append(text, np.diff(offsets), rows.positions[keep])
+        if rows.ids is not None:
+            self.ids += [str(rows.ids[i]) for i in keep.tolist()]
+        if rows.order is not None and self.source.order_field is not None:
+            self.order += [order_key(rows.order[i], self.source.order_field) for i in keep.tolist()]
+        if rows.metadata is not None:
+            self.metadata += [_json(rows.metadata[i]) for i in keep.tolist()]
+        self.lines[-1] += rows.total_lines
+
+    def unusable_rows(self, rows: Rows) -> dict[int, _BadDocument]:
+        """Which rows are no documents, and why."""
+        bad: dict[int, _BadDocument] = {}
+        text, offsets = rows.text, rows.offsets
+        starts = offsets[:-1][offsets[:-1] < offsets[1:]]
+        # Halves of a character at the end of one document and the start of the next would look whole together.
+        if not _is_utf8(text.data) or bool(((text[starts] & 0xC0) == 0x80).any()):
+            for i, (start, end) in enumerate(itertools.pairwise(offsets.tolist())):
+                problem = _utf8_problem(text[start:end].tobytes())
+                if problem:
+                    bad[i] = _BadDocument("invalid_utf8", problem)
+        for i in range(len(rows)) if rows.ids or rows.order else ():
+            try:
+                if rows.ids and self.source.id_field is not None:
+                    _document_id(rows.ids[i], self.source.id_field)
+                if rows.order and self.source.order_field is not None:
+                    order_key(rows.order[i], self.source.order_field)
+            except _BadDocument as problem:
+                bad.setdefault(i, problem)
+        return bad
 
     def append(self, text: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
         self.texts.append(text)
@@ -369,7 +450,7 @@ class _Parser:
                 self.ids.append(document_id)
             if source.metadata_fields:
                 kept = {name: record[name] for name in source.metadata_fields if name in record}
-                self.metadata.append(json.dumps(kept, sort_keys=True, ensure_ascii=True))
+                self.metadata.append(_json(kept))
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         self.append(np.frombuffer(b"".join(texts), dtype=np.uint8), lengths, np.array(positions, dtype=np.int64))
 
@@ -502,13 +583,23 @@ def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
         raise _BadDocument("text_not_a_string", f"the field {source.text_field!r} holds a {type(text).__name__}, not a string")
     if source.id_field is None:
         return text, None
-    document_id = record.get(source.id_field)
-    if isinstance(document_id, bool) or not isinstance(document_id, (str, int)):
-        raise _BadDocument(
-            "no_id", f"the field {source.id_field!r} must hold a string or a whole number, got {document_id!r}"[: 2 * _EXCERPT]
-        )
-    _encode(str(document_id))
-    return text, str(document_id)
+    return text, _document_id(record.get(source.id_field), source.id_field)
+
+
+def _document_id(value: Any, field: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise _BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {value!r}"[: 2 * _EXCERPT])
+    _encode(str(value))
+    return str(value)
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    """Kept fields as JSON; what JSON does not know (bytes, times inside of lists) as text."""
+    return json.dumps(fields, sort_keys=True, ensure_ascii=True, default=_as_text)
+
+
+def _as_text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _encode(text: str) -> bytes:
@@ -518,9 +609,9 @@ def _encode(text: str) -> bytes:
         raise _BadDocument("lone_surrogate", f"half of a surrogate pair at character {error.start}: this is no Unicode text") from None
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_utf8(data: bytes | memoryview) -> bool:
     try:
-        data.decode()
+        codecs.utf_8_decode(data, "strict", True)
     except UnicodeDecodeError:
         return False
     return True

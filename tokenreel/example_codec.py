@@ -8,7 +8,7 @@ format stores what SeqIO and most `tf.data` code expect: an `Int64List` (or `Flo
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +106,8 @@ def _varints(values: npt.NDArray[np.uint64]) -> bytes:
     return bytes(septets[used].tobytes())
 
 
-def decode_example(payload: bytes) -> dict[str, npt.NDArray[np.generic]]:
-    """Parses any `tf.train.Example` into 1-d arrays: int64, float32, or objects of `bytes`.
+def decode_example(payload: bytes, only: Collection[str] | None = None) -> dict[str, npt.NDArray[np.generic]]:
+    """Parses any `tf.train.Example` into 1-d arrays: int64, float32, or objects of `bytes`; all its features, or `only` some.
 
     Raises:
       ValueError: the bytes are no Example.
@@ -116,7 +116,9 @@ def decode_example(payload: bytes) -> dict[str, npt.NDArray[np.generic]]:
     for _, example in _fields(payload):
         for _, entry in _fields(example):
             parts = dict(_fields(entry))
-            features[parts[1].decode()] = _decode_feature(parts.get(2, b""))
+            name = parts.get(1, b"").decode()
+            if only is None or name in only:
+                features[name] = _decode_feature(parts.get(2, b""))
     return features
 
 

@@ -27,12 +27,15 @@ class InputFile:
       name: its path relative to the source's common directory, "/" between the parts: what documents are named by.
       size: in bytes.
       version: of its content: the modification time in nanoseconds, or the generation of an object.
+      changed: when the system last changed anything about a local file, in nanoseconds: tells of bytes that were replaced under an old
+        date. Part of what staged tokens are known by, but no reason to stop a build: a backup that links the file changes it too.
     """
 
     path: str
     name: str
     size: int
     version: int
+    changed: int = 0
 
     @property
     def compressed(self) -> bool:
@@ -59,11 +62,15 @@ class InputFile:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """The lines of a file that begin in [start, end); a whole file where `end` is None."""
+    """The lines of a file that begin in [start, end); a whole file where `end` is None.
+
+    In Parquet files the row groups of [start, end), in Arrow files the record batches, of which `first_row` is the first one's first row.
+    """
 
     file: InputFile
     start: int = 0
     end: int | None = None
+    first_row: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,32 +156,40 @@ def list_files(source: SourceConfig) -> list[InputFile]:
     Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
 
     Raises:
-      SourceError: a pattern matches no file, or a file cannot be examined.
+      SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
     """
+    from tokenreel.readers import folders
+
     paths: dict[str, tuple[int, int] | None] = {}
-    for pattern in source.files:
+    patterns = list(folders.expand(source))
+    for pattern, where in patterns:
         # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
         matched: dict[str, tuple[int, int] | None]
         if files.is_remote(pattern):
             matched = dict(files.remote_glob(pattern))
+            named = {pattern}
         else:
             matched = {os.path.abspath(path): None for path in _match(pattern)}
+            named = {os.path.abspath(pattern)}
+        if not _WILDCARDS & set(pattern) and matched.keys() != named:
+            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
         if not matched:
-            raise SourceError(f"{pattern}: no file matches (source {source.name!r}). Check the path, and the wildcards if it has any.")
+            raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
         paths.update(matched)
-    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern in source.files])
+    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
     found = []
     for path, listed in paths.items():
+        folders.check_kind(path, source)
         status = listed or _stat(path)
         if status is None:
             raise SourceError(f"{path}: vanished while the files were listed.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
-        found.append(InputFile(path, name, *status))
+        found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
     return sorted(found, key=lambda file: os.fsencode(file.name))
 
 
 def list_blocks(source: SourceConfig, source_index: int, block_bytes: int) -> Iterator[Block]:
-    """Cuts the files of a source into blocks of about `block_bytes`: large line files are split, small files are gathered.
+    """Cuts the files of a source into blocks of about `block_bytes`: large ones are split if they can be, small ones are gathered.
 
     Which block a document falls into changes nothing about it.
     """
@@ -182,17 +197,31 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int) -> It
     gathered: list[Piece] = []
     gathered_bytes = 0
     for file in list_files(source):
-        splittable = source.format != "text" and not file.compressed
-        weight = file.size * (_EXPANSION if file.compressed else 1)
+        weight = file.size * (_EXPANSION if file.compressed or source.format == "parquet" else 1)
         if gathered and gathered_bytes + weight > block_bytes:
             yield Block(source_index, index, tuple(gathered))
             index, gathered, gathered_bytes = index + 1, [], 0
-        if splittable and file.size > block_bytes:
-            for start in range(0, file.size, block_bytes):
-                yield Block(source_index, index, (Piece(file, start, min(start + block_bytes, file.size)),))
+        pieces = _split(file, source, block_bytes) if weight > block_bytes else [Piece(file)]
+        if len(pieces) > 1:
+            for piece in pieces:
+                yield Block(source_index, index, (piece,))
                 index += 1
         else:
-            gathered.append(Piece(file))
+            gathered += pieces
             gathered_bytes += weight
     if gathered:
         yield Block(source_index, index, tuple(gathered))
+
+
+def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[Piece]:
+    """Cuts a large file where its format allows it: between lines, row groups or record batches. The rest is read as one stream."""
+    from tokenreel.readers import arrow, parquet
+
+    if source.format == "parquet":
+        return parquet.pieces(file, block_bytes)
+    if source.format == "arrow":
+        return arrow.pieces(file, block_bytes)
+    lines = source.format in ("jsonl", "lines", "paragraphs") or (source.format in ("csv", "tsv") and not source.embedded_newlines)
+    if file.compressed or not lines:
+        return [Piece(file)]
+    return [Piece(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

@@ -1,0 +1,219 @@
+"""Arrow record batches to rows: the text column's buffers as they are, Python values only for the few fields that are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.config import SourceConfig
+from tokenreel.errors import SourceError
+from tokenreel.readers.damage import errors, first_line
+from tokenreel.readers.rows import BROKEN_FILE, Problem, Rows
+from tokenreel.sources import InputFile
+
+
+def wanted(source: SourceConfig) -> list[str]:
+    """The columns that a source reads."""
+    names = (source.text_field, source.id_field, source.order_field, *source.metadata_fields)
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def requested(schema: Any, source: SourceConfig) -> list[str]:
+    """The columns to ask a Parquet reader for: of a nested one that holds nothing but nulls there is only the outer one."""
+    import pyarrow as pa
+
+    found = []
+    for name in wanted(source):
+        nested = schema.get_field_index(name) < 0
+        parts = name.split(".")
+        prefixes = [".".join(parts[:count]) for count in range(1, len(parts))] if nested else []
+        found.append(next((prefix for prefix in prefixes if _find(schema, prefix) == pa.null()), name))
+    return found
+
+
+def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
+    """Refuses a file without the columns that the source reads.
+
+    Raises:
+      SourceError: a column is missing, or the text column holds no text.
+    """
+    for name in wanted(source):
+        if _find(schema, name) is None:
+            raise SourceError(
+                f"{file.path}: has no column {name!r} (source {source.name!r}); its columns are {', '.join(map(repr, schema.names))}. "
+                "Set text_field, id_field, order_field and metadata_fields to names of columns; `a.b` reaches into a nested one."
+            )
+    kind = _find(schema, source.text_field)
+    if not _is_text(kind):
+        raise SourceError(
+            f"{file.path}: the column {source.text_field!r} (source {source.name!r}) holds {kind}, not text. "
+            f"Set text_field to another; the columns are {', '.join(map(repr, schema.names))}."
+        )
+
+
+def _find(schema: Any, path: str) -> Any:
+    """Type of a column, or None; a column of that very name comes before a nested one."""
+    import pyarrow as pa
+
+    place = schema.get_field_index(path)
+    if place >= 0:
+        return schema.field(place).type
+    parts = path.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        place = schema.get_field_index(".".join(parts[:count]))
+        if place >= 0 and pa.types.is_null(schema.field(place).type):
+            return pa.null()  # what a writer makes of a nested column without any value
+        if place >= 0 and pa.types.is_struct(schema.field(place).type):
+            return _find(pa.schema(list(schema.field(place).type)), ".".join(parts[count:]))
+    return None
+
+
+def _pick(batch: Any, path: str) -> Any:
+    """A column of a batch; a nested value is null where what it lies in is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    place = batch.schema.get_field_index(path)
+    if place >= 0:
+        return batch.column(place)
+    parts = path.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        place = batch.schema.get_field_index(".".join(parts[:count]))
+        if place >= 0:
+            column = batch.column(place)
+            rest = ".".join(parts[count:])
+            while rest and not pa.types.is_null(column.type):
+                kind = column.type
+                name = rest if kind.get_field_index(rest) >= 0 else rest.split(".")[0]
+                column = pc.struct_field(column, [kind.get_field_index(name)])
+                rest = rest[len(name) + 1 :]
+            return column
+    raise KeyError(path)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_binary,
+        types.is_large_binary,
+        types.is_binary_view,
+        types.is_null,
+    )
+    return any(test(kind) for test in tests)
+
+
+def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, trusted: bool) -> Rows:
+    """Makes rows of a record batch.
+
+    Args:
+      batch: a `pyarrow.RecordBatch` with the wanted columns.
+      file: where it was read.
+      source: names the fields.
+      first_row: number of its first row in the file; positions are row numbers.
+      trusted: the arrays were made by a decoder. Otherwise they come from the file as they are, and are checked before use.
+    """
+    try:
+        binary = _as_binary(_pick(batch, source.text_field))
+        if not trusted:
+            binary.validate(full=True)
+            for name in wanted(source)[1:]:
+                _pick(batch, name).validate(full=True)
+        text, offsets, present = _buffers(binary)
+        ids = None if source.id_field is None else _values(_pick(batch, source.id_field))
+        order = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
+        kept = [_values(_readable(_pick(batch, name))) for name in source.metadata_fields]
+    except errors() as error:
+        message = f"rows {first_row:,} to {first_row + batch.num_rows - 1:,} cannot be read: {first_line(error)}. Fetch the file again."
+        nothing = np.zeros(0, dtype=np.int64)
+        empty = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+        problem = Problem(first_row, 0, BROKEN_FILE, message)
+        return Rows(file, nothing, nothing, *empty, [], [], [], [problem], batch.num_rows)
+    problems = [
+        Problem(first_row + int(row), int(row), "no_text", f"the column {source.text_field!r} is null in row {first_row + int(row):,}")
+        for row in np.flatnonzero(~present)
+    ]
+    places = np.flatnonzero(present)
+    metadata = None
+    if source.metadata_fields:
+        metadata = [dict(zip(source.metadata_fields, values, strict=True)) for values in _at(list(zip(*kept, strict=True)), places)]
+    return Rows(
+        file=file,
+        positions=places + first_row,
+        lines=places,
+        text=text,
+        offsets=offsets,
+        ids=None if ids is None else _at(ids, places),
+        order=None if order is None else _at(order, places),
+        metadata=metadata,
+        problems=problems,
+        total_lines=batch.num_rows,
+    )
+
+
+def _at(values: list[Any], places: npt.NDArray[np.int64]) -> list[Any]:
+    return values if len(places) == len(values) else [values[place] for place in places.tolist()]
+
+
+def _as_binary(column: Any) -> Any:
+    """The text column as binary of 32 or 64 bit offsets; a view unless it is stored another way."""
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_string(column.type) or types.is_binary(column.type):
+        return column.view(pa.binary())
+    if types.is_large_string(column.type) or types.is_large_binary(column.type):
+        return column.view(pa.large_binary())
+    return column.cast(pa.large_binary())  # views, and the type of nothing but nulls
+
+
+def _buffers(column: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Bytes and bounds of the values that are there, and which are."""
+    import pyarrow as pa
+
+    present = np.ones(len(column), dtype=bool)
+    if column.null_count:
+        present = column.is_valid().to_numpy(zero_copy_only=False)
+        column = column.drop_null()
+    if not len(column):
+        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64), present
+    _, bounds, data = column.buffers()
+    dtype = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    offsets = np.frombuffer(bounds, dtype=dtype)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    everything = np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, dtype=np.uint8)
+    return everything[offsets[0] : offsets[-1]], offsets - offsets[0], present
+
+
+def _values(column: Any) -> list[Any]:
+    values = column.to_pylist()
+    assert isinstance(values, list)
+    return values
+
+
+def _sortable(column: Any) -> Any:
+    """Times as numbers, in the unit of the column; exact decimals as near as floats come."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(column.type):
+        return column.cast(pa.float64())
+    if pa.types.is_date32(column.type) or pa.types.is_time32(column.type):
+        return column.view(pa.int32())
+    return column.view(pa.int64()) if pa.types.is_temporal(column.type) else column
+
+
+def _readable(column: Any) -> Any:
+    """Times and decimals as text: JSON has neither, and Python cannot hold nanoseconds."""
+    import pyarrow as pa
+
+    if (pa.types.is_temporal(column.type) and not pa.types.is_interval(column.type)) or pa.types.is_decimal(column.type):
+        return column.cast(pa.string())
+    return column

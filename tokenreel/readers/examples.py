@@ -1,0 +1,137 @@
+"""TFRecord files of `tf.train.Example`: a document's position is the byte at which its record begins in the decompressed file.
+
+A record's length is all that tells where the next one begins, so nothing can be read behind a damaged length: the rest of the file is one
+fault. A damaged payload costs its record alone. Files are read whole, one piece each: such data sets come as many files.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tokenreel import example_codec, tfrecord
+from tokenreel.config import SourceConfig
+from tokenreel.readers import columns
+from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows
+from tokenreel.sources import InputFile
+
+
+def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+    """Reads the records of a stream of bytes, which ends with an exception where they cannot be read to the end."""
+    kept = collector(file, source)
+    framed = _Framed(chunks)
+    position = handed_over = 0
+    while framed.fill(1):
+        problem, payload = _record(framed)
+        if payload is None:
+            broken = framed.broken is not None
+            reason, what = ("broken_archive", f": {framed.broken}") if broken else (BROKEN_FILE, "")
+            message = f"record at byte {position:,}: {problem}{what}. Nothing behind it can be read; fetch the file again."
+            kept.fault(position, reason, message)
+            kept.total_lines += 1
+            break
+        if problem:
+            kept.fault(position, "bad_crc", f"record at byte {position:,}: {problem}. Fetch the file again.", payload)
+        else:
+            add(kept, position, payload, source)
+        kept.total_lines += 1
+        position += tfrecord.HEADER_BYTES + len(payload) + tfrecord.FOOTER_BYTES
+        if position - handed_over >= part_bytes:
+            yield kept.take()
+            handed_over = position
+    else:
+        if framed.broken is not None:
+            message = f"the archive is cut short or broken after {position:,} bytes: {framed.broken}. Fetch the file again."
+            kept.fault(position, "broken_archive", message)
+            kept.total_lines += 1
+    yield kept.take()
+
+
+def collector(file: InputFile, source: SourceConfig) -> Collector:
+    """Gathers what a source wants."""
+    return Collector(file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields))
+
+
+class _Framed:
+    """Bytes of a stream, to be taken in any amounts."""
+
+    def __init__(self, chunks: Iterator[bytes | Exception]) -> None:
+        self._chunks = chunks
+        self._buffer = bytearray()
+        self._at = 0
+        self.broken: Exception | None = None
+
+    def fill(self, count: int) -> bool:
+        """Whether there are so many bytes."""
+        if len(self._buffer) - self._at >= count:
+            return True
+        del self._buffer[: self._at]
+        self._at = 0
+        while len(self._buffer) < count:
+            chunk = next(self._chunks, b"") if self.broken is None else b""
+            if isinstance(chunk, Exception):
+                self.broken = chunk
+            elif not chunk:
+                return False
+            else:
+                self._buffer += chunk
+        return True
+
+    def take(self, count: int) -> bytes:
+        data = bytes(self._buffer[self._at : self._at + count])
+        self._at += count
+        return data
+
+
+def _record(framed: _Framed) -> tuple[str, bytes | None]:
+    """What is wrong with the next record, and its payload; None where it cannot be told where it ends."""
+    if not framed.fill(tfrecord.HEADER_BYTES):
+        return "the file ends inside its header", None
+    head = framed.take(tfrecord.HEADER_BYTES)
+    length, crc = struct.unpack("<QI", head)
+    if crc != tfrecord.masked_crc32c(head[:8]):
+        return "its length does not match its CRC", None
+    if not framed.fill(length + tfrecord.FOOTER_BYTES):
+        return f"the file ends inside its {length:,} bytes", None
+    payload = framed.take(length)
+    (crc,) = struct.unpack("<I", framed.take(tfrecord.FOOTER_BYTES))
+    return "" if crc == tfrecord.masked_crc32c(payload) else "its bytes do not match their CRC", payload
+
+
+def add(kept: Collector, position: int, payload: bytes, source: SourceConfig) -> None:
+    """Adds the document of one record, or the reason why it has none."""
+    try:
+        features = example_codec.decode_example(payload, only=columns.wanted(source))
+    except (ValueError, LookupError) as error:
+        kept.fault(position, "no_example", f"the record is no tf.train.Example ({error})", payload)
+        return
+    text = features.get(source.text_field, np.zeros(0))
+    if text.dtype != object and len(text):
+        message = f"the feature {source.text_field!r} holds numbers ({text.dtype}), not bytes"
+        kept.fault(position, "text_not_a_string", message, payload)
+    elif len(text) != 1:
+        found = f"holds {len(text)} values, not one" if len(text) else f"is missing or empty; features are {_names(payload)}"
+        kept.fault(position, "text_not_a_string" if len(text) else "no_text", f"the feature {source.text_field!r} {found}", payload)
+    else:
+        metadata = {name: _plain(features[name]) for name in source.metadata_fields if name in features}
+        kept.add(position, text[0], _single(features, source.id_field), _single(features, source.order_field), metadata)
+
+
+def _names(payload: bytes) -> str:
+    try:
+        return ", ".join(map(repr, example_codec.decode_example(payload)))[:300]
+    except (ValueError, LookupError) as error:
+        return f"unreadable ({error})"
+
+
+def _single(features: Mapping[str, Any], name: str | None) -> Any:
+    return None if name is None or name not in features else _plain(features[name])
+
+
+def _plain(values: Any) -> Any:
+    """One value by itself, several as a list; bytes as text."""
+    found = [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value for value in values.tolist()]
+    return found[0] if len(found) == 1 else found

@@ -1,0 +1,197 @@
+"""Which files of a folder, or of a list, hold a source: lists of files, prepared TensorFlow Datasets, Hugging Face `datasets`."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+from tokenreel import files
+from tokenreel.config import SourceConfig
+from tokenreel.errors import SourceError
+
+# What a file's name says it holds. What is not listed may hold anything.
+ENDINGS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+}
+_TABLES = ("parquet", "arrow")
+# Formats that can be read as another: rows of any separator, and any text as lines.
+_COMPATIBLE = {
+    "csv": {"csv", "tsv"},
+    "tsv": {"csv", "tsv"},
+    "lines": {"csv", "tsv", "jsonl"},
+    "paragraphs": {"csv", "tsv", "jsonl"},
+    "text": {"csv", "tsv", "jsonl"},
+    "tfds": {"tfrecord"},
+}
+
+
+def expand(source: SourceConfig) -> Iterator[tuple[str, str]]:
+    """Yields (pattern, where it stands) of a source: `@list` replaced by the lines of the list, folders by the files their index names.
+
+    Raises:
+      SourceError: a list cannot be read or is empty, or a folder is not what the format asks for.
+    """
+    for setting in source.files:
+        found = _listed(setting, source) if setting.startswith("@") else [(setting, f"source {source.name!r}")]
+        for pattern, where in found:
+            if source.format == "tfds":
+                yield from ((path, where) for path in _prepared(pattern, source, where))
+            elif source.format == "arrow" and (index := _index(pattern)):
+                yield from ((path, where) for path in _saved(pattern, *index, source, where))
+            else:
+                yield pattern, where
+
+
+def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
+    path = setting[1:]
+    try:
+        lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise SourceError(
+            f"{setting}: there is no list {path} (source {source.name!r}). Check its path; a file whose name begins with @ is ./{setting}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: the list cannot be read (source {source.name!r}): {error}. It must be a UTF-8 text file.") from error
+    directory = posixpath.dirname(path) if files.is_remote(path) else os.path.dirname(path)
+    count = 0
+    for number, line in enumerate(lines, 1):
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        count += 1
+        if pattern.startswith("@"):
+            raise SourceError(f"{path} line {number}: a list cannot name another list ({pattern}). Name it in sources.files.")
+        absolute = files.is_remote(pattern) or os.path.isabs(pattern) or not directory
+        yield (pattern if absolute else files.join(directory, pattern)), f"{path} line {number}, source {source.name!r}"
+    if not count:
+        raise SourceError(f"{path}: the list names no file (source {source.name!r}). Write one path, glob or directory on each line.")
+
+
+def _json(path: str) -> Any:
+    """The content of a JSON file, or None where there is none."""
+    try:
+        return json.loads(files.read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except ValueError as error:
+        raise SourceError(f"{path}: not JSON ({error}). Fetch the folder again.") from error
+
+
+def _index(folder: str) -> tuple[str, Any] | None:
+    """The file by which `datasets` describes a folder that it saved, and its content."""
+    if not files.is_remote(folder) and not os.path.isdir(folder):
+        return None
+    for name in ("dataset_dict.json", "state.json"):
+        content = _json(files.join(folder, name))
+        if content is not None:
+            return name, content
+    return None
+
+
+def _saved(folder: str, name: str, content: Any, source: SourceConfig, where: str) -> list[str]:
+    """Files of a folder that `save_to_disk` wrote: those of its state alone, as maps leave other tables beside them."""
+    if name == "dataset_dict.json":
+        splits = content.get("splits") if isinstance(content, dict) else None
+        if not isinstance(splits, list) or source.split not in splits:
+            raise SourceError(
+                f"{folder}: holds the splits {splits} ({where}). Set sources.split to one of them; for several make a source of each."
+            )
+        folder = files.join(folder, str(source.split))
+        content = _json(files.join(folder, "state.json"))
+    elif source.split is not None and content.get("_split") != source.split:
+        raise SourceError(f"{folder}: holds the split {content.get('_split')!r}, not {source.split!r} ({where}). Leave sources.split out.")
+    try:
+        names = [str(file["filename"]) for file in content["_data_files"]]
+    except (TypeError, KeyError) as error:
+        raise SourceError(f"{folder}: has no state.json that names its files ({where}). Save the data set again.") from error
+    if content.get("_indices_data_files"):
+        raise SourceError(f"{folder}: is a selection of rows of other tables ({where}). Save it with `flatten_indices()` first.")
+    if any(posixpath.basename(name) != name for name in names):
+        raise SourceError(f"{folder}: state.json names a file outside of the folder ({where}): {names}. Save the data set again.")
+    return [_literal(files.join(folder, name)) for name in names]
+
+
+def _prepared(folder: str, source: SourceConfig, where: str) -> list[str]:
+    """Files of a split of a data set that TensorFlow Datasets prepared."""
+    info = _json(files.join(folder, "dataset_info.json"))
+    if not isinstance(info, dict) or "splits" not in info:
+        raise SourceError(
+            f"{folder}: no dataset_info.json with splits ({where}). Name the folder of one version of a prepared data set, such as "
+            "~/tensorflow_datasets/wikipedia/20230601.en/1.0.0."
+        )
+    kind = str(info.get("fileFormat") or "tfrecord")
+    if kind != "tfrecord":
+        raise SourceError(f"{folder}: its files are {kind}, only tfrecord is read ({where}). Prepare it with file_format='tfrecord'.")
+    splits = {str(split.get("name")): split for split in info["splits"]}
+    if source.split not in splits:
+        raise SourceError(f"{folder}: has no split {source.split!r}, only {', '.join(splits)} ({where}). Set sources.split to one of them.")
+    split = splits[source.split]
+    shards = len(split.get("shardLengths", ())) or 1
+    template = str(split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+    for name, value in (("DATASET", info.get("name", "")), ("SPLIT", source.split), ("FILEFORMAT", kind)):
+        template = template.replace("{" + name + "}", str(value))
+    if posixpath.basename(template) != template:
+        raise SourceError(
+            f"{folder}: dataset_info.json names files outside of the folder ({where}): {template}. Prepare the data set again."
+        )
+    names = [
+        template.replace("{SHARD_X_OF_Y}", f"{shard:05d}-of-{shards:05d}")
+        .replace("{SHARD_INDEX}", f"{shard:05d}")
+        .replace("{NUM_SHARDS}", f"{shards:05d}")
+        for shard in range(shards)
+    ]
+    return [_literal(files.join(folder, name)) for name in names]
+
+
+def _literal(path: str) -> str:
+    """A path as a pattern that matches it alone."""
+    return path if files.is_remote(path) or os.path.exists(path) else glob.escape(path)
+
+
+def belongs(name: str, source: SourceConfig) -> bool:
+    """Whether a file found in a folder is of the source: beside tables lie descriptions, and what maps of `datasets` left."""
+    if source.format not in _TABLES:
+        return True
+    return _kind(name) == source.format and not (source.format == "arrow" and posixpath.basename(name).startswith("cache-"))
+
+
+def check_kind(path: str, source: SourceConfig) -> None:
+    """Refuses a file whose name tells of another format than the source has.
+
+    Raises:
+      SourceError: names the setting to change.
+    """
+    kind = _kind(path)
+    if kind is None or kind == source.format or kind in _COMPATIBLE.get(source.format, ()):
+        if source.format in _TABLES and path.endswith(COMPRESSED_ENDINGS):
+            raise SourceError(
+                f"{path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; tables "
+                "are compressed inside."
+            )
+        return
+    raise SourceError(
+        f"{path}: is named like a {kind} file, but source {source.name!r} has format: {source.format}. Set its format to {kind}, or leave "
+        f"the file out (files: ['**/*.{source.format}'] takes no others)."
+    )
+
+
+COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def _kind(path: str) -> str | None:
+    for ending in COMPRESSED_ENDINGS:
+        path = path.removesuffix(ending)
+    return ENDINGS.get(posixpath.splitext(path)[1].lower())

@@ -1,0 +1,86 @@
+"""Parquet files: a piece is a range of row groups, a document's position the number of its row in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from tokenreel import files
+from tokenreel.config import SourceConfig
+from tokenreel.readers import columns
+from tokenreel.readers.damage import errors, first_line, reraise_reading
+from tokenreel.readers.rows import Rows, damaged
+from tokenreel.sources import InputFile, Piece
+
+# Rows decoded at once, at most: a column whose values repeat is stored in a fraction of what it decodes to.
+_MOST_ROWS = 8192
+
+
+def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
+    """Cuts a file between row groups, so that each piece holds about `block_bytes`, decoded. A broken file is one piece.
+
+    Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
+    """
+    try:
+        with files.open_read(file.path, file.generation) as stream:
+            metadata = _open(stream).metadata
+            weights = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    except errors() as error:
+        reraise_reading(error, file)
+        return [Piece(file)]
+    found = []
+    start = gathered = 0
+    for group, weight in enumerate(weights):
+        if group > start and gathered + weight > block_bytes:
+            found.append(Piece(file, start, group))
+            start, gathered = group, 0
+        gathered += weight
+    return [*found, Piece(file, start, len(weights))] if weights else [Piece(file)]
+
+
+def read(stream: IO[bytes], piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+    """Reads row groups `start` to `end` in batches of about `part_bytes` of text, only the columns that the source names.
+
+    A file without a readable footer, or a row group that cannot be decoded, is one fault that names the rows; other row groups are read.
+
+    Raises:
+      SourceError: a column is missing or of a wrong type, or the disk cannot be read.
+    """
+    file = piece.file
+    try:
+        parquet = _open(stream)
+        schema = parquet.schema_arrow
+    except errors() as error:
+        reraise_reading(error, file)
+        yield damaged(file, 0, f"{file.name}: no complete Parquet file ({first_line(error)}). Fetch the file again.")
+        return
+    columns.check(schema, source, file)
+    metadata = parquet.metadata
+    end = metadata.num_row_groups if piece.end is None else piece.end
+    row = sum(metadata.row_group(group).num_rows for group in range(piece.start))
+    for group in range(piece.start, end):
+        info = metadata.row_group(group)
+        per_row = max(1, info.total_byte_size // max(1, info.num_rows))
+        batch_rows = max(1, min(_MOST_ROWS, part_bytes // per_row))
+        done = 0
+        try:
+            for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns.requested(schema, source), use_threads=False):
+                if batch.num_rows:
+                    yield columns.rows(batch, file, source, row + done, trusted=True)
+                done += batch.num_rows
+            problem = "" if done == info.num_rows else f"the row group ends after {done:,} rows"
+        except errors() as error:
+            reraise_reading(error, file)
+            problem = first_line(error)
+        if problem:
+            lost = f"rows {row + done:,} to {row + info.num_rows - 1:,} (row group {group})"
+            yield damaged(
+                file, row + done, f"{file.name}: {lost} cannot be read: {problem}. Fetch the file again.", max(0, info.num_rows - done)
+            )
+        row += info.num_rows
+
+
+def _open(stream: IO[bytes]) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(stream, page_checksum_verification=True)

@@ -1,0 +1,141 @@
+"""What a reader hands over: records of a file with their places, and what could not be read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.sources import InputFile
+
+# One fault for all that is lost behind it: these words tell that the file is damaged, not the document.
+BROKEN_FILE = "broken_file"
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A record that could not be read.
+
+    Attributes:
+      position: of the record, as in `Rows.positions`.
+      line: of the record, as in `Rows.lines`.
+      reason: one word for counting.
+      message: what is wrong.
+      excerpt: the first bytes of the record.
+    """
+
+    position: int
+    line: int
+    reason: str
+    message: str
+    excerpt: bytes = b""
+
+
+@dataclasses.dataclass
+class Rows:
+    """Some consecutive records of a file.
+
+    Attributes:
+      file: where they were.
+      positions: [n] int64 what names each: byte in the decompressed file, or number of the row, as the format has it.
+      lines: [n] int64 lines (or records, where a format has no lines) of the file between the first one here and each record.
+      text: [num_bytes] uint8, documents end to end; not yet known to be UTF-8.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+      ids: value of the id field of each, or None where the source has no id field.
+      order: value of the order field of each, or None.
+      metadata: kept fields of each, or None.
+      problems: records without a place in the arrays.
+      total_lines: lines (or records) read here.
+    """
+
+    file: InputFile
+    positions: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+    text: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    ids: Sequence[Any] | None
+    order: Sequence[Any] | None
+    metadata: Sequence[Mapping[str, Any]] | None
+    problems: list[Problem]
+    total_lines: int
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def size(self) -> int:
+        """Bytes of text."""
+        return len(self.text)
+
+
+def damaged(file: InputFile, position: int, message: str, total_lines: int = 0) -> Rows:
+    """No records, and the reason why."""
+    return Rows(
+        file=file,
+        positions=np.zeros(0, dtype=np.int64),
+        lines=np.zeros(0, dtype=np.int64),
+        text=np.zeros(0, dtype=np.uint8),
+        offsets=np.zeros(1, dtype=np.int64),
+        ids=[],
+        order=[],
+        metadata=[],
+        problems=[Problem(position, 0, BROKEN_FILE, message)],
+        total_lines=total_lines,
+    )
+
+
+class Collector:
+    """Gathers records one by one, for formats that are read so."""
+
+    def __init__(self, file: InputFile, *, ids: bool, order: bool, metadata: bool) -> None:
+        self.file = file
+        self._kept = ids, order, metadata
+        self._begin()
+
+    def _begin(self) -> None:
+        self.size = 0
+        self.total_lines = 0
+        self.problems: list[Problem] = []
+        self._texts: list[bytes] = []
+        self._positions: list[int] = []
+        self._lines: list[int] = []
+        self._ids: list[Any] = []
+        self._order: list[Any] = []
+        self._metadata: list[Mapping[str, Any]] = []
+
+    def add(self, position: int, text: bytes, document_id: Any, order: Any, metadata: Mapping[str, Any]) -> None:
+        """Adds the record that begins on the next line; `total_lines` is the caller's to count up."""
+        self._texts.append(text)
+        self._positions.append(position)
+        self._lines.append(self.total_lines)
+        self._ids.append(document_id)
+        self._order.append(order)
+        self._metadata.append(metadata)
+        self.size += len(text)
+
+    def fault(self, position: int, reason: str, message: str, excerpt: bytes = b"") -> None:
+        """Adds a record that could not be read."""
+        self.problems.append(Problem(position, self.total_lines, reason, message, excerpt[:1000]))
+
+    def take(self) -> Rows:
+        """Hands over what was gathered and begins anew."""
+        offsets = np.zeros(len(self._texts) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, self._texts), dtype=np.int64, count=len(self._texts)), out=offsets[1:])
+        ids, order, metadata = self._kept
+        rows = Rows(
+            file=self.file,
+            positions=np.array(self._positions, dtype=np.int64),
+            lines=np.array(self._lines, dtype=np.int64),
+            text=np.frombuffer(b"".join(self._texts), dtype=np.uint8),
+            offsets=offsets,
+            ids=self._ids if ids else None,
+            order=self._order if order else None,
+            metadata=self._metadata if metadata else None,
+            problems=self.problems,
+            total_lines=self.total_lines,
+        )
+        self._begin()
+        return rows
