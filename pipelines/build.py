@@ -18,6 +18,7 @@ from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
+    if job.vocabulary.sampling is not None:
+        vocabulary = SampledVocabulary(vocabulary, job.vocabulary.sampling, job.seed)
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     with output.lock(job.output, lost=local.stop):

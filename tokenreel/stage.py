@@ -309,7 +309,7 @@ def encode(
 
     Args:
       cleaned: [n] documents, and which of them the rules that read text leave out.
-      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`, or `encode_block_with_offsets`.
+      vocabulary: a `Vocabulary`.
       rules: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
       hashed: whether to add the hashes that tell documents of the same text.
@@ -333,6 +333,7 @@ def encode(
         cleaned.modified[order[list(refused)]] = False
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
+    vocabulary = vocabulary.for_documents(documents.key[order])
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
@@ -406,7 +407,7 @@ def _encode_sentences(
         first += [begin for _, begin in kept]
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
     joined = np.frombuffer(b"".join(found), dtype=np.uint8)
-    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary, with_offsets)
+    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
     if spans is not None:
         spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
