@@ -67,13 +67,20 @@ def plan(order: DocumentOrder, groups: Sequence[Group]) -> PlannedReads:
             if config.order.mode == "source":  # a group is a stretch of the text
                 once = int(np.count_nonzero(documents)) * selection.passes(config, split, source) + count
             else:
-                once = int(np.minimum(documents, count).sum())
+                ranges = [_ranges(config, split, staged.info.source, count) for staged in chosen]
+                once = int(np.minimum(documents, np.array(ranges, dtype=np.int64)).sum())
             # Each border between shards lies in a group, which both of them read.
             again = math.ceil(order.totals(split, source)[1] * config.variants / tokens_per_shard) / max(count, 1)
             total += math.ceil(once * (1 + again))
             repeated += math.ceil(once * again)
             size += math.ceil(tokens * (1 + again))
     return PlannedReads(groups=len(groups), stages=len(order.stages), reads=total, repeated=repeated, bytes=size)
+
+
+def _ranges(config: JobConfig, split: str, source: int, groups: int) -> int:
+    """How many ranges of a stage file groups read: in shuffled order one for each copy, and one where it wraps around."""
+    copies = selection.passes(config, split, source)
+    return groups * copies + copies - 1 if config.order.mode == "shuffle" else groups
 
 
 def check(planned: PlannedReads, config: JobConfig) -> None:

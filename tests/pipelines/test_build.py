@@ -297,10 +297,10 @@ def test_a_file_that_vanishes_stops_the_build(
     config = bytes_config({"a.txt": b"some text\n" * 10, "b.txt": b"more text\n" * 10})
     opened = files.open_read
 
-    def vanish(path: str) -> Any:
+    def vanish(path: str, *version: Any) -> Any:
         if path.endswith("b.txt"):
             pathlib.Path(path).unlink(missing_ok=True)
-        return opened(path)
+        return opened(path, *version)
 
     monkeypatch.setattr(files, "open_read", vanish)
     assert build(config) == 2

@@ -28,16 +28,19 @@ def planned(shown: str) -> tuple[int, int, int]:
     return groups, stages, reads
 
 
+@pytest.mark.parametrize("epochs", [1, 3.5])
 @pytest.mark.parametrize(
     ("mode", "packing"), [("shuffle", {"seq_len": 64}), ("shuffle", {"mode": "best_fit", "seq_len": 64}), ("source", {"seq_len": 64})]
 )
 def test_the_plan_bounds_the_reads(
     write_config: WriteConfig,
+    corpus: pathlib.Path,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     mode: str,
     packing: dict[str, object],
+    epochs: float,
 ) -> None:
     made = 0
     original = stage.StageFile.read
@@ -48,7 +51,8 @@ def test_the_plan_bounds_the_reads(
         return original(self, name, start, stop)
 
     monkeypatch.setattr(stage.StageFile, "read", count)
-    config = write_config(packing=packing, order={"mode": mode, "group_tokens": 10_000})
+    sources = [{"files": [str(corpus)], "epochs": epochs}]
+    config = write_config(sources=sources, packing=packing, order={"mode": mode, "group_tokens": 10_000})
     assert build(config, tmp_path / "dataset") == 0
     groups, stages, reads = planned(capsys.readouterr().err)
     assert groups >= 10 and stages >= 8
