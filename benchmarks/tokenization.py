@@ -14,7 +14,7 @@ block by block in turns, so that a noisy machine disturbs all of them. The table
 others are: medians of the repeats. `differ` counts the documents whose ids are not those of `encode`; one that differs fails the benchmark.
 (Hugging Face differs on some: it normalises by grapheme.) Made-up texts show the worst case, where nothing repeats.
 
-Models of 32,000 pieces are trained on a sample of all texts and kept in `--work`, a minute each the first time.
+Models of 32,000 pieces are trained on a sample of all texts and kept in `--work`, a few minutes each the first time.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def train(paths: Sequence[pathlib.Path], kind: str, pieces: int, sample_bytes: i
             vocab_size=pieces,
             byte_fallback=True,
             hard_vocab_limit=False,
+            input_sentence_size=300_000,
             max_sentence_length=20_000,
             num_threads=os.cpu_count(),
             minloglevel=2,

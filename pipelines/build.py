@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
 from tokenreel import files, manifest, naming, output, sources
@@ -16,12 +18,13 @@ from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
 from transforms.remove_duplicates import RemoveDuplicateDocuments, RemoveDuplicateText
-from transforms.tokenize_blocks import TokenizeBlocks
+from transforms.tokenize_blocks import BLOCKS, CACHED, TokenizeBlocks
 from transforms.write_manifest import WriteManifest
 
 
@@ -68,6 +71,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
+    if job.vocabulary.sampling is not None:
+        vocabulary = SampledVocabulary(vocabulary, job.vocabulary.sampling, job.seed)
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     with output.lock(job.output, lost=local.stop):
@@ -84,11 +89,20 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
                     return None
                 result.wait_until_finish()
+            print(_from_cache(result), file=sys.stderr)
             finished = manifest.read(job.output)
         else:
             print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
+
+
+def _from_cache(result: PipelineResult) -> str:
+    """How many blocks were found tokenized. Counted by attempts, so a repeated bundle counts twice: for people, not for the manifest."""
+    counters = result.metrics().query(MetricsFilter().with_namespace("tokenreel"))["counters"]
+    counts = {counter.key.metric.name: counter.result for counter in counters}
+    blocks, cached = counts.get(BLOCKS, 0), counts.get(CACHED, 0)
+    return f"tokenreel: {cached:,} of {blocks:,} blocks came from the token cache, {blocks - cached:,} were tokenized"
 
 
 def _load_vocabulary(job: JobConfig) -> Vocabulary:

@@ -12,6 +12,7 @@ from tokenreel.redaction import redact
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 _COMMANDS = {
     "build": ("pipelines.build", "raw text to training-ready shards"),
+    "cache": ("tokenreel.token_cache", "what is kept of tokenized text, what configs would find of it, and clearing it"),
     "inspect": ("tokenreel.inspection", "show decoded examples in the terminal"),
     "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
     "when": ("tokenreel.loaders.when", "the steps of a run that see an example or a document"),

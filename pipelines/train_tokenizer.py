@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
-from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
+from transforms.train_tokenizer import TRAINING, TrainSentencePiece, WriteTokenizer
 
 
 def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
@@ -30,7 +31,7 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, 
         counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
         trained = counts | FitCharacters(config, directory)  # Trained: the model
     else:
-        trained = sampled | TrainSentencePiece(config)  # Trained: the model
+        trained = sampled | TrainSentencePiece(config, directory)  # Trained: the model
     _ = (sampled, trained) | WriteTokenizer(config, inputs)  # last: the report means "complete"
 
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             return finished
         count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
         print(f"tokenreel: training {config.output} on {count:,} files, {size / 1e6:,.1f} MB ({local.describe(parsed)})", file=sys.stderr)
-        with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(config)):
+        with local.plain_errors(), local.watchdog(), local.progress(_Progress(config)):
             pipeline = beam.Pipeline(options=parsed)
             build(pipeline, config, inputs)
             result = pipeline.run()
@@ -79,10 +80,22 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     return tokenizer_output.read_report(config.output)
 
 
-def _progress(config: TokenizerJobConfig) -> str:
-    read = sum(name.endswith(".sample") for name in files.list_files(tokenizer_output.sample_directory(config)))
-    blocks = sum(1 for i, source in enumerate(config.sources) for _ in sources.list_blocks(source, i, config.execution.block_bytes))
-    return f"sampled text from {read:,} of about {blocks:,} blocks"
+class _Progress:
+    """Says how far the job is: which files of the sample there are, and how long it has been training."""
+
+    def __init__(self, config: TokenizerJobConfig) -> None:
+        self._config, self._directory = config, tokenizer_output.sample_directory(config)
+        self._began: float | None = None
+
+    def __call__(self) -> str:
+        present = files.list_files(self._directory)
+        if TRAINING in present:
+            self._began = self._began or time.monotonic()
+            return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"
+        config = self._config
+        blocks = sum(1 for i, source in enumerate(config.sources) for _ in sources.list_blocks(source, i, config.execution.block_bytes))
+        read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
+        return f"sampled text from {read:,} of about {blocks:,} blocks"
 
 
 def summary(report: Mapping[str, Any]) -> str:

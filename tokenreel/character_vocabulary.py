@@ -120,7 +120,10 @@ class CharacterVocabulary(Vocabulary):
         try:
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
-            raise VocabularyError(f"{path}: cannot read the character model ({error.strerror or error}). Check vocabulary.path.") from error
+            raise VocabularyError(
+                f"{path}: cannot read the character model ({error.strerror or error}). Check vocabulary.path; `tokenreel train-tokenizer` "
+                "with kind: characters makes a model."
+            ) from error
         self.normalizer, specials, characters = _parse(path, self.data)
         self._pieces = specials + characters
         self._num_specials = len(specials)

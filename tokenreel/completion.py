@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, filters, keys, layouts, naming, provenance, selection, shards, stage
+from tokenreel import files, filters, keys, layouts, naming, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
@@ -185,7 +185,7 @@ def _remove_older(directory: str, manifest: Manifest) -> None:
 def algorithms(recipe: Recipe) -> dict[str, str]:
     """Versions of what the bytes of a dataset depend on."""
     objective = f"{recipe.objective.name}-{recipe.objective.version}"
-    return {
+    versions = {
         "filters": filters.VERSION,
         "keys": keys.VERSION,
         "objective": objective,
@@ -193,6 +193,9 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "selection": selection.VERSION,
         "stage": stage.VERSION,
     }
+    if recipe.config.vocabulary.sampling is not None:
+        versions["sampling"] = segmentation_sampler.VERSION
+    return versions
 
 
 def conservation(

@@ -222,6 +222,27 @@ class DuplicateConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """Subword regularisation: each document's tokens are drawn among its segmentations, by the seed and the document's name.
+
+    Attributes:
+      alpha: as in SentencePiece. Unigram models: the exponent of a segmentation's probability, 0 for all alike, large for the best. BPE
+        models: the rate at which merges are left out, 0 for none, 1 for single characters.
+      nbest_size: unigram models draw among so many best segmentations (of the whole document, so this is for short ones); -1 among all.
+    """
+
+    alpha: float = 0.1
+    nbest_size: int = -1
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.alpha < float("inf"), f"vocabulary.sampling.alpha must be 0 or more, got {self.alpha}")
+        _require(
+            self.nbest_size == -1 or 2 <= self.nbest_size <= 512,
+            f"vocabulary.sampling.nbest_size must be -1 (among all) or lie between 2 and 512, got {self.nbest_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VocabularyConfig:
     """What turns text into token ids.
 
@@ -233,14 +254,23 @@ class VocabularyConfig:
         `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
       offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
         more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
+      sampling: draw the tokens at random, `sentencepiece` only; about five times as slow. None takes the best segmentation.
     """
 
     kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     offsets: bool = False
+    sampling: SamplingConfig | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            self.sampling is None or self.kind == "sentencepiece",
+            f"vocabulary.sampling needs kind sentencepiece; the tokens of {self.kind} cannot be drawn",
+        )
+        _require(
+            self.sampling is None or not self.offsets, "vocabulary.offsets does not go with vocabulary.sampling: leave one of them out"
+        )
         model = {
             "sentencepiece": "a model file (`tokenreel train-tokenizer` makes one)",
             "characters": "a JSON model file (`tokenreel train-tokenizer` makes one)",
@@ -365,16 +395,21 @@ class ExecutionConfig:
     Attributes:
       block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
       stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
-        later build of the same text with other packing, order or seed finds its tokens there.
+        later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
+      max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
+        and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
+        half an hour of one worker.
       max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
     """
 
     block_mb: float = 16.0
     stage: str | None = None
+    max_reads: int = 20_000_000
     max_dead_letter_fraction: float = 0.1
 
     def __post_init__(self) -> None:
         _require(self.block_mb > 0, f"execution.block_mb must be positive, got {self.block_mb}")
+        _require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
         _require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
 
     @property
@@ -485,6 +520,10 @@ class JobConfig(CorpusSettings):
             )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
+        _require(
+            self.variants == 1 or self.vocabulary.sampling is None,
+            "vocabulary.sampling draws tokens before examples are laid out: set variants to 1, and build again with other seeds",
+        )
 
     def semantics(self) -> dict[str, Any]:
         """The settings that decide the bytes of the dataset, as plain JSON values; without paths and without how the job runs."""
@@ -497,6 +536,8 @@ class JobConfig(CorpusSettings):
         del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
         settings["vocabulary"]["options"].pop("memo_bytes", None)
+        if self.vocabulary.sampling is None:  # as before there was such a setting
+            del settings["vocabulary"]["sampling"]
         del settings["shards"]["megabytes"]  # decides only the number of examples, which the shards tell
         if self.order.mode == "source" and self.packing.mode == "wrap":
             del settings["order"]["group_tokens"]

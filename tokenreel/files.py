@@ -75,6 +75,17 @@ def age(path: str) -> float:
         return 0.0
 
 
+def touch(path: str, after: float = 86_400.0) -> None:
+    """Notes that a file was used now, if it was not used for `after` seconds: for an object that is a request."""
+    if age(path) < after:
+        return
+    if is_remote(path):
+        gs.touch(path)
+    else:
+        with contextlib.suppress(OSError):  # somebody else's file may be read but not marked
+            os.utime(path)
+
+
 def checksum(path: str) -> tuple[int, int] | None:
     """Bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
     if is_remote(path):

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, keys, ragged, selection
+from tokenreel import alignment, files, keys, ragged, selection
 from tokenreel.config import JobConfig
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
-from tokenreel.stage import StageFile
+from tokenreel.stage import StageFile, each
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
 
@@ -57,6 +57,7 @@ class GroupDocuments:
       offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
       stage: [n] int64 index of the stage file of each.
       row: [n] int64 place in that file.
+      copy: [n] int64 which copy of the document it is, from 0.
       key: [n] uint64 hash of each document's name, and of the number of the copy behind the first.
       sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
       sentences_per_document: [n] int64.
@@ -68,6 +69,7 @@ class GroupDocuments:
     offsets: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    copy: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
@@ -168,17 +170,26 @@ class DocumentOrder:
         return self._read_sequence(group, with_tokens)
 
     def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
-        ranges = []
         key_ranges = [list(self._key_ranges(group, source)) for source in range(len(self.config.sources))]
-        for index, staged in enumerate(self.stages):
-            if not staged.counts(group.split)[0] or group.source not in (None, staged.info.source):
-                continue
+
+        def read(item: tuple[int, Staged]) -> list[_Range]:
+            index, staged = item
+            found = []
             stage = StageFile(staged.info)
             for copy, low, high in key_ranges[staged.info.source]:
                 first, last = stage.documents_between(low, high)
                 if first < last:
                     picked = self._pick(staged, stage, group.split, first, last, copy)
-                    ranges.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
+                    found.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
+            return found
+
+        wanted = [
+            (index, staged)
+            for index, staged in enumerate(self.stages)
+            if staged.counts(group.split)[0] and group.source in (None, staged.info.source)
+        ]
+        remote = any(files.is_remote(staged.info.path) for _, staged in wanted)
+        ranges = list(itertools.chain.from_iterable(each(read, wanted, remote=remote)))
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
         key = np.concatenate([part.key for part in ranges]) if ranges else np.zeros(0, dtype=np.uint64)
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
@@ -231,10 +242,11 @@ class DocumentOrder:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
             spans = empty if self._has_spans(with_tokens) else None
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([part.row for part in ranges])
+        copy = np.concatenate([np.full(len(part.lengths), part.copy, dtype=np.int64) for part in ranges])[order]
         spans = None
         if self._has_spans(with_tokens):
             spans, bounds = ragged.take(np.concatenate([part.spans for part in ranges]), ragged.offsets_of(lengths), order)
@@ -263,7 +275,7 @@ class DocumentOrder:
             sentences[bounds[:-1]] += self.recipe.first_id is not None
             sentences[bounds[1:] - 1] += self.recipe.last_id is not None
         added = int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
-        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added, spans)
+        return GroupDocuments(tokens, offsets, stage[order], row[order], copy, names, sentences, per_document[order], added, spans)
 
     def _has_spans(self, with_tokens: bool) -> bool:
         return with_tokens and self.config.vocabulary.offsets
@@ -271,9 +283,10 @@ class DocumentOrder:
 
 @dataclasses.dataclass
 class _Range:
-    """Some documents of one stage file, and where they lie in it."""
+    """Some documents of one stage file, all of the same copy, and where they lie in it."""
 
     stage: int
+    copy: int
     row: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     lengths: npt.NDArray[np.int64]
@@ -317,4 +330,4 @@ class _Range:
             key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
         if copy:
             key = keys.mix(key ^ np.uint64(keys.key("copy", copy)))
-        return cls(index, row, key, lengths, tokens, sentences, per_document, spans)
+        return cls(index, copy, row, key, lengths, tokens, sentences, per_document, spans)

@@ -21,15 +21,22 @@ def table(pieces: Sequence[Piece], stages: Sequence[Staged], config: JobConfig) 
     Returns:
       a `pyarrow.Table` with one row a segment, sorted by example and place: example (int64, its number in the split), segment (int32, its
       place in the example), source and doc_id (string), doc_token_start (int64, its first token in the document, bos counted), length
-      (int32), and meta.<field> (string; JSON unless the value was a string) for each kept field.
+      (int32), copy (int32, which copy of the document, from 0; only where sources are taken more than once), and meta.<field> (string; JSON
+      unless the value was a string) for each kept field.
     """
     import pyarrow as pa
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
     kinds = [("example", pa.int64()), ("segment", pa.int32()), ("source", pa.dictionary(pa.int32(), pa.string())), ("doc_id", pa.string())]
-    kinds += [("doc_token_start", pa.int64()), ("length", pa.int32()), *((f"meta.{name}", pa.string()) for name in names)]
+    kinds += [("doc_token_start", pa.int64()), ("length", pa.int32())]
+    kinds += [("copy", pa.int32())] if _repeats(config) else []
+    kinds += [(f"meta.{name}", pa.string()) for name in names]
     schema = pa.schema(kinds)
     return pa.concat_tables([_piece_table(piece, stages, config, names, schema) for piece in pieces] or [schema.empty_table()])
+
+
+def _repeats(config: JobConfig) -> bool:
+    return any(source.epochs > 1 for source in config.sources)
 
 
 def _piece_table(piece: Piece, stages: Sequence[Staged], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
@@ -55,6 +62,8 @@ def _piece_table(piece: Piece, stages: Sequence[Staged], config: JobConfig, name
         pa.array(segments.start),
         pa.array(segments.length.astype(np.int32)),
     ]
+    if _repeats(config):
+        columns.append(pa.array(piece.copy[segments.document].astype(np.int32)))
     kept = [json.loads(text) if text else {} for text in metadata] if names else []
     columns += [pa.array([_text(fields.get(name)) for fields in kept], type=pa.string()).take(pa.array(document)) for name in names]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -276,6 +276,7 @@ class Piece:
       segments: which part of which document lies where; `document` counts `stage` and `row`.
       lengths: [documents] tokens of each.
       stage, row: [documents] where each document is staged.
+      copy: [documents] which copy of the document each is.
       first_start: [documents] where the first piece of each begins, of all that are laid out.
       begun: documents that begin in these examples, where `segments` do not tell.
       repeated: tokens that another example counts as its own, where `segments` do not tell.
@@ -289,6 +290,7 @@ class Piece:
     lengths: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
+    copy: npt.NDArray[np.int64]
     first_start: npt.NDArray[np.int64]
     begun: int = 0
     repeated: int = 0
@@ -346,8 +348,8 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
             inside = slice(documents.offsets[a], documents.offsets[b])
             where = documents.tokens[:0] if documents.spans is None else documents.spans[inside]
             lengths = np.diff(documents.offsets[a : b + 1])
-            parts.append((documents.tokens[inside], where, lengths, documents.stage[a:b], documents.row[a:b]))
-        tokens, where, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            parts.append((documents.tokens[inside], where, lengths, documents.stage[a:b], documents.row[a:b], documents.copy[a:b]))
+        tokens, where, lengths, stage, row, copy = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         segments = stream.lay_out(lengths, first_offset, first, last - first)
         recipe = order.recipe
         arrays = layouts.fill(
@@ -359,7 +361,7 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
             pads=recipe.pads,
             spans=where if order.config.vocabulary.offsets else None,
         )
-        yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, np.zeros_like(lengths))
+        yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, copy, np.zeros_like(lengths))
 
 
 def _portions(low: int, high: int, recipe: Recipe) -> Iterator[tuple[int, int]]:
@@ -389,7 +391,7 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
                 pads=order.recipe.pads,
                 spans=documents.spans,
             )
-            yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, first_start)
+            yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, documents.copy, first_start)
 
 
 def _shuffled(order: DocumentOrder, span: GroupSpan) -> npt.NDArray[np.int64]:
@@ -417,6 +419,7 @@ def _assemble_pairs(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, 
             lengths=np.diff(documents.offsets),
             stage=documents.stage,
             row=documents.row,
+            copy=documents.copy,
             first_start=np.zeros(len(documents.row), dtype=np.int64),
             begun=int(np.count_nonzero(opens[rows])),
             repeated=int(pairs.repeated.sum()),

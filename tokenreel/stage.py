@@ -7,18 +7,21 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import itertools
 import json
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
-from tokenreel.config import SourceConfig
+from tokenreel.config import FilterConfig, JobConfig, SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
 from tokenreel.filters import CODES, Cleaned, Rules
@@ -29,6 +32,12 @@ VERSION = "stage-1"
 _MAGIC = b"TRSTAGE1"
 _ALIGNMENT = 64
 _HEAD_BYTES = 1 << 16  # holds almost every header
+_LONGEST_HEADER = 1 << 28
+_INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
+_READERS = 16
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +143,44 @@ def _align(position: int) -> int:
     return -(-position // _ALIGNMENT) * _ALIGNMENT
 
 
+_INDEX = ("key", "token_offset")  # the first arrays of a file: what tells where the documents of a group lie
+
+
+class _Indexes:
+    """The indexes of objects that were read last: with them a group takes one request of each stage file instead of three."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, path: str, begin: int, size: int) -> bytes:
+        with self._lock:
+            if (found := self._kept.get(path)) is not None and len(found) == size:
+                self._kept.move_to_end(path)
+                return found
+        data = files.read_bytes(path, begin, size)
+        with self._lock:
+            self._bytes += len(data) - len(self._kept.pop(path, b""))
+            self._kept[path] = data
+            while self._bytes > self._limit and len(self._kept) > 1:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return data
+
+
+_indexes = _Indexes(_INDEX_BYTES)
+
+
+def each(function: Callable[[_T], _R], items: Iterable[_T], *, remote: bool) -> Iterator[_R]:
+    """Applies a function that reads stage files to some items, in order; several at once where each read waits for a server."""
+    if not remote:
+        yield from map(function, items)
+        return
+    with concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="tokenreel-stage") as pool:
+        yield from pool.map(function, items)
+
+
 class StageFile:
     """Reads ranges of the arrays of one stage file.
 
@@ -150,6 +197,10 @@ class StageFile:
         at += start * dtype.itemsize
         if not files.is_remote(self.info.path):
             return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
+        if name in _INDEX and length:
+            begin, end = self.info.body, self.info.place(_INDEX[-1])[0] + 8 * (self.info.documents + 1)
+            index = _indexes.read(self.info.path, begin, end - begin)
+            return np.frombuffer(index, dtype=dtype, count=count, offset=at - begin)
         return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
 
     def header(self) -> dict[str, Any]:
@@ -200,6 +251,46 @@ def fingerprint(
     )
 
 
+def name_of(config: JobConfig, block: Block, vocabulary: str, rules: Rules) -> str:
+    """Names the stage files of a block in a build: the `fingerprint` of all that they depend on.
+
+    Args:
+      config: of the build.
+      block: of a source.
+      vocabulary: its fingerprint.
+      rules: of the source.
+    """
+    return fingerprint(
+        block,
+        config.sources[block.source],
+        vocabulary,
+        rules,
+        config.packing.sentences,
+        config.execution.block_bytes,
+        hashed=config.duplicates.remove == "documents",
+        with_offsets=config.vocabulary.offsets,
+    )
+
+
+def describe(config: JobConfig, source: int, vocabulary: str, rules: Rules) -> dict[str, Any]:
+    """What a stage file says of how it was made, for people: nothing reads it back into a build.
+
+    Only what its name depends on, so that whoever makes the file writes the same bytes; no paths.
+    """
+    filters = dataclasses.asdict(rules.config)
+    plain = dataclasses.asdict(FilterConfig())
+    return {
+        "block_bytes": config.execution.block_bytes,
+        "filters": {name: value for name, value in filters.items() if value != plain[name] and name != "bad_words"},
+        "filters_fingerprint": rules.fingerprint,
+        "format": config.sources[source].format,
+        "sentences": config.packing.sentences,
+        "source": config.sources[source].name,
+        "vocabulary": vocabulary,
+        "vocabulary_kind": config.vocabulary.kind,
+    }
+
+
 def path_of(directory: str, block_fingerprint: str, part: int) -> str:
     """Where a stage file lies."""
     return files.join(directory, f"{block_fingerprint}-{part:05d}.stage")
@@ -218,7 +309,7 @@ def encode(
 
     Args:
       cleaned: [n] documents, and which of them the rules that read text leave out.
-      vocabulary: with `encode_block(text, offsets) -> (tokens, lengths)`, or `encode_block_with_offsets`.
+      vocabulary: a `Vocabulary`.
       rules: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
       hashed: whether to add the hashes that tell documents of the same text.
@@ -242,6 +333,7 @@ def encode(
         cleaned.modified[order[list(refused)]] = False
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
+    vocabulary = vocabulary.for_documents(documents.key[order])
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
         tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
@@ -315,7 +407,7 @@ def _encode_sentences(
         first += [begin for _, begin in kept]
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
     joined = np.frombuffer(b"".join(found), dtype=np.uint8)
-    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary, with_offsets)
+    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
     if spans is not None:
         spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
@@ -337,8 +429,9 @@ def write(
     cleaned: Cleaned,
     arrays: Mapping[str, npt.NDArray[Any]],
     token_dtype: str,
+    about: Mapping[str, Any] | None = None,
 ) -> StageInfo:
-    """Writes a stage file; it appears complete or not at all."""
+    """Writes a stage file; it appears complete or not at all. `about` is what `describe` gives."""
     documents = cleaned.documents
     faults = "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in documents.faults).encode()
     content = dict(arrays)
@@ -373,12 +466,34 @@ def write(
             body += bytes(_align(len(body)) - len(body))
             body += np.ascontiguousarray(content[name], dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
-    header = json.dumps({**fields, "crc32c": tfrecord.crc32c(bytes(body)), "files": documents.files, "lines": documents.lines}).encode()
+    notes = {"about": dict(about or {}), "bytes": len(body), "version": VERSION}
+    fields |= {"crc32c": tfrecord.crc32c(bytes(body)), "files": documents.files, "lines": documents.lines, **notes}
+    header = json.dumps(fields, ensure_ascii=True).encode()
     start = _align(len(_MAGIC) + 8 + len(header))
     with files.write_atomic(path) as file:
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
         file.write(body)
     return dataclasses.replace(info, body=start)
+
+
+def read_header(path: str, head: bytes | None = None) -> tuple[dict[str, Any], int] | None:
+    """The header of a stage file, and where its arrays begin; None if there is no such file or it is none.
+
+    Args:
+      path: of the file.
+      head: its first bytes, or all, where they were read already.
+    """
+    try:
+        data = files.read_bytes(path, 0, _HEAD_BYTES) if head is None else head
+        if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + 8:
+            return None
+        (body,) = struct.unpack_from("<Q", data, len(_MAGIC))
+        if len(data) < body <= _LONGEST_HEADER:
+            data += files.read_bytes(path, len(data), body - len(data))
+        header = json.loads(data[len(_MAGIC) + 8 : body].rstrip(b"\0"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return (header, body) if isinstance(header, dict) else None
 
 
 def reopen(path: str, block: Block) -> StageInfo | None:
@@ -387,20 +502,20 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     if size is None:
         return None
     # An object is complete and its bytes are the service's care, so its header is enough.
-    data = files.read_bytes(path, 0, _HEAD_BYTES) if files.is_remote(path) else files.read_bytes(path)
-    if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + 8:
+    data = files.read_bytes(path, 0, _HEAD_BYTES if files.is_remote(path) else None)
+    found = read_header(path, data)
+    if found is None:
         return None
-    (body,) = struct.unpack_from("<Q", data, len(_MAGIC))
-    if len(data) < body <= size:
-        data += files.read_bytes(path, len(data), body - len(data))
-    try:
-        header = json.loads(data[len(_MAGIC) + 8 : body].rstrip(b"\0"))
-    except ValueError:
-        return None
+    header, body = found
     names = {field.name for field in dataclasses.fields(StageInfo)}
-    fields = {name: value for name, value in header.items() if name in names}
-    info = StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
-    sound = info.end == size if files.is_remote(path) else tfrecord.crc32c(data[body:]) == header["crc32c"]
+    try:
+        fields = {name: value for name, value in header.items() if name in names}
+        info = StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
+        sound = info.end == size if files.is_remote(path) else tfrecord.crc32c(data[body:]) == header["crc32c"]
+    except (KeyError, TypeError):  # of another version
+        return None
+    if sound:
+        files.touch(path)
     return info if sound else None
 
 

@@ -16,12 +16,13 @@ from tokenreel.vocabularies import load_vocabulary
 
 REPORT = "tokenizer_report.json"
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
+_SAMPLE = "tokenizer_sample"
 _MODELS = ("tokenizer.model", "tokenizer.json")
 
 
 def sample_directory(config: TokenizerJobConfig) -> str:
     """Where the sampled text lies while the job runs."""
-    return files.join(config.execution.stage or files.join(config.output, naming.STAGE), "tokenizer_sample")
+    return files.join(config.execution.stage or files.join(config.output, naming.STAGE), _SAMPLE)
 
 
 def identity(config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
     Raises:
       BuildError: the directory holds another tokenizer and `overwrite` is not set, or files that the command does not write.
     """
-    present = files.list_files(config.output)
+    present = [name for name in files.list_files(config.output) if name != naming.LOCK]
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
@@ -66,7 +67,7 @@ def remove_sample(config: TokenizerJobConfig) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return naming.TEMPORARY.sub("", name) in (REPORT, *_MODELS) or name.split("/")[0] == naming.STAGE
+    return naming.TEMPORARY.sub("", name) in (REPORT, *_MODELS) or name.startswith(f"{naming.STAGE}/{_SAMPLE}/")
 
 
 def read_report(directory: str) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, files, keys, ragged, sentencepiece_model, sentencepiece_offsets, unit_memo
+from tokenreel import alignment, files, keys, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
 from tokenreel.errors import VocabularyError
 from tokenreel.special_tokens import SpecialTokens
+
+_Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids end to end, and the number of ids of each text
+_EncodeAs = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], _Encoded]
 
 
 class Vocabulary(abc.ABC):
@@ -105,6 +109,14 @@ class Vocabulary(abc.ABC):
             "that does"
         )
 
+    def for_documents(self, document_keys: npt.NDArray[np.uint64]) -> Vocabulary:
+        """The vocabulary as it encodes a block of documents with these keys; one that samples draws by them."""
+        return self
+
+    def for_sentences(self, counts: npt.NDArray[np.int64]) -> Vocabulary:
+        """The vocabulary as it encodes the sentences of those documents, `counts` of each."""
+        return self
+
 
 class ByteVocabulary(Vocabulary):
     """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3, and then extra ids, the last one first."""
@@ -193,7 +205,8 @@ class SentencePieceVocabulary(Vocabulary):
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
             raise VocabularyError(
-                f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path."
+                f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "
+                "`tokenreel train-tokenizer` makes a model."
             ) from error
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Any] = {}
@@ -235,7 +248,8 @@ class SentencePieceVocabulary(Vocabulary):
                     self._loaded[changes] = sentencepiece.SentencePieceProcessor(model_proto=(self.data or b"") + changes)
                 except (RuntimeError, ValueError, OSError) as error:
                     raise VocabularyError(
-                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file that SentencePiece's trainer wrote."
+                        f"{self._path}: not a SentencePiece model ({error}). Give the .model file that `tokenreel train-tokenizer` or "
+                        "SentencePiece's own trainer wrote."
                     ) from error
             return self._loaded[changes]
 
@@ -271,9 +285,8 @@ class SentencePieceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
-        if self._special is None:
-            return self._encode(b"", text, offsets)
-        return self._special.encode_block(text, offsets, self._encode_parts)
+        words = np.zeros(len(offsets) - 1, dtype=np.uint64)
+        return self._encode_parts(text, offsets, words, lambda changes, text, offsets, _: self._encode(changes, text, offsets))
 
     def encode_block_with_offsets(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -322,23 +335,71 @@ class SentencePieceVocabulary(Vocabulary):
     def _piece_sizes(self) -> npt.NDArray[np.int64]:
         return sentencepiece_offsets.piece_sizes(self._processor())
 
-    def _encode_parts(
+    def sample_block(
         self,
         text: npt.NDArray[np.uint8],
         offsets: npt.NDArray[np.int64],
-        begins: npt.NDArray[np.bool_],
-        documents: npt.NDArray[np.int64],
+        words: npt.NDArray[np.uint64],
+        *,
+        alpha: float,
+        nbest_size: int,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Encodes parts of documents; those that begin none get the prefix of a text only for a space that they begin with."""
-        if begins.all():
-            return self._encode(b"", text, offsets)
-        parts: list[tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]] = []
-        for which, changes in self._kinds_of_parts(text, offsets, begins):
-            parts.append((which, self._encode(changes, *ragged.take(text, offsets, which))))
-        order = np.argsort(np.concatenate([which for which, _ in parts]), kind="stable")
-        lengths = np.concatenate([lengths for _, (_, lengths) in parts])
-        out, out_offsets = ragged.take(np.concatenate([ids for _, (ids, _) in parts]), ragged.offsets_of(lengths), order)
-        return out, np.diff(out_offsets)
+        """Encodes documents at random, as [n] random words decide.
+
+        Args:
+          text: as for `encode_block`.
+          offsets: likewise.
+          words: one of each document.
+          alpha: as in SentencePiece: the smoothing of a unigram model's probabilities, or the rate at which BPE leaves merges out.
+          nbest_size: as in SentencePiece: unigram models draw among so many best segmentations, or -1 among all.
+        """
+
+        def sample(changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64]) -> _Encoded:
+            data, processor, sampler = text.tobytes(), self._processor(changes), self._sampler
+            documents = (data[start:stop] for start, stop in itertools.pairwise(offsets.tolist()))
+            if nbest_size > 1 and sampler.is_unigram:
+                return segmentation_sampler.sample_best(processor, documents, words, alpha, nbest_size)
+            return sampler.sample([processor.normalize(document.decode()).encode() for document in documents], words, alpha)
+
+        return self._encode_parts(text, offsets, words, sample)
+
+    @property
+    def is_unigram(self) -> bool:
+        """Whether the model is a unigram model, of those that can be sampled.
+
+        Raises:
+          VocabularyError: it can not.
+        """
+        return self._sampler.is_unigram
+
+    def score(self, ids: Sequence[int]) -> float:
+        """The sum of the model's scores of tokens."""
+        return float(sum(self._processor().get_score(i) for i in ids))
+
+    @property
+    def _sampler(self) -> segmentation_sampler.SegmentationSampler:
+        return segmentation_sampler.load(self.data or b"")
+
+    def _encode_parts(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], encode: _EncodeAs
+    ) -> _Encoded:
+        """Encodes documents with a function for text without special tokens; it takes changes of the model and random words, too."""
+        if self._special is None:
+            return encode(b"", text, offsets, words)
+
+        def encode_parts(
+            text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_], documents: npt.NDArray[np.int64]
+        ) -> _Encoded:
+            part_words = keys.words_at(words[documents], np.arange(len(documents)) - np.searchsorted(documents, documents))
+            kinds = self._kinds_of_parts(text, offsets, begins)
+            encoded = [encode(changes, *ragged.take(text, offsets, which), part_words[which]) for which, changes in kinds]
+            ids, lengths = (np.concatenate(arrays) for arrays in zip(*encoded, strict=True))
+            out, out_offsets = ragged.take(
+                ids, ragged.offsets_of(lengths), np.argsort(np.concatenate([which for which, _ in kinds]), kind="stable")
+            )
+            return out, np.diff(out_offsets)
+
+        return self._special.encode_block(text, offsets, encode_parts)
 
     def _kinds_of_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]

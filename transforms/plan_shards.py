@@ -1,11 +1,12 @@
 """Stage files to shard plans."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable
 
 import apache_beam as beam
 
-from tokenreel import completion, shards
+from tokenreel import completion, reads, shards
 from tokenreel.groups import DocumentOrder, Group
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
@@ -33,7 +34,12 @@ class PlanShards(beam.PTransform):
         )
 
     def _groups(self, stages: list[Staged]) -> Iterable[Group]:
-        return DocumentOrder(self.recipe, stages).groups()
+        order = DocumentOrder(self.recipe, stages)
+        groups = order.groups()
+        planned = reads.plan(order, groups)
+        print(f"tokenreel: {planned}", file=sys.stderr, flush=True)
+        reads.check(planned, self.recipe.config)
+        return groups
 
     def _measure(self, group: Group, stages: list[Staged]) -> GroupSize:
         return shards.measure(DocumentOrder(self.recipe, stages), group)

@@ -14,6 +14,8 @@ from tokenreel.selection import Staged
 from tokenreel.sources import Block
 from tokenreel.vocabularies import Vocabulary
 
+BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
+
 
 @dataclasses.dataclass
 class TokenizeBlocks(beam.PTransform):
@@ -37,6 +39,8 @@ class _TokenizeBlock(beam.DoFn):
         self._config, self._vocabulary, self._rules, self._directory = config, vocabulary, rules, directory
         self._documents = Metrics.counter("tokenreel", "out-documents")
         self._tokens = Metrics.counter("tokenreel", "out-tokens")
+        self._blocks = Metrics.counter("tokenreel", BLOCKS)
+        self._cached = Metrics.counter("tokenreel", CACHED)
         self._dead = Metrics.counter("tokenreel", "dead-letters")
 
     def process(self, block: Block) -> Iterator[Staged]:
@@ -51,20 +55,14 @@ class _TokenizeBlock(beam.DoFn):
         source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
         hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
-        name = stage.fingerprint(
-            block,
-            source,
-            self._vocabulary.fingerprint,
-            rules,
-            config.packing.sentences,
-            part_bytes,
-            hashed=hashed,
-            with_offsets=with_offsets,
-        )
+        name = stage.name_of(config, block, self._vocabulary.fingerprint, rules)
         finished = list(self._finished(block, name))
+        self._blocks.inc()
         if finished and finished[-1].last:
+            self._cached.inc()
             yield from finished
             return
+        about = stage.describe(config, block.source, self._vocabulary.fingerprint, rules)
         parts = read_documents(block, source, part_bytes)
         part = 0
         documents: Documents | None = next(parts)
@@ -82,7 +80,7 @@ class _TokenizeBlock(beam.DoFn):
                 )
                 path = stage.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
-                yield stage.write(path, block, part, following is None, cleaned, arrays, dtype)
+                yield stage.write(path, block, part, following is None, cleaned, arrays, dtype, about)
             part, documents = part + 1, following
 
     def _finished(self, block: Block, name: str) -> Iterator[stage.StageInfo]:

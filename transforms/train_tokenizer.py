@@ -6,11 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel import tokenizer_output
+from tokenreel import files, tokenizer_output
 from tokenreel.sampling import Sample
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_training import train_sentencepiece
 from transforms.sample_documents import Sampled
+
+TRAINING = "training"  # a file beside the sample: what comes now takes long, and leaves no traces until its end
 
 
 @dataclasses.dataclass
@@ -26,6 +28,7 @@ class TrainSentencePiece(beam.PTransform):
     """Trains SentencePiece once, on one worker, on the sample in the order of its hashes."""
 
     config: TokenizerJobConfig
+    directory: str
 
     def expand(self, sampled: beam.PCollection[Sampled]) -> beam.PCollection[Trained]:
         return sampled | "Train" >> beam.Map(self._train)  # Trained
@@ -33,6 +36,7 @@ class TrainSentencePiece(beam.PTransform):
     def _train(self, sampled: Sampled) -> Trained:
         import sentencepiece
 
+        files.write_bytes(files.join(self.directory, TRAINING), b"")
         sample = Sample(sampled.plan, sampled.parts)
         model, counts = train_sentencepiece((chosen.text for chosen in sample), self.config.options)
         return Trained(model, {"trainer": f"sentencepiece {sentencepiece.__version__}", **dataclasses.asdict(counts)})

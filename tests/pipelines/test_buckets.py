@@ -69,10 +69,10 @@ def reference(write_config: WriteConfig, tmp_path: pathlib.Path) -> dict[str, st
     ("text", "dataset", "stage"),
     [
         ("remote", "remote", "remote"),
-        ("remote", "remote", "inside"),
-        ("remote", "local", "inside"),
+        pytest.param("remote", "remote", "inside", marks=pytest.mark.slow),
+        pytest.param("remote", "local", "inside", marks=pytest.mark.slow),
         ("local", "remote", "local"),
-        ("local", "local", "remote"),
+        pytest.param("local", "local", "remote", marks=pytest.mark.slow),
     ],
 )
 def test_where_things_lie_changes_no_byte(
@@ -133,7 +133,24 @@ def start(config: str, directory: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize(("pattern", "number"), [(".stage/", 8), ("train.tfrecord-", 2)])
+@pytest.mark.parametrize("mode", ["multi_threading", pytest.param("multi_processing", marks=pytest.mark.slow)])
+def test_workers_that_repeat_each_other_change_nothing(
+    server: buckets.Server,
+    remote_corpus: str,
+    reference: dict[str, str],
+    write_config: WriteConfig,
+    tmp_path: pathlib.Path,
+    capfd: pytest.CaptureFixture[str],
+    mode: str,
+) -> None:
+    config = write_config(sources=source(remote_corpus))
+    arguments = [f"--direct_running_mode={mode}", "--direct_num_workers=3", "--direct_runner_bundle_repeat=1"]
+    assert run(config, f"{REMOTE}/dataset", *arguments) == 0
+    assert digest(f"{REMOTE}/dataset", tmp_path / "copy") == reference
+    assert " stage files: up to " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("pattern", "number"), [pytest.param(".stage/", 8, marks=pytest.mark.slow), ("train.tfrecord-", 2)])
 def test_a_killed_build_is_simply_run_again(
     server: buckets.Server,
     remote_corpus: str,

@@ -75,11 +75,13 @@ def test_weights(bytes_config: BytesConfig, tmp_path: pathlib.Path, order: str, 
     assert all(sum(found == name for found, _ in [*train, *held_out]) == 400 for name in ("often", "once"))
 
     rows = provenance(dataset)
-    covered: Counter[tuple[str, str]] = Counter()
-    for name, document, length in zip(rows["source"], rows["doc_id"], rows["length"], strict=True):
-        covered[name, document] += length
-    size = 10 - (packing is PADDED)  # "often 000" and its end
-    assert covered == {(name, document): count * (size - (name != "often")) for (name, document), count in train.items()}
+    covered: Counter[tuple[str, str, int]] = Counter()
+    for name, document, copy, length in zip(rows["source"], rows["doc_id"], rows["copy"], rows["length"], strict=True):
+        covered[name, document, copy] += length
+    size = len("once 000") + (packing is not PADDED)  # and its end
+    assert covered == {
+        (name, document, copy): size + (name == "often") for (name, document), count in train.items() for copy in range(count)
+    }
 
     totals, by_source = manifest.read(str(dataset)).totals, statistics(dataset)
     assert totals["documents_read"] == 1200

@@ -158,6 +158,11 @@ def test_a_finished_tokenizer_is_kept_and_another_is_refused(
     (output / "notes.txt").write_text("mine")
     assert cli.main([*other, "--overwrite"]) == 1
     assert "holds 1 files that train-tokenizer does not write, such as notes.txt" in capsys.readouterr().err
+    (output / "notes.txt").unlink()
+    (output / ".stage").mkdir()
+    (output / ".stage/build.json").write_text("{}")  # an unfinished build, whose tokens are worth keeping
+    assert cli.main([*other, "--overwrite"]) == 1
+    assert "such as .stage/build.json" in capsys.readouterr().err
 
 
 def test_tensorflow_is_not_imported_for_sentencepiece(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:

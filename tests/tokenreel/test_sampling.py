@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import ragged, sampling
+from tokenreel import ragged, sampling, tokenizer_output
 from tokenreel.errors import BuildError
 from tokenreel.sampling import BUCKETS, Sample, Shares, Totals
 from tokenreel.tokenizer_text import Texts
@@ -147,6 +147,16 @@ def test_sums_do_not_depend_on_order() -> None:
         other.add(part)
     assert (one.bytes == other.bytes).all() and one.bytes.sum() == sum(min(i, 50) for i in range(1, 100))
     assert (one.documents, one.text_bytes, one.cut_documents) == (99, 4950, 49) == (other.documents, other.text_bytes, other.cut_documents)
+
+
+def test_hashes_stay_as_they_are() -> None:
+    """Whoever trains a tokenizer again from the same text relies on them: a change needs another version in `tokenizer_output`."""
+    assert tokenizer_output.VERSION == "tokenizer-sample-1"
+    assert [hex(h) for h in sampling.hash_documents(5, np.array([0, 1, 2**63], dtype=np.uint64)).tolist()] == [
+        "0x8731fcc276c59ba5",
+        "0x5d0e68940830e226",
+        "0x8f5a7270b9f75f5a",
+    ]
 
 
 def test_guesses_take_most_samples_at_once() -> None:

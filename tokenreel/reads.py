@@ -1,0 +1,105 @@
+"""How many reads of parts of stage files assembling the shards takes: known from counts, before the first is made.
+
+In shuffled order and by a field, each group has documents in about every stage file, so the number of reads is that of groups times that of
+files. It grows with the square of the corpus, while the size of a read shrinks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tokenreel import selection, shards
+from tokenreel.config import JobConfig
+from tokenreel.errors import BuildError
+from tokenreel.groups import DocumentOrder, Group
+
+_MARGIN = 1.25  # each split has a group at least, and sizes are rounded
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlannedReads:
+    """The reads of tokens that `BuildShards` makes, at most.
+
+    Attributes:
+      groups: of documents.
+      stages: stage files.
+      reads: a group is read for every shard that it lies in.
+      repeated: of these, how many are due to shards that begin inside a group.
+      bytes: in all of them.
+    """
+
+    groups: int
+    stages: int
+    reads: int
+    repeated: int
+    bytes: int
+
+    @property
+    def mean(self) -> float:
+        """Bytes in a read."""
+        return self.bytes / self.reads if self.reads else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.groups:,} groups in {self.stages:,} stage files: up to {self.reads:,} reads of {self.mean / 1e3:,.1f} KB on average"
+
+
+def plan(order: DocumentOrder, groups: Sequence[Group]) -> PlannedReads:
+    """Counts the reads that groups will take.
+
+    Args:
+      order: of the documents.
+      groups: all of them, as `order.groups()` gives them.
+    """
+    config = order.config
+    tokens_per_shard = shards.examples_per_shard(config, order.recipe.layout) * config.packing.seq_len
+    total = repeated = size = 0
+    for split in selection.split_names(config):
+        sources = {group.source for group in groups if group.split == split}
+        for source in sources:
+            count = sum(group.split == split and group.source == source for group in groups)
+            chosen = [staged for staged in order.stages if source is None or staged.info.source == source]
+            documents = np.array([staged.counts(split)[0] for staged in chosen], dtype=np.int64)
+            tokens = sum(staged.counts(split)[1] * np.dtype(staged.info.token_dtype).itemsize for staged in chosen)
+            if config.order.mode == "source":  # a group is a stretch of the text
+                once = int(np.count_nonzero(documents)) * selection.passes(config, split, source) + count
+            else:
+                once = int(np.minimum(documents, count).sum())
+            # Each border between shards lies in a group, which both of them read.
+            again = math.ceil(order.totals(split, source)[1] * config.variants / tokens_per_shard) / max(count, 1)
+            total += math.ceil(once * (1 + again))
+            repeated += math.ceil(once * again)
+            size += math.ceil(tokens * (1 + again))
+    return PlannedReads(groups=len(groups), stages=len(order.stages), reads=total, repeated=repeated, bytes=size)
+
+
+def check(planned: PlannedReads, config: JobConfig) -> None:
+    """Refuses a plan of too many reads.
+
+    Raises:
+      BuildError: says what would lower their number, and by how much.
+    """
+    limit = config.execution.max_reads
+    if planned.reads <= limit:
+        return
+    config_tokens, block_mb = config.order.group_tokens, config.execution.block_mb
+    remedies = []
+    room = limit - planned.repeated
+    if room > 0 and config.order.mode != "source":
+        tokens = math.ceil(config_tokens * (planned.reads - planned.repeated) / room * _MARGIN)
+        remedies.append(f"order.group_tokens: {tokens} (other order of documents; a worker holds about {tokens * 8 / 1e9:,.1f} GB)")
+    else:
+        remedies.append(f"shards {planned.reads / limit * _MARGIN:,.1f} times as large (most groups are read for several)")
+    block = block_mb * planned.reads / limit * _MARGIN
+    remedies.append(f"execution.block_mb: {block:.3g} (same dataset, tokenized anew; a worker holds about {block * 12 / 1e3:,.1f} GB)")
+    if config.order.mode != "source":
+        remedies.append("order.mode: source, if the text is shuffled already")
+    remedies.append(f"execution.max_reads: {planned.reads}, to wait for them")
+    raise BuildError(
+        f"assembling the shards would take {planned.reads:,} reads of {planned.mean / 1e3:,.1f} KB on average ({planned.groups:,} groups "
+        f"from {planned.stages:,} stage files), execution.max_reads allows {limit:,}. What is tokenized is kept. Set one of:\n  "
+        + "\n  ".join(remedies)
+    )

@@ -1,0 +1,321 @@
+"""The stage files that people keep (`execution.stage`): what is in such a directory, what a config would find there, and clearing it.
+
+A stage file is named by a hash of everything that its tokens depend on: the reader's settings, the files (path, size, modification time and
+change time, or the generation of an object) and the range of each, the filters, the vocabulary and the version. A build looks for that
+name, so tokens of another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose
+bytes were changed without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tokenreel import config as configs
+from tokenreel import files, naming, sources, stage
+from tokenreel.config import JobConfig
+from tokenreel.errors import ConfigError
+from tokenreel.filters import load_rules
+from tokenreel.output import ABANDONED_SECONDS
+from tokenreel.terminal import reader_may_leave
+from tokenreel.vocabularies import load_vocabulary
+
+_NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
+_THREADS = 32
+_UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+SOUND, DAMAGED, TEMPORARY = "sound", "damaged", "temporary"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file that a build left in a stage directory.
+
+    Attributes:
+      path: of it.
+      name: its path in the directory.
+      bytes: in it.
+      used: seconds since 1970 when it was last written or, to the day, used.
+      state: `sound`, `damaged` (no header, cut short, or of another version), or `temporary` (a write that did not finish).
+      block: the name of its block, "" for a temporary file.
+      part: of the block.
+      last: whether it is the block's last part.
+      documents, tokens: in it.
+      about: how it was made, as `stage.describe` says.
+      version: of the format.
+    """
+
+    path: str
+    name: str
+    bytes: int
+    used: float
+    state: str
+    block: str = ""
+    part: int = 0
+    last: bool = False
+    documents: int = 0
+    tokens: int = 0
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        """What is listed together: source, vocabulary, filters, sentences, version."""
+        about = self.about
+        kind, vocabulary = about.get("vocabulary_kind", "?"), about.get("vocabulary", "?")
+        filters = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(about.get("filters", {}).items())) or "-"
+        return about.get("source", "?"), f"{kind} {vocabulary}", filters, about.get("sentences") or "-", self.version or "?"
+
+
+def read(directory: str) -> tuple[list[Entry], int]:
+    """Lists the stage files of a directory, and counts the files in it that no build wrote.
+
+    Reads the header of each file: one request each for `gs://`, 32 at a time.
+    """
+    found = files.list_files(directory)
+    ours = [name for name in found if _NAME.match(naming.TEMPORARY.sub("", name))]
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        entries = list(pool.map(lambda name: _entry(directory, name, found[name]), ours))
+    return [entry for entry in entries if entry is not None], len(found) - len(ours)
+
+
+def _entry(directory: str, name: str, size: int) -> Entry | None:
+    path = files.join(directory, name)
+    known: dict[str, Any] = {"path": path, "name": name, "bytes": size, "used": time.time() - files.age(path)}
+    match = _NAME.match(name)
+    if match is None:
+        return Entry(**known, state=TEMPORARY)
+    known |= {"block": match["block"], "part": int(match["part"])}
+    header = stage.read_header(path)
+    if header is None:
+        return Entry(**known, state=DAMAGED)
+    fields, body = header
+    sound = fields.get("version") == stage.VERSION and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
+    facts = {field: fields.get(field, 0) for field in ("documents", "tokens")}
+    about, version = fields.get("about", {}), str(fields.get("version", ""))
+    state = SOUND if sound else DAMAGED
+    return Entry(**known, **facts, state=state, last=bool(fields.get("last")), about=about, version=version)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Use:
+    """What a source of a config finds in a stage directory.
+
+    Attributes:
+      source: its name.
+      blocks: it is cut into.
+      hits: blocks whose tokens are all there.
+      bytes: of the files.
+      missing_bytes: of files (compressed or not) that would be read and tokenized.
+      names: of all its blocks.
+    """
+
+    source: str
+    blocks: int
+    hits: int
+    bytes: int
+    missing_bytes: int
+    names: frozenset[str]
+
+
+def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
+    """Finds out which blocks of a config are tokenized already. Lists the files of the sources and reads none of them.
+
+    Raises:
+      ConfigError: what the build would look for is not known before it runs.
+    """
+    if config.duplicates.remove in ("paragraphs", "lines"):
+        raise ConfigError(
+            f"duplicates.remove: {config.duplicates.remove} decides while the build runs what is left of each block, so nobody can tell "
+            "beforehand which stage files it will find. Leave this config out."
+        )
+    complete = _complete(entries)
+    vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options).fingerprint
+    found = []
+    for index, source in enumerate(config.sources):
+        rules = load_rules(config.filters_of(index))
+        names, hits, total, missing = [], 0, 0, 0
+        for block in sources.list_blocks(source, index, config.execution.block_bytes):
+            size = sum((piece.file.size if piece.end is None else piece.end) - piece.start for piece in block.pieces)
+            names.append(stage.name_of(config, block, vocabulary, rules))
+            hit = names[-1] in complete
+            hits, total, missing = hits + hit, total + size, missing + (0 if hit else size)
+        found.append(Use(source=source.name, blocks=len(names), hits=hits, bytes=total, missing_bytes=missing, names=frozenset(names)))
+    return found
+
+
+def _complete(entries: Iterable[Entry]) -> set[str]:
+    """The blocks of which every part is there."""
+    parts: Counter[str] = Counter()
+    lasts: dict[str, int] = {}
+    for entry in entries:
+        if entry.state == SOUND:
+            parts[entry.block] += 1
+            if entry.last:
+                lasts[entry.block] = entry.part
+    return {block for block, last in lasts.items() if parts[block] == last + 1}
+
+
+def choose(
+    entries: Iterable[Entry],
+    *,
+    older_than: float | None = None,
+    vocabulary: str | None = None,
+    source: str | None = None,
+    unused_by: Sequence[JobConfig] = (),
+    everything: bool = False,
+) -> list[Entry]:
+    """Picks the files to remove: damaged ones and abandoned temporary ones always, others if every condition that is given holds.
+
+    Args:
+      entries: of the directory.
+      older_than: seconds for which a file was not used.
+      vocabulary: the first digits of a vocabulary's fingerprint.
+      source: name of a source.
+      unused_by: configs none of which would find the file.
+      everything: picks all where no condition is given.
+    """
+    entries = list(entries)
+    now = time.time()
+    used = {name for config in unused_by for use in uses(config, entries) for name in use.names}
+    conditional = everything or older_than is not None or vocabulary is not None or source is not None or bool(unused_by)
+    chosen = []
+    for entry in entries:
+        idle = now - entry.used
+        if entry.state != SOUND:  # a file that is just being written is neither
+            remove = entry.state == DAMAGED or idle > ABANDONED_SECONDS
+        else:
+            remove = (
+                conditional
+                and (older_than is None or idle > older_than)
+                and (vocabulary is None or str(entry.about.get("vocabulary", "")).startswith(vocabulary))
+                and (source is None or entry.about.get("source") == source)
+                and not (unused_by and entry.block in used)
+            )
+        if remove:
+            chosen.append(entry)
+    return chosen
+
+
+def table(entries: Sequence[Entry], foreign: int) -> str:
+    """What `tokenreel cache list` prints."""
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        if entry.state == SOUND:
+            groups.setdefault(entry.group, []).append(entry)
+    lines = []
+    for group, members in sorted(groups.items()):
+        source, vocabulary, filters, sentences, version = group
+        lines.append(f"{source}  vocabulary {vocabulary}  filters {filters}  sentences {sentences}  {version}")
+        lines.append(f"    {_sums(members)}, last used {_date(max(entry.used for entry in members))}")
+    lines.append(f"total: {_sums([entry for entry in entries if entry.state == SOUND])}")
+    for state, meaning in ((TEMPORARY, "unfinished writes"), (DAMAGED, "damaged or of another version")):
+        members = [entry for entry in entries if entry.state == state]
+        if members:
+            lines.append(
+                f"{meaning}: {len(members):,} files, {_size(sum(entry.bytes for entry in members))}; `tokenreel cache clean` removes them"
+            )
+    if foreign:
+        lines.append(f"{foreign:,} other files, which no build wrote and no command touches")
+    return "\n".join(lines)
+
+
+def _sums(members: Sequence[Entry]) -> str:
+    blocks = len({entry.block for entry in members})
+    documents, tokens, size = (sum(getattr(entry, name) for entry in members) for name in ("documents", "tokens", "bytes"))
+    return f"{blocks:,} blocks, {documents:,} documents, {tokens:,} tokens, {_size(size)}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
+def seconds(text: str) -> float:
+    """Reads a time span.
+
+    >>> seconds("30d"), seconds("12h")
+    (2592000.0, 43200.0)
+
+    Raises:
+      ConfigError: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip())
+    if match is None:
+        raise ConfigError(f"--older-than {text}: write a number and h, d or w, for example 30d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="what is there, and what configs would find")
+    listing.add_argument("directory", help="an execution.stage directory, local or gs://")
+    listing.add_argument(
+        "--config", nargs="+", default=[], metavar="CONFIG", help="say what a build of each would find and what it would tokenize"
+    )
+    cleaning = actions.add_parser("clean", help="remove unfinished and damaged files, and the others that all conditions hold for")
+    cleaning.add_argument("directory", help="an execution.stage directory, local or gs://")
+    cleaning.add_argument("--older-than", metavar="AGE", help="not used for so long: 12h, 30d, 8w")
+    cleaning.add_argument("--vocabulary", metavar="FINGERPRINT", help="made with this vocabulary; its first digits are enough")
+    cleaning.add_argument("--source", metavar="NAME", help="made from the source of this name")
+    cleaning.add_argument("--unused-by", nargs="+", default=[], metavar="CONFIG", help="that a build of none of these configs would find")
+    cleaning.add_argument("--all", action="store_true", help="every stage file")
+    cleaning.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    for command in (listing, cleaning):
+        command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting of the configs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Lists or clears a stage directory.
+
+    Returns:
+      0.
+    """
+    entries, foreign = read(arguments.directory)
+    with reader_may_leave():
+        if arguments.action == "list":
+            print(table(entries, foreign))
+            for path in arguments.config:
+                for use in uses(_load(path, arguments.set), entries):
+                    print(
+                        f"{path}: {use.source}: {use.hits:,} of {use.blocks:,} blocks are here; {_size(use.missing_bytes)} of "
+                        f"{_size(use.bytes)} of files would be tokenized"
+                    )
+            return 0
+        chosen = choose(
+            entries,
+            older_than=None if arguments.older_than is None else seconds(arguments.older_than),
+            vocabulary=arguments.vocabulary,
+            source=arguments.source,
+            unused_by=[_load(path, arguments.set) for path in arguments.unused_by],
+            everything=arguments.all,
+        )
+        size = sum(entry.bytes for entry in chosen)
+        if arguments.dry_run:
+            for entry in chosen:
+                print(entry.name)
+            print(f"would remove {len(chosen):,} of {len(entries):,} files, {_size(size)} (nothing was removed)")
+            return 0
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(lambda entry: files.remove(entry.path), chosen))
+        print(f"removed {len(chosen):,} of {len(entries):,} files, {_size(size)}")
+    return 0
+
+
+def _load(path: str, overrides: Sequence[str]) -> JobConfig:
+    try:
+        text = files.read_bytes(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the config ({error})") from error
+    return configs.load_as(JobConfig, text, overrides, name=path)
