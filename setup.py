@@ -37,13 +37,16 @@ AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-
     "apache-airflow-providers-google",
 ]
 TOOLS = [
+    "datasets>=5.2,<6",  # what it saves is read in the tests; the build itself needs it not
     "gcp-storage-emulator>=2026.7.19",  # gs:// in the tests
     "hypothesis>=6.170,<7",
     "mypy>=2.4,<3",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "ruff>=0.17.5,<0.18",
+    "importlib_resources>=7",  # which tensorflow-datasets needs and does not ask for
     "setuptools>=77",  # the tests build both wheels
+    "tensorflow-datasets>=4.9.10,<5",  # as datasets
     "types-pyyaml>=6.0,<7",
     "wheel>=0.48",
 ]

@@ -88,3 +88,9 @@ def test_the_first_screen_of_the_readme_is_right(
     names: dict[str, object] = {}
     exec(compile(reader, "README.md", "exec"), names)
     assert next(iter(names["tokens"])).shape == (1024,)  # type: ignore[call-overload]
+
+
+def test_the_settings_on_the_page_of_sources_are_right() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/sources.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    job = config.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes}}\n")
+    assert {source.format for source in job.sources} == {"jsonl", "parquet", "csv", "tsv", "tfds"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from tokenreel.sources import InputFile
 
 _BOM = b"\xef\xbb\xbf"
 _MOST_QUOTED = 1 << 28
+_LINES_AT_ONCE = 4096
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -39,30 +41,35 @@ class _Lines:
     """The lines of a stream, decoded; those of the row at hand can be put back."""
 
     def __init__(self, chunks: Iterator[bytes | Exception], most: int, most_lines: int | None) -> None:
-        self._fresh = self._split(chunks)
-        self._again: collections.deque[bytes] = collections.deque()
+        self._chunks = chunks
+        self._ready: collections.deque[bytes] = collections.deque()
+        self._rest: list[bytes] = []  # of a line that has not ended yet
         self._most, self._most_lines = most, most_lines
         self._row_bytes = 0
         self.row: list[bytes] = []
         self.ended = False
         self.broken: tuple[Exception, bytes] | None = None
 
-    def _split(self, chunks: Iterator[bytes | Exception]) -> Iterator[bytes]:
-        rest: list[bytes] = []
-        for chunk in chunks:
+    def _pull(self) -> bool:
+        """Makes at least one line ready; False at the end."""
+        while not self._ready and self.broken is None:
+            chunk = next(self._chunks, None)
             if isinstance(chunk, Exception):
-                self.broken = chunk, b"".join(rest)
-                return
-            *lines, last = chunk.split(b"\n")
-            if lines:
-                yield b"".join([*rest, lines[0], b"\n"])
-                for line in lines[1:]:
-                    yield line + b"\n"
-                rest = []
-            if last:
-                rest.append(last)
-        if rest:
-            yield b"".join(rest)
+                self.broken = chunk, b"".join(self._rest)
+            elif chunk is None:
+                if not self._rest:
+                    return False
+                self._ready.append(b"".join(self._rest))
+                self._rest = []
+            else:
+                lines = chunk.split(b"\n")
+                if len(lines) > 1:
+                    lines[0] = b"".join([*self._rest, lines[0]])
+                    self._ready.extend([line + b"\n" for line in lines[:-1]])
+                    self._rest = []
+                if lines[-1]:
+                    self._rest.append(lines[-1])
+        return bool(self._ready)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -70,11 +77,10 @@ class _Lines:
     def __next__(self) -> str:
         if self.row and (self._row_bytes > self._most or len(self.row) == self._most_lines):
             raise _Overlong
-        try:
-            line = self._again.popleft() if self._again else next(self._fresh)
-        except StopIteration:
+        if not self._pull():
             self.ended = True
-            raise
+            raise StopIteration
+        line = self._ready.popleft()
         self.row.append(line)
         self._row_bytes += len(line)
         return line.decode("utf-8", "surrogateescape")
@@ -82,9 +88,18 @@ class _Lines:
     def take(self, count: int | None = None) -> bytes:
         """The bytes of the row at hand, or of its first lines; the others are read again."""
         taken = self.row[:count]
-        self._again.extendleft(reversed(self.row[len(taken) :]))
+        self.put_back(self.row[len(taken) :])
         self.row, self._row_bytes = [], 0
         return b"".join(taken)
+
+    def several(self) -> list[bytes]:
+        """Some lines behind the row at hand, those that are ready."""
+        self._pull()
+        return [self._ready.popleft() for _ in range(min(len(self._ready), _LINES_AT_ONCE))]
+
+    def put_back(self, lines: list[bytes]) -> None:
+        """Has lines read again."""
+        self._ready.extendleft(reversed(lines))
 
 
 def read(
@@ -120,6 +135,11 @@ def read(
         if position - handed_over >= part_bytes:
             yield kept.take()
             handed_over = position
+        if places is not None and position and source.embedded_newlines:
+            size = _add_several(kept, position, lines, len(names), places, source)
+            position += size
+            if size:
+                continue
         try:
             values = next(parsed)
         except StopIteration:
@@ -213,6 +233,36 @@ def _add(
     if len(values) != len(names):
         kept.fault(position, "wrong_columns", f"the row has {len(values)} values, but there are {len(names)} columns", data)
         return
+    _keep(kept, position, values, places, source)
+
+
+def _add_several(kept: Collector, position: int, lines: _Lines, width: int, places: dict[str, int], source: SourceConfig) -> int:
+    """Adds the whole rows among the lines that are ready, up to one that is damaged; returns their bytes.
+
+    This is the quick way of what `read` does for a single row, and stops in front of whatever needs more care.
+    """
+    batch = lines.several()
+    row = size = 0
+    try:
+        data = b"".join(batch)
+        if b"\0" in data:
+            raise ValueError
+        parsed = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=delimiter(source), strict=True)
+        for values in parsed:
+            if values and len(values) != width:
+                break
+            if values:
+                _keep(kept, position + size, values, places, source)
+            size += sum(map(len, batch[row : parsed.line_num]))
+            kept.total_lines += parsed.line_num - row
+            row = parsed.line_num
+    except (csv.Error, ValueError):
+        pass
+    lines.put_back(batch[row:])
+    return size
+
+
+def _keep(kept: Collector, position: int, values: list[str], places: dict[str, int], source: SourceConfig) -> None:
     order: Any = None
     if source.order_field is not None:
         order = values[places[source.order_field]]

@@ -75,9 +75,16 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
         if pattern.startswith("@"):
             raise SourceError(f"{path} line {number}: a list cannot name another list ({pattern}). Name it in sources.files.")
         absolute = files.is_remote(pattern) or os.path.isabs(pattern) or not directory
-        yield (pattern if absolute else files.join(directory, pattern)), f"{path} line {number}, source {source.name!r}"
+        yield (pattern if absolute else _beside(directory, pattern)), f"{path} line {number}, source {source.name!r}"
     if not count:
         raise SourceError(f"{path}: the list names no file (source {source.name!r}). Write one path, glob or directory on each line.")
+
+
+def _beside(directory: str, pattern: str) -> str:
+    """A relative pattern, from the directory on; a bucket knows no `..`."""
+    if not files.is_remote(directory):
+        return files.join(directory, pattern)
+    return files.GS + posixpath.normpath(posixpath.join(directory.removeprefix(files.GS), pattern))
 
 
 def _json(path: str) -> Any:

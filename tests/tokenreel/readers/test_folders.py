@@ -112,7 +112,7 @@ def test_every_format_is_read_from_a_bucket(bucket: str) -> None:
     }
     for kind, data in contents.items():
         files.write_bytes(f"{bucket}/{kind}/data.{kind}", data)
-        files.write_bytes(f"{bucket}/lists/{kind}.txt", f"../{kind}/*.{kind}".replace("../", f"{bucket}/").encode())
+        files.write_bytes(f"{bucket}/lists/{kind}.txt", f"../{kind}/*.{kind}".encode())
         for where in (f"{bucket}/{kind}", f"@{bucket}/lists/{kind}.txt"):
             found = read(where, kind, 10_000)
             assert found.values == texts
