@@ -22,7 +22,7 @@ from tokenreel.errors import ConfigError
 WriteConfig = Callable[..., str]
 
 
-@pytest.fixture(params=["local", "remote"])
+@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.slow), "remote"])
 def stage(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "local":
         yield str(tmp_path / "stage")

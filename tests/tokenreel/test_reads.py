@@ -30,7 +30,12 @@ def planned(shown: str) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("epochs", [1, 3.5])
 @pytest.mark.parametrize(
-    ("mode", "packing"), [("shuffle", {"seq_len": 64}), ("shuffle", {"mode": "best_fit", "seq_len": 64}), ("source", {"seq_len": 64})]
+    ("mode", "packing"),
+    [
+        ("shuffle", {"seq_len": 64}),
+        pytest.param("shuffle", {"mode": "best_fit", "seq_len": 64}, marks=pytest.mark.slow),
+        ("source", {"seq_len": 64}),
+    ],
 )
 def test_the_plan_bounds_the_reads(
     write_config: WriteConfig,
