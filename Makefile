@@ -36,7 +36,7 @@ check: $(DEV)
 	$(PYTEST) -m 'not slow'
 
 bench: $(DEV)
-	@for name in build loader packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@for name in tokenization build loader packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

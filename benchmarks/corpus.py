@@ -89,6 +89,16 @@ def write(kind: str, path: pathlib.Path, limit: int) -> int:
     return size
 
 
+def default_corpus(work: pathlib.Path) -> pathlib.Path:
+    """Makes a corpus of all kinds in a directory, or finds the one made before; returns its path."""
+    path = work / "corpus"
+    if not path.exists():
+        part = work / "corpus.part"
+        subprocess.run([sys.executable, "-m", "benchmarks.corpus", str(part)], check=True)
+        part.rename(path)
+    return path
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)

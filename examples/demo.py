@@ -16,7 +16,7 @@ COMMAND = pathlib.Path(PYTHON).with_name("tokenreel")
 
 STEPS = [
     ("Python's own documentation as a corpus", ["python", "examples/demo_corpus.py", "demo/corpus.jsonl"]),
-    ("A vocabulary of 8,000 pieces", ["python", "examples/demo_tokenizer.py", "demo/corpus.jsonl", "demo/tokenizer.model"]),
+    ("A vocabulary of 8,000 pieces", ["tokenreel", "train-tokenizer", "configs/tokenizers/demo.yaml", "--overwrite"]),
     ("Text to training examples, in Apache Beam", ["tokenreel", "build", "configs/demo.yaml", "--overwrite"]),
     ("Is every byte and every number right?", ["tokenreel", "verify", "demo/dataset"]),
     ("What does a model see?", ["tokenreel", "inspect", "demo/dataset", "--count", "2", "--provenance"]),
@@ -27,7 +27,7 @@ STEPS = [
 NEXT = """
 The files:
   demo/corpus.jsonl              the text
-  demo/tokenizer.model           the vocabulary
+  demo/tokenizer/                tokenizer.model: the vocabulary, and tokenizer_report.json
   demo/dataset/                  *.tfrecord-* shards, manifest.json, statistics.json, provenance/*.parquet
   demo/dataset/report.html       open it in a browser
 

@@ -1,17 +1,19 @@
 """Raw text to training-ready shards: `tokenreel build CONFIG`, or `python -m pipelines.build CONFIG`."""
 
 import argparse
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
-from pipelines import local
-from tokenreel import config, files, manifest, naming, output, sources
+from pipelines import local, settings
+from tokenreel import files, manifest, naming, output, sources
 from tokenreel.config import JobConfig
-from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.errors import VocabularyError
+from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
 from tokenreel.subword_sampling import SampledVocabulary
@@ -19,20 +21,25 @@ from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
+from transforms.remove_duplicates import RemoveDuplicateDocuments, RemoveDuplicateText
 from transforms.tokenize_blocks import TokenizeBlocks
 from transforms.write_manifest import WriteManifest
 
 
-def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, inputs: Mapping[str, Any]) -> None:
+def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to shards and a manifest in its output."""
     job = recipe.config
     blocks = root | ListBlocks(job)  # Block: byte ranges of files
-    staged = blocks | TokenizeBlocks(job, vocabulary, output.stage_directory(job))  # Staged: counts and paths
+    if job.duplicates.remove in ("paragraphs", "lines"):
+        blocks |= RemoveDuplicateText(job, output.duplicates_directory(job))  # Block, with what to leave out of it
+    staged = blocks | TokenizeBlocks(job, vocabulary, rules, output.stage_directory(job))  # Staged: counts and paths
     stages = (
         staged
         | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
         | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.order)  # [Staged] as the text lies
     )
+    if job.duplicates.remove == "documents":
+        stages |= RemoveDuplicateDocuments(job, output.duplicates_directory(job))
     plans = stages | PlanShards(recipe)  # [SplitPlan]
     built = (plans, stages) | BuildShards(recipe, output.state_directory(job), output.identity(recipe, inputs))  # BuiltShard
     _ = (stages, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
@@ -58,23 +65,24 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    job = _load(arguments)
+    job = settings.load(JobConfig, arguments)
     vocabulary = _load_vocabulary(job)
     recipe = make_recipe(job, vocabulary)
     if job.vocabulary.sampling is not None:
         vocabulary = SampledVocabulary(vocabulary, job.vocabulary.sampling, job.seed)
+    rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
-    with output.lock(job.output):
+    with output.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
                 f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, on {local.describe(parsed)}", file=sys.stderr
             )
-            with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(job)):
+            with local.plain_errors(), local.watchdog(), local.progress(_progress(job), 30.0 if files.is_remote(job.output) else 5.0):
                 pipeline = beam.Pipeline(options=parsed)
-                build(pipeline, recipe, vocabulary, inputs)
+                build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
                     return None
@@ -86,14 +94,6 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     return finished
 
 
-def _load(arguments: argparse.Namespace) -> JobConfig:
-    try:
-        text = files.read_bytes(arguments.config).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{arguments.config}: cannot read the config ({error})") from error
-    return config.load(text, arguments.set, name=arguments.config, input=arguments.input, output=arguments.output)
-
-
 def _load_vocabulary(job: JobConfig) -> Vocabulary:
     try:
         return load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
@@ -101,11 +101,17 @@ def _load_vocabulary(job: JobConfig) -> Vocabulary:
         raise VocabularyError(f"vocabulary.kind {job.vocabulary.kind} needs a package: pip install {error.name}") from error
 
 
-def _progress(job: JobConfig) -> str:
-    staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
-    shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
-    blocks = sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
-    return f"{staged:,} of about {blocks:,} blocks tokenized, {shards:,} shards written"
+def _progress(job: JobConfig) -> Callable[[], str]:
+    @functools.cache  # in a thread of its own, so that listing a large corpus delays nothing
+    def blocks() -> int:
+        return sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
+
+    def report() -> str:
+        staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
+        shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
+        return f"{staged:,} of about {blocks():,} blocks tokenized, {shards:,} shards written"
+
+    return report
 
 
 def summary(found: Manifest) -> str:
@@ -117,9 +123,12 @@ def summary(found: Manifest) -> str:
         for name, split in found.splits.items()
     ]
     left_out = sum(totals["documents_filtered"].values())
+    optional = {"documents_duplicate": " + {:,} duplicates", "documents_not_sampled": " + {:,} not sampled"}
+    optional["documents_repeated"] = " - {:,} repeats"
     lines.append(
         f"documents: {totals['documents_read']:,} read = {totals['documents_written']:,} written + {left_out:,} filtered + "
         f"{totals['documents_dropped']:,} dropped + {totals['documents_dead_lettered']:,} dead letters"
+        + "".join(text.format(totals[name]) for name, text in optional.items() if totals.get(name))
     )
     lines.append(f"tokens: {totals['tokens']:,} = {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped")
     if totals["documents_dead_lettered"]:

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import tokenreel
-from tokenreel.errors import BuildError, TokenreelError
+from tokenreel.errors import BuildError, StorageError, TokenreelError
+from tokenreel.redaction import redact
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 _COMMANDS = {
@@ -15,8 +16,10 @@ _COMMANDS = {
     "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
     "when": ("tokenreel.loaders.when", "the steps of a run that see an example or a document"),
     "where": ("tokenreel.loaders.where", "the documents in a step of a run"),
+    "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
 }
+_JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,18 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
     arguments, rest = parser.parse_known_args(argv)
     assert module is not None
-    if rest and chosen != "build":
+    if rest and chosen not in _JOBS:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        if chosen == "build":
+        if chosen in _JOBS:
             found = module.run(arguments, rest)
             if found is not None:
                 print(module.summary(found))
             return 0
         return int(module.run(arguments))
     except TokenreelError as error:
-        print(f"tokenreel: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, BuildError) else 2
+        print(f"tokenreel: error: {redact(error)}", file=sys.stderr)
+        return 1 if isinstance(error, (BuildError, StorageError)) else 2
 
 
 if __name__ == "__main__":

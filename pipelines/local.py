@@ -13,6 +13,8 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
+from tokenreel.object_lock import EXIT_LOST
+from tokenreel.redaction import redact
 
 LOCAL_RUNNER = "FnApiRunner"
 EXIT_WORKER_DIED = 70
@@ -66,15 +68,25 @@ def watchdog() -> Iterator[None]:
             file=sys.stderr,
             flush=True,
         )
-        for process in _descendants(os.getpid()):
-            _kill(process)
-        os._exit(EXIT_WORKER_DIED)
+        _end(EXIT_WORKER_DIED)
 
     threading.excepthook = on_exception
     try:
         yield
     finally:
         threading.excepthook = previous
+
+
+def stop(message: str) -> None:
+    """Ends this process and its workers at once, from any thread: what a build does when its lock is another's."""
+    print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
+    _end(EXIT_LOST)
+
+
+def _end(code: int) -> None:
+    for process in _descendants(os.getpid()):
+        _kill(process)
+    os._exit(code)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -122,8 +134,9 @@ def quiet_logging() -> None:
     """Shows Beam's warnings, but neither the tracebacks of errors whose message will be printed alone nor what every worker says."""
 
     def wanted(record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), ()
         meant = record.exc_info is not None and isinstance(record.exc_info[1], TokenreelError)
-        message = record.getMessage()
+        message = record.msg
         return not meant and "tokenreel.errors." not in message and "No semi_persistent_directory found" not in message
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli
+from tokenreel import config, filters
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -44,6 +45,16 @@ def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_settings_on_the_page_of_filters_are_settings() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/filters.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    job = config.load(f"output: o\nvocabulary: {{kind: bytes}}\n{text}")
+    assert [job.filters_of(i).min_words for i in range(4)] == [50, 1000, 50, 50]
+    assert job.filters_of(1).lines == job.filters.lines
+    page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
+    reasons = set(filters.REASONS) - {"", "empty", "too_many_characters", "too_many_tokens"}
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
 
 
 class Enough(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged
+from tokenreel import character_offsets, files, keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies import Vocabulary
 
@@ -179,6 +179,22 @@ class CharacterVocabulary(Vocabulary):
         inside = np.ones(len(points), dtype=bool)
         inside[ends] = False
         return np.take(self._table, points[inside], mode="clip"), np.diff(ends, prepend=-1) - 1
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once; what the normaliser made of a character and its marks has the span of them all."""
+        tokens, lengths = self.encode_block(text, offsets)
+        bounds = ragged.offsets_of(lengths)
+        begins = np.arange(len(tokens)) - np.repeat(bounds[:-1], lengths)
+        ends = begins + 1
+        if self.normalizer != "none":  # every normaliser gives one character for each of ASCII
+            beyond = np.flatnonzero(text >= 0x80)
+            for document in np.unique(np.searchsorted(offsets, beyond, side="right") - 1).tolist():
+                data = text[offsets[document] : offsets[document + 1]].tobytes().decode()
+                here = slice(bounds[document], bounds[document + 1])
+                begins[here], ends[here] = character_offsets.locate(data, NORMALIZERS[self.normalizer])
+        return tokens, lengths, begins.astype(np.int32), ends.astype(np.int32)
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:

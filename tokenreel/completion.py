@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, groups, keys, layouts, naming, provenance, segmentation_sampler, shards, stage, tfrecord
+from tokenreel import files, filters, keys, layouts, naming, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
-from tokenreel.groups import DocumentOrder, Staged
+from tokenreel.groups import DocumentOrder
 from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.recipe import Recipe
+from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
 from tokenreel.vocabularies import Vocabulary
 
@@ -47,7 +48,7 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     recipe, config = order.recipe, order.config
     path = files.join(config.output, plan.file)
     record = files.join(state, f"{plan.file}.json")
-    identity = keys.digest(build, str(plan), json.dumps([staged.info.path for staged in order.stages]))
+    identity = keys.digest(build, str(plan), json.dumps([(staged.info.path, staged.removed) for staged in order.stages]))
     if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
@@ -82,8 +83,10 @@ def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[sh
 
 def file_info(directory: str, name: str) -> FileInfo:
     """Size and CRC of a file in a dataset."""
-    data = files.read_bytes(files.join(directory, name))
-    return FileInfo(file=name, bytes=len(data), crc32c=tfrecord.crc32c(data))
+    found = files.checksum(files.join(directory, name))
+    if found is None:
+        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
+    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
 
 
 def _plain(built: BuiltShard) -> dict[str, Any]:
@@ -182,7 +185,14 @@ def _remove_older(directory: str, manifest: Manifest) -> None:
 def algorithms(recipe: Recipe) -> dict[str, str]:
     """Versions of what the bytes of a dataset depend on."""
     objective = f"{recipe.objective.name}-{recipe.objective.version}"
-    versions = {"keys": keys.VERSION, "objective": objective, "packing": layouts.VERSION, "stage": stage.VERSION}
+    versions = {
+        "filters": filters.VERSION,
+        "keys": keys.VERSION,
+        "objective": objective,
+        "packing": layouts.VERSION,
+        "selection": selection.VERSION,
+        "stage": stage.VERSION,
+    }
     if recipe.config.vocabulary.sampling is not None:
         versions["sampling"] = segmentation_sampler.VERSION
     return versions
@@ -199,15 +209,21 @@ def conservation(
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered: Counter[str] = Counter()
-    for staged in stages:
-        filtered.update(staged.info.filtered)
+    filtered = filters.summed([staged.info.filtered for staged in stages])
     kept = sum(staged.info.documents for staged in stages)
     dead = sum(staged.info.dead_letters for staged in stages)
     read = kept + sum(filtered.values()) + dead
     if read and dead / read > config.execution.max_dead_letter_fraction:
         raise BuildError(too_many_dead_letters(config, stages, dead, read))
-    _require_equal("documents in stage files", kept, "documents in splits", sum(plan.documents for plan in plans.values()))
+    duplicates, not_sampled = (sum(getattr(staged, name) for staged in stages) for name in ("duplicates", "not_sampled"))
+    repeated = sum(_repeated(staged) for staged in stages)
+    taken = sum(plan.documents for plan in plans.values())
+    _require_equal("documents in stage files, and copies of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    for index, source in enumerate(config.sources):
+        own = [staged for staged in stages if staged.info.source == index]
+        held = sum(staged.info.documents + _repeated(staged) for staged in own)
+        used = sum(staged.duplicates + staged.not_sampled + sum(staged.counts(split)[0] for split in plans) for staged in own)
+        _require_equal(f"{source.name}: documents and copies", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
         documents, tokens = found.documents, found.tokens - found.overlapping_tokens
@@ -219,13 +235,21 @@ def conservation(
     return {
         "documents_read": read,
         "documents_written": sum(plan.documents - plan.dropped_documents for plan in plans.values()),
-        "documents_filtered": dict(sorted(filtered.items())),
+        "documents_filtered": filtered,
+        "documents_duplicate": duplicates,
+        "documents_not_sampled": not_sampled,
+        "documents_repeated": repeated,
         "documents_dropped": sum(plan.dropped_documents for plan in plans.values()),
         "documents_dead_lettered": dead,
         "tokens": sum(plan.tokens for plan in plans.values()),
         "tokens_written": sum(plan.tokens - sum(plan.dropped_tokens.values()) for plan in plans.values()),
         "tokens_dropped": sum(sum(plan.dropped_tokens.values()) for plan in plans.values()),
     }
+
+
+def _repeated(staged: Staged) -> int:
+    """Copies behind the first of the documents of a stage file."""
+    return sum(counts[0] for copies in staged.splits.values() for counts in copies[1:])
 
 
 def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:
@@ -295,18 +319,29 @@ def statistics(
     return {
         "splits": {split: _split_statistics(recipe, stages, plans[split], sums[split]) for split in sorted(plans)},
         "sources": {
-            source.name: {
-                "dead_letters": sum(s.info.dead_letters for s in stages if s.info.source == index),
-                "filtered": sum(sum(s.info.filtered.values()) for s in stages if s.info.source == index),
-                **_text_totals([(s.splits, split) for s in stages if s.info.source == index for split in plans]),
-            }
+            source.name: _source_statistics([staged for staged in stages if staged.info.source == index], plans)
             for index, source in enumerate(recipe.config.sources)
         },
     }
 
 
-def _text_totals(parts: Any) -> dict[str, int]:
-    rows = [splits[split] for splits, split in parts]
+def _source_statistics(stages: Sequence[Staged], splits: Iterable[str]) -> dict[str, Any]:
+    filtered = filters.summed([staged.info.filtered for staged in stages])
+    return {
+        "dead_letters": sum(staged.info.dead_letters for staged in stages),
+        "filtered": sum(filtered.values()),
+        "filtered_by_reason": filtered,
+        "duplicates": sum(staged.duplicates for staged in stages),
+        "not_sampled": sum(staged.not_sampled for staged in stages),
+        "repeated": sum(_repeated(staged) for staged in stages),
+        "lines_removed_by_reason": filters.summed([staged.info.lines_removed for staged in stages]),
+        "modified": sum(staged.info.modified for staged in stages),
+        "characters_removed": sum(staged.info.characters_removed for staged in stages),
+        **_text_totals([staged.counts(split) for staged in stages for split in splits]),
+    }
+
+
+def _text_totals(rows: Sequence[selection.Counts]) -> dict[str, int]:
     names = ("documents", "tokens", "characters", "bytes")
     return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
 
@@ -317,7 +352,7 @@ def _split_statistics(recipe: Recipe, stages: Sequence[Staged], plan: SplitPlan,
     counts = found.token_counts
     top = np.argsort(-counts, kind="stable")[:_TOP_TOKENS]
     unknown = int(counts[vocabulary.unk_id]) if vocabulary.unk_id is not None else 0
-    text = _text_totals([(staged.splits, plan.split) for staged in stages])
+    text = _text_totals([staged.counts(plan.split) for staged in stages])
     return {
         "documents": text["documents"],
         "characters": text["characters"],
@@ -358,9 +393,9 @@ def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize]) -> list[Sp
     """
     layout = order.recipe.layout
     plans = []
-    for split in groups.split_ranges(order.config.splits):
+    for split in selection.split_names(order.config):
         plan = shards.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
-        if split == groups.TRAIN and not plan.shards:
+        if split == selection.TRAIN and not plan.shards:
             raise BuildError(
                 f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
                 f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."

@@ -15,6 +15,7 @@ from tokenreel import layouts
 from tokenreel.errors import ConfigError
 
 _T = TypeVar("_T")
+MAX_EPOCHS = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,11 @@ class SourceConfig:
       id_field: of the JSON object, names the document; without it the name is `path#position`. Two documents of one name keep one split.
       metadata_fields: of the JSON object, kept in the provenance tables.
       order_field: of the JSON object, a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      filters: settings that replace those of the same name in the config's `filters`, for this source alone.
+      splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
+      epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
+        a third time. Which ones is a hash of their names, so a smaller share is part of a larger one. Held-out splits repeat nothing.
+        Copies lie far from each other.
     """
 
     files: tuple[str, ...]
@@ -39,13 +45,92 @@ class SourceConfig:
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
+    filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, float] | None = None
+    epochs: float = 1.0
 
     def __post_init__(self) -> None:
+        _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
+        check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
         if self.format != "jsonl":
             _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
             _require(self.order_field is None, f"sources.order_field needs format: jsonl; {self.format} text has no fields")
             _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineRules:
+    r"""Which lines are taken out of documents, as C4 does; see `tokenreel.filters`. None is, unless a rule is set.
+
+    Attributes:
+      end_marks: only lines that end in one of these stay, such as `[".", "!", "?", '"']`; an ellipsis does not count as an end.
+      min_words: lines with fewer words go.
+      max_word_length: lines with a longer word go.
+      drop_phrases: lines that hold one of these go, capital letters or not, such as `[javascript, cookie policy]`.
+      remove_pattern: a regular expression; what it matches is cut out of the text before lines are judged, such as `\[\d*\]`.
+    """
+
+    end_marks: tuple[str, ...] = ()
+    min_words: int = 0
+    max_word_length: int | None = None
+    drop_phrases: tuple[str, ...] = ()
+    remove_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.min_words >= 0, f"filters.lines.min_words must not be negative, got {self.min_words}")
+        _require(self.max_word_length is None or self.max_word_length >= 1, "filters.lines.max_word_length must be at least 1")
+        _require(all(self.end_marks), "filters.lines.end_marks holds an empty mark, in which every line ends")
+        _require(all(self.drop_phrases), "filters.lines.drop_phrases holds an empty phrase, which every line holds")
+        _check_pattern("filters.lines.remove_pattern", self.remove_pattern)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QualityRules:
+    """Which documents do not read like text: the rules of MassiveText; see `tokenreel.filters`. Shares lie between 0 and 1.
+
+    Attributes:
+      min_mean_word_length: in characters, such as 3.
+      max_mean_word_length: such as 10.
+      max_symbols_per_word: `#` or ellipses for each word, such as 0.1.
+      max_digits: share of the characters that are not white space.
+      max_bullet_lines: share of the lines that begin with a bullet, such as 0.9.
+      max_ellipsis_lines: share of the lines that end in an ellipsis, such as 0.3.
+      min_words_with_letter: share of the words, such as 0.8.
+      min_stop_words: how many of "the", "be", "to", "of", "and", "that", "have", "with" must occur, such as 2.
+      max_repeated_lines: share of the lines that stood in the document before, such as 0.3.
+      max_repeated_line_characters: share of the characters in them, such as 0.2.
+      max_repeated_paragraphs: as for lines; blank lines separate paragraphs.
+      max_repeated_paragraph_characters: as for lines.
+      max_top_ngram: the most frequent n words in a row: share of the characters, such as `{2: 0.20, 3: 0.18, 4: 0.16}`.
+      max_repeated_ngrams: n words in a row that stood in the document before: share of the characters, such as `{5: 0.15, 10: 0.10}`.
+    """
+
+    min_mean_word_length: float | None = None
+    max_mean_word_length: float | None = None
+    max_symbols_per_word: float | None = None
+    max_digits: float | None = None
+    max_bullet_lines: float | None = None
+    max_ellipsis_lines: float | None = None
+    min_words_with_letter: float | None = None
+    min_stop_words: int = 0
+    max_repeated_lines: float | None = None
+    max_repeated_line_characters: float | None = None
+    max_repeated_paragraphs: float | None = None
+    max_repeated_paragraph_characters: float | None = None
+    max_top_ngram: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    max_repeated_ngrams: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_digits", "max_bullet_lines", "max_ellipsis_lines", "min_words_with_letter", "max_repeated_lines"):
+            _require_share(f"filters.quality.{name}", getattr(self, name))
+        for name in ("max_repeated_line_characters", "max_repeated_paragraphs", "max_repeated_paragraph_characters"):
+            _require_share(f"filters.quality.{name}", getattr(self, name))
+        for name in ("max_top_ngram", "max_repeated_ngrams"):
+            for n, share in getattr(self, name).items():
+                _require(n.isdigit() and int(n) >= 1, f"filters.quality.{name}: {n} is no number of words")
+                _require_share(f"filters.quality.{name}.{n}", share)
+        _require(0 <= self.min_stop_words <= 8, f"filters.quality.min_stop_words must lie between 0 and 8, got {self.min_stop_words}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,18 +142,61 @@ class FilterConfig:
       max_characters: longer documents are left out.
       min_tokens: documents with fewer tokens are left out.
       max_tokens: documents with more tokens are left out.
+      keep_pattern: a regular expression; documents in which it is not found are left out.
+      drop_pattern: a regular expression; documents in which it is found are left out.
+      min_words: documents with fewer words (between white space) are left out.
+      max_words: documents with more words are left out.
+      min_sentences: documents with fewer sentences are left out.
+      drop_phrases: documents that hold one of these, capital letters or not, are left out, such as `[lorem ipsum, "{"]`.
+      bad_words: a file with a word or phrase on each line; documents that hold one as a word are left out.
+      lines: which lines are taken out of documents before all other rules look at what is left.
+      quality: which documents do not read like text.
     """
 
     min_characters: int = 1
     max_characters: int | None = None
     min_tokens: int = 1
     max_tokens: int | None = None
+    keep_pattern: str | None = None
+    drop_pattern: str | None = None
+    min_words: int = 0
+    max_words: int | None = None
+    min_sentences: int = 0
+    drop_phrases: tuple[str, ...] = ()
+    bad_words: str | None = None
+    lines: LineRules = dataclasses.field(default_factory=LineRules)
+    quality: QualityRules = dataclasses.field(default_factory=QualityRules)
 
     def __post_init__(self) -> None:
-        for unit in ("characters", "tokens"):
+        for unit, least in (("characters", 1), ("tokens", 1), ("words", 0)):
             low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
-            _require(low >= 1, f"filters.min_{unit} must be at least 1, got {low}")
+            _require(low >= least, f"filters.min_{unit} must be at least {least}, got {low}")
             _require(high is None or high >= low, f"filters.max_{unit} ({high}) is below filters.min_{unit} ({low}): nothing would be left")
+        _require(self.min_sentences >= 0, f"filters.min_sentences must not be negative, got {self.min_sentences}")
+        _require(all(self.drop_phrases), "filters.drop_phrases holds an empty phrase, which every document holds")
+        _check_pattern("filters.keep_pattern", self.keep_pattern)
+        _check_pattern("filters.drop_pattern", self.drop_pattern)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DuplicateConfig:
+    """What is removed because the same text is elsewhere in the corpus, in any source.
+
+    Which copy stays is decided by a hash of the documents' names, so splits and sources keep their shares.
+
+    Attributes:
+      remove: `documents` whose whole text, as the filters leave it, is that of another; `paragraphs` (between blank lines) or `lines` that
+        are also elsewhere, in the text as it was read. Documents cost 24 bytes each; paragraphs and lines cost one more pass over the text.
+      min_characters: shorter paragraphs and lines stay, however often they occur.
+    """
+
+    remove: Literal["none", "documents", "paragraphs", "lines"] = "none"
+    min_characters: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.min_characters >= 1, f"duplicates.min_characters must be at least 1, got {self.min_characters}")
+        if self.remove not in ("paragraphs", "lines"):
+            _require(self.min_characters == 1, "duplicates.min_characters needs duplicates.remove: paragraphs or lines")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,21 +231,25 @@ class VocabularyConfig:
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
         `bos_id`, `eos_id`, `unk_id` (an id or a name), `special_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
       sampling: draw the tokens at random, `sentencepiece` only; about five times as slow. None takes the best segmentation.
+      offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
+        more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.alignment`).
     """
 
     kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sampling: SamplingConfig | None = None
+    offsets: bool = False
 
     def __post_init__(self) -> None:
+        _require(self.sampling is None or not self.offsets, "vocabulary.offsets tells nothing of tokens that vocabulary.sampling draws")
         _require(
             self.sampling is None or self.kind == "sentencepiece",
             f"vocabulary.sampling needs kind sentencepiece; the tokens of {self.kind} cannot be drawn",
         )
         model = {
-            "sentencepiece": "a model file (SentencePiece trains one)",
-            "characters": "a JSON model file",
+            "sentencepiece": "a model file (`tokenreel train-tokenizer` makes one)",
+            "characters": "a JSON model file (`tokenreel train-tokenizer` makes one)",
             "huggingface": "a tokenizer.json",
         }.get(self.kind)
         _require(self.path is not None or model is None, f"vocabulary.path is missing: {self.kind} needs {model}")
@@ -257,8 +389,49 @@ class ExecutionConfig:
         return max(1, int(self.block_mb * (1 << 20)))
 
 
+class CorpusSettings:
+    """What the settings of all jobs over text have in common: `sources`, `filters` and `splits`, as in `JobConfig`."""
+
+    if typing.TYPE_CHECKING:
+
+        @property
+        def sources(self) -> tuple[SourceConfig, ...]: ...  # noqa: D102
+        @property
+        def filters(self) -> FilterConfig: ...  # noqa: D102
+        @property
+        def splits(self) -> Mapping[str, float]: ...  # noqa: D102
+
+    def filters_of(self, source: int) -> FilterConfig:
+        """The filters of a source, by its index: the config's, and its own in place of those of the same name.
+
+        Raises:
+          ConfigError: they are impossible together.
+        """
+        own = self.sources[source]
+        if not own.filters:
+            return self.filters
+        settings = to_dict(self.filters)
+        for name, value in own.filters.items():
+            nested = isinstance(value, Mapping) and isinstance(settings.get(name), dict)
+            settings[name] = {**settings[name], **value} if nested else value
+        try:
+            return from_dict(FilterConfig, settings, "filters")
+        except ConfigError as error:
+            raise ConfigError(f"source {own.name}: {error}") from error
+
+    def splits_of(self, source: int) -> Mapping[str, float]:
+        """The held-out splits of a source, by its index, and their shares."""
+        own = self.sources[source].splits
+        return self.splits if own is None else own
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """All held-out splits: the config's, then those that only a source names."""
+        return tuple(dict.fromkeys([*self.splits, *(name for i in range(len(self.sources)) for name in self.splits_of(i))]))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JobConfig:
+class JobConfig(CorpusSettings):
     """A whole build.
 
     Attributes:
@@ -266,6 +439,7 @@ class JobConfig:
       sources: the text, in order.
       vocabulary: what tokenizes it.
       filters: which documents to leave out.
+      duplicates: what to remove because it is elsewhere in the corpus.
       splits: held-out splits and their share of the documents, such as `{validation: 0.5%}`. A document's split is a hash of its name: it
         never moves, whatever is added; the rest is `train`.
       order: of documents.
@@ -281,6 +455,7 @@ class JobConfig:
     sources: tuple[SourceConfig, ...]
     vocabulary: VocabularyConfig
     filters: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+    duplicates: DuplicateConfig = dataclasses.field(default_factory=DuplicateConfig)
     splits: Mapping[str, float] = dataclasses.field(default_factory=dict)
     order: OrderConfig = dataclasses.field(default_factory=OrderConfig)
     packing: PackingConfig = dataclasses.field(default_factory=PackingConfig)
@@ -295,20 +470,25 @@ class JobConfig:
         _require(bool(self.sources), "sources is empty: name at least one")
         names = [source.name for source in self.sources]
         _require(len(set(names)) == len(names), f"sources.name must differ from source to source, got {names}")
-        for name, fraction in self.splits.items():
-            _require(
-                re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"splits.{name}: a split's name holds letters, digits and underscores"
-            )
-            _require(0 < fraction < 1, f"splits.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")
+        check_splits("splits", self.splits)
+        for index in range(len(self.sources)):
+            self.filters_of(index)
         if self.order.mode == "field":
             missing = [source.name for source in self.sources if source.order_field is None]
             _require(not missing, f"order.mode field needs sources.order_field, which {', '.join(missing)} does not have")
-        _require("train" not in self.splits, "splits.train is what the other splits leave: name only those")
-        _require(sum(self.splits.values()) < 1, f"splits take {sum(self.splits.values()):.1%} of the documents and leave none to train on")
+        left = [sum(self.splits_of(index).values()) for index in range(len(self.sources))]
+        _require(min(left) < 1, f"splits take {min(left):.1%} of the documents and leave none to train on")
         _require(
             self.vocabulary.kind != "pass_through" or self.packing.sentences is None,
             "packing.sentences needs text, and vocabulary.kind pass_through reads token ids",
         )
+        if self.vocabulary.offsets:
+            changed = [source.name for i, source in enumerate(self.sources) if self.filters_of(i).lines != LineRules()]
+            _require(
+                not changed and self.duplicates.remove not in ("paragraphs", "lines"),
+                "vocabulary.offsets counts the characters of the text as it was read, and filters.lines and duplicates.remove: paragraphs "
+                "or lines take parts of it out: leave one of them out",
+            )
         _require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         _require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
         _require(
@@ -323,6 +503,8 @@ class JobConfig:
             del settings[name]
         for source in settings["sources"]:
             del source["files"]
+            source["filters"].pop("bad_words", None)
+        del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
         settings["vocabulary"]["options"].pop("memo_bytes", None)
         if self.vocabulary.sampling is None:  # as before there was such a setting
@@ -336,6 +518,30 @@ class JobConfig:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_share(setting: str, share: float | None) -> None:
+    _require(share is None or 0 <= share <= 1, f"{setting} must lie between 0 and 1 (or 0% and 100%), got {share}")
+
+
+def _check_pattern(setting: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(f"{setting}: {pattern!r} is no regular expression ({error})") from error
+
+
+def check_splits(where: str, splits: Mapping[str, float]) -> None:
+    """Checks the names and shares of held-out splits.
+
+    Raises:
+      ConfigError: one is impossible; names it.
+    """
+    for name, fraction in splits.items():
+        _require(re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"{where}.{name}: a split's name holds letters, digits and underscores")
+        _require(0 < fraction <= 1, f"{where}.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")
+    _require("train" not in splits, f"{where}.train is what the other splits leave: name only those")
+    _require(sum(splits.values()) <= 1 + 1e-9, f"{where} take {sum(splits.values()):.1%} of the documents and leave none to train on")
 
 
 def to_dict(config: Any) -> Any:
@@ -413,9 +619,15 @@ def _article(name: str) -> str:
 
 
 def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> JobConfig:
+    """Reads the YAML config of a build: see `load_as`."""
+    return load_as(JobConfig, text, overrides, name=name, **replacements)
+
+
+def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> _T:
     """Reads a YAML config.
 
     Args:
+      kind: of settings: the dataclass to make.
       text: YAML.
       overrides: "packing.seq_len=1024" and the like, in order; the value is YAML. "sources.0.format" reaches into a list.
       name: of the file, for errors.
@@ -450,7 +662,7 @@ def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **re
         else:
             data[key] = value
     try:
-        return from_dict(JobConfig, data)
+        return from_dict(kind, data)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 

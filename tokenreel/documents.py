@@ -118,13 +118,14 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
                 gathered, gathered_bytes = [], 0
             gathered.append(span)
             gathered_bytes += len(span.data)
-        piece.file.check_unchanged()
+        if piece.file.generation is None:  # an object was read in the generation that was listed
+            piece.file.check_unchanged()
     yield _parse(gathered, source)
 
 
 def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
     try:
-        with files.open_read(piece.file.path) as stream:
+        with files.open_read(piece.file.path, piece.file.generation) as stream:
             if piece.end is not None:
                 yield _range_span(stream, piece, paragraphs=kind == "paragraphs")
             elif piece.file.compressed:

@@ -1,5 +1,7 @@
 """What can go wrong, by whom it concerns. Every message names the thing, the value, what was expected and the way out."""
 
+from __future__ import annotations
+
 
 class TokenreelError(Exception):
     """Anything tokenreel raises on purpose; the command line prints its message alone, without a traceback."""
@@ -19,6 +21,18 @@ class VocabularyError(TokenreelError):
 
 class BuildError(TokenreelError):
     """A build cannot go on: a foreign output directory, a violated conservation law, a dead worker."""
+
+
+class StorageError(TokenreelError):
+    """An object in a bucket cannot be read or written: no bucket, no permission, no credentials, or the service keeps failing.
+
+    Attributes:
+      code: HTTP status of the answer, if there was one.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ManifestError(TokenreelError):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
-GS = "gs://"
+from tokenreel import gs
+
+GS = gs.GS
+_CHUNK_BYTES = 4 << 20
 
 
 def is_remote(path: str) -> bool:
@@ -24,24 +26,6 @@ def join(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else os.path.join(directory, name)
 
 
-@functools.cache
-def _client() -> Any:
-    try:
-        from google.cloud import storage
-    except ImportError as error:
-        raise ModuleNotFoundError("gs:// paths need google-cloud-storage: pip install google-cloud-storage") from error
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        from google.auth.credentials import AnonymousCredentials
-
-        return storage.Client(project="emulator", credentials=AnonymousCredentials())
-    return storage.Client()
-
-
-def _blob(path: str) -> Any:
-    bucket, _, name = path.removeprefix(GS).partition("/")
-    return _client().bucket(bucket).blob(name)
-
-
 def read_bytes(path: str, offset: int = 0, length: int | None = None) -> bytes:
     """Reads a file, or the `length` bytes from `offset` on (fewer at its end).
 
@@ -52,36 +36,21 @@ def read_bytes(path: str, offset: int = 0, length: int | None = None) -> bytes:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(-1 if length is None else length)
-    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
-
-    if length == 0:
-        return b""
-    try:
-        end = None if length is None else offset + length - 1
-        return bytes(_blob(path).download_as_bytes(start=offset or None, end=end, raw_download=True))
-    except NotFound:
-        raise FileNotFoundError(path) from None
-    except RequestRangeNotSatisfiable:
-        return b""
+    return gs.read(path, offset, length)
 
 
-def open_read(path: str) -> IO[bytes]:
+def open_read(path: str, version: int | None = None) -> IO[bytes]:
     """Opens a file for reading bytes from its start.
 
-    Raises:
-      FileNotFoundError: it does not exist.
-    """
-    if not is_remote(path):
-        return open(path, "rb")
-    from google.api_core.exceptions import NotFound
+    Args:
+      path: of the file.
+      version: generation of the object to read, for `gs://`; by default the one that is there now. Whatever happens to the object while
+        it is read, the bytes are those of one generation.
 
-    blob = _blob(path)
-    try:
-        blob.reload()
-    except NotFound:
-        raise FileNotFoundError(path) from None
-    stream: IO[bytes] = blob.open("rb", raw_download=True)
-    return stream
+    Raises:
+      FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where a version is given).
+    """
+    return gs.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def size(path: str) -> int | None:
@@ -95,38 +64,44 @@ def size(path: str) -> int | None:
         return None
 
 
+def age(path: str) -> float:
+    """Seconds since a file was written or touched, by this machine's clock; 0 where there is none."""
+    if is_remote(path):
+        found = gs.stat(path)
+        return max(0.0, time.time() - found.used) if found else 0.0
+    try:
+        return max(0.0, time.time() - os.stat(path).st_mtime)
+    except FileNotFoundError:
+        return 0.0
+
+
+def checksum(path: str) -> tuple[int, int] | None:
+    """Bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
+    if is_remote(path):
+        found = gs.stat(path)
+        return found and (found.size, found.crc32c)
+    import google_crc32c
+
+    crc = size = 0
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(_CHUNK_BYTES):
+                crc = google_crc32c.extend(crc, data)
+                size += len(data)
+    except FileNotFoundError:
+        return None
+    return size, crc
+
+
 def remote_stat(path: str) -> tuple[int, int] | None:
     """Bytes and generation of an object, or None where there is none."""
-    from google.api_core.exceptions import NotFound
-
-    blob = _blob(path)
-    try:
-        blob.reload()
-    except NotFound:
-        return None
-    return int(blob.size), int(blob.generation)
+    found = gs.stat(path)
+    return found and (found.size, found.generation)
 
 
-def remote_glob(pattern: str) -> list[str]:
-    """Objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory"."""
-    bucket, _, rest = pattern.removeprefix(GS).partition("/")
-    if not any(wildcard in rest for wildcard in "*?["):
-        if rest and _blob(pattern).exists():
-            return [pattern]
-        return [f"{GS}{bucket}/{_parent(rest)}{name}" for name in list_files(pattern) if not name.rpartition("/")[2].startswith((".", "_"))]
-    prefix = rest[: min(rest.find(wildcard) for wildcard in "*?[" if wildcard in rest)]
-    matcher = re.compile(_glob_expression(rest))
-    return [f"{GS}{bucket}/{blob.name}" for blob in _client().list_blobs(bucket, prefix=prefix) if matcher.fullmatch(blob.name)]
-
-
-def _parent(prefix: str) -> str:
-    return f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-
-
-def _glob_expression(pattern: str) -> str:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(known.get(part) or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts)
+def remote_glob(pattern: str) -> dict[str, tuple[int, int]]:
+    """Bytes and generation of each object that matches a pattern or lies below a "directory", as the listing tells them."""
+    return {found.path: (found.size, found.generation) for found in gs.glob(pattern)}
 
 
 @contextlib.contextmanager
@@ -135,10 +110,13 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
 
     Locally it is written beside its place, flushed to disk and renamed; in a bucket an object appears when its upload ends. An exception in
     the body leaves nothing behind.
+
+    Raises:
+      BuildError: another process wrote other bytes to the object meanwhile.
     """
     if is_remote(path):
-        with _blob(path).open("wb", ignore_flush=True) as stream:
-            yield stream
+        with gs.writing(path) as stream:
+            yield stream  # type: ignore[misc]
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.tmp-{secrets.token_hex(6)}"
@@ -163,11 +141,10 @@ def write_bytes(path: str, data: bytes) -> None:
 def list_files(directory: str) -> dict[str, int]:
     """Every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
-        bucket, _, prefix = directory.removeprefix(GS).rstrip("/").partition("/")
+        bucket, prefix = gs.split(directory.rstrip("/"))
         prefix = f"{prefix}/" if prefix else ""
-        return {
-            blob.name[len(prefix) :]: int(blob.size) for blob in _client().list_blobs(bucket, prefix=prefix) if not blob.name.endswith("/")
-        }
+        base = len(f"{GS}{bucket}/{prefix}")
+        return {found.path[base:]: found.size for found in gs.list_objects(bucket, prefix)}
     found = {}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -183,10 +160,7 @@ def remove(path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return
-    from google.api_core.exceptions import NotFound
-
-    with contextlib.suppress(NotFound):
-        _blob(path).delete()
+    gs.remove(path)
 
 
 def remove_tree(directory: str) -> None:

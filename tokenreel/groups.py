@@ -2,34 +2,29 @@
 
 A group is the unit in which documents are ordered, packed and read: in shuffled order a range of keys, in source order a range of the
 split's tokens. The order is a property of the documents and the seed; how they were read, by whom and in what blocks, does not matter.
+
+Documents that are taken several times (`sources.epochs`) are, in shuffled order, spread out: a split's range of keys is a circle on which
+each copy of a document lies as far as possible from the others, so every group is a random sample of the weighted corpus. In the other
+orders the copies are passes through the corpus, one after the other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged
+from tokenreel import alignment, keys, ragged, selection
 from tokenreel.config import JobConfig
 from tokenreel.recipe import Recipe
-from tokenreel.stage import StageFile, StageInfo
+from tokenreel.selection import KEYS, Staged
+from tokenreel.stage import StageFile
 
-TRAIN = "train"
-_KEYS = 1 << 64
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Staged:
-    """A stage file and what it holds of each split: documents, tokens, characters, bytes."""
-
-    info: StageInfo
-    splits: Mapping[str, tuple[int, int, int, int]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +34,10 @@ class Group:
     Attributes:
       split: their split.
       index: the group's place in the split.
-      low, high: in shuffled order the range of their keys; in source order the range of the split's tokens in which they begin; sorted by
-        a field the range of its values.
+      low, high: in shuffled order the range of their places on the circle of keys, which has 2**64; in source order the range of the
+        copy's tokens in which they begin; sorted by a field the range of its values.
       source: whose documents they are, where sources are kept apart.
+      copy: of the documents, where copies are taken one after the other.
     """
 
     split: str
@@ -49,6 +45,7 @@ class Group:
     low: int
     high: int
     source: int | None = None
+    copy: int | None = None
 
 
 @dataclasses.dataclass
@@ -60,10 +57,11 @@ class GroupDocuments:
       offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
       stage: [n] int64 index of the stage file of each.
       row: [n] int64 place in that file.
-      key: [n] uint64 hash of each document's name.
+      key: [n] uint64 hash of each document's name, and of the number of the copy behind the first.
       sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
       sentences_per_document: [n] int64.
       added: tokens that an objective put into the documents.
+      spans: where each token lies in the text, packed as in `alignment`, if the stage files say so and tokens were read; else None.
     """
 
     tokens: npt.NDArray[Any]
@@ -74,30 +72,7 @@ class GroupDocuments:
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
     added: int
-
-
-def split_ranges(splits: Mapping[str, float]) -> dict[str, tuple[int, int]]:
-    """The range of keys of each split: held-out splits first, the rest is `train`."""
-    ranges, low = {}, 0
-    for name, fraction in splits.items():
-        high = low + int(fraction * _KEYS)
-        ranges[name] = (low, high)
-        low = high
-    ranges[TRAIN] = (low, _KEYS)
-    return ranges
-
-
-def count_splits(info: StageInfo, splits: Mapping[str, float]) -> Staged:
-    """Counts the documents and tokens of each split in a stage file."""
-    stage = StageFile(info)
-    token_offset = stage.read("token_offset")
-    characters, size = stage.read("characters"), stage.read("bytes")
-    counts = {}
-    for name, (low, high) in split_ranges(splits).items():
-        first, last = stage.documents_between(low, high)
-        tokens = int(token_offset[last] - token_offset[first])
-        counts[name] = (last - first, tokens, int(characters[first:last].sum()), int(size[first:last].sum()))
-    return Staged(info=info, splits=counts)
+    spans: npt.NDArray[np.int64] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +96,9 @@ class DocumentOrder:
     def _extra(self) -> int:
         return (self.recipe.first_id is not None) + (self.recipe.last_id is not None)
 
-    def totals(self, split: str, source: int | None = None) -> tuple[int, int]:
-        """Documents of a split (of one source, or of all), and their tokens with bos and eos."""
-        chosen = [staged.splits[split] for staged in self._stages(source)]
+    def totals(self, split: str, source: int | None = None, copy: int | None = None) -> tuple[int, int]:
+        """Documents of a split (of one source, or of all; of one copy, or of all), and their tokens with bos and eos."""
+        chosen = [staged.counts(split, copy) for staged in self._stages(source)]
         documents, tokens = (sum(counts[i] for counts in chosen) for i in (0, 1))
         return documents, tokens + documents * self._extra
 
@@ -133,42 +108,53 @@ class DocumentOrder:
     def groups(self) -> list[Group]:
         """Cuts every split into groups, in the order in which they follow each other."""
         found: list[Group] = []
+        shuffled = self.config.order.mode == "shuffle"
         sources = range(len(self.config.sources)) if self.config.packing.per_source else [None]
-        for split in split_ranges(self.config.splits):
-            ranges = [(low, high, source) for source in sources for low, high in self._ranges(split, source)]
-            order = range(len(ranges))
-            if self.config.order.mode == "shuffle":
-                ranks = keys.bits(self.config.seed, f"order/groups/{split}", np.arange(len(ranges)), 1)[:, 0]
-                order = np.argsort(ranks, kind="stable").tolist()
-            for index, at in enumerate(order):
-                low, high, source = ranges[at]
-                found.append(Group(split=split, index=index, low=low, high=high, source=source))
+        for split in selection.split_names(self.config):
+            copies = [None] if shuffled else range(selection.passes(self.config, split, None))
+            groups = [
+                Group(split=split, index=0, low=low, high=high, source=source, copy=copy)
+                for copy in copies
+                for source in sources
+                for low, high in self._ranges(split, source, copy)
+            ]
+            if shuffled:
+                ranks = keys.bits(self.config.seed, f"order/groups/{split}", np.arange(len(groups)), 1)[:, 0]
+                groups = [groups[at] for at in np.argsort(ranks, kind="stable").tolist()]
+            found += [dataclasses.replace(group, index=index) for index, group in enumerate(groups)]
         return found
 
-    def _ranges(self, split: str, source: int | None) -> list[tuple[int, int]]:
-        documents, tokens = self.totals(split, source)
+    def _ranges(self, split: str, source: int | None, copy: int | None) -> list[tuple[int, int]]:
+        documents, tokens = self.totals(split, source, copy)
         count = min(-(-tokens // self.config.order.group_tokens), documents)
         if not count:
             return []
         if self.config.order.mode == "field":
-            bounds = self._field_bounds(split, source, count)
+            bounds = self._field_bounds(split, source, copy, count)
         else:
-            low, high = split_ranges(self.config.splits)[split] if self.config.order.mode == "shuffle" else (0, tokens)
-            bounds = [low + (high - low) * i // count for i in range(count + 1)]
+            high = KEYS if self.config.order.mode == "shuffle" else tokens
+            bounds = [high * i // count for i in range(count + 1)]
         return list(itertools.pairwise(bounds))
 
-    def _field_bounds(self, split: str, source: int | None, count: int) -> list[int]:
+    def _field_bounds(self, split: str, source: int | None, copy: int | None, count: int) -> list[int]:
         """Cuts the values of the order field where a sample of the documents, chosen by their keys, has its quantiles."""
-        low, high = split_ranges(self.config.splits)[split]
         sampled = []
         for staged in self._stages(source):
             stage = StageFile(staged.info)
-            first, last = stage.documents_between(low, high)
+            first, last = stage.documents_between(*selection.split_ranges(self.config, staged.info.source)[split])
             chosen = keys.mix(stage.read("key", first, last)) % np.uint64(_SAMPLED) == 0
+            picked = self._pick(staged, stage, split, first, last, copy or 0)
+            if picked is not None:
+                chosen &= np.isin(np.arange(last - first), picked)
             sampled.append(stage.read("order", first, last)[chosen])
         values = np.sort(np.concatenate(sampled))
         inner = values[[len(values) * i // count for i in range(1, count)]].tolist() if len(values) else []
-        return sorted({0, _KEYS, *inner})
+        return sorted({0, KEYS, *inner})
+
+    def _pick(self, staged: Staged, stage: StageFile, split: str, first: int, last: int, copy: int) -> npt.NDArray[np.int64] | None:
+        """Which of the documents [first, last) of a stage file are taken more than `copy` times; None for all."""
+        count = selection.take(self.config, staged, stage, split, first, last)
+        return None if count is None else np.flatnonzero(count > copy)
 
     def read(self, group: Group, *, with_tokens: bool = True) -> GroupDocuments:
         """Reads the documents of a group and brings them into order.
@@ -183,42 +169,59 @@ class DocumentOrder:
 
     def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
         ranges = []
+        key_ranges = [list(self._key_ranges(group, source)) for source in range(len(self.config.sources))]
         for index, staged in enumerate(self.stages):
-            if not staged.splits[group.split][0] or group.source not in (None, staged.info.source):
+            if not staged.counts(group.split)[0] or group.source not in (None, staged.info.source):
                 continue
             stage = StageFile(staged.info)
-            first, last = stage.documents_between(group.low, group.high)
-            if first < last:
-                ranges.append(_Range.read(stage, index, first, last, with_tokens))
+            for copy, low, high in key_ranges[staged.info.source]:
+                first, last = stage.documents_between(low, high)
+                if first < last:
+                    picked = self._pick(staged, stage, group.split, first, last, copy)
+                    ranges.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
         key = np.concatenate([part.key for part in ranges]) if ranges else np.zeros(0, dtype=np.uint64)
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
         return self._arrange(ranges, np.argsort(ranks, kind="stable"), with_tokens)
 
+    def _key_ranges(self, group: Group, source: int) -> Iterator[tuple[int, int, int]]:
+        """The ranges of keys whose copies lie in a group: copy, low, high. Copy c of n is c / n of the circle behind its document."""
+        low, high = selection.split_ranges(self.config, source)[group.split]
+        count = selection.passes(self.config, group.split, source)
+        for copy in range(count):
+            shift = KEYS * copy // count
+            for turn in (0, KEYS):
+                begin, end = (min(max(place - shift + turn, 0), KEYS) for place in (group.low, group.high))
+                if begin < end:
+                    yield copy, low + ((high - low) * begin >> 64), low + ((high - low) * end >> 64)
+
     def _read_sequence(self, group: Group, with_tokens: bool) -> GroupDocuments:
-        """Reads the documents that begin in a range of the split's tokens, or whose order field lies in a range of values."""
-        low, high = split_ranges(self.config.splits)[group.split]
+        """Reads the documents that begin in a range of a copy's tokens, or whose order field lies in a range of values."""
+        assert group.copy is not None
         by_field = self.config.order.mode == "field"
         ranges = []
         values = []
         begin = 0
         for index, staged in enumerate(self.stages):
-            documents, tokens, *_ = staged.splits[group.split]
+            documents, tokens, *_ = staged.counts(group.split, group.copy)
             if not documents or group.source not in (None, staged.info.source):
                 continue
             end = begin + tokens + documents * self._extra
             if by_field or (begin < group.high and end > group.low):
                 stage = StageFile(staged.info)
-                first, last = stage.documents_between(low, high)
+                first, last = stage.documents_between(*selection.split_ranges(self.config, staged.info.source)[group.split])
                 offsets = stage.read("token_offset", first, last + 1)
                 order = np.lexsort((stage.read("position", first, last), stage.read("file", first, last)))
+                picked = self._pick(staged, stage, group.split, first, last, group.copy)
+                if picked is not None:
+                    order = order[np.isin(order, picked)]
                 if by_field:
                     value = stage.read("order", first, last)[order]
                 else:
                     value = begin + ragged.offsets_of((np.diff(offsets) + self._extra)[order])[:-1]
-                inside = value >= group.low if group.high >= _KEYS else (value >= group.low) & (value < group.high)
+                inside = value >= group.low if group.high >= KEYS else (value >= group.low) & (value < group.high)
                 if inside.any():
-                    ranges.append(_Range.read(stage, index, first, last, with_tokens, order[inside]))
+                    ranges.append(_Range.read(stage, index, first, last, with_tokens, order[inside], group.copy))
                     values.append(value[inside])
             begin = end
         order = np.argsort(np.concatenate(values), kind="stable") if values else np.zeros(0, dtype=np.int64)
@@ -227,10 +230,16 @@ class DocumentOrder:
     def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
-            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0)
+            spans = empty if self._has_spans(with_tokens) else None
+            return GroupDocuments(empty, np.zeros(1, dtype=np.int64), empty, empty, empty.astype(np.uint64), empty, empty, 0, spans)
         lengths = np.concatenate([part.lengths for part in ranges])
         stage = np.concatenate([np.full(len(part.lengths), part.stage, dtype=np.int64) for part in ranges])
         row = np.concatenate([part.row for part in ranges])
+        spans = None
+        if self._has_spans(with_tokens):
+            spans, bounds = ragged.take(np.concatenate([part.spans for part in ranges]), ragged.offsets_of(lengths), order)
+            first, last = (None if token is None else alignment.NO_SPAN for token in (self.recipe.first_id, self.recipe.last_id))
+            spans, _ = ragged.surround(spans, bounds, first, last)
         if with_tokens:
             joined = np.concatenate([part.tokens for part in ranges])
             tokens, offsets = ragged.take(joined, ragged.offsets_of(lengths), order)
@@ -240,6 +249,9 @@ class DocumentOrder:
         names = np.concatenate([part.key for part in ranges])[order]
         infilling = self.recipe.infilling
         if infilling is not None:
+            if spans is not None:
+                none = (alignment.NO_SPAN,) * 3
+                spans, _ = infilling.rearrange(spans, offsets, names, seed=self.config.seed, sentinels=none)
             if with_tokens:
                 tokens, offsets = infilling.rearrange(tokens, offsets, names, seed=self.config.seed)
             else:
@@ -251,7 +263,10 @@ class DocumentOrder:
             sentences[bounds[:-1]] += self.recipe.first_id is not None
             sentences[bounds[1:] - 1] += self.recipe.last_id is not None
         added = int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order)
-        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added)
+        return GroupDocuments(tokens, offsets, stage[order], row[order], names, sentences, per_document[order], added, spans)
+
+    def _has_spans(self, with_tokens: bool) -> bool:
+        return with_tokens and self.config.vocabulary.offsets
 
 
 @dataclasses.dataclass
@@ -265,14 +280,28 @@ class _Range:
     tokens: npt.NDArray[Any]
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.int64]
 
     @classmethod
     def read(
-        cls, stage: StageFile, index: int, first: int, last: int, with_tokens: bool, picked: npt.NDArray[np.int64] | None = None
+        cls,
+        stage: StageFile,
+        index: int,
+        first: int,
+        last: int,
+        with_tokens: bool,
+        picked: npt.NDArray[np.int64] | None = None,
+        copy: int = 0,
     ) -> _Range:
-        """Reads the documents [first, last), or those of them that are picked, in the order given."""
+        """Reads the documents [first, last), or those of them that are picked, in the order given.
+
+        Random choices are keyed by a document's name, so each copy of it gets a name of its own.
+        """
         offsets = stage.read("token_offset", first, last + 1)
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
+        spans = np.zeros(0, dtype=np.int64)
+        if stage.info.offsets and with_tokens:
+            spans = stage.read("spans", int(offsets[0]), int(offsets[-1]))
         key, lengths, row = stage.read("key", first, last), np.diff(offsets), np.arange(first, last)
         sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
         if stage.info.sentences:
@@ -282,6 +311,10 @@ class _Range:
         if picked is not None:
             if with_tokens:
                 tokens, _ = ragged.take(tokens, offsets - offsets[0], picked)
+            if len(spans):
+                spans, _ = ragged.take(spans, offsets - offsets[0], picked)
             sentences, _ = ragged.take(sentences, ragged.offsets_of(per_document), picked)
             key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
-        return cls(index, row, key, lengths, tokens, sentences, per_document)
+        if copy:
+            key = keys.mix(key ^ np.uint64(keys.key("copy", copy)))
+        return cls(index, row, key, lengths, tokens, sentences, per_document, spans)

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -144,19 +144,42 @@ class HuggingFaceVocabulary(Vocabulary):
         """Encodes many documents at once."""
         tokenizer = self._tokenizer
         parts = [np.zeros(0, dtype=np.int32)]
-        lengths = np.zeros(len(offsets) - 1, dtype=np.int64)
-        start = 0
-        while start < len(lengths):
-            stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _PORTION_BYTES, side="right")) - 1)
-            data = text[offsets[start] : offsets[stop]].tobytes()
-            bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
-            documents = [data[a:b].decode() for a, b in itertools.pairwise(bounds)]
-            encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(documents, add_special_tokens=False)]
-            lengths[start:stop] = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-            total = int(lengths[start:stop].sum())
-            parts.append(np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=total))
-            start = stop
-        return np.concatenate(parts), lengths
+        lengths = [np.zeros(0, dtype=np.int64)]
+        for documents in _portions(text, offsets):
+            ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(documents, add_special_tokens=False)]
+            lengths.append(np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)))
+            parts.append(np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int32, count=int(lengths[-1].sum())))
+        return np.concatenate(parts), np.concatenate(lengths)
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once, with the offsets that the library reports; parts of a character have all of it."""
+        tokenizer = self._tokenizer
+        parts = [np.zeros((3, 0), dtype=np.int32)]
+        lengths = [np.zeros(0, dtype=np.int64)]
+        for documents in _portions(text, offsets):
+            encoded = tokenizer.encode_batch(documents, add_special_tokens=False)
+            found = [(encoding.ids, encoding.offsets) for encoding in encoded]
+            lengths.append(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
+            count = int(lengths[-1].sum())
+            ids = np.fromiter(itertools.chain.from_iterable(ids for ids, _ in found), dtype=np.int32, count=count)
+            pairs = itertools.chain.from_iterable(itertools.chain.from_iterable(spans for _, spans in found))
+            spans = np.fromiter(pairs, dtype=np.int32, count=2 * count).reshape(-1, 2)
+            parts.append(np.stack([ids, spans[:, 0], spans[:, 1]]))
+        tokens, begins, ends = np.concatenate(parts, axis=1)
+        return tokens, np.concatenate(lengths), begins, ends
+
+
+def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Iterator[list[str]]:
+    """Cuts a block into lists of documents."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _PORTION_BYTES, side="right")) - 1)
+        data = text[offsets[start] : offsets[stop]].tobytes()
+        bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
+        yield [data[a:b].decode() for a, b in itertools.pairwise(bounds)]
+        start = stop
 
 
 def _word_prefix(tokenizer: dict[str, Any]) -> tuple[str, bool]:

@@ -126,9 +126,20 @@ class FillInTheMiddle(Objective):
         return np.asarray(lengths + 3 * chosen)
 
     def rearrange(
-        self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
+        self,
+        tokens: Array,
+        offsets: npt.ArrayLike,
+        document_ids: npt.ArrayLike,
+        *,
+        seed: int,
+        variant: int = 0,
+        epoch: int = 0,
+        sentinels: tuple[int, int, int] | None = None,
     ) -> tuple[Array, Ints]:
-        """See `Objective`: cuts documents in three and puts them in another order."""
+        """See `Objective`: cuts documents in three and puts them in another order.
+
+        With other `sentinels` than its own, it does to values that go with the tokens what it does to the tokens.
+        """
         offsets = np.asarray(offsets, dtype=np.int64)
         lengths = np.diff(offsets)
         skip, inner, enough = self._inner(lengths)
@@ -160,7 +171,7 @@ class FillInTheMiddle(Objective):
         used = length.ravel() > 0
         sizes = length.ravel()[used]
         out = np.empty(int(new[-1]), tokens.dtype)
-        extended = np.concatenate([tokens, np.array([self.prefix_id, self.suffix_id, self.middle_id], tokens.dtype)])
+        extended = np.concatenate([tokens, np.array(sentinels or (self.prefix_id, self.suffix_id, self.middle_id), tokens.dtype)])
         copy_runs(extended, source.ravel()[used], np.cumsum(sizes) - sizes, sizes, out, self.pad_id)
         return out, new
 

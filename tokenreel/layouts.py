@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import alignment, ragged, schema, segment_pairs, segments
 from tokenreel import packing as packings
-from tokenreel import ragged, schema, segment_pairs, segments
 from tokenreel.errors import ConfigError
 from tokenreel.packing import Segments
 
@@ -76,15 +76,18 @@ def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:
     """Writes pairs; see `segment_pairs.fill`."""
     assert isinstance(packing.separator_id, int)  # a recipe's packing, whose names are resolved
-    return segment_pairs.fill(
-        documents.tokens,
-        documents.offsets[:-1],
-        pairs,
-        packing.seq_len,
-        first_id=int(packing.options["first_id"]),
-        separator_id=packing.separator_id,
-        pad_id=pad_id,
-    )
+    begins = documents.offsets[:-1]
+    ids = {"first_id": int(packing.options["first_id"]), "separator_id": packing.separator_id, "pad_id": pad_id}
+    arrays = segment_pairs.fill(documents.tokens, begins, pairs, packing.seq_len, **ids)
+    if documents.spans is not None:
+        none = dict.fromkeys(ids, alignment.NO_SPAN)
+        arrays |= _unpack(segment_pairs.fill(documents.spans, begins, pairs, packing.seq_len, **none)["tokens"])
+    return arrays
+
+
+def _unpack(spans: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    begins, ends = alignment.unpack(spans)
+    return {schema.TOKEN_BEGINS: begins, schema.TOKEN_ENDS: ends}
 
 
 def select(table: Segments, examples: npt.NDArray[np.int64]) -> Segments:
@@ -103,18 +106,29 @@ def select(table: Segments, examples: npt.NDArray[np.int64]) -> Segments:
 
 
 def fill(
-    tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], table: Segments, packing: PackingConfig, *, pad_id: int, pads: bool
+    tokens: npt.NDArray[Any],
+    lengths: npt.NDArray[np.int64],
+    table: Segments,
+    packing: PackingConfig,
+    *,
+    pad_id: int,
+    pads: bool,
+    spans: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Copies the tokens to where the layout says.
+    """Copies the tokens, and their spans if given, to where the layout says.
 
     Returns:
-      `tokens` [examples, seq_len + overlap], `document_starts` of the same shape and, if it `pads`, `num_tokens` [examples].
+      `tokens` [examples, seq_len + overlap], `document_starts` of the same shape and, if it `pads`, `num_tokens` [examples]; with `spans`
+      also `token_begins` and `token_ends`, int32 of the shape of `tokens`.
     """
     width = packing.seq_len + packing.overlap
-    out, starts, counts = packings.fill(tokens, ragged.offsets_of(lengths)[:-1], table, width, pad_id)
+    begins = ragged.offsets_of(lengths)[:-1]
+    out, starts, counts = packings.fill(tokens, begins, table, width, pad_id)
     arrays: dict[str, npt.NDArray[Any]] = {schema.TOKENS: out, schema.DOCUMENT_STARTS: starts}
     if pads:
         arrays[schema.NUM_TOKENS] = counts.astype(np.int32)
+    if spans is not None:
+        arrays |= _unpack(packings.fill(spans, begins, table, width, alignment.NO_SPAN)[0])
     return arrays
 
 

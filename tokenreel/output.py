@@ -6,30 +6,34 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tokenreel import files, keys, manifest, naming
+from tokenreel import files, keys, manifest, naming, object_lock
 from tokenreel.completion import algorithms
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError, ManifestError
+from tokenreel.filters import load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
+ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 
 
-def list_inputs(config: JobConfig) -> dict[str, Any]:
-    """Summarises the input files: numbers, bytes and a digest of names and sizes.
+def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
+    """Summarises the input files: numbers, bytes and a digest of names and sizes, and of the lists that filters read.
 
     Raises:
       SourceError: a pattern matches nothing, or a file cannot be examined.
     """
     summary = {}
-    for source in config.sources:
+    for index, source in enumerate(config.sources):
         found = list_files(source)
-        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found))
+        lists = load_rules(config.filters_of(index)).bad_words
+        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
         summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
     return summary
 
@@ -52,15 +56,24 @@ def state_directory(config: JobConfig) -> str:
     return files.join(files.join(config.output, naming.STAGE), "shards")
 
 
+def duplicates_directory(config: JobConfig) -> str:
+    """Where a build remembers what it leaves out because it is elsewhere in the corpus."""
+    return files.join(files.join(config.output, naming.STAGE), "duplicates")
+
+
 @contextlib.contextmanager
-def lock(directory: str) -> Iterator[None]:
-    """Keeps a second build out of a local output directory while this one runs. The system releases it when the process ends, however.
+def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Keeps a second build out of an output directory while this one runs.
+
+    The system releases a local lock when the process ends, however. In a bucket the lock is an object that its holder keeps fresh; what
+    happens to it when the holder is killed, and when `lost` is called, is told in `object_lock`.
 
     Raises:
       BuildError: another build is running there.
     """
     if files.is_remote(directory):
-        yield
+        with object_lock.hold(files.join(directory, naming.LOCK), lost=lost):
+            yield
         return
     try:
         os.makedirs(directory, exist_ok=True)
@@ -86,10 +99,10 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
       BuildError: the directory holds something else and `overwrite` is not set, or files that no build writes.
     """
     config, build = recipe.config, identity(recipe, inputs)
-    present = files.list_files(config.output)
+    present = _present(config.output)
     if overwrite:
         _clear(config.output, present)
-        present = files.list_files(config.output)
+        present = _present(config.output)
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
@@ -111,6 +124,11 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
     _remove_temporary(config, present)
     files.write_bytes(files.join(config.output, state), json.dumps({"build": build}).encode())
     return None
+
+
+def _present(directory: str) -> dict[str, int]:
+    """What lies in the output, our own lock aside."""
+    return {name: size for name, size in files.list_files(directory).items() if name != naming.LOCK}
 
 
 def _is_ours(name: str) -> bool:
@@ -150,10 +168,12 @@ def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
     for name in present:
         if naming.TEMPORARY.search(name):
             files.remove(files.join(config.output, name))
-    if config.execution.stage:
+    if config.execution.stage and not files.is_remote(config.execution.stage):  # objects have no temporary form
         for name in files.list_files(config.execution.stage):
-            if naming.TEMPORARY.search(name):
-                files.remove(files.join(config.execution.stage, name))
+            path = files.join(config.execution.stage, name)
+            # Another build may be writing to this directory just now.
+            if naming.TEMPORARY.search(name) and files.age(path) > ABANDONED_SECONDS:
+                files.remove(path)
 
 
 def remove_stage(config: JobConfig) -> None:

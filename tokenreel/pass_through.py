@@ -79,19 +79,32 @@ class PassThroughVocabulary(Vocabulary):
         Raises:
           VocabularyError: one of them is refused.
         """
-        ids, lengths, bad = self._parse(text, offsets)
+        ids, lengths, _, _ = self.encode_block_with_offsets(text, offsets)
+        return ids, lengths
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Reads the ids of many documents at once; each has the span of its number.
+
+        Raises:
+          VocabularyError: one of them is refused.
+        """
+        ids, starts, digits, bad = self._parse(text, offsets)
         if len(bad):
             raise VocabularyError(f"document {bad[0]} of {len(offsets) - 1}: {self._problem(text, offsets, int(bad[0]))[1]}")
-        return ids.astype(np.int32), lengths
+        lengths = np.diff(np.searchsorted(starts, offsets))
+        begins = (starts - np.repeat(offsets[:-1], lengths)).astype(np.int32)  # what is not refused is ASCII
+        return ids.astype(np.int32), lengths, begins, begins + digits.astype(np.int32)
 
     def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
         """Documents that are not ids of this vocabulary."""
-        return {int(i): self._problem(text, offsets, int(i)) for i in self._parse(text, offsets)[2]}
+        return {int(i): self._problem(text, offsets, int(i)) for i in self._parse(text, offsets)[3]}
 
     def _parse(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Reads numbers: the ids, how many each document has, and the documents that hold something else."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Reads numbers: the ids, where each begins, how many digits it has, and the documents that hold something else."""
         digit = np.append(_DIGIT[text], False)
         begins = digit.copy()
         begins[1:] &= ~digit[:-1]
@@ -106,7 +119,7 @@ class PassThroughVocabulary(Vocabulary):
             ids[live] = 10 * ids[live] + (text[starts[live] + place] - np.uint8(48))
         wrong = np.concatenate([np.flatnonzero(~_KNOWN[text]), starts[(digits > _MOST_DIGITS) | (ids >= self.vocab_size)]])
         bad = np.unique(np.searchsorted(offsets, wrong, side="right") - 1)
-        return ids, np.diff(np.searchsorted(starts, offsets)), bad
+        return ids, starts, digits, bad
 
     def _problem(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], document: int) -> tuple[str, str]:
         words = text[offsets[document] : offsets[document + 1]].tobytes().translate(bytes.maketrans(b",[]", b"   ")).split()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.config import JobConfig
-from tokenreel.groups import Staged
+from tokenreel.selection import Staged
 from tokenreel.shards import Piece
 from tokenreel.stage import StageFile
 

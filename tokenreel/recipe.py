@@ -86,6 +86,9 @@ class Recipe:
             laid_out = {name: Feature(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in shapes.items()}
         elif self.pads:
             laid_out[schema.NUM_TOKENS] = Feature(name=schema.NUM_TOKENS, dtype="int32")
+        if self.config.vocabulary.offsets:
+            both = (schema.TOKEN_BEGINS, schema.TOKEN_ENDS)
+            laid_out |= {name: Feature(name=name, dtype="int32", shape=(length,)) for name in both}
         none = {name: np.zeros((0, *feature.shape), dtype=np.int32) for name, feature in laid_out.items()}
         made = self.objective.output_shapes()
         kept = set(self.objective.apply(none, np.zeros(0, dtype=np.int64), seed=0)) - set(made)
@@ -144,7 +147,16 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
         what = packing.mode if packing.mode == layouts.PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
-    return Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
+    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
+    if config.vocabulary.offsets:
+        if schema.TOKENS not in (feature.name for feature in recipe.features):
+            raise ConfigError(
+                f"vocabulary.offsets says where stored tokens lie in the text, and {objective.name} stores inputs and targets instead: set "
+                "it to false, or build for causal_lm and compute the objective in the loader"
+            )
+        none = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+        vocabulary.encode_block_with_offsets(*none)  # says if it cannot, before a worker starts
+    return recipe
 
 
 def _sentinel(vocabulary: Vocabulary, number: int) -> int | None:

@@ -148,6 +148,12 @@ def _conservation(manifest: Manifest) -> str:
     rows = [("read", "documents_read"), ("written", "documents_written"), ("dropped at the end of a split", "documents_dropped")]
     cells = [(name, totals.get(key)) for name, key in rows]
     cells += [(f"filtered: {reason.replace('_', ' ')}", count) for reason, count in dict(totals.get("documents_filtered", {})).items()]
+    optional = [
+        ("duplicate of another", "documents_duplicate"),
+        ("not sampled (epochs below 1)", "documents_not_sampled"),
+        ("repeats among those written (epochs above 1)", "documents_repeated"),
+    ]
+    cells += [(name, totals[key]) for name, key in optional if totals.get(key)]
     cells.append(("could not be read (dead letters)", totals.get("documents_dead_lettered")))
     documents = _table(["documents", ""], [(_text(name), _number(count)) for name, count in cells if count is not None])
     names = [("in the kept documents", "tokens"), ("written", "tokens_written"), ("dropped at the end of a split", "tokens_dropped")]
@@ -180,9 +186,19 @@ def _split_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _source_table(sources: Mapping[str, Mapping[str, Any]]) -> str:
-    columns = ("documents", "characters", "bytes", "tokens", "filtered", "dead_letters")
+    columns = ["documents", "characters", "bytes", "tokens", "filtered", "dead_letters"]
+    optional = ("duplicates", "not_sampled", "repeated", "modified", "characters_removed")
+    columns += [column for column in optional if any(found.get(column) for found in sources.values())]
     rows = [(_text(name), *(_number(found.get(column, "-")) for column in columns)) for name, found in sources.items()]
-    return _table(["source", *(column.replace("_", " ") for column in columns)], rows)
+    return _table(["source", *(column.replace("_", " ") for column in columns)], rows) + _removed_lines(sources)
+
+
+def _removed_lines(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lines and paragraphs taken out of documents, by source and reason."""
+    found = {name: dict(source.get("lines_removed_by_reason", {})) for name, source in sources.items()}
+    reasons = sorted({reason for counts in found.values() for reason in counts})
+    rows = [(_text(name), *(_number(counts.get(reason, 0)) for reason in reasons)) for name, counts in found.items()]
+    return _table(["lines taken out", *(reason.replace("_", " ") for reason in reasons)], rows) if reasons else ""
 
 
 def _length_charts(splits: Mapping[str, Mapping[str, Any]]) -> str:

@@ -263,6 +263,8 @@ class ShardCheck:
                     f"{self._where(int(rows[run[0]]))}: a document starts at position {column:,}, behind the "
                     f"{int(lengths[run[0]]):,} tokens{_and_more(run)}"
                 )
+        if schema.TOKEN_BEGINS in arrays:
+            yield from self._check_spans(arrays, padding, starts, rows)
         if self._overlaps:
             yield from self._check_overlap(tokens, lengths, rows)
         real_tokens = lengths if padding is None else width - np.count_nonzero(padding, axis=1)
@@ -302,6 +304,42 @@ class ShardCheck:
                 yield (
                     f"{self._where(int(rows[at]))}: mask_positions holds {int(positions[at, column]):,}, the example "
                     f"{int(lengths[at]):,} tokens{_and_more(run)}"
+                )
+
+    def _check_spans(
+        self,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        padding: npt.NDArray[np.bool_] | None,
+        starts: npt.NDArray[np.bool_],
+        rows: npt.NDArray[np.int64],
+    ) -> Iterator[str]:
+        """Checks that spans are ranges, that what is no text has none, and that they follow each other within a document."""
+        begins, ends = arrays[schema.TOKEN_BEGINS], arrays[schema.TOKEN_ENDS]
+        none = (begins == -1) & (ends == -1)
+        without_text = np.zeros(begins.shape, dtype=bool) if padding is None else padding.copy()
+        tokens = _unmasked(arrays)
+        for number in (self._manifest.vocabulary.bos_id, self._manifest.vocabulary.eos_id):
+            if number is not None:
+                without_text |= tokens == number
+        follows = ~none[:, 1:] & ~none[:, :-1] & ~starts[:, 1:]
+        # The one changes the order of the text; the other promises nothing of the kind.
+        if (
+            self._manifest.config.get("objective", {}).get("name") == "fill_in_the_middle"
+            or self._manifest.vocabulary.kind == "huggingface"
+        ):
+            follows[:] = False
+        backwards = np.zeros(begins.shape, dtype=bool)
+        backwards[:, 1:] = follows & ((begins[:, 1:] < begins[:, :-1]) | (ends[:, 1:] < ends[:, :-1]))
+        for wrong, what in (
+            (~none & ((begins < 0) | (ends < begins)), "which is no range of characters"),
+            (without_text & ~none, "though no text stands there"),
+            (backwards, "before that of the token before it"),
+        ):
+            for run, column in _runs_of_rows(wrong):
+                at = int(run[0])
+                yield (
+                    f"{self._where(int(rows[at]))}: the token at position {column:,} has the characters {int(begins[at, column]):,} to "
+                    f"{int(ends[at, column]):,}, {what}{_and_more(run)}"
                 )
 
     def _check_overlap(self, tokens: npt.NDArray[Any], lengths: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Iterator[str]:

@@ -343,11 +343,22 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
             elif position != int(starts[a]):
                 raise BuildError(f"tokens {position:,} to {int(starts[a]):,} of split {span.size.group.split} are in no group")
             position = int(starts[b])
-            tokens = documents.tokens[documents.offsets[a] : documents.offsets[b]]
-            parts.append((tokens, np.diff(documents.offsets[a : b + 1]), documents.stage[a:b], documents.row[a:b]))
-        tokens, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            inside = slice(documents.offsets[a], documents.offsets[b])
+            where = documents.tokens[:0] if documents.spans is None else documents.spans[inside]
+            lengths = np.diff(documents.offsets[a : b + 1])
+            parts.append((documents.tokens[inside], where, lengths, documents.stage[a:b], documents.row[a:b]))
+        tokens, where, lengths, stage, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         segments = stream.lay_out(lengths, first_offset, first, last - first)
-        arrays = layouts.fill(tokens, lengths, segments, order.recipe.packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+        recipe = order.recipe
+        arrays = layouts.fill(
+            tokens,
+            lengths,
+            segments,
+            recipe.packing,
+            pad_id=recipe.pad_id,
+            pads=recipe.pads,
+            spans=where if order.config.vocabulary.offsets else None,
+        )
         yield Piece(0, 0, 0, arrays, segments, lengths, stage, row, np.zeros_like(lengths))
 
 
@@ -369,7 +380,15 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         np.minimum.at(first_start, table.document, table.start)
         for first, last in _portions(0, len(rows), order.recipe):
             segments = layouts.select(table, rows[first:last])
-            arrays = layouts.fill(documents.tokens, lengths, segments, packing, pad_id=order.recipe.pad_id, pads=order.recipe.pads)
+            arrays = layouts.fill(
+                documents.tokens,
+                lengths,
+                segments,
+                packing,
+                pad_id=order.recipe.pad_id,
+                pads=order.recipe.pads,
+                spans=documents.spans,
+            )
             yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, first_start)
 
 
@@ -551,10 +570,4 @@ def matches(path: str, info: ShardInfo) -> bool:
     """Whether a file is the shard that was written: its size and its CRC."""
     if files.size(path) != info.bytes:
         return False
-    import google_crc32c
-
-    crc = 0
-    with files.open_read(path) as file:
-        while data := file.read(_CHUNK_BYTES):
-            crc = google_crc32c.extend(crc, data)
-    return crc == info.crc32c and info.bytes > tfrecord.HEADER_BYTES
+    return files.checksum(path) == (info.bytes, info.crc32c) and info.bytes > tfrecord.HEADER_BYTES

@@ -39,6 +39,11 @@ class InputFile:
         """Whether it must be read from its start."""
         return self.name.endswith(COMPRESSED)
 
+    @property
+    def generation(self) -> int | None:
+        """Of an object, which alone is read: an object that is replaced meanwhile cannot mix old and new bytes."""
+        return self.version if files.is_remote(self.path) else None
+
     def check_unchanged(self) -> None:
         """Compares the file with what the listing saw.
 
@@ -69,16 +74,18 @@ class Block:
       source: index of the source in the config.
       index: the block's place in the source.
       pieces: what it reads.
+      removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
     """
 
     source: int
     index: int
     pieces: tuple[Piece, ...]
+    removed: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the input: names, ranges, sizes and versions of the files."""
-        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces))
+        """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
+        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces), *(os.path.basename(path) for path in self.removed))
 
 
 def _stat(path: str) -> tuple[int, int] | None:
@@ -94,9 +101,11 @@ def _stat(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _base(pattern: str) -> str:
-    """The directory before a pattern's first wildcard."""
+def _base(pattern: str, is_directory: bool) -> str:
+    """The directory before a pattern's first wildcard; `is_directory` tells of a pattern in a bucket, which has no directories to ask."""
     if files.is_remote(pattern):
+        if is_directory:
+            return pattern.rstrip("/")
         bucket, _, rest = pattern.removeprefix(files.GS).partition("/")
         return posixpath.join(files.GS + bucket, *_fixed_parts(rest.split("/")))
     if not _WILDCARDS & set(pattern):
@@ -123,8 +132,6 @@ def _common(directories: Sequence[str]) -> str:
 
 
 def _match(pattern: str) -> list[str]:
-    if files.is_remote(pattern):
-        return files.remote_glob(pattern)
     if os.path.isdir(pattern):
         found = []
         for folder, folders, names in os.walk(pattern):
@@ -144,16 +151,21 @@ def list_files(source: SourceConfig) -> list[InputFile]:
     Raises:
       SourceError: a pattern matches no file, or a file cannot be examined.
     """
-    paths: dict[str, None] = {}
+    paths: dict[str, tuple[int, int] | None] = {}
     for pattern in source.files:
-        matched = _match(pattern)
+        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
+        matched: dict[str, tuple[int, int] | None]
+        if files.is_remote(pattern):
+            matched = dict(files.remote_glob(pattern))
+        else:
+            matched = {os.path.abspath(path): None for path in _match(pattern)}
         if not matched:
             raise SourceError(f"{pattern}: no file matches (source {source.name!r}). Check the path, and the wildcards if it has any.")
-        paths.update(dict.fromkeys(path if files.is_remote(path) else os.path.abspath(path) for path in matched))
-    base = _common([_base(pattern) for pattern in source.files])
+        paths.update(matched)
+    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern in source.files])
     found = []
-    for path in paths:
-        status = _stat(path)
+    for path, listed in paths.items():
+        status = listed or _stat(path)
         if status is None:
             raise SourceError(f"{path}: vanished while the files were listed.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")

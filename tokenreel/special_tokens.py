@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import ragged
+from tokenreel import alignment, ragged
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
@@ -76,3 +76,45 @@ class SpecialTokens:
         order[2 * (document + number) - document + 1] = len(spans) + number
         out, out_offsets = ragged.take(pool, pool_offsets, order)
         return out, np.diff(out_offsets[np.append(2 * first - np.arange(documents), len(order))])
+
+    def join_spans(
+        self,
+        tokens: npt.NDArray[np.int32],
+        characters: npt.NDArray[np.int64],
+        documents: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        spans: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Says where tokens lie in their documents, given where they lie in the parts.
+
+        Args:
+          tokens: what `encode_block` gave.
+          characters: [parts] characters of each part between special tokens.
+          documents: [parts] document that each lies in.
+          lengths: [parts] number of ids of each.
+          spans: packed spans (see `tokenreel.alignment`) of the ids of all parts, in characters of the part.
+
+        Returns:
+          [tokens] packed spans in characters of the document; those of special tokens hold their names.
+        """
+        # Parts and specials take turns in a document.
+        part = 2 * np.arange(len(documents)) - documents
+        count = np.ones(2 * len(documents) - (int(documents[-1]) + 1 if len(documents) else 0), dtype=np.int64)
+        count[part] = lengths
+        at = ragged.offsets_of(count)
+        special = np.ones(len(count), dtype=bool)
+        special[part] = False
+        sizes = np.zeros(len(count), dtype=np.int64)
+        sizes[part] = characters
+        named = {number: len(name) for name, number in self.ids.items()}
+        sizes[special] = [named[token] for token in tokens[at[:-1][special]].tolist()]
+        starts = ragged.offsets_of(sizes)[:-1]
+        first = np.append(True, documents[1:] != documents[:-1])[: len(documents)]
+        starts -= np.repeat(starts[part[first]], np.diff(np.append(part[first], len(count))))
+        out = np.empty(len(tokens), dtype=np.int64)
+        where = at[:-1][special]
+        inside = np.ones(len(tokens), dtype=bool)
+        inside[where] = False
+        out[where] = alignment.pack(starts[special], (starts + sizes)[special])
+        out[inside] = alignment.shift(spans, np.repeat(starts[part], lengths))
+        return out

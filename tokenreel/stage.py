@@ -8,8 +8,8 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged, tfrecord
-from tokenreel.config import FilterConfig, SourceConfig
-from tokenreel.documents import Documents, Fault
+from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
+from tokenreel.config import SourceConfig
+from tokenreel.documents import Fault
+from tokenreel.duplicates import HashTable
+from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
 
 VERSION = "stage-1"
 _MAGIC = b"TRSTAGE1"
 _ALIGNMENT = 64
+_HEAD_BYTES = 1 << 16  # holds almost every header
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,17 @@ class StageInfo:
       token_dtype: how they are stored.
       ordered: whether the documents have a value to sort by.
       sentences: in the documents, 0 where they were not cut into sentences.
+      offsets: whether it says where each token lies in the text.
       id_bytes: of the documents' names, 0 where the names are `path#position`.
       metadata_bytes: of their kept metadata.
       fault_bytes: of the dead letters.
       dead_letters: documents that could not be read.
       filtered: documents left out, by reason.
+      lines_removed: lines and paragraphs taken out of documents, by reason.
+      characters_removed: with them.
+      modified: documents kept of which something was taken out.
+      hashes: distinct texts, where those of documents were hashed; see `tokenreel.duplicates`.
+      repeats: documents of a text that the file holds once more.
     """
 
     path: str
@@ -67,6 +76,12 @@ class StageInfo:
     fault_bytes: int
     dead_letters: int
     filtered: Mapping[str, int]
+    lines_removed: Mapping[str, int]
+    characters_removed: int
+    modified: int
+    hashes: int
+    repeats: int
+    offsets: bool = False
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -88,8 +103,11 @@ class StageInfo:
         yield "order", "uint64", documents if self.ordered else 0
         yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
         yield "sentence_length", "int32", self.sentences  # tokens of each
+        yield "hash", "uint64", 4 * self.hashes  # sorted; see `tokenreel.duplicates.HashTable`
+        yield "repeat", "int64", self.repeats
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
+        yield "spans", "int64", self.tokens if self.offsets else 0  # packed as in `alignment`
 
     def place(self, name: str) -> tuple[int, np.dtype[Any], int]:
         """The byte at which an array begins, its dtype and its length."""
@@ -101,28 +119,37 @@ class StageInfo:
             at = _align(at + kind.itemsize * length)
         raise KeyError(name)
 
+    @property
+    def end(self) -> int:
+        """Bytes in the file."""
+        ends = [self.body]
+        for name, _, length in self._arrays():
+            if length:
+                at, dtype, _ = self.place(name)
+                ends.append(at + dtype.itemsize * length)
+        return max(ends)
+
 
 def _align(position: int) -> int:
     return -(-position // _ALIGNMENT) * _ALIGNMENT
 
 
 class StageFile:
-    """Reads ranges of the arrays of one stage file: views of a memory map, or range requests."""
+    """Reads ranges of the arrays of one stage file.
+
+    Nothing of the file stays mapped: a group reads a little of every stage file, and their pages would count as the worker's memory.
+    """
 
     def __init__(self, info: StageInfo) -> None:
         self.info = info
-        self._map: mmap.mmap | None = None
-        if not files.is_remote(info.path):
-            with open(info.path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Reads elements [start, stop) of an array."""
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
         at += start * dtype.itemsize
-        if self._map is not None:
-            return np.frombuffer(self._map, dtype=dtype, count=count, offset=at) if count else np.zeros(0, dtype=dtype)
+        if not files.is_remote(self.info.path):
+            return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
         return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
 
     def header(self) -> dict[str, Any]:
@@ -133,15 +160,42 @@ class StageFile:
 
     def documents_between(self, low: int, high: int) -> tuple[int, int]:
         """The range of documents whose keys lie in [low, high)."""
-        key = self.read("key")
-        first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
-        return first, last
+        if files.is_remote(self.info.path):
+            return _search(self.read("key"), low, high)
+        at, dtype, length = self.info.place("key")
+        return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
 
 
-def fingerprint(block: Block, source: SourceConfig, vocabulary: str, filters: FilterConfig, sentences: str | None, block_bytes: int) -> str:
+def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
+    first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
+    return first, last
+
+
+def fingerprint(
+    block: Block,
+    source: SourceConfig,
+    vocabulary: str,
+    rules: Rules,
+    sentences: str | None,
+    block_bytes: int,
+    *,
+    hashed: bool = False,
+    with_offsets: bool = False,
+) -> str:
     """Names the stage files of a block: what they are made from and how."""
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
-    return keys.digest(VERSION, keys.VERSION, block.fingerprint, vocabulary, *reading, str(filters), sentences or "", block_bytes)
+    return keys.digest(
+        VERSION,
+        keys.VERSION,
+        block.fingerprint,
+        vocabulary,
+        *reading,
+        rules.fingerprint,
+        sentences or "",
+        block_bytes,
+        int(hashed),
+        int(with_offsets),
+    )
 
 
 def path_of(directory: str, block_fingerprint: str, part: int) -> str:
@@ -150,52 +204,62 @@ def path_of(directory: str, block_fingerprint: str, part: int) -> str:
 
 
 def encode(
-    documents: Documents, vocabulary: Any, filters: FilterConfig, sentences: str | None = None
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, int]]:
-    """Filters and tokenizes the documents of a part.
+    cleaned: Cleaned,
+    vocabulary: Any,
+    rules: Rules,
+    sentences: str | None = None,
+    *,
+    hashed: bool = False,
+    with_offsets: bool = False,
+) -> tuple[dict[str, npt.NDArray[Any]], Cleaned]:
+    """Filters by length, and tokenizes the documents of a part.
 
     Args:
-      documents: [n] documents.
+      cleaned: [n] documents, and which of them the rules that read text leave out.
       vocabulary: a `Vocabulary`.
-      filters: what to leave out.
+      rules: what to leave out.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
+      hashed: whether to add the hashes that tell documents of the same text.
+      with_offsets: also find where each token lies in the text.
 
     Returns:
-      arrays as in `StageInfo`, by the order of keys, and the number of documents left out by reason. What the vocabulary refuses joins
-      `documents.faults`.
+      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
+      joins the faults of the documents.
     """
-    characters = _count_characters(documents.text, documents.offsets)
-    reasons = np.where(characters == 0, 1, 0)
-    reasons[(characters > 0) & (characters < filters.min_characters)] = 2
-    if filters.max_characters is not None:
-        reasons[characters > filters.max_characters] = 3
+    documents, limits = cleaned.documents, rules.config
+    characters = count_characters(documents.text, documents.offsets)
+    reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
+    reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
+    if limits.max_characters is not None:
+        reasons[(reasons == 0) & (characters > limits.max_characters)] = CODES["too_many_characters"]
     order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
     order = order[reasons[order] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, order)
     if refused := vocabulary.refused(text, offsets):
         documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
+        cleaned.modified[order[list(refused)]] = False
         order = np.delete(order, list(refused))
         text, offsets = ragged.take(documents.text, documents.offsets, order)
     vocabulary = vocabulary.for_documents(documents.key[order])
     per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
     if sentences is None:
-        tokens, lengths = vocabulary.encode_block(text, offsets)
+        tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
     else:
-        tokens, lengths, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences)
-    kept = lengths >= filters.min_tokens
-    if filters.max_tokens is not None:
-        kept &= lengths <= filters.max_tokens
-    reasons[order[lengths < filters.min_tokens]] = 4
-    if filters.max_tokens is not None:
-        reasons[order[lengths > filters.max_tokens]] = 5
+        tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
+    reasons[order[lengths < limits.min_tokens]] = CODES["too_few_tokens"]
+    if limits.max_tokens is not None:
+        reasons[order[lengths > limits.max_tokens]] = CODES["too_many_tokens"]
+    kept = reasons[order] == 0
     token_offsets = ragged.offsets_of(lengths)
     if not kept.all():
+        if spans is not None:
+            spans, _ = ragged.take(spans, token_offsets, np.flatnonzero(kept))
         tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
         if sentences is not None:
             sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
             per_document = np.diff(new)
         order = order[kept]
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "key": documents.key[order],
         "token_offset": token_offsets,
         "position": documents.position[order],
@@ -206,6 +270,8 @@ def encode(
     }
     if documents.order is not None:
         arrays["order"] = documents.order[order]
+    if spans is not None:
+        arrays["spans"] = spans
     if sentences is not None:
         arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
@@ -213,31 +279,49 @@ def encode(
             encoded = [strings[i].encode() for i in order]
             arrays[name] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
             arrays[f"{name}_offset"] = ragged.offsets_of(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
-    names = ("", "empty", "too_few_characters", "too_many_characters", "too_few_tokens", "too_many_tokens")
-    counts = np.bincount(reasons, minlength=len(names))
-    return arrays, {name: int(count) for name, count in zip(names[1:], counts[1:], strict=True) if count}
+    if hashed:
+        data, bounds = documents.text.tobytes(), documents.offsets
+        hashes = duplicates.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
+        entries, arrays["repeat"] = duplicates.tabulate(hashes, duplicates.ranks(arrays["key"]), np.arange(len(order)))
+        arrays["hash"] = entries.ravel()
+    return arrays, dataclasses.replace(cleaned, reasons=reasons)
+
+
+def _encode_block(
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+    """Tokenizes texts: tokens, tokens of each, and the packed span of each token if asked."""
+    if not with_offsets:
+        return *vocabulary.encode_block(text, offsets), None
+    tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
+    return tokens, lengths, alignment.pack(begins, ends)
 
 
 def _encode_sentences(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenizes sentence by sentence: tokens, tokens of each document, of each sentence, and sentences of each document."""
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str, with_offsets: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokenizes sentence by sentence: tokens, tokens of each document, spans, tokens of each sentence, and sentences of each document."""
     found: list[bytes] = []
+    first: list[int] = []  # character of the document at which each sentence begins
     per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
     data = text.tobytes()
     for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        parts = [part.encode() for part in split_sentences(data[start:end].decode(), rule) if part.strip()]
-        per_document[i] = len(parts)
-        found += parts
+        parts = split_sentences(data[start:end].decode(), rule)
+        begins = itertools.accumulate(map(len, parts), initial=0)
+        kept = [(part.encode(), begin) for part, begin in zip(parts, begins, strict=False) if part.strip()]
+        per_document[i] = len(kept)
+        found += [part for part, _ in kept]
+        first += [begin for _, begin in kept]
     sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    tokens, lengths = vocabulary.for_sentences(per_document).encode_block(
-        np.frombuffer(b"".join(found), dtype=np.uint8), ragged.offsets_of(sizes)
-    )
+    joined = np.frombuffer(b"".join(found), dtype=np.uint8)
+    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
+    if spans is not None:
+        spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
-    return tokens, np.diff(ends), lengths, per_document
+    return tokens, np.diff(ends), spans, lengths, per_document
 
 
-def _count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Characters in each document: the bytes that do not continue one."""
     continuation = np.flatnonzero((text & 0xC0) == 0x80)  # ASCII has none, so this is short
     bounds = np.searchsorted(continuation, offsets)
@@ -249,12 +333,12 @@ def write(
     block: Block,
     part: int,
     last: bool,
-    documents: Documents,
+    cleaned: Cleaned,
     arrays: Mapping[str, npt.NDArray[Any]],
-    filtered: Mapping[str, int],
     token_dtype: str,
 ) -> StageInfo:
     """Writes a stage file; it appears complete or not at all."""
+    documents = cleaned.documents
     faults = "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in documents.faults).encode()
     content = dict(arrays)
     content["faults"] = np.frombuffer(faults, dtype=np.uint8)
@@ -274,7 +358,13 @@ def write(
         metadata_bytes=len(arrays.get("metadata", ())),
         fault_bytes=len(faults),
         dead_letters=len(documents.faults),
-        filtered=dict(filtered),
+        filtered=cleaned.left_out(),
+        lines_removed=dict(sorted(cleaned.lines.items())),
+        characters_removed=cleaned.characters,
+        modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
+        hashes=len(arrays.get("hash", ())) // 4,
+        repeats=len(arrays.get("repeat", ())),
+        offsets="spans" in arrays,
     )
     body = bytearray()
     for name, dtype, length in info._arrays():
@@ -292,21 +382,31 @@ def write(
 
 def reopen(path: str, block: Block) -> StageInfo | None:
     """Finds a stage file that an earlier build finished; None if there is none or its bytes are not what was written."""
-    if files.size(path) is None:
+    size = files.size(path)
+    if size is None:
         return None
-    data = files.read_bytes(path)
+    # An object is complete and its bytes are the service's care, so its header is enough.
+    data = files.read_bytes(path, 0, _HEAD_BYTES) if files.is_remote(path) else files.read_bytes(path)
     if data[: len(_MAGIC)] != _MAGIC or len(data) < len(_MAGIC) + 8:
         return None
     (body,) = struct.unpack_from("<Q", data, len(_MAGIC))
+    if len(data) < body <= size:
+        data += files.read_bytes(path, len(data), body - len(data))
     try:
         header = json.loads(data[len(_MAGIC) + 8 : body].rstrip(b"\0"))
     except ValueError:
         return None
-    if tfrecord.crc32c(data[body:]) != header["crc32c"]:
-        return None
     names = {field.name for field in dataclasses.fields(StageInfo)}
     fields = {name: value for name, value in header.items() if name in names}
-    return StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
+    info = StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
+    sound = info.end == size if files.is_remote(path) else tfrecord.crc32c(data[body:]) == header["crc32c"]
+    return info if sound else None
+
+
+def hash_table(info: StageInfo) -> HashTable:
+    """Where the hashes of the documents' texts lie."""
+    begin, repeats = info.place("hash")[0], info.place("repeat")[0]
+    return HashTable(path=info.path, begin=begin, entries=info.hashes, repeats=info.repeats, repeats_begin=repeats)
 
 
 def read_faults(info: StageInfo) -> list[Fault]:

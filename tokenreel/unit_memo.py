@@ -298,11 +298,12 @@ class _Worth:
     """
 
     GRACE_BYTES = 512 << 10
+    SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
 
     def __init__(self, most_unseen: float = 0.8) -> None:
         self._most_unseen = most_unseen
         self._size = self._skip = TRIAL_BYTES
-        self._whole = TRIAL_BYTES // 4  # bytes for the library next
+        self._whole = self.SAMPLE_BYTES  # bytes for the library next
         self._library = self._memo = 0.0  # seconds a byte
         self._credit: float | None = None  # seconds
         self._since_sample = 0
@@ -324,8 +325,9 @@ class _Worth:
         """Takes the time of a slice."""
         pace = seconds / max(size, 1)
         if not used_memo:
-            self._whole = max(0, self._whole - size)
-            self._library, self._since_sample = pace, 0
+            self._whole = self._whole - size if self._whole - size > self.SAMPLE_BYTES // 4 else 0
+            if size > self.SAMPLE_BYTES // 4:
+                self._library, self._since_sample = pace, 0
             self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
             return
         gain = self._library * size - seconds
@@ -334,8 +336,8 @@ class _Worth:
         if self._credit < 0:
             self._give_up()
         else:
-            if pace > 1.3 * self._memo or self._since_sample > 2 * SLICE_BYTES:
-                self._whole = max(self._whole, TRIAL_BYTES // 4)
+            if pace > 1.3 * self._memo or self._since_sample > SLICE_BYTES:
+                self._whole = max(self._whole, self.SAMPLE_BYTES)
             if gain > 0:
                 self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
         self._memo = pace

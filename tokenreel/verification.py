@@ -226,6 +226,8 @@ def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Itera
     try:
         parts = {key: int(totals[key]) for key in ("documents_written", "documents_dropped", "documents_dead_lettered")}
         parts["documents_filtered"] = sum(totals["documents_filtered"].values())
+        parts |= {key: int(totals.get(key, 0)) for key in ("documents_duplicate", "documents_not_sampled")}
+        parts["documents_repeated"] = -int(totals.get("documents_repeated", 0))  # further copies of documents, all of them written
         if totals["documents_read"] != sum(parts.values()):
             yield f"{name}: {totals['documents_read']:,} documents were read, but {parts} add up to {sum(parts.values()):,}"
         if totals["tokens"] != totals["tokens_written"] + totals["tokens_dropped"]:
@@ -235,11 +237,16 @@ def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Itera
         return
     if naming.STATISTICS in intact:
         try:
-            splits = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))["splits"].values()
+            found_statistics = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))
+            splits, sources = found_statistics["splits"].values(), found_statistics.get("sources", {}).values()
             for total, fields in _TOTALS.items():
                 found = sum(split[fields[0]] - sum(split[field] for field in fields[1:]) for split in splits)
                 if found != totals[total]:
                     yield f"{naming.STATISTICS}: its splits make {total} {found:,}, the manifest says {totals[total]:,}"
+            for total, field in _SOURCE_TOTALS.items():
+                found = sum(source[field] for source in sources)
+                if sources and found != totals.get(total, 0):
+                    yield f"{naming.STATISTICS}: its sources make {total} {found:,}, the manifest says {totals.get(total, 0):,}"
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"{naming.STATISTICS}: not what a build writes ({error!r})"
     letters = 0
@@ -252,6 +259,12 @@ def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Itera
         yield f"{naming.DEAD_LETTERS}: {letters:,} lines, the manifest counts {totals['documents_dead_lettered']:,} dead letters"
 
 
+_SOURCE_TOTALS = {
+    "documents_dead_lettered": "dead_letters",
+    "documents_duplicate": "duplicates",
+    "documents_not_sampled": "not_sampled",
+    "documents_repeated": "repeated",
+}
 # A total of the manifest: a field of the splits' statistics, less others.
 _TOTALS = {
     "documents_written": ("documents", "dropped_documents"),

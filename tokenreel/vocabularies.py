@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged, segmentation_sampler, sentencepiece_model, unit_memo
+from tokenreel import alignment, files, keys, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
 from tokenreel.errors import VocabularyError
 from tokenreel.special_tokens import SpecialTokens
 
@@ -97,6 +97,26 @@ class Vocabulary(abc.ABC):
         """The vocabulary as it encodes the sentences of those documents, `counts` of each."""
         return self
 
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.alignment`.
+
+        Args:
+          text: [bytes] valid UTF-8, documents end to end.
+          offsets: [n + 1] their bounds.
+
+        Returns:
+          tokens and lengths as `encode_block` gives them, and the [tokens] int32 begin and end of each in characters of its document.
+
+        Raises:
+          VocabularyError: this kind of vocabulary does not know.
+        """
+        raise VocabularyError(
+            f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
+            "that does"
+        )
+
 
 class ByteVocabulary(Vocabulary):
     """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3, and then extra ids, the last one first."""
@@ -137,6 +157,15 @@ class ByteVocabulary(Vocabulary):
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
         return text.astype(np.int32) + np.int32(3), np.diff(offsets)
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once; each byte has the span of the character that it is part of."""
+        tokens, lengths = self.encode_block(text, offsets)
+        counts = alignment.count_characters(text)
+        ends = (counts[1:] - np.repeat(counts[offsets[:-1]], lengths)).astype(np.int32)
+        return tokens, lengths, ends - np.int32(1), ends
 
 
 def _extra_ids(number: int) -> int:
@@ -227,7 +256,7 @@ class SentencePieceVocabulary(Vocabulary):
         return self._extra_name(token) if token >= self._model_size else str(self._processor().id_to_piece(token))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece", "_piece_sizes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock(), _loaded={})
@@ -256,6 +285,53 @@ class SentencePieceVocabulary(Vocabulary):
         """Encodes many documents at once."""
         words = np.zeros(len(offsets) - 1, dtype=np.uint64)
         return self._encode_parts(text, offsets, words, lambda changes, text, offsets, _: self._encode(changes, text, offsets))
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once, with the spans that the library reports (`return_type="offset_mapping"`)."""
+        if self._special is None:
+            return self._locate(b"", text, offsets)
+        found = []
+
+        def encode_parts(
+            text: npt.NDArray[np.uint8],
+            offsets: npt.NDArray[np.int64],
+            begins: npt.NDArray[np.bool_],
+            documents: npt.NDArray[np.int64],
+        ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+            ids, lengths, spans = self._locate_parts(text, offsets, begins)
+            characters = np.diff(alignment.count_characters(text)[offsets])
+            found.append((characters, documents, lengths, spans))
+            return ids, lengths
+
+        tokens, lengths = self._special.encode_block(text, offsets, encode_parts)
+        spans = self._special.join_spans(tokens, *found[0])
+        return tokens, lengths, *alignment.unpack(spans)
+
+    def _locate(
+        self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        return sentencepiece_offsets.locate(
+            self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets)
+        )
+
+    def _locate_parts(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Encodes parts of documents as `_encode_parts` does; also gives the packed span of each token in its part."""
+        parts = []
+        for which, changes in self._kinds_of_parts(text, offsets, begins):
+            ids, lengths, begin, end = self._locate(changes, *ragged.take(text, offsets, which))
+            parts.append((which, ids, lengths, alignment.pack(begin, end)))
+        which, ids, lengths, spans = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        order, bounds = np.argsort(which, kind="stable"), ragged.offsets_of(lengths)
+        ids, new = ragged.take(ids, bounds, order)
+        return ids, np.diff(new), ragged.take(spans, bounds, order)[0]
+
+    @functools.cached_property
+    def _piece_sizes(self) -> npt.NDArray[np.int64]:
+        return sentencepiece_offsets.piece_sizes(self._processor())
 
     def sample_block(
         self,
@@ -313,19 +389,23 @@ class SentencePieceVocabulary(Vocabulary):
             text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_], documents: npt.NDArray[np.int64]
         ) -> _Encoded:
             part_words = keys.words_at(words[documents], np.arange(len(documents)) - np.searchsorted(documents, documents))
-            # A part that begins no document gets the prefix of a text only for a space that it begins with.
-            spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
-            kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
-            chosen = [np.flatnonzero(mask) for mask, _ in kinds]
-            encoded = [
-                encode(changes, *ragged.take(text, offsets, which), part_words[which])
-                for which, (_, changes) in zip(chosen, kinds, strict=True)
-            ]
+            kinds = self._kinds_of_parts(text, offsets, begins)
+            encoded = [encode(changes, *ragged.take(text, offsets, which), part_words[which]) for which, changes in kinds]
             ids, lengths = (np.concatenate(arrays) for arrays in zip(*encoded, strict=True))
-            out, out_offsets = ragged.take(ids, ragged.offsets_of(lengths), np.argsort(np.concatenate(chosen), kind="stable"))
+            out, out_offsets = ragged.take(
+                ids, ragged.offsets_of(lengths), np.argsort(np.concatenate([which for which, _ in kinds]), kind="stable")
+            )
             return out, np.diff(out_offsets)
 
         return self._special.encode_block(text, offsets, encode_parts)
+
+    def _kinds_of_parts(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
+    ) -> list[tuple[npt.NDArray[np.int64], bytes]]:
+        """Which parts are encoded with which changes to the model: inside documents, a prefix stands for a space of the text only."""
+        spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
+        kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
+        return [(np.flatnonzero(chosen), changes) for chosen, changes in kinds]
 
     def _begin_with_space(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]

@@ -6,8 +6,9 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.groups import DocumentOrder, Staged
+from tokenreel.groups import DocumentOrder
 from tokenreel.recipe import Recipe
+from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, SplitPlan
 
 

@@ -7,6 +7,7 @@ import apache_beam as beam
 
 from tokenreel.config import JobConfig
 from tokenreel.sources import Block, list_blocks
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 
 @dataclasses.dataclass
@@ -16,7 +17,7 @@ class ListBlocks(beam.PTransform):
     The listing happens in a worker: a job graph that held the blocks of a large corpus would exceed what services accept.
     """
 
-    config: JobConfig
+    config: JobConfig | TokenizerJobConfig
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection[Block]:
         return (

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import apache_beam as beam
 
 from tokenreel import completion, shards
-from tokenreel.groups import DocumentOrder, Group, Staged
+from tokenreel.groups import DocumentOrder, Group
 from tokenreel.recipe import Recipe
+from tokenreel.selection import Staged
 from tokenreel.shards import GroupSize, SplitPlan
 
 

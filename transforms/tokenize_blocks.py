@@ -1,15 +1,16 @@
 """Blocks to stage files."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import groups, schema, stage
+from tokenreel import duplicates, filters, schema, selection, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Documents, read_documents
-from tokenreel.groups import Staged
+from tokenreel.filters import Cleaned, Rules
+from tokenreel.selection import Staged
 from tokenreel.sources import Block
 from tokenreel.vocabularies import Vocabulary
 
@@ -24,15 +25,16 @@ class TokenizeBlocks(beam.PTransform):
 
     config: JobConfig
     vocabulary: Vocabulary
+    rules: Sequence[Rules]
     directory: str
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Staged]:
-        return blocks | "TokenizeBlock" >> beam.ParDo(_TokenizeBlock(self.config, self.vocabulary, self.directory))
+        return blocks | "TokenizeBlock" >> beam.ParDo(_TokenizeBlock(self.config, self.vocabulary, self.rules, self.directory))
 
 
 class _TokenizeBlock(beam.DoFn):
-    def __init__(self, config: JobConfig, vocabulary: Vocabulary, directory: str) -> None:
-        self._config, self._vocabulary, self._directory = config, vocabulary, directory
+    def __init__(self, config: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules], directory: str) -> None:
+        self._config, self._vocabulary, self._rules, self._directory = config, vocabulary, rules, directory
         self._documents = Metrics.counter("tokenreel", "out-documents")
         self._tokens = Metrics.counter("tokenreel", "out-tokens")
         self._dead = Metrics.counter("tokenreel", "dead-letters")
@@ -42,13 +44,23 @@ class _TokenizeBlock(beam.DoFn):
             self._documents.inc(info.documents)
             self._tokens.inc(info.tokens)
             self._dead.inc(info.dead_letters)
-            yield groups.count_splits(info, self._config.splits)
+            yield selection.count_splits(info, self._config)
 
     def _staged(self, block: Block) -> Iterator[stage.StageInfo]:
         config = self._config
-        source = config.sources[block.source]
+        source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
-        name = stage.fingerprint(block, source, self._vocabulary.fingerprint, config.filters, config.packing.sentences, part_bytes)
+        hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
+        name = stage.fingerprint(
+            block,
+            source,
+            self._vocabulary.fingerprint,
+            rules,
+            config.packing.sentences,
+            part_bytes,
+            hashed=hashed,
+            with_offsets=with_offsets,
+        )
         finished = list(self._finished(block, name))
         if finished and finished[-1].last:
             yield from finished
@@ -61,10 +73,16 @@ class _TokenizeBlock(beam.DoFn):
             if part < len(finished):
                 yield finished[part]
             else:
-                arrays, filtered = stage.encode(documents, self._vocabulary, config.filters, config.packing.sentences)
+                cleaned = Cleaned.of(documents)
+                if any(block.removed[part : part + 1]):
+                    cleaned = duplicates.prune(documents, selection.read_rows(block.removed[part]), config.duplicates.remove)
+                cleaned = filters.clean(cleaned, rules)
+                arrays, cleaned = stage.encode(
+                    cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
+                )
                 path = stage.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
-                yield stage.write(path, block, part, following is None, documents, arrays, filtered, dtype)
+                yield stage.write(path, block, part, following is None, cleaned, arrays, dtype)
             part, documents = part + 1, following
 
     def _finished(self, block: Block, name: str) -> Iterator[stage.StageInfo]:

@@ -8,8 +8,8 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.groups import Staged
 from tokenreel.recipe import Recipe
+from tokenreel.selection import Staged
 from tokenreel.shards import SplitPlan
 from tokenreel.vocabularies import Vocabulary
 

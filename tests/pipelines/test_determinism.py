@@ -17,6 +17,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 
 from pipelines import cli
 from tests.conftest import tree_digest
+from tokenreel import manifest
 
 WriteConfig = Callable[..., str]
 LAYOUTS = {
@@ -48,9 +49,18 @@ def build(config: str, output: pathlib.Path, *arguments: str) -> dict[str, str]:
     return tree_digest(output)
 
 
-@pytest.fixture
-def reference(write_config: WriteConfig, tmp_path: pathlib.Path) -> tuple[str, dict[str, str]]:
-    config = write_config()
+def selection(corpus: pathlib.Path, duplicates: str) -> dict[str, object]:
+    """Settings that take some documents several times, some not at all, and find part of the text twice."""
+    again = {"name": "again", "files": [str(corpus / "plain.jsonl"), str(corpus / "crlf.jsonl")], "epochs": 0.7, "splits": {"test": 0.2}}
+    docs = {"name": "docs", "files": [str(corpus)], "epochs": 2.3, "filters": {"min_words": 4}}
+    return {"sources": [docs, again], "duplicates": {"remove": duplicates}, "filters": {"lines": {"drop_phrases": [">>>"]}}}
+
+
+@pytest.fixture(params=["plain", "selection"])
+def reference(
+    request: pytest.FixtureRequest, write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path
+) -> tuple[str, dict[str, str]]:
+    config = write_config(**(selection(corpus, "documents") if request.param == "selection" else {}))
     return config, build(config, tmp_path / "reference")
 
 
@@ -60,6 +70,25 @@ def test_block_size_and_threads_change_nothing(write_config: WriteConfig, tmp_pa
     expected = build(config, tmp_path / "reference")
     assert any(name.startswith("train.tfrecord") for name in expected)
     for block_mb in ("0.003", "0.05"):
+        arguments = ["--set", f"execution.block_mb={block_mb}", "--direct_num_workers=4", "--direct_running_mode=multi_threading"]
+        assert build(config, tmp_path / block_mb, *arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "order"),
+    [("documents", "shuffle"), ("documents", "source"), ("documents", "field"), ("lines", "shuffle"), ("paragraphs", "source")],
+)
+def test_block_size_does_not_change_what_is_taken(
+    write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, duplicates: str, order: str
+) -> None:
+    settings = selection(corpus, duplicates)
+    if order == "field":
+        settings["sources"] = [{**source, "order_field": "number"} for source in settings["sources"]]  # type: ignore[attr-defined]
+    config = write_config(**settings, order={"mode": order, "group_tokens": 20_000})
+    expected = build(config, tmp_path / "reference")
+    totals = manifest.read(str(tmp_path / "reference")).totals
+    assert totals["documents_repeated"] > 100 and totals["documents_not_sampled"] > 30
+    for block_mb in ("0.004", "0.05"):
         arguments = ["--set", f"execution.block_mb={block_mb}", "--direct_num_workers=4", "--direct_running_mode=multi_threading"]
         assert build(config, tmp_path / block_mb, *arguments) == expected
 

@@ -17,6 +17,7 @@ import pytest
 
 from pipelines import cli, local
 from tests.conftest import tree_digest
+from tests.pipelines.test_determinism import selection
 from tokenreel import manifest, output
 from tokenreel.errors import BuildError, ManifestError
 
@@ -65,6 +66,28 @@ def test_a_killed_build_is_simply_run_again(
             with pytest.raises(ManifestError, match="did not finish"):
                 manifest.read(str(directory))
     (directory / "train.tfrecord-00000-of-00005.tmp-0123456789ab").write_bytes(b"left by a kill")
+    assert cli.main(["build", config, "--output", str(directory)]) == 0
+    assert tree_digest(directory) == tree_digest(tmp_path / "reference")
+
+
+@pytest.mark.parametrize(
+    ("unit", "pattern", "number"),
+    [
+        ("lines", ".stage/duplicates/*.hashes", 7),
+        ("lines", ".stage/duplicates/*.rows", 3),
+        ("lines", ".stage/*.stage", 5),
+        ("documents", ".stage/duplicates/*.rows", 3),
+        ("documents", "train.tfrecord-*", 2),
+    ],
+)
+def test_what_is_left_out_survives_a_kill(
+    write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, unit: str, pattern: str, number: int
+) -> None:
+    config, directory = write_config(**selection(corpus, unit)), tmp_path / "killed"
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+    process = start(config, directory)
+    reach(process, directory, pattern, number)
+    kill(process)
     assert cli.main(["build", config, "--output", str(directory)]) == 0
     assert tree_digest(directory) == tree_digest(tmp_path / "reference")
 

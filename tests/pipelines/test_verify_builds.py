@@ -13,6 +13,7 @@ from tokenreel import manifest, naming
 from tokenreel.verification import verify
 
 WRAP = {"seq_len": 64}
+OFFSETS = {"kind": "bytes", "offsets": True}
 CASES: dict[str, dict[str, object]] = {
     "wrap": {"packing": WRAP},
     "wrap_overlap_padded": {"packing": {**WRAP, "overlap": 1, "last_example": "pad", "add_bos": True}},
@@ -31,6 +32,11 @@ CASES: dict[str, dict[str, object]] = {
     "masked_lm": {"packing": WRAP, "objective": {"name": "masked_lm", "mask_id": 4}, "variants": 2},
     "t5": {"packing": WRAP, "objective": {"name": "t5", "first_sentinel_id": 599}},
     "ul2": {"packing": WRAP, "objective": {"name": "ul2", "first_sentinel_id": 599}},
+    "offsets": {"packing": WRAP, "vocabulary": OFFSETS},
+    "offsets_overlap_padded": {"packing": {**WRAP, "overlap": 1, "last_example": "pad"}, "vocabulary": OFFSETS},
+    "offsets_aligned": {"packing": {"mode": "best_fit", "seq_len": 64, "align": 4}, "vocabulary": OFFSETS},
+    "offsets_masked": {"packing": WRAP, "objective": {"name": "masked_lm", "mask_id": 4}, "vocabulary": OFFSETS},
+    "offsets_int64_lists": {"packing": WRAP, "shards": {"examples": 300, "format": "int64_list"}, "vocabulary": OFFSETS},
     "typo_noise": {"packing": WRAP, "objective": {"name": "typo_noise"}, "vocabulary": {"kind": "bytes"}},
 }
 
@@ -83,6 +89,28 @@ def test_what_an_objective_made_is_checked(write_config: Callable[..., str], cas
         arrays[name][0, 0] = value
 
     datasets.rewrite(dataset, found.splits["train"].shards[0].file, found, change)
+    datasets.sign(dataset)
+    assert any(message in line for line in verify(str(dataset)))
+
+
+@pytest.mark.parametrize(
+    ("token", "begin", "end", "message"),
+    [
+        (5, 5, 4, "the token at position 5 has the characters 5 to 4, which is no range of characters"),
+        (5, -1, 6, "has the characters -1 to 6, which is no range of characters"),
+        (5, 0, 1, "has the characters 0 to 1, before that of the token before it"),
+        (-1, 0, 1, "has the characters 0 to 1, though no text stands there"),
+    ],
+)
+def test_spans_are_checked(write_config: Callable[..., str], token: int, begin: int, end: int, message: str) -> None:
+    dataset = build(write_config(**CASES["offsets_overlap_padded"]))
+    found = manifest.read(str(dataset))
+
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        row = np.flatnonzero((arrays["token_begins"][:, :6] >= 0).all(axis=1))[0] if token >= 0 else -1  # the last one is padded
+        arrays["token_begins"][row, token], arrays["token_ends"][row, token] = begin, end
+
+    datasets.rewrite(dataset, found.splits["train"].shards[-1].file, found, change)
     datasets.sign(dataset)
     assert any(message in line for line in verify(str(dataset)))
 

@@ -1,0 +1,101 @@
+"""Raw text to a tokenizer: `tokenreel train-tokenizer CONFIG`, or `python -m pipelines.train_tokenizer CONFIG`."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import StandardOptions
+
+from pipelines import local, settings
+from tokenreel import character_fitting, files, output, sampling, sources, tokenizer_output, tokenizer_training
+from tokenreel.filters import load_rules
+from tokenreel.tokenizer_config import TokenizerJobConfig
+from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
+from transforms.list_blocks import ListBlocks
+from transforms.sample_documents import SampleDocuments
+from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
+
+
+def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
+    """Raw text in the sources of a config to a model and its report in its output."""
+    sizes = [inputs[source.name]["bytes"] for source in config.sources]
+    limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
+    blocks = root | ListBlocks(config)  # Block: byte ranges of files
+    rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
+    directory = tokenizer_output.sample_directory(config)
+    sampled = blocks | SampleDocuments(config, rules, directory, limits)  # Sampled: plan, paths and totals
+    if config.kind == "characters":
+        counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
+        trained = counts | FitCharacters(config, directory)  # Trained: the model
+    else:
+        trained = sampled | TrainSentencePiece(config)  # Trained: the model
+    _ = (sampled, trained) | WriteTokenizer(config, inputs)  # last: the report means "complete"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; what it does not know goes to Beam."""
+    parser.add_argument("config", help="YAML file with the settings of the tokenizer")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting, e.g. options.vocab_size=16000"
+    )
+    parser.add_argument("--input", nargs="+", metavar="PATH", help="files, globs or directories in place of the config's only source")
+    parser.add_argument("--output", metavar="DIR", help="directory of the model and its report in place of the config's")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in the output directory")
+    parser.add_argument("--no-wait", action="store_true", help="return once a remote runner has taken the job (for templates)")
+
+
+def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Trains a tokenizer, or finds it complete.
+
+    Returns:
+      its report; None if the job was handed to a remote runner without waiting.
+
+    Raises:
+      TokenreelError: with a message that stands alone.
+    """
+    local.quiet_logging()
+    config = settings.load(TokenizerJobConfig, arguments)
+    check = {"sentencepiece": tokenizer_training.check_options, "characters": character_fitting.read_options}[config.kind]
+    check(config.options)  # before a worker starts
+    inputs = output.list_inputs(config)
+    parsed = local.options(beam_arguments, releases_gil=True)
+    with output.lock(config.output):
+        finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
+        if finished is not None:
+            print(f"tokenreel: {config.output} is complete already", file=sys.stderr)
+            return finished
+        count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
+        print(f"tokenreel: training {config.output} on {count:,} files, {size / 1e6:,.1f} MB ({local.describe(parsed)})", file=sys.stderr)
+        with local.plain_errors(), local.watchdog(), local.progress(lambda: _progress(config)):
+            pipeline = beam.Pipeline(options=parsed)
+            build(pipeline, config, inputs)
+            result = pipeline.run()
+            if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
+                return None
+            result.wait_until_finish()
+        tokenizer_output.remove_sample(config)
+    return tokenizer_output.read_report(config.output)
+
+
+def _progress(config: TokenizerJobConfig) -> str:
+    read = sum(name.endswith(".sample") for name in files.list_files(tokenizer_output.sample_directory(config)))
+    blocks = sum(1 for i, source in enumerate(config.sources) for _ in sources.list_blocks(source, i, config.execution.block_bytes))
+    return f"sampled text from {read:,} of about {blocks:,} blocks"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """What the command prints at its end."""
+    return tokenizer_output.table(report)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit code 0 when the tokenizer is complete, 2 for a mistake in settings or input, 1 for a failure."""
+    from pipelines import cli
+
+    return cli.main(["train-tokenizer", *(sys.argv[1:] if argv is None else argv)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

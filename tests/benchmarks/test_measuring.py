@@ -1,0 +1,61 @@
+"""The benchmarks measure what they say: all processes of a job, the same model in another format, the same lines in other files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import sys
+
+import pytest
+
+from benchmarks import build, processes, tokenization
+from tests.conftest import train_model
+
+_TWO = """
+import subprocess, sys, time
+held = bytearray(b"x" * 60_000_000)
+child = "import time; held = bytearray(b'x' * 60_000_000); sum(range(3_000_000)); time.sleep(1.2)"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+
+
+def test_the_memory_of_all_processes_counts() -> None:
+    cost = processes.measure([sys.executable, "-c", _TWO])
+    assert cost.processes == 2
+    assert cost.resident > 120
+    assert cost.proportional is None or 110 < cost.proportional <= cost.resident
+    assert cost.wall >= 1.2 and cost.cpu > 0
+
+
+def test_a_job_that_fails_says_why() -> None:
+    with pytest.raises(SystemExit, match="the reason"):
+        processes.measure([sys.executable, "-c", "raise SystemExit('the reason')"])
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_a_converted_model_gives_the_same_ids(texts: list[str], tmp_path: pathlib.Path, kind: str) -> None:
+    pytest.importorskip("tokenizers")
+    import sentencepiece
+
+    model = train_model(texts[:400], tmp_path, kind, 500)
+    processor = sentencepiece.SentencePieceProcessor(model_file=model)
+    documents = [*texts[400:500], "  two  spaces ", "ﬁne ½", "日本", "a\n\nb\tc", ""]
+    converted = tokenization.convert(model).encode_batch(documents, add_special_tokens=False)
+    assert [encoding.ids for encoding in converted] == [processor.encode(text) for text in documents]
+
+
+def test_texts_are_mixed_evenly_and_scattered_whole(tmp_path: pathlib.Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for name, count in (("a", 300), ("b", 100)):
+        (corpus / f"{name}.jsonl").write_text("".join(json.dumps({"text": f"{name} {i:05}"}) + "\n" for i in range(count)))
+    beginning = [json.loads(line)["text"][0] for line in itertools.islice(build.lines(corpus), 40)]
+    assert abs(beginning.count("a") - 30) <= 1
+    again = list(itertools.islice(build.lines(corpus), 800))
+    assert again[:400] == again[400:] and len(set(again)) == 400
+    paths = build.select(corpus, tmp_path / "text", 0.005)
+    found = [line for path in paths for line in pathlib.Path(path).read_bytes().splitlines()]
+    scattered = build.scatter(paths, tmp_path / "scattered", 30)
+    assert len(scattered) == 30
+    assert sorted(line for path in scattered for line in pathlib.Path(path).read_bytes().splitlines()) == sorted(found)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import itertools
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tokenreel.test_filters import documents, texts_of
+from tokenreel import duplicates
+from tokenreel.config import DuplicateConfig
+from tokenreel.filters import REASONS
+
+
+def tables_of(parts: list[list[tuple[str, int]]], directory: pathlib.Path) -> list[duplicates.HashTable]:
+    """One table for each part; a part lists texts and the names (small integers) of their documents."""
+    tables = []
+    for index, part in enumerate(parts):
+        hashes = duplicates.hash_texts(text.encode() for text, _ in part)
+        rank = duplicates.ranks(np.array([name for _, name in part], dtype=np.uint64))
+        entries, repeats = duplicates.tabulate(hashes, rank, np.arange(len(part)))
+        tables.append(duplicates.write_table(str(directory / str(index)), entries, repeats))
+    return tables
+
+
+def kept(parts: list[list[tuple[str, int]]], tables: list[duplicates.HashTable]) -> list[list[int]]:
+    gone = [set(table.read_repeats().tolist()) for table in tables]
+    for low, high in duplicates.ranges(tables):
+        for index, rows in duplicates.find(tables, low, high):
+            assert not gone[index] & set(rows.tolist()), "nothing goes twice"
+            gone[index] |= set(rows.tolist())
+    return [[row for row in range(len(part)) if row not in gone[i]] for i, part in enumerate(parts)]
+
+
+TEXTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "", "é"]), st.integers(0, 5)), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=TEXTS, cuts=st.lists(st.integers(0, 40), max_size=5), small=st.booleans())
+def test_what_stays_does_not_depend_on_the_parts(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, int]], cuts: list[int], small: bool
+) -> None:
+    expected = {}
+    rank = duplicates.ranks(np.arange(6, dtype=np.uint64))
+    for place, (text, name) in enumerate(texts):
+        expected[text] = min(expected.get(text, (2**64, 0)), (int(rank[name]), place))
+    bounds = sorted({0, *(cut for cut in cuts if cut < len(texts)), len(texts)})
+    parts = [texts[a:b] for a, b in itertools.pairwise(bounds)]
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            patch.setattr(duplicates, "_RANGE_ENTRIES", 2)
+        found = kept(parts, tables_of(parts, tmp_path_factory.mktemp("tables")))
+    assert sorted(place for _, place in expected.values()) == [bounds[i] + row for i, rows in enumerate(found) for row in rows]
+
+
+def test_ranges_of_a_table(tmp_path: pathlib.Path) -> None:
+    (table,) = tables_of([[(str(i), i) for i in range(3000)]], tmp_path)
+    every = table.between(0, 1 << 64)
+    assert len(every) == 3000 and (np.diff(every[:, 0].astype(object)) > 0).all()
+    bounds = [0, 1, *[(i << 64) // 7 for i in range(1, 7)], 1 << 64]
+    for low, high in itertools.pairwise(bounds):
+        inside = [low <= int(half) < high for half in every[:, 0]]
+        np.testing.assert_array_equal(table.between(low, high), every[inside])
+
+
+def test_uneven_hashes_are_found_too(tmp_path: pathlib.Path) -> None:
+    """All in one corner: a range is then not where an even spread would have it."""
+    entries = np.zeros((1000, 4), dtype=np.uint64)
+    entries[:, 0] = np.arange(1000) + (1 << 40)
+    table = duplicates.write_table(str(tmp_path / "table"), entries, np.zeros(0, dtype=np.int64))
+    for low, high in ((0, 1 << 40), (1 << 40, (1 << 40) + 500), ((1 << 40) + 500, 1 << 41), (1 << 63, 1 << 64)):
+        inside = [low <= int(half) < high for half in entries[:, 0]]
+        np.testing.assert_array_equal(table.between(low, high), entries[inside])
+
+
+@pytest.mark.parametrize("unit", ["paragraphs", "lines"])
+@settings(max_examples=80, deadline=None)
+@given(texts=st.lists(st.text(alphabet="ab \n\ré", max_size=24), max_size=5), minimum=st.integers(1, 3))
+def test_pruning_keeps_the_first_of_each(unit: str, texts: list[str], minimum: int) -> None:
+    found = documents(*texts)
+    entries, repeats = duplicates.tabulate_parts(found, DuplicateConfig(remove=unit, min_characters=minimum))
+    cleaned = duplicates.prune(found, repeats, unit)
+    separator = "\n" if unit == "lines" else r"\n[ \t\r\f\v]*\n\s*"
+    bags = [[part.strip() for part in re.split(separator, text)] for text in texts]
+    left = [[part.strip() for part in re.split(separator, text)] for text in texts_of(cleaned.documents)]
+    long = [part for bag in bags for part in bag if len(part) >= minimum]
+    assert len(long) == len(entries) + len(repeats)
+    assert sorted(part for bag in left for part in bag if len(part) >= minimum) == sorted(set(long)), "each text exactly once"
+    ranks = duplicates.ranks(found.key)
+    for part in set(long):
+        holders = [i for i, bag in enumerate(bags) if part in bag]
+        assert part in left[min(holders, key=lambda i: ranks[i])]
+    assert cleaned.lines.total() == len(repeats)
+    assert cleaned.characters == sum(map(len, texts)) - sum(map(len, texts_of(cleaned.documents)))
+    assert cleaned.modified.tolist() == [text != rest for text, rest in zip(texts, texts_of(cleaned.documents), strict=True)]
+    for text, rest, code in zip(texts, texts_of(cleaned.documents), cleaned.reasons, strict=True):
+        assert (REASONS[code] == "duplicate_text") == (rest != text and not rest.strip())
+
+
+def test_pruning_leaves_the_rest_as_it_was() -> None:
+    found = documents("title\n\nfirst\nline\n \n\n second\n\nthird\n", "title")
+    cleaned = duplicates.prune(found, np.array([0, 2]), "paragraphs")
+    assert texts_of(cleaned.documents) == ["first\nline\n\nthird\n", "title"]
+    cleaned = duplicates.prune(found, np.array([2, 10]), "lines")  # blank lines are counted
+    assert texts_of(cleaned.documents) == ["title\n\nline\n \n\n second\n\nthird\n", ""]
+    assert [REASONS[code] for code in cleaned.reasons] == ["", "duplicate_text"]
+    assert (cleaned.lines, cleaned.characters) == ({"duplicate_line": 2}, len("first\n") + len("title"))

@@ -1,0 +1,69 @@
+"""The documents that a tokenizer may see: those that a build of the same settings would train on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import filters, ragged, stage
+from tokenreel.config import CorpusSettings
+from tokenreel.documents import Fault, read_documents
+from tokenreel.filters import CODES, REASONS, Cleaned, Rules
+from tokenreel.selection import TRAIN, split_ranges
+from tokenreel.sources import Block
+
+
+@dataclasses.dataclass
+class Texts:
+    """Documents of a part of a block.
+
+    Attributes:
+      text: [bytes] uint8, end to end, as the filters left it.
+      offsets: [n + 1] int64.
+      key: [n] uint64 hashes of their names.
+      faults: what could not be read.
+      left_out: documents that were, by reason.
+    """
+
+    text: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    key: npt.NDArray[np.uint64]
+    faults: list[Fault]
+    left_out: dict[str, int]
+
+
+def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: int) -> Iterator[Texts]:
+    """Reads a block in parts, without the documents that filters leave out and those of held-out splits.
+
+    Args:
+      block: to read.
+      config: the sources, filters and splits.
+      rules: the filters of the block's source.
+      part_bytes: about as much text at a time.
+    """
+    low, high = split_ranges(config, block.source)[TRAIN]
+    for documents in read_documents(block, config.sources[block.source], part_bytes):
+        cleaned = filters.clean(Cleaned.of(documents), rules)
+        documents, limits = cleaned.documents, rules.config
+        characters = stage.count_characters(documents.text, documents.offsets)
+        most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
+        reasons = cleaned.reasons.copy()
+        for reason, found in (
+            ("empty", characters == 0),
+            ("too_few_characters", characters < limits.min_characters),
+            ("too_many_characters", characters > most),
+        ):
+            reasons[(reasons == 0) & found] = CODES[reason]
+        held_out = (reasons == 0) & ((documents.key < low) | (documents.key > high - 1))
+        left_out = Counter(REASONS[code] for code in reasons[reasons > 0].tolist())
+        left_out["held_out_split"] = int(held_out.sum())
+        text, offsets, key = documents.text, documents.offsets, documents.key
+        kept = np.flatnonzero((reasons == 0) & ~held_out)
+        if len(kept) < len(key):
+            text, offsets = ragged.take(text, offsets, kept)
+            key = key[kept]
+        yield Texts(text, offsets, key, documents.faults, {reason: count for reason, count in left_out.items() if count})

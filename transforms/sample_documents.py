@@ -1,0 +1,131 @@
+"""Blocks to a sample of their documents."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from tokenreel import files, sampling
+from tokenreel.filters import Rules
+from tokenreel.sampling import Measured, SamplePlan, Totals
+from tokenreel.sources import Block
+from tokenreel.tokenizer_config import TokenizerJobConfig
+from tokenreel.tokenizer_text import read_texts
+
+
+@dataclasses.dataclass
+class Sampled:
+    """The sample, where its text lies, and what the whole text consists of.
+
+    Attributes:
+      plan: what is taken of the documents in the files.
+      parts: (source, path) of the files, sorted.
+      totals: of the whole text.
+    """
+
+    plan: SamplePlan
+    parts: Sequence[tuple[int, str]]
+    totals: Totals
+
+
+@dataclasses.dataclass
+class _Read:
+    """A block and the files written from it: the documents in the first `limit` buckets."""
+
+    block: Block
+    limit: int
+    paths: Sequence[str]
+
+
+@dataclasses.dataclass
+class SampleDocuments(beam.PTransform):
+    """Finds the documents with the smallest hashes, up to the config's budget, and writes them to files: text never passes the runner.
+
+    A worker guesses from the sizes of the files which documents will be in the sample and writes them while it counts. If the counts show
+    that more are needed, the blocks of that source are read again: the sample does not depend on the guess.
+    """
+
+    config: TokenizerJobConfig
+    rules: Sequence[Rules]
+    directory: str
+    limits: Sequence[int]
+
+    def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Sampled]:
+        config = self.config
+        measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.directory, self.limits)).with_outputs(
+            "counts", main="read"
+        )
+        totals = measured.counts | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
+        plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
+        return (
+            measured.read  # _Read: paths, never text
+            | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # (source, path)
+            | "CollectParts" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            | "Sampled" >> beam.Map(_sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
+        )
+
+    def _plan(self, totals: Totals) -> SamplePlan:
+        config = self.config
+        sampling.check(totals, [source.name for source in config.sources], config.execution.max_dead_letter_fraction)
+        return sampling.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
+
+    def _complete(self, read: _Read, plan: SamplePlan) -> Iterable[tuple[int, str]]:
+        paths, limit = read.paths, plan.limits[read.block.source]
+        if limit > read.limit:
+            paths = [path for _, path in _measure(read.block, self.config, self.rules[read.block.source], self.directory, limit)]
+        return [(read.block.source, path) for path in paths if path]
+
+
+class _MeasureBlock(beam.DoFn):
+    def __init__(self, config: TokenizerJobConfig, rules: Sequence[Rules], directory: str, limits: Sequence[int]) -> None:
+        self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
+        self._documents = Metrics.counter("tokenreel", "in-documents")
+
+    def process(self, block: Block) -> Iterator[_Read | beam.pvalue.TaggedOutput[Literal["counts"], Measured]]:
+        limit, paths = self._limits[block.source], []
+        for measured, path in _measure(block, self._config, self._rules[block.source], self._directory, limit):
+            self._documents.inc(measured.documents)
+            yield beam.pvalue.TaggedOutput("counts", measured)
+            paths.append(path)
+        yield _Read(block, limit, paths)
+
+
+def _measure(block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int) -> Iterator[tuple[Measured, str]]:
+    """Counts the documents of each part of a block and writes those in the first `limit` buckets; no path where there are none.
+
+    A block that is processed twice writes the same bytes under the same names.
+    """
+    for part, documents in enumerate(read_texts(block, config, rules, config.execution.block_bytes)):
+        measured, candidates = sampling.measure(documents, block.source, config.seed, config.max_document_bytes, limit)
+        path = ""
+        if len(candidates.hashes):
+            path = files.join(directory, f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
+            sampling.write_candidates(path, candidates)
+        yield measured, path
+
+
+class _AddUp(beam.CombineFn):
+    def __init__(self, sources: int) -> None:
+        self._sources = sources
+
+    def create_accumulator(self) -> Totals:
+        return Totals(self._sources)
+
+    def add_input(self, totals: Totals, part: Measured) -> Totals:
+        totals.add(part)
+        return totals
+
+    def merge_accumulators(self, accumulators: Iterable[Totals]) -> Totals:
+        merged = Totals(self._sources)
+        for totals in accumulators:
+            merged.merge(totals)
+        return merged
+
+    def extract_output(self, totals: Totals) -> Totals:
+        return totals
+
+
+def _sampled(parts: list[tuple[int, str]], plan: SamplePlan, totals: Totals) -> Sampled:
+    return Sampled(plan, sorted(parts), totals)
