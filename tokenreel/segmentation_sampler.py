@@ -155,17 +155,16 @@ class SegmentationSampler:
         for i in np.flatnonzero(model.types == USER_DEFINED).tolist():  # they receive a bonus, to be chosen nearly always
             scores[i] = len(model.pieces[i].decode()) * float(normal.max()) - 0.1
         scores = np.append(scores, float(normal.min()) - _UNK_PENALTY)
-        mantissas, exponents = np.zeros(len(scores)), np.zeros(len(scores), dtype=np.int64)
-        with decimal.localcontext(decimal.Context(prec=40)):
+        distinct, which = np.unique(scores, return_inverse=True)
+        mantissas, exponents = np.zeros(len(distinct)), np.zeros(len(distinct), dtype=np.int64)
+        with decimal.localcontext(decimal.Context(prec=30)):
             log2 = decimal.Decimal(2).ln()
-            distinct, where = np.unique(scores, return_inverse=True)
             for i, score in enumerate(distinct.tolist()):
                 log = decimal.Decimal(alpha) * decimal.Decimal(score)
                 exponent = int((log / log2).to_integral_value(decimal.ROUND_FLOOR))
-                distinct[i] = float((log - exponent * log2).exp() / 2)
-                mantissas[where == i] = distinct[i]
-                exponents[where == i] = exponent + 1
-        return mantissas, exponents
+                mantissas[i] = float((log - exponent * log2).exp() / 2)
+                exponents[i] = exponent + 1
+        return mantissas[which], exponents[which]
 
     def _edges(self, text: npt.NDArray[np.uint8]) -> tuple[_Ints, _Ints, _Ints]:
         """All pieces that lie in units, each ended by `_END`: first byte, byte after the last, piece (-1 where a character is unknown)."""

@@ -404,7 +404,7 @@ class SentencePieceVocabulary(Vocabulary):
     def _kinds_of_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
     ) -> list[tuple[npt.NDArray[np.int64], bytes]]:
-        """Which parts are encoded with which changes to the model."""
+        """Which parts are encoded with which changes to the model: inside documents, a prefix stands for a space of the text only."""
         spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
         kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
         return [(np.flatnonzero(chosen), changes) for chosen, changes in kinds]
