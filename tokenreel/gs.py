@@ -364,6 +364,7 @@ class _Writer(io.RawIOBase):
             if error.code != 412:
                 raise
             self._refused = True
+            self.cancel()
 
     def commit(self) -> None:
         """Ends the upload, and checks that the bucket holds what was written.
@@ -408,6 +409,9 @@ class _Writer(io.RawIOBase):
         if self._stream is not None:
             with contextlib.suppress(Exception):
                 self._stream.terminate()
+            # A stream that is left open would upload its rest when it is collected, at any moment in any thread.
+            with contextlib.suppress(Exception):
+                self._stream._buffer.close()
 
 
 @contextlib.contextmanager
@@ -421,10 +425,10 @@ def writing(path: str) -> Iterator[_Writer]:
     writer = _Writer(path, before.generation if before else 0)
     try:
         yield writer
+        writer.commit()
     except BaseException:
         writer.cancel()
         raise
-    writer.commit()
 
 
 def put(path: str, data: bytes, generation: int) -> int | None:
