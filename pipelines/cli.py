@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TokenreelError as error:
         print(f"tokenreel: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, BuildError) else 2
+    except KeyboardInterrupt:
+        print("tokenreel: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class SourceConfig:
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
         a third time. Which ones is a hash of their names, so a smaller share is part of a larger one. Held-out splits repeat nothing.
         Copies lie far from each other.
+      max_document_mb: a document that takes more of its file than this (markup of the format included) goes to the dead letters as
+        `oversized`, so that no archive and no endless line exhausts a worker; one of this size takes about 10 times as much memory.
     """
 
     files: tuple[str, ...]
@@ -48,8 +50,10 @@ class SourceConfig:
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, float] | None = None
     epochs: float = 1.0
+    max_document_mb: float = 64.0
 
     def __post_init__(self) -> None:
+        _require(self.max_document_mb > 0, f"sources.max_document_mb must be positive, got {self.max_document_mb}")
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         _check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
@@ -57,6 +61,11 @@ class SourceConfig:
             _require(self.id_field is None, f"sources.id_field needs format: jsonl; {self.format} text has no fields")
             _require(self.order_field is None, f"sources.order_field needs format: jsonl; {self.format} text has no fields")
             _require(not self.metadata_fields, f"sources.metadata_fields needs format: jsonl; {self.format} text has no fields")
+
+    @property
+    def max_document_bytes(self) -> int:
+        """`max_document_mb` in bytes."""
+        return int(self.max_document_mb * (1 << 20))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

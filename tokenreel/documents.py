@@ -6,13 +6,12 @@ a `Fault` with its place and reason, and the documents around it are kept.
 
 from __future__ import annotations
 
-import bz2
 import dataclasses
 import json
-import lzma
+import re
+import reprlib
 import struct
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from tokenreel import files, keys
 from tokenreel.config import SourceConfig
+from tokenreel.decompression import decompress
 from tokenreel.errors import SourceError
 from tokenreel.sources import Block, InputFile, Piece
 
@@ -101,6 +101,7 @@ class _Span:
     position: int
     data: bytes
     fault: tuple[str, str] | None = None
+    lines: int = 0  # that a fault passed over
 
 
 def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Iterator[Documents]:
@@ -112,7 +113,7 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     gathered: list[_Span] = []
     gathered_bytes = 0
     for piece in block.pieces:
-        for span in _spans(piece, source.format, part_bytes):
+        for span in _spans(piece, source, part_bytes):
             if gathered and gathered_bytes + len(span.data) > part_bytes * 1.5:
                 yield _parse(gathered, source)
                 gathered, gathered_bytes = [], 0
@@ -122,15 +123,19 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     yield _parse(gathered, source)
 
 
-def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
+def _spans(piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[_Span]:
+    file = piece.file
     try:
-        with files.open_read(piece.file.path) as stream:
-            if piece.end is not None:
-                yield _range_span(stream, piece, paragraphs=kind == "paragraphs")
-            elif piece.file.compressed:
-                yield from _stream_spans(_decompressed(stream, piece.file), piece.file, kind, part_bytes)
+        with files.open_read(file.path) as stream:
+            if file.compressed:
+                yield from _stream_spans(decompress(stream, file.name[file.name.rindex(".") :]), file, source, part_bytes)
+                return
+            first, after = (0, file.size) if piece.end is None else _range(stream, piece, paragraphs=source.format == "paragraphs")
+            if after - first > max(source.max_document_bytes, 2 * part_bytes):  # it may hold an oversized document
+                yield from _stream_spans(_read_range(stream, first, after), file, source, part_bytes, first)
             else:
-                yield _Span(piece.file, 0, stream.read())
+                stream.seek(first)
+                yield _Span(file, first, stream.read(max(0, after - first)))
     except FileNotFoundError:
         piece.file.check_unchanged()
         raise
@@ -138,14 +143,11 @@ def _spans(piece: Piece, kind: str, part_bytes: int) -> Iterator[_Span]:
         raise SourceError(f"{piece.file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
 
 
-def _range_span(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> _Span:
-    """Reads the documents that begin in [start, end): from the first one on, and past the end to the end of the last one."""
+def _range(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> tuple[int, int]:
+    """Where the documents that begin in [start, end) lie: from the first one on, and past the end to the end of the last one."""
     assert piece.end is not None
     begins = _paragraph_begins if paragraphs else _line_begins
-    first = begins(stream, piece.start, piece.file.size)
-    after = begins(stream, piece.end, piece.file.size)
-    stream.seek(first)
-    return _Span(piece.file, first, stream.read(max(0, after - first)))
+    return begins(stream, piece.start, piece.file.size), begins(stream, piece.end, piece.file.size)
 
 
 def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
@@ -198,42 +200,18 @@ def _blank_before(stream: IO[bytes], at: int) -> bool:
     return True
 
 
-def _decompressed(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
-    """Yields decompressed chunks and, last, the exception if the archive is cut short or broken."""
-    fresh = _decompressors()[file.name[file.name.rindex(".") :]]
-    decompressor: Any = None
-    while chunk := stream.read(_READ_BYTES):
-        while chunk:
-            if decompressor is None:
-                if not chunk.strip(b"\0"):  # padding after the last member, which tar and tape leave
-                    break
-                decompressor = fresh()
-            try:
-                data = decompressor.decompress(chunk)
-            except Exception as error:  # each library has exceptions of its own, zstandard's is no ValueError
-                yield error
-                return
-            if data:
-                yield data
-            chunk = b""
-            if decompressor.eof:
-                chunk, decompressor = decompressor.unused_data, None
-    if decompressor is not None:
-        yield EOFError("the file ends before its compressed data does")
+def _read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
+    stream.seek(start)
+    while start < end and (chunk := stream.read(min(_READ_BYTES, end - start))):
+        yield chunk
+        start += len(chunk)
 
 
-def _decompressors() -> dict[str, Callable[[], Any]]:
-    def zstd() -> Any:
-        import zstandard
-
-        return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-
-    return {".gz": lambda: zlib.decompressobj(31), ".bz2": bz2.BZ2Decompressor, ".xz": lzma.LZMADecompressor, ".zst": zstd}
-
-
-def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: str, part_bytes: int) -> Iterator[_Span]:
-    """Cuts a stream at ends of documents into spans of about `part_bytes`."""
-    position = 0
+def _stream_spans(
+    chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int, position: int = 0
+) -> Iterator[_Span]:
+    """Cuts a stream at ends of documents into spans of about `part_bytes`; holds no more of an oversized document than shows that it is."""
+    kind, limit = source.format, source.max_document_bytes
     buffer = bytearray()
     searched = 0
     for chunk in chunks:
@@ -242,10 +220,12 @@ def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: st
             cut = 0 if kind == "text" else _last_boundary(buffer, kind, 0)
             if cut:
                 yield _Span(file, position, bytes(buffer[:cut]))
-            message = f"the archive is cut short or broken after {position + len(buffer):,} bytes of text: {chunk}. Fetch the file again."
-            yield _Span(file, position + cut, bytes(buffer[cut:]), fault=("broken_archive", message))
+            yield _broken(file, position + cut, buffer[cut:], position + len(buffer), chunk)
             return
         buffer += chunk
+        if kind == "text" and len(buffer) > limit + len(_BOM):
+            yield _oversized(file, position, bytes(buffer), source)
+            return  # the rest of the file is the rest of the document
         if kind != "text" and len(buffer) >= part_bytes:
             cut = _last_boundary(buffer, kind, searched)
             searched = max(0, len(buffer) - 1)
@@ -253,7 +233,63 @@ def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: st
                 yield _Span(file, position, bytes(buffer[:cut]))
                 del buffer[:cut]
                 position, searched = position + cut, 0
+            elif len(buffer) > limit + len(_BOM) + 1:  # a line's carriage return is not part of it
+                head, blank = bytes(buffer[: 4 * _EXCERPT]), not buffer.strip()
+                skipped, lines, still_blank, problem = _skip_document(buffer, chunks, kind)
+                if problem is not None:
+                    yield _broken(file, position, head, position + skipped, problem)
+                    return
+                if kind == "lines" or not (blank and still_blank):
+                    yield _oversized(file, position, head, source, lines)
+                else:
+                    yield _Span(file, position, b"\n" * lines)
+                position, searched = position + skipped, 0
     yield _Span(file, position, bytes(buffer))
+
+
+def _broken(file: InputFile, position: int, data: bytes | bytearray, read: int, error: Exception) -> _Span:
+    message = f"the archive is cut short or broken after {read:,} bytes of text: {error}. Fetch the file again."
+    return _Span(file, position, bytes(data), fault=("broken_archive", message))
+
+
+def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0) -> _Span:
+    if position == 0 and head.startswith(_BOM):
+        position, head = len(_BOM), head[len(_BOM) :]
+    return _Span(file, position, head[: 4 * _EXCERPT], fault=("oversized", _oversized_message(source)), lines=lines)
+
+
+def _oversized_message(source: SourceConfig) -> str:
+    return f"longer than max_document_mb = {source.max_document_mb:g} of the source {source.name!r} allows"
+
+
+def _skip_document(buffer: bytearray, chunks: Iterator[bytes | Exception], kind: str) -> tuple[int, int, bool, Exception | None]:
+    """Reads on to the end of the document in `buffer`, and leaves there what follows.
+
+    Returns:
+      bytes and lines passed over, whether what was read on is blank, and the exception if the stream broke meanwhile.
+    """
+    boundary = re.compile(rb"\n[ \t\r\v\f]*\n" if kind == "paragraphs" else rb"\n")
+    skipped = lines = 0
+    blank = True
+    while (end := boundary.search(buffer)) is None:
+        # What may begin a boundary stays: the last newline, if only blanks follow, of which one stands for all.
+        last = buffer.rfind(b"\n")
+        kept = b"\n " if kind == "paragraphs" and last >= 0 and not buffer[last:].strip() else b""
+        skipped += len(buffer) - len(kept)
+        lines += buffer.count(b"\n") - kept.count(b"\n")
+        buffer[:] = kept
+        chunk = next(chunks, b"")
+        if isinstance(chunk, Exception):
+            return skipped + len(buffer), lines, blank, chunk
+        if not chunk:
+            skipped, lines = skipped + len(buffer), lines + 1
+            buffer.clear()
+            return skipped, lines, blank, None
+        blank = blank and not chunk.strip()
+        buffer += chunk
+    skipped, lines = skipped + end.end(), lines + buffer.count(b"\n", 0, end.end())
+    del buffer[: end.end()]
+    return skipped, lines, blank, None
 
 
 def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
@@ -261,7 +297,7 @@ def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
     if kind != "paragraphs":
         return buffer.rfind(b"\n", searched) + 1
     end = buffer.rfind(b"\n")
-    while end > 0:
+    while end >= max(0, searched):  # a boundary ends with a newline that was not there before
         before = buffer.rfind(b"\n", 0, end)
         if not buffer[before + 1 : end].strip():
             return end + 1
@@ -300,18 +336,22 @@ class _Parser:
             self.lines.append(0)
         if span.fault:
             self.fault(span.position, *span.fault, span.data)
+            self.lines[-1] += span.lines
             return
         data, position = span.data, span.position
         if position == 0 and data.startswith(_BOM):
             data, position = data[len(_BOM) :], len(_BOM)
         buffer = np.frombuffer(data, dtype=np.uint8)
         starts, ends = _bounds(buffer, self.source.format)
+        faults = len(self.faults)
+        starts, ends = self.leave_out_oversized(data, starts, ends, position)
         if self.source.format == "jsonl":
             self.add_json(data, starts, ends, position)
         else:
             keep = self.check_utf8(data, starts, ends, position)
             starts, ends = starts[keep], ends[keep]
             self.append(_gather(buffer, starts, ends), ends - starts, starts + position)
+        self.faults[faults:] = sorted(self.faults[faults:], key=lambda fault: fault.position)
         self.lines[-1] += int(np.count_nonzero(buffer == _NEWLINE)) + bool(len(buffer) and buffer[-1] != _NEWLINE)
 
     def append(self, text: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
@@ -325,6 +365,17 @@ class _Parser:
     def fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0) -> None:
         excerpt = data[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
         self.faults.append(Fault(self.files[-1], position, self.lines[-1] + line + 1, reason, message, excerpt))
+
+    def leave_out_oversized(
+        self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The bounds of the other documents."""
+        long = ends - starts > self.source.max_document_bytes
+        counter = _LineCounter(data)
+        for start in starts[long].tolist():
+            counter.advance(start)
+            self.fault(start + position, "oversized", _oversized_message(self.source), data[start : start + 4 * _EXCERPT], counter.lines)
+        return starts[~long], ends[~long]
 
     def check_utf8(self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int) -> npt.NDArray[np.bool_]:
         """Marks the documents that are UTF-8; the whole span is tried at once first."""
@@ -356,6 +407,8 @@ class _Parser:
                     record = _lenient_json(line)
                 text, document_id = _fields(record, source)
                 encoded = _encode(text)
+                if source.metadata_fields:
+                    metadata = _json({name: record[name] for name in source.metadata_fields if name in record})
                 if source.order_field is not None:
                     self.order.append(order_key(record.get(source.order_field), source.order_field))
             except _BadDocument as bad:
@@ -367,8 +420,7 @@ class _Parser:
             if document_id is not None:
                 self.ids.append(document_id)
             if source.metadata_fields:
-                kept = {name: record[name] for name in source.metadata_fields if name in record}
-                self.metadata.append(json.dumps(kept, sort_keys=True, ensure_ascii=True))
+                self.metadata.append(metadata)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         self.append(np.frombuffer(b"".join(texts), dtype=np.uint8), lengths, np.array(positions, dtype=np.int64))
 
@@ -403,7 +455,7 @@ def order_key(value: Any, field: str) -> int:
     if isinstance(value, str):
         return int.from_bytes(_encode(value)[:8].ljust(8, b"\0"), "big")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise _BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {value!r}"[: 2 * _EXCERPT])
+        raise _BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {reprlib.repr(value)}")
     try:
         (bits,) = struct.unpack(">Q", struct.pack(">d", value))
     except OverflowError:
@@ -482,11 +534,18 @@ def _lenient_json(line: bytes) -> Any:
     if problem:
         raise _BadDocument("invalid_utf8", problem)
     try:
-        return json.loads(line)
+        return json.loads(line.decode("utf-8-sig"))  # of bytes it would guess the encoding, and take some for UTF-16
     except RecursionError:
         raise _BadDocument("invalid_json", "nested too deeply") from None
     except ValueError as error:
         raise _BadDocument("invalid_json", str(error)) from None
+
+
+def _json(kept: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(kept, sort_keys=True, ensure_ascii=True)
+    except RecursionError:
+        raise _BadDocument("bad_metadata", f"a field of {', '.join(map(repr, kept))} is nested too deeply") from None
 
 
 def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
@@ -503,9 +562,7 @@ def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
         return text, None
     document_id = record.get(source.id_field)
     if isinstance(document_id, bool) or not isinstance(document_id, (str, int)):
-        raise _BadDocument(
-            "no_id", f"the field {source.id_field!r} must hold a string or a whole number, got {document_id!r}"[: 2 * _EXCERPT]
-        )
+        raise _BadDocument("no_id", f"the field {source.id_field!r} must hold a string or a whole number, got {reprlib.repr(document_id)}")
     _encode(str(document_id))
     return text, str(document_id)
 

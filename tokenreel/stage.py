@@ -21,6 +21,7 @@ from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
+from tokenreel.errors import BuildError
 from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
@@ -133,13 +134,30 @@ class StageFile:
         self.info = info
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
-        """Reads elements [start, stop) of an array."""
+        """Reads elements [start, stop) of an array.
+
+        Raises:
+          BuildError: the file is gone, or shorter than it was written.
+        """
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
         at += start * dtype.itemsize
-        if not files.is_remote(self.info.path):
-            return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
-        return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
+        try:
+            if files.is_remote(self.info.path):
+                found = np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
+            else:
+                found = np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
+        except FileNotFoundError as error:
+            raise BuildError(self._damaged("is gone")) from error
+        if len(found) != count:
+            raise BuildError(self._damaged(f"ends before byte {at + count * dtype.itemsize:,}"))
+        return found
+
+    def _damaged(self, what: str) -> str:
+        return (
+            f"{self.info.path}: the stage file {what} while shards are made of it. Run the same command again, and let nothing else write "
+            "there: its text is tokenized again."
+        )
 
     def header(self) -> dict[str, Any]:
         """Names of files, lines in each, and what identifies the input."""
@@ -152,7 +170,10 @@ class StageFile:
         if files.is_remote(self.info.path):
             return _search(self.read("key"), low, high)
         at, dtype, length = self.info.place("key")
-        return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+        try:
+            return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+        except (FileNotFoundError, ValueError) as error:
+            raise BuildError(self._damaged("is gone" if isinstance(error, OSError) else "is cut short")) from error
 
 
 def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
@@ -179,6 +200,7 @@ def fingerprint(
         block.fingerprint,
         vocabulary,
         *reading,
+        source.max_document_bytes,
         rules.fingerprint,
         sentences or "",
         block_bytes,
@@ -359,12 +381,18 @@ def write(
             body += bytes(_align(len(body)) - len(body))
             body += np.ascontiguousarray(content[name], dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
-    header = json.dumps({**fields, "crc32c": tfrecord.crc32c(bytes(body)), "files": documents.files, "lines": documents.lines}).encode()
+    plain = {**fields, "files": documents.files, "lines": documents.lines}
+    header = json.dumps({**plain, "crc32c": _checksum(plain, bytes(body))}).encode()
     start = _align(len(_MAGIC) + 8 + len(header))
     with files.write_atomic(path) as file:
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
         file.write(body)
     return dataclasses.replace(info, body=start)
+
+
+def _checksum(header: Mapping[str, Any], body: bytes) -> int:
+    plain = {name: value for name, value in header.items() if name != "crc32c"}
+    return tfrecord.crc32c(json.dumps(plain, sort_keys=True).encode() + body)
 
 
 def reopen(path: str, block: Block) -> StageInfo | None:
@@ -377,9 +405,9 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     (body,) = struct.unpack_from("<Q", data, len(_MAGIC))
     try:
         header = json.loads(data[len(_MAGIC) + 8 : body].rstrip(b"\0"))
-    except ValueError:
-        return None
-    if tfrecord.crc32c(data[body:]) != header["crc32c"]:
+        if _checksum(header, data[body:]) != header.pop("crc32c"):
+            return None
+    except (ValueError, AttributeError, KeyError):
         return None
     names = {field.name for field in dataclasses.fields(StageInfo)}
     fields = {name: value for name, value in header.items() if name in names}
