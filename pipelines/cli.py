@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TokenreelError as error:
         print(f"tokenreel: error: {redact(error)}", file=sys.stderr)
         return 1 if isinstance(error, (BuildError, StorageError)) else 2
+    except KeyboardInterrupt:
+        print("tokenreel: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
@@ -15,6 +17,7 @@ from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 from tokenreel.object_lock import EXIT_LOST
 from tokenreel.redaction import redact
+from transforms import orphans
 
 LOCAL_RUNNER = "FnApiRunner"
 EXIT_WORKER_DIED = 70
@@ -54,7 +57,7 @@ def describe(parsed: PipelineOptions) -> str:
 
 @contextmanager
 def watchdog() -> Iterator[None]:
-    """Ends the whole process when a worker process dies: the runner itself would wait for it for ever."""
+    """Ends the whole process when a worker process dies, which the runner itself would wait for; workers end with this process, too."""
     previous = threading.excepthook
 
     def on_exception(arguments: threading.ExceptHookArgs) -> None:
@@ -71,10 +74,35 @@ def watchdog() -> Iterator[None]:
         _end(EXIT_WORKER_DIED)
 
     threading.excepthook = on_exception
+    os.environ[orphans.BUILD] = str(os.getpid())
+    try:
+        with _interruptible():
+            yield
+    finally:
+        threading.excepthook = previous
+        os.environ.pop(orphans.BUILD, None)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ends the process and its workers at once on SIGINT and SIGTERM: the runner's threads would first finish what they are at.
+
+    What a killed build leaves is what the next run expects to find.
+    """
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: what is finished is kept.\n"
+        os.write(2, message.encode())  # sys.stderr may be busy with the very line that was interrupted
+        _end(128 + number)
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        threading.excepthook = previous
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def stop(message: str) -> None:

@@ -103,8 +103,11 @@ def _plain(built: BuiltShard) -> dict[str, Any]:
 def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
     if files.size(record) is None:
         return None
-    plain = json.loads(files.read_bytes(record))
-    if plain.pop("identity") != identity:
+    try:
+        plain = json.loads(files.read_bytes(record))
+        if plain.pop("identity") != identity:
+            return None
+    except (ValueError, KeyError, AttributeError):  # damaged: the shard is made again
         return None
     shard = ShardInfo(**plain["shard"])
     table = FileInfo(**plain["provenance"]) if plain["provenance"] else None

@@ -43,6 +43,8 @@ class SourceConfig:
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
         a third time. Which ones is a hash of their names, so a smaller share is part of a larger one. Held-out splits repeat nothing.
         Copies lie far from each other.
+      max_document_mb: a document that takes more of its file than this (markup of the format included) goes to the dead letters as
+        `oversized`, so that no archive and no endless line exhausts a worker; one of this size takes about 10 times as much memory.
     """
 
     files: tuple[str, ...]
@@ -59,8 +61,10 @@ class SourceConfig:
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, float] | None = None
     epochs: float = 1.0
+    max_document_mb: float = 64.0
 
     def __post_init__(self) -> None:
+        _require(self.max_document_mb > 0, f"sources.max_document_mb must be positive, got {self.max_document_mb}")
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
@@ -79,6 +83,11 @@ class SourceConfig:
             _require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
         _require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
         _require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
+
+    @property
+    def max_document_bytes(self) -> int:
+        """`max_document_mb` in bytes."""
+        return int(self.max_document_mb * (1 << 20))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

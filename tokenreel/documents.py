@@ -6,15 +6,14 @@ a `Fault` with its place and reason, and the documents around it are kept.
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import dataclasses
 import itertools
 import json
-import lzma
+import re
+import reprlib
 import struct
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from tokenreel import files, keys, ragged
 from tokenreel.config import SourceConfig
+from tokenreel.decompression import decompress
 from tokenreel.errors import SourceError
 from tokenreel.readers import arrow, delimited, examples, parquet
 from tokenreel.readers.rows import Rows
@@ -105,6 +105,7 @@ class _Span:
     position: int
     data: bytes
     fault: tuple[str, str] | None = None
+    lines: int = 0  # that a fault passed over
 
     @property
     def size(self) -> int:
@@ -133,21 +134,24 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
 
 
 def _spans(piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[_Span | Rows]:
-    kind = source.format
+    kind, file = source.format, piece.file
     try:
-        with files.open_read(piece.file.path, piece.file.generation) as stream:
+        with files.open_read(file.path, file.generation) as stream:
             if kind in ("parquet", "arrow"):
                 yield from (parquet if kind == "parquet" else arrow).read(stream, piece, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
-                yield from examples.read(_chunks(stream, piece.file), piece.file, source, part_bytes)
+                yield from examples.read(_chunks(stream, file), file, source, part_bytes)
             elif kind in ("csv", "tsv"):
                 yield from _delimited_rows(stream, piece, source, part_bytes)
-            elif piece.end is not None:
-                yield _range_span(stream, piece, paragraphs=kind == "paragraphs")
-            elif piece.file.compressed:
-                yield from _stream_spans(_decompressed(stream, piece.file), piece.file, kind, part_bytes)
+            elif file.compressed:
+                yield from _stream_spans(_chunks(stream, file), file, source, part_bytes)
             else:
-                yield _Span(piece.file, 0, stream.read())
+                first, after = (0, file.size) if piece.end is None else _range(stream, piece, paragraphs=kind == "paragraphs")
+                if after - first > max(source.max_document_bytes, 2 * part_bytes):  # it may hold an oversized document
+                    yield from _stream_spans(_read_range(stream, first, after), file, source, part_bytes, first)
+                else:
+                    stream.seek(first)
+                    yield _Span(file, first, stream.read(max(0, after - first)))
     except FileNotFoundError:
         piece.file.check_unchanged()
         raise
@@ -157,7 +161,9 @@ def _spans(piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[_Spa
 
 def _chunks(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
     """The bytes of a file, decompressed if need be; last the exception if that fails."""
-    return _decompressed(stream, file) if file.compressed else iter(lambda: stream.read(_READ_BYTES), b"")
+    if file.compressed:
+        return decompress(stream, file.name[file.name.rindex(".") :])
+    return iter(lambda: stream.read(_READ_BYTES), b"")
 
 
 def _delimited_rows(stream: IO[bytes], piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
@@ -165,19 +171,16 @@ def _delimited_rows(stream: IO[bytes], piece: Piece, source: SourceConfig, part_
         yield from delimited.read(_chunks(stream, piece.file), piece.file, source, part_bytes)
         return
     header = delimited.header_of(_chunks(stream, piece.file), piece.file, source) if piece.start else None
-    span = _range_span(stream, piece, paragraphs=False)
+    first, after = _range(stream, piece, paragraphs=False)
     if piece.start == 0 or header is not None:  # without a header every row is still to come, in a later piece
-        yield from delimited.read(iter([span.data]), piece.file, source, part_bytes, position=span.position, header=header)
+        yield from delimited.read(_read_range(stream, first, after), piece.file, source, part_bytes, position=first, header=header)
 
 
-def _range_span(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> _Span:
-    """Reads the documents that begin in [start, end): from the first one on, and past the end to the end of the last one."""
+def _range(stream: IO[bytes], piece: Piece, *, paragraphs: bool) -> tuple[int, int]:
+    """Where the documents that begin in [start, end) lie: from the first one on, and past the end to the end of the last one."""
     assert piece.end is not None
     begins = _paragraph_begins if paragraphs else _line_begins
-    first = begins(stream, piece.start, piece.file.size)
-    after = begins(stream, piece.end, piece.file.size)
-    stream.seek(first)
-    return _Span(piece.file, first, stream.read(max(0, after - first)))
+    return begins(stream, piece.start, piece.file.size), begins(stream, piece.end, piece.file.size)
 
 
 def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
@@ -230,42 +233,18 @@ def _blank_before(stream: IO[bytes], at: int) -> bool:
     return True
 
 
-def _decompressed(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
-    """Yields decompressed chunks and, last, the exception if the archive is cut short or broken."""
-    fresh = _decompressors()[file.name[file.name.rindex(".") :]]
-    decompressor: Any = None
-    while chunk := stream.read(_READ_BYTES):
-        while chunk:
-            if decompressor is None:
-                if not chunk.strip(b"\0"):  # padding after the last member, which tar and tape leave
-                    break
-                decompressor = fresh()
-            try:
-                data = decompressor.decompress(chunk)
-            except Exception as error:  # each library has exceptions of its own, zstandard's is no ValueError
-                yield error
-                return
-            if data:
-                yield data
-            chunk = b""
-            if decompressor.eof:
-                chunk, decompressor = decompressor.unused_data, None
-    if decompressor is not None:
-        yield EOFError("the file ends before its compressed data does")
+def _read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
+    stream.seek(start)
+    while start < end and (chunk := stream.read(min(_READ_BYTES, end - start))):
+        yield chunk
+        start += len(chunk)
 
 
-def _decompressors() -> dict[str, Callable[[], Any]]:
-    def zstd() -> Any:
-        import zstandard
-
-        return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-
-    return {".gz": lambda: zlib.decompressobj(31), ".bz2": bz2.BZ2Decompressor, ".xz": lzma.LZMADecompressor, ".zst": zstd}
-
-
-def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: str, part_bytes: int) -> Iterator[_Span]:
-    """Cuts a stream at ends of documents into spans of about `part_bytes`."""
-    position = 0
+def _stream_spans(
+    chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int, position: int = 0
+) -> Iterator[_Span]:
+    """Cuts a stream at ends of documents into spans of about `part_bytes`; holds no more of an oversized document than shows that it is."""
+    kind, limit = source.format, source.max_document_bytes
     buffer = bytearray()
     searched = 0
     for chunk in chunks:
@@ -274,10 +253,12 @@ def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: st
             cut = 0 if kind == "text" else _last_boundary(buffer, kind, 0)
             if cut:
                 yield _Span(file, position, bytes(buffer[:cut]))
-            message = f"the archive is cut short or broken after {position + len(buffer):,} bytes of text: {chunk}. Fetch the file again."
-            yield _Span(file, position + cut, bytes(buffer[cut:]), fault=("broken_archive", message))
+            yield _broken(file, position + cut, buffer[cut:], position + len(buffer), chunk)
             return
         buffer += chunk
+        if kind == "text" and len(buffer) > limit + len(_BOM):
+            yield _oversized(file, position, bytes(buffer), source)
+            return  # the rest of the file is the rest of the document
         if kind != "text" and len(buffer) >= part_bytes:
             cut = _last_boundary(buffer, kind, searched)
             searched = max(0, len(buffer) - 1)
@@ -285,7 +266,63 @@ def _stream_spans(chunks: Iterator[bytes | Exception], file: InputFile, kind: st
                 yield _Span(file, position, bytes(buffer[:cut]))
                 del buffer[:cut]
                 position, searched = position + cut, 0
+            elif len(buffer) > limit + len(_BOM) + 1:  # a line's carriage return is not part of it
+                head, blank = bytes(buffer[: 4 * _EXCERPT]), not buffer.strip()
+                skipped, lines, still_blank, problem = _skip_document(buffer, chunks, kind)
+                if problem is not None:
+                    yield _broken(file, position, head, position + skipped, problem)
+                    return
+                if kind == "lines" or not (blank and still_blank):
+                    yield _oversized(file, position, head, source, lines)
+                else:
+                    yield _Span(file, position, b"\n" * lines)
+                position, searched = position + skipped, 0
     yield _Span(file, position, bytes(buffer))
+
+
+def _broken(file: InputFile, position: int, data: bytes | bytearray, read: int, error: Exception) -> _Span:
+    message = f"the archive is cut short or broken after {read:,} bytes of text: {error}. Fetch the file again."
+    return _Span(file, position, bytes(data), fault=("broken_archive", message))
+
+
+def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0) -> _Span:
+    if position == 0 and head.startswith(_BOM):
+        position, head = len(_BOM), head[len(_BOM) :]
+    return _Span(file, position, head[: 4 * _EXCERPT], fault=("oversized", _oversized_message(source)), lines=lines)
+
+
+def _oversized_message(source: SourceConfig) -> str:
+    return f"longer than max_document_mb = {source.max_document_mb:g} of the source {source.name!r} allows"
+
+
+def _skip_document(buffer: bytearray, chunks: Iterator[bytes | Exception], kind: str) -> tuple[int, int, bool, Exception | None]:
+    """Reads on to the end of the document in `buffer`, and leaves there what follows.
+
+    Returns:
+      bytes and lines passed over, whether what was read on is blank, and the exception if the stream broke meanwhile.
+    """
+    boundary = re.compile(rb"\n[ \t\r\v\f]*\n" if kind == "paragraphs" else rb"\n")
+    skipped = lines = 0
+    blank = True
+    while (end := boundary.search(buffer)) is None:
+        # What may begin a boundary stays: the last newline, if only blanks follow, of which one stands for all.
+        last = buffer.rfind(b"\n")
+        kept = b"\n " if kind == "paragraphs" and last >= 0 and not buffer[last:].strip() else b""
+        skipped += len(buffer) - len(kept)
+        lines += buffer.count(b"\n") - kept.count(b"\n")
+        buffer[:] = kept
+        chunk = next(chunks, b"")
+        if isinstance(chunk, Exception):
+            return skipped + len(buffer), lines, blank, chunk
+        if not chunk:
+            skipped, lines = skipped + len(buffer), lines + 1
+            buffer.clear()
+            return skipped, lines, blank, None
+        blank = blank and not chunk.strip()
+        buffer += chunk
+    skipped, lines = skipped + end.end(), lines + buffer.count(b"\n", 0, end.end())
+    del buffer[: end.end()]
+    return skipped, lines, blank, None
 
 
 def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
@@ -293,7 +330,7 @@ def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
     if kind != "paragraphs":
         return buffer.rfind(b"\n", searched) + 1
     end = buffer.rfind(b"\n")
-    while end > 0:
+    while end >= max(0, searched):  # a boundary ends with a newline that was not there before
         before = buffer.rfind(b"\n", 0, end)
         if not buffer[before + 1 : end].strip():
             return end + 1
@@ -337,18 +374,22 @@ class _Parser:
         self.enter(span.file)
         if span.fault:
             self.fault(span.position, *span.fault, span.data)
+            self.lines[-1] += span.lines
             return
         data, position = span.data, span.position
         if position == 0 and data.startswith(_BOM):
             data, position = data[len(_BOM) :], len(_BOM)
         buffer = np.frombuffer(data, dtype=np.uint8)
         starts, ends = _bounds(buffer, self.source.format)
+        faults = len(self.faults)
+        starts, ends = self.leave_out_oversized(data, starts, ends, position)
         if self.source.format == "jsonl":
             self.add_json(data, starts, ends, position)
         else:
             keep = self.check_utf8(data, starts, ends, position)
             starts, ends = starts[keep], ends[keep]
             self.append(_gather(buffer, starts, ends), ends - starts, starts + position)
+        self.faults[faults:] = sorted(self.faults[faults:], key=lambda fault: fault.position)
         self.lines[-1] += int(np.count_nonzero(buffer == _NEWLINE)) + bool(len(buffer) and buffer[-1] != _NEWLINE)
 
     def add_rows(self, rows: Rows) -> None:
@@ -386,6 +427,8 @@ class _Parser:
                 problem = _utf8_problem(text[start:end].tobytes())
                 if problem:
                     bad[i] = _BadDocument("invalid_utf8", problem)
+        for i in np.flatnonzero(np.diff(offsets) > self.source.max_document_bytes).tolist():
+            bad[i] = _BadDocument("oversized", _oversized_message(self.source))
         for i in range(len(rows)) if rows.ids or rows.order else ():
             try:
                 if rows.ids and self.source.id_field is not None:
@@ -407,6 +450,17 @@ class _Parser:
     def fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0) -> None:
         excerpt = data[: 4 * _EXCERPT].decode("utf-8", "replace")[:_EXCERPT]
         self.faults.append(Fault(self.files[-1], position, self.lines[-1] + line + 1, reason, message, excerpt))
+
+    def leave_out_oversized(
+        self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The bounds of the other documents."""
+        long = ends - starts > self.source.max_document_bytes
+        counter = _LineCounter(data)
+        for start in starts[long].tolist():
+            counter.advance(start)
+            self.fault(start + position, "oversized", _oversized_message(self.source), data[start : start + 4 * _EXCERPT], counter.lines)
+        return starts[~long], ends[~long]
 
     def check_utf8(self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int) -> npt.NDArray[np.bool_]:
         """Marks the documents that are UTF-8; the whole span is tried at once first."""
@@ -438,6 +492,8 @@ class _Parser:
                     record = _lenient_json(line)
                 text, document_id = _fields(record, source)
                 encoded = _encode(text)
+                if source.metadata_fields:
+                    metadata = _json({name: record[name] for name in source.metadata_fields if name in record})
                 if source.order_field is not None:
                     self.order.append(order_key(record.get(source.order_field), source.order_field))
             except _BadDocument as bad:
@@ -449,8 +505,7 @@ class _Parser:
             if document_id is not None:
                 self.ids.append(document_id)
             if source.metadata_fields:
-                kept = {name: record[name] for name in source.metadata_fields if name in record}
-                self.metadata.append(_json(kept))
+                self.metadata.append(metadata)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         self.append(np.frombuffer(b"".join(texts), dtype=np.uint8), lengths, np.array(positions, dtype=np.int64))
 
@@ -485,7 +540,7 @@ def order_key(value: Any, field: str) -> int:
     if isinstance(value, str):
         return int.from_bytes(_encode(value)[:8].ljust(8, b"\0"), "big")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise _BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {value!r}"[: 2 * _EXCERPT])
+        raise _BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {reprlib.repr(value)}")
     try:
         (bits,) = struct.unpack(">Q", struct.pack(">d", value))
     except OverflowError:
@@ -564,7 +619,7 @@ def _lenient_json(line: bytes) -> Any:
     if problem:
         raise _BadDocument("invalid_utf8", problem)
     try:
-        return json.loads(line)
+        return json.loads(line.decode("utf-8-sig"))  # of bytes it would guess the encoding, and take some for UTF-16
     except RecursionError:
         raise _BadDocument("invalid_json", "nested too deeply") from None
     except ValueError as error:
@@ -588,14 +643,17 @@ def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
 
 def _document_id(value: Any, field: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {value!r}"[: 2 * _EXCERPT])
+        raise _BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {reprlib.repr(value)}")
     _encode(str(value))
     return str(value)
 
 
 def _json(fields: Mapping[str, Any]) -> str:
     """Kept fields as JSON; what JSON does not know (bytes, times inside of lists) as text."""
-    return json.dumps(fields, sort_keys=True, ensure_ascii=True, default=_as_text)
+    try:
+        return json.dumps(fields, sort_keys=True, ensure_ascii=True, default=_as_text)
+    except RecursionError:
+        raise _BadDocument("bad_metadata", f"a field of {', '.join(map(repr, fields))} is nested too deeply") from None
 
 
 def _as_text(value: Any) -> str:

@@ -113,7 +113,7 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
         _remove_temporary(config, present)
         return finished
     state = f"{naming.STAGE}/{_BUILD}"
-    if present and state in present and json.loads(files.read_bytes(files.join(config.output, state)))["build"] == build:
+    if present and state in present and _read_state(files.join(config.output, state)) == build:
         _remove_temporary(config, present)
         return None
     if present and set(present) != {state} and any(not naming.TEMPORARY.search(name) for name in present):
@@ -129,6 +129,13 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
 def _present(directory: str) -> dict[str, int]:
     """What lies in the output, our own lock aside."""
     return {name: size for name, size in files.list_files(directory).items() if name != naming.LOCK}
+
+
+def _read_state(path: str) -> str | None:
+    try:
+        return str(json.loads(files.read_bytes(path))["build"])
+    except (ValueError, KeyError, TypeError):  # damaged: whatever is there cannot be trusted
+        return None
 
 
 def _is_ours(name: str) -> bool:

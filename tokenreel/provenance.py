@@ -58,7 +58,7 @@ def _piece_table(piece: Piece, stages: Sequence[Staged], config: JobConfig, name
         pa.array(segments.example + piece.first),
         pa.array((np.arange(len(opening)) - opening).astype(np.int32)),
         pa.DictionaryArray.from_arrays(pa.array(source[document]), dictionary),
-        pa.array(ids, type=pa.string()).take(pa.array(document)),
+        pa.array(map(_unicode, ids), type=pa.string()).take(pa.array(document)),
         pa.array(segments.start),
         pa.array(segments.length.astype(np.int32)),
     ]
@@ -70,7 +70,12 @@ def _piece_table(piece: Piece, stages: Sequence[Staged], config: JobConfig, name
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return None if value is None else _unicode(value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+
+def _unicode(text: str) -> str:
+    """Spells out what Unicode has not: halves of surrogate pairs in JSON, and bytes of file names that are no UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import os
 import posixpath
+import stat
 from collections.abc import Iterator, Sequence
 
 from tokenreel import files, keys
@@ -105,6 +106,8 @@ def _stat(path: str) -> tuple[int, int] | None:
         return None
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}. Check its permissions.") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise SourceError(f"{path}: not a regular file ({stat.filemode(status.st_mode)}). Leave it out of the source.")
     return status.st_size, status.st_mtime_ns
 
 
@@ -147,7 +150,7 @@ def _match(pattern: str) -> list[str]:
         return found
     if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
         return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
-    return [pattern] if os.path.exists(pattern) else []
+    return [pattern] if os.path.lexists(pattern) else []
 
 
 def list_files(source: SourceConfig) -> list[InputFile]:
@@ -182,7 +185,9 @@ def list_files(source: SourceConfig) -> list[InputFile]:
         folders.check_kind(path, source)
         status = listed or _stat(path)
         if status is None:
-            raise SourceError(f"{path}: vanished while the files were listed.")
+            if os.path.islink(path):
+                raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
+            raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
         found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
     return sorted(found, key=lambda file: os.fsencode(file.name))

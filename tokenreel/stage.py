@@ -24,6 +24,7 @@ from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
 from tokenreel.config import FilterConfig, JobConfig, SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
+from tokenreel.errors import BuildError
 from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
@@ -191,17 +192,37 @@ class StageFile:
         self.info = info
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
-        """Reads elements [start, stop) of an array."""
+        """Reads elements [start, stop) of an array.
+
+        Raises:
+          BuildError: the file is gone, or shorter than it was written.
+        """
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
         at += start * dtype.itemsize
-        if not files.is_remote(self.info.path):
-            return np.fromfile(self.info.path, dtype=dtype, count=count, offset=at)
+        try:
+            found = self._read_array(name, at, dtype, count, length)
+        except FileNotFoundError as error:
+            raise BuildError(self._damaged("is gone")) from error
+        if len(found) != count:
+            raise BuildError(self._damaged(f"ends before byte {at + count * dtype.itemsize:,}"))
+        return found
+
+    def _read_array(self, name: str, at: int, dtype: np.dtype[Any], count: int, length: int) -> npt.NDArray[Any]:
+        path = self.info.path
+        if not files.is_remote(path):
+            return np.fromfile(path, dtype=dtype, count=count, offset=at)
         if name in _INDEX and length:
             begin, end = self.info.body, self.info.place(_INDEX[-1])[0] + 8 * (self.info.documents + 1)
-            index = _indexes.read(self.info.path, begin, end - begin)
+            index = _indexes.read(path, begin, end - begin)
             return np.frombuffer(index, dtype=dtype, count=count, offset=at - begin)
-        return np.frombuffer(files.read_bytes(self.info.path, at, count * dtype.itemsize), dtype=dtype)
+        return np.frombuffer(files.read_bytes(path, at, count * dtype.itemsize), dtype=dtype)
+
+    def _damaged(self, what: str) -> str:
+        return (
+            f"{self.info.path}: the stage file {what} while shards are made of it. Run the same command again, and let nothing else write "
+            "there: its text is tokenized again."
+        )
 
     def header(self) -> dict[str, Any]:
         """Names of files, lines in each, and what identifies the input."""
@@ -214,7 +235,10 @@ class StageFile:
         if files.is_remote(self.info.path):
             return _search(self.read("key"), low, high)
         at, dtype, length = self.info.place("key")
-        return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+        try:
+            return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
+        except (FileNotFoundError, ValueError) as error:
+            raise BuildError(self._damaged("is gone" if isinstance(error, OSError) else "is cut short")) from error
 
 
 def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
@@ -243,6 +267,7 @@ def fingerprint(
         block.fingerprint,
         vocabulary,
         *reading,
+        source.max_document_bytes,
         rules.fingerprint,
         sentences or "",
         block_bytes,
@@ -466,9 +491,9 @@ def write(
             body += bytes(_align(len(body)) - len(body))
             body += np.ascontiguousarray(content[name], dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
-    notes = {"about": dict(about or {}), "bytes": len(body), "version": VERSION}
-    fields |= {"crc32c": tfrecord.crc32c(bytes(body)), "files": documents.files, "lines": documents.lines, **notes}
-    header = json.dumps(fields, ensure_ascii=True).encode()
+    fields |= {"files": documents.files, "lines": documents.lines, "about": dict(about or {}), "bytes": len(body), "version": VERSION}
+    fields["crc32c"] = tfrecord.crc32c(bytes(body))
+    header = json.dumps({**fields, "header_crc32c": _checksum(fields)}, ensure_ascii=True).encode()
     start = _align(len(_MAGIC) + 8 + len(header))
     with files.write_atomic(path) as file:
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
@@ -491,9 +516,15 @@ def read_header(path: str, head: bytes | None = None) -> tuple[dict[str, Any], i
         if len(data) < body <= _LONGEST_HEADER:
             data += files.read_bytes(path, len(data), body - len(data))
         header = json.loads(data[len(_MAGIC) + 8 : body].rstrip(b"\0"))
-    except (FileNotFoundError, ValueError):
+        if header.pop("header_crc32c") != _checksum(header):
+            return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return (header, body) if isinstance(header, dict) else None
+    return header, body
+
+
+def _checksum(header: Mapping[str, Any]) -> int:
+    return tfrecord.crc32c(json.dumps(header, sort_keys=True).encode())
 
 
 def reopen(path: str, block: Block) -> StageInfo | None:

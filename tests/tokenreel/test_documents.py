@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
+import io
 import lzma
 import pathlib
 import tempfile
+import tracemalloc
+from unittest import mock
 
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenreel import decompression, documents
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Documents, read_documents
 from tokenreel.sources import list_blocks
@@ -126,3 +131,70 @@ def test_a_document_has_one_key_wherever_its_corpus_lies(tmp_path: pathlib.Path)
         keys.append([int(key) for block in list_blocks(source, 0, 4) for part in read_documents(block, source, 4) for key in part.key])
     assert keys[0] == keys[1]
     assert len(set(keys[0])) == 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"\n", b"\r\n", b" x", b"word" * 5, "é".encode() * 30]), max_size=60),
+    kind=st.sampled_from(["lines", "paragraphs", "text"]),
+    limit=st.integers(4, 40),
+    block_bytes=st.integers(1, 60),
+    chunk_bytes=st.integers(1, 30),
+    packed=st.booleans(),
+)
+def test_oversized_documents_are_dead_letters_however_they_are_read(
+    data: list[bytes], kind: str, limit: int, block_bytes: int, chunk_bytes: int, packed: bool
+) -> None:
+    content = b"".join(data)
+    whole = {0: content.decode()} if kind == "text" else plainly(content, kind)
+    source = {"format": kind, "max_document_mb": limit / (1 << 20)}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch.object(documents, "_READ_BYTES", chunk_bytes))
+        patches.enter_context(mock.patch.object(decompression, "_CHUNK_BYTES", chunk_bytes))
+        path = pathlib.Path(folder) / ("a.txt.gz" if packed else "a.txt")
+        path.write_bytes(gzip.compress(content) if packed else content)
+        found, faults = {}, []
+        made = SourceConfig(files=(str(path),), **source)
+        for block in list_blocks(made, 0, block_bytes):
+            lines = 0
+            for part in read_documents(block, made, block_bytes):
+                for i in range(len(part)):
+                    found[int(part.position[i])] = part.text[part.offsets[i] : part.offsets[i + 1]].tobytes().decode()
+                faults += [(fault.position, fault.reason, fault.line + lines, block.pieces[0].start) for fault in part.faults]
+                lines += sum(part.lines)
+    assert found == {at: text for at, text in whole.items() if len(text.encode()) <= limit}
+    assert [(at, reason) for at, reason, *_ in faults] == [(at, "oversized") for at, text in whole.items() if len(text.encode()) > limit]
+    for at, _, line, start in faults:
+        if start == 0:  # lines are counted from the part of the file that was read together
+            assert line == content.count(b"\n", 0, at) + 1
+
+
+def bomb(ending: str, megabytes: int) -> bytes:
+    """An archive of zeros, made of one megabyte that is repeated as members; the first is a good line."""
+    pack = COMPRESS[ending]
+    return pack(b"good\n") + pack(bytes(1 << 20)) * megabytes + pack(b"\nlast\n")
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_an_archive_bomb_is_one_dead_letter(tmp_path: pathlib.Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(bomb(ending, 60))
+    source = SourceConfig(files=(str(path),), format="lines", max_document_mb=1)
+    tracemalloc.start()
+    (block,) = list_blocks(source, 0, 1 << 20)
+    parts = list(read_documents(block, source, 1 << 20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 24 << 20  # of which the dictionary of .xz is 8
+    assert b"".join(part.text.tobytes() for part in parts) == b"goodlast"
+    assert [(fault.position, fault.reason) for part in parts for fault in part.faults] == [(5, "oversized")]
+    assert sum(line for part in parts for line in part.lines) == 3
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_a_member_is_unpacked_in_small_chunks(ending: str) -> None:
+    """However little of the archive holds it all."""
+    packed = COMPRESS[ending](bytes(100 << 20))
+    sizes = [len(chunk) for chunk in decompression.decompress(io.BytesIO(packed), ending) if isinstance(chunk, bytes)]
+    assert sum(sizes) == 100 << 20
+    assert max(sizes) <= 33 << 20

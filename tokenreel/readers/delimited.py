@@ -24,6 +24,7 @@ from tokenreel.sources import InputFile
 
 _BOM = b"\xef\xbb\xbf"
 _MOST_QUOTED = 1 << 28
+_LONGEST_LINE = 1 << 28
 _LINES_AT_ONCE = 4096
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
@@ -44,6 +45,7 @@ class _Lines:
         self._chunks = chunks
         self._ready: collections.deque[bytes] = collections.deque()
         self._rest: list[bytes] = []  # of a line that has not ended yet
+        self._rest_bytes = 0
         self._most, self._most_lines = most, most_lines
         self._row_bytes = 0
         self.row: list[bytes] = []
@@ -66,9 +68,13 @@ class _Lines:
                 if len(lines) > 1:
                     lines[0] = b"".join([*self._rest, lines[0]])
                     self._ready.extend([line + b"\n" for line in lines[:-1]])
-                    self._rest = []
+                    self._rest, self._rest_bytes = [], 0
                 if lines[-1]:
                     self._rest.append(lines[-1])
+                    self._rest_bytes += len(lines[-1])
+                    if self._rest_bytes > _LONGEST_LINE:
+                        message = f"a line of more than {_LONGEST_LINE >> 20:,} MB, so this is no table"
+                        self.broken = ValueError(message), b"".join(self._rest)
         return bool(self._ready)
 
     def __iter__(self) -> Iterator[str]:
@@ -180,7 +186,7 @@ def read(
         kept.total_lines += data.count(b"\n") + (not data.endswith(b"\n"))
     if lines.broken:
         cause, rest = lines.broken
-        message = f"the archive is cut short or broken in or after this row: {cause}. Fetch the file again."
+        message = f"the file is cut short or broken in or after this row: {cause}. Fetch it again."
         kept.fault(position, "broken_archive", message, lines.take() + rest)
     yield kept.take()
 

@@ -1,0 +1,112 @@
+"""Compressed files as streams of small chunks: a few bytes that unpack to terabytes take no more memory than any others."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+_READ_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 20
+# The Zstandard library has no limit for its output. A block of 4 bytes holds at most 128 KiB, so this much input holds at most 32 MiB.
+_ZSTD_READ_BYTES = 1 << 10
+
+
+def decompress(stream: IO[bytes], ending: str) -> Iterator[bytes | Exception]:
+    """Yields decompressed chunks and, last, the exception if the archive is cut short or broken.
+
+    Args:
+      stream: one or more compressed members end to end.
+      ending: of the file's name: `.gz`, `.bz2`, `.xz` or `.zst`.
+    """
+    fresh = _MEMBERS[ending]
+    member: Any = None
+    while data := stream.read(_READ_BYTES):
+        while data:
+            if member is None:
+                if not data.strip(b"\0"):  # padding after the last member, which tar and tape leave
+                    break
+                member = fresh()
+            try:
+                yield from member.feed(data)
+            except Exception as error:  # each library has exceptions of its own, zstandard's is no ValueError
+                yield error
+                return
+            data = b""
+            if member.eof:
+                data, member = member.unused, None
+    if member is not None:
+        yield EOFError("the file ends before its compressed data does")
+
+
+class _Gzip:
+    def __init__(self) -> None:
+        self._decompressor = zlib.decompressobj(31)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if chunk := self._decompressor.decompress(data, _CHUNK_BYTES):
+                yield chunk
+            data = self._decompressor.unconsumed_tail
+        while not self.eof and (chunk := self._decompressor.decompress(b"", _CHUNK_BYTES)):
+            yield chunk
+
+    @property
+    def eof(self) -> bool:
+        return self._decompressor.eof
+
+    @property
+    def unused(self) -> bytes:
+        return self._decompressor.unused_data
+
+
+class _Bounded:
+    """The decompressors of bz2 and lzma, which keep what they have not used yet."""
+
+    def __init__(self, decompressor: Any) -> None:
+        self._decompressor = decompressor
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if chunk := self._decompressor.decompress(data, _CHUNK_BYTES):
+            yield chunk
+        while not self._decompressor.eof and not self._decompressor.needs_input:
+            if chunk := self._decompressor.decompress(b"", _CHUNK_BYTES):
+                yield chunk
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decompressor.eof)
+
+    @property
+    def unused(self) -> bytes:
+        return bytes(self._decompressor.unused_data)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        import zstandard
+
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+        self.unused = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _ZSTD_READ_BYTES):
+            if chunk := self._decompressor.decompress(data[start : start + _ZSTD_READ_BYTES]):
+                yield chunk
+            if self.eof:
+                self.unused = self._decompressor.unused_data + data[start + _ZSTD_READ_BYTES :]
+                return
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decompressor.eof)
+
+
+_MEMBERS: dict[str, Callable[[], Any]] = {
+    ".gz": _Gzip,
+    ".bz2": lambda: _Bounded(bz2.BZ2Decompressor()),
+    ".xz": lambda: _Bounded(lzma.LZMADecompressor()),
+    ".zst": _Zstd,
+}

@@ -1,0 +1,39 @@
+"""Worker processes that outlive the build that started them: they would go on writing, perhaps into the directory of the next one."""
+
+import os
+import threading
+import time
+
+# The process that runs the build; its workers inherit the environment.
+BUILD = "TOKENREEL_BUILD_PROCESS"
+_SECONDS = 0.1
+
+
+def end_with_build() -> None:
+    """Ends this process soon after the one that `BUILD` names. A build in this process, and workers on other machines, are left alone."""
+    build = os.environ.get(BUILD)
+    if build is not None and int(build) != os.getpid():
+        threading.Thread(target=_watch, args=(int(build),), daemon=True).start()
+
+
+def _watch(build: int) -> None:
+    while alive(build):
+        time.sleep(_SECONDS)
+    os._exit(1)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended but whose parent has not looked yet does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        if os.path.isdir("/proc/self"):
+            return False
+    try:  # a system without /proc
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
