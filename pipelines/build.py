@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
+    local.check_endpoint(parsed)
     with output.lock(job.output):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
