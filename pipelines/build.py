@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         vocabulary = SampledVocabulary(vocabulary, job.vocabulary.sampling, job.seed)
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
+    local.check_endpoint(parsed)
     with output.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:

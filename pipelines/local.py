@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -11,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 
 from tokenreel import errors
-from tokenreel.errors import BuildError, TokenreelError
+from tokenreel.errors import BuildError, ConfigError, TokenreelError
 from tokenreel.object_lock import EXIT_LOST
 from tokenreel.redaction import redact
 from transforms import orphans
@@ -44,6 +45,25 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
             mode = "multi_threading" if releases_gil else "multi_processing"
             direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
     return parsed
+
+
+def check_endpoint(parsed: PipelineOptions) -> None:
+    """Asks whether anybody listens at the job endpoint: Beam itself would wait for minutes, and then name neither.
+
+    Raises:
+      ConfigError: nobody does.
+    """
+    endpoint = parsed.view_as(PortableOptions).job_endpoint
+    if parsed.view_as(StandardOptions).runner != "PortableRunner" or not endpoint or endpoint == "embed":
+        return
+    host, _, port = endpoint.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]") or "localhost", int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"--job_endpoint={endpoint}: no job service answers there ({error}). Give host:port of one that runs; Beam's own is started by "
+            "python -m apache_beam.runners.portability.local_job_service_main --port=PORT"
+        ) from error
 
 
 def describe(parsed: PipelineOptions) -> str:

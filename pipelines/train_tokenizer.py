@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     check(config.options)  # before a worker starts
     inputs = output.list_inputs(config)
     parsed = local.options(beam_arguments, releases_gil=True)
+    local.check_endpoint(parsed)
     with output.lock(config.output, lost=local.stop):
         finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
         if finished is not None:

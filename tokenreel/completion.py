@@ -107,7 +107,7 @@ def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInf
         plain = json.loads(files.read_bytes(record))
         if plain.pop("identity") != identity:
             return None
-    except (ValueError, KeyError, AttributeError):  # damaged: the shard is made again
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: the shard is made again
         return None
     shard = ShardInfo(**plain["shard"])
     table = FileInfo(**plain["provenance"]) if plain["provenance"] else None
@@ -146,10 +146,10 @@ def finish(
     for shard in built:
         finished[shard.split].append(shard)
     sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
+    written = [_write_dead_letters(config, stages)]  # first: if there are too many, they are what is wanted
     totals = conservation(config, stages, by_split, sums)
     totals["inputs"] = dict(inputs)
-    written: list[FileInfo | None] = [_write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums))]
-    written.append(_write_dead_letters(config, stages))
+    written.append(_write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)
         written.append(file_info(config.output, info.file))
@@ -275,7 +275,8 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return (
         f"{dead:,} of {read:,} documents could not be read ({counts}), more than execution.max_dead_letter_fraction = "
-        f"{config.execution.max_dead_letter_fraction:g} allows. The first:\n  " + "\n  ".join(samples)
+        f"{config.execution.max_dead_letter_fraction:g} allows. All of them are in {files.join(config.output, naming.DEAD_LETTERS)}. The first:\n  "
+        + "\n  ".join(samples)
     )
 
 

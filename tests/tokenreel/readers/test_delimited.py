@@ -155,3 +155,14 @@ def test_values_of_a_megabyte_and_a_stray_quote(tmp_path: pathlib.Path, monkeypa
     found = read(path, "csv")
     assert found.values == ["good"] * 500
     assert [(fault.line, fault.reason) for fault in found.faults] == [(2, "invalid_csv")]
+
+
+def test_an_endless_line_takes_no_endless_memory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenreel.readers.delimited._LONGEST_LINE", 1 << 20)
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"text\ngood\n" + bytes(50 << 20)))
+    found = read(path, "csv", 1 << 20)
+    assert list(found.texts.values()) == ["good"]
+    (fault,) = found.faults
+    assert (fault.reason, fault.position, fault.line) == ("broken_archive", 10, 3)
+    assert "a line of more than 1 MB, so this is no table" in fault.message

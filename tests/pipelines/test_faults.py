@@ -1,0 +1,207 @@
+"""What the machine, other programs and other builds do to a build: a clear line, nothing broken left, and the same bytes in the end."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pipelines import cli
+from tests.conftest import tree_digest
+from tests.pipelines import soaking
+from tokenreel import completion, files, shards, stage
+from tokenreel.errors import BuildError
+from transforms import orphans
+
+WriteConfig = Callable[..., str]
+Capture = pytest.CaptureFixture[str]
+
+
+def test_an_output_that_is_a_file_is_refused(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: Capture) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert cli.main(["build", write_config(), "--output", str(output)]) == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert f"{output}: cannot write the dataset here" in line
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_permission_lost_midway_is_one_clear_line(
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Tests may run as root, whom no mode stops: the system call refuses in its place."""
+    config, replace = write_config(), os.replace
+
+    def refusing(source: str, target: str) -> None:
+        if ".tfrecord-00002" in str(target):
+            raise PermissionError(13, "Permission denied", target)
+        replace(source, target)
+
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refusing)
+        assert cli.main(["build", config]) == 1
+    assert "Permission denied" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "dataset").rglob("*.tmp-*"))
+    assert not (tmp_path / "dataset" / "manifest.json").exists()
+    assert cli.main(["build", config]) == 0
+    assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+def test_a_stage_file_that_is_damaged_under_a_build_is_named(
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, damage: str
+) -> None:
+    config, plan_all = write_config(), completion.plan_all
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+
+    def damaging(*arguments: Any) -> Any:
+        (path, *_) = sorted((tmp_path / "dataset" / ".stage").glob("*.stage"), key=lambda path: -path.stat().st_size)
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 if damage == "cut" else 0])
+        return plan_all(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(completion, "plan_all", damaging)
+        assert cli.main(["build", config, "--direct_num_workers=1"]) == 1
+    assert "Run the same command again" in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main(["build", config]) == 0
+    assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+def test_every_flipped_bit_of_a_stage_file_is_noticed(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    cache = tmp_path / "cache"
+    assert cli.main(["build", write_config(execution={"stage": str(cache)})]) == 0
+    path = min(cache.glob("*.stage"), key=lambda path: path.stat().st_size)
+    data = path.read_bytes()
+    block: Any = type("Block", (), {"source": 0, "index": 0})
+    assert stage.reopen(str(path), block) is not None
+    header = json_end(data)
+    for at in [*range(0, header, 7), *range(header, len(data), max(1, len(data) // 100))]:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        found = stage.reopen(str(path), block)
+        assert found is None or (data[at : at + 1] == b"\0" and at < found.body), at  # padding behind the header may be anything
+    for cut in (0, 5, 20, header, len(data) - 1):
+        path.write_bytes(data[:cut])
+        assert stage.reopen(str(path), block) is None
+
+
+def json_end(data: bytes) -> int:
+    return data.index(b"\0", 16)
+
+
+def test_damaged_state_is_made_again(write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config()
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+
+    def stop(*_: Any) -> None:
+        raise BuildError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(completion, "finish", stop)
+        assert cli.main(["build", config, "--direct_num_workers=1"]) == 1
+    records = sorted((tmp_path / "dataset" / ".stage" / "shards").glob("*.json"))
+    for record, content in zip(records, (b"", b"{}", b"[1", b"[]", b'{"identity": 1}'), strict=False):
+        record.write_bytes(content)
+    assert cli.main(["build", config]) == 0
+    assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+def test_two_workers_write_one_shard_at_once(write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle that is retried while its first attempt still runs: each writes under a name of its own, step by step with the other."""
+    config, build_shard, write = write_config(), completion.build_shard, shards.ShardWriter.write
+    assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
+    together = threading.Barrier(2, timeout=60)
+
+    def in_step(*arguments: Any) -> None:
+        together.wait()
+        write(*arguments)
+
+    def twice(*arguments: Any) -> Any:
+        results: list[Any] = []
+        workers = [threading.Thread(target=lambda: results.append(build_shard(*arguments))) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert len(results) == 2
+        assert results[0].shard == results[1].shard
+        return results[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(completion, "build_shard", twice)
+        patch.setattr(shards.ShardWriter, "write", in_step)
+        assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
+    assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+def test_of_two_builds_started_together_one_is_refused(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_config()
+    assert soaking.join(soaking.start(["build", config, "--output", str(tmp_path / "reference")], tmp_path / "log"), 120) == 0
+    logs = [tmp_path / "a", tmp_path / "b"]
+    started = [soaking.start(["build", config], log) for log in logs]
+    codes = [soaking.join(process, 120) for process in started]
+    refused = [log.read_text() for log, code in zip(logs, codes, strict=True) if code == 1]
+    assert sorted(codes) == [0, 1] or all("another build" not in log.read_text() for log in logs), "or the second began after the first"
+    assert all("another build is writing here" in text for text in refused)
+    assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+def test_too_many_dead_letters_are_all_listed(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: Capture) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(b'{"text": "good"}\n' + b"bad\n" * 5)
+    assert cli.main(["build", write_config(sources=[{"files": [str(bad)]}], packing={"seq_len": 4, "last_example": "pad"}, splits={})]) == 1
+    error = capsys.readouterr().err
+    letters = tmp_path / "dataset" / "dead_letters" / "dead_letters.jsonl"
+    assert f"All of them are in {letters}" in error
+    assert "bad.jsonl line 2" in error
+    assert "bad.jsonl line 4" in error
+    assert len(letters.read_text().splitlines()) == 5
+
+
+def test_a_job_endpoint_where_nobody_listens_is_named(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: Capture) -> None:
+    with socket.socket() as closed:
+        closed.bind(("localhost", 0))
+        endpoint = f"localhost:{closed.getsockname()[1]}"
+    for given in (endpoint, "nonsense"):
+        options = ["--runner=PortableRunner", f"--job_endpoint={given}", "--environment_type=LOOPBACK"]
+        assert cli.main(["build", write_config(), *options]) == 2
+        assert f"--job_endpoint={given}: no job service answers there" in capsys.readouterr().err
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_a_worker_ends_with_its_build() -> None:
+    assert orphans.alive(os.getpid())
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    deadline = time.monotonic() + 30
+    while orphans.alive(child):  # ended, and not yet asked for
+        assert time.monotonic() < deadline
+    os.waitpid(child, 0)
+    assert not orphans.alive(child)
+
+
+def test_a_document_too_long_is_left_out_and_named(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    source = {"files": [str(corpus)], "max_document_mb": 0.02}
+    for block_mb in (0.01, 1.0):
+        config = write_config(sources=[source], execution={"block_mb": block_mb})
+        assert cli.main(["build", config, "--output", str(tmp_path / str(block_mb))]) == 0
+    assert tree_digest(tmp_path / "0.01") == tree_digest(tmp_path / "1.0")
+    (letter,) = (tmp_path / "1.0" / "dead_letters" / "dead_letters.jsonl").read_text().splitlines()
+    assert '"giant_line.jsonl", "line": 2,' in letter
+    assert '"oversized"' in letter
+
+
+@pytest.fixture(autouse=True)
+def _no_temporary_files_left(tmp_path: pathlib.Path) -> Iterator[None]:
+    yield
+    assert not [name for name in files.list_files(str(tmp_path)) if ".tmp-" in name]
