@@ -1,5 +1,6 @@
 """Running a pipeline on this machine: which runner, how many workers, progress, and what to do when a worker dies."""
 
+import builtins
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from transforms import orphans
 
 LOCAL_RUNNER = "FnApiRunner"
 EXIT_WORKER_DIED = 70
+_OS_ERRORS = "|".join(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError))
 
 
 def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
@@ -213,8 +215,8 @@ def plain_errors() -> Iterator[None]:
         if found:
             kind, message = found[-1]
             raise getattr(errors, kind)(_without_step(message)) from error
-        if isinstance(error, OSError) or "OSError" in str(error):
-            messages = re.findall(r"^(?:\w+\.)*(?:OSError|PermissionError): (.*)", str(error), flags=re.MULTILINE)
+        messages = re.findall(rf"^(?:\w+\.)*(?:{_OS_ERRORS}): (.*)", str(error), flags=re.MULTILINE)
+        if messages or isinstance(error, OSError):
             what = _without_step(messages[-1] if messages else str(error))
             raise BuildError(f"{what}. What is finished is kept: run the same command again.") from error
         raise

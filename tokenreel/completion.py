@@ -275,8 +275,8 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int
     counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return (
         f"{dead:,} of {read:,} documents could not be read ({counts}), more than execution.max_dead_letter_fraction = "
-        f"{config.execution.max_dead_letter_fraction:g} allows. All of them are in {files.join(config.output, naming.DEAD_LETTERS)}. The first:\n  "
-        + "\n  ".join(samples)
+        f"{config.execution.max_dead_letter_fraction:g} allows. All of them are in {files.join(config.output, naming.DEAD_LETTERS)}. "
+        "The first:\n  " + "\n  ".join(samples)
     )
 
 
