@@ -198,3 +198,28 @@ def test_a_member_is_unpacked_in_small_chunks(ending: str) -> None:
     sizes = [len(chunk) for chunk in decompression.decompress(io.BytesIO(packed), ending) if isinstance(chunk, bytes)]
     assert sum(sizes) == 100 << 20
     assert max(sizes) <= 33 << 20
+
+
+WHOLE = {"19 digits": 2**63, "20 digits": 2**64, "308 digits": 10**307, "400 digits": 10**399, "4,000 digits": 10**3999}
+
+
+@pytest.mark.parametrize("number", WHOLE)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_huge_whole_numbers_order_documents_or_are_dead_letters(tmp_path: pathlib.Path, number: str, sign: int) -> None:
+    """Python converts none beyond 1.8e308 to a float, and none of more than 4,300 digits to text."""
+    value = sign * WHOLE[number]
+    lines = [f'{{"text": "{name}", "n": {n}, "kept": {n}}}' for name, n in (("huge", value), ("one", 1), ("longer", "9" * 5000))]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    source = SourceConfig(files=(str(tmp_path),), order_field="n", metadata_fields=("n", "kept"))
+    ((found,),) = ([*read_documents(block, source, 1 << 20)] for block in list_blocks(source, 0, 1 << 20))
+    faults = {fault.line: (fault.reason, fault.message) for fault in found.faults}
+    assert faults.pop(3)[0] == "invalid_json"
+    if abs(value) < 1.7e308:
+        assert not faults
+        assert found.order is not None
+        assert (found.order[0] > found.order[1]) == (sign > 0)
+    else:
+        assert faults == {1: ("no_order", "the field 'n' holds a number beyond all range")}
+        assert len(found) == 1
+    assert found.metadata is not None
+    assert len(found.metadata) == len(found)
