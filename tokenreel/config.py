@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
@@ -643,10 +644,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, where)
     if hint is float:
-        if isinstance(value, str) and re.fullmatch(r"[0-9.]+\s*%", value):
-            return float(value.rstrip("% ")) / 100
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+        with contextlib.suppress(ValueError, OverflowError):  # 1.2.3 %, and whole numbers beyond the range of floats
+            if isinstance(value, str) and re.fullmatch(r"[0-9.]+\s*%", value):
+                return float(value.rstrip("% ")) / 100
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
     elif type(value) is hint:
         return value
     raise ConfigError(f"{where} must be {_article(hint.__name__)}, got {value!r}")
@@ -674,19 +676,14 @@ def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: s
     Raises:
       ConfigError: the text is no YAML, or a setting is wrong.
     """
-    import yaml
-
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {error}") from error
+    data = _yaml(text, name)
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be a mapping of settings, got {data!r}")
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override}: write it as name=value, for example packing.seq_len=1024")
-        _assign(data, path.split("."), yaml.safe_load(value), override)
+        _assign(data, path.split("."), _yaml(value, f"--set {override}"), override)
     for key, value in replacements.items():
         if value is None:
             continue
@@ -703,6 +700,15 @@ def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: s
         return from_dict(kind, data)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def _yaml(text: str, where: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the 13th month, numbers of thousands of digits, brackets in brackets
+        raise ConfigError(f"{where}: not YAML: {error}") from error
 
 
 def _assign(data: Any, path: list[str], value: Any, override: str) -> None:

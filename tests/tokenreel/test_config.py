@@ -31,6 +31,10 @@ def test_overrides_create_and_replace() -> None:
         ("packing.seq_len", "write it as name=value"),
         ("packing.seq_len=long", r"packing.seq_len must be a whole number, got 'long'"),
         ("packing.seq_len=true", "must be a whole number, got True"),
+        (f"packing.seq_len={'9' * 5000}", "not YAML: Exceeds the limit"),
+        ("packing.seq_len={", "--set packing.seq_len={: not YAML"),
+        (f"execution.block_mb={'9' * 400}", "execution.block_mb must be a number or a percentage, got 9"),
+        ("splits.test=1.2.3%", "splits.test must be a number or a percentage, got '1.2.3%'"),
         ("packing.overlap=2", "packing.overlap must be one of 0, 1, got 2"),
         ("packing.overlap=true", "packing.overlap must be one of 0, 1, got True"),
         ("sources.5.name=x", "'5' is no index of a list of 2"),
@@ -71,7 +75,7 @@ def test_every_rule_has_a_message(override: str, message: str) -> None:
         config.load(TEXT, [override])
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "output: x", ""])
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "output: x", "", "[" * 5000, "seed: " + "9" * 5000, "seed: 2020-13-01"])
 def test_what_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^mine\.yaml: "):
         config.load(text, name="mine.yaml")
