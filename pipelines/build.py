@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, on {local.describe(parsed)}", file=sys.stderr
             )
             with local.plain_errors(), local.watchdog(), local.progress(_progress(job), 30.0 if files.is_remote(job.output) else 5.0):
-                pipeline = beam.Pipeline(options=parsed)
+                pipeline = beam.Pipeline(local.runner(parsed), parsed)
                 build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:

@@ -4,6 +4,7 @@ import builtins
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -12,8 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from tokenreel import errors
 from tokenreel.errors import BuildError, ConfigError, TokenreelError
@@ -47,6 +51,21 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
             mode = "multi_threading" if releases_gil else "multi_processing"
             direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
     return parsed
+
+
+def runner(parsed: PipelineOptions) -> FnApiRunner | None:
+    """The runner for a pipeline on this machine; None where Beam makes the one that the options name."""
+    return _LocalRunner() if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER else None
+
+
+class _LocalRunner(FnApiRunner):
+    """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                environment.payload = f"exec {shlex.quote(sys.executable)} -m transforms.worker".encode()
+        return super().run_via_runner_api(pipeline_proto, options)
 
 
 def check_endpoint(parsed: PipelineOptions) -> None:
@@ -134,20 +153,24 @@ def stop(message: str) -> None:
 
 
 def _end(code: int) -> None:
-    for process in _descendants(os.getpid()):
-        _kill(process)
+    """Ends this process and its workers. One that is just being started sees for itself that its build is gone (`transforms/worker.py`)."""
+    threading.excepthook = lambda _: None  # of the workers that end now nobody need say that they died
+    killed: set[int] = set()
+    while new := _descendants(os.getpid()) - killed:
+        for process in new:
+            _kill(process)
+        killed |= new
     os._exit(code)
 
 
-def _descendants(pid: int) -> list[int]:
-    found = []
-    try:
+def _descendants(pid: int) -> set[int]:
+    """The processes that a process started, and theirs. What ends while it is looked at, as a thread may, hides nothing else."""
+    found: set[int] = set()
+    with suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
                 for child in map(int, file.read().split()):
-                    found += [child, *_descendants(child)]
-    except OSError:
-        pass
+                    found |= {child} | _descendants(child)
     return found
 
 

@@ -31,6 +31,7 @@ WAYS = {
     "interrupt": (signal.SIGINT, "session"),
 }
 SECONDS = 120.0
+GONE = 2.0  # seconds after a build's end within which nothing of it may be left
 
 
 def tree(directory: pathlib.Path) -> tuple[dict[str, str], list[str]]:
@@ -53,6 +54,7 @@ class Soak:
         assert self.finish(directory / "reference") == 0
         self.life = time.monotonic() - started
         self.reference = tree(directory / "reference")
+        self.ended: list[int] = []
 
     def start(self, output: pathlib.Path) -> soaking.BaseProcess:
         self.log.unlink(missing_ok=True)
@@ -77,8 +79,9 @@ class Soak:
                     soaking.kill(pid, number)
             self.killed[way] += 1
         soaking.join(process, SECONDS)
+        self.ended.append(process.pid)
         if way not in ("kill_parent", "terminate"):  # a rerun right after those must cope with what is left of the workers
-            assert not soaking.survivors(process.pid, 5.0)
+            assert not soaking.survivors(process.pid, GONE)
         self.check(output)
 
     def check(self, output: pathlib.Path) -> None:
@@ -101,7 +104,9 @@ class Soak:
             self.attempt(output, way)
         process = self.start(output)
         assert soaking.join(process, SECONDS) == 0, self.log.read_text()
-        assert not soaking.survivors(process.pid or -1, 5.0)
+        for pid in (*self.ended, process.pid or -1):
+            assert not soaking.survivors(pid, GONE)
+        self.ended.clear()
         assert tree(output) == self.reference, f"round {number}: {ways}"
         shutil.rmtree(output)
 
@@ -135,6 +140,26 @@ def small(write_config: WriteConfig, texts: list[str], tmp_path: pathlib.Path) -
 def test_a_few_kills(small: str, tmp_path: pathlib.Path, options: list[str]) -> None:
     soak = Soak(small, tmp_path / "soak", options, seed=1)
     soak.run(8, list(WAYS))
+
+
+@pytest.mark.parametrize("way", ["kill_parent", "terminate", "kill_worker"])
+def test_a_worker_that_is_just_starting_ends_with_its_build(small: str, tmp_path: pathlib.Path, way: str) -> None:
+    """A worker takes a second or more until it has imported what it needs, and then waits for a build that may be gone."""
+    for number, seconds in enumerate((0.0, 0.02, 0.1, 0.3)):
+        log = tmp_path / f"log{number}"
+        process = soaking.start(["build", small, *PROCESSES], log)
+        leader = process.pid or -1
+        deadline = time.monotonic() + SECONDS
+        while not (workers := [pid for pid in soaking.session(leader) if pid != leader]):
+            assert process.exitcode is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.001)
+        time.sleep(seconds)
+        if way == "kill_worker":
+            soaking.kill(workers[0])
+        else:
+            soaking.kill(leader, WAYS[way][0])
+        assert soaking.join(process, SECONDS) == {"kill_parent": -9, "terminate": 143, "kill_worker": 70}[way], log.read_text()
+        assert not soaking.survivors(leader, GONE), f"{seconds} s after the first worker was started"
 
 
 @pytest.mark.slow

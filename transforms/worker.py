@@ -1,0 +1,17 @@
+"""A worker process of a build on this machine: Beam's own, which from its first moment on ends with the build."""
+
+import sys
+
+from transforms import orphans
+
+
+def main() -> None:
+    """Runs the worker that the environment describes."""
+    orphans.end_with_parent()
+    from apache_beam.runners.worker import sdk_worker_main  # takes seconds, in which the build may end
+
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
