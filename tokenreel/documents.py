@@ -7,6 +7,7 @@ a `Fault` with its place and reason, and the documents around it are kept.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -32,6 +33,10 @@ _EXCERPT = 200
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = 0x0A
 _BLANKS = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
+
+# Levels of JSON. Python reads and writes about a thousand, less what is on its stack, and that differs from runner to runner.
+_NESTING = 200
+_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:[^"\\]++|\\.)*+"?', flags=re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -618,10 +623,11 @@ def _lenient_json(line: bytes) -> Any:
     problem = _utf8_problem(line)
     if problem:
         raise _BadDocument("invalid_utf8", problem)
+    text = line.decode("utf-8-sig")  # of bytes the parser would guess the encoding, and take some for UTF-16
+    if _is_deep(text):
+        raise _BadDocument("invalid_json", f"nested more than {_NESTING} levels deep")
     try:
-        return json.loads(line.decode("utf-8-sig"))  # of bytes it would guess the encoding, and take some for UTF-16
-    except RecursionError:
-        raise _BadDocument("invalid_json", "nested too deeply") from None
+        return json.loads(text)
     except ValueError as error:
         raise _BadDocument("invalid_json", str(error)) from None
 
@@ -650,10 +656,23 @@ def _document_id(value: Any, field: str) -> str:
 
 def _json(fields: Mapping[str, Any]) -> str:
     """Kept fields as JSON; what JSON does not know (bytes, times inside of lists) as text."""
-    try:
-        return json.dumps(fields, sort_keys=True, ensure_ascii=True, default=_as_text)
-    except RecursionError:
-        raise _BadDocument("bad_metadata", f"a field of {', '.join(map(repr, fields))} is nested too deeply") from None
+    with contextlib.suppress(RecursionError):
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=True, default=_as_text)
+        if not _is_deep(text):
+            return text
+    raise _BadDocument("bad_metadata", f"a field of {', '.join(map(repr, fields))} is nested more than {_NESTING} levels deep")
+
+
+def _is_deep(text: str) -> bool:
+    """Whether the brackets of a JSON text lie more than `_NESTING` deep in each other."""
+    if text.count("[") + text.count("{") <= _NESTING:
+        return False
+    depth = 0
+    for match in _BRACKET_OR_STRING.finditer(text):
+        depth += (match[0] in "[{") - (match[0] in "]}")
+        if depth > _NESTING:
+            return True
+    return False
 
 
 def _as_text(value: Any) -> str:
