@@ -65,7 +65,7 @@ class SourceConfig:
     max_document_mb: float = 64.0
 
     def __post_init__(self) -> None:
-        _require(self.max_document_mb > 0, f"sources.max_document_mb must be positive, got {self.max_document_mb}")
+        _require(0 < self.max_document_mb <= 1e9, f"sources.max_document_mb must be positive and at most 1e9, got {self.max_document_mb}")
         _require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
         _require(bool(self.files), "sources.files names no file: give paths, globs or directories")
@@ -418,7 +418,7 @@ class ExecutionConfig:
     max_dead_letter_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        _require(self.block_mb > 0, f"execution.block_mb must be positive, got {self.block_mb}")
+        _require(0 < self.block_mb <= 1e9, f"execution.block_mb must be positive and at most 1e9, got {self.block_mb}")
         _require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
         _require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
 

@@ -64,6 +64,8 @@ def test_overrides_create_and_replace() -> None:
         ("packing.sentences=rules", "packing.sentences has no meaning in mode wrap"),
         ("packing={mode: segment_pairs, sentences: rules}", "needs packing.separator_id"),
         ("execution.block_mb=0", "execution.block_mb must be positive"),
+        ("execution.block_mb=.inf", "execution.block_mb must be positive and at most 1e9, got inf"),
+        ("sources.0.max_document_mb=.inf", "sources.max_document_mb must be positive and at most 1e9, got inf"),
         ("shards.examples=0", "shards.examples must be at least 1"),
         ("order.group_tokens=0", "order.group_tokens must be at least 1"),
         ("variants=0", "variants must be at least 1"),
