@@ -69,12 +69,14 @@ def check_endpoint(parsed: PipelineOptions) -> None:
 
 
 def describe(parsed: PipelineOptions) -> str:
-    """Says what a pipeline will run on."""
+    """Says what a pipeline will run on, such as "in 2 threads"."""
     runner, direct = parsed.view_as(StandardOptions).runner, parsed.view_as(DirectOptions)
     if runner != LOCAL_RUNNER:
-        return str(runner)
-    kind = {"in_memory": "in this process", "multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
-    return kind if direct.direct_running_mode == "in_memory" else f"{direct.direct_num_workers} {kind}"
+        return f"on {runner}"
+    if direct.direct_running_mode == "in_memory":
+        return "in this process"
+    kind = {"multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
+    return f"in {direct.direct_num_workers} {kind}"
 
 
 @contextmanager
@@ -89,7 +91,8 @@ def watchdog() -> Iterator[None]:
         code = re.search(r"-?\d+$", str(arguments.exc_value))
         print(
             f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
-            "lack of memory). Run the same command again: what is finished is kept. Fewer workers need less: --direct_num_workers=1.",
+            "lack of memory). Run the same command again: a build keeps what it has finished. Fewer workers need less: "
+            "--direct_num_workers=1.",
             file=sys.stderr,
             flush=True,
         )
@@ -113,7 +116,7 @@ def _interruptible() -> Iterator[None]:
     """
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: what is finished is kept.\n"
+        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: a build keeps what it has finished.\n"
         os.write(2, message.encode())  # sys.stderr may be busy with the very line that was interrupted
         _end(128 + number)
 
@@ -218,7 +221,7 @@ def plain_errors() -> Iterator[None]:
         messages = re.findall(rf"^(?:\w+\.)*(?:{_OS_ERRORS}): (.*)", str(error), flags=re.MULTILINE)
         if messages or isinstance(error, OSError):
             what = _without_step(messages[-1] if messages else str(error))
-            raise BuildError(f"{what}. What is finished is kept: run the same command again.") from error
+            raise BuildError(f"{what}. Run the same command again: a build keeps what it has finished.") from error
         raise
 
 
