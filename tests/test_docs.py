@@ -1,8 +1,10 @@
 """The code in the documentation runs, on a dataset that a build made."""
 
+import dataclasses
 import pathlib
 import re
 import shutil
+import typing
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from pipelines import cli
 from tokenreel import config, filters
+from tokenreel.tokenizer_config import TokenizerJobConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -53,7 +56,7 @@ def test_the_settings_on_the_page_of_filters_are_settings() -> None:
     assert [job.filters_of(i).min_words for i in range(4)] == [50, 1000, 50, 50]
     assert job.filters_of(1).lines == job.filters.lines
     page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
-    reasons = set(filters.REASONS) - {"", "empty", "too_many_characters", "too_many_tokens"}
+    reasons = set(filters.REASONS) - {""}
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
 
 
@@ -94,3 +97,51 @@ def test_the_settings_on_the_page_of_sources_are_right() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/sources.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     job = config.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes}}\n")
     assert {source.format for source in job.sources} == {"jsonl", "parquet", "csv", "tsv", "tfds"}
+
+
+def defaults(kind: type, where: str = "") -> dict[str, object]:
+    """Every setting below a dataclass, and its default; `...` where it has none."""
+    found: dict[str, object] = {}
+    for field, hint in ((field, typing.get_type_hints(kind)[field.name]) for field in dataclasses.fields(kind)):
+        name = f"{where}{field.name}"
+        inner = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if inner is None or not dataclasses.is_dataclass(hint):
+            found[name] = ... if value is dataclasses.MISSING else value
+        if isinstance(inner, type):
+            found |= defaults(inner, f"{name}.")
+    return found
+
+
+def shown(default: object) -> set[str]:
+    """How the page may write a default."""
+    if isinstance(default, dict) and "name" in default:
+        return {str(default["name"])}
+    if default is ...:
+        return {"required"}
+    if default in (None, (), {}):
+        return {"none", "by mode"}
+    if isinstance(default, bool):
+        return {str(default).lower()}
+    return {
+        f"{default:,}" if isinstance(default, int) and default >= 10_000 else f"{default:g}" if isinstance(default, float) else str(default)
+    }
+
+
+def test_every_setting_is_on_the_page_of_settings() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    build, trainer = page.split("## Training a tokenizer")
+    rows = {name: default for name, default in re.findall(r"^\| `([\w.*]+)` \| (.+?) \|", build, re.MULTILINE)}
+    expected = {name: value for name, value in defaults(config.JobConfig).items() if not name.startswith("filters.")}
+    for group in ("sources", "vocabulary"):  # they are the groups whose settings follow
+        expected.pop(group, None)
+    assert rows.keys() - expected.keys() == {"filters.*"} and expected.keys() <= rows.keys()
+    assert {name: rows[name] for name, default in expected.items() if rows[name] not in shown(default)} == {}
+    filters_page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
+    own = [name.removeprefix("filters.") for name in defaults(config.JobConfig) if name.startswith("filters.")]
+    assert [name for name in own if f"`{name}`" not in filters_page] == []
+    rows = dict(re.findall(r"^\| `([\w.*]+)` \| (.+?) \|", trainer, re.MULTILINE))
+    expected = {name: value for name, value in defaults(TokenizerJobConfig).items() if "." not in name}
+    shared = {"output", "sources", "splits", "seed"}
+    assert rows.keys() == expected.keys() - shared
+    assert {name: rows[name] for name in rows if rows[name] not in shown(expected[name])} == {}
