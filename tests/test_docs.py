@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import shlex
 import shutil
 import typing
 from collections.abc import Callable
@@ -46,8 +47,17 @@ def test_the_format_page_is_right(demo: pathlib.Path) -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        for target, heading in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+            if heading:
+                found = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found], f"{page.name}: #{heading}"
+
+
+def test_pages_are_narrow() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/*.yaml")]:
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 140, f"{page.name}:{number} has {len(line)} characters"
 
 
 def test_the_settings_on_the_page_of_filters_are_settings() -> None:
@@ -64,18 +74,23 @@ class Enough(Exception):
     """The training loop of the README has no end."""
 
 
-def test_the_first_screen_of_the_readme_is_right(
-    tmp_path: pathlib.Path, corpus: pathlib.Path, unigram_model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its config, its command and its loop, word for word."""
+COMMANDS = ("train-tokenizer", "build")
+
+
+def test_the_first_screen_of_the_readme_is_right(tmp_path: pathlib.Path, corpus: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its config, its commands and its loop, word for word."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     (settings,) = re.findall(r"^```yaml\n# (books\.yaml)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    command = re.findall(r"^tokenreel (build .*)$", page, re.MULTILINE)[0].split()
+    train_tokenizer, build = (
+        shlex.split(re.findall(rf"^tokenreel ({name} .*)$", page, re.MULTILINE)[0], comments=True) for name in COMMANDS
+    )
     monkeypatch.chdir(tmp_path)
     pathlib.Path(settings[0]).write_text(settings[1], encoding="utf-8")
     shutil.copytree(corpus, "texts")
-    shutil.copy(unigram_model, "tokenizer.model")
-    assert cli.main([*command, "--direct_num_workers=1"]) == 0
+    shutil.copytree(ROOT / "configs", "configs")
+    small = ["--set", "options.vocab_size=600", "--direct_num_workers=1"]
+    assert cli.main([*train_tokenizer, *small]) == 0
+    assert cli.main([*build, "--direct_num_workers=1"]) == 0
     shapes = []
 
     def train(tokens: np.ndarray) -> None:

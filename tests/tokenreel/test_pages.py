@@ -1,5 +1,6 @@
 """The code on the pages about packing and objectives runs."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -27,3 +28,26 @@ def test_every_objective_is_on_its_page():
     assert set(OBJECTIVES) <= set(re.findall(r"`(\w+)`", table))
     for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         assert yaml.safe_load(block)["objective"]["name"] in OBJECTIVES
+
+
+def test_every_setting_of_an_objective_is_on_its_page():
+    text = (DOCS / "objectives.md").read_text(encoding="utf-8")
+    table = text[text.index("## Settings") : text.index("## Randomness")]
+    for name, (kind, preset) in OBJECTIVES.items():
+        rows = [settings for names, settings in re.findall(r"^\| (.+?) \| (.+?) \|$", table, re.MULTILINE) if f"`{name}`" in names]
+        assert rows, name
+        if "`masked_lm`" in rows[0]:
+            own = {field.name: field.default for field in dataclasses.fields(kind)} | preset
+            common = {field.name: field.default for field in dataclasses.fields(OBJECTIVES["masked_lm"][0])}
+            for setting, value in own.items():
+                if value != common[setting]:
+                    assert f"`{setting}`" in rows[0] and re.search(
+                        rf"\b{value:g}\b" if isinstance(value, float) else str(value).lower(), rows[0]
+                    )
+            continue
+        for field in dataclasses.fields(kind):
+            if field.init and field.name not in ("seq_len", "vocab_size", "pad_id"):
+                (row,) = (row for row in rows if f"`{field.name}`" in row)
+                if field.default not in (dataclasses.MISSING, None, ()):
+                    shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
+                    assert f"`{field.name}` {shown}" in row, field.name
