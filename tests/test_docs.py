@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from tokenreel import config, filters
+from tokenreel import config, filters, vocabularies
+from tokenreel.errors import VocabularyError
 from tokenreel.tokenizer_config import TokenizerJobConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -47,10 +48,11 @@ def test_the_format_page_is_right(demo: pathlib.Path) -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for target, heading in re.findall(r"\]\(([^)#]+)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        for target, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
             if heading:
-                found = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), re.MULTILINE)
+                other = page.parent / target if target else page
+                found = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
                 assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found], f"{page.name}: #{heading}"
 
 
@@ -160,3 +162,29 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
     shared = {"output", "sources", "splits", "seed"}
     assert rows.keys() == expected.keys() - shared
     assert {name: rows[name] for name in rows if rows[name] not in shown(expected[name])} == {}
+
+
+def test_every_reason_of_a_dead_letter_is_on_the_page_of_sources() -> None:
+    page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
+    reasons: set[str] = set()
+    for path in [ROOT / "tokenreel/documents.py", ROOT / "tokenreel/pass_through.py", *ROOT.glob("tokenreel/readers/*.py")]:
+        code = path.read_text(encoding="utf-8")
+        before = r'_BadDocument\(|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \('
+        reasons |= set(re.findall(rf'(?:{before})"([a-z_]+)"', code))
+    assert len(reasons) > 15
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
+    table = page.split("| format |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))) == set(
+        typing.get_args(typing.get_type_hints(config.SourceConfig)["format"])
+    )
+
+
+def test_every_kind_of_vocabulary_is_on_its_page() -> None:
+    page = (ROOT / "docs/vocabularies.md").read_text(encoding="utf-8")
+    rows = {kind: options for kind, options in re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", page, re.MULTILINE)}
+    assert set(rows) == set(typing.get_args(typing.get_type_hints(config.VocabularyConfig)["kind"]))
+    for kind, options in rows.items():
+        with pytest.raises(VocabularyError, match="takes no option") as error:
+            vocabularies.load_vocabulary(kind, "x", no_such_option=1)
+        known = str(error.value).split("it takes ")[1]
+        assert set(re.findall(r"`(\w+)`", options)) == set(re.findall(r"'(\w+)'", known)), known

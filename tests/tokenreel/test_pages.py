@@ -40,10 +40,9 @@ def test_every_setting_of_an_objective_is_on_its_page():
             own = {field.name: field.default for field in dataclasses.fields(kind)} | preset
             common = {field.name: field.default for field in dataclasses.fields(OBJECTIVES["masked_lm"][0])}
             for setting, value in own.items():
+                shown = f"{value:g}" if isinstance(value, float) else str(value).lower()
                 if value != common[setting]:
-                    assert f"`{setting}`" in rows[0] and re.search(
-                        rf"\b{value:g}\b" if isinstance(value, float) else str(value).lower(), rows[0]
-                    )
+                    assert f"`{setting}`" in rows[0] and re.search(rf"\b{shown}\b", rows[0]), (name, setting)
             continue
         for field in dataclasses.fields(kind):
             if field.init and field.name not in ("seq_len", "vocab_size", "pad_id"):
