@@ -1,6 +1,8 @@
 """Running a pipeline on this machine: which runner, how many workers, progress, and what to do when a worker dies."""
 
 import builtins
+import difflib
+import itertools
 import logging
 import os
 import re
@@ -22,6 +24,7 @@ from tokenreel.redaction import redact
 from transforms import orphans
 
 LOCAL_RUNNER = "FnApiRunner"
+_OWN = ("set", "input", "output", "overwrite", "no-wait")  # options of the commands themselves
 EXIT_WORKER_DIED = 70
 _OS_ERRORS = "|".join(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError))
 
@@ -34,6 +37,9 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
     Args:
       argv: Beam's options.
       releases_gil: whether threads can work side by side; if not, processes are started.
+
+    Raises:
+      ConfigError: this machine's runner has no such option. Others may have options that only their job service knows.
     """
     parsed = PipelineOptions(list(argv), save_main_session=False)
     standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
@@ -41,12 +47,26 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
         standard.runner = LOCAL_RUNNER
     given = {argument.split("=")[0].lstrip("-") for argument in argv}
     if standard.runner == LOCAL_RUNNER:
+        _check_known(argv)
         if "direct_num_workers" not in given:
             direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if "direct_running_mode" not in given:
             mode = "multi_threading" if releases_gil else "multi_processing"
             direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
     return parsed
+
+
+def _check_known(argv: Sequence[str]) -> None:
+    """Refuses what neither we nor Beam know, and Beam would pass over: a slip of the pen must not run for hours with other settings."""
+    known = PipelineOptions([]).get_all_options()
+    for name in PipelineOptions(list(argv)).get_all_options(retain_unknown_options=True):
+        if name not in known:
+            near = difflib.get_close_matches(name, [*_OWN, *known], n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help lists those of this command; the others are Beam's."
+            raise ConfigError(f"unknown option --{name}: {hint}")
+    for before, argument in itertools.pairwise(["", *argv]):
+        if not argument.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise ConfigError(f"one argument too many: {argument!r}. The command takes one config; text is named with --input.")
 
 
 def check_endpoint(parsed: PipelineOptions) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from pipelines import local
+from tokenreel.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,25 @@ from pipelines import local
 )
 def test_what_a_build_runs_on_is_said(arguments: list[str], releases_gil: bool, expected: str) -> None:
     assert local.describe(local.options(arguments, releases_gil=releases_gil)) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ouput", "elsewhere"], "unknown option --ouput: did you mean --output?"),
+        (["--direct_num_workrs=1"], "unknown option --direct_num_workrs: did you mean --direct_num_workers?"),
+        (["--qqqqq"], "unknown option --qqqqq: --help lists those of this command"),
+        (["other.yaml"], "one argument too many: 'other.yaml'"),
+        (["--direct_num_workers=1", "other.yaml"], "one argument too many: 'other.yaml'"),
+    ],
+)
+def test_slips_of_the_pen_are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        local.options(arguments, releases_gil=True)
+    assert message in str(error.value)
+
+
+def test_options_of_beam_are_taken_however_they_are_written() -> None:
+    given = ["--runner", "DirectRunner", "--direct_runner_bundle_repeat", "2", "--experiments=a", "--experiments", "b", "--streaming"]
+    assert local.describe(local.options([*given, "--direct_num_workers=1"], releases_gil=True)) == "in this process"
+    local.options(["--runner=PortableRunner", "--of_the_job_service=1"], releases_gil=True)  # who knows

@@ -1,12 +1,14 @@
 """The code on the pages about packing and objectives runs."""
 
 import dataclasses
+import inspect
 import pathlib
 import re
 
 import pytest
 import yaml
 
+from tokenreel import packing, segment_pairs
 from tokenreel.objectives import OBJECTIVES
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -50,3 +52,16 @@ def test_every_setting_of_an_objective_is_on_its_page():
                 if field.default not in (dataclasses.MISSING, None, ()):
                     shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
                     assert f"`{field.name}` {shown}" in row, field.name
+
+
+def test_every_setting_of_a_mode_is_on_the_page_of_packing():
+    text = (DOCS / "packing.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", text[text.index("## Settings") : text.index("## Rules")], re.MULTILINE))
+    functions = {**packing.MODES, "segment_pairs": segment_pairs.plan}
+    assert set(rows) == set(functions)
+    for mode, function in functions.items():
+        parameters = list(inspect.signature(function).parameters.values())
+        settings = parameters[[parameter.name for parameter in parameters].index("seq_len") + 1 :]
+        for setting in (setting for setting in settings if setting.name not in ("seed", "variant")):
+            shown = f" {setting.default}".lower() if setting.default is not None else ""
+            assert f"`{setting.name}`{shown}" in rows[mode], (mode, setting.name)
