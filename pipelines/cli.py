@@ -10,7 +10,7 @@ from tokenreel.errors import BuildError, StorageError, TokenreelError
 from tokenreel.redaction import redact
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
-_COMMANDS = {
+COMMANDS = {
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),
@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
     parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = next((argument for argument in argv if argument in _COMMANDS), None)
+    chosen = next((argument for argument in argv if argument in COMMANDS), None)
     module = None
-    for name, (path, description) in _COMMANDS.items():
+    for name, (path, description) in COMMANDS.items():
         command = commands.add_parser(name, help=description, description=description, epilog=_BEAM if name in _JOBS else None)
         if name == chosen:
             module = importlib.import_module(path)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import typing
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,30 @@ def test_the_format_page_is_right(demo: pathlib.Path) -> None:
     assert tokens.shape == starts.shape == (3, 65)
     assert tokens[0].tolist() == next(iter(tensors)).numpy().tolist()  # type: ignore[call-overload]
     assert starts.any()
+
+
+def test_the_loader_page_is_right(demo: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its code, one block after the other, and its commands."""
+    names: dict[str, Any] = {}
+    for block in blocks("docs/loader.md"):
+        exec(compile(block, "docs/loader.md", "exec"), names)
+    assert names["batch"]["source"].shape == (8,)
+    document = names["found"][0]["documents"][0]["doc_id"]
+    commands = re.findall(r"^tokenreel (.*)$", (ROOT / "docs/loader.md").read_text(encoding="utf-8"), re.MULTILINE)
+    capsys.readouterr()
+    for command in commands:
+        assert cli.main([document if word == "ID" else word for word in shlex.split(command)]) == 0
+    assert len(commands) == 2 and "example " in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_code_on_the_page_of_tokenization_runs() -> None:
+    (block,) = blocks("docs/tokenization.md")
+    exec(compile(block, "docs/tokenization.md", "exec"), {})
+
+
+def test_every_command_is_on_the_page_of_running_it() -> None:
+    page = (ROOT / "docs/running.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`tokenreel ([a-z-]+)", page)) == set(cli.COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:
