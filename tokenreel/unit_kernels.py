@@ -374,15 +374,15 @@ def build_trie(text, bounds, pieces):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _best_path(
-    text, begin, size, start, roots, edges, found, scores, unknown, unknown_score, longest, byte_ids, best, second, back, by, ids, at
-):  # type: ignore[no-untyped-def]
+def _best_path(text, begin, size, start, model, work, ids, at):  # type: ignore[no-untyped-def]
     """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on; see `segment`.
 
     Returns:
       where the ids end; the sum at the end; the least lead that the best way to a character of the path has over the next best; the largest
       distance of a sum from `start`; characters; whether sums began anew.
     """
+    roots, edges, found, scores, unknown, unknown_score, longest, byte_ids = model
+    best, second, back, by = work
     mask = np.uint64(len(edges) - 1)
     best[0] = start
     for j in range(1, size + 1):
@@ -466,8 +466,18 @@ def _best_path(
     return at, best[size], lead_of_best, max(depth, abs(best[size] - start)), characters, restarted
 
 
-@_kernel((_U8, _I64, _I32, _U64, _I32, _F32, types.int32, types.float32, types.int64, _I32))
-def segment(text, bounds, roots, edges, found, scores, unknown, unknown_score, longest, byte_ids):  # type: ignore[no-untyped-def]
+@njit(nogil=True)
+def _work(size):  # type: ignore[no-untyped-def]
+    """What `_best_path` notes for each byte of a text of at most `size`."""
+    return np.empty(size + 1, np.float32), np.empty(size + 1, np.float32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+
+
+_MODEL = types.Tuple((_I32, _U64, _I32, _F32, types.int32, types.float32, types.int64, _I32))
+_SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32, _F32))
+
+
+@_kernel((_U8, _I64, _MODEL))
+def segment(text, bounds, model):  # type: ignore[no-untyped-def]
     """Finds the best segmentations of normalised texts by a unigram model (Viterbi; Kudo 2018), rounded as the library rounds.
 
     The library adds scores from the beginning of a document, in float32, so segmentations that are nearly as good as each other are decided
@@ -477,14 +487,8 @@ def segment(text, bounds, roots, edges, found, scores, unknown, unknown_score, l
     Args:
       text: [bytes] uint8, texts end to end.
       bounds: [n + 1] int64.
-      roots: [256] int32; this and the next two are from `build_trie`.
-      edges: [power of two] uint64.
-      found: [nodes] int32.
-      scores: [pieces] float32.
-      unknown: id of an unknown character.
-      unknown_score: its score.
-      longest: bytes of the longest piece.
-      byte_ids: [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one.
+      model: what `build_trie` gives; [pieces] float32 scores; id and score of an unknown character; bytes of the longest piece; [256] int32
+        the pieces of bytes, or empty: then unknown characters side by side become one.
 
     Returns:
       ids (int32) end to end, [n + 1] int64 bounds, [n] float32 the sums of scores, [n] float32 the absolute value of a sum before the text
@@ -493,8 +497,7 @@ def segment(text, bounds, roots, edges, found, scores, unknown, unknown_score, l
     most = np.int64(0)
     for k in range(len(bounds) - 1):
         most = max(most, bounds[k + 1] - bounds[k])
-    best, second = np.empty(most + 1, np.float32), np.empty(most + 1, np.float32)
-    back, by = np.empty(most + 1, np.int32), np.empty(most + 1, np.int32)
+    work, unknown, byte_ids = _work(most), model[4], model[7]
     ids, id_bounds = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64)
     sums, certain = np.zeros(len(bounds) - 1, np.float32), np.zeros(len(bounds) - 1, np.float32)
     depths = np.zeros(len(bounds) - 1, np.float32)
@@ -502,9 +505,8 @@ def segment(text, bounds, roots, edges, found, scores, unknown, unknown_score, l
     for k in range(len(bounds) - 1):
         before = at
         at, sums[k], gap, depths[k], characters, restarted = _best_path(
-            text, bounds[k], bounds[k + 1] - bounds[k], np.float32(0), roots, edges, found, scores, unknown, unknown_score, longest, byte_ids,
-            best, second, back, by, ids, at,
-        )  # fmt: skip
+            text, bounds[k], bounds[k + 1] - bounds[k], np.float32(0), model, work, ids, at
+        )
         id_bounds[k + 1] = at
         if restarted:
             certain[k] = -1
@@ -519,55 +521,33 @@ def segment(text, bounds, roots, edges, found, scores, unknown, unknown_score, l
     return ids[:at].copy(), id_bounds, sums, certain, depths
 
 
-@_kernel(
-    (
-        _I64,
-        _I32,
-        _I64,
-        *(_I32, _I64, _U8, _I64, _F32, _F32) * 2,
-        _I32,
-        _U64,
-        _I32,
-        _F32,
-        types.int32,
-        types.float32,
-        types.int64,
-        _I32,
-        _F32,
-    )
-)
-def segment_again(  # type: ignore[no-untyped-def]
-    documents, entries, first,
-    ids, id_bounds, spelling, spelling_bounds, certain, depths,
-    new_ids, new_id_bounds, new_spelling, new_spelling_bounds, new_certain, new_depths,
-    roots, edges, found, scores, unknown, unknown_score, longest, byte_ids, token_scores,
-):  # fmt: skip
+@_kernel((_I64, _I32, _I64, _SEGMENTED, _SEGMENTED, _MODEL, _F32))
+def segment_again(documents, entries, first, known, new, model, token_scores):  # type: ignore[no-untyped-def]
     """Encodes documents of which `in_doubt` says that rounding may matter: adds up their tokens' scores, and decides units at their sums.
 
     Args:
       documents: [k] int64.
       entries: [units] int32, of `look_up`.
       first: [n + 1] int64, of `cut`.
-      ids: of known units, with bounds, as their spelling; and what `segment` says of them.
-      new_ids: of new units, likewise.
-      roots: and so on as for `segment`.
+      known: units of the table: ids with bounds, normalised texts with bounds, and the last two results of `segment`.
+      new: units that are not in the table, likewise.
+      model: as for `segment`.
       token_scores: [pieces] float32, with the score of an unknown character at its first byte.
 
     Returns:
       ids (int32) end to end, and [k] int64 their numbers.
     """
+    # Unpacked, and written twice: choosing an array in the loop would count its users there.
+    ids, id_bounds, text, bounds, certain, depths = known
+    new_ids, new_id_bounds, new_text, new_bounds, new_certain, new_depths = new
     most = room = np.int64(0)
     for document in documents:
         for unit in range(first[document], first[document + 1]):
             entry = entries[unit]
-            if entry >= 0:
-                size = spelling_bounds[entry + 1] - spelling_bounds[entry]
-            else:
-                size = new_spelling_bounds[-entry] - new_spelling_bounds[-1 - entry]
+            size = bounds[entry + 1] - bounds[entry] if entry >= 0 else new_bounds[-entry] - new_bounds[-1 - entry]
             most = max(most, size)
             room += size
-    best, second = np.empty(most + 1, np.float32), np.empty(most + 1, np.float32)
-    back, by = np.empty(most + 1, np.int32), np.empty(most + 1, np.int32)
+    work = _work(most)
     out, counts = np.empty(room, np.int32), np.zeros(len(documents), np.int64)
     at = np.int64(0)
     for k in range(len(documents)):
@@ -576,30 +556,24 @@ def segment_again(  # type: ignore[no-untyped-def]
         for unit in range(first[documents[k]], first[documents[k] + 1]):
             entry = entries[unit]
             if entry >= 0:
-                sure, depth = certain[entry], depths[entry]
-            else:
-                sure, depth = new_certain[-1 - entry], new_depths[-1 - entry]
-            if abs(total) < sure and total - depth > RESTART + 1:
-                if entry >= 0:
+                if abs(total) < certain[entry] and total - depths[entry] > RESTART + 1:
                     for i in range(id_bounds[entry], id_bounds[entry + 1]):
                         out[at] = ids[i]
-                        total = token_scores[ids[i]] + total
+                        total += token_scores[ids[i]]
                         at += 1
-                else:
-                    for i in range(new_id_bounds[-1 - entry], new_id_bounds[-entry]):
-                        out[at] = new_ids[i]
-                        total = token_scores[new_ids[i]] + total
-                        at += 1
-            elif entry >= 0:
-                at, total, _, _, _, _ = _best_path(
-                    spelling, spelling_bounds[entry], spelling_bounds[entry + 1] - spelling_bounds[entry], total, roots, edges, found, scores,
-                    unknown, unknown_score, longest, byte_ids, best, second, back, by, out, at,
-                )  # fmt: skip
+                    continue
+                begin, size = bounds[entry], bounds[entry + 1] - bounds[entry]
+                at, total, _, _, _, _ = _best_path(text, begin, size, total, model, work, out, at)
             else:
-                at, total, _, _, _, _ = _best_path(
-                    new_spelling, new_spelling_bounds[-1 - entry], new_spelling_bounds[-entry] - new_spelling_bounds[-1 - entry], total,
-                    roots, edges, found, scores, unknown, unknown_score, longest, byte_ids, best, second, back, by, out, at,
-                )  # fmt: skip
+                entry = -1 - entry
+                if abs(total) < new_certain[entry] and total - new_depths[entry] > RESTART + 1:
+                    for i in range(new_id_bounds[entry], new_id_bounds[entry + 1]):
+                        out[at] = new_ids[i]
+                        total += token_scores[new_ids[i]]
+                        at += 1
+                    continue
+                begin, size = new_bounds[entry], new_bounds[entry + 1] - new_bounds[entry]
+                at, total, _, _, _, _ = _best_path(new_text, begin, size, total, model, work, out, at)
         counts[k] = at - before
     return out[:at].copy(), counts
 

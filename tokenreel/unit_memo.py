@@ -164,7 +164,7 @@ class _Unigram:
         """Segments normalised texts; gives the attributes of `_Units` that follow."""
         from tokenreel import unit_kernels
 
-        found = unit_kernels.segment(text, bounds, *self._model)
+        found = unit_kernels.segment(text, bounds, self._model)
         return dict(zip(("ids", "id_bounds", "scores", "certain", "depths"), found, strict=True))
 
     def segment_again(self, documents: _Integers, entries: npt.NDArray[np.int32], first: _Integers, known: _Units, new: _Units) -> _Encoded:
@@ -172,7 +172,7 @@ class _Unigram:
         from tokenreel import unit_kernels
 
         units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain, u.depths) for u in (known, new)]
-        encoded: _Encoded = unit_kernels.segment_again(documents, entries, first, *units[0], *units[1], *self._model, self._token_scores)
+        encoded: _Encoded = unit_kernels.segment_again(documents, entries, first, *units, self._model, self._token_scores)
         return encoded
 
 

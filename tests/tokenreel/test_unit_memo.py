@@ -122,15 +122,18 @@ def test_ids_are_the_librarys_with_every_option(train, texts, monkeypatch, kind,
 
 def test_the_memo_is_used_where_it_can_be(train):
     assert memo_of(train("bpe", "nmt_nfkc")) and memo_of(train("bpe", "identity")) and memo_of(train("char", "nfkc"))
+    assert memo_of(train("unigram", "nmt_nfkc")) and memo_of(train("unigram", "identity", False))
+    assert memo_of(train("unigram", "nmt_nfkc", user_defined_symbols=["<sep>"])) is None
     assert memo_of(train("word", "nmt_nfkc")) is None
     assert memo_of(train("bpe", "nmt_nfkc", treat_whitespace_as_suffix=True)) is None
     assert memo_of(b"no model") is None
 
 
 @pytest.mark.parametrize("normalizer", ["identity", "nmt_nfkc"])
-def test_any_text(train, monkeypatch, normalizer):
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_any_text(train, monkeypatch, kind, normalizer):
     always(monkeypatch)
-    data = train("bpe", normalizer)
+    data = train(kind, normalizer)
     memo = memo_of(data)
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -141,10 +144,27 @@ def test_any_text(train, monkeypatch, normalizer):
     check()
 
 
-def test_ids_do_not_depend_on_what_the_memo_holds(train, texts, monkeypatch):
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_unigram_sums_are_rounded_as_the_library_rounds(train, texts, monkeypatch, byte_fallback):
+    """Texts of any length, in which many segmentations are equally good, and some that begin anew from a sum of -100,000."""
+    always(monkeypatch)
+    data = train("unigram", "nmt_nfkc", byte_fallback)
+    chooser = random.Random(3)
+    ties = ["?" * 7, "xXxxX", "....", "-=-=-=", "a" * 9, "ppp", "(((", "\u00e9\u00e9", "\u4e2d\u4e2d\u4e2d", "\U0001f600\U0001f600", "1111111"]
+    documents = []
+    for size in (3, 30, 300, 3_000, 30_000):
+        for _ in range(3 if size > 1000 else 60):
+            words = chooser.choices([*ties, *NASTY, *" ".join(texts[:50]).split()], k=size)
+            documents.append("".join(word + chooser.choice(["", " "]) for word in words))
+    documents += [" ".join(ties * 9_000), "?" * 200_000, "x" * 150_000 + " ??" * 20_000]
+    assert_equal(data, documents)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_ids_do_not_depend_on_what_the_memo_holds(train, texts, monkeypatch, kind):
     """Emptied all the time, in slices of any size, in any order: the same ids."""
     always(monkeypatch)
-    data = train("bpe", "nmt_nfkc")
+    data = train(kind, "nmt_nfkc")
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     expected = {text: library.encode(text) for text in texts}
     for memo_bytes in (0, 20_000, 200_000, 1 << 24):
@@ -193,11 +213,14 @@ def test_text_without_repetition_gives_the_ids_of_the_library(train):
     assert_equal(train("bpe", "nmt_nfkc"), [row.tobytes().decode() for row in noise])
 
 
-def test_threads_share_a_memo(train, texts):
-    data = train("bpe", "nmt_nfkc")
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("memo_bytes", [400_000, 1 << 24])
+def test_threads_share_a_memo(train, texts, monkeypatch, kind, memo_bytes):
+    always(monkeypatch)
+    data = train(kind, "nmt_nfkc")
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     expected = [library.encode(text) for text in texts]
-    memo, failures = memo_of(data, 400_000), []
+    memo, failures = memo_of(data, memo_bytes), []
 
     def work(seed):
         chooser = random.Random(seed)
