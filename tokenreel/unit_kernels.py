@@ -4,6 +4,9 @@ Imported only by the function that needs it: Numba takes a third of a second. Ar
 always, as each further combination would be compiled anew. No kernel calls another one in its inner loop: arrays are counted in such calls.
 """
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -32,7 +35,7 @@ def _kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., An
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             kept: Callable[..., Any] = njit(list(signatures), nogil=True, cache=True)(function)
-        except RuntimeError:
+        except (RuntimeError, OSError):
             kept = njit(list(signatures), nogil=True)(function)
         return kept
 
@@ -40,7 +43,7 @@ def _kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 @_kernel((_U8, _I64, _BOOL))
-def cut(text, offsets, allowed):  # type: ignore[no-untyped-def]
+def cut(text, offsets, allowed):
     """Cuts documents into units.
 
     Args:
@@ -76,7 +79,7 @@ def cut(text, offsets, allowed):  # type: ignore[no-untyped-def]
 
 
 @_kernel((_U8, _I32, _U64, _U8, _I32, types.int64, _U64, _U8, _I64, _U8))
-def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flags, known_bounds, known_text):  # type: ignore[no-untyped-def]
+def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flags, known_bounds, known_text):
     """Finds units in a table.
 
     Args:
@@ -146,7 +149,7 @@ def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flag
 
 
 @_kernel((_U8, _I32, _I32), (_U8, _I64, _I32), (_I32, _I64, _I32))
-def take(values, bounds, indices):  # type: ignore[no-untyped-def]
+def take(values, bounds, indices):
     """Picks sequences in a given order: their values end to end, and [len(indices) + 1] int64 bounds."""
     out_bounds = np.zeros(len(indices) + 1, np.int64)
     for i in range(len(indices)):
@@ -161,7 +164,7 @@ def take(values, bounds, indices):  # type: ignore[no-untyped-def]
 
 
 @_kernel((types.int32[::1], _U64, types.int64, types.int64))
-def place(places, hashes, begin, end):  # type: ignore[no-untyped-def]
+def place(places, hashes, begin, end):
     """Makes the entries begin to end - 1 found in a table."""
     mask = np.uint64(len(places) - 1)
     for entry in range(begin, end):
@@ -172,7 +175,7 @@ def place(places, hashes, begin, end):  # type: ignore[no-untyped-def]
 
 
 @_kernel((_I32, _I64, _I64, _I64))
-def count(entries, first, bounds, new_bounds):  # type: ignore[no-untyped-def]
+def count(entries, first, bounds, new_bounds):
     """[n] int64 how many ids documents have, from `look_up`, `cut`, and the bounds of ids of known and of new units."""
     counts = np.zeros(len(first) - 1, np.int64)
     for document in range(len(counts)):
@@ -190,7 +193,7 @@ def count(entries, first, bounds, new_bounds):  # type: ignore[no-untyped-def]
 @_kernel(
     (_I32, _I64, _I32, _I64, _I32, _I64, _I64, _I64, types.int32[::1]), (_I32, _I64, _U8, _I64, _U8, _I64, _I64, _I64, types.uint8[::1])
 )
-def gather(entries, first, values, bounds, new_values, new_bounds, documents, out_bounds, out):  # type: ignore[no-untyped-def]
+def gather(entries, first, values, bounds, new_values, new_bounds, documents, out_bounds, out):
     """Writes the values of the units of some documents, each from its `out_bounds` on."""
     for document in documents:
         at = out_bounds[document]
@@ -207,7 +210,7 @@ def gather(entries, first, values, bounds, new_values, new_bounds, documents, ou
 
 
 @_kernel((_I32, _I64, _F32, _F32, _F32, _F32))
-def in_doubt(entries, first, scores, certain, new_scores, new_certain):  # type: ignore[no-untyped-def]
+def in_doubt(entries, first, scores, certain, new_scores, new_certain):
     """[n] bool whether the rounding of sums may decide some unit of a document otherwise than at its beginning; see `segment`."""
     out = np.zeros(len(first) - 1, np.bool_)
     for document in range(len(out)):
@@ -228,9 +231,7 @@ def in_doubt(entries, first, scores, certain, new_scores, new_certain):  # type:
 
 
 @_kernel((_U8, _I32, _I32, _U8, _U32, _U8, types.int64, _I32, _U64, _I32, types.boolean, types.boolean))
-def normalize(  # type: ignore[no-untyped-def]
-    text, bounds, units, flags, charsmap, replacements, longest, roots, edges, found, prefix, collapse
-):
+def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots, edges, found, prefix, collapse):
     """Writes units as the library's normaliser does in the midst, at the beginning or at the end of a text.
 
     Args:
@@ -332,7 +333,7 @@ def normalize(  # type: ignore[no-untyped-def]
 
 
 @_kernel((_U8, _I64, _I32))
-def build_trie(text, bounds, pieces):  # type: ignore[no-untyped-def]
+def build_trie(text, bounds, pieces):
     """Builds a trie of pieces.
 
     Args:
@@ -374,7 +375,7 @@ def build_trie(text, bounds, pieces):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _best_path(text, begin, size, start, model, work, ids, at):  # type: ignore[no-untyped-def]
+def _best_path(text, begin, size, start, model, work, ids, at):
     """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on; see `segment`.
 
     Returns:
@@ -467,7 +468,7 @@ def _best_path(text, begin, size, start, model, work, ids, at):  # type: ignore[
 
 
 @njit(nogil=True)
-def _work(size):  # type: ignore[no-untyped-def]
+def _work(size):
     """What `_best_path` notes for each byte of a text of at most `size`."""
     return np.empty(size + 1, np.float32), np.empty(size + 1, np.float32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
 
@@ -477,7 +478,7 @@ _SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32, _F32))
 
 
 @_kernel((_U8, _I64, _MODEL))
-def segment(text, bounds, model):  # type: ignore[no-untyped-def]
+def segment(text, bounds, model):
     """Finds the best segmentations of normalised texts by a unigram model (Viterbi; Kudo 2018), rounded as the library rounds.
 
     The library adds scores from the beginning of a document, in float32, so segmentations that are nearly as good as each other are decided
@@ -522,7 +523,7 @@ def segment(text, bounds, model):  # type: ignore[no-untyped-def]
 
 
 @_kernel((_I64, _I32, _I64, _SEGMENTED, _SEGMENTED, _MODEL, _F32))
-def segment_again(documents, entries, first, known, new, model, token_scores):  # type: ignore[no-untyped-def]
+def segment_again(documents, entries, first, known, new, model, token_scores):
     """Encodes documents of which `in_doubt` says that rounding may matter: adds up their tokens' scores, and decides units at their sums.
 
     Args:
@@ -579,7 +580,7 @@ def segment_again(documents, entries, first, known, new, model, token_scores):  
 
 
 @_kernel((_U8, _I64, _BOOL))
-def squeeze(text, offsets, spaces):  # type: ignore[no-untyped-def]
+def squeeze(text, offsets, spaces):
     """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
 
     Args:

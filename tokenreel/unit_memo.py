@@ -22,7 +22,6 @@ import numpy.typing as npt
 from tokenreel import ragged, sentencepiece_model
 from tokenreel.sentencepiece_model import SPACE_SYMBOL, Cuts, Model
 
-SAMPLE_EVERY = 64 << 20  # looked up before the library's pace is taken again
 SLICE_BYTES = 2 << 20  # text handled at once: bounds the arrays that a block needs beside its result
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
 
@@ -222,10 +221,8 @@ class UnitMemo:
         self._squeezed = np.frombuffer(cuts.plain_spaces or bytes(256), dtype=np.bool_)
         self._lock = threading.Lock()
         self._table = _EMPTY
-        self._worth = _Worth()
+        self._worth = _Worth(0.4e-6, 40e-9) if self._unigram else _Worth(1.2e-6, 60e-9)
         self.encoded_bytes = 0
-        self._encode_slice(np.frombuffer(b"a b", dtype=np.uint8), np.array([0, 1, 3], dtype=np.int64))  # compiling is not the memo's fault
-        self._table, self.encoded_bytes = _EMPTY, 0
 
     @property
     def nbytes(self) -> int:
@@ -242,7 +239,7 @@ class UnitMemo:
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = np.ascontiguousarray(text[offsets[start] : offsets[stop]]), offsets[start : stop + 1] - offsets[start]
-            began = time.perf_counter()  # the CPU time of this thread misses what the library does in its own threads
+            began = time.process_time()  # of the process: the library works in threads of its own
             found = self._encode_slice(*part) if use_memo else None
             if found is None:
                 self.encoded_bytes += len(part[0])
@@ -252,7 +249,7 @@ class UnitMemo:
             else:
                 arrays.append(found[0])
                 lengths.append(found[1])
-            self._worth.timed(found is not None, time.perf_counter() - began, len(part[0]))
+            self._worth.timed(found is not None, time.process_time() - began, len(part[0]))
             start = stop
         return np.concatenate([_NONE.ids, *arrays]), np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
 
@@ -271,7 +268,7 @@ class UnitMemo:
             text, bounds, hashes, flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
         )
         new_bytes = int((bounds[new_units + 1] - bounds[new_units]).sum())
-        if not self._worth.report(new_bytes / max(len(text), 1), len(text)):
+        if not self._worth.report(len(new_units), new_bytes, len(whole_text)):
             return None
         new = self._encode_units(text, bounds, hashes, flags, new_units) if len(new_units) else _NONE
         self.encoded_bytes += new_bytes
@@ -345,22 +342,30 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
         return None
     if model.kind == sentencepiece_model.UNIGRAM and not sentencepiece_model.is_plain_unigram(model):
         return None
+    try:
+        import numba  # noqa: F401  a trainer's environment may lack it, and encodes little
+    except ImportError:
+        return None
     return UnitMemo(data, model, cuts, memo_bytes)
 
 
 class _Worth:
     """Decides for each slice whether looking up is worth it. It is not where nearly all units are new, as in random bytes.
 
-    Compares time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
+    Compares CPU time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
     slower than the library at first: it may lose as much time as the library takes for `GRACE_BYTES`, and what it gained since, up to that
-    much again. When that is spent, the next slices go to the library, ever more of them, and earn a fiftieth of their time for a new trial.
+    much again. Where a slice would lose more, or did, the next ones go to the library, ever more of them, and earn a fiftieth of their time
+    for a new trial.
     """
 
     GRACE_BYTES = 512 << 10
     SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
+    SAMPLE_EVERY = 64 << 20  # bytes looked up
+    LOOK_UP_SECONDS = 15e-9  # a byte, about
 
-    def __init__(self, most_unseen: float = 0.8) -> None:
-        self._most_unseen = most_unseen
+    def __init__(self, new_unit_seconds: float, new_byte_seconds: float) -> None:
+        """Takes what a unit costs, about, that is not known, and each of its bytes."""
+        self._new_unit_seconds, self._new_byte_seconds = new_unit_seconds, new_byte_seconds
         self._size = self._skip = TRIAL_BYTES
         self._whole = self.SAMPLE_BYTES  # bytes for the library next
         self._library = self._memo = 0.0  # seconds a byte
@@ -373,12 +378,13 @@ class _Worth:
             return min(self._whole, SLICE_BYTES), False
         return self._size, True
 
-    def report(self, unseen: float, size: int) -> bool:
-        """Takes the share of a slice that is new; tells whether to go on."""
-        if unseen > self._most_unseen:
-            self._give_up()
-            return False
-        return True
+    def report(self, new_units: int, new_bytes: int, size: int) -> bool:
+        """Takes what is new in a slice; tells whether to go on."""
+        cost = size * self.LOOK_UP_SECONDS + new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds
+        if cost - self._library * size <= (self._credit or 0.0):
+            return True
+        self._give_up()
+        return False
 
     def timed(self, used_memo: bool, seconds: float, size: int) -> None:
         """Takes the time of a slice."""
@@ -386,7 +392,8 @@ class _Worth:
         if not used_memo:
             self._whole = self._whole - size if self._whole - size > self.SAMPLE_BYTES // 4 else 0
             if size > self.SAMPLE_BYTES // 4:
-                self._library, self._since_sample = pace, 0
+                self._library = (self._library + pace) / 2 if self._library else pace
+                self._since_sample = 0
             self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
             return
         gain = self._library * size - seconds
@@ -395,7 +402,7 @@ class _Worth:
         if self._credit < 0:
             self._give_up()
         else:
-            if pace > 1.3 * self._memo or self._since_sample > SAMPLE_EVERY:
+            if pace > 1.3 * self._memo or self._since_sample > self.SAMPLE_EVERY:
                 self._whole = max(self._whole, self.SAMPLE_BYTES)
             if gain > 0:
                 self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
