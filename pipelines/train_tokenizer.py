@@ -1,6 +1,7 @@
 """Raw text to a tokenizer: `tokenreel train-tokenizer CONFIG`, or `python -m pipelines.train_tokenizer CONFIG`."""
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -93,10 +94,13 @@ class _Progress:
         if TRAINING in present:
             self._began = self._began or time.monotonic()
             return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"
-        config = self._config
-        blocks = sum(1 for i, source in enumerate(config.sources) for _ in sources.list_blocks(source, i, config.execution.block_bytes))
         read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
-        return f"sampled text from {read:,} of about {blocks:,} blocks"
+        return f"sampled text from {read:,} of about {self._blocks:,} blocks"
+
+    @functools.cached_property
+    def _blocks(self) -> int:
+        size = self._config.execution.block_bytes
+        return sum(1 for index, source in enumerate(self._config.sources) for _ in sources.list_blocks(source, index, size))
 
 
 def summary(report: Mapping[str, Any]) -> str:
