@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import reading
 from tokenreel import decompression, documents
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Documents, read_documents
@@ -198,3 +199,11 @@ def test_a_member_is_unpacked_in_small_chunks(ending: str) -> None:
     sizes = [len(chunk) for chunk in decompression.decompress(io.BytesIO(packed), ending) if isinstance(chunk, bytes)]
     assert sum(sizes) == 100 << 20
     assert max(sizes) <= 33 << 20
+
+
+def test_a_number_too_large_to_sort_by_is_a_dead_letter(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"text": "{i}", "n": {n}}}\n' for i, n in enumerate(("9" * 400, "-" + "9" * 400, "1" * 300, "-1"))))
+    found = reading.read(path, "jsonl", order_field="n")
+    assert found.values == ["2", "3"] and found.reasons == ["no_order"] * 2
+    assert all("a number beyond all range" in fault.message for fault in found.faults)

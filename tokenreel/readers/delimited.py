@@ -195,15 +195,27 @@ def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: Sour
     """The names in a file's first row, for pieces that begin behind it; None where the source gives them."""
     if source.columns:
         return source.columns
+    csv.field_size_limit(sys.maxsize)
     lines = _Lines(chunks, _MOST_QUOTED, 1)
-    for values in csv.reader(lines, delimiter=delimiter(source)):
+    parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+    while True:
+        try:
+            values = next(parsed)
+        except StopIteration:
+            return None
+        except (csv.Error, _Overlong):  # `read` reports it and takes the next row, so the pieces behind do the same
+            if lines.ended:
+                return None
+            lines.take(1)
+            parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+            continue
         data = lines.take()
         if data.startswith(_BOM):
-            values = _without_bom(values, data[len(_BOM) :], source)
-        if values:
+            data = data[len(_BOM) :]
+            values = _without_bom(values, data, source)
+        if data.strip(b"\r\n"):
             _places(tuple(values), source, file)
             return values
-    return None
 
 
 def _without_bom(values: list[str], data: bytes, source: SourceConfig) -> list[str]:

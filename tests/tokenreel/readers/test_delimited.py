@@ -166,3 +166,12 @@ def test_an_endless_line_takes_no_endless_memory(tmp_path: pathlib.Path, monkeyp
     (fault,) = found.faults
     assert (fault.reason, fault.position, fault.line) == ("broken_archive", 10, 3)
     assert "a line of more than 1 MB, so this is no table" in fault.message
+
+
+@pytest.mark.parametrize("head", ['"te\nxt",text\n', '"te"x,text\n', "\n\n", ""])
+def test_a_damaged_header_means_the_same_to_every_piece(head: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(head + "id,text\n" + "".join(f"{i},value {i}\n" for i in range(50)))
+    whole, pieces = (read(path, "csv", block_bytes, embedded_newlines=False) for block_bytes in (1 << 20, 100))
+    assert pieces.blocks > 3 and (pieces.texts, pieces.faults) == (whole.texts, whole.faults)
+    assert len(whole.faults) == ("te" in head)
