@@ -32,7 +32,7 @@ from transforms.write_manifest import WriteManifest
 def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to shards and a manifest in its output."""
     job = recipe.config
-    blocks = root | ListBlocks(job)  # Block: byte ranges of files
+    blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
         blocks |= RemoveDuplicateText(job, output.duplicates_directory(job))  # Block, with what to leave out of it
     staged = blocks | TokenizeBlocks(job, vocabulary, rules, output.stage_directory(job))  # Staged: counts and paths

@@ -24,7 +24,7 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, 
     """Raw text in the sources of a config to a model and its report in its output."""
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
     limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
-    blocks = root | ListBlocks(config)  # Block: byte ranges of files
+    blocks = root | ListBlocks(config, inputs)  # Block: byte ranges of files
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     directory = tokenizer_output.sample_directory(config)
     sampled = blocks | SampleDocuments(config, rules, directory, limits)  # Sampled: plan, paths and totals

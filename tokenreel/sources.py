@@ -209,15 +209,15 @@ def list_files(source: SourceConfig) -> list[InputFile]:
     return sorted(found, key=lambda file: os.fsencode(file.name))
 
 
-def list_blocks(source: SourceConfig, source_index: int, block_bytes: int) -> Iterator[Block]:
+def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
     """Cuts the files of a source into blocks of about `block_bytes`: large ones are split if they can be, small ones are gathered.
 
-    Which block a document falls into changes nothing about it.
+    Which block a document falls into changes nothing about it. `found` is what `list_files` gives, where it is known already.
     """
     index = 0
     gathered: list[Piece] = []
     gathered_bytes = 0
-    for file in list_files(source):
+    for file in list_files(source) if found is None else found:
         weight = file.size * (_EXPANSION if file.compressed or source.format == "parquet" else 1)
         if gathered and gathered_bytes + weight > block_bytes:
             yield Block(source_index, index, tuple(gathered))
