@@ -37,7 +37,7 @@ class ListBlocks(beam.PTransform):
         size = sum(file.size for file in found)
         if (len(found), size) != (before["files"], before["bytes"]):
             raise SourceError(
-                f"source {source.name!r}: {before['files']:,} files of {before['bytes']:,} bytes were there when the build began, now there "
-                f"are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
+                f"source {source.name!r}: {before['files']:,} files of {before['bytes']:,} bytes were there when the build began, now "
+                f"there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
             )
         yield from list_blocks(source, index, self.config.execution.block_bytes, found)
