@@ -81,9 +81,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
-            print(
-                f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, on {local.describe(parsed)}", file=sys.stderr
-            )
+            print(f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
             seconds = 30.0 if files.is_remote(job.output) else 5.0
             with local.plain_errors(), local.watchdog(), local.progress(_progress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(options=parsed)

@@ -10,17 +10,18 @@ from tokenreel.errors import BuildError, StorageError, TokenreelError
 from tokenreel.redaction import redact
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
-_COMMANDS = {
-    "build": ("pipelines.build", "raw text to training-ready shards"),
-    "cache": ("tokenreel.token_cache", "what is kept of tokenized text, what configs would find of it, and clearing it"),
-    "inspect": ("tokenreel.inspection", "show decoded examples in the terminal"),
-    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
-    "when": ("tokenreel.loaders.when", "the steps of a run that see an example or a document"),
-    "where": ("tokenreel.loaders.where", "the documents in a step of a run"),
+COMMANDS = {
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
+    "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
+    "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),
     "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
+    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
+    "where": ("tokenreel.loaders.where", "the documents in a step of a training run"),
+    "when": ("tokenreel.loaders.when", "the steps of a training run that see an example or a document"),
+    "cache": ("tokenreel.token_cache", "list and clear the token cache: stage files that builds have kept"),
 }
 _JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
+_BEAM = "Other options go to Beam, such as --direct_num_workers=1 or --runner=DataflowRunner."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
     parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    chosen = next((argument for argument in argv if argument in _COMMANDS), None)
+    chosen = next((argument for argument in argv if argument in COMMANDS), None)
     module = None
-    for name, (path, description) in _COMMANDS.items():
-        command = commands.add_parser(name, help=description, description=description)
+    for name, (path, description) in COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=description, epilog=_BEAM if name in _JOBS else None)
         if name == chosen:
             module = importlib.import_module(path)
             module.add_arguments(command)

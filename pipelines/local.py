@@ -1,6 +1,8 @@
 """Running a pipeline on this machine: which runner, how many workers, progress, and what to do when a worker dies."""
 
 import builtins
+import difflib
+import itertools
 import logging
 import os
 import re
@@ -22,6 +24,7 @@ from tokenreel.redaction import redact
 from transforms import orphans
 
 LOCAL_RUNNER = "FnApiRunner"
+_OWN = ("set", "input", "output", "overwrite", "no-wait")  # options of the commands themselves
 EXIT_WORKER_DIED = 70
 _OS_ERRORS = "|".join(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError))
 
@@ -34,6 +37,9 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
     Args:
       argv: Beam's options.
       releases_gil: whether threads can work side by side; if not, processes are started.
+
+    Raises:
+      ConfigError: this machine's runner has no such option. Others may have options that only their job service knows.
     """
     parsed = PipelineOptions(list(argv), save_main_session=False)
     standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
@@ -41,12 +47,26 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
         standard.runner = LOCAL_RUNNER
     given = {argument.split("=")[0].lstrip("-") for argument in argv}
     if standard.runner == LOCAL_RUNNER:
+        _check_known(argv)
         if "direct_num_workers" not in given:
             direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if "direct_running_mode" not in given:
             mode = "multi_threading" if releases_gil else "multi_processing"
             direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
     return parsed
+
+
+def _check_known(argv: Sequence[str]) -> None:
+    """Refuses what neither we nor Beam know, and Beam would pass over: a slip of the pen must not run for hours with other settings."""
+    known = PipelineOptions([]).get_all_options()
+    for name in PipelineOptions(list(argv)).get_all_options(retain_unknown_options=True):
+        if name not in known:
+            near = difflib.get_close_matches(name, [*_OWN, *known], n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help lists those of this command; the others are Beam's."
+            raise ConfigError(f"unknown option --{name}: {hint}")
+    for before, argument in itertools.pairwise(["", *argv]):
+        if not argument.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise ConfigError(f"one argument too many: {argument!r}. The command takes one config; text is named with --input.")
 
 
 def check_endpoint(parsed: PipelineOptions) -> None:
@@ -69,12 +89,14 @@ def check_endpoint(parsed: PipelineOptions) -> None:
 
 
 def describe(parsed: PipelineOptions) -> str:
-    """Says what a pipeline will run on."""
+    """Says what a pipeline will run on, such as "in 2 threads"."""
     runner, direct = parsed.view_as(StandardOptions).runner, parsed.view_as(DirectOptions)
     if runner != LOCAL_RUNNER:
-        return str(runner)
-    kind = {"in_memory": "in this process", "multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
-    return kind if direct.direct_running_mode == "in_memory" else f"{direct.direct_num_workers} {kind}"
+        return f"on {runner}"
+    if direct.direct_running_mode == "in_memory":
+        return "in this process"
+    kind = {"multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
+    return f"in {direct.direct_num_workers} {kind}"
 
 
 @contextmanager
@@ -89,7 +111,8 @@ def watchdog() -> Iterator[None]:
         code = re.search(r"-?\d+$", str(arguments.exc_value))
         print(
             f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
-            "lack of memory). Run the same command again: what is finished is kept. Fewer workers need less: --direct_num_workers=1.",
+            "lack of memory). Run the same command again: a build keeps what it has finished. Fewer workers need less: "
+            "--direct_num_workers=1.",
             file=sys.stderr,
             flush=True,
         )
@@ -113,7 +136,7 @@ def _interruptible() -> Iterator[None]:
     """
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: what is finished is kept.\n"
+        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: a build keeps what it has finished.\n"
         os.write(2, message.encode())  # sys.stderr may be busy with the very line that was interrupted
         _end(128 + number)
 
@@ -225,7 +248,7 @@ def plain_errors() -> Iterator[None]:
         messages = re.findall(rf"^(?:\w+\.)*(?:{_OS_ERRORS}): (.*)", str(error), flags=re.MULTILINE)
         if messages or isinstance(error, OSError):
             what = _without_step(messages[-1] if messages else str(error))
-            raise BuildError(f"{what}. What is finished is kept: run the same command again.") from error
+            raise BuildError(f"{what}. Run the same command again: a build keeps what it has finished.") from error
         raise
 
 

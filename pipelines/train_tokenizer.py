@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             print(f"tokenreel: {config.output} is complete already", file=sys.stderr)
             return finished
         count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
-        print(f"tokenreel: training {config.output} on {count:,} files, {size / 1e6:,.1f} MB ({local.describe(parsed)})", file=sys.stderr)
+        print(f"tokenreel: training {config.output} on {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
         with local.plain_errors(), local.watchdog(), local.progress(_Progress(config)):
             pipeline = beam.Pipeline(options=parsed)
             build(pipeline, config, inputs)

@@ -217,7 +217,7 @@ class DuplicateConfig:
 
     Attributes:
       remove: `documents` whose whole text, as the filters leave it, is that of another; `paragraphs` (between blank lines) or `lines` that
-        are also elsewhere, in the text as it was read. Documents cost 24 bytes each; paragraphs and lines cost one more pass over the text.
+        are also elsewhere, in the text as it was read. Documents cost 32 bytes each; paragraphs and lines cost one more pass over the text.
       min_characters: shorter paragraphs and lines stay, however often they occur.
     """
 
@@ -333,8 +333,8 @@ class PackingConfig:
         `tokenreel.sentences`). Each sentence is then tokenized by itself.
       per_source: never put documents of two sources into one example, so that mixture weights stay true; not for `wrap`.
       options: further settings of the mode: `open_examples` of `first_fit`, `flush_every` of `next_fit`, `min_tokens` of
-        `wrap_within_document`, `min_exponent` and `max_exponent` of `buckets`, `first_id`, `task` and `short_rate` of
-        `segment_pairs`.
+        `wrap_within_document` and `full_sentences`, `cross_documents` of `full_sentences`, `min_exponent` and `max_exponent` of `buckets`,
+        `first_id`, `task` and `short_rate` of `segment_pairs`.
     """
 
     mode: str = "wrap"

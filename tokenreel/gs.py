@@ -158,8 +158,8 @@ def _explain(error: Any, path: str, verb: str) -> StorageError | None:
     if isinstance(error, (GoogleAPICallError, RetryError, InvalidResponse, DataCorruption, requests.RequestException, ConnectionError)):
         what = f"HTTP {code}" if code is not None else f"{type(error).__name__}: {redact(error)}"
         return StorageError(
-            f"{path}: cannot {verb} it, the storage kept failing for {PATIENCE:g} seconds ({what}). What is finished is kept: run the same "
-            "command again when the network and the service are well.",
+            f"{path}: cannot {verb} it, the storage kept failing for {PATIENCE:g} seconds ({what}). Run the same command again when the "
+            "network and the service are well; a build keeps what it has finished.",
             code,
         )
     return None
@@ -404,8 +404,8 @@ class _Writer(io.RawIOBase):
             return  # ours, or the same bytes: a repeated bundle, or a request whose answer was lost
         if self._refused:
             raise BuildError(
-                f"{self._path}: another process wrote other bytes here while this build was writing it ("
-                f"{'gone again' if found is None else f'{found.size:,} bytes'}, ours are {self.bytes:,}). Two builds of different settings "
+                f"{self._path}: another process wrote other bytes here while this job was writing it ("
+                f"{'gone again' if found is None else f'{found.size:,} bytes'}, ours are {self.bytes:,}). Two jobs of different settings "
                 "or versions share a directory: let one finish, or choose another --output."
             )
         raise StorageError(

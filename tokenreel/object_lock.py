@@ -78,11 +78,11 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
             continue
         silent = max(0.0, time.time() - found.used)
         raise BuildError(
-            f"{path.rpartition('/')[0]}: another build is writing here (process {holder.get('pid', '?')} on {holder.get('host', '?')}, "
+            f"{path.rpartition('/')[0]}: another job is writing here (process {holder.get('pid', '?')} on {holder.get('host', '?')}, "
             f"last sign of life {silent:.0f} s ago). Wait for it, or choose another --output. If it was killed, run this again: a lock "
             f"without a sign of life for {STALE:g} s is taken over. To take it over at once, remove {path}."
         )
-    raise BuildError(f"{path.rpartition('/')[0]}: other builds keep taking the lock. Let one of them finish.")
+    raise BuildError(f"{path.rpartition('/')[0]}: other jobs keep taking the lock. Let one of them finish.")
 
 
 def _holder(path: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class _Heart(threading.Thread):
                 generation = gs.put(self._path, _content(self._owner), self._generation)
                 if generation is None:
                     if not self._stopping.is_set():
-                        self._lost(f"{self._path}: another build took the lock over. This one stops; what is finished is kept.")
+                        self._lost(f"{self._path}: another job took the lock over. This one stops; a build keeps what it has finished.")
                     return
                 self._generation = generation
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tokenreel import layouts, naming, schema, segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
-from tokenreel.denoising import MixtureOfDenoisers
+from tokenreel.denoising import Denoising, MixtureOfDenoisers
 from tokenreel.errors import ConfigError
 from tokenreel.example_codec import fixed_layout
 from tokenreel.infilling import FillInTheMiddle
@@ -156,6 +156,11 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
             )
         none = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         vocabulary.encode_block_with_offsets(*none)  # says if it cannot, before a worker starts
+    if isinstance(objective, Denoising) and objective.first_sentinel_id is None:  # its default would take pieces of the text's own
+        raise ConfigError(
+            f"objective {objective.name} puts sentinels where text is hidden, and the vocabulary has no <extra_id_0>. Set "
+            "vocabulary.options.extra_ids: 100 to add them (sentencepiece and bytes), or objective.first_sentinel_id to the id of the first"
+        )
     return recipe
 
 

@@ -45,6 +45,7 @@ class Rules:
       single: [256] whether a rule replaces this byte alone.
       pairs: [256, 256] whether a rule replaces something that holds these two bytes side by side.
       replacements: all replacements, each ended by NUL.
+      trie: uint32, the Darts double array that finds where a replacement begins in them.
     """
 
     first: npt.NDArray[np.uint8]
@@ -55,6 +56,7 @@ class Rules:
     single: npt.NDArray[np.bool_]
     pairs: npt.NDArray[np.bool_]
     replacements: bytes
+    trie: npt.NDArray[np.uint32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +140,7 @@ def read_charsmap(data: bytes) -> Rules:
     nothing = np.zeros(0, dtype=np.uint8)
     single, pairs = np.zeros(256, dtype=bool), np.zeros((256, 256), dtype=bool)
     if not data:
-        return Rules(nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.int64), single, pairs, b"")
+        return Rules(nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.int64), single, pairs, b"", np.zeros(0, dtype=np.uint32))
     if len(data) < 8 or (size := int.from_bytes(data[:4], "little")) > len(data) - 4 or size % 4 or not size or data[-1]:
         raise ValueError("the normaliser's charsmap is cut short")
     units = np.frombuffer(data, dtype="<u4", count=size // 4, offset=4)
@@ -177,7 +179,7 @@ def read_charsmap(data: bytes) -> Rules:
     stops = np.flatnonzero(text == 0)
     stop = stops[np.searchsorted(stops, starts)]
     out_last = np.where(stop > starts, text[np.maximum(stop - 1, 0)], 0).astype(np.uint8)
-    return Rules(first, last, text[starts], out_last, stop - starts, single, pairs, text.tobytes())
+    return Rules(first, last, text[starts], out_last, stop - starts, single, pairs, text.tobytes(), units)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,3 +252,16 @@ def find_cuts(model: Model) -> Cuts | None:
     forbidden[:, 0x80:0xC0] = True  # inside a character
     spaces = (space_end | empty_end)[:, None] & (space_begin | empty_begin)
     return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel(), plain_spaces)
+
+
+def is_plain_unigram(model: Model) -> bool:
+    """Whether a unigram model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback."""
+    normal = model.types == NORMAL
+    usual = (
+        normal.any()
+        and not (model.types == USER_DEFINED).any()
+        and np.isfinite(model.scores).all()
+        and model.scores[normal].max() <= 0
+        and (model.types == UNKNOWN).sum() == 1
+    )
+    return bool(usual) and (not model.byte_fallback or int((model.types == BYTE).sum()) == 256)

@@ -56,9 +56,9 @@ class InputFile:
         """
         now = _stat(self.path)
         if now is None:
-            raise SourceError(f"{self.path}: vanished while the build was running. Put it back and run the same command again.")
+            raise SourceError(f"{self.path}: vanished after it was listed. Put it back and run the same command again.")
         if now != (self.size, self.version):
-            raise SourceError(f"{self.path}: changed while the build was running. Run the same command again when nothing writes to it.")
+            raise SourceError(f"{self.path}: changed after it was listed. Run the same command again when nothing writes to it.")
 
 
 @dataclasses.dataclass(frozen=True)

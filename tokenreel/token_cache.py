@@ -1,9 +1,8 @@
-"""The stage files that people keep (`execution.stage`): what is in such a directory, what a config would find there, and clearing it.
+"""The token cache, the stage files that people keep (`execution.stage`): what is there, what a config would find, and clearing it.
 
-A stage file is named by a hash of everything that its tokens depend on: the reader's settings, the files (path, size, modification time and
-change time, or the generation of an object) and the range of each, the filters, the vocabulary and the version. A build looks for that
-name, so tokens of another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose
-bytes were changed without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
+A stage file is named by a hash of everything that its content depends on (`stage.fingerprint`). A build looks for that name, so tokens of
+another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose bytes were changed
+without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from tokenreel.config import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.filters import load_rules
 from tokenreel.output import ABANDONED_SECONDS
+from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.terminal import reader_may_leave
 from tokenreel.vocabularies import load_vocabulary
 
@@ -137,14 +137,16 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
             "beforehand which stage files it will find. Leave this config out."
         )
     complete = _complete(entries)
-    vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options).fingerprint
+    vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options)
+    if config.vocabulary.sampling is not None:
+        vocabulary = SampledVocabulary(vocabulary, config.vocabulary.sampling, config.seed)
     found = []
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))
         names, hits, total, missing = [], 0, 0, 0
         for block in sources.list_blocks(source, index, config.execution.block_bytes):
             size = sum((piece.file.size if piece.end is None else piece.end) - piece.start for piece in block.pieces)
-            names.append(stage.name_of(config, block, vocabulary, rules))
+            names.append(stage.name_of(config, block, vocabulary.fingerprint, rules))
             hit = names[-1] in complete
             hits, total, missing = hits + hit, total + size, missing + (0 if hit else size)
         found.append(Use(source=source.name, blocks=len(names), hits=hits, bytes=total, missing_bytes=missing, names=frozenset(names)))

@@ -70,7 +70,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         return
     for name in options:  # which one?
         alone = _probe({name: options[name]})
-        if alone is not None:
+        if alone == problem:  # another message is about what is missing beside it: pad_id: 0 needs another unk_id
             raise ConfigError(_explain(name, options[name], alone))
     raise ConfigError(f"options: SentencePiece does not take these together: {problem}")
 

@@ -1,88 +1,197 @@
 """Encodes blocks of text with SentencePiece by looking up what was encoded before.
 
 A block is cut wherever no piece of the vocabulary can lie across (`sentencepiece_model.find_cuts`). The parts, *units*, are encoded
-independently of each other, and natural text repeats them (Zipf 1949): only distinct units not seen before reach the library, and the ids
-of all others are gathered from a table. Everything else works on whole blocks.
+independently of each other, and natural text repeats them (Zipf 1949): only distinct units not seen before are encoded, and the ids of all
+others are gathered from a table. New units of a BPE or character model go to the library; those of a unigram model are segmented here, as
+their segmentations may depend on the sum of scores before them: where rounding could decide otherwise than the table says, the whole
+document is segmented again from its units (`unit_kernels.segment`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged, sentencepiece_model
-from tokenreel.sentencepiece_model import SPACE, Cuts, Model
+from tokenreel.sentencepiece_model import SPACE_SYMBOL, Cuts, Model
 
-SLICE_BYTES = 8 << 20  # text handled at once: bounds the arrays that a block needs beside its result
+SLICE_BYTES = 2 << 20  # text handled at once: bounds the arrays that a block needs beside its result
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
-ENTRY_BYTES = 200  # what a unit occupies beside its text and ids: a bytes object, its slot, a third of an empty place in the dict
 
 _FIRST, _LAST = 1, 2  # flags of units that begin or end a document
-_FLAGGED = [b"\xff" + bytes([flag]) for flag in range(4)]  # no UTF-8 holds the byte 0xFF
+_UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
-_Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
-
-
-class _Table:
-    """Ids of units, end to end, and where those of each unit are. Grows; never changes what it holds."""
-
-    def __init__(self) -> None:
-        self.slots: dict[bytes, int] = {}
-        self.nbytes = 0
-        self._ids = np.empty(1 << 16, dtype=np.int32)
-        self._offsets = np.zeros(1 << 14, dtype=np.int64)
-        self._slots_used = 0
-
-    def add(self, units: Sequence[bytes], ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> None:
-        """Appends units that the table does not hold; publishes each after its ids, for threads that read meanwhile."""
-        first, start = self._slots_used, int(self._offsets[self._slots_used])
-        end, last = start + len(ids), first + len(units)
-        if end > len(self._ids):
-            self._ids = np.concatenate([self._ids[:start], np.empty(max(end, 2 * len(self._ids)) - start, dtype=np.int32)])
-        if last >= len(self._offsets):
-            grown = np.empty(max(last + 1, 2 * len(self._offsets)) - first - 1, dtype=np.int64)
-            self._offsets = np.concatenate([self._offsets[: first + 1], grown])
-        self._ids[start:end] = ids
-        np.cumsum(lengths, out=self._offsets[first + 1 : last + 1])
-        self._offsets[first + 1 : last + 1] += start
-        self._slots_used = last
-        self.slots.update(zip(units, range(first, last), strict=True))
-        self.nbytes += cost(units) + ids.nbytes + lengths.nbytes
-
-    def get(self, slots: npt.NDArray[np.int64]) -> _Encoded:
-        """Gathers the ids of units, and their numbers."""
-        ids, offsets = ragged.take(self._ids, self._offsets[: self._slots_used + 1], slots)
-        return ids, np.diff(offsets)
+_Bytes = npt.NDArray[np.uint8]
+_Integers = npt.NDArray[np.int64]
+_Encoded = tuple[npt.NDArray[np.int32], _Integers]
 
 
-def cost(units: Sequence[bytes]) -> int:
-    """Estimates the bytes that units occupy in the memo, without their ids."""
-    return sum(map(len, units)) + ENTRY_BYTES * len(units)
+class _Units(NamedTuple):
+    """Distinct units and what they are encoded as, end to end with bounds.
+
+    Attributes:
+      hashes: [units] uint64 of text and flags.
+      flags: [units] uint8, whether they begin or end a document.
+      text, text_bounds: their bytes; [units + 1] int64.
+      ids, id_bounds: their tokens, int32; likewise.
+      spelling, spelling_bounds: unigram models: normalised bytes; likewise.
+      scores: unigram models: [units] float32 sums of scores.
+      certain, depths: unigram models: [units] float32, as `unit_kernels.segment` gives them.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    flags: _Bytes
+    text: _Bytes
+    text_bounds: _Integers
+    ids: npt.NDArray[np.int32]
+    id_bounds: _Integers
+    spelling: _Bytes
+    spelling_bounds: _Integers
+    scores: npt.NDArray[np.float32]
+    certain: npt.NDArray[np.float32]
+    depths: npt.NDArray[np.float32]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Processors:
-    """The library, three times: as the model says, as if in the middle of a text, and for text that is normalised already."""
+_BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}
+_BOUNDS = tuple(_BOUNDED.values())
+_NONE = _Units(
+    hashes=np.zeros(0, dtype=np.uint64),
+    flags=np.zeros(0, dtype=np.uint8),
+    text=np.zeros(0, dtype=np.uint8),
+    text_bounds=np.zeros(1, dtype=np.int64),
+    ids=np.zeros(0, dtype=np.int32),
+    id_bounds=np.zeros(1, dtype=np.int64),
+    spelling=np.zeros(0, dtype=np.uint8),
+    spelling_bounds=np.zeros(1, dtype=np.int64),
+    scores=np.zeros(0, dtype=np.float32),
+    certain=np.zeros(0, dtype=np.float32),
+    depths=np.zeros(0, dtype=np.float32),
+)
 
-    documents: Any
-    mid_text: Any
-    normalized: Any
+
+class _Table(NamedTuple):
+    """What is known, as arrays with room at their ends: they are filled there, then `places` tells where to look. Nothing else changes."""
+
+    places: npt.NDArray[np.int32]
+    units: _Units
+    size: int  # units that `places` knows
+
+    @property
+    def nbytes(self) -> int:
+        return self.places.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
+
+    def added(self, new: _Units, most_bytes: int) -> _Table | None:
+        """The table with further units that it does not hold, in these arrays or larger ones; None if it would take more than allowed."""
+        from tokenreel import unit_kernels
+
+        count = self.size + len(new.hashes)
+        grown = {}
+        for name, old in self.units._asdict().items():
+            start, added = self._used(name), getattr(new, name)
+            if name in _BOUNDS:
+                added = added[1:] + old[start - 1]
+            grown[name] = (old, start, added)
+        sizes = {name: _room(len(old), start + len(added)) for name, (old, start, added) in grown.items()}
+        places = _room(len(self.places), 2 * count, power=True)
+        if 4 * places + sum(sizes[name] * old.itemsize for name, (old, _, _) in grown.items()) > most_bytes:
+            return None
+        arrays = {}
+        for name, (old, start, added) in grown.items():
+            array = old
+            if sizes[name] != len(old):
+                array = np.empty(sizes[name], dtype=old.dtype)
+                array[:start] = old[:start]
+            array[start : start + len(added)] = added
+            arrays[name] = array
+        units = _Units(**arrays)
+        if places != len(self.places):
+            table = _Table(np.full(places, -1, dtype=np.int32), units, count)
+            unit_kernels.place(table.places, units.hashes, 0, count)
+        else:
+            table = _Table(self.places, units, count)
+            unit_kernels.place(table.places, units.hashes, self.size, count)
+        return table
+
+    def _used(self, name: str) -> int:
+        """How much of an array is filled."""
+        if name in _BOUNDED:
+            bounds = getattr(self.units, _BOUNDED[name])
+            return int(bounds[min(self.size, len(bounds) - 1)])
+        return min(self.size + (name in _BOUNDS), len(getattr(self.units, name)))  # some are empty where the model needs them not
+
+
+def _room(size: int, needed: int, *, power: bool = False) -> int:
+    """The size of an array that may have to grow."""
+    if needed <= size:
+        return size
+    return 1 << max(4, (needed - 1).bit_length()) if power else max(needed, size + size // 2)
+
+
+_EMPTY = _Table(np.full(1, -1, dtype=np.int32), _NONE, 0)
+
+
+class _Unigram:
+    """What a unigram model segments with, as arrays for `unit_kernels.segment`."""
+
+    def __init__(self, model: Model) -> None:
+        types, pieces, scores = model.types, model.pieces, model.scores
+        normal = types == sentencepiece_model.NORMAL
+        byte_ids = np.zeros(256 if model.byte_fallback else 0, dtype=np.int32)
+        for i in np.flatnonzero(types == sentencepiece_model.BYTE).tolist() if model.byte_fallback else ():
+            byte_ids[int(pieces[i][1:-1], 16)] = i
+        unknown_score = np.float32(model.scores[normal].min() - _UNKNOWN_PENALTY)
+        self._token_scores = scores.copy()
+        self._token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
+        self._token_scores[byte_ids[0x80:0xC0]] = 0
+        self._model = (
+            *_trie_of(model, normal),
+            scores,
+            np.int32(np.flatnonzero(types == sentencepiece_model.UNKNOWN)[0]),
+            unknown_score,
+            max(map(len, pieces)),
+            byte_ids,
+        )
+
+    def segment(self, text: _Bytes, bounds: _Integers) -> dict[str, npt.NDArray[Any]]:
+        """Segments normalised texts; gives the attributes of `_Units` that follow."""
+        from tokenreel import unit_kernels
+
+        found = unit_kernels.segment(text, bounds, self._model)
+        return dict(zip(("ids", "id_bounds", "scores", "certain", "depths"), found, strict=True))
+
+    def segment_again(self, documents: _Integers, entries: npt.NDArray[np.int32], first: _Integers, known: _Units, new: _Units) -> _Encoded:
+        """Encodes documents in which rounding may decide; see `unit_kernels.segment_again`."""
+        from tokenreel import unit_kernels
+
+        units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain, u.depths) for u in (known, new)]
+        encoded: _Encoded = unit_kernels.segment_again(documents, entries, first, *units, self._model, self._token_scores)
+        return encoded
+
+
+def _trie_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
+    """Builds a trie of some of the pieces."""
+    from tokenreel import unit_kernels
+
+    ids = np.flatnonzero(which).astype(np.int32)
+    pieces = [model.pieces[i] for i in ids.tolist()]
+    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    trie: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]
+    trie = unit_kernels.build_trie(np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids)
+    return trie
 
 
 class UnitMemo:
     """Encodes documents with one model. Threads share it; ids do not depend on what it holds.
 
     Attributes:
-      nbytes: an estimate of the memory the memo takes.
-      encoded_bytes: text that the library has encoded; the rest was looked up.
+      encoded_bytes: text that was encoded; the rest was looked up.
     """
 
     def __init__(self, data: bytes, model: Model, cuts: Cuts, memo_bytes: int) -> None:
@@ -97,186 +206,129 @@ class UnitMemo:
         import sentencepiece
 
         load = sentencepiece.SentencePieceProcessor
-        self._processors = _Processors(
-            load(model_proto=data),
-            load(model_proto=data + sentencepiece_model.MID_TEXT),
-            load(model_proto=data + sentencepiece_model.NORMALIZED),
+        self._library = load(model_proto=data)
+        self._normalized = load(model_proto=data + sentencepiece_model.NORMALIZED)  # for text that is normalised already
+        self._cuts, self._memo_bytes = cuts, memo_bytes
+        self._unigram = _Unigram(model) if model.kind == sentencepiece_model.UNIGRAM else None
+        self._normalizer = (
+            model.rules.trie,
+            np.frombuffer(model.rules.replacements, dtype=np.uint8),
+            int(model.rules.out_bytes.max(initial=0)),
+            *_trie_of(model, model.types == sentencepiece_model.USER_DEFINED),
+            model.dummy_prefix,
+            model.collapse,
         )
-        self._model, self._cuts, self._memo_bytes = model, cuts, memo_bytes
+        self._squeezed = np.frombuffer(cuts.plain_spaces or bytes(256), dtype=np.bool_)
         self._lock = threading.Lock()
-        self._table = _Table()
-        self._worth = _Worth()
+        self._table = _EMPTY
+        self._worth = _Worth(0.4e-6, 40e-9) if self._unigram else _Worth(1.2e-6, 60e-9)
         self.encoded_bytes = 0
-        # Arrow's first call imports for a quarter of a second, which would count against the memo.
-        ragged.take(np.zeros(1, dtype=np.int32), np.array([0, 1]), np.zeros(1, dtype=np.int64))
-        _distinct(np.full(2, SPACE, dtype=np.uint8), np.arange(3), np.zeros(0, dtype=np.int64))
 
     @property
     def nbytes(self) -> int:
-        """An estimate of the memory the memo takes."""
+        """The memory that the memo takes."""
         return self._table.nbytes
 
-    def encode_block(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> _Encoded:
+    def encode_block(self, text: _Bytes, offsets: _Integers) -> _Encoded:
         """Encodes documents as `Vocabulary.encode_block` does."""
-        parts: list[_Encoded] = []
+        arrays: list[npt.NDArray[np.int32]] = []
+        lengths: list[_Integers] = []
         start = 0
         while start < len(offsets) - 1:
             size, use_memo = self._worth.next_slice()
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
-            part = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-            began = time.perf_counter()  # the CPU time of this thread misses what the library does in its own threads
-            parts.append((self._encode_slice if use_memo else self._encode_whole)(*part))
-            self._worth.timed(use_memo, time.perf_counter() - began, len(part[0]))
+            part = np.ascontiguousarray(text[offsets[start] : offsets[stop]]), offsets[start : stop + 1] - offsets[start]
+            began = time.process_time()  # of the process: the library works in threads of its own
+            found = self._encode_slice(*part) if use_memo else None
+            if found is None:
+                self.encoded_bytes += len(part[0])
+                each = _encode_each(self._library, *part)
+                arrays += each
+                lengths.append(np.fromiter(map(len, each), dtype=np.int64, count=len(each)))
+            else:
+                arrays.append(found[0])
+                lengths.append(found[1])
+            self._worth.timed(found is not None, time.process_time() - began, len(part[0]))
             start = stop
-        if not parts:
-            return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
-        return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+        return np.concatenate([_NONE.ids, *arrays]), np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
 
-    def _encode_whole(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> _Encoded:
-        self.encoded_bytes += len(text)
-        return encode_documents(self._processors.documents, text, offsets)
+    def _encode_slice(self, text: _Bytes, offsets: _Integers) -> _Encoded | None:
+        """Encodes documents by looking up; None if too much of them is new."""
+        from tokenreel import unit_kernels
 
-    def _encode_slice(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> _Encoded:
-        nonempty = np.flatnonzero(np.diff(offsets))
-        if not len(nonempty):
-            return np.zeros(0, dtype=np.int32), np.zeros(len(offsets) - 1, dtype=np.int64)
+        by_library = _documents_with_symbol(text, offsets)
         whole_text, whole_offsets = text, offsets
-        text, offsets = _squeeze(text, offsets, self._cuts.plain_spaces)
-        starts = offsets[nonempty]
-        bounds = _cut(text, starts, self._cuts.allowed)  # [units + 1]
-        first = np.searchsorted(bounds, starts)  # [documents] the first unit of each, and after the last
-        last = np.append(first[1:], len(bounds) - 1) - 1
-
-        keys, indices = _distinct(text, bounds, np.concatenate([first, last]))
-        edges = self._edges(text, bounds, first, last)
-        distinct = keys + list(dict.fromkeys(itertools.chain(*edges)))
-        table, slots = self._slots(distinct, len(text))
-        if table is None:
-            return self._encode_whole(whole_text, whole_offsets)
-
-        units = slots[indices]  # [units] slots; those of first and last units are set next
-        edge_slot = dict(zip(distinct[len(keys) :], slots[len(keys) :].tolist(), strict=True))
-        units[last] = np.fromiter(map(edge_slot.__getitem__, edges[1]), dtype=np.int64, count=len(last))
-        units[first] = np.fromiter(map(edge_slot.__getitem__, edges[0]), dtype=np.int64, count=len(first))
-        ids, lengths = table.get(units)
-        counts = np.zeros(len(offsets) - 1, dtype=np.int64)
-        counts[nonempty] = np.add.reduceat(lengths, first)
-        return self._replace_exceptions(whole_text, whole_offsets, ids, counts)
-
-    def _edges(
-        self, text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]
-    ) -> tuple[list[bytes], list[bytes]]:
-        """Gives the keys of the first and of the last unit of each document; they are one where there is no other."""
-        single = first == last
-        view = memoryview(np.ascontiguousarray(text).data)
-        out = []
-        for units, flags in ((first, _FIRST + _LAST * single), (last, _LAST + _FIRST * single)):
-            spans = zip(bounds[units].tolist(), bounds[units + 1].tolist(), flags.tolist(), strict=True)
-            out.append([bytes(view[start:stop]) + _FLAGGED[flag] for start, stop, flag in spans])
-        return out[0], out[1]
-
-    def _slots(self, keys: list[bytes], text_bytes: int) -> tuple[_Table | None, npt.NDArray[np.int64]]:
-        """Finds or makes the slots of distinct units; no table if too much of the text is new."""
+        if self._squeezed.any():
+            text, offsets = unit_kernels.squeeze(text, offsets, self._squeezed)
+        bounds, first, hashes, flags = unit_kernels.cut(text, offsets, self._cuts.allowed)
         table = self._table
-        slots = np.fromiter(map(table.slots.get, keys, itertools.repeat(-1)), dtype=np.int64, count=len(keys))
-        new = np.flatnonzero(slots < 0)
-        unseen = [keys[i] for i in new.tolist()] if len(new) < len(keys) else keys
-        size = sum(map(len, unseen))
-        if not self._worth.report(size / text_bytes, text_bytes):
-            return None, slots
-        if not unseen:
-            return table, slots
-        ids, lengths = self._encode_units(unseen)
-        self.encoded_bytes += size
-        needed = cost(unseen) + ids.nbytes + lengths.nbytes
+        known = table.units
+        entries, new_units = unit_kernels.look_up(
+            text, bounds, hashes, flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
+        )
+        new_bytes = int((bounds[new_units + 1] - bounds[new_units]).sum())
+        if not self._worth.report(len(new_units), new_bytes, len(whole_text)):
+            return None
+        new = self._encode_units(text, bounds, hashes, flags, new_units) if len(new_units) else _NONE
+        self.encoded_bytes += new_bytes
+
+        counts = unit_kernels.count(entries, first, known.id_bounds, new.id_bounds)
+        again: list[tuple[_Integers, npt.NDArray[np.int32], _Integers]] = []
+        if len(by_library):
+            again.append((by_library, *encode_documents(self._library, *ragged.take(whole_text, whole_offsets, by_library))))
+        if self._unigram:
+            doubt = unit_kernels.in_doubt(entries, first, known.scores, known.certain, new.scores, new.certain)
+            doubt[by_library] = False
+            documents = np.flatnonzero(doubt)
+            if len(documents):
+                again.append((documents, *self._unigram.segment_again(documents, entries, first, known, new)))
+        kept = np.ones(len(counts), dtype=bool)
+        for documents, _, lengths in again:
+            counts[documents], kept[documents] = lengths, False
+        bounds_out = ragged.offsets_of(counts)
+        out = np.empty(int(bounds_out[-1]), dtype=np.int32)
+        unit_kernels.gather(entries, first, known.ids, known.id_bounds, new.ids, new.id_bounds, np.flatnonzero(kept), bounds_out, out)
+        for documents, ids, lengths in again:
+            for document, part in zip(documents.tolist(), np.split(ids, np.cumsum(lengths)[:-1]), strict=True):
+                out[bounds_out[document] : bounds_out[document + 1]] = part
+        if len(new_units):
+            self._keep(new)
+        return out, counts
+
+    def _keep(self, new: _Units) -> None:
+        """Puts new units into the table, if no other thread put any there meanwhile that are among them."""
+        from tokenreel import unit_kernels
+
         with self._lock:
-            if self._table is table and table.nbytes + needed <= self._memo_bytes:
-                if any(key in table.slots for key in unseen):  # another thread was quicker with some of them
-                    missing = np.array([key not in table.slots for key in unseen])
-                    ids = ids[np.repeat(missing, lengths)]
-                    table.add([key for key, use in zip(unseen, missing.tolist(), strict=True) if use], ids, lengths[missing])
-                else:
-                    table.add(unseen, ids, lengths)
-                slots[new] = np.fromiter(map(table.slots.__getitem__, unseen), dtype=np.int64, count=len(unseen))
-                return table, slots
-            if self._table is table:
-                self._table = _Table()  # full: begin afresh
-        # A table of this slice alone: what was known, then what was new.
-        known = np.flatnonzero(slots >= 0)
-        known_ids, known_lengths = table.get(slots[known])
-        private = _Table()
-        private.add([keys[i] for i in known.tolist()], known_ids, known_lengths)
-        private.add(unseen, ids, lengths)
-        slots[known] = np.arange(len(known))
-        slots[new] = len(known) + np.arange(len(new))
-        return private, slots
+            table = self._table
+            bounds = new.text_bounds.astype(np.int32)
+            known = table.units
+            entries, fresh = unit_kernels.look_up(
+                new.text, bounds, new.hashes, new.flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
+            )
+            if len(fresh) < len(entries):
+                new = _pick(new, fresh)
+            grown = table.added(new, self._memo_bytes)
+            if grown is None:  # full: begin afresh
+                grown = _EMPTY.added(new, self._memo_bytes) or _EMPTY
+            self._table = grown
 
-    def _encode_units(self, keys: list[bytes]) -> _Encoded:
-        """Encodes units, with flags or without, in the order given."""
-        # Units go to the library as they are, unless they begin or end a document or hold spaces to be collapsed.
-        text = np.frombuffer(b"".join(keys), dtype=np.uint8)
-        offsets = ragged.offsets_of(np.fromiter(map(len, keys), dtype=np.int64, count=len(keys)))
-        special = np.zeros(len(text), dtype=bool)
-        special[:-1] = text[1:] == 0xFF
-        if self._model.collapse and len(text) > 1:
-            special[:-1] |= self._cuts.spaces[_pairs(text)]
-            special[offsets[1:] - 1] = False
-        slow = np.add.reduceat(special, offsets[:-1], dtype=np.int64) > 0
-        plain = list(itertools.compress(keys, (~slow).tolist()))
-        encoded: list[list[int]] = self._processors.mid_text.encode(plain, num_threads=1) if plain else []
-        if slow.any():
-            other = iter(self._encode_special(list(itertools.compress(keys, slow.tolist()))))
-            quick = iter(encoded)
-            encoded = [next(other) if is_slow else next(quick) for is_slow in slow.tolist()]
-        return _to_arrays(encoded)
+    def _encode_units(
+        self, text: _Bytes, bounds: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64], flags: _Bytes, units: npt.NDArray[np.int32]
+    ) -> _Units:
+        """Encodes units that were not seen before."""
+        from tokenreel import unit_kernels
 
-    def _encode_special(self, keys: list[bytes]) -> list[list[int]]:
-        """Encodes units that begin or end a document, or hold spaces to be collapsed, as the library does in the document."""
-        normalize, model = self._processors.mid_text.normalize, self._model
-        texts = []
-        for key in keys:
-            flags = key[-1] if key[-2:-1] == b"\xff" else 0
-            unit: str = normalize((key[:-2] if flags else key).decode())
-            if model.collapse:
-                unit = re.sub("▁▁+", "▁", unit)
-                if flags & _FIRST:
-                    unit = unit.lstrip("▁")
-            if flags & _FIRST and model.dummy_prefix:
-                unit = "▁" + unit
-            if flags & _LAST and model.collapse:
-                unit = unit.rstrip("▁")
-            texts.append(unit)
-        encoded: list[list[int]] = self._processors.normalized.encode(texts, num_threads=1)
-        return encoded
-
-    def _replace_exceptions(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
-    ) -> _Encoded:
-        """Lets the library encode documents that hold U+2581 themselves: the normaliser confuses it with the spaces it writes."""
-        data = text.tobytes() if len(text) and (text == sentencepiece_model.SPACE_SYMBOL[0]).any() else b""
-        places = [match.start() for match in re.finditer(sentencepiece_model.SPACE_SYMBOL, data)]
-        if not places:
-            return ids, counts
-        documents = np.unique(np.searchsorted(offsets, places, side="right") - 1)
-        return self._encode_again(documents, text, offsets, ids, counts)
-
-    def _encode_again(
-        self,
-        documents: npt.NDArray[np.int64],
-        text: npt.NDArray[np.uint8],
-        offsets: npt.NDArray[np.int64],
-        ids: npt.NDArray[np.int32],
-        counts: npt.NDArray[np.int64],
-    ) -> _Encoded:
-        """Replaces the ids of some documents by those that the library gives for the whole document."""
-        their_text, their_offsets = ragged.take(text, offsets, documents)
-        new_ids, new_counts = self._encode_whole(their_text, their_offsets)
-        order = np.arange(len(counts), dtype=np.int64)
-        order[documents] = len(counts) + np.arange(len(documents))
-        values = np.concatenate([ids, new_ids])
-        out, out_offsets = ragged.take(values, ragged.offsets_of(np.concatenate([counts, new_counts])), order)
-        return out, np.diff(out_offsets)
+        unit_text, text_bounds = unit_kernels.take(text, bounds, units)
+        spelling, spelling_bounds = unit_kernels.normalize(text, bounds, units, flags, *self._normalizer)
+        found = _NONE._replace(hashes=hashes[units], flags=flags[units], text=unit_text, text_bounds=text_bounds)
+        if self._unigram:
+            return found._replace(spelling=spelling, spelling_bounds=spelling_bounds, **self._unigram.segment(spelling, spelling_bounds))
+        data = spelling.tobytes()
+        spelled = [data[start:stop] for start, stop in itertools.pairwise(spelling_bounds.tolist())]
+        ids, lengths = _to_arrays(self._normalized.encode(spelled, num_threads=1))
+        return found._replace(ids=ids, id_bounds=ragged.offsets_of(lengths))
 
 
 def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
@@ -286,22 +338,34 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
     except ValueError:  # the library could, and has the last word
         return None
     cuts = sentencepiece_model.find_cuts(model)
-    return UnitMemo(data, model, cuts, memo_bytes) if cuts and model.kind != sentencepiece_model.UNIGRAM else None
+    if cuts is None:
+        return None
+    if model.kind == sentencepiece_model.UNIGRAM and not sentencepiece_model.is_plain_unigram(model):
+        return None
+    try:
+        import numba  # noqa: F401  a trainer's environment may lack it, and encodes little
+    except ImportError:
+        return None
+    return UnitMemo(data, model, cuts, memo_bytes)
 
 
 class _Worth:
     """Decides for each slice whether looking up is worth it. It is not where nearly all units are new, as in random bytes.
 
-    Compares time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
+    Compares CPU time: samples go to the library, and again when looking up slows down, as it does where the text changes. An empty memo is
     slower than the library at first: it may lose as much time as the library takes for `GRACE_BYTES`, and what it gained since, up to that
-    much again. When that is spent, the next slices go to the library, ever more of them, and earn a fiftieth of their time for a new trial.
+    much again. Where a slice would lose more, or did, the next ones go to the library, ever more of them, and earn a fiftieth of their time
+    for a new trial.
     """
 
     GRACE_BYTES = 512 << 10
     SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
+    SAMPLE_EVERY = 64 << 20  # bytes looked up
+    LOOK_UP_SECONDS = 15e-9  # a byte, about
 
-    def __init__(self, most_unseen: float = 0.8) -> None:
-        self._most_unseen = most_unseen
+    def __init__(self, new_unit_seconds: float, new_byte_seconds: float) -> None:
+        """Takes what a unit costs, about, that is not known, and each of its bytes."""
+        self._new_unit_seconds, self._new_byte_seconds = new_unit_seconds, new_byte_seconds
         self._size = self._skip = TRIAL_BYTES
         self._whole = self.SAMPLE_BYTES  # bytes for the library next
         self._library = self._memo = 0.0  # seconds a byte
@@ -314,12 +378,13 @@ class _Worth:
             return min(self._whole, SLICE_BYTES), False
         return self._size, True
 
-    def report(self, unseen: float, size: int) -> bool:
-        """Takes the share of a slice that is new; tells whether to go on."""
-        if unseen > self._most_unseen:
-            self._give_up()
-            return False
-        return True
+    def report(self, new_units: int, new_bytes: int, size: int) -> bool:
+        """Takes what is new in a slice; tells whether to go on."""
+        cost = size * self.LOOK_UP_SECONDS + new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds
+        if cost - self._library * size <= (self._credit or 0.0):
+            return True
+        self._give_up()
+        return False
 
     def timed(self, used_memo: bool, seconds: float, size: int) -> None:
         """Takes the time of a slice."""
@@ -327,7 +392,8 @@ class _Worth:
         if not used_memo:
             self._whole = self._whole - size if self._whole - size > self.SAMPLE_BYTES // 4 else 0
             if size > self.SAMPLE_BYTES // 4:
-                self._library, self._since_sample = pace, 0
+                self._library = (self._library + pace) / 2 if self._library else pace
+                self._since_sample = 0
             self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
             return
         gain = self._library * size - seconds
@@ -336,7 +402,7 @@ class _Worth:
         if self._credit < 0:
             self._give_up()
         else:
-            if pace > 1.3 * self._memo or self._since_sample > SLICE_BYTES:
+            if pace > 1.3 * self._memo or self._since_sample > self.SAMPLE_EVERY:
                 self._whole = max(self._whole, self.SAMPLE_BYTES)
             if gain > 0:
                 self._size, self._skip = min(2 * max(self._size, size), SLICE_BYTES), TRIAL_BYTES
@@ -347,18 +413,27 @@ class _Worth:
         self._size, self._whole = TRIAL_BYTES, self._skip
 
 
-def encode_documents(processor: Any, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> _Encoded:
+def encode_documents(processor: Any, text: _Bytes, offsets: _Integers) -> _Encoded:
     """Encodes whole documents with the library."""
-    parts = [_to_arrays([])]
+    return _join(_encode_each(processor, text, offsets))
+
+
+def _encode_each(processor: Any, text: _Bytes, offsets: _Integers) -> list[npt.NDArray[np.int32]]:
+    """The ids of each document, as arrays: without an object for each token."""
+    arrays: list[npt.NDArray[np.int32]] = []
     start = 0
-    while start < len(offsets) - 1:  # in portions that fit the cache; whole documents as arrays, without an object for each token
+    while start < len(offsets) - 1:  # in portions that fit the cache
         stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + TRIAL_BYTES, side="right")) - 1)
         data = text[offsets[start] : offsets[stop]].tobytes()
         bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
-        arrays = processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1, return_type="numpy")
-        parts.append((np.concatenate(arrays), np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))))
+        arrays += processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1, return_type="numpy")
         start = stop
-    return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
+    return arrays
+
+
+def _join(arrays: Sequence[npt.NDArray[np.int32]]) -> _Encoded:
+    lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
+    return np.concatenate([np.zeros(0, dtype=np.int32), *arrays]), lengths
 
 
 def _to_arrays(encoded: list[list[int]]) -> _Encoded:
@@ -366,60 +441,23 @@ def _to_arrays(encoded: list[list[int]]) -> _Encoded:
     return np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum())), lengths
 
 
-def _pairs(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    """[n - 1] each two adjacent bytes, the second one high."""
-    pairs = text[1:].astype(np.uint16)
-    pairs <<= np.uint16(8)
-    pairs |= text[:-1]
-    return pairs
+def _pick(units: _Units, which: npt.NDArray[np.int32]) -> _Units:
+    """Some of the units."""
+    from tokenreel import unit_kernels
+
+    picked = {}
+    for name, bounds in _BOUNDED.items():
+        if len(getattr(units, bounds)) > 1:
+            picked[name], picked[bounds] = unit_kernels.take(getattr(units, name), getattr(units, bounds), which)
+    for name in ("hashes", "flags", "scores", "certain", "depths"):
+        if len(getattr(units, name)):
+            picked[name] = getattr(units, name)[which]
+    return units._replace(**picked)
 
 
-def _squeeze(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], spaces: bytes
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
-
-    Args:
-      text: [bytes] documents end to end.
-      offsets: [n + 1] their bounds.
-      spaces: [256] 1 for bytes that are always and only a space, or empty.
-
-    Returns:
-      the text and bounds, with the last byte of each run of spaces in a document; the same if there is little to gain.
-    """
-    if not spaces:
-        return text, offsets
-    is_space = np.frombuffer(text.tobytes().translate(spaces), dtype=np.bool_)
-    drop = np.zeros(len(text) + 1, dtype=bool)
-    np.logical_and(is_space[:-1], is_space[1:], out=drop[: len(text) - 1])
-    drop[offsets[1:] - 1] = False  # index -1, of an empty first document, is the spare one
-    places = np.flatnonzero(drop)
-    if len(places) * 64 < len(text):
-        return text, offsets
-    return text[~drop[:-1]], offsets - np.searchsorted(places, offsets)
-
-
-def _cut(text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """[units + 1] the bounds of units: where cuts are allowed, and where documents start."""
-    here = np.ones(len(text) + 1, dtype=bool)
-    for start in range(0, len(text) - 1, 1 << 16):  # small enough for the cache
-        stop = min(start + (1 << 16), len(text) - 1)
-        np.take(allowed, _pairs(text[start : stop + 1]), out=here[start + 1 : stop + 1], mode="clip")
-    here[starts] = True
-    return np.flatnonzero(here)
-
-
-def _distinct(
-    text: npt.NDArray[np.uint8], bounds: npt.NDArray[np.int64], without: npt.NDArray[np.int64]
-) -> tuple[list[bytes], npt.NDArray[np.int64]]:
-    """Gives the distinct units, and [units] which of them each one is; units `without` are left out, and get any."""
-    import pyarrow as pa
-
-    valid = np.ones(len(bounds) - 1, dtype=bool)
-    valid[without] = False
-    validity = pa.py_buffer(np.packbits(valid, bitorder="little"))
-    buffers = [validity, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(text))]
-    encoded = pa.BinaryArray.from_buffers(pa.binary(), len(valid), buffers).dictionary_encode()
-    indices = np.frombuffer(encoded.indices.buffers()[1], dtype=np.int32, count=len(valid)).astype(np.int64)
-    indices[~valid] = 0
-    return encoded.dictionary.to_pylist(), indices
+def _documents_with_symbol(text: _Bytes, offsets: _Integers) -> _Integers:
+    """The documents that hold U+2581 themselves: the normaliser confuses it with the spaces it writes."""
+    if not (text == SPACE_SYMBOL[0]).any():
+        return np.zeros(0, dtype=np.int64)
+    places = [match.start() for match in re.finditer(SPACE_SYMBOL, text.tobytes())]
+    return np.unique(np.searchsorted(offsets, places, side="right") - 1) if places else np.zeros(0, dtype=np.int64)

@@ -209,7 +209,7 @@ def test_an_object_that_changes_while_it_is_read_is_named(
     server.fail = replace
     assert run(write_config(sources=source(remote_corpus)), f"{REMOTE}/dataset") == 2
     message = capsys.readouterr().err
-    assert f"{victim}: changed while the build was running. Run the same command again" in message
+    assert f"{victim}: changed after it was listed. Run the same command again" in message
     assert files.size(f"{REMOTE}/dataset/{naming.MANIFEST}") is None
 
 

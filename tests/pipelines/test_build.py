@@ -304,7 +304,7 @@ def test_a_file_that_vanishes_stops_the_build(
 
     monkeypatch.setattr(files, "open_read", vanish)
     assert build(config) == 2
-    assert "b.txt: vanished while the build was running" in capsys.readouterr().err
+    assert "b.txt: vanished after it was listed" in capsys.readouterr().err
     assert not (tmp_path / "dataset/manifest.json").exists()
 
 

@@ -28,7 +28,7 @@ def test_an_output_that_is_a_file_is_refused(write_config: WriteConfig, tmp_path
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         assert cli.main(["build", write_config(), "--output", str(place)]) == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-        assert f"{place}: cannot write the dataset here" in line
+        assert f"{place}: cannot write here" in line
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
@@ -172,8 +172,8 @@ def test_of_two_builds_started_together_one_is_refused(write_config: WriteConfig
     started = [soaking.start(["build", config], log) for log in logs]
     codes = [soaking.join(process, 120) for process in started]
     refused = [log.read_text() for log, code in zip(logs, codes, strict=True) if code == 1]
-    assert sorted(codes) == [0, 1] or all("another build" not in log.read_text() for log in logs), "or the second began after the first"
-    assert all("another build is writing here" in text for text in refused)
+    assert sorted(codes) == [0, 1] or all("another job" not in log.read_text() for log in logs), "or the second began after the first"
+    assert all("another job is writing here" in text for text in refused)
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
 
 

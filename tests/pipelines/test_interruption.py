@@ -126,7 +126,7 @@ def test_a_second_build_is_refused(write_config: WriteConfig, tmp_path: pathlib.
     config, directory = write_config(), tmp_path / "dataset"
     with output.lock(str(directory)):
         assert cli.main(["build", config, "--output", str(directory)]) == 1
-    assert "another build is writing here" in capsys.readouterr().err
+    assert "another job is writing here" in capsys.readouterr().err
 
 
 def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_clear_line(
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "write", full)
         assert cli.main(["build", config]) == 1
-    assert "No space left on device. What is finished is kept" in capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device. Run the same command again" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "dataset").rglob("*.tmp-*"))
     assert cli.main(["build", config]) == 0
 

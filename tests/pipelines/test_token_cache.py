@@ -243,6 +243,17 @@ def test_ages_are_checked(tmp_path: pathlib.Path, age: str, capsys: pytest.Captu
     assert "for example 30d" in capsys.readouterr().err
 
 
+def test_drawn_tokens_are_found_under_their_seed(text: pathlib.Path, write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    stage = str(tmp_path / "stage")
+    model = yaml.safe_load(pathlib.Path(write_config()).read_text())["vocabulary"]["path"]
+    common = settings(text, stage, vocabulary={"path": model, "sampling": {"alpha": 0.5}})
+    config = write_config(**common)
+    build(config, tmp_path / "dataset")
+    assert hits(config, stage) == (7, 7)
+    assert hits(write_config("other.yaml", **common, seed=8), stage) == (0, 7)
+    assert token_cache.choose(token_cache.read(stage)[0], unused_by=[load(config)]) == []
+
+
 def test_what_depends_on_the_whole_corpus_is_not_guessed(text: pathlib.Path, write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     config = load(write_config(**settings(text, str(tmp_path / "stage"), duplicates={"remove": "lines"})))
     with pytest.raises(ConfigError, match=r"duplicates\.remove: lines decides while the build runs"):

@@ -32,7 +32,7 @@ def test_it_is_there_while_it_is_held(server):
         time.sleep(0.2)
         assert files.remote_stat(PATH)[1] != first[1], "no heartbeat"
         with (
-            pytest.raises(BuildError, match=rf"another build is writing here \(process {os.getpid()} on .*remove {PATH}"),
+            pytest.raises(BuildError, match=rf"another job is writing here \(process {os.getpid()} on .*remove {PATH}"),
             object_lock.hold(PATH),
         ):
             pass
@@ -74,7 +74,7 @@ def test_a_lock_without_a_sign_of_life_is_taken_over(server, capsys):
 
 def test_clocks_that_differ_steal_no_lock(server, monkeypatch):
     monkeypatch.setattr(gs.Object, "used", 0.0)  # by this clock it is as old as can be
-    with object_lock.hold(PATH), pytest.raises(BuildError, match="another build"), object_lock.hold(PATH):
+    with object_lock.hold(PATH), pytest.raises(BuildError, match="another job"), object_lock.hold(PATH):
         pass
 
 
@@ -85,7 +85,7 @@ def test_who_lost_the_lock_stops(server):
         deadline = time.monotonic() + 5
         while not messages and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert messages and "another build took the lock over" in messages[0]
+    assert messages and "another job took the lock over" in messages[0]
     assert json.loads(files.read_bytes(PATH))["host"] == "far", "the lock of another was removed"
 
 
@@ -105,7 +105,7 @@ def test_a_process_that_lost_the_lock_ends(server):
     files.write_bytes(PATH, stranger())
     _, error = process.communicate(timeout=30)
     assert process.returncode == object_lock.EXIT_LOST
-    assert "another build took the lock over" in error
+    assert "another job took the lock over" in error
 
 
 def test_failures_that_pass_lose_no_lock(server, monkeypatch):

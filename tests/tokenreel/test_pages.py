@@ -1,11 +1,14 @@
 """The code on the pages about packing and objectives runs."""
 
+import dataclasses
+import inspect
 import pathlib
 import re
 
 import pytest
 import yaml
 
+from tokenreel import packing, segment_pairs
 from tokenreel.objectives import OBJECTIVES
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -27,3 +30,38 @@ def test_every_objective_is_on_its_page():
     assert set(OBJECTIVES) <= set(re.findall(r"`(\w+)`", table))
     for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         assert yaml.safe_load(block)["objective"]["name"] in OBJECTIVES
+
+
+def test_every_setting_of_an_objective_is_on_its_page():
+    text = (DOCS / "objectives.md").read_text(encoding="utf-8")
+    table = text[text.index("## Settings") : text.index("## Randomness")]
+    for name, (kind, preset) in OBJECTIVES.items():
+        rows = [settings for names, settings in re.findall(r"^\| (.+?) \| (.+?) \|$", table, re.MULTILINE) if f"`{name}`" in names]
+        assert rows, name
+        if "`masked_lm`" in rows[0]:
+            own = {field.name: field.default for field in dataclasses.fields(kind)} | preset
+            common = {field.name: field.default for field in dataclasses.fields(OBJECTIVES["masked_lm"][0])}
+            for setting, value in own.items():
+                shown = f"{value:g}" if isinstance(value, float) else str(value).lower()
+                if value != common[setting]:
+                    assert f"`{setting}`" in rows[0] and re.search(rf"\b{shown}\b", rows[0]), (name, setting)
+            continue
+        for field in dataclasses.fields(kind):
+            if field.init and field.name not in ("seq_len", "vocab_size", "pad_id"):
+                (row,) = (row for row in rows if f"`{field.name}`" in row)
+                if field.default not in (dataclasses.MISSING, None, ()):
+                    shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
+                    assert f"`{field.name}` {shown}" in row, field.name
+
+
+def test_every_setting_of_a_mode_is_on_the_page_of_packing():
+    text = (DOCS / "packing.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", text[text.index("## Settings") : text.index("## Rules")], re.MULTILINE))
+    functions = {**packing.MODES, "segment_pairs": segment_pairs.plan}
+    assert set(rows) == set(functions)
+    for mode, function in functions.items():
+        parameters = list(inspect.signature(function).parameters.values())
+        settings = parameters[[parameter.name for parameter in parameters].index("seq_len") + 1 :]
+        for setting in (setting for setting in settings if setting.name not in ("seed", "variant")):
+            shown = f" {setting.default}".lower() if setting.default is not None else ""
+            assert f"`{setting.name}`{shown}" in rows[mode], (mode, setting.name)

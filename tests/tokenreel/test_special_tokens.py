@@ -15,7 +15,9 @@ from pipelines import cli
 from tests.conftest import train_model
 from tokenreel import load as load_dataset
 from tokenreel import ragged
-from tokenreel.errors import VocabularyError
+from tokenreel.config import load
+from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.recipe import make_recipe
 from tokenreel.special_tokens import SpecialTokens
 from tokenreel.vocabularies import load_vocabulary
 
@@ -209,3 +211,12 @@ def test_objectives_use_the_extra_ids(write_config, tmp_path, unigram_model, kin
     sentinels = [name for name, values in example.items() if values.ndim == 1 and values.dtype.kind in "iu" and size - 1 in values.tolist()]
     assert len(sentinels) >= 1
     assert "<extra_id_0>" in loaded.decode(example[sentinels[0]])
+
+
+@pytest.mark.parametrize("objective", ["t5", "ul2"])
+def test_pieces_of_the_text_are_never_taken_for_sentinels(objective: str, unigram_model: str) -> None:
+    job = f"{{output: x, sources: [{{files: [x]}}], vocabulary: {{path: {unigram_model}}}, objective: {{name: {objective}}}}}"
+    vocabulary = load_vocabulary("sentencepiece", unigram_model)
+    with pytest.raises(ConfigError, match=r"no <extra_id_0>\. Set vocabulary\.options\.extra_ids: 100"):
+        make_recipe(load(job, ["objective.num_sentinels=140", "packing.seq_len=128"]), vocabulary)
+    make_recipe(load(job, ["objective.first_sentinel_id=599", "packing.seq_len=128"]), vocabulary)

@@ -25,6 +25,7 @@ from tokenreel.vocabularies import SentencePieceVocabulary
     ("options", "message"),
     [
         ({"vocab_sise": 3}, r"options.vocab_sise: .* no such option; did you mean 'vocab_size'\?"),
+        ({"pad_id": 0, "unk_id": 2, "vocab_sise": 3}, r"options.vocab_sise: .* no such option"),
         ({"foo": 3}, r"options.foo: .* no such option$"),
         ({"vocab_size": 4000, "model_type": "bpi"}, r"options.model_type: .* does not take 'bpi'"),
         ({"vocab_size": "many", "model_type": "bpe"}, r"options.vocab_size: .* does not take 'many': .*as int"),

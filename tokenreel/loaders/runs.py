@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="+", help="directory of the dataset, local or gs://; NAME=DIRECTORY for each source of a mixture")
     parser.add_argument("--batch-size", type=int, required=True, metavar="N", help="rows of the global batch, over all hosts")
     parser.add_argument(
-        "--state", metavar="FILE", help="loader state from a checkpoint, as JSON: tells everything below, mixtures included"
+        "--state", metavar="FILE", help="loader state from a checkpoint, as JSON: tells the mixture, seed, order and skipped ranges"
     )
     parser.add_argument("--split", default="train", help="split of the dataset (default: train)")
     parser.add_argument("--seed", type=int, default=0, help="of the run's order (default: 0)")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.loaders import runs, trace
+from tokenreel.terminal import reader_may_leave
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,19 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
         examples = [arguments.example]
     elif not (examples := trace.examples_of(dataset, arguments.document)):
         raise ConfigError(f"{dataset.path}: no example of split {dataset.split!r} holds a document {arguments.document!r}")
-    for example in examples:
-        try:
-            found = trace.when(batches, example, source, limit=limit)
-        except IndexError as error:
-            raise ConfigError(str(error)) from error
-        for entry in found:
-            if arguments.json:
-                print(json.dumps({"example": example} | dict(entry)))
-            else:
-                print(
-                    f"example {example:,}: step {entry['step']:,}, row {entry['row']:,} (epoch {entry['epoch']}, sample "
-                    f"{entry['sample']:,})"
-                )
+    with reader_may_leave():
+        for example in examples:
+            try:
+                found = trace.when(batches, example, source, limit=limit)
+            except IndexError as error:
+                raise ConfigError(str(error)) from error
+            for entry in found:
+                if arguments.json:
+                    print(json.dumps({"example": example} | dict(entry)))
+                else:
+                    print(
+                        f"example {example:,}: step {entry['step']:,}, row {entry['row']:,} (epoch {entry['epoch']}, sample "
+                        f"{entry['sample']:,})"
+                    )
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.loaders import runs, trace
+from tokenreel.terminal import reader_may_leave
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
             found = trace.where(batches, arguments.step, rows=arguments.row, vocabulary=vocabulary)
     except IndexError as error:
         raise ConfigError(str(error)) from error
-    for entry in found:
-        print(json.dumps(entry, ensure_ascii=False) if arguments.json else _describe(entry))
+    with reader_may_leave():
+        for entry in found:
+            print(json.dumps(entry, ensure_ascii=False) if arguments.json else _describe(entry))
     return 0
 
 

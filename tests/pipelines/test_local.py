@@ -1,0 +1,42 @@
+"""How a pipeline runs on this machine, in words."""
+
+import pytest
+
+from pipelines import local
+from tokenreel.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "releases_gil", "expected"),
+    [
+        (["--direct_num_workers=1"], True, "in this process"),
+        (["--direct_num_workers=2"], True, "in 2 threads"),
+        (["--direct_num_workers=2"], False, "in 2 processes"),
+        (["--runner=DirectRunner", "--direct_num_workers=3", "--direct_running_mode=multi_processing"], True, "in 3 processes"),
+        (["--runner=PortableRunner"], True, "on PortableRunner"),
+    ],
+)
+def test_what_a_build_runs_on_is_said(arguments: list[str], releases_gil: bool, expected: str) -> None:
+    assert local.describe(local.options(arguments, releases_gil=releases_gil)) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ouput", "elsewhere"], "unknown option --ouput: did you mean --output?"),
+        (["--direct_num_workrs=1"], "unknown option --direct_num_workrs: did you mean --direct_num_workers?"),
+        (["--qqqqq"], "unknown option --qqqqq: --help lists those of this command"),
+        (["other.yaml"], "one argument too many: 'other.yaml'"),
+        (["--direct_num_workers=1", "other.yaml"], "one argument too many: 'other.yaml'"),
+    ],
+)
+def test_slips_of_the_pen_are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        local.options(arguments, releases_gil=True)
+    assert message in str(error.value)
+
+
+def test_options_of_beam_are_taken_however_they_are_written() -> None:
+    given = ["--runner", "DirectRunner", "--direct_runner_bundle_repeat", "2", "--experiments=a", "--experiments", "b", "--streaming"]
+    assert local.describe(local.options([*given, "--direct_num_workers=1"], releases_gil=True)) == "in this process"
+    local.options(["--runner=PortableRunner", "--of_the_job_service=1"], releases_gil=True)  # who knows

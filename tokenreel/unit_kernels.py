@@ -1,0 +1,604 @@
+"""The inner loops of `tokenreel.unit_memo`, compiled by Numba at the first use and kept on disk; they run without Python's lock.
+
+Imported only by the function that needs it: Numba takes a third of a second. Array arguments are C-contiguous; callers pass the same types
+always, as each further combination would be compiled anew. No kernel calls another one in its inner loop: arrays are counted in such calls.
+"""
+
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+FIRST, LAST = 1, 2  # flags of units that begin or end a document
+RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library (since 0.2.3) counts on from 0
+
+_SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
+_HALF, _ONE = np.uint64(32), np.uint64(1)
+_ULP = 2.0**-23  # spacing of float32 at 1
+
+
+_BOOL, _U8, _U32, _U64, _I32, _I64, _F32 = (
+    types.Array(kind, 1, "C", readonly=True)
+    for kind in (types.boolean, types.uint8, types.uint32, types.uint64, types.int32, types.int64, types.float32)
+)
+
+
+def _kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compiles for the types of some arguments; for each process anew where nothing can be kept on disk."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            kept: Callable[..., Any] = njit(list(signatures), nogil=True, cache=True)(function)
+        except (RuntimeError, OSError):
+            kept = njit(list(signatures), nogil=True)(function)
+        return kept
+
+    return compiled
+
+
+@_kernel((_U8, _I64, _BOOL))
+def cut(text, offsets, allowed):
+    """Cuts documents into units.
+
+    Args:
+      text: [bytes] uint8, documents end to end.
+      offsets: [n + 1] int64, their bounds.
+      allowed: [65536] bool, `Cuts.allowed`.
+
+    Returns:
+      [units + 1] int32 the bounds of units, [n + 1] int64 the first unit of each document, [units] uint64 hashes, [units] uint8 flags.
+    """
+    bounds, hashes, flags = np.empty(len(text) + 1, np.int32), np.empty(len(text), np.uint64), np.empty(len(text), np.uint8)
+    first = np.empty(len(offsets), np.int64)
+    unit = 0
+    bounds[0] = 0
+    for document in range(len(offsets) - 1):
+        first[document] = unit
+        end = offsets[document + 1]
+        value, flag = _SEED, np.uint8(FIRST)
+        for i in range(offsets[document], end):
+            value = (value ^ np.uint64(text[i])) * _PRIME
+            if i + 1 < end:
+                if not allowed[np.int64(text[i + 1]) << 8 | np.int64(text[i])]:
+                    continue
+            else:
+                flag = np.uint8(flag | LAST)
+            value = (value ^ np.uint64(flag)) * _MIX
+            hashes[unit], flags[unit] = value ^ (value >> _HALF), flag
+            unit += 1
+            bounds[unit] = i + 1
+            value, flag = _SEED, np.uint8(0)
+    first[-1] = unit
+    return bounds[: unit + 1].copy(), first, hashes[:unit].copy(), flags[:unit].copy()
+
+
+@_kernel((_U8, _I32, _U64, _U8, _I32, types.int64, _U64, _U8, _I64, _U8))
+def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flags, known_bounds, known_text):
+    """Finds units in a table.
+
+    Args:
+      text: [bytes] uint8.
+      bounds: [units + 1] int32, from `cut` as the next two.
+      hashes: [units] uint64.
+      flags: [units] uint8.
+      places: [power of two] int32, the table: an entry or -1, at the first empty place from the one that its hash names.
+      count: entries that there are for the caller; others may come while this runs.
+      known_hashes: [entries] uint64, of the table's units.
+      known_flags: [entries] uint8.
+      known_bounds: [entries + 1] int64, of their bytes.
+      known_text: [bytes] uint8, end to end.
+
+    Returns:
+      [units] int32 the entry of each unit; -1 - i where it is the i-th of those that the table does not hold; of these, [new] int32 a unit
+      of the text.
+    """
+    size = 16
+    while size < 2 * len(hashes):
+        size *= 2
+    mask, new_mask = np.uint64(len(places) - 1), np.uint64(size - 1)
+    new_places = np.full(size, -1, np.int32)
+    entries, new_units = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int32)
+    new = 0
+    for unit in range(len(hashes)):
+        value, flag, begin = hashes[unit], flags[unit], bounds[unit]
+        length = bounds[unit + 1] - begin
+        place = value & mask
+        found = False
+        entry = places[place]
+        while entry >= 0:
+            if entry < count and known_hashes[entry] == value and known_flags[entry] == flag:
+                other = known_bounds[entry]
+                if known_bounds[entry + 1] - other == length:
+                    i = 0
+                    while i < length and known_text[other + i] == text[begin + i]:
+                        i += 1
+                    if i == length:
+                        found = True
+                        break
+            place = (place + _ONE) & mask
+            entry = places[place]
+        if found:
+            entries[unit] = entry
+            continue
+        place = value & new_mask
+        entry = new_places[place]
+        while entry >= 0:
+            other_unit = new_units[entry]
+            if hashes[other_unit] == value and flags[other_unit] == flag:
+                other_begin = bounds[other_unit]
+                if bounds[other_unit + 1] - other_begin == length:
+                    i = 0
+                    while i < length and text[other_begin + i] == text[begin + i]:
+                        i += 1
+                    if i == length:
+                        break
+            place = (place + _ONE) & new_mask
+            entry = new_places[place]
+        if entry < 0:
+            entry = np.int32(new)
+            new_places[place], new_units[new] = entry, unit
+            new += 1
+        entries[unit] = -1 - entry
+    return entries, new_units[:new].copy()
+
+
+@_kernel((_U8, _I32, _I32), (_U8, _I64, _I32), (_I32, _I64, _I32))
+def take(values, bounds, indices):
+    """Picks sequences in a given order: their values end to end, and [len(indices) + 1] int64 bounds."""
+    out_bounds = np.zeros(len(indices) + 1, np.int64)
+    for i in range(len(indices)):
+        out_bounds[i + 1] = out_bounds[i] + bounds[indices[i] + 1] - bounds[indices[i]]
+    out = np.empty(out_bounds[-1], values.dtype)
+    at = 0
+    for i in range(len(indices)):
+        for j in range(bounds[indices[i]], bounds[indices[i] + 1]):
+            out[at] = values[j]
+            at += 1
+    return out, out_bounds
+
+
+@_kernel((types.int32[::1], _U64, types.int64, types.int64))
+def place(places, hashes, begin, end):
+    """Makes the entries begin to end - 1 found in a table."""
+    mask = np.uint64(len(places) - 1)
+    for entry in range(begin, end):
+        at = hashes[entry] & mask
+        while places[at] >= 0:
+            at = (at + _ONE) & mask
+        places[at] = entry
+
+
+@_kernel((_I32, _I64, _I64, _I64))
+def count(entries, first, bounds, new_bounds):
+    """[n] int64 how many ids documents have, from `look_up`, `cut`, and the bounds of ids of known and of new units."""
+    counts = np.zeros(len(first) - 1, np.int64)
+    for document in range(len(counts)):
+        total = np.int64(0)
+        for unit in range(first[document], first[document + 1]):
+            entry = entries[unit]
+            if entry >= 0:
+                total += bounds[entry + 1] - bounds[entry]
+            else:
+                total += new_bounds[-entry] - new_bounds[-1 - entry]
+        counts[document] = total
+    return counts
+
+
+@_kernel(
+    (_I32, _I64, _I32, _I64, _I32, _I64, _I64, _I64, types.int32[::1]), (_I32, _I64, _U8, _I64, _U8, _I64, _I64, _I64, types.uint8[::1])
+)
+def gather(entries, first, values, bounds, new_values, new_bounds, documents, out_bounds, out):
+    """Writes the values of the units of some documents, each from its `out_bounds` on."""
+    for document in documents:
+        at = out_bounds[document]
+        for unit in range(first[document], first[document + 1]):
+            entry = entries[unit]
+            if entry >= 0:
+                for i in range(bounds[entry], bounds[entry + 1]):
+                    out[at] = values[i]
+                    at += 1
+            else:
+                for i in range(new_bounds[-1 - entry], new_bounds[-entry]):
+                    out[at] = new_values[i]
+                    at += 1
+
+
+@_kernel((_I32, _I64, _F32, _F32, _F32, _F32))
+def in_doubt(entries, first, scores, certain, new_scores, new_certain):
+    """[n] bool whether the rounding of sums may decide some unit of a document otherwise than at its beginning; see `segment`."""
+    out = np.zeros(len(first) - 1, np.bool_)
+    for document in range(len(out)):
+        total = 0.0
+        for unit in range(first[document], first[document + 1]):
+            entry = entries[unit]
+            reach = min(abs(total) * 1.001 + 1, -1.001 * RESTART)  # sums below begin anew
+            if entry >= 0:
+                total += scores[entry]
+                doubt = certain[entry] < reach
+            else:
+                total += new_scores[-1 - entry]
+                doubt = new_certain[-1 - entry] < reach
+            if doubt and unit > first[document]:
+                out[document] = True
+                break
+    return out
+
+
+@_kernel((_U8, _I32, _I32, _U8, _U32, _U8, types.int64, _I32, _U64, _I32, types.boolean, types.boolean))
+def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots, edges, found, prefix, collapse):
+    """Writes units as the library's normaliser does in the midst, at the beginning or at the end of a text.
+
+    Args:
+      text: [bytes] uint8; this, the bounds and the flags are from `cut`.
+      bounds: [units + 1] int32.
+      units: [k] int32, which ones.
+      flags: [units] uint8.
+      charsmap: uint32, the Darts double array of the normaliser's rules.
+      replacements: uint8, what they put in place, each ended by NUL.
+      longest: bytes of the longest of these.
+      roots: [256] int32; this and the next two are from `build_trie`, of user-defined symbols, which stay as they are.
+      edges: [power of two] uint64.
+      found: [nodes] int32.
+      prefix: whether a text begins with a space.
+      collapse: whether spaces side by side are one, and none at its beginning and end.
+
+    Returns:
+      uint8 texts end to end, and [k + 1] int64 bounds.
+    """
+    edge_mask = np.uint64(len(edges) - 1)
+    out, out_bounds = np.empty(2 * len(units) * 8 + 1024, np.uint8), np.zeros(len(units) + 1, np.int64)
+    at = np.int64(0)
+    for k in range(len(units)):
+        i, end, flag = np.int64(bounds[units[k]]), np.int64(bounds[units[k] + 1]), flags[units[k]]
+        needed = at + 3 * max(longest, 1) * (end - i) + 3
+        if needed > len(out):
+            grown = np.empty(2 * needed, np.uint8)
+            grown[:at] = out[:at]
+            out = grown
+        begin = at
+        after_space = collapse and flag & FIRST != 0
+        if flag & FIRST and prefix:
+            out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+            at += 3
+        while i < end:
+            size = np.int64(0)
+            value = np.int64(-1)
+            node, j = np.int64(roots[text[i]]), i
+            while node >= 0:
+                j += 1
+                if found[node] >= 0:
+                    size = j - i
+                if j == end:
+                    break
+                key = (np.uint64(node) << np.uint64(8) | np.uint64(text[j])) + _ONE
+                place = (key * _MIX) >> _HALF & edge_mask
+                node = np.int64(-1)
+                while edges[place] != 0:
+                    if edges[place] >> _HALF == key:
+                        node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
+                        break
+                    place = (place + _ONE) & edge_mask
+            if size == 0 and len(charsmap):
+                unit = np.int64(charsmap[0])
+                node, j = (unit >> 10) << ((unit & 512) >> 6), i
+                while j < end:
+                    node ^= np.int64(text[j])
+                    if node >= len(charsmap):
+                        break
+                    unit = np.int64(charsmap[node])
+                    if unit & 0x800000FF != text[j]:
+                        break
+                    j += 1
+                    node ^= (unit >> 10) << ((unit & 512) >> 6)
+                    if unit & 256:
+                        size, value = j - i, np.int64(charsmap[node]) & 0x7FFFFFFF
+            if value >= 0:
+                i += size
+                while replacements[value] != 0:
+                    if replacements[value] != 0x20:
+                        out[at] = replacements[value]
+                        at += 1
+                        after_space = False
+                    elif not after_space:
+                        out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+                        at += 3
+                        after_space = collapse
+                    value += 1
+            elif size == 0 and text[i] == 0x20:
+                i += 1
+                if not after_space:
+                    out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+                    at += 3
+                    after_space = collapse
+            else:
+                lead = text[i]
+                size = min(max(size, 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0)), end - i)
+                for j in range(i, i + size):
+                    out[at] = text[j]
+                    at += 1
+                i += size
+                after_space = False
+        while (  # a prefix without a text goes, too
+            collapse and flag & LAST and at > begin and out[at - 1] == 0x81 and out[at - 2] == 0x96 and out[at - 3] == 0xE2
+        ):
+            at -= 3
+        out_bounds[k + 1] = at
+    return out[:at].copy(), out_bounds
+
+
+@_kernel((_U8, _I64, _I32))
+def build_trie(text, bounds, pieces):
+    """Builds a trie of pieces.
+
+    Args:
+      text: [bytes] uint8, the pieces end to end.
+      bounds: [pieces + 1] int64.
+      pieces: [pieces] int32 what to find at the end of each; -1 finds nothing.
+
+    Returns:
+      [256] int32 nodes of first bytes, [power of two] uint64 edges (a hash table: (node << 8 | byte) + 1 in the upper half, the node that
+      they lead to in the lower), [nodes] int32 pieces.
+    """
+    size = 16
+    while size < 2 * len(text):
+        size *= 2
+    mask = np.uint64(size - 1)
+    edges = np.zeros(size, np.uint64)
+    roots, found = np.full(256, -1, np.int32), np.full(len(text) + 1, -1, np.int32)
+    nodes = 0
+    for piece in range(len(pieces)):
+        node = np.int64(-1)
+        for i in range(bounds[piece], bounds[piece + 1]):
+            if i == bounds[piece]:
+                if roots[text[i]] < 0:
+                    roots[text[i]] = nodes
+                    nodes += 1
+                node = np.int64(roots[text[i]])
+                continue
+            key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
+            at = (key * _MIX) >> _HALF & mask
+            while edges[at] != 0 and edges[at] >> _HALF != key:
+                at = (at + _ONE) & mask
+            if edges[at] == 0:
+                edges[at] = key << _HALF | np.uint64(nodes)
+                nodes += 1
+            node = np.int64(edges[at] & np.uint64(0xFFFFFFFF))
+        if node >= 0:
+            found[node] = pieces[piece]
+    return roots, edges, found[:nodes].copy()
+
+
+@njit(nogil=True)
+def _best_path(text, begin, size, start, model, work, ids, at):
+    """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on; see `segment`.
+
+    Returns:
+      where the ids end; the sum at the end; the least lead that the best way to a character of the path has over the next best; the largest
+      distance of a sum from `start`; characters; whether sums began anew.
+    """
+    roots, edges, found, scores, unknown, unknown_score, longest, byte_ids = model
+    best, second, back, by = work
+    mask = np.uint64(len(edges) - 1)
+    best[0] = start
+    for j in range(1, size + 1):
+        back[j] = -1
+        second[j] = -np.inf
+    characters = 0
+    restarted = False
+    depth = np.float32(0)
+    here_at = np.int64(0)
+    while here_at < size:
+        here = best[here_at]
+        depth = max(depth, abs(here - start))
+        if here < RESTART:
+            for j in range(here_at + 1, min(here_at + longest, size) + 1):
+                if back[j] >= 0:
+                    best[j] -= here
+            here = np.float32(0)
+            best[here_at] = here
+            restarted = True
+        lead = text[begin + here_at]
+        step = min(1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), size - here_at)
+        single = False
+        node = np.int64(roots[lead])
+        j = here_at
+        while node >= 0:
+            j += 1
+            piece = found[node]
+            if piece >= 0:
+                candidate = scores[piece] + here
+                if back[j] < 0 or candidate > best[j]:
+                    if back[j] >= 0:
+                        second[j] = best[j]
+                    best[j], back[j], by[j] = candidate, here_at, piece
+                elif candidate > second[j]:
+                    second[j] = candidate
+                if j - here_at == step:
+                    single = True
+            if j == size:
+                break
+            key = (np.uint64(node) << np.uint64(8) | np.uint64(text[begin + j])) + _ONE
+            place = (key * _MIX) >> _HALF & mask
+            node = np.int64(-1)
+            while edges[place] != 0:
+                if edges[place] >> _HALF == key:
+                    node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
+                    break
+                place = (place + _ONE) & mask
+        if not single:
+            j = here_at + step
+            rounded = np.float32(unknown_score + here)
+            if back[j] < 0 or rounded > best[j]:
+                if back[j] >= 0:
+                    second[j] = best[j]
+                best[j], back[j], by[j] = rounded, here_at, unknown
+            elif rounded > second[j]:
+                second[j] = rounded
+        characters += 1
+        here_at += step
+
+    first = at
+    lead_of_best = np.float32(np.inf)
+    j = np.int64(size)
+    while j > 0:  # from the end to the beginning
+        lead_of_best = min(lead_of_best, best[j] - second[j])
+        if by[j] != unknown:
+            ids[at] = by[j]
+            at += 1
+        elif len(byte_ids):
+            for i in range(j - 1, back[j] - 1, -1):
+                ids[at] = byte_ids[text[begin + i]]
+                at += 1
+        elif at == first or ids[at - 1] != unknown:
+            ids[at] = unknown
+            at += 1
+        j = np.int64(back[j])
+    i, j = first, at - 1
+    while i < j:
+        ids[i], ids[j] = ids[j], ids[i]
+        i += 1
+        j -= 1
+    return at, best[size], lead_of_best, max(depth, abs(best[size] - start)), characters, restarted
+
+
+@njit(nogil=True)
+def _work(size):
+    """What `_best_path` notes for each byte of a text of at most `size`."""
+    return np.empty(size + 1, np.float32), np.empty(size + 1, np.float32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+
+
+_MODEL = types.Tuple((_I32, _U64, _I32, _F32, types.int32, types.float32, types.int64, _I32))
+_SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32, _F32))
+
+
+@_kernel((_U8, _I64, _MODEL))
+def segment(text, bounds, model):
+    """Finds the best segmentations of normalised texts by a unigram model (Viterbi; Kudo 2018), rounded as the library rounds.
+
+    The library adds scores from the beginning of a document, in float32, so segmentations that are nearly as good as each other are decided
+    by rounding. The result is the library's at the beginning of a document. Elsewhere it is the library's if the best way to each character
+    of the path leads by more than rounding can make up for.
+
+    Args:
+      text: [bytes] uint8, texts end to end.
+      bounds: [n + 1] int64.
+      model: what `build_trie` gives; [pieces] float32 scores; id and score of an unknown character; bytes of the longest piece; [256] int32
+        the pieces of bytes, or empty: then unknown characters side by side become one.
+
+    Returns:
+      ids (int32) end to end, [n + 1] int64 bounds, [n] float32 the sums of scores, [n] float32 the absolute value of a sum before the text
+      up to which rounding decides nothing, and [n] float32 how far sums at its characters are from that at its beginning.
+    """
+    most = np.int64(0)
+    for k in range(len(bounds) - 1):
+        most = max(most, bounds[k + 1] - bounds[k])
+    work, unknown, byte_ids = _work(most), model[4], model[7]
+    ids, id_bounds = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64)
+    sums, certain = np.zeros(len(bounds) - 1, np.float32), np.zeros(len(bounds) - 1, np.float32)
+    depths = np.zeros(len(bounds) - 1, np.float32)
+    at = np.int64(0)
+    for k in range(len(bounds) - 1):
+        before = at
+        at, sums[k], gap, depths[k], characters, restarted = _best_path(
+            text, bounds[k], bounds[k + 1] - bounds[k], np.float32(0), model, work, ids, at
+        )
+        id_bounds[k + 1] = at
+        if restarted:
+            certain[k] = -1
+        elif gap == np.inf:
+            certain[k] = np.inf
+        else:  # two sums are compared, each off by half of the spacing of sums for each character, and here too
+            certain[k] = 0.99 * gap / ((characters + 2) * _ULP) - 2 * depths[k]
+        if not len(byte_ids):  # how many unknown characters are one token is not known from it, so sums cannot be told from tokens
+            for i in range(before, at):
+                if ids[i] == unknown:
+                    certain[k] = -1
+    return ids[:at].copy(), id_bounds, sums, certain, depths
+
+
+@_kernel((_I64, _I32, _I64, _SEGMENTED, _SEGMENTED, _MODEL, _F32))
+def segment_again(documents, entries, first, known, new, model, token_scores):
+    """Encodes documents of which `in_doubt` says that rounding may matter: adds up their tokens' scores, and decides units at their sums.
+
+    Args:
+      documents: [k] int64.
+      entries: [units] int32, of `look_up`.
+      first: [n + 1] int64, of `cut`.
+      known: units of the table: ids with bounds, normalised texts with bounds, and the last two results of `segment`.
+      new: units that are not in the table, likewise.
+      model: as for `segment`.
+      token_scores: [pieces] float32, with the score of an unknown character at its first byte.
+
+    Returns:
+      ids (int32) end to end, and [k] int64 their numbers.
+    """
+    # Unpacked, and written twice: choosing an array in the loop would count its users there.
+    ids, id_bounds, text, bounds, certain, depths = known
+    new_ids, new_id_bounds, new_text, new_bounds, new_certain, new_depths = new
+    most = room = np.int64(0)
+    for document in documents:
+        for unit in range(first[document], first[document + 1]):
+            entry = entries[unit]
+            size = bounds[entry + 1] - bounds[entry] if entry >= 0 else new_bounds[-entry] - new_bounds[-1 - entry]
+            most = max(most, size)
+            room += size
+    work = _work(most)
+    out, counts = np.empty(room, np.int32), np.zeros(len(documents), np.int64)
+    at = np.int64(0)
+    for k in range(len(documents)):
+        total = np.float32(0)
+        before = at
+        for unit in range(first[documents[k]], first[documents[k] + 1]):
+            entry = entries[unit]
+            if entry >= 0:
+                if abs(total) < certain[entry] and total - depths[entry] > RESTART + 1:
+                    for i in range(id_bounds[entry], id_bounds[entry + 1]):
+                        out[at] = ids[i]
+                        total += token_scores[ids[i]]
+                        at += 1
+                    continue
+                begin, size = bounds[entry], bounds[entry + 1] - bounds[entry]
+                at, total, _, _, _, _ = _best_path(text, begin, size, total, model, work, out, at)
+            else:
+                entry = -1 - entry
+                if abs(total) < new_certain[entry] and total - new_depths[entry] > RESTART + 1:
+                    for i in range(new_id_bounds[entry], new_id_bounds[entry + 1]):
+                        out[at] = new_ids[i]
+                        total += token_scores[new_ids[i]]
+                        at += 1
+                    continue
+                begin, size = new_bounds[entry], new_bounds[entry + 1] - new_bounds[entry]
+                at, total, _, _, _, _ = _best_path(new_text, begin, size, total, model, work, out, at)
+        counts[k] = at - before
+    return out[:at].copy(), counts
+
+
+@_kernel((_U8, _I64, _BOOL))
+def squeeze(text, offsets, spaces):
+    """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
+
+    Args:
+      text: [bytes] uint8, documents end to end.
+      offsets: [n + 1] int64, their bounds.
+      spaces: [256] bool, bytes that are always and only a space.
+
+    Returns:
+      the text and the bounds, with the last byte of each run of spaces in a document.
+    """
+    out, bounds = np.empty(len(text), np.uint8), np.zeros(len(offsets), np.int64)
+    at = np.int64(0)
+    for document in range(len(offsets) - 1):
+        begin = at
+        for i in range(offsets[document], offsets[document + 1]):
+            if at > begin and spaces[text[i]] and spaces[out[at - 1]]:
+                at -= 1
+            out[at] = text[i]
+            at += 1
+        bounds[document + 1] = at
+    return out[:at], bounds
