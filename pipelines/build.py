@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import posixpath
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import files, manifest, naming, output, sources
+from tokenreel import files, manifest, naming, output, sources, stage
 from tokenreel.config import JobConfig
 from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
@@ -31,7 +32,7 @@ from transforms.write_manifest import WriteManifest
 def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to shards and a manifest in its output."""
     job = recipe.config
-    blocks = root | ListBlocks(job)  # Block: byte ranges of files
+    blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
         blocks |= RemoveDuplicateText(job, output.duplicates_directory(job))  # Block, with what to leave out of it
     staged = blocks | TokenizeBlocks(job, vocabulary, rules, output.stage_directory(job))  # Staged: counts and paths
@@ -81,7 +82,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
-            with local.plain_errors(), local.watchdog(), local.progress(_progress(job), 30.0 if files.is_remote(job.output) else 5.0):
+            seconds = 30.0 if files.is_remote(job.output) else 5.0
+            with local.plain_errors(), local.watchdog(), local.progress(_progress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.runner(parsed), parsed)
                 build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
@@ -111,15 +113,28 @@ def _load_vocabulary(job: JobConfig) -> Vocabulary:
         raise VocabularyError(f"vocabulary.kind {job.vocabulary.kind} needs a package: pip install {error.name}") from error
 
 
-def _progress(job: JobConfig) -> Callable[[], str]:
+def _progress(job: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules]) -> Callable[[], str]:
+    """Says how far a build is, from one look at its directories; a stage directory that is shared may hold files of any others."""
+
     @functools.cache  # in a thread of its own, so that listing a large corpus delays nothing
-    def blocks() -> int:
-        return sum(1 for i, source in enumerate(job.sources) for _ in sources.list_blocks(source, i, job.execution.block_bytes))
+    def blocks() -> frozenset[str]:
+        return frozenset(
+            stage.name_of(job, block, vocabulary.fingerprint, rules[block.source])
+            for index, source in enumerate(job.sources)
+            for block in sources.list_blocks(source, index, job.execution.block_bytes)
+        )
+
+    shared = job.execution.stage
+    known = job.duplicates.remove not in ("paragraphs", "lines")  # with those, names tell what is left of a block
 
     def report() -> str:
-        staged = sum(name.endswith(".stage") for name in files.list_files(output.stage_directory(job)))
-        shards = sum(naming.is_shard(name) for name in files.list_files(job.output))
-        return f"{staged:,} of about {blocks():,} blocks tokenized, {shards:,} shards written"
+        present = files.list_files(job.output)
+        names = (files.list_files(shared) if shared else present).keys()
+        begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
+        staged = (
+            f"{len(begun & blocks() if known else begun):,} of about {len(blocks()):,} blocks tokenized, " if known or not shared else ""
+        )
+        return f"{staged}{sum(map(naming.is_shard, present)):,} shards written"
 
     return report
 

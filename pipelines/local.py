@@ -202,16 +202,24 @@ def _kill(pid: int) -> None:
         os.kill(pid, 9)
 
 
+_LOOKING = 0.02  # of the time, at most: reports list directories
+
+
 @contextmanager
 def progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[None]:
-    """Prints a line every few seconds, if it says something new."""
+    """Prints a line every few seconds, if it says something new; less often where it takes long to find out."""
     done = threading.Event()
 
     def watch() -> None:
-        last = ""
-        while not done.wait(seconds):
-            line = report()
-            if line != last:
+        last, pause = "", seconds
+        while not done.wait(pause):
+            began = time.monotonic()
+            try:
+                line = report()
+            except (OSError, TokenreelError) as error:  # the build meets it too, and says so if it matters
+                line = f"progress is unknown ({error})"
+            pause = max(seconds, (time.monotonic() - began) / _LOOKING)
+            if line != last and not done.is_set():
                 print(f"tokenreel: {line}", file=sys.stderr, flush=True)
                 last = line
 
@@ -221,8 +229,7 @@ def progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        done.set()  # nobody waits for a listing that is under way
         print(f"tokenreel: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 

@@ -1,6 +1,7 @@
 """Raw text to a tokenizer: `tokenreel train-tokenizer CONFIG`, or `python -m pipelines.train_tokenizer CONFIG`."""
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, 
     """Raw text in the sources of a config to a model and its report in its output."""
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
     limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
-    blocks = root | ListBlocks(config)  # Block: byte ranges of files
+    blocks = root | ListBlocks(config, inputs)  # Block: byte ranges of files
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     directory = tokenizer_output.sample_directory(config)
     sampled = blocks | SampleDocuments(config, rules, directory, limits)  # Sampled: plan, paths and totals
@@ -93,10 +94,13 @@ class _Progress:
         if TRAINING in present:
             self._began = self._began or time.monotonic()
             return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"
-        config = self._config
-        blocks = sum(1 for i, source in enumerate(config.sources) for _ in sources.list_blocks(source, i, config.execution.block_bytes))
         read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
-        return f"sampled text from {read:,} of about {blocks:,} blocks"
+        return f"sampled text from {read:,} of about {self._blocks:,} blocks"
+
+    @functools.cached_property
+    def _blocks(self) -> int:
+        size = self._config.execution.block_bytes
+        return sum(1 for index, source in enumerate(self._config.sources) for _ in sources.list_blocks(source, index, size))
 
 
 def summary(report: Mapping[str, Any]) -> str:

@@ -547,7 +547,7 @@ def order_key(value: Any, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise _BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {reprlib.repr(value)}")
     try:
-        (bits,) = struct.unpack(">Q", struct.pack(">d", float(value)))
+        (bits,) = struct.unpack(">Q", struct.pack(">d", float(value)))  # `pack` itself has another error for a whole number too large
     except OverflowError:
         raise _BadDocument("no_order", f"the field {field!r} holds a number beyond all range") from None
     return int(bits) ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)

@@ -197,7 +197,10 @@ def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
 
 
 def glob(pattern: str) -> list[Object]:
-    """Objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory"."""
+    """Objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory".
+
+    As on a disk, wildcards match no part that begins with a dot unless the pattern has that dot.
+    """
     bucket, rest = split(pattern)
     if rest and not rest.endswith("/") and (found := stat(pattern)) is not None:
         return [found]
@@ -212,8 +215,14 @@ def glob(pattern: str) -> list[Object]:
 
 def _glob_expression(pattern: str) -> str:
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", pattern)
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(known.get(part) or (part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts)
+    known = {"**/": r"(?:(?!\.)[^/]+/)*", "**": r"(?:(?!\.)[^/]+/)*(?!\.)[^/]*", "*": "[^/]*", "?": "[^/]"}
+    expression, begins = "", True  # whether a part of the path begins here
+    for part in filter(None, parts):
+        if begins and (part in ("*", "?") or part.startswith("[")):
+            expression += r"(?!\.)"
+        expression += known.get(part) or (part.replace("[!", "[^") if part.startswith("[") and len(part) > 1 else re.escape(part))
+        begins = part.endswith("/")
+    return expression
 
 
 def read(path: str, offset: int = 0, length: int | None = None, generation: int | None = None) -> bytes:

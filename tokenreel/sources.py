@@ -143,14 +143,30 @@ def _common(directories: Sequence[str]) -> str:
 
 def _match(pattern: str) -> list[str]:
     if os.path.isdir(pattern):
-        found = []
-        for folder, folders, names in os.walk(pattern):
-            folders[:] = [name for name in folders if name[0] not in "._"]
-            found += [os.path.join(folder, name) for name in names if name[0] not in "._"]
-        return found
+        return list(_walk(pattern, ()))
     if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
-        return [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+        return [
+            path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)
+        ]  # a link to nothing is an error, not nothing
     return [pattern] if os.path.lexists(pattern) else []
+
+
+def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    """The files below a folder; links to folders are followed, but for those to a folder that they lie in (`above`)."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries if entry.name[0] not in "._"]
+    except OSError as error:  # what nobody may list would be left out without a word
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}). Check its permissions.") from error
+    for name, is_folder in found:
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from _walk(path, (*above, real))
+        else:
+            yield path
 
 
 def list_files(source: SourceConfig) -> list[InputFile]:
@@ -193,15 +209,15 @@ def list_files(source: SourceConfig) -> list[InputFile]:
     return sorted(found, key=lambda file: os.fsencode(file.name))
 
 
-def list_blocks(source: SourceConfig, source_index: int, block_bytes: int) -> Iterator[Block]:
+def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
     """Cuts the files of a source into blocks of about `block_bytes`: large ones are split if they can be, small ones are gathered.
 
-    Which block a document falls into changes nothing about it.
+    Which block a document falls into changes nothing about it. `found` is what `list_files` gives, where it is known already.
     """
     index = 0
     gathered: list[Piece] = []
     gathered_bytes = 0
-    for file in list_files(source):
+    for file in list_files(source) if found is None else found:
         weight = file.size * (_EXPANSION if file.compressed or source.format == "parquet" else 1)
         if gathered and gathered_bytes + weight > block_bytes:
             yield Block(source_index, index, tuple(gathered))

@@ -252,21 +252,21 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
       uint8 texts end to end, and [k + 1] int64 bounds.
     """
     edge_mask = np.uint64(len(edges) - 1)
-    out, out_bounds = np.empty(2 * len(units) * 8 + 1024, np.uint8), np.zeros(len(units) + 1, np.int64)
+    room = 3 * longest + len(found) + 1024  # for one step: a replacement, or a symbol, of which none is longer than their trie has nodes
+    out, out_bounds = np.empty(16 * len(units) + room, np.uint8), np.zeros(len(units) + 1, np.int64)
     at = np.int64(0)
     for k in range(len(units)):
         i, end, flag = np.int64(bounds[units[k]]), np.int64(bounds[units[k] + 1]), flags[units[k]]
-        needed = at + 3 * max(longest, 1) * (end - i) + 3
-        if needed > len(out):
-            grown = np.empty(2 * needed, np.uint8)
-            grown[:at] = out[:at]
-            out = grown
         begin = at
         after_space = collapse and flag & FIRST != 0
         if flag & FIRST and prefix:
             out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
             at += 3
         while i < end:
+            if at + room > len(out):
+                grown = np.empty(2 * (at + room), np.uint8)
+                grown[:at] = out[:at]
+                out = grown
             size = np.int64(0)
             value = np.int64(-1)
             node, j = np.int64(roots[text[i]]), i

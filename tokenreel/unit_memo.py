@@ -3,8 +3,8 @@
 A block is cut wherever no piece of the vocabulary can lie across (`sentencepiece_model.find_cuts`). The parts, *units*, are encoded
 independently of each other, and natural text repeats them (Zipf 1949): only distinct units not seen before are encoded, and the ids of all
 others are gathered from a table. New units of a BPE or character model go to the library; those of a unigram model are segmented here, as
-their segmentations may depend on the sum of scores before them: where rounding could decide otherwise than the table says, the whole
-document is segmented again from its units (`unit_kernels.segment`).
+their segmentations may depend on the sum of scores before them: where rounding could decide otherwise than the table says, the scores of
+the document are added up as the library does it, and such units are segmented again at their sums (`unit_kernels.segment_again`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tokenreel.sentencepiece_model import SPACE_SYMBOL, Cuts, Model
 SLICE_BYTES = 2 << 20  # text handled at once: bounds the arrays that a block needs beside its result
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
 
-_FIRST, _LAST = 1, 2  # flags of units that begin or end a document
+_MOST_BYTES = 1 << 31  # of a document: units are counted and placed in int32
 _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
 _Bytes = npt.NDArray[np.uint8]
@@ -257,6 +257,8 @@ class UnitMemo:
         """Encodes documents by looking up; None if too much of them is new."""
         from tokenreel import unit_kernels
 
+        if len(text) >= _MOST_BYTES:
+            return None
         by_library = _documents_with_symbol(text, offsets)
         whole_text, whole_offsets = text, offsets
         if self._squeezed.any():

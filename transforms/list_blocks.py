@@ -1,12 +1,14 @@
 """Sources to blocks."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import apache_beam as beam
 
 from tokenreel.config import JobConfig
-from tokenreel.sources import Block, list_blocks
+from tokenreel.errors import SourceError
+from tokenreel.sources import Block, list_blocks, list_files
 from tokenreel.tokenizer_config import TokenizerJobConfig
 
 
@@ -14,10 +16,12 @@ from tokenreel.tokenizer_config import TokenizerJobConfig
 class ListBlocks(beam.PTransform):
     """Lists the files of every source and spreads their blocks over the workers.
 
-    The listing happens in a worker: a job graph that held the blocks of a large corpus would exceed what services accept.
+    The listing happens in a worker: a job graph that held the blocks of a large corpus would exceed what services accept. What it finds
+    must be what `output.list_inputs` found before (`inputs`), since that is what the manifest says.
     """
 
     config: JobConfig | TokenizerJobConfig
+    inputs: Mapping[str, Any]
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection[Block]:
         return (
@@ -28,4 +32,12 @@ class ListBlocks(beam.PTransform):
         )
 
     def _list(self, index: int) -> Iterator[Block]:
-        yield from list_blocks(self.config.sources[index], index, self.config.execution.block_bytes)
+        source = self.config.sources[index]
+        found, before = list_files(source), self.inputs[source.name]
+        size = sum(file.size for file in found)
+        if (len(found), size) != (before["files"], before["bytes"]):
+            raise SourceError(
+                f"source {source.name!r}: {before['files']:,} files of {before['bytes']:,} bytes were there when the build began, now "
+                f"there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
+            )
+        yield from list_blocks(source, index, self.config.execution.block_bytes, found)

@@ -15,7 +15,7 @@ import pytest
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
-from tokenreel import completion, files, shards, stage
+from tokenreel import completion, files, output, shards, stage
 from tokenreel.errors import BuildError
 from transforms import orphans
 
@@ -25,11 +25,33 @@ Capture = pytest.CaptureFixture[str]
 
 def test_an_output_that_is_a_file_is_refused(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: Capture) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    for output in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert cli.main(["build", write_config(), "--output", str(output)]) == 1
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert cli.main(["build", write_config(), "--output", str(place)]) == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-        assert f"{output}: cannot write here" in line
+        assert f"{place}: cannot write here" in line
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_file_that_arrives_behind_the_first_listing_is_not_built_in_silence(
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The manifest says what the first listing found; the workers list again."""
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.jsonl").write_text('{"text": "one document of some words"}\n' * 200)
+    config = write_config(sources=[{"name": "docs", "files": [str(text)]}])
+    prepare = output.prepare
+
+    def late(*arguments: Any, **more: Any) -> Any:
+        (text / "b.jsonl").write_text('{"text": "another"}\n')
+        return prepare(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "prepare", late)
+        assert cli.main(["build", config, "--direct_num_workers=1"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "1 files of 7,800 bytes were there when the build began, now there are 2 of 7,820" in message
+    assert not (tmp_path / "dataset" / "manifest.json").exists()
 
 
 def test_permission_lost_midway_is_one_clear_line(

@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import reading
 from tokenreel import decompression, documents
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Documents, read_documents
@@ -252,3 +253,11 @@ def test_how_deep_fields_may_be_nested_is_a_rule_of_the_data(tmp_path: pathlib.P
         assert found.metadata is not None
         assert json.loads(found.metadata[0])["kept"] == json.loads(nested(199))
         assert json.loads(found.metadata[1])["kept"] == json.loads(nested(199, brackets))
+
+
+def test_a_number_too_large_to_sort_by_is_a_dead_letter(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"text": "{i}", "n": {n}}}\n' for i, n in enumerate(("9" * 400, "-" + "9" * 400, "1" * 300, "-1"))))
+    found = reading.read(path, "jsonl", order_field="n")
+    assert found.values == ["2", "3"] and found.reasons == ["no_order"] * 2
+    assert all("a number beyond all range" in fault.message for fault in found.faults)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import pathlib
+import re
+from typing import Any
 
 import pytest
 
+from tokenreel import gs
 from tokenreel.config import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import list_blocks, list_files
@@ -28,6 +32,56 @@ def test_patterns(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path, "**/*.txt") == ["a/1.txt", "a/2.txt", "a/[x].txt", "a/deep/3.txt", "a/what?.txt", "b/1.txt"]
     assert names(tmp_path, "a/[x].txt") == ["[x].txt"], "a file that exists is no pattern"
     assert names(tmp_path, "a/1.txt", "b/1.txt", "a/*1.txt") == ["a/1.txt", "b/1.txt"], "names tell equal files of two folders apart"
+
+
+def test_links_to_folders_are_followed_and_links_to_nothing_refused(tmp_path: pathlib.Path) -> None:
+    make(tmp_path / "elsewhere", "2.txt", "deep/3.txt")
+    make(tmp_path / "data", "1.txt")
+    (tmp_path / "data/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/deep/loop").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/self").symlink_to(".")
+    assert names(tmp_path, "data") == ["1.txt", "link/2.txt", "link/deep/3.txt"]
+    (tmp_path / "data/gone.txt").symlink_to("nowhere")
+    for pattern in ("data", "data/*.txt"):
+        with pytest.raises(SourceError, match="a symbolic link to nothing"):
+            names(tmp_path, pattern)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "data/1.txt", "data/locked/2.txt")
+    scan = os.scandir
+
+    def refuse(folder: str) -> Any:  # permissions do not stop the tests where they run as root
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"locked: cannot be listed \(Permission denied\)"):
+        names(tmp_path, "data")
+
+
+def test_a_pattern_matches_the_same_names_in_a_bucket(tmp_path: pathlib.Path) -> None:
+    made = ["1.txt", ".2.txt", "_3.txt", "a/1.txt", "a/.b/1.txt", "a/b/c/1.txt", ".d/1.txt", "a/x1.txt", "a/[1.txt", "e"]
+    make(tmp_path, *made)
+    for pattern in (
+        "*",
+        "*.txt",
+        "?.txt",
+        "[!x]*",
+        "[.]2.txt",
+        ".*",
+        "**",
+        "**/*.txt",
+        "a/**",
+        "a/**/1.txt",
+        "*/*.txt",
+        "**/.b/*",
+        "a/?1.txt",
+        "a/[*",
+    ):
+        local = {path for path in glob.glob(pattern, root_dir=tmp_path, recursive=True) if (tmp_path / path).is_file()}
+        assert {name for name in made if re.fullmatch(gs._glob_expression(pattern), name)} == local, pattern
 
 
 def test_a_corpus_can_move(tmp_path: pathlib.Path) -> None:

@@ -198,7 +198,7 @@ def test_unigram_sums_are_rounded_as_the_library_rounds(train, texts, monkeypatc
         for _ in range(3 if size > 1000 else 60):
             words = chooser.choices([*ties, *NASTY, *" ".join(texts[:50]).split()], k=size)
             documents.append("".join(word + chooser.choice(["", " "]) for word in words))
-    documents += [" ".join(ties * 9_000), "?" * 200_000, "x" * 150_000 + " ??" * 20_000]
+    documents += [" ".join(ties * 9_000), "?" * 200_000, "ﷺ" * 50_000, "x" * 150_000 + " ??" * 20_000]
     assert_equal(data, documents)
 
 

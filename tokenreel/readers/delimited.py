@@ -3,7 +3,8 @@
 A value in quotes may hold line ends, so where a row begins is known only from all that comes before: a file is read as one stream, unless
 the source says that no value holds a line end (`embedded_newlines: false`). Damage is contained: a row whose quoting is wrong is taken to
 end with its first line, and reading begins afresh at the next line. A quote that is never closed takes the rest of the file with it, as
-nothing in there can be told from a value; but no more than `_MOST_QUOTED`, behind which it was surely a stray one.
+nothing in there can be told from a value; but no more than `_MOST_QUOTED`, behind which it was surely a stray one. Of a line that is
+longer than any document may be only the beginning is held.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _BOM = b"\xef\xbb\xbf"
 _MOST_QUOTED = 1 << 28
 _LONGEST_LINE = 1 << 28
 _LINES_AT_ONCE = 4096
+_EXCERPT = 1000
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -38,15 +40,24 @@ class _Overlong(Exception):
     """A value in quotes does not end within reason."""
 
 
+class _Cut(bytes):
+    """The beginning of a line that is too long to be held, of `size` bytes in all."""
+
+    size: int
+
+
 class _Lines:
     """The lines of a stream, decoded; those of the row at hand can be put back."""
 
-    def __init__(self, chunks: Iterator[bytes | Exception], most: int, most_lines: int | None) -> None:
+    def __init__(self, chunks: Iterator[bytes | Exception], source: SourceConfig, most_lines: int | None) -> None:
         self._chunks = chunks
+        self._longest = max(_LONGEST_LINE, 2 * source.max_document_bytes)  # quotes in a value may all be doubled
+        self._cut: _Cut | None = None  # a line that is passed over
+        self.has_cut = False
         self._ready: collections.deque[bytes] = collections.deque()
         self._rest: list[bytes] = []  # of a line that has not ended yet
         self._rest_bytes = 0
-        self._most, self._most_lines = most, most_lines
+        self._most, self._most_lines = max(_MOST_QUOTED, 2 * source.max_document_bytes), most_lines
         self._row_bytes = 0
         self.row: list[bytes] = []
         self.ended = False
@@ -57,25 +68,36 @@ class _Lines:
         while not self._ready and self.broken is None:
             chunk = next(self._chunks, None)
             if isinstance(chunk, Exception):
-                self.broken = chunk, b"".join(self._rest)
+                self.broken = chunk, self._cut or b"".join(self._rest)
+            elif self._cut is not None:
+                line, newline, rest = (b"", b"\n", b"") if chunk is None else chunk.partition(b"\n")
+                self._cut.size += len(line) + (len(newline) if chunk is not None else 0)
+                if newline:
+                    self._ready.append(self._cut)
+                    self._cut, self.has_cut = None, True
+                    self._split(rest)
             elif chunk is None:
                 if not self._rest:
                     return False
                 self._ready.append(b"".join(self._rest))
                 self._rest = []
             else:
-                lines = chunk.split(b"\n")
-                if len(lines) > 1:
-                    lines[0] = b"".join([*self._rest, lines[0]])
-                    self._ready.extend([line + b"\n" for line in lines[:-1]])
-                    self._rest, self._rest_bytes = [], 0
-                if lines[-1]:
-                    self._rest.append(lines[-1])
-                    self._rest_bytes += len(lines[-1])
-                    if self._rest_bytes > _LONGEST_LINE:
-                        message = f"a line of more than {_LONGEST_LINE >> 20:,} MB, so this is no table"
-                        self.broken = ValueError(message), b"".join(self._rest)
+                self._split(chunk)
         return bool(self._ready)
+
+    def _split(self, chunk: bytes) -> None:
+        lines = chunk.split(b"\n")
+        if len(lines) > 1:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._ready.extend([line + b"\n" for line in lines[:-1]])
+            self._rest, self._rest_bytes = [], 0
+        if lines[-1]:
+            self._rest.append(lines[-1])
+            self._rest_bytes += len(lines[-1])
+            if self._rest_bytes > self._longest:
+                self._cut = _Cut(b"".join(self._rest)[:_EXCERPT])
+                self._cut.size, self._rest = self._rest_bytes, []
+                self._rest_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -89,6 +111,8 @@ class _Lines:
         line = self._ready.popleft()
         self.row.append(line)
         self._row_bytes += len(line)
+        if isinstance(line, _Cut):
+            raise _Overlong
         return line.decode("utf-8", "surrogateescape")
 
     def take(self, count: int | None = None) -> bytes:
@@ -101,6 +125,8 @@ class _Lines:
     def several(self) -> list[bytes]:
         """Some lines behind the row at hand, those that are ready."""
         self._pull()
+        if self.has_cut:
+            return []
         return [self._ready.popleft() for _ in range(min(len(self._ready), _LINES_AT_ONCE))]
 
     def put_back(self, lines: list[bytes]) -> None:
@@ -131,7 +157,7 @@ def read(
       SourceError: the header lacks a column.
     """
     csv.field_size_limit(sys.maxsize)  # for the whole process; the default refuses values over 128 KiB
-    lines = _Lines(chunks, _MOST_QUOTED, None if source.embedded_newlines else 1)
+    lines = _Lines(chunks, source, None if source.embedded_newlines else 1)
     parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
     kept = Collector(file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields))
     names = tuple(header or source.columns)
@@ -153,6 +179,15 @@ def read(
         except (csv.Error, _Overlong) as error:
             if lines.ended and lines.broken:
                 break
+            if lines.row and isinstance(lines.row[0], _Cut):
+                size = lines.row[0].size
+                message = f"a line of {size:,} bytes, more than max_document_mb = {source.max_document_mb:g} of the source allows"
+                kept.fault(position, "oversized", message, lines.take(1))
+                lines.has_cut = False
+                kept.total_lines += 1
+                position += size
+                parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+                continue
             data = lines.take(None if lines.ended else 1)
             if lines.ended:
                 message = f"a quote opens and never closes: the file ends {data.count(10):,} lines later. Close it, or fetch the file again"
@@ -195,15 +230,27 @@ def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: Sour
     """The names in a file's first row, for pieces that begin behind it; None where the source gives them."""
     if source.columns:
         return source.columns
-    lines = _Lines(chunks, _MOST_QUOTED, 1)
-    for values in csv.reader(lines, delimiter=delimiter(source)):
+    csv.field_size_limit(sys.maxsize)
+    lines = _Lines(chunks, source, 1)
+    parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+    while True:
+        try:
+            values = next(parsed)
+        except StopIteration:
+            return None
+        except (csv.Error, _Overlong):  # `read` reports it and takes the next row, so the pieces behind do the same
+            if lines.ended:
+                return None
+            lines.take(1)
+            parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+            continue
         data = lines.take()
         if data.startswith(_BOM):
-            values = _without_bom(values, data[len(_BOM) :], source)
-        if values:
+            data = data[len(_BOM) :]
+            values = _without_bom(values, data, source)
+        if data.strip(b"\r\n"):
             _places(tuple(values), source, file)
             return values
-    return None
 
 
 def _without_bom(values: list[str], data: bytes, source: SourceConfig) -> list[str]:

@@ -18,14 +18,18 @@ from tokenreel.readers import columns
 from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows
 from tokenreel.sources import InputFile
 
+_LONGEST_RECORD = 1 << 28  # held in memory: other features lie beside the text
+_EXCERPT = 1000
+
 
 def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the records of a stream of bytes, which ends with an exception where they cannot be read to the end."""
     kept = collector(file, source)
     framed = _Framed(chunks)
     position = handed_over = 0
+    longest = max(_LONGEST_RECORD, 4 * source.max_document_bytes)
     while framed.fill(1):
-        problem, payload = _record(framed)
+        problem, payload, size = _record(framed, longest)
         if payload is None:
             broken = framed.broken is not None
             reason, what = ("broken_archive", f": {framed.broken}") if broken else (BROKEN_FILE, "")
@@ -33,12 +37,17 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
             kept.fault(position, reason, message)
             kept.total_lines += 1
             break
-        if problem:
+        if size > longest:
+            message = (
+                f"record at byte {position:,}: {size:,} bytes, more than any of a document of max_document_mb = {source.max_document_mb:g}"
+            )
+            kept.fault(position, "oversized", message, payload)
+        elif problem:
             kept.fault(position, "bad_crc", f"record at byte {position:,}: {problem}. Fetch the file again.", payload)
         else:
             add(kept, position, payload, source)
         kept.total_lines += 1
-        position += tfrecord.HEADER_BYTES + len(payload) + tfrecord.FOOTER_BYTES
+        position += tfrecord.HEADER_BYTES + size + tfrecord.FOOTER_BYTES
         if position - handed_over >= part_bytes:
             yield kept.take()
             handed_over = position
@@ -80,25 +89,41 @@ class _Framed:
                 self._buffer += chunk
         return True
 
+    def skip(self, count: int) -> bytes | None:
+        """Passes over so many bytes and gives the first of them; None where there are fewer."""
+        self.fill(_EXCERPT)
+        beginning = bytes(self._buffer[self._at : self._at + _EXCERPT])
+        while count and self.fill(1):
+            passed = min(count, len(self._buffer) - self._at)
+            self._at += passed
+            count -= passed
+        return None if count else beginning
+
     def take(self, count: int) -> bytes:
         data = bytes(self._buffer[self._at : self._at + count])
         self._at += count
         return data
 
 
-def _record(framed: _Framed) -> tuple[str, bytes | None]:
-    """What is wrong with the next record, and its payload; None where it cannot be told where it ends."""
+def _record(framed: _Framed, longest: int) -> tuple[str, bytes | None, int]:
+    """What is wrong with the next record, its payload, and bytes of it; None for a payload where it cannot be told where it ends.
+
+    Of a payload over `longest` there is only the beginning: a few compressed bytes may claim to be terabytes.
+    """
     if not framed.fill(tfrecord.HEADER_BYTES):
-        return "the file ends inside its header", None
+        return "the file ends inside its header", None, 0
     head = framed.take(tfrecord.HEADER_BYTES)
     length, crc = struct.unpack("<QI", head)
     if crc != tfrecord.masked_crc32c(head[:8]):
-        return "its length does not match its CRC", None
+        return "its length does not match its CRC", None, 0
+    if length > longest:
+        beginning = framed.skip(length + tfrecord.FOOTER_BYTES)
+        return ("", beginning, length) if beginning is not None else (f"the file ends inside its {length:,} bytes", None, 0)
     if not framed.fill(length + tfrecord.FOOTER_BYTES):
-        return f"the file ends inside its {length:,} bytes", None
+        return f"the file ends inside its {length:,} bytes", None, 0
     payload = framed.take(length)
     (crc,) = struct.unpack("<I", framed.take(tfrecord.FOOTER_BYTES))
-    return "" if crc == tfrecord.masked_crc32c(payload) else "its bytes do not match their CRC", payload
+    return "" if crc == tfrecord.masked_crc32c(payload) else "its bytes do not match their CRC", payload, length
 
 
 def add(kept: Collector, position: int, payload: bytes, source: SourceConfig) -> None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import pathlib
 import tempfile
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -152,17 +153,43 @@ def test_values_of_a_megabyte_and_a_stray_quote(tmp_path: pathlib.Path, monkeypa
     assert read(path, "csv", block_bytes=10_000).values == [big, "after"]
     monkeypatch.setattr("tokenreel.readers.delimited._MOST_QUOTED", 1000)
     path.write_bytes(b'text,x\n"stray,1\n' + b"good,1\n" * 500)
-    found = read(path, "csv")
+    found = read(path, "csv", max_document_mb=0.0001)
     assert found.values == ["good"] * 500
     assert [(fault.line, fault.reason) for fault in found.faults] == [(2, "invalid_csv")]
 
 
-def test_an_endless_line_takes_no_endless_memory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("embedded", [True, False])
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_endless_line_takes_no_endless_memory(
+    embedded: bool, ended: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tokenreel.readers.delimited._LONGEST_LINE", 1 << 20)
     path = tmp_path / "a.csv.gz"
-    path.write_bytes(gzip.compress(b"text\ngood\n" + bytes(50 << 20)))
-    found = read(path, "csv", 1 << 20)
-    assert list(found.texts.values()) == ["good"]
+    path.write_bytes(gzip.compress(b"text\ngood\n" + bytes(50 << 20) + (b"\nafter\n" * 3) * ended, 1))
+    tracemalloc.start()
+    found = read(path, "csv", 1 << 20, embedded_newlines=embedded, max_document_mb=0.5)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    after = 10 + (50 << 20) + 1
+    assert [at for _, at in found.texts] == ([5, after, after + 7, after + 14] if ended else [5])
     (fault,) = found.faults
-    assert (fault.reason, fault.position, fault.line) == ("broken_archive", 10, 3)
-    assert "a line of more than 1 MB, so this is no table" in fault.message
+    assert (fault.reason, fault.position, fault.line) == ("oversized", 10, 3)
+    assert f"a line of {(50 << 20) + ended:,} bytes" in fault.message
+
+
+def test_what_follows_an_endless_line_is_as_it_would_be_without_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenreel.readers.delimited._LONGEST_LINE", 1 << 12)
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'text,n\n"one\n1",1\n"open,2\n' + b"x" * 600_000 + b'\n"three\n""3""",3\nfour,4\n')
+    found = read(path, "csv", max_document_mb=0.001)
+    assert found.values == ["one\n1", 'three\n"3"', "four"]
+    assert [(fault.line, fault.reason) for fault in found.faults] == [(4, "invalid_csv"), (5, "oversized")]
+
+
+@pytest.mark.parametrize("head", ['"te\nxt",text\n', '"te"x,text\n', "\n\n", ""])
+def test_a_damaged_header_means_the_same_to_every_piece(head: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(head + "id,text\n" + "".join(f"{i},value {i}\n" for i in range(50)))
+    whole, pieces = (read(path, "csv", block_bytes, embedded_newlines=False) for block_bytes in (1 << 20, 100))
+    assert pieces.blocks > 3 and (pieces.texts, pieces.faults) == (whole.texts, whole.faults)
+    assert len(whole.faults) == ("te" in head)

@@ -5,6 +5,7 @@ import pathlib
 import random
 import struct
 import tempfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -157,3 +158,22 @@ def test_what_tensorflow_datasets_writes(tmp_path: pathlib.Path) -> None:
     found = read(folder, "tfds", 1000, split="train", metadata_fields=("n",))
     assert sorted(found.values) == sorted(texts)
     assert sorted(fields["n"] for fields in found.metadata.values()) == list(range(300))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_huge_record_is_passed_over_without_being_held(packed: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenreel.readers.examples._LONGEST_RECORD", 1000)
+    small, huge = tfrecord.frame(example(text="a")), tfrecord.frame(example(text="x", image=bytes(40 << 20)))
+    data = small + huge + small
+    path = tmp_path / f"a.tfrecord{'.gz' * packed}"
+    path.write_bytes(gzip.compress(data, 1) if packed else data)
+    tracemalloc.start()
+    found = read(path, "tfrecord", max_document_mb=0.001)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert list(found.texts) == [(path.name, 0), (path.name, len(small) + len(huge))]
+    assert [(fault.position, fault.line, fault.reason) for fault in found.faults] == [(len(small), 2, "oversized")]
+    path.write_bytes(gzip.compress(data[:-3], 1) if packed else data[: len(small) + len(huge) - 5])
+    cut = read(path, "tfrecord", max_document_mb=0.001)
+    assert cut.reasons == (["oversized", "broken_file"] if packed else ["broken_file"])
