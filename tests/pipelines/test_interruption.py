@@ -137,7 +137,7 @@ def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathl
         found = []
         for pid in local._descendants(process.pid):
             try:
-                if b"sdk_worker_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"transforms.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(pid)
             except OSError:
                 continue
