@@ -254,6 +254,19 @@ def find_cuts(model: Model) -> Cuts | None:
     return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel(), plain_spaces)
 
 
+def is_plain_bpe(model: Model) -> bool:
+    """Whether a BPE model has no user-defined and no unused pieces, every character of a piece among the pieces, and one unknown piece."""
+    normal = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == NORMAL]
+    if model.kind != BPE or np.isin(model.types, (USER_DEFINED, UNUSED)).any() or (model.types == UNKNOWN).sum() != 1:
+        return False
+    try:
+        characters = set("".join(piece.decode() for piece in normal))
+    except ValueError:
+        return False
+    complete = not model.byte_fallback or int((model.types == BYTE).sum()) == 256
+    return complete and len(set(normal)) == len(normal) and {character.encode() for character in characters} <= set(normal)
+
+
 def is_plain_unigram(model: Model) -> bool:
     """Whether a unigram model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback."""
     normal = model.types == NORMAL

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit, types
 
 FIRST, LAST = 1, 2  # flags of units that begin or end a document
+MOST_MERGED = 256  # characters of a unit that `merge` encodes; it takes the square of them
 RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library (since 0.2.3) counts on from 0
 
 _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
@@ -577,6 +578,147 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
                 at, total, _, _, _, _ = _best_path(new_text, begin, size, total, model, work, out, at)
         counts[k] = at - before
     return out[:at].copy(), counts
+
+
+@_kernel((_U8, _I64, _I32, types.Tuple((_I32, _U64, _I32))))
+def build_pairs(text, bounds, ids, trie):
+    """Finds what pieces side by side merge into.
+
+    Args:
+      text: [bytes] uint8, the pieces end to end.
+      bounds: [pieces + 1] int64.
+      ids: [pieces] int32.
+      trie: of the same pieces.
+
+    Returns:
+      [power of two] uint64 pairs, as a hash table of (left << 32 | right) + 1, and [power of two] int32 the pieces they become.
+    """
+    roots, edges, found = trie
+    edge_mask = np.uint64(len(edges) - 1)
+    size = 16
+    while size < 2 * len(text):
+        size *= 2
+    mask = np.uint64(size - 1)
+    pairs, merged = np.zeros(size, np.uint64), np.zeros(size, np.int32)
+    for piece in range(len(ids)):
+        for middle in range(bounds[piece] + 1, bounds[piece + 1]):
+            halves = np.full(2, -1, np.int64)
+            for half in range(2):
+                begin, end = (bounds[piece], middle) if half == 0 else (middle, bounds[piece + 1])
+                node = np.int64(roots[text[begin]])
+                for i in range(begin + 1, end):
+                    if node < 0:
+                        break
+                    key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
+                    at = (key * _MIX) >> _HALF & edge_mask
+                    node = np.int64(-1)
+                    while edges[at] != 0:
+                        if edges[at] >> _HALF == key:
+                            node = np.int64(edges[at] & np.uint64(0xFFFFFFFF))
+                            break
+                        at = (at + _ONE) & edge_mask
+                if node >= 0:
+                    halves[half] = found[node]
+            if halves[0] >= 0 and halves[1] >= 0:
+                key = (np.uint64(halves[0]) << _HALF | np.uint64(halves[1])) + _ONE
+                at = (key * _MIX) >> _HALF & mask
+                while pairs[at] != 0:
+                    at = (at + _ONE) & mask
+                pairs[at], merged[at] = key, ids[piece]
+    return pairs, merged
+
+
+_MERGES = types.Tuple((_I32, _U64, _I32, _U64, _I32, _F32, types.int32, _I32))
+
+
+@_kernel((_U8, _I64, _MERGES))
+def merge(text, bounds, model):
+    """Encodes short normalised texts by a BPE model as the library does: of all pairs that merge, the best, of equals the first.
+
+    Args:
+      text: [bytes] uint8, texts end to end.
+      bounds: [n + 1] int64.
+      model: what `build_trie` and `build_pairs` give; [pieces] float32 scores; id of an unknown character; [256] int32 the pieces of bytes,
+        or empty: then unknown characters side by side become one.
+
+    Returns:
+      ids (int32) end to end, [n + 1] int64 bounds, and [n] bool which texts are longer than `MOST_MERGED` characters, and have no ids.
+    """
+    roots, edges, found, pairs, merged, scores, unknown, byte_ids = model
+    edge_mask, mask = np.uint64(len(edges) - 1), np.uint64(len(pairs) - 1)
+    ids, id_bounds, long = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64), np.zeros(len(bounds) - 1, np.bool_)
+    symbols, begins = np.empty(MOST_MERGED + 1, np.int64), np.empty(MOST_MERGED + 1, np.int64)
+    becomes, ranks = np.empty(MOST_MERGED + 1, np.int64), np.empty(MOST_MERGED + 1, np.float32)
+    at = np.int64(0)
+    for k in range(len(bounds) - 1):
+        i, end = bounds[k], bounds[k + 1]
+        count = 0
+        while i < end:
+            if count == MOST_MERGED:
+                long[k] = True
+                break
+            lead = text[i]
+            stop = min(i + 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), end)
+            begins[count] = i
+            node = np.int64(roots[lead])
+            i += 1
+            while i < stop:
+                if node >= 0:
+                    key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
+                    place = (key * _MIX) >> _HALF & edge_mask
+                    node = np.int64(-1)
+                    while edges[place] != 0:
+                        if edges[place] >> _HALF == key:
+                            node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
+                            break
+                        place = (place + _ONE) & edge_mask
+                i += 1
+            symbols[count] = found[node] if node >= 0 else -1
+            count += 1
+        if long[k]:
+            id_bounds[k + 1] = at
+            continue
+        begins[count] = end
+        fresh, last_fresh = 0, count - 2  # pairs to look up
+        while True:
+            for j in range(max(fresh, 0), min(last_fresh, count - 2) + 1):
+                becomes[j] = -1
+                if symbols[j] >= 0 and symbols[j + 1] >= 0:
+                    key = (np.uint64(symbols[j]) << _HALF | np.uint64(symbols[j + 1])) + _ONE
+                    place = (key * _MIX) >> _HALF & mask
+                    while pairs[place] != 0:
+                        if pairs[place] == key:
+                            becomes[j] = merged[place]
+                            ranks[j] = scores[merged[place]]
+                            break
+                        place = (place + _ONE) & mask
+            best = -1
+            for j in range(count - 1):
+                if becomes[j] >= 0 and (best < 0 or ranks[j] > ranks[best]):
+                    best = j
+            if best < 0:
+                break
+            symbols[best] = becomes[best]
+            for j in range(best + 1, count - 1):
+                symbols[j], begins[j] = symbols[j + 1], begins[j + 1]
+                becomes[j], ranks[j] = becomes[j + 1], ranks[j + 1]
+            count -= 1
+            begins[count] = end
+            fresh, last_fresh = best - 1, best
+        first = at
+        for j in range(count):
+            if symbols[j] >= 0:
+                ids[at] = symbols[j]
+                at += 1
+            elif len(byte_ids):
+                for i in range(begins[j], begins[j + 1]):
+                    ids[at] = byte_ids[text[i]]
+                    at += 1
+            elif at == first or ids[at - 1] != unknown:
+                ids[at] = unknown
+                at += 1
+        id_bounds[k + 1] = at
+    return ids[:at].copy(), id_bounds, long
 
 
 @_kernel((_U8, _I64, _BOOL))

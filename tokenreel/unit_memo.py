@@ -2,9 +2,9 @@
 
 A block is cut wherever no piece of the vocabulary can lie across (`sentencepiece_model.find_cuts`). The parts, *units*, are encoded
 independently of each other, and natural text repeats them (Zipf 1949): only distinct units not seen before are encoded, and the ids of all
-others are gathered from a table. New units of a BPE or character model go to the library; those of a unigram model are segmented here, as
-their segmentations may depend on the sum of scores before them: where rounding could decide otherwise than the table says, the scores of
-the document are added up as the library does it, and such units are segmented again at their sums (`unit_kernels.segment_again`).
+others are gathered from a table. New units are encoded here by the model's own rules, if it is as the trainer makes them, else by the
+library. Segmentations of a unigram model may depend on the sum of scores before them: where rounding could decide otherwise than the table
+says, the scores of the document are added up as the library does it, and such units are segmented again at their sums.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ class _Unigram:
     def __init__(self, model: Model) -> None:
         types, pieces, scores = model.types, model.pieces, model.scores
         normal = types == sentencepiece_model.NORMAL
-        byte_ids = np.zeros(256 if model.byte_fallback else 0, dtype=np.int32)
-        for i in np.flatnonzero(types == sentencepiece_model.BYTE).tolist() if model.byte_fallback else ():
-            byte_ids[int(pieces[i][1:-1], 16)] = i
+        byte_ids = _byte_ids(model)
         unknown_score = np.float32(model.scores[normal].min() - _UNKNOWN_PENALTY)
         self._token_scores = scores.copy()
         self._token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
@@ -175,15 +173,66 @@ class _Unigram:
         return encoded
 
 
+class _Merges:
+    """What a BPE model merges with, as arrays for `unit_kernels.merge`."""
+
+    def __init__(self, model: Model, library: Any) -> None:
+        """Reads the model; `library` is for text that is normalised already."""
+        from tokenreel import unit_kernels
+
+        normal = model.types == sentencepiece_model.NORMAL
+        trie = _trie_of(model, normal)
+        self._library = library
+        self._model = (
+            *trie,
+            *unit_kernels.build_pairs(*_pieces_of(model, normal), trie),
+            model.scores,
+            np.int32(np.flatnonzero(model.types == sentencepiece_model.UNKNOWN)[0]),
+            _byte_ids(model),
+        )
+
+    def encode(self, text: _Bytes, bounds: _Integers) -> _Encoded:
+        """Encodes normalised texts; gives ids and [n + 1] bounds."""
+        from tokenreel import unit_kernels
+
+        ids, id_bounds, long = unit_kernels.merge(text, bounds, self._model)
+        which = np.flatnonzero(long)
+        if len(which):
+            other_ids, other_lengths = _to_arrays(self._library.encode(_split(text, bounds, which), num_threads=1))
+            order = np.arange(len(long), dtype=np.int32)
+            order[which] = len(long) + np.arange(len(which), dtype=np.int32)
+            all_bounds = np.concatenate([id_bounds, id_bounds[-1] + np.cumsum(other_lengths)])
+            ids, id_bounds = unit_kernels.take(np.concatenate([ids, other_ids]), all_bounds, order)
+        return ids, id_bounds
+
+
+def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
+    """[256] the pieces of bytes; empty without byte fallback."""
+    ids = np.zeros(256 if model.byte_fallback else 0, dtype=np.int32)
+    for i in np.flatnonzero(model.types == sentencepiece_model.BYTE).tolist() if model.byte_fallback else ():
+        ids[int(model.pieces[i][1:-1], 16)] = i
+    return ids
+
+
+def _split(text: _Bytes, bounds: _Integers, which: _Integers) -> list[bytes]:
+    view = memoryview(text.data)
+    return [bytes(view[start:stop]) for start, stop in zip(bounds[which].tolist(), bounds[which + 1].tolist(), strict=True)]
+
+
+def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[_Bytes, _Integers, npt.NDArray[np.int32]]:
+    """The bytes of some pieces end to end, their bounds, and their ids."""
+    ids = np.flatnonzero(which).astype(np.int32)
+    pieces = [model.pieces[i] for i in ids.tolist()]
+    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
+    return np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids
+
+
 def _trie_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
     """Builds a trie of some of the pieces."""
     from tokenreel import unit_kernels
 
-    ids = np.flatnonzero(which).astype(np.int32)
-    pieces = [model.pieces[i] for i in ids.tolist()]
-    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     trie: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]
-    trie = unit_kernels.build_trie(np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids)
+    trie = unit_kernels.build_trie(*_pieces_of(model, which))
     return trie
 
 
@@ -210,6 +259,7 @@ class UnitMemo:
         self._normalized = load(model_proto=data + sentencepiece_model.NORMALIZED)  # for text that is normalised already
         self._cuts, self._memo_bytes = cuts, memo_bytes
         self._unigram = _Unigram(model) if model.kind == sentencepiece_model.UNIGRAM else None
+        self._merges = _Merges(model, self._normalized) if sentencepiece_model.is_plain_bpe(model) else None
         self._normalizer = (
             model.rules.trie,
             np.frombuffer(model.rules.replacements, dtype=np.uint8),
@@ -221,7 +271,7 @@ class UnitMemo:
         self._squeezed = np.frombuffer(cuts.plain_spaces or bytes(256), dtype=np.bool_)
         self._lock = threading.Lock()
         self._table = _EMPTY
-        self._worth = _Worth(0.4e-6, 40e-9) if self._unigram else _Worth(1.2e-6, 60e-9)
+        self._worth = _Worth(0.4e-6, 40e-9) if self._unigram or self._merges else _Worth(1.2e-6, 60e-9)
         self.encoded_bytes = 0
 
     @property
@@ -239,6 +289,9 @@ class UnitMemo:
             stop = int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = np.ascontiguousarray(text[offsets[start] : offsets[stop]]), offsets[start : stop + 1] - offsets[start]
+            if not use_memo and size <= self._worth.SAMPLE_BYTES < len(part[0]) // 4:
+                self._take_pace(part[0][:size])  # a long document is no sample
+                continue
             began = time.process_time()  # of the process: the library works in threads of its own
             found = self._encode_slice(*part) if use_memo else None
             if found is None:
@@ -252,6 +305,13 @@ class UnitMemo:
             self._worth.timed(found is not None, time.process_time() - began, len(part[0]))
             start = stop
         return np.concatenate([_NONE.ids, *arrays]), np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
+
+    def _take_pace(self, text: _Bytes) -> None:
+        """Lets the library encode the beginning of a document, up to a whole character, for the time alone."""
+        text = text[: len(text) - int(np.argmax((text[:-5:-1] & 0xC0) != 0x80)) - 1]
+        began = time.process_time()
+        _encode_each(self._library, text, np.array([0, len(text)], dtype=np.int64))
+        self._worth.timed(False, time.process_time() - began, self._worth.SAMPLE_BYTES)
 
     def _encode_slice(self, text: _Bytes, offsets: _Integers) -> _Encoded | None:
         """Encodes documents by looking up; None if too much of them is new."""
@@ -327,8 +387,10 @@ class UnitMemo:
         found = _NONE._replace(hashes=hashes[units], flags=flags[units], text=unit_text, text_bounds=text_bounds)
         if self._unigram:
             return found._replace(spelling=spelling, spelling_bounds=spelling_bounds, **self._unigram.segment(spelling, spelling_bounds))
-        data = spelling.tobytes()
-        spelled = [data[start:stop] for start, stop in itertools.pairwise(spelling_bounds.tolist())]
+        if self._merges:
+            ids, id_bounds = self._merges.encode(spelling, spelling_bounds)
+            return found._replace(ids=ids, id_bounds=id_bounds)
+        spelled = _split(spelling, spelling_bounds, np.arange(len(units)))
         ids, lengths = _to_arrays(self._normalized.encode(spelled, num_threads=1))
         return found._replace(ids=ids, id_bounds=ragged.offsets_of(lengths))
 
