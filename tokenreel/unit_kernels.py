@@ -254,20 +254,21 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
     """
     edge_mask = np.uint64(len(edges) - 1)
     room = 3 * longest + len(found) + 1024  # for one step: a replacement, or a symbol, of which none is longer than their trie has nodes
-    out, out_bounds = np.empty(16 * len(units) + room, np.uint8), np.zeros(len(units) + 1, np.int64)
-    at = np.int64(0)
-    for k in range(len(units)):
+    total = np.int64(0)
+    for unit in units:
+        total += bounds[unit + 1] - bounds[unit]
+    out, out_bounds = np.empty(2 * total + room, np.uint8), np.zeros(len(units) + 1, np.int64)
+    k = 0
+    while k < len(units):
         i, end, flag = np.int64(bounds[units[k]]), np.int64(bounds[units[k] + 1]), flags[units[k]]
-        begin = at
+        begin = at = out_bounds[k]
         after_space = collapse and flag & FIRST != 0
         if flag & FIRST and prefix:
             out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
             at += 3
         while i < end:
             if at + room > len(out):
-                grown = np.empty(2 * (at + room), np.uint8)
-                grown[:at] = out[:at]
-                out = grown
+                break
             size = np.int64(0)
             value = np.int64(-1)
             node, j = np.int64(roots[text[i]]), i
@@ -325,12 +326,18 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
                     at += 1
                 i += size
                 after_space = False
+        if i < end:  # once more, with more room
+            grown = np.empty(2 * (at + room), np.uint8)
+            grown[:begin] = out[:begin]
+            out = grown
+            continue
         while (  # a prefix without a text goes, too
             collapse and flag & LAST and at > begin and out[at - 1] == 0x81 and out[at - 2] == 0x96 and out[at - 3] == 0xE2
         ):
             at -= 3
-        out_bounds[k + 1] = at
-    return out[:at].copy(), out_bounds
+        k += 1
+        out_bounds[k] = at
+    return out[: out_bounds[-1]].copy(), out_bounds
 
 
 @_kernel((_U8, _I64, _I32))
@@ -372,7 +379,17 @@ def build_trie(text, bounds, pieces):
             node = np.int64(edges[at] & np.uint64(0xFFFFFFFF))
         if node >= 0:
             found[node] = pieces[piece]
-    return roots, edges, found[:nodes].copy()
+    size = 16
+    while size < 2 * nodes:
+        size *= 2
+    compact, mask = np.zeros(size, np.uint64), np.uint64(size - 1)
+    for edge in edges:
+        if edge != 0:
+            at = ((edge >> _HALF) * _MIX) >> _HALF & mask
+            while compact[at] != 0:
+                at = (at + _ONE) & mask
+            compact[at] = edge
+    return roots, compact, found[:nodes].copy()
 
 
 @njit(nogil=True)

@@ -271,7 +271,7 @@ class UnitMemo:
         self._squeezed = np.frombuffer(cuts.plain_spaces or bytes(256), dtype=np.bool_)
         self._lock = threading.Lock()
         self._table = _EMPTY
-        self._worth = _Worth(0.4e-6, 40e-9) if self._unigram or self._merges else _Worth(1.2e-6, 60e-9)
+        self._worth = _Worth(0.5e-6, 45e-9) if self._unigram or self._merges else _Worth(1.2e-6, 60e-9)
         self.encoded_bytes = 0
 
     @property
@@ -355,22 +355,32 @@ class UnitMemo:
             for document, part in zip(documents.tolist(), np.split(ids, np.cumsum(lengths)[:-1]), strict=True):
                 out[bounds_out[document] : bounds_out[document + 1]] = part
         if len(new_units):
-            self._keep(new)
+            self._keep(new, table)
         return out, counts
 
-    def _keep(self, new: _Units) -> None:
-        """Puts new units into the table, if no other thread put any there meanwhile that are among them."""
+    def _keep(self, new: _Units, seen: _Table) -> None:
+        """Puts units that a table did not hold into the one of now, if no other thread put them there meanwhile."""
         from tokenreel import unit_kernels
 
         with self._lock:
             table = self._table
-            bounds = new.text_bounds.astype(np.int32)
             known = table.units
-            entries, fresh = unit_kernels.look_up(
-                new.text, bounds, new.hashes, new.flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
-            )
-            if len(fresh) < len(entries):
-                new = _pick(new, fresh)
+            if table is not seen:
+                bounds = new.text_bounds.astype(np.int32)
+                entries, fresh = unit_kernels.look_up(
+                    new.text,
+                    bounds,
+                    new.hashes,
+                    new.flags,
+                    table.places,
+                    table.size,
+                    known.hashes,
+                    known.flags,
+                    known.text_bounds,
+                    known.text,
+                )
+                if len(fresh) < len(entries):
+                    new = _pick(new, fresh)
             grown = table.added(new, self._memo_bytes)
             if grown is None:  # full: begin afresh
                 grown = _EMPTY.added(new, self._memo_bytes) or _EMPTY
@@ -422,16 +432,16 @@ class _Worth:
     for a new trial.
     """
 
-    GRACE_BYTES = 512 << 10
+    GRACE_BYTES = 768 << 10
     SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
     SAMPLE_EVERY = 64 << 20  # bytes looked up
-    LOOK_UP_SECONDS = 15e-9  # a byte, about
+    LOOK_UP_SECONDS = 18e-9  # a byte, about
 
     def __init__(self, new_unit_seconds: float, new_byte_seconds: float) -> None:
         """Takes what a unit costs, about, that is not known, and each of its bytes."""
         self._new_unit_seconds, self._new_byte_seconds = new_unit_seconds, new_byte_seconds
         self._size = self._skip = TRIAL_BYTES
-        self._whole = self.SAMPLE_BYTES  # bytes for the library next
+        self._whole = 3 * self.SAMPLE_BYTES  # bytes for the library next; its first sample is slow
         self._library = self._memo = 0.0  # seconds a byte
         self._credit: float | None = None  # seconds
         self._since_sample = 0
@@ -439,7 +449,7 @@ class _Worth:
     def next_slice(self) -> tuple[int, bool]:
         """Gives the size of the next slice, and whether to look it up."""
         if self._whole:
-            return min(self._whole, SLICE_BYTES), False
+            return min(self._whole, SLICE_BYTES if self._whole > TRIAL_BYTES * 4 else self.SAMPLE_BYTES), False
         return self._size, True
 
     def report(self, new_units: int, new_bytes: int, size: int) -> bool:
@@ -456,7 +466,7 @@ class _Worth:
         if not used_memo:
             self._whole = self._whole - size if self._whole - size > self.SAMPLE_BYTES // 4 else 0
             if size > self.SAMPLE_BYTES // 4:
-                self._library = (self._library + pace) / 2 if self._library else pace
+                self._library = min(pace, 1.1 * self._library or pace)  # what disturbs it only makes it slower
                 self._since_sample = 0
             self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
             return
