@@ -23,6 +23,11 @@ _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), n
 _HALF, _ONE = np.uint64(32), np.uint64(1)
 _ULP = 2.0**-23  # spacing of float32 at 1
 
+_ROOT = 256  # base of the root of a trie, see `build_trie`
+_LABEL, _BASE = 54, 27  # bits of a slot below its label, and below its base
+_MASK = (1 << _BASE) - 1
+_HERE = 256  # marks a label: empty slots are 0
+
 
 _BOOL, _U8, _U32, _U64, _I32, _I64, _F32 = (
     types.Array(kind, 1, "C", readonly=True)
@@ -231,8 +236,8 @@ def in_doubt(entries, first, scores, certain, new_scores, new_certain):
     return out
 
 
-@_kernel((_U8, _I32, _I32, _U8, _U32, _U8, types.int64, _I32, _U64, _I32, types.boolean, types.boolean))
-def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots, edges, found, prefix, collapse):
+@_kernel((_U8, _I32, _I32, _U8, _U32, _U8, types.int64, _I64, types.boolean, types.boolean))
+def normalize(text, bounds, units, flags, charsmap, replacements, longest, symbols, prefix, collapse):
     """Writes units as the library's normaliser does in the midst, at the beginning or at the end of a text.
 
     Args:
@@ -243,17 +248,15 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
       charsmap: uint32, the Darts double array of the normaliser's rules.
       replacements: uint8, what they put in place, each ended by NUL.
       longest: bytes of the longest of these.
-      roots: [256] int32; this and the next two are from `build_trie`, of user-defined symbols, which stay as they are.
-      edges: [power of two] uint64.
-      found: [nodes] int32.
+      symbols: int64, what `build_trie` gives for user-defined symbols, which stay as they are.
       prefix: whether a text begins with a space.
       collapse: whether spaces side by side are one, and none at its beginning and end.
 
     Returns:
       uint8 texts end to end, and [k + 1] int64 bounds.
     """
-    edge_mask = np.uint64(len(edges) - 1)
-    room = 3 * longest + len(found) + 1024  # for one step: a replacement, or a symbol, of which none is longer than their trie has nodes
+    room = 3 * longest + len(symbols) + 1024  # for one step: a replacement, or a symbol, of which none is longer than their trie
+    any_symbols = symbols.any()
     total = np.int64(0)
     for unit in units:
         total += bounds[unit + 1] - bounds[unit]
@@ -271,21 +274,15 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
                 break
             size = np.int64(0)
             value = np.int64(-1)
-            node, j = np.int64(roots[text[i]]), i
-            while node >= 0:
-                j += 1
-                if found[node] >= 0:
-                    size = j - i
-                if j == end:
+            base, j = np.int64(_ROOT), i
+            while j < end and any_symbols:
+                slot = symbols[base ^ np.int64(text[j])]
+                if slot >> _LABEL != np.int64(text[j]) | _HERE:
                     break
-                key = (np.uint64(node) << np.uint64(8) | np.uint64(text[j])) + _ONE
-                place = (key * _MIX) >> _HALF & edge_mask
-                node = np.int64(-1)
-                while edges[place] != 0:
-                    if edges[place] >> _HALF == key:
-                        node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
-                        break
-                    place = (place + _ONE) & edge_mask
+                j += 1
+                if slot & _MASK:
+                    size = j - i
+                base = slot >> _BASE & _MASK
             if size == 0 and len(charsmap):
                 unit = np.int64(charsmap[0])
                 node, j = (unit >> 10) << ((unit & 512) >> 6), i
@@ -342,54 +339,73 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, roots
 
 @_kernel((_U8, _I64, _I32))
 def build_trie(text, bounds, pieces):
-    """Builds a trie of pieces.
+    """Builds a trie of pieces as a double array (Aoe 1989; children at the exclusive or of base and byte, as in Darts-clone).
 
     Args:
-      text: [bytes] uint8, the pieces end to end.
+      text: [bytes] uint8, the pieces end to end, in the order of their bytes.
       bounds: [pieces + 1] int64.
-      pieces: [pieces] int32 what to find at the end of each; -1 finds nothing.
+      pieces: [pieces] int32 what to find at the end of each.
 
-    Returns:
-      [256] int32 nodes of first bytes, [power of two] uint64 edges (a hash table: (node << 8 | byte) + 1 in the upper half, the node that
-      they lead to in the lower), [nodes] int32 pieces.
+      [256 n] int64 slots. The child of a node by a byte is in slot base ^ byte, if that is labelled with the byte; the root's base is
+      `_ROOT`. A slot holds, from the upper bits: label | `_HERE`, the base of the child (27 bits), and the piece that ends there + 1, or 0
+      (27 bits).
     """
-    size = 16
-    while size < 2 * len(text):
-        size *= 2
-    mask = np.uint64(size - 1)
-    edges = np.zeros(size, np.uint64)
-    roots, found = np.full(256, -1, np.int32), np.full(len(text) + 1, -1, np.int32)
-    nodes = 0
-    for piece in range(len(pieces)):
-        node = np.int64(-1)
-        for i in range(bounds[piece], bounds[piece + 1]):
-            if i == bounds[piece]:
-                if roots[text[i]] < 0:
-                    roots[text[i]] = nodes
-                    nodes += 1
-                node = np.int64(roots[text[i]])
-                continue
-            key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
-            at = (key * _MIX) >> _HALF & mask
-            while edges[at] != 0 and edges[at] >> _HALF != key:
-                at = (at + _ONE) & mask
-            if edges[at] == 0:
-                edges[at] = key << _HALF | np.uint64(nodes)
-                nodes += 1
-            node = np.int64(edges[at] & np.uint64(0xFFFFFFFF))
-        if node >= 0:
-            found[node] = pieces[piece]
-    size = 16
-    while size < 2 * nodes:
-        size *= 2
-    compact, mask = np.zeros(size, np.uint64), np.uint64(size - 1)
-    for edge in edges:
-        if edge != 0:
-            at = ((edge >> _HALF) * _MIX) >> _HALF & mask
-            while compact[at] != 0:
-                at = (at + _ONE) & mask
-            compact[at] = edge
-    return roots, compact, found[:nodes].copy()
+    begins, ends, places = np.empty(len(text) + 1, np.int64), np.empty(len(text) + 1, np.int64), np.empty(len(text) + 1, np.int64)
+    depths = np.empty(len(text) + 1, np.int64)
+    begins[0], ends[0], places[0], depths[0] = 0, len(pieces), -1, 0
+    nodes = 1
+    slots, taken = np.zeros(1024, np.int64), np.zeros(1024, np.bool_)  # bases taken
+    blocks, first_open = 2, 2  # the first is empty, for nodes without children; the second is the root's
+    labels, label_begins = np.empty(256, np.int64), np.empty(257, np.int64)
+    node = 0
+    while node < nodes:  # breadth first: nodes near the root lie close together
+        begin, end, depth = begins[node], ends[node], depths[node]
+        value = np.int64(0)
+        while begin < end and bounds[begin + 1] - bounds[begin] == depth:
+            value = np.int64(pieces[begin]) + 1
+            begin += 1
+        count = 0
+        for i in range(begin, end):
+            label = np.int64(text[bounds[i] + depth])
+            if count == 0 or labels[count - 1] != label:
+                labels[count], label_begins[count] = label, i
+                count += 1
+        label_begins[count] = end
+        base = np.int64(0)
+        if node == 0:
+            base = np.int64(_ROOT)
+        elif count:
+            block = first_open
+            while base == 0:
+                if block == blocks:
+                    blocks += 1
+                    first_open = max(first_open, blocks - 16)  # the older ones are nearly full
+                    if 256 * blocks > len(slots):
+                        more_slots, more_taken = np.zeros(2 * len(slots), np.int64), np.zeros(2 * len(slots), np.bool_)
+                        more_slots[: len(slots)], more_taken[: len(slots)] = slots, taken
+                        slots, taken = more_slots, more_taken
+                for candidate in range(256 * block, 256 * block + 256):
+                    if taken[candidate]:
+                        continue
+                    fits = True
+                    for i in range(count):
+                        if slots[candidate ^ labels[i]]:
+                            fits = False
+                            break
+                    if fits:
+                        base = np.int64(candidate)
+                        break
+                block += 1
+            taken[base] = True
+        for i in range(count):
+            slots[base ^ labels[i]] = (labels[i] | _HERE) << _LABEL
+            begins[nodes], ends[nodes], depths[nodes] = label_begins[i], label_begins[i + 1], depth + 1
+            places[nodes] = base ^ labels[i]
+            nodes += 1
+        if node:
+            slots[places[node]] |= base << _BASE | value
+        node += 1
+    return slots[: 256 * blocks].copy()
 
 
 @njit(nogil=True)
@@ -400,13 +416,11 @@ def _best_path(text, begin, size, start, model, work, ids, at):
       where the ids end; the sum at the end; the least lead that the best way to a character of the path has over the next best; the largest
       distance of a sum from `start`; characters; whether sums began anew.
     """
-    roots, edges, found, scores, unknown, unknown_score, longest, byte_ids = model
+    trie, scores, unknown, unknown_score, byte_ids = model
     best, second, back, by = work
-    mask = np.uint64(len(edges) - 1)
+    for j in range(size + 1):
+        best[j] = second[j] = -np.inf
     best[0] = start
-    for j in range(1, size + 1):
-        back[j] = -1
-        second[j] = -np.inf
     characters = 0
     restarted = False
     depth = np.float32(0)
@@ -415,47 +429,36 @@ def _best_path(text, begin, size, start, model, work, ids, at):
         here = best[here_at]
         depth = max(depth, abs(here - start))
         if here < RESTART:
-            for j in range(here_at + 1, min(here_at + longest, size) + 1):
-                if back[j] >= 0:
-                    best[j] -= here
+            for j in range(here_at + 1, size + 1):
+                best[j] -= here
             here = np.float32(0)
             best[here_at] = here
             restarted = True
         lead = text[begin + here_at]
         step = min(1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), size - here_at)
         single = False
-        node = np.int64(roots[lead])
+        base = np.int64(_ROOT)
         j = here_at
-        while node >= 0:
-            j += 1
-            piece = found[node]
-            if piece >= 0:
-                candidate = scores[piece] + here
-                if back[j] < 0 or candidate > best[j]:
-                    if back[j] >= 0:
-                        second[j] = best[j]
-                    best[j], back[j], by[j] = candidate, here_at, piece
-                elif candidate > second[j]:
-                    second[j] = candidate
-                if j - here_at == step:
-                    single = True
-            if j == size:
+        while j < size:
+            label = np.int64(text[begin + j])
+            slot = trie[base ^ label]
+            if slot >> _LABEL != label | _HERE:
                 break
-            key = (np.uint64(node) << np.uint64(8) | np.uint64(text[begin + j])) + _ONE
-            place = (key * _MIX) >> _HALF & mask
-            node = np.int64(-1)
-            while edges[place] != 0:
-                if edges[place] >> _HALF == key:
-                    node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
-                    break
-                place = (place + _ONE) & mask
+            j += 1
+            piece = slot & _MASK  # + 1; the rest is without branches, which the processor would guess wrong
+            candidate, old = scores[piece] + here, best[j]
+            better = candidate > old
+            second[j] = max(second[j], old if better else candidate)
+            best[j] = candidate if better else old
+            back[j] = here_at if better else back[j]
+            by[j] = piece - 1 if better else by[j]
+            single |= (piece != 0) & (j - here_at == step)
+            base = slot >> _BASE & _MASK
         if not single:
             j = here_at + step
             rounded = np.float32(unknown_score + here)
-            if back[j] < 0 or rounded > best[j]:
-                if back[j] >= 0:
-                    second[j] = best[j]
-                best[j], back[j], by[j] = rounded, here_at, unknown
+            if rounded > best[j]:
+                second[j], best[j], back[j], by[j] = best[j], rounded, here_at, unknown
             elif rounded > second[j]:
                 second[j] = rounded
         characters += 1
@@ -491,7 +494,7 @@ def _work(size):
     return np.empty(size + 1, np.float32), np.empty(size + 1, np.float32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
 
 
-_MODEL = types.Tuple((_I32, _U64, _I32, _F32, types.int32, types.float32, types.int64, _I32))
+_MODEL = types.Tuple((_I64, _F32, types.int32, types.float32, _I32))
 _SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32, _F32))
 
 
@@ -506,7 +509,7 @@ def segment(text, bounds, model):
     Args:
       text: [bytes] uint8, texts end to end.
       bounds: [n + 1] int64.
-      model: what `build_trie` gives; [pieces] float32 scores; id and score of an unknown character; bytes of the longest piece; [256] int32
+      model: what `build_trie` gives; [1 + pieces] float32, minus infinity and the scores; id and score of an unknown character; [256] int32
         the pieces of bytes, or empty: then unknown characters side by side become one.
 
     Returns:
@@ -516,7 +519,7 @@ def segment(text, bounds, model):
     most = np.int64(0)
     for k in range(len(bounds) - 1):
         most = max(most, bounds[k + 1] - bounds[k])
-    work, unknown, byte_ids = _work(most), model[4], model[7]
+    work, unknown, byte_ids = _work(most), model[2], model[4]
     ids, id_bounds = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64)
     sums, certain = np.zeros(len(bounds) - 1, np.float32), np.zeros(len(bounds) - 1, np.float32)
     depths = np.zeros(len(bounds) - 1, np.float32)
@@ -597,7 +600,7 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
     return out[:at].copy(), counts
 
 
-@_kernel((_U8, _I64, _I32, types.Tuple((_I32, _U64, _I32))))
+@_kernel((_U8, _I64, _I32, _I64))
 def build_pairs(text, bounds, ids, trie):
     """Finds what pieces side by side merge into.
 
@@ -610,8 +613,6 @@ def build_pairs(text, bounds, ids, trie):
     Returns:
       [power of two] uint64 pairs, as a hash table of (left << 32 | right) + 1, and [power of two] int32 the pieces they become.
     """
-    roots, edges, found = trie
-    edge_mask = np.uint64(len(edges) - 1)
     size = 16
     while size < 2 * len(text):
         size *= 2
@@ -622,20 +623,14 @@ def build_pairs(text, bounds, ids, trie):
             halves = np.full(2, -1, np.int64)
             for half in range(2):
                 begin, end = (bounds[piece], middle) if half == 0 else (middle, bounds[piece + 1])
-                node = np.int64(roots[text[begin]])
-                for i in range(begin + 1, end):
-                    if node < 0:
+                base, slot = np.int64(_ROOT), np.int64(0)
+                for i in range(begin, end):
+                    slot = trie[base ^ np.int64(text[i])]
+                    if slot >> _LABEL != np.int64(text[i]) | _HERE:
+                        slot = np.int64(0)
                         break
-                    key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
-                    at = (key * _MIX) >> _HALF & edge_mask
-                    node = np.int64(-1)
-                    while edges[at] != 0:
-                        if edges[at] >> _HALF == key:
-                            node = np.int64(edges[at] & np.uint64(0xFFFFFFFF))
-                            break
-                        at = (at + _ONE) & edge_mask
-                if node >= 0:
-                    halves[half] = found[node]
+                    base = slot >> _BASE & _MASK
+                halves[half] = (slot & _MASK) - 1
             if halves[0] >= 0 and halves[1] >= 0:
                 key = (np.uint64(halves[0]) << _HALF | np.uint64(halves[1])) + _ONE
                 at = (key * _MIX) >> _HALF & mask
@@ -645,7 +640,7 @@ def build_pairs(text, bounds, ids, trie):
     return pairs, merged
 
 
-_MERGES = types.Tuple((_I32, _U64, _I32, _U64, _I32, _F32, types.int32, _I32))
+_MERGES = types.Tuple((_I64, _U64, _I32, _F32, types.int32, _I32))
 
 
 @_kernel((_U8, _I64, _MERGES))
@@ -661,8 +656,8 @@ def merge(text, bounds, model):
     Returns:
       ids (int32) end to end, [n + 1] int64 bounds, and [n] bool which texts are longer than `MOST_MERGED` characters, and have no ids.
     """
-    roots, edges, found, pairs, merged, scores, unknown, byte_ids = model
-    edge_mask, mask = np.uint64(len(edges) - 1), np.uint64(len(pairs) - 1)
+    trie, pairs, merged, scores, unknown, byte_ids = model
+    mask = np.uint64(len(pairs) - 1)
     ids, id_bounds, long = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64), np.zeros(len(bounds) - 1, np.bool_)
     symbols, begins = np.empty(MOST_MERGED + 1, np.int64), np.empty(MOST_MERGED + 1, np.int64)
     becomes, ranks = np.empty(MOST_MERGED + 1, np.int64), np.empty(MOST_MERGED + 1, np.float32)
@@ -677,20 +672,16 @@ def merge(text, bounds, model):
             lead = text[i]
             stop = min(i + 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), end)
             begins[count] = i
-            node = np.int64(roots[lead])
-            i += 1
+            base, slot = np.int64(_ROOT), np.int64(0)
             while i < stop:
-                if node >= 0:
-                    key = (np.uint64(node) << np.uint64(8) | np.uint64(text[i])) + _ONE
-                    place = (key * _MIX) >> _HALF & edge_mask
-                    node = np.int64(-1)
-                    while edges[place] != 0:
-                        if edges[place] >> _HALF == key:
-                            node = np.int64(edges[place] & np.uint64(0xFFFFFFFF))
-                            break
-                        place = (place + _ONE) & edge_mask
+                slot = trie[base ^ np.int64(text[i])]
+                if slot >> _LABEL != np.int64(text[i]) | _HERE:
+                    slot = np.int64(0)
+                    break
+                base = slot >> _BASE & _MASK
                 i += 1
-            symbols[count] = found[node] if node >= 0 else -1
+            i = stop
+            symbols[count] = (slot & _MASK) - 1
             count += 1
         if long[k]:
             id_bounds[k + 1] = at

@@ -141,7 +141,7 @@ class _Unigram:
     """What a unigram model segments with, as arrays for `unit_kernels.segment`."""
 
     def __init__(self, model: Model) -> None:
-        types, pieces, scores = model.types, model.pieces, model.scores
+        types, scores = model.types, model.scores
         normal = types == sentencepiece_model.NORMAL
         byte_ids = _byte_ids(model)
         unknown_score = np.float32(model.scores[normal].min() - _UNKNOWN_PENALTY)
@@ -149,11 +149,10 @@ class _Unigram:
         self._token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
         self._token_scores[byte_ids[0x80:0xC0]] = 0
         self._model = (
-            *_trie_of(model, normal),
-            scores,
+            _trie_of(model, normal),
+            np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),
             np.int32(np.flatnonzero(types == sentencepiece_model.UNKNOWN)[0]),
             unknown_score,
-            max(map(len, pieces)),
             byte_ids,
         )
 
@@ -184,7 +183,7 @@ class _Merges:
         trie = _trie_of(model, normal)
         self._library = library
         self._model = (
-            *trie,
+            trie,
             *unit_kernels.build_pairs(*_pieces_of(model, normal), trie),
             model.scores,
             np.int32(np.flatnonzero(model.types == sentencepiece_model.UNKNOWN)[0]),
@@ -220,19 +219,18 @@ def _split(text: _Bytes, bounds: _Integers, which: _Integers) -> list[bytes]:
 
 
 def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[_Bytes, _Integers, npt.NDArray[np.int32]]:
-    """The bytes of some pieces end to end, their bounds, and their ids."""
-    ids = np.flatnonzero(which).astype(np.int32)
-    pieces = [model.pieces[i] for i in ids.tolist()]
+    """The bytes of some pieces in their order end to end, their bounds, and their ids."""
+    order = sorted(np.flatnonzero(which).tolist(), key=model.pieces.__getitem__)
+    pieces, ids = [model.pieces[i] for i in order], np.array(order, dtype=np.int32)
     sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
     return np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids
 
 
-def _trie_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
+def _trie_of(model: Model, which: npt.NDArray[np.bool_]) -> _Integers:
     """Builds a trie of some of the pieces."""
     from tokenreel import unit_kernels
 
-    trie: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.int32]]
-    trie = unit_kernels.build_trie(*_pieces_of(model, which))
+    trie: _Integers = unit_kernels.build_trie(*_pieces_of(model, which))
     return trie
 
 
@@ -264,14 +262,14 @@ class UnitMemo:
             model.rules.trie,
             np.frombuffer(model.rules.replacements, dtype=np.uint8),
             int(model.rules.out_bytes.max(initial=0)),
-            *_trie_of(model, model.types == sentencepiece_model.USER_DEFINED),
+            _trie_of(model, model.types == sentencepiece_model.USER_DEFINED),
             model.dummy_prefix,
             model.collapse,
         )
         self._squeezed = np.frombuffer(cuts.plain_spaces or bytes(256), dtype=np.bool_)
         self._lock = threading.Lock()
         self._table = _EMPTY
-        self._worth = _Worth(0.5e-6, 45e-9) if self._unigram or self._merges else _Worth(1.2e-6, 60e-9)
+        self._worth = _Worth(0.3e-6, 18e-9) if self._unigram or self._merges else _Worth(1.2e-6, 60e-9)
         self.encoded_bytes = 0
 
     @property
@@ -290,7 +288,7 @@ class UnitMemo:
             stop = max(start + 1, min(stop, len(offsets) - 1))
             part = np.ascontiguousarray(text[offsets[start] : offsets[stop]]), offsets[start : stop + 1] - offsets[start]
             if not use_memo and size <= self._worth.SAMPLE_BYTES < len(part[0]) // 4:
-                self._take_pace(part[0][:size])  # a long document is no sample
+                self._take_pace(part[0][len(part[0]) // 2 :][:size])  # a long document is no sample
                 continue
             began = time.process_time()  # of the process: the library works in threads of its own
             found = self._encode_slice(*part) if use_memo else None
@@ -307,8 +305,9 @@ class UnitMemo:
         return np.concatenate([_NONE.ids, *arrays]), np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
 
     def _take_pace(self, text: _Bytes) -> None:
-        """Lets the library encode the beginning of a document, up to a whole character, for the time alone."""
-        text = text[: len(text) - int(np.argmax((text[:-5:-1] & 0xC0) != 0x80)) - 1]
+        """Lets the library encode what lies between two characters of a part of a document, for the time alone."""
+        starts = (text & 0xC0) != 0x80
+        text = text[int(np.argmax(starts)) : len(text) - int(np.argmax(starts[::-1])) - 1]
         began = time.process_time()
         _encode_each(self._library, text, np.array([0, len(text)], dtype=np.int64))
         self._worth.timed(False, time.process_time() - began, self._worth.SAMPLE_BYTES)
@@ -330,7 +329,7 @@ class UnitMemo:
             text, bounds, hashes, flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
         )
         new_bytes = int((bounds[new_units + 1] - bounds[new_units]).sum())
-        if not self._worth.report(len(new_units), new_bytes, len(whole_text)):
+        if not self._worth.report(len(entries), len(whole_text), len(new_units), new_bytes):
             return None
         new = self._encode_units(text, bounds, hashes, flags, new_units) if len(new_units) else _NONE
         self.encoded_bytes += new_bytes
@@ -435,7 +434,7 @@ class _Worth:
     GRACE_BYTES = 768 << 10
     SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
     SAMPLE_EVERY = 64 << 20  # bytes looked up
-    LOOK_UP_SECONDS = 18e-9  # a byte, about
+    BYTE_SECONDS, UNIT_SECONDS = 10e-9, 25e-9  # what looking up costs, about
 
     def __init__(self, new_unit_seconds: float, new_byte_seconds: float) -> None:
         """Takes what a unit costs, about, that is not known, and each of its bytes."""
@@ -452,9 +451,10 @@ class _Worth:
             return min(self._whole, SLICE_BYTES if self._whole > TRIAL_BYTES * 4 else self.SAMPLE_BYTES), False
         return self._size, True
 
-    def report(self, new_units: int, new_bytes: int, size: int) -> bool:
-        """Takes what is new in a slice; tells whether to go on."""
-        cost = size * self.LOOK_UP_SECONDS + new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds
+    def report(self, units: int, size: int, new_units: int, new_bytes: int) -> bool:
+        """Takes the units and the bytes of a slice, and those that are new; tells whether to go on."""
+        cost = units * self.UNIT_SECONDS + size * self.BYTE_SECONDS
+        cost += new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds
         if cost - self._library * size <= (self._credit or 0.0):
             return True
         self._give_up()
@@ -468,7 +468,8 @@ class _Worth:
             if size > self.SAMPLE_BYTES // 4:
                 self._library = min(pace, 1.1 * self._library or pace)  # what disturbs it only makes it slower
                 self._since_sample = 0
-            self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit + seconds / 50
+                self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit
+            self._credit = self._credit and self._credit + seconds / 50
             return
         gain = self._library * size - seconds
         self._credit = min((self._credit or 0.0) + gain, self.GRACE_BYTES * self._library)
