@@ -16,11 +16,14 @@ import numpy as np
 from numba import njit, types
 
 FIRST, LAST = 1, 2  # flags of units that begin or end a document
+SHORT = 7  # bytes of a unit that its hash tells
 MOST_MERGED = 256  # characters of a unit that `merge` encodes; it takes the square of them
 RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library (since 0.2.3) counts on from 0
 
 _SEED, _PRIME, _MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
-_HALF, _ONE = np.uint64(32), np.uint64(1)
+_HALF, _BYTE, _ONE = np.uint64(32), np.uint64(8), np.uint64(1)
+_SIZE_BITS, _FLAG_BITS, _IS_SHORT = np.uint64(8 * SHORT), np.uint64(8 * SHORT + 3), np.uint64(1 << 63)
+_SYMBOL, _WHOLE_SYMBOL = np.uint64(0xE29681), np.uint64(0xFFFFFF)
 _ULP = 2.0**-23  # spacing of float32 at 1
 
 _ROOT = 256  # base of the root of a trie, see `build_trie`
@@ -48,97 +51,124 @@ def _kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., An
     return compiled
 
 
-@_kernel((_U8, _I64, _BOOL))
-def cut(text, offsets, allowed):
-    """Cuts documents into units.
+@njit(nogil=True)
+def _hash(size, word, value, flag):
+    """The hash of a unit: of its size, its last bytes, a hash of all its bytes, and its flags."""
+    if size <= SHORT:
+        tag = word | np.uint64(size) << _SIZE_BITS | flag << _FLAG_BITS | _IS_SHORT
+    else:
+        tag = (value ^ flag << _FLAG_BITS) * _PRIME >> _ONE
+    tag *= _MIX  # one to one, like the next step
+    return tag ^ tag >> _HALF
+
+
+@_kernel((_U8, _I64, _BOOL, _BOOL))
+def cut(text, offsets, allowed, spaces):
+    """Cuts documents into units; of each run of spaces one is left, as the normaliser will: lines of source code begin with many.
 
     Args:
       text: [bytes] uint8, documents end to end.
       offsets: [n + 1] int64, their bounds.
       allowed: [65536] bool, `Cuts.allowed`.
+      spaces: [256] bool, bytes that are always and only a space.
 
     Returns:
-      [units + 1] int32 the bounds of units, [n + 1] int64 the first unit of each document, [units] uint64 hashes, [units] uint8 flags.
+      the text that is left, [units + 1] int32 the bounds of units in it, [n + 1] int64 the first unit of each document, [units] uint64
+      hashes, and [units] uint8 flags; [n] bool documents with U+2581. Units of up to `SHORT` bytes have the same hash only if they are the
+      same, flags included.
     """
+    out = np.empty(len(text), np.uint8)
     bounds, hashes, flags = np.empty(len(text) + 1, np.int32), np.empty(len(text), np.uint64), np.empty(len(text), np.uint8)
-    first = np.empty(len(offsets), np.int64)
-    unit = 0
+    first, with_symbol = np.empty(len(offsets), np.int64), np.zeros(len(offsets) - 1, np.bool_)
+    unit = at = np.int64(0)
     bounds[0] = 0
     for document in range(len(offsets) - 1):
         first[document] = unit
-        end = offsets[document + 1]
-        value, flag = _SEED, np.uint8(FIRST)
-        for i in range(offsets[document], end):
-            value = (value ^ np.uint64(text[i])) * _PRIME
-            if i + 1 < end:
-                if not allowed[np.int64(text[i + 1]) << 8 | np.int64(text[i])]:
-                    continue
-            else:
-                flag = np.uint8(flag | LAST)
-            value = (value ^ np.uint64(flag)) * _MIX
-            hashes[unit], flags[unit] = value ^ (value >> _HALF), flag
+        begin = at  # of the unit
+        last = np.int64(0)
+        space = False
+        word, value, flag = np.uint64(0), _SEED, np.uint64(FIRST)
+        for i in range(offsets[document], offsets[document + 1]):
+            byte = np.int64(text[i])
+            if space and spaces[byte]:
+                continue
+            space = spaces[byte]
+            if allowed[byte << 8 | last] and at > begin:
+                hashes[unit], flags[unit] = _hash(at - begin, word, value, flag), flag
+                unit += 1
+                bounds[unit] = begin = at
+                word, value, flag = np.uint64(0), _SEED, np.uint64(0)
+            out[at] = byte
+            at += 1
+            last = byte
+            word = word << _BYTE | np.uint64(byte)
+            value = (value ^ np.uint64(byte)) * _PRIME
+            if word & _WHOLE_SYMBOL == _SYMBOL:
+                with_symbol[document] = True
+        if at > begin:
+            flag |= np.uint64(LAST)
+            hashes[unit], flags[unit] = _hash(at - begin, word, value, flag), flag
             unit += 1
-            bounds[unit] = i + 1
-            value, flag = _SEED, np.uint8(0)
+            bounds[unit] = at
     first[-1] = unit
-    return bounds[: unit + 1].copy(), first, hashes[:unit].copy(), flags[:unit].copy()
+    return out[:at], bounds[: unit + 1].copy(), first, hashes[:unit].copy(), flags[:unit].copy(), with_symbol
 
 
-@_kernel((_U8, _I32, _U64, _U8, _I32, types.int64, _U64, _U8, _I64, _U8))
-def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flags, known_bounds, known_text):
+@_kernel((_I32, _U64, types.int64, _U8, _I64, _U8, _U8, _I32, _U64, _U8))
+def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, text, bounds, hashes, flags):
     """Finds units in a table.
 
     Args:
-      text: [bytes] uint8.
-      bounds: [units + 1] int32, from `cut` as the next two.
+      places: [power of two] int32, the table: an entry or -1, at the first empty place from the one that its hash names.
+      place_hashes: [power of two] uint64, the hashes of the entries.
+      count: entries that there are for the caller; others may come while this runs.
+      known_text: [bytes] uint8, the entries' bytes end to end.
+      known_bounds: [entries + 1] int64.
+      known_flags: [entries] uint8.
+      text: [bytes] uint8, from `cut` like all that follow.
+      bounds: [units + 1] int32.
       hashes: [units] uint64.
       flags: [units] uint8.
-      places: [power of two] int32, the table: an entry or -1, at the first empty place from the one that its hash names.
-      count: entries that there are for the caller; others may come while this runs.
-      known_hashes: [entries] uint64, of the table's units.
-      known_flags: [entries] uint8.
-      known_bounds: [entries + 1] int64, of their bytes.
-      known_text: [bytes] uint8, end to end.
 
     Returns:
       [units] int32 the entry of each unit; -1 - i where it is the i-th of those that the table does not hold; of these, [new] int32 a unit
       of the text.
     """
-    size = 16
-    while size < 2 * len(hashes):
-        size *= 2
-    mask, new_mask = np.uint64(len(places) - 1), np.uint64(size - 1)
-    new_places = np.full(size, -1, np.int32)
+    mask = np.uint64(len(places) - 1)
+    size = 1024
+    new_places, new_mask = np.full(size, -1, np.int32), np.uint64(size - 1)
     entries, new_units = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int32)
     new = 0
     for unit in range(len(hashes)):
-        value, flag, begin = hashes[unit], flags[unit], bounds[unit]
+        value, begin = hashes[unit], bounds[unit]
         length = bounds[unit + 1] - begin
         place = value & mask
-        found = False
         entry = places[place]
         while entry >= 0:
-            if entry < count and known_hashes[entry] == value and known_flags[entry] == flag:
+            if place_hashes[place] == value and entry < count:
+                if length <= SHORT:
+                    break
                 other = known_bounds[entry]
-                if known_bounds[entry + 1] - other == length:
+                if known_flags[entry] == flags[unit] and known_bounds[entry + 1] - other == length:
                     i = 0
                     while i < length and known_text[other + i] == text[begin + i]:
                         i += 1
                     if i == length:
-                        found = True
                         break
             place = (place + _ONE) & mask
             entry = places[place]
-        if found:
+        if entry >= 0:
             entries[unit] = entry
             continue
         place = value & new_mask
         entry = new_places[place]
         while entry >= 0:
             other_unit = new_units[entry]
-            if hashes[other_unit] == value and flags[other_unit] == flag:
+            if hashes[other_unit] == value:
+                if length <= SHORT:
+                    break
                 other_begin = bounds[other_unit]
-                if bounds[other_unit + 1] - other_begin == length:
+                if flags[other_unit] == flags[unit] and bounds[other_unit + 1] - other_begin == length:
                     i = 0
                     while i < length and text[other_begin + i] == text[begin + i]:
                         i += 1
@@ -150,6 +180,14 @@ def look_up(text, bounds, hashes, flags, places, count, known_hashes, known_flag
             entry = np.int32(new)
             new_places[place], new_units[new] = entry, unit
             new += 1
+            if 2 * new > size:
+                size *= 4
+                new_places, new_mask = np.full(size, -1, np.int32), np.uint64(size - 1)
+                for i in range(new):
+                    place = hashes[new_units[i]] & new_mask
+                    while new_places[place] >= 0:
+                        place = (place + _ONE) & new_mask
+                    new_places[place] = i
         entries[unit] = -1 - entry
     return entries, new_units[:new].copy()
 
@@ -169,15 +207,17 @@ def take(values, bounds, indices):
     return out, out_bounds
 
 
-@_kernel((types.int32[::1], _U64, types.int64, types.int64))
-def place(places, hashes, begin, end):
-    """Makes the entries begin to end - 1 found in a table."""
+@_kernel((types.int32[::1], types.uint64[::1], _I32, _U64, types.int64))
+def place(places, place_hashes, entries, hashes, first):
+    """Makes entries found in a table by their hashes; `first` is added to them, and those below 0 are left out."""
     mask = np.uint64(len(places) - 1)
-    for entry in range(begin, end):
-        at = hashes[entry] & mask
-        while places[at] >= 0:
-            at = (at + _ONE) & mask
-        places[at] = entry
+    for i in range(len(entries)):
+        if entries[i] >= 0:
+            at = hashes[i] & mask
+            while places[at] >= 0:
+                at = (at + _ONE) & mask
+            place_hashes[at] = hashes[i]
+            places[at] = entries[i] + first
 
 
 @_kernel((_I32, _I64, _I64, _I64))
@@ -196,9 +236,7 @@ def count(entries, first, bounds, new_bounds):
     return counts
 
 
-@_kernel(
-    (_I32, _I64, _I32, _I64, _I32, _I64, _I64, _I64, types.int32[::1]), (_I32, _I64, _U8, _I64, _U8, _I64, _I64, _I64, types.uint8[::1])
-)
+@_kernel((_I32, _I64, _I32, _I64, _I32, _I64, _I64, _I64, types.int32[::1]))
 def gather(entries, first, values, bounds, new_values, new_bounds, documents, out_bounds, out):
     """Writes the values of the units of some documents, each from its `out_bounds` on."""
     for document in documents:
@@ -495,7 +533,7 @@ def _work(size):
 
 
 _MODEL = types.Tuple((_I64, _F32, types.int32, types.float32, _I32))
-_SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32, _F32))
+_SEGMENTED = types.Tuple((_I32, _I64, _U8, _I64, _F32))
 
 
 @_kernel((_U8, _I64, _MODEL))
@@ -513,8 +551,8 @@ def segment(text, bounds, model):
         the pieces of bytes, or empty: then unknown characters side by side become one.
 
     Returns:
-      ids (int32) end to end, [n + 1] int64 bounds, [n] float32 the sums of scores, [n] float32 the absolute value of a sum before the text
-      up to which rounding decides nothing, and [n] float32 how far sums at its characters are from that at its beginning.
+      ids (int32) end to end, [n + 1] int64 bounds, [n] float32 the sums of scores, and [n] float32 the absolute value of a sum before the
+      text up to which rounding decides nothing and sums do not begin anew.
     """
     most = np.int64(0)
     for k in range(len(bounds) - 1):
@@ -522,25 +560,22 @@ def segment(text, bounds, model):
     work, unknown, byte_ids = _work(most), model[2], model[4]
     ids, id_bounds = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64)
     sums, certain = np.zeros(len(bounds) - 1, np.float32), np.zeros(len(bounds) - 1, np.float32)
-    depths = np.zeros(len(bounds) - 1, np.float32)
     at = np.int64(0)
     for k in range(len(bounds) - 1):
         before = at
-        at, sums[k], gap, depths[k], characters, restarted = _best_path(
+        at, sums[k], gap, depth, characters, restarted = _best_path(
             text, bounds[k], bounds[k + 1] - bounds[k], np.float32(0), model, work, ids, at
         )
         id_bounds[k + 1] = at
         if restarted:
             certain[k] = -1
-        elif gap == np.inf:
-            certain[k] = np.inf
         else:  # two sums are compared, each off by half of the spacing of sums for each character, and here too
-            certain[k] = 0.99 * gap / ((characters + 2) * _ULP) - 2 * depths[k]
+            certain[k] = min(0.99 * gap / ((characters + 2) * _ULP) - 2 * depth, -RESTART - 1 - depth)
         if not len(byte_ids):  # how many unknown characters are one token is not known from it, so sums cannot be told from tokens
             for i in range(before, at):
                 if ids[i] == unknown:
                     certain[k] = -1
-    return ids[:at].copy(), id_bounds, sums, certain, depths
+    return ids[:at].copy(), id_bounds, sums, certain
 
 
 @_kernel((_I64, _I32, _I64, _SEGMENTED, _SEGMENTED, _MODEL, _F32))
@@ -551,7 +586,7 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
       documents: [k] int64.
       entries: [units] int32, of `look_up`.
       first: [n + 1] int64, of `cut`.
-      known: units of the table: ids with bounds, normalised texts with bounds, and the last two results of `segment`.
+      known: units of the table: ids with bounds, normalised texts with bounds, and the last result of `segment`.
       new: units that are not in the table, likewise.
       model: as for `segment`.
       token_scores: [pieces] float32, with the score of an unknown character at its first byte.
@@ -560,8 +595,8 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
       ids (int32) end to end, and [k] int64 their numbers.
     """
     # Unpacked, and written twice: choosing an array in the loop would count its users there.
-    ids, id_bounds, text, bounds, certain, depths = known
-    new_ids, new_id_bounds, new_text, new_bounds, new_certain, new_depths = new
+    ids, id_bounds, text, bounds, certain = known
+    new_ids, new_id_bounds, new_text, new_bounds, new_certain = new
     most = room = np.int64(0)
     for document in documents:
         for unit in range(first[document], first[document + 1]):
@@ -578,7 +613,7 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
         for unit in range(first[documents[k]], first[documents[k] + 1]):
             entry = entries[unit]
             if entry >= 0:
-                if abs(total) < certain[entry] and total - depths[entry] > RESTART + 1:
+                if abs(total) < certain[entry]:
                     for i in range(id_bounds[entry], id_bounds[entry + 1]):
                         out[at] = ids[i]
                         total += token_scores[ids[i]]
@@ -588,7 +623,7 @@ def segment_again(documents, entries, first, known, new, model, token_scores):
                 at, total, _, _, _, _ = _best_path(text, begin, size, total, model, work, out, at)
             else:
                 entry = -1 - entry
-                if abs(total) < new_certain[entry] and total - new_depths[entry] > RESTART + 1:
+                if abs(total) < new_certain[entry]:
                     for i in range(new_id_bounds[entry], new_id_bounds[entry + 1]):
                         out[at] = new_ids[i]
                         total += token_scores[new_ids[i]]
@@ -727,28 +762,3 @@ def merge(text, bounds, model):
                 at += 1
         id_bounds[k + 1] = at
     return ids[:at].copy(), id_bounds, long
-
-
-@_kernel((_U8, _I64, _BOOL))
-def squeeze(text, offsets, spaces):
-    """Leaves one of each run of spaces, as the normaliser will; saves much in source code, where lines begin with many.
-
-    Args:
-      text: [bytes] uint8, documents end to end.
-      offsets: [n + 1] int64, their bounds.
-      spaces: [256] bool, bytes that are always and only a space.
-
-    Returns:
-      the text and the bounds, with the last byte of each run of spaces in a document.
-    """
-    out, bounds = np.empty(len(text), np.uint8), np.zeros(len(offsets), np.int64)
-    at = np.int64(0)
-    for document in range(len(offsets) - 1):
-        begin = at
-        for i in range(offsets[document], offsets[document + 1]):
-            if at > begin and spaces[text[i]] and spaces[out[at - 1]]:
-                at -= 1
-            out[at] = text[i]
-            at += 1
-        bounds[document + 1] = at
-    return out[:at], bounds

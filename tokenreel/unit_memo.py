@@ -10,7 +10,6 @@ says, the scores of the document are added up as the library does it, and such u
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged, sentencepiece_model
-from tokenreel.sentencepiece_model import SPACE_SYMBOL, Cuts, Model
+from tokenreel.sentencepiece_model import Cuts, Model
 
 SLICE_BYTES = 2 << 20  # text handled at once: bounds the arrays that a block needs beside its result
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
@@ -30,6 +29,7 @@ _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest
 
 _Bytes = npt.NDArray[np.uint8]
 _Integers = npt.NDArray[np.int64]
+_Entries = npt.NDArray[np.int32]
 _Encoded = tuple[npt.NDArray[np.int32], _Integers]
 
 
@@ -37,16 +37,14 @@ class _Units(NamedTuple):
     """Distinct units and what they are encoded as, end to end with bounds.
 
     Attributes:
-      hashes: [units] uint64 of text and flags.
       flags: [units] uint8, whether they begin or end a document.
       text, text_bounds: their bytes; [units + 1] int64.
       ids, id_bounds: their tokens, int32; likewise.
       spelling, spelling_bounds: unigram models: normalised bytes; likewise.
       scores: unigram models: [units] float32 sums of scores.
-      certain, depths: unigram models: [units] float32, as `unit_kernels.segment` gives them.
+      certain: unigram models: [units] float32, as `unit_kernels.segment` gives them.
     """
 
-    hashes: npt.NDArray[np.uint64]
     flags: _Bytes
     text: _Bytes
     text_bounds: _Integers
@@ -56,13 +54,11 @@ class _Units(NamedTuple):
     spelling_bounds: _Integers
     scores: npt.NDArray[np.float32]
     certain: npt.NDArray[np.float32]
-    depths: npt.NDArray[np.float32]
 
 
 _BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}
 _BOUNDS = tuple(_BOUNDED.values())
 _NONE = _Units(
-    hashes=np.zeros(0, dtype=np.uint64),
     flags=np.zeros(0, dtype=np.uint8),
     text=np.zeros(0, dtype=np.uint8),
     text_bounds=np.zeros(1, dtype=np.int64),
@@ -72,7 +68,6 @@ _NONE = _Units(
     spelling_bounds=np.zeros(1, dtype=np.int64),
     scores=np.zeros(0, dtype=np.float32),
     certain=np.zeros(0, dtype=np.float32),
-    depths=np.zeros(0, dtype=np.float32),
 )
 
 
@@ -80,18 +75,31 @@ class _Table(NamedTuple):
     """What is known, as arrays with room at their ends: they are filled there, then `places` tells where to look. Nothing else changes."""
 
     places: npt.NDArray[np.int32]
+    hashes: npt.NDArray[np.uint64]  # of the unit at each place
     units: _Units
     size: int  # units that `places` knows
 
     @property
     def nbytes(self) -> int:
-        return self.places.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
+        return self.places.nbytes + self.hashes.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
 
-    def added(self, new: _Units, most_bytes: int) -> _Table | None:
+    def look_up(
+        self, text: _Bytes, bounds: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64], flags: _Bytes
+    ) -> tuple[_Entries, _Entries]:
+        """Finds units, as `unit_kernels.cut` gives them; see `unit_kernels.look_up`."""
+        from tokenreel import unit_kernels
+
+        known = self.units
+        found: tuple[_Entries, _Entries] = unit_kernels.look_up(
+            self.places, self.hashes, self.size, known.text, known.text_bounds, known.flags, text, bounds, hashes, flags
+        )
+        return found
+
+    def added(self, hashes: npt.NDArray[np.uint64], new: _Units, most_bytes: int) -> _Table | None:
         """The table with further units that it does not hold, in these arrays or larger ones; None if it would take more than allowed."""
         from tokenreel import unit_kernels
 
-        count = self.size + len(new.hashes)
+        count = self.size + len(hashes)
         grown = {}
         for name, old in self.units._asdict().items():
             start, added = self._used(name), getattr(new, name)
@@ -99,8 +107,8 @@ class _Table(NamedTuple):
                 added = added[1:] + old[start - 1]
             grown[name] = (old, start, added)
         sizes = {name: _room(len(old), start + len(added)) for name, (old, start, added) in grown.items()}
-        places = _room(len(self.places), 2 * count, power=True)
-        if 4 * places + sum(sizes[name] * old.itemsize for name, (old, _, _) in grown.items()) > most_bytes:
+        room = _room(len(self.places), 2 * count, power=True)
+        if 12 * room + sum(sizes[name] * old.itemsize for name, (old, _, _) in grown.items()) > most_bytes:
             return None
         arrays = {}
         for name, (old, start, added) in grown.items():
@@ -110,14 +118,12 @@ class _Table(NamedTuple):
                 array[:start] = old[:start]
             array[start : start + len(added)] = added
             arrays[name] = array
-        units = _Units(**arrays)
-        if places != len(self.places):
-            table = _Table(np.full(places, -1, dtype=np.int32), units, count)
-            unit_kernels.place(table.places, units.hashes, 0, count)
-        else:
-            table = _Table(self.places, units, count)
-            unit_kernels.place(table.places, units.hashes, self.size, count)
-        return table
+        places, place_hashes = self.places, self.hashes
+        if room != len(places):
+            places, place_hashes = np.full(room, -1, dtype=np.int32), np.empty(room, dtype=np.uint64)
+            unit_kernels.place(places, place_hashes, self.places, self.hashes, 0)
+        unit_kernels.place(places, place_hashes, np.arange(len(hashes), dtype=np.int32), hashes, self.size)
+        return _Table(places, place_hashes, _Units(**arrays), count)
 
     def _used(self, name: str) -> int:
         """How much of an array is filled."""
@@ -134,7 +140,7 @@ def _room(size: int, needed: int, *, power: bool = False) -> int:
     return 1 << max(4, (needed - 1).bit_length()) if power else max(needed, size + size // 2)
 
 
-_EMPTY = _Table(np.full(1, -1, dtype=np.int32), _NONE, 0)
+_EMPTY = _Table(np.full(1, -1, dtype=np.int32), np.zeros(1, dtype=np.uint64), _NONE, 0)
 
 
 class _Unigram:
@@ -161,13 +167,13 @@ class _Unigram:
         from tokenreel import unit_kernels
 
         found = unit_kernels.segment(text, bounds, self._model)
-        return dict(zip(("ids", "id_bounds", "scores", "certain", "depths"), found, strict=True))
+        return dict(zip(("ids", "id_bounds", "scores", "certain"), found, strict=True))
 
     def segment_again(self, documents: _Integers, entries: npt.NDArray[np.int32], first: _Integers, known: _Units, new: _Units) -> _Encoded:
         """Encodes documents in which rounding may decide; see `unit_kernels.segment_again`."""
         from tokenreel import unit_kernels
 
-        units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain, u.depths) for u in (known, new)]
+        units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain) for u in (known, new)]
         encoded: _Encoded = unit_kernels.segment_again(documents, entries, first, *units, self._model, self._token_scores)
         return encoded
 
@@ -318,26 +324,21 @@ class UnitMemo:
 
         if len(text) >= _MOST_BYTES:
             return None
-        by_library = _documents_with_symbol(text, offsets)
-        whole_text, whole_offsets = text, offsets
-        if self._squeezed.any():
-            text, offsets = unit_kernels.squeeze(text, offsets, self._squeezed)
-        bounds, first, hashes, flags = unit_kernels.cut(text, offsets, self._cuts.allowed)
+        cut_text, bounds, first, hashes, flags, with_symbol = unit_kernels.cut(text, offsets, self._cuts.allowed, self._squeezed)
         table = self._table
         known = table.units
-        entries, new_units = unit_kernels.look_up(
-            text, bounds, hashes, flags, table.places, table.size, known.hashes, known.flags, known.text_bounds, known.text
-        )
+        entries, new_units = table.look_up(cut_text, bounds, hashes, flags)
         new_bytes = int((bounds[new_units + 1] - bounds[new_units]).sum())
-        if not self._worth.report(len(entries), len(whole_text), len(new_units), new_bytes):
+        if not self._worth.report(len(entries), len(text), len(new_units), new_bytes):
             return None
-        new = self._encode_units(text, bounds, hashes, flags, new_units) if len(new_units) else _NONE
+        new = self._encode_units(cut_text, bounds, flags, new_units) if len(new_units) else _NONE
         self.encoded_bytes += new_bytes
 
         counts = unit_kernels.count(entries, first, known.id_bounds, new.id_bounds)
+        by_library = np.flatnonzero(with_symbol)  # the normaliser confuses it with the spaces it writes
         again: list[tuple[_Integers, npt.NDArray[np.int32], _Integers]] = []
         if len(by_library):
-            again.append((by_library, *encode_documents(self._library, *ragged.take(whole_text, whole_offsets, by_library))))
+            again.append((by_library, *encode_documents(self._library, *ragged.take(text, offsets, by_library))))
         if self._unigram:
             doubt = unit_kernels.in_doubt(entries, first, known.scores, known.certain, new.scores, new.certain)
             doubt[by_library] = False
@@ -354,46 +355,29 @@ class UnitMemo:
             for document, part in zip(documents.tolist(), np.split(ids, np.cumsum(lengths)[:-1]), strict=True):
                 out[bounds_out[document] : bounds_out[document + 1]] = part
         if len(new_units):
-            self._keep(new, table)
+            self._keep(hashes[new_units], new, table)
         return out, counts
 
-    def _keep(self, new: _Units, seen: _Table) -> None:
+    def _keep(self, hashes: npt.NDArray[np.uint64], new: _Units, seen: _Table) -> None:
         """Puts units that a table did not hold into the one of now, if no other thread put them there meanwhile."""
-        from tokenreel import unit_kernels
-
         with self._lock:
             table = self._table
-            known = table.units
             if table is not seen:
-                bounds = new.text_bounds.astype(np.int32)
-                entries, fresh = unit_kernels.look_up(
-                    new.text,
-                    bounds,
-                    new.hashes,
-                    new.flags,
-                    table.places,
-                    table.size,
-                    known.hashes,
-                    known.flags,
-                    known.text_bounds,
-                    known.text,
-                )
+                entries, fresh = table.look_up(new.text, new.text_bounds.astype(np.int32), hashes, new.flags)
                 if len(fresh) < len(entries):
-                    new = _pick(new, fresh)
-            grown = table.added(new, self._memo_bytes)
+                    hashes, new = hashes[fresh], _pick(new, fresh)
+            grown = table.added(hashes, new, self._memo_bytes)
             if grown is None:  # full: begin afresh
-                grown = _EMPTY.added(new, self._memo_bytes) or _EMPTY
+                grown = _EMPTY.added(hashes, new, self._memo_bytes) or _EMPTY
             self._table = grown
 
-    def _encode_units(
-        self, text: _Bytes, bounds: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64], flags: _Bytes, units: npt.NDArray[np.int32]
-    ) -> _Units:
+    def _encode_units(self, text: _Bytes, bounds: npt.NDArray[np.int32], flags: _Bytes, units: _Entries) -> _Units:
         """Encodes units that were not seen before."""
         from tokenreel import unit_kernels
 
         unit_text, text_bounds = unit_kernels.take(text, bounds, units)
         spelling, spelling_bounds = unit_kernels.normalize(text, bounds, units, flags, *self._normalizer)
-        found = _NONE._replace(hashes=hashes[units], flags=flags[units], text=unit_text, text_bounds=text_bounds)
+        found = _NONE._replace(flags=flags[units], text=unit_text, text_bounds=text_bounds)
         if self._unigram:
             return found._replace(spelling=spelling, spelling_bounds=spelling_bounds, **self._unigram.segment(spelling, spelling_bounds))
         if self._merges:
@@ -434,7 +418,7 @@ class _Worth:
     GRACE_BYTES = 768 << 10
     SAMPLE_BYTES = 128 << 10  # for the library's pace; times of much less say little
     SAMPLE_EVERY = 64 << 20  # bytes looked up
-    BYTE_SECONDS, UNIT_SECONDS = 10e-9, 25e-9  # what looking up costs, about
+    BYTE_SECONDS, UNIT_SECONDS = 7e-9, 20e-9  # what looking up costs, about
 
     def __init__(self, new_unit_seconds: float, new_byte_seconds: float) -> None:
         """Takes what a unit costs, about, that is not known, and each of its bytes."""
@@ -524,15 +508,7 @@ def _pick(units: _Units, which: npt.NDArray[np.int32]) -> _Units:
     for name, bounds in _BOUNDED.items():
         if len(getattr(units, bounds)) > 1:
             picked[name], picked[bounds] = unit_kernels.take(getattr(units, name), getattr(units, bounds), which)
-    for name in ("hashes", "flags", "scores", "certain", "depths"):
+    for name in ("flags", "scores", "certain"):
         if len(getattr(units, name)):
             picked[name] = getattr(units, name)[which]
     return units._replace(**picked)
-
-
-def _documents_with_symbol(text: _Bytes, offsets: _Integers) -> _Integers:
-    """The documents that hold U+2581 themselves: the normaliser confuses it with the spaces it writes."""
-    if not (text == SPACE_SYMBOL[0]).any():
-        return np.zeros(0, dtype=np.int64)
-    places = [match.start() for match in re.finditer(SPACE_SYMBOL, text.tobytes())]
-    return np.unique(np.searchsorted(offsets, places, side="right") - 1) if places else np.zeros(0, dtype=np.int64)
