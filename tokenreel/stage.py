@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import json
+import os
 import struct
 import threading
 from collections import OrderedDict
@@ -35,6 +36,7 @@ _ALIGNMENT = 64
 _HEAD_BYTES = 1 << 16  # holds almost every header
 _LONGEST_HEADER = 1 << 28
 _INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
+_HEADER_BYTES = 32 << 20  # of headers, likewise
 _READERS = 16
 
 _T = TypeVar("_T")
@@ -147,8 +149,8 @@ def _align(position: int) -> int:
 _INDEX = ("key", "token_offset")  # the first arrays of a file: what tells where the documents of a group lie
 
 
-class _Indexes:
-    """The indexes of objects that were read last: with them a group takes one request of each stage file instead of three."""
+class _Kept:
+    """The ranges that were read last, one of each file: every shard needs them of nearly every stage file."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -170,7 +172,8 @@ class _Indexes:
         return data
 
 
-_indexes = _Indexes(_INDEX_BYTES)
+_indexes = _Kept(_INDEX_BYTES)  # with them a group takes one request of each object instead of three
+_headers = _Kept(_HEADER_BYTES)
 
 
 def each(function: Callable[[_T], _R], items: Iterable[_T], *, remote: bool) -> Iterator[_R]:
@@ -190,6 +193,11 @@ class StageFile:
 
     def __init__(self, info: StageInfo) -> None:
         self.info = info
+        self._local: int | None = None  # descriptor of a local file
+
+    def __del__(self) -> None:
+        if self._local is not None:
+            os.close(self._local)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Reads elements [start, stop) of an array.
@@ -211,12 +219,26 @@ class StageFile:
     def _read_array(self, name: str, at: int, dtype: np.dtype[Any], count: int, length: int) -> npt.NDArray[Any]:
         path = self.info.path
         if not files.is_remote(path):
-            return np.fromfile(path, dtype=dtype, count=count, offset=at)
+            return self._read_local(at, dtype, count)
         if name in _INDEX and length:
             begin, end = self.info.body, self.info.place(_INDEX[-1])[0] + 8 * (self.info.documents + 1)
             index = _indexes.read(path, begin, end - begin)
             return np.frombuffer(index, dtype=dtype, count=count, offset=at - begin)
         return np.frombuffer(files.read_bytes(path, at, count * dtype.itemsize), dtype=dtype)
+
+    def _read_local(self, at: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+        """Reads without a stream of its own for each array, which takes longer than the reading."""
+        if self._local is None:
+            self._local = os.open(self.info.path, os.O_RDONLY | os.O_CLOEXEC)
+        found = np.empty(count, dtype=dtype)
+        data = found.view(np.uint8).data
+        done = 0
+        while done < len(data):
+            size = os.preadv(self._local, [data[done:]], at + done)
+            if not size:
+                return found[: done // dtype.itemsize]
+            done += size
+        return found
 
     def _damaged(self, what: str) -> str:
         return (
@@ -226,7 +248,7 @@ class StageFile:
 
     def header(self) -> dict[str, Any]:
         """Names of files, lines in each, and what identifies the input."""
-        head = json.loads(files.read_bytes(self.info.path, len(_MAGIC) + 8, self.info.body - len(_MAGIC) - 8).rstrip(b"\0"))
+        head = json.loads(_headers.read(self.info.path, len(_MAGIC) + 8, self.info.body - len(_MAGIC) - 8).rstrip(b"\0"))
         assert isinstance(head, dict)
         return head
 
