@@ -328,8 +328,10 @@ class UnitMemo:
         table = self._table
         known = table.units
         entries, new_units = table.look_up(cut_text, bounds, hashes, flags)
-        new_bytes = int((bounds[new_units + 1] - bounds[new_units]).sum())
-        if not self._worth.report(len(entries), len(text), len(new_units), new_bytes):
+        sizes = bounds[new_units + 1] - bounds[new_units]
+        new_bytes = int(sizes.sum())
+        long_bytes = int(sizes[sizes > unit_kernels.MOST_MERGED].sum()) if self._merges else 0
+        if not self._worth.report(len(entries), len(text), len(new_units), new_bytes, long_bytes):
             return None
         new = self._encode_units(cut_text, bounds, flags, new_units) if len(new_units) else _NONE
         self.encoded_bytes += new_bytes
@@ -435,10 +437,10 @@ class _Worth:
             return min(self._whole, SLICE_BYTES if self._whole > TRIAL_BYTES * 4 else self.SAMPLE_BYTES), False
         return self._size, True
 
-    def report(self, units: int, size: int, new_units: int, new_bytes: int) -> bool:
-        """Takes the units and the bytes of a slice, and those that are new; tells whether to go on."""
+    def report(self, units: int, size: int, new_units: int, new_bytes: int, long_bytes: int = 0) -> bool:
+        """Takes the units and the bytes of a slice, those that are new, and of these what the library encodes; tells whether to go on."""
         cost = units * self.UNIT_SECONDS + size * self.BYTE_SECONDS
-        cost += new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds
+        cost += new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds + long_bytes * self._library
         if cost - self._library * size <= (self._credit or 0.0):
             return True
         self._give_up()
