@@ -1,7 +1,7 @@
 """The inner loops of `tokenreel.unit_memo`, compiled by Numba at the first use and kept on disk; they run without Python's lock.
 
 Imported only by the function that needs it: Numba takes a third of a second. Array arguments are C-contiguous; callers pass the same types
-always, as each further combination would be compiled anew. No kernel calls another one in its inner loop: arrays are counted in such calls.
+always, as each further combination would be compiled anew. No kernel passes arrays to another one in its inner loop: they are counted then.
 """
 
 # mypy: ignore-errors
