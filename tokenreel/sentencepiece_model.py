@@ -257,24 +257,22 @@ def find_cuts(model: Model) -> Cuts | None:
 def is_plain_bpe(model: Model) -> bool:
     """Whether a BPE model has no user-defined and no unused pieces, every character of a piece among the pieces, and one unknown piece."""
     normal = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == NORMAL]
-    if model.kind != BPE or np.isin(model.types, (USER_DEFINED, UNUSED)).any() or (model.types == UNKNOWN).sum() != 1:
+    if model.kind != BPE or np.isin(model.types, (USER_DEFINED, UNUSED)).any() or not _spells_unknown(model):
         return False
     try:
         characters = set("".join(piece.decode() for piece in normal))
     except ValueError:
         return False
-    complete = not model.byte_fallback or int((model.types == BYTE).sum()) == 256
-    return complete and len(set(normal)) == len(normal) and {character.encode() for character in characters} <= set(normal)
+    return len(set(normal)) == len(normal) and {character.encode() for character in characters} <= set(normal)
 
 
 def is_plain_unigram(model: Model) -> bool:
     """Whether a unigram model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback."""
     normal = model.types == NORMAL
-    usual = (
-        normal.any()
-        and not (model.types == USER_DEFINED).any()
-        and np.isfinite(model.scores).all()
-        and model.scores[normal].max() <= 0
-        and (model.types == UNKNOWN).sum() == 1
-    )
-    return bool(usual) and (not model.byte_fallback or int((model.types == BYTE).sum()) == 256)
+    usual = normal.any() and not (model.types == USER_DEFINED).any() and np.isfinite(model.scores).all() and model.scores[normal].max() <= 0
+    return bool(usual) and _spells_unknown(model)
+
+
+def _spells_unknown(model: Model) -> bool:
+    """Whether there is one piece for unknown characters, and one for each byte where they fall back to bytes."""
+    return int((model.types == UNKNOWN).sum()) == 1 and (not model.byte_fallback or int((model.types == BYTE).sum()) == 256)

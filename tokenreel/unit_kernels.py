@@ -51,6 +51,25 @@ def _kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., An
     return compiled
 
 
+@njit(nogil=True, inline="always")  # as part of the caller: see above
+def _child(trie, base, byte):
+    """The slot of a node's child by a byte, or 0."""
+    slot = trie[base ^ byte]
+    return slot if slot >> _LABEL == byte | _HERE else np.int64(0)
+
+
+@njit(nogil=True)
+def _piece(trie, text, begin, end):
+    """The piece with the bytes [begin, end) of a text, or -1."""
+    base, slot = np.int64(_ROOT), np.int64(0)
+    for i in range(begin, end):
+        slot = _child(trie, base, np.int64(text[i]))
+        if slot == 0:
+            break
+        base = slot >> _BASE & _MASK
+    return (slot & _MASK) - 1
+
+
 @njit(nogil=True)
 def _hash(size, word, value, flag):
     """The hash of a unit: of its size, its last bytes, a hash of all its bytes, and its flags."""
@@ -313,9 +332,9 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, symbo
             size = np.int64(0)
             value = np.int64(-1)
             base, j = np.int64(_ROOT), i
-            while j < end and any_symbols:
-                slot = symbols[base ^ np.int64(text[j])]
-                if slot >> _LABEL != np.int64(text[j]) | _HERE:
+            while any_symbols and j < end:
+                slot = _child(symbols, base, np.int64(text[j]))
+                if slot == 0:
                     break
                 j += 1
                 if slot & _MASK:
@@ -462,12 +481,12 @@ def _best_path(text, begin, size, start, model, work, ids, at):
     characters = 0
     restarted = False
     depth = np.float32(0)
-    here_at = np.int64(0)
+    here_at = reached = np.int64(0)
     while here_at < size:
         here = best[here_at]
         depth = max(depth, abs(here - start))
         if here < RESTART:
-            for j in range(here_at + 1, size + 1):
+            for j in range(here_at + 1, reached + 1):
                 best[j] -= here
             here = np.float32(0)
             best[here_at] = here
@@ -478,9 +497,8 @@ def _best_path(text, begin, size, start, model, work, ids, at):
         base = np.int64(_ROOT)
         j = here_at
         while j < size:
-            label = np.int64(text[begin + j])
-            slot = trie[base ^ label]
-            if slot >> _LABEL != label | _HERE:
+            slot = _child(trie, base, np.int64(text[begin + j]))
+            if slot == 0:
                 break
             j += 1
             piece = slot & _MASK  # + 1; the rest is without branches, which the processor would guess wrong
@@ -499,6 +517,7 @@ def _best_path(text, begin, size, start, model, work, ids, at):
                 second[j], best[j], back[j], by[j] = best[j], rounded, here_at, unknown
             elif rounded > second[j]:
                 second[j] = rounded
+        reached = max(reached, j)
         characters += 1
         here_at += step
 
@@ -655,19 +674,9 @@ def build_pairs(text, bounds, ids, trie):
     pairs, merged = np.zeros(size, np.uint64), np.zeros(size, np.int32)
     for piece in range(len(ids)):
         for middle in range(bounds[piece] + 1, bounds[piece + 1]):
-            halves = np.full(2, -1, np.int64)
-            for half in range(2):
-                begin, end = (bounds[piece], middle) if half == 0 else (middle, bounds[piece + 1])
-                base, slot = np.int64(_ROOT), np.int64(0)
-                for i in range(begin, end):
-                    slot = trie[base ^ np.int64(text[i])]
-                    if slot >> _LABEL != np.int64(text[i]) | _HERE:
-                        slot = np.int64(0)
-                        break
-                    base = slot >> _BASE & _MASK
-                halves[half] = (slot & _MASK) - 1
-            if halves[0] >= 0 and halves[1] >= 0:
-                key = (np.uint64(halves[0]) << _HALF | np.uint64(halves[1])) + _ONE
+            left, right = _piece(trie, text, bounds[piece], middle), _piece(trie, text, middle, bounds[piece + 1])
+            if left >= 0 and right >= 0:
+                key = (np.uint64(left) << _HALF | np.uint64(right)) + _ONE
                 at = (key * _MIX) >> _HALF & mask
                 while pairs[at] != 0:
                     at = (at + _ONE) & mask
@@ -708,10 +717,9 @@ def merge(text, bounds, model):
             stop = min(i + 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), end)
             begins[count] = i
             base, slot = np.int64(_ROOT), np.int64(0)
-            while i < stop:
-                slot = trie[base ^ np.int64(text[i])]
-                if slot >> _LABEL != np.int64(text[i]) | _HERE:
-                    slot = np.int64(0)
+            while i < stop:  # `_piece`, without the call
+                slot = _child(trie, base, np.int64(text[i]))
+                if slot == 0:
                     break
                 base = slot >> _BASE & _MASK
                 i += 1

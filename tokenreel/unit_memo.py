@@ -185,12 +185,12 @@ class _Merges:
         """Reads the model; `library` is for text that is normalised already."""
         from tokenreel import unit_kernels
 
-        normal = model.types == sentencepiece_model.NORMAL
-        trie = _trie_of(model, normal)
+        pieces = _pieces_of(model, model.types == sentencepiece_model.NORMAL)
+        trie = unit_kernels.build_trie(*pieces)
         self._library = library
         self._model = (
             trie,
-            *unit_kernels.build_pairs(*_pieces_of(model, normal), trie),
+            *unit_kernels.build_pairs(*pieces, trie),
             model.scores,
             np.int32(np.flatnonzero(model.types == sentencepiece_model.UNKNOWN)[0]),
             _byte_ids(model),
@@ -437,7 +437,7 @@ class _Worth:
             return min(self._whole, SLICE_BYTES if self._whole > TRIAL_BYTES * 4 else self.SAMPLE_BYTES), False
         return self._size, True
 
-    def report(self, units: int, size: int, new_units: int, new_bytes: int, long_bytes: int = 0) -> bool:
+    def report(self, units: int, size: int, new_units: int, new_bytes: int, long_bytes: int) -> bool:
         """Takes the units and the bytes of a slice, those that are new, and of these what the library encodes; tells whether to go on."""
         cost = units * self.UNIT_SECONDS + size * self.BYTE_SECONDS
         cost += new_units * self._new_unit_seconds + new_bytes * self._new_byte_seconds + long_bytes * self._library
@@ -454,8 +454,10 @@ class _Worth:
             if size > self.SAMPLE_BYTES // 4:
                 self._library = min(pace, 1.1 * self._library or pace)  # what disturbs it only makes it slower
                 self._since_sample = 0
-                self._credit = self.GRACE_BYTES * pace if self._credit is None else self._credit
-            self._credit = self._credit and self._credit + seconds / 50
+                if self._credit is None:
+                    self._credit = self.GRACE_BYTES * pace
+            if self._credit is not None:
+                self._credit += seconds / 50
             return
         gain = self._library * size - seconds
         self._credit = min((self._credit or 0.0) + gain, self.GRACE_BYTES * self._library)

@@ -16,8 +16,8 @@ def pieces_at(trie, text):
     """The pieces that a text begins with, shortest first."""
     base, found = unit_kernels._ROOT, []
     for byte in text:
-        slot = int(trie[base ^ byte])
-        if slot >> unit_kernels._LABEL != byte | unit_kernels._HERE:
+        slot = int(unit_kernels._child(trie, base, byte))
+        if slot == 0:
             break
         if slot & unit_kernels._MASK:
             found.append((slot & unit_kernels._MASK) - 1)

@@ -234,7 +234,7 @@ def bytes_looked_up(seconds_of_memo: float, new: float, total: int = 200 << 20) 
     worth, done, looked_up = unit_memo._Worth(1e-6, 50e-9), 0, 0
     while done < total:
         size, use_memo = worth.next_slice()
-        use_memo = use_memo and worth.report(int(size / 5), size, int(new * size / 5), int(new * size))
+        use_memo = use_memo and worth.report(int(size / 5), size, int(new * size / 5), int(new * size), 0)
         looked_up += size * use_memo
         worth.timed(use_memo, size * (seconds_of_memo if use_memo else 100e-9), size)
         done += size
