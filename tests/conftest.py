@@ -28,7 +28,9 @@ def texts() -> list[str]:
     return found
 
 
-def train_model(texts: list[str], directory: pathlib.Path, kind: str = "unigram", size: int = 600, symbols: Sequence[str] = ()) -> str:
+def train_model(
+    texts: list[str], directory: pathlib.Path, kind: str = "unigram", size: int = 600, symbols: Sequence[str] = (), **options: object
+) -> str:
     """Trains a small SentencePiece model on one core, so that it is the same everywhere; returns its path."""
     import sentencepiece
 
@@ -48,6 +50,7 @@ def train_model(texts: list[str], directory: pathlib.Path, kind: str = "unigram"
         bos_id=3,
         num_threads=1,
         minloglevel=2,
+        **options,
     )
     return f"{prefix}.model"
 
