@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, filters, keys, layouts, naming, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import files, filters, keys, naming, packing, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
@@ -192,7 +192,7 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "filters": filters.VERSION,
         "keys": keys.VERSION,
         "objective": objective,
-        "packing": layouts.VERSION,
+        "packing": packing.VERSION,
         "selection": selection.VERSION,
         "stage": stage.VERSION,
     }

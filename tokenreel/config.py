@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from tokenreel import layouts
+from tokenreel import packing as packings
 from tokenreel.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -364,7 +364,8 @@ class PackingConfig:
             "packing.per_source keeps sources apart in every mode but wrap, whose stream runs through all of them: build one dataset for "
             "each source and mix them in the loader",
         )
-        layouts.check(self)
+        own = {"separator_id": self.separator_id} if self.mode == packings.PAIRS else {}
+        packings.check(mode=self.mode, seq_len=self.seq_len, **self.settings(), **own)
 
     @property
     def cuts_stream(self) -> bool:

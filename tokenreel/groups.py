@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, files, keys, ragged, selection
-from tokenreel.config import JobConfig
+from tokenreel import alignment, files, keys, ragged, segment_pairs, selection
+from tokenreel import packing as packings
+from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.packing import Segments
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
 from tokenreel.stage import StageFile, each
@@ -75,6 +77,31 @@ class GroupDocuments:
     sentences_per_document: npt.NDArray[np.int64]
     added: int
     spans: npt.NDArray[np.int64] | None = None
+
+
+def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Segments:
+    """Lays the documents of a group out by the mode of the settings."""
+    lengths = np.diff(documents.offsets)
+    if packing.mode == "full_sentences":
+        settings = {name: value for name, value in packing.settings().items() if value is not None}
+        return packings.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
+    return packings.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
+
+
+def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> segment_pairs.Pairs:
+    """Makes the pairs of a group. Documents of one name are told apart by which comes first."""
+    _, inverse, counts = np.unique(documents.key, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse, kind="stable")
+    occurrence = np.empty(len(order), dtype=np.uint64)
+    occurrence[order] = np.arange(len(order)) - np.repeat(ragged.offsets_of(counts)[:-1], counts)
+    return segment_pairs.plan(
+        documents.sentences,
+        documents.sentences_per_document,
+        documents.key + occurrence,
+        packing.seq_len,
+        seed=seed,
+        **packings.pair_settings(packing.options),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

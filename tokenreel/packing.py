@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from tokenreel import segment_pairs
 from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
@@ -20,6 +21,7 @@ from tokenreel.wrapping import cut_stream, full_sentences, wrap, wrap_cuts, wrap
 
 __all__ = [
     "MODES",
+    "PAIRS",
     "Segments",
     "best_fit",
     "bucket",
@@ -33,6 +35,7 @@ __all__ = [
     "lay_out",
     "next_fit",
     "pad",
+    "pair_settings",
     "statistics",
     "wrap",
     "wrap_cuts",
@@ -55,6 +58,9 @@ MODES: Mapping[str, Callable[..., Segments]] = {
     "buckets": bucket,
 }
 """Modes that make a layout. Of `buckets` it is one length's; `segment_pairs.plan` makes pairs."""
+
+PAIRS = "segment_pairs"
+_PAIR_SETTINGS = ("first_id", "task", "short_rate")
 
 
 def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.ArrayLike | None = None, **settings: Any) -> Segments:
@@ -82,17 +88,35 @@ def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.A
 
 
 def check(*, mode: str, seq_len: int, **settings: Any) -> None:
-    """Refuses settings that `lay_out` would refuse, before there are documents.
+    """Refuses settings that a mode does not have, or that are impossible, before there are documents.
+
+    Args:
+      mode: one of `MODES`, or `PAIRS`.
+      seq_len: positions in an example, without overlap.
+      **settings: of the mode; None stands for its default. Of pairs also `separator_id` and `first_id`, which they need.
 
     Raises:
-      ConfigError: see `lay_out`.
+      ConfigError: names the setting and what would work.
     """
-    lay_out([], mode=mode, seq_len=seq_len, sentences=[], **settings)
+    if mode != PAIRS:
+        lay_out([], mode=mode, seq_len=seq_len, sentences=[], **settings)
+        return
+    for name, value in settings.items():
+        if name not in (*_PAIR_SETTINGS, "separator_id") and value is not None:
+            raise ConfigError(f"packing.{name} is not a setting of mode {mode}, which has {', '.join(_PAIR_SETTINGS)}")
+    if settings.get("separator_id") is None or "first_id" not in settings:
+        raise ConfigError("packing.mode segment_pairs needs packing.separator_id ([SEP]) and packing.options.first_id ([CLS])")
+    segment_pairs.plan([], [], [], seq_len, seed=0, **pair_settings(settings))
+
+
+def pair_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Picks the settings that `segment_pairs.plan` takes."""
+    return {name: settings[name] for name in ("task", "short_rate") if name in settings}
 
 
 def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Segments]:
     if mode not in MODES:
-        raise ConfigError(f"packing.mode must be one of {', '.join(MODES)}, got {mode!r}")
+        raise ConfigError(f"packing.mode must be one of {', '.join([*MODES, PAIRS])}, got {mode!r}")
     known = list(inspect.signature(MODES[mode]).parameters)
     known = known[known.index("seq_len") + 1 :]
     for name, value in settings.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import layouts, naming, schema, segment_pairs
+from tokenreel import naming, schema, segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.denoising import Denoising, MixtureOfDenoisers
 from tokenreel.errors import ConfigError
@@ -18,6 +18,7 @@ from tokenreel.infilling import FillInTheMiddle
 from tokenreel.manifest import VocabularyInfo
 from tokenreel.objective import Objective
 from tokenreel.objectives import make_objective
+from tokenreel.packing import PAIRS
 from tokenreel.schema import Feature, RecordLayout
 from tokenreel.vocabularies import Vocabulary
 
@@ -46,7 +47,7 @@ class Recipe:
     @property
     def last_id(self) -> int | None:
         """The token that ends each document."""
-        if self.packing.mode == layouts.PAIRS:  # its separators belong to the pairs
+        if self.packing.mode == PAIRS:  # its separators belong to the pairs
             return None
         return self.vocabulary.eos_id if self.packing.add_eos else self.separator_id
 
@@ -81,7 +82,7 @@ class Recipe:
             schema.TOKENS: Feature(name=schema.TOKENS, dtype=schema.token_dtype(self.vocabulary.vocab_size), shape=(length,)),
             schema.DOCUMENT_STARTS: Feature(name=schema.DOCUMENT_STARTS, dtype=schema.BIT, shape=(length,)),
         }
-        if packing.mode == layouts.PAIRS:
+        if packing.mode == PAIRS:
             shapes = segment_pairs.output_shapes(length, self.vocabulary.vocab_size)
             laid_out = {name: Feature(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in shapes.items()}
         elif self.pads:
@@ -143,8 +144,8 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     }
     objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts(vocabulary), **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
-    if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == layouts.PAIRS):
-        what = packing.mode if packing.mode == layouts.PAIRS else objective.name
+    if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
+        what = packing.mode if packing.mode == PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
     recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import example_codec, files, keys, layouts, naming, schema, tfrecord
+from tokenreel import example_codec, files, filling, keys, naming, schema, tfrecord
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError
-from tokenreel.groups import DocumentOrder, Group, GroupDocuments
+from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
 from tokenreel.manifest import FIXED, ShardInfo, VocabularyInfo
 from tokenreel.objectives import add_statistics
-from tokenreel.packing import Segments
+from tokenreel.packing import PAIRS, Segments
 from tokenreel.recipe import Recipe
 from tokenreel.schema import RecordLayout
 from tokenreel.stream import Stream
@@ -135,13 +135,13 @@ def measure(order: DocumentOrder, group: Group) -> GroupSize:
     examples = dropped_documents = 0
     dropped_tokens: dict[str, int] = {}
     if not order.recipe.packing.cuts_stream:
-        if order.recipe.packing.mode == layouts.PAIRS:
-            pairs = layouts.plan_pairs(documents, order.recipe.packing, order.config.seed)
+        if order.recipe.packing.mode == PAIRS:
+            pairs = plan_pairs(documents, order.recipe.packing, order.config.seed)
             examples, laid_out = len(pairs), pairs.document
             if pairs.trimmed.any():
                 dropped_tokens["trimmed"] = int(pairs.trimmed.sum())
         else:
-            table = layouts.layout(documents, order.recipe.packing)
+            table = lay_out_group(documents, order.recipe.packing)
             examples, laid_out = table.num_examples, table.document
             dropped_tokens.update(table.dropped)
         dropped_documents = len(lengths) - len(np.unique(laid_out))
@@ -306,7 +306,7 @@ def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
     for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
         spans = list(_overlapping(plan.spans, low, high, order.recipe))
         make = _assemble_wrap if order.recipe.packing.cuts_stream else _assemble_rows
-        if order.recipe.packing.mode == layouts.PAIRS:
+        if order.recipe.packing.mode == PAIRS:
             make = _assemble_pairs
         for piece in make(order, spans, low, high):
             piece.first = first
@@ -352,7 +352,7 @@ def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         tokens, where, lengths, stage, row, copy = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         segments = stream.lay_out(lengths, first_offset, first, last - first)
         recipe = order.recipe
-        arrays = layouts.fill(
+        arrays = filling.fill(
             tokens,
             lengths,
             segments,
@@ -377,12 +377,12 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         documents = _read_planned(order, span)
         lengths = np.diff(documents.offsets)
         rows = _shuffled(order, span)[max(0, low - span.begin) : high - span.begin]
-        table = layouts.layout(documents, packing)
+        table = lay_out_group(documents, packing)
         first_start = np.full(len(lengths), np.iinfo(np.int64).max)
         np.minimum.at(first_start, table.document, table.start)
         for first, last in _portions(0, len(rows), order.recipe):
-            segments = layouts.select(table, rows[first:last])
-            arrays = layouts.fill(
+            segments = filling.select(table, rows[first:last])
+            arrays = filling.fill(
                 documents.tokens,
                 lengths,
                 segments,
@@ -405,7 +405,7 @@ def _assemble_pairs(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, 
     packing = order.recipe.packing
     for span in spans:
         documents = _read_planned(order, span)
-        every = layouts.plan_pairs(documents, packing, order.config.seed)
+        every = plan_pairs(documents, packing, order.config.seed)
         opens = np.zeros(len(every), dtype=bool)
         opens[np.unique(every.document[:, 0], return_index=True)[1]] = True  # the first pair of each document
         rows = _shuffled(order, span)[max(0, low - span.begin) : high - span.begin]
@@ -414,7 +414,7 @@ def _assemble_pairs(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, 
             first=0,
             variant=0,
             base=0,
-            arrays=layouts.fill_pairs(documents, pairs, packing, order.recipe.pad_id),
+            arrays=filling.fill_pairs(documents, pairs, packing, order.recipe.pad_id),
             segments=pairs.segments(),
             lengths=np.diff(documents.offsets),
             stage=documents.stage,
@@ -516,10 +516,10 @@ def describe(piece: Piece, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
     examples = len(tokens)
     # The first of each variant; only `wrap` asks.
     first = (np.arange(examples) + piece.first) % plan.split_examples == 0
-    repeated = layouts.repeats(segments, recipe.packing, first)
+    repeated = filling.repeats(segments, recipe.packing, first)
     begins = segments.start == piece.first_start[segments.document]
-    pairs = recipe.packing.mode == layouts.PAIRS
-    real = layouts.is_real(piece.arrays, recipe.packing)
+    pairs = recipe.packing.mode == PAIRS
+    real = filling.is_real(piece.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
     for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
-from tokenreel.config import SamplingConfig
 from tokenreel.errors import VocabularyError
 from tokenreel.segmentation_sampler import VERSION
 from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary
@@ -25,24 +24,25 @@ class SampledVocabulary(Vocabulary):
     Its fingerprint covers the settings and the seed too.
     """
 
-    def __init__(self, vocabulary: Vocabulary, sampling: SamplingConfig, seed: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, alpha: float, nbest_size: int, seed: int) -> None:
         """Tests whether the model can be sampled, as the installed library understands it.
 
         Args:
           vocabulary: what to sample.
-          sampling: how.
-          seed: of the build.
+          alpha: of a unigram model the exponent of the probabilities, of a BPE model the share of merges left out.
+          nbest_size: how many of the best segmentations a draw chooses among; -1 stands for all.
+          seed: the build's.
 
         Raises:
           VocabularyError: it cannot.
         """
         if not isinstance(vocabulary, SentencePieceVocabulary):
             raise VocabularyError("vocabulary.sampling needs a vocabulary of kind sentencepiece")
-        self._vocabulary, self._sampling, self._seed = vocabulary, sampling, seed
+        self._vocabulary, self._alpha, self._nbest_size, self._seed = vocabulary, alpha, nbest_size, seed
         self.vocab_size, self.data, self.releases_gil = vocabulary.vocab_size, vocabulary.data, False
         self.pad_id, self.bos_id = vocabulary.pad_id, vocabulary.bos_id
         self.eos_id, self.unk_id = vocabulary.eos_id, vocabulary.unk_id
-        self.fingerprint = keys.digest(VERSION, vocabulary.fingerprint, repr(float(sampling.alpha)), sampling.nbest_size, seed)
+        self.fingerprint = keys.digest(VERSION, vocabulary.fingerprint, repr(float(alpha)), nbest_size, seed)
         self._words: npt.NDArray[np.uint64] | None = None  # [n] of the texts of a block
         self._test()
 
@@ -69,7 +69,7 @@ class SampledVocabulary(Vocabulary):
             raise VocabularyError(
                 f"sampling is keyed by document: call for_documents with the keys of the {len(offsets) - 1} documents first"
             )
-        return self._vocabulary.sample_block(text, offsets, self._words, alpha=self._sampling.alpha, nbest_size=self._sampling.nbest_size)
+        return self._vocabulary.sample_block(text, offsets, self._words, alpha=self._alpha, nbest_size=self._nbest_size)
 
     def encode(self, text: str) -> list[int]:
         """Encodes without sampling: a text alone has no name."""

@@ -139,7 +139,7 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
     complete = _complete(entries)
     vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options)
     if config.vocabulary.sampling is not None:
-        vocabulary = SampledVocabulary(vocabulary, config.vocabulary.sampling, config.seed)
+        vocabulary = SampledVocabulary(vocabulary, alpha=config.vocabulary.sampling.alpha, nbest_size=config.vocabulary.sampling.nbest_size, seed=config.seed)
     found = []
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))

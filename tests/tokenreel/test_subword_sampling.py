@@ -20,7 +20,6 @@ from pipelines import cli
 from tests.conftest import train_model, tree_digest
 from tokenreel import config, keys, ragged, segmentation_sampler, sentencepiece_model
 from tokenreel import load as load_dataset
-from tokenreel.config import SamplingConfig
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import load_vocabulary
@@ -38,7 +37,7 @@ def model(request, texts, unigram_model, tmp_path_factory):
 
 @functools.cache
 def sampled(model, seed=1, alpha=0.1, nbest_size=-1, **options):
-    return SampledVocabulary(load_vocabulary("sentencepiece", model, **options), SamplingConfig(alpha=alpha, nbest_size=nbest_size), seed)
+    return SampledVocabulary(load_vocabulary("sentencepiece", model, **options), alpha=alpha, nbest_size=nbest_size, seed=seed)
 
 
 def encode(vocabulary, documents, keys=None):
@@ -249,7 +248,7 @@ def test_models_and_kinds_that_cannot_sample(texts, tmp_path):
     with pytest.raises(VocabularyError, match="this model cannot sample"):
         sampled(train_model(texts, tmp_path, "char", 400))
     with pytest.raises(VocabularyError, match="needs a vocabulary of kind sentencepiece"):
-        SampledVocabulary(load_vocabulary("bytes"), SamplingConfig(), 1)
+        SampledVocabulary(load_vocabulary("bytes"), alpha=0.1, nbest_size=-1, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -1,77 +1,18 @@
-"""From the packing settings to examples: the layouts of `tokenreel.packing` as a build uses them.
-
-`wrap` cuts one stream of tokens through all groups of documents; every other mode lays each group out by itself.
-"""
+"""Copies tokens, and what is known of them, to the places that a layout gives them."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import alignment, ragged, schema, segment_pairs, segments
 from tokenreel import packing as packings
-from tokenreel.errors import ConfigError
+from tokenreel.config import PackingConfig
+from tokenreel.groups import GroupDocuments
 from tokenreel.packing import Segments
-
-if TYPE_CHECKING:
-    from tokenreel.config import PackingConfig
-    from tokenreel.groups import GroupDocuments
-
-VERSION = packings.VERSION
-PAIRS = "segment_pairs"
-_PAIR_SETTINGS = ("first_id", "task", "short_rate")
-
-
-def check(packing: PackingConfig) -> None:
-    """Refuses settings that a mode does not have, or that are impossible.
-
-    Raises:
-      ConfigError: names the setting and what would work.
-    """
-    if packing.mode != PAIRS:
-        if packing.mode not in packings.MODES:
-            raise ConfigError(f"packing.mode must be one of {', '.join([*packings.MODES, PAIRS])}, got {packing.mode!r}")
-        packings.check(mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
-        return
-    for name, value in packing.settings().items():
-        if name not in _PAIR_SETTINGS and value is not None:
-            raise ConfigError(f"packing.{name} is not a setting of mode {packing.mode}, which has {', '.join(_PAIR_SETTINGS)}")
-    if packing.separator_id is None or "first_id" not in packing.options:
-        raise ConfigError("packing.mode segment_pairs needs packing.separator_id ([SEP]) and packing.options.first_id ([CLS])")
-    segment_pairs.plan([], [], [], packing.seq_len, seed=0, **_pair_settings(packing))
-
-
-def _pair_settings(packing: PackingConfig) -> dict[str, Any]:
-    return {name: packing.options[name] for name in ("task", "short_rate") if name in packing.options}
-
-
-def layout(documents: GroupDocuments, packing: PackingConfig) -> Segments:
-    """Lays the documents of a group out by the mode of the settings."""
-    lengths = np.diff(documents.offsets)
-    if packing.mode == "full_sentences":
-        settings = {name: value for name, value in packing.settings().items() if value is not None}
-        return packings.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
-    return packings.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
-
-
-def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> segment_pairs.Pairs:
-    """Makes the pairs of a group. Documents of one name are told apart by which comes first."""
-    _, inverse, counts = np.unique(documents.key, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse, kind="stable")
-    occurrence = np.empty(len(order), dtype=np.uint64)
-    occurrence[order] = np.arange(len(order)) - np.repeat(ragged.offsets_of(counts)[:-1], counts)
-    return segment_pairs.plan(
-        documents.sentences,
-        documents.sentences_per_document,
-        documents.key + occurrence,
-        packing.seq_len,
-        seed=seed,
-        **_pair_settings(packing),
-    )
-
 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:
     """Writes pairs; see `segment_pairs.fill`."""
