@@ -12,8 +12,8 @@ from tests.datasets import random_examples, write_dataset
 from tokenreel import files
 from tokenreel import manifest as manifests
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, Mixture, load, remote, trace
-from tokenreel.loaders.cache import ShardCache
+from tokenreel.loaders import Lanes, Mixture, load, trace
+from tokenreel.loaders.records import ShardCache, retrying
 
 COUNT, LENGTH, PER_SHARD = 200, 64, 32
 
@@ -39,7 +39,7 @@ def bucket(local):
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(remote, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(retrying, "FIRST_DELAY", 0.001)
 
 
 def ids(batches):
@@ -115,7 +115,7 @@ def test_failures_that_pass_are_tried_again(bucket, arrays, monkeypatch, fast):
             return bytes([data[0], data[1] ^ 1]) + data[2:]  # altered on its way
         return data
 
-    monkeypatch.setattr(remote.files, "read_bytes", flaky)
+    monkeypatch.setattr(files, "read_bytes", flaky)
     with pytest.raises(ManifestError):  # cut short and altered: two looks in a row that differ
         dataset.take([0])
     calls[:] = [0, 0, 0]
@@ -135,18 +135,18 @@ def test_failures_that_stay_are_errors(bucket, monkeypatch, fast):
         return read
 
     for error, expected, attempts in (
-        (TimeoutError("slow"), ManifestError, remote.ATTEMPTS),
-        (exceptions.TooManyRequests("429"), ManifestError, remote.ATTEMPTS),
+        (TimeoutError("slow"), ManifestError, retrying.ATTEMPTS),
+        (exceptions.TooManyRequests("429"), ManifestError, retrying.ATTEMPTS),
         (exceptions.Forbidden("403"), exceptions.Forbidden, 1),
         (FileNotFoundError("gone"), ManifestError, 1),
     ):
         calls.clear()
         dataset = load(bucket)
-        monkeypatch.setattr(remote.files, "read_bytes", failing(error))
+        monkeypatch.setattr(files, "read_bytes", failing(error))
         with pytest.raises(expected):
             dataset.take([0])
         monkeypatch.undo()
-        monkeypatch.setattr(remote, "FIRST_DELAY", 0.001)
+        monkeypatch.setattr(retrying, "FIRST_DELAY", 0.001)
         assert len(calls) == attempts
 
 
