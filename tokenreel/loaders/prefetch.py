@@ -18,6 +18,7 @@ from tokenreel.loaders.run import Run
 from tokenreel.order import Located
 
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
+_PLAN_FIRST = 256  # the same where nothing was planned just before, quadrupled from chunk to chunk: a batch read alone costs little
 _MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
 _PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
@@ -50,16 +51,17 @@ class Planner:
         self._chunks: dict[int, _Chunk] = {}
         nothing = np.zeros((0, 0), dtype=np.int64)
         self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)  # found last, with its first sample
+        self._planned = _PLAN_FIRST, -1  # samples of the chunk made last, and the sample behind it
         self._lock = threading.RLock()
         self._ahead = _ReadAhead(run.sources)
 
-    def _plan(self, cursor: int) -> _Chunk:
-        """Plans batches from a sample on."""
+    def _plan(self, cursor: int, ahead: int) -> _Chunk:
+        """Plans about `ahead` samples of this host, in whole batches, from a sample on."""
         run = self.run
         samples = run.samples_at(cursor)
         count, rows = 1, len(samples)
         if run.size_at(cursor) == self._batch_size:
-            count = _PLAN_AHEAD // max(rows, 1)
+            count = ahead // max(rows, 1)
             if len(run.sources) > 1:  # there the cost grows with the samples of all hosts
                 count = min(count, _MIXED_AHEAD // self._batch_size)
             if run.length is not None:
@@ -87,7 +89,10 @@ class Planner:
                 return None
             while len(self._chunks) > 1:
                 del self._chunks[next(iter(self._chunks))]
-            chunk = self._chunks[cursor] = self._plan(cursor)
+            ahead, end = self._planned
+            ahead = min(4 * ahead, _PLAN_AHEAD) if cursor == end else _PLAN_FIRST
+            chunk = self._chunks[cursor] = self._plan(cursor, ahead)
+            self._planned = ahead, cursor + chunk.batches * self._batch_size
             self._last = cursor, chunk
             return chunk, 0
 

@@ -304,3 +304,14 @@ def test_the_keywords_for_type_checkers_are_the_options(dataset):
         Mixture({"a": dataset}).batches(4, epochs=1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunOptions(batch_size=4).batch_size = 5
+
+
+def test_a_batch_read_alone_is_planned_with_few_others_and_a_run_in_bulk(dataset, monkeypatch):
+    batches = dataset.batches(8, seed=1, prefetch=0)
+    planned, locate = [], batches.plan.locate
+    monkeypatch.setattr(batches.plan, "locate", lambda samples: planned.append(len(samples)) or locate(samples))
+    found = ids(batches, (256 + 1024 + 4096) // 8 + 1)
+    assert planned == [256, 1024, 4096, 4096]
+    planned.clear()
+    assert [batches.batch_at(8 * k)["example_id"].tolist() for k in (300, 5)] == [found[300], found[5]]
+    assert planned == [256]  # the other lies in a chunk that is still there
