@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
-
-import numpy.typing as npt
+from typing import Unpack
 
 from tokenreel import files, naming, schema
 from tokenreel.errors import ConfigError
-from tokenreel.loaders.batches import Batches, Source
+from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.reader import Source
+from tokenreel.loaders.run_options import MixtureKeywords, RunOptions
 from tokenreel.order import Lanes, Plan, Stage, integer_weights
 
 TOKENS, EXAMPLES = "tokens", "examples"
@@ -116,41 +116,18 @@ class Mixture:
             low, high = (low, middle) if spent(middle) >= self.budget else (middle + 1, high)
         return low
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool | Lanes = True,
-        skip: Sequence[tuple[int, int]] = (),
-        features: Sequence[str] | None = None,
-        across_documents: bool = False,
-        objective: Any = None,
-        variant: int = 0,
-        hosts: int = 1,
-        host: int = 0,
-        rows: npt.ArrayLike | None = None,
-        drop_remainder: bool = True,
-        pad_remainder: bool = False,
-        prefetch: int = 2,
-    ) -> Batches:
-        """Iterates over batches, as `Dataset.batches`; with several datasets each batch has a further field `source`, int32 [rows]."""
-        plan = self.plan(seed=seed, shuffle=shuffle, skip=skip)
-        sources = [
-            Source(dataset, features, across_documents=across_documents, objective=objective, variant=variant, seed=seed, name=name)
-            for name, dataset in self.datasets.items()
-        ]
-        return Batches(
-            sources,
-            plan,
-            batch_size,
-            hosts=hosts,
-            host=host,
-            rows=rows,
-            drop_remainder=drop_remainder,
-            pad_remainder=pad_remainder,
-            prefetch=prefetch,
-        )
+    def batches(self, batch_size: int, **options: Unpack[MixtureKeywords]) -> Batches:
+        """Iterates over batches, as `Dataset.batches`; with several datasets each batch has a further field `source`, int32 [rows].
+
+        Raises:
+          ConfigError: an option is impossible.
+          TypeError: `epochs` is given, which belongs to the mixture.
+        """
+        if "epochs" in options:
+            raise TypeError("the batches of a mixture take no epochs: give them to the mixture, Mixture(..., stop='all_used', epochs=2)")
+        run = RunOptions(batch_size=batch_size, **options)
+        plan = self.plan(seed=run.seed, shuffle=run.shuffle, skip=run.skip)
+        return Batches([Source(dataset, run, name) for name, dataset in self.datasets.items()], plan, run)
 
 
 _COMPARED: dict[str, Callable[[Dataset], object]] = {
@@ -174,6 +151,5 @@ def _tokens_per_example(dataset: Dataset) -> Fraction:
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(
             f"{path}: does not say how many tokens the examples of {dataset.split!r} hold ({error!r}), which mixing by tokens needs where "
-            "examples "
-            "are padded. Copy the dataset again, or mix by examples."
+            "examples are padded. Copy the dataset again, or mix by examples."
         ) from error

@@ -1,55 +1,17 @@
-"""The run that a saved state, or a command line, describes: what `tokenreel where` and `tokenreel when` look into."""
+"""The run that a command line describes, with or without a saved state: what `tokenreel where` and `tokenreel when` look into."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from tokenreel import files
-from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders.batches import Batches, Source
-from tokenreel.loaders.dataset import Dataset, load
-from tokenreel.order import Lanes, Plan, Stage
-
-
-def from_state(datasets: Mapping[str, Dataset], state: Mapping[str, Any], batch_size: int) -> Batches:
-    """Makes the batches of a run again from its saved state and its data, without its settings.
-
-    Args:
-      datasets: by their names in the mixture; a run of one dataset has the name "".
-      state: from `Batches.get_state`.
-      batch_size: rows of the global batch.
-
-    Returns:
-      batches that stand where the run stood, with all stored features, and without the run's end.
-
-    Raises:
-      ManifestError: the state is malformed or of another version, or of other data.
-    """
-    try:
-        mixture = state["mixture"]
-        names = [entry["name"] for entry in mixture["sources"]]
-        shuffle = mixture["shuffle"]
-        plan = Plan(
-            names,
-            [entry["examples"] for entry in mixture["sources"]],
-            seed=state["seed"],
-            shuffle=Lanes(**shuffle) if isinstance(shuffle, Mapping) else bool(shuffle),
-            stages=[Stage(start=stage["start"], weights=tuple(stage["weights"])) for stage in mixture["stages"]],
-            skip=[(start, end) for start, end in state["skip"]],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ManifestError(f"the loader state is malformed ({error!r}). Save it as JSON, as `get_state` gives it.") from error
-    if set(names) != set(datasets):
-        raise ManifestError(f"the run read the sources {names}, given are {list(datasets)}. Give each as NAME=DIRECTORY.")
-    for name in names:
-        datasets[name].records.prepare(plan.shuffle)
-    sources = [Source(datasets[name], None, across_documents=False, objective=None, variant=0, seed=plan.seed, name=name) for name in names]
-    batches = Batches(sources, plan, batch_size, drop_remainder=False, prefetch=0)
-    batches.set_state(state)
-    return batches
+from tokenreel.errors import ConfigError
+from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.opening import load
+from tokenreel.loaders.restoring import from_state
+from tokenreel.order import Lanes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

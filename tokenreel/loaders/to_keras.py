@@ -32,6 +32,58 @@ def model_inputs(model: Any) -> tuple[list[str], bool]:
     return [tensor.name.split(":")[0] for tensor in tensors], False
 
 
+class Projection:
+    """Turns a batch into what Keras takes of it: (x, y, sample_weight), without what the model or the caller leaves out.
+
+    Args:
+      model: whose inputs are wanted, or None.
+      inputs: the model's input names, each with the field (or function of the batch) that feeds it; names alone are fields too.
+      targets: field or function for y; None gives (x,).
+      weights: field or function for sample_weight; None gives (x, y).
+
+    Raises:
+      ConfigError: neither a model nor inputs are given, or the model has no input of a given name.
+    """
+
+    def __init__(
+        self, model: Any, inputs: Mapping[str, Choice] | Sequence[str] | None, targets: Choice | None, weights: Choice | None
+    ) -> None:
+        given = inputs if isinstance(inputs, Mapping) else {name: name for name in inputs or ()}
+        names, self._as_dict = list(given), True
+        if model is not None:
+            names, self._as_dict = model_inputs(model)
+            if unused := [name for name in given if name not in names]:
+                raise ConfigError(f"the model has no input {unused[0]!r}; its inputs are {', '.join(names)}")
+        if not names:
+            raise ConfigError("give the model, or the names of its inputs")
+        self._x: dict[str, Choice] = {name: given.get(name, name) for name in names}
+        self._y, self._weights = targets, weights
+
+    def __call__(self, batch: Arrays) -> tuple[Any, ...]:
+        """Picks the fields of a batch.
+
+        Raises:
+          ConfigError: the batch lacks a field.
+        """
+        x = {name: _pick(batch, choice, f"input {name!r}") for name, choice in self._x.items()}
+        inputs: Any = x if self._as_dict else (next(iter(x.values())) if len(x) == 1 else list(x.values()))
+        if self._y is None:
+            return (inputs,)
+        y = _pick(batch, self._y, "targets")
+        return (inputs, y) if self._weights is None else (inputs, y, _pick(batch, self._weights, "sample weights"))
+
+
+def _pick(batch: Arrays, choice: Choice, what: str) -> Any:
+    if callable(choice):
+        return choice(batch)
+    if choice not in batch:
+        raise ConfigError(
+            f"no field {choice!r} for {what}; a batch holds {', '.join(batch)}. Ask for it with `features`, or say which field it is with "
+            "`inputs`, `targets` or `weights`."
+        )
+    return batch[choice]
+
+
 def _class() -> Any:
     import keras
 
@@ -46,9 +98,7 @@ def _class() -> Any:
         Args:
           batches: of the run; begins where it stands, so resume by its `set_state` before. After k steps a checkpoint keeps `get_state(k)`.
           model: whose inputs are wanted; or give `inputs`.
-          inputs: the model's input names, each with the field (or function of the batch) that feeds it; names alone are fields too.
-          targets: field or function for y; None for `predict`.
-          weights: field or function for sample_weight; None for none.
+          inputs, targets, weights: see `Projection`.
 
         Raises:
           ConfigError: an input of the model is fed by no field.
@@ -64,18 +114,7 @@ def _class() -> Any:
             weights: Choice | None = LOSS_WEIGHTS,
         ) -> None:
             super().__init__(workers=1, use_multiprocessing=False)
-            given = inputs if isinstance(inputs, Mapping) else {name: name for name in inputs or ()}
-            as_dict = True
-            names = list(given)
-            if model is not None:
-                names, as_dict = model_inputs(model)
-                if unused := [name for name in given if name not in names]:
-                    raise ConfigError(f"the model has no input {unused[0]!r}; its inputs are {', '.join(names)}")
-            if not names:
-                raise ConfigError("give the model, or the names of its inputs")
-            self._x: dict[str, Choice] = {name: given.get(name, name) for name in names}
-            self._as_dict = as_dict
-            self._y, self._weights = targets, weights
+            self._project = Projection(model, inputs, targets, weights)
             self._batches, self._start = batches, batches.cursor
             self._project(batches.example_batch())  # a missing field fails here, not in the first step
 
@@ -88,30 +127,11 @@ def _class() -> Any:
         def __getitem__(self, index: int) -> Any:
             return self._project(self._batches.batch_at(self._start + index * self._batches.batch_size))
 
-        def _project(self, batch: Arrays) -> Any:
-            x = {name: _pick(batch, choice, f"input {name!r}") for name, choice in self._x.items()}
-            inputs: Any = x if self._as_dict else (next(iter(x.values())) if len(x) == 1 else list(x.values()))
-            if self._y is None:
-                return (inputs,)
-            y = _pick(batch, self._y, "targets")
-            return (inputs, y) if self._weights is None else (inputs, y, _pick(batch, self._weights, "sample weights"))
-
         def get_state(self, steps: int) -> dict[str, Any]:
             """The state of the run after so many batches from its start here; `model.optimizer.iterations` counts them."""
             return self._batches.get_state(self._start + int(steps) * self._batches.batch_size)
 
     return KerasBatches
-
-
-def _pick(batch: Arrays, choice: Choice, what: str) -> Any:
-    if callable(choice):
-        return choice(batch)
-    if choice not in batch:
-        raise ConfigError(
-            f"no field {choice!r} for {what}; a batch holds {', '.join(batch)}. Ask for it with `features`, or say which field it is with "
-            "`inputs`, `targets` or `weights`."
-        )
-    return batch[choice]
 
 
 if TYPE_CHECKING:

@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import files, naming, schema
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import align_of
-
-if TYPE_CHECKING:
-    from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.run import Run
 
 _META = "meta."
 
 
-def where(batches: Batches, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
-    """Says what is in each row of a step, counted from 0 with the batch size that `batches` has now.
+def where(run: Run, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
+    """Says what is in each row of a step, counted from 0 with the batch size that the run has now.
 
     Args:
-      batches: of the run.
+      run: whose steps they are; an iterator over its batches is one.
       step: its number; for a run whose batch size changed, seek by samples (`where_samples`).
       rows: of the global batch; None for all of this host's.
       vocabulary: decodes the documents' tokens; None leaves the text out.
@@ -38,18 +36,18 @@ def where(batches: Batches, step: int, *, rows: npt.ArrayLike | None = None, voc
     Raises:
       IndexError: the run has no such step.
     """
-    cursor = step * batches.batch_size
-    if step < 0 or not batches.size_at(cursor):
-        raise IndexError(f"this run has the steps 0 to {(batches.num_batches or 0) - 1:,}, got {step:,}")
-    wanted = batches.rows_at(cursor) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
-    size = batches.size_at(cursor)
+    cursor = step * run.batch_size
+    if step < 0 or not run.size_at(cursor):
+        raise IndexError(f"this run has the steps 0 to {(run.num_batches or 0) - 1:,}, got {step:,}")
+    wanted = run.rows_at(cursor) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
+    size = run.size_at(cursor)
     if len(wanted) and (wanted.min() < 0 or wanted.max() >= size):
         raise IndexError(f"step {step:,} has the rows 0 to {size - 1}, got {wanted.min()} to {wanted.max()}")
-    found = where_samples(batches, batches.samples_at(cursor, wanted), vocabulary=vocabulary)
+    found = where_samples(run, run.samples_at(cursor, wanted), vocabulary=vocabulary)
     return [{"step": step, "row": int(row)} | dict(entry) for row, entry in zip(wanted, found, strict=True)]
 
 
-def where_samples(batches: Batches, samples: npt.ArrayLike, *, vocabulary: Any = None) -> list[Mapping[str, Any]]:
+def where_samples(run: Run, samples: npt.ArrayLike, *, vocabulary: Any = None) -> list[Mapping[str, Any]]:
     """Says what some samples are, counted from the beginning of the run over all hosts.
 
     Returns:
@@ -58,10 +56,10 @@ def where_samples(batches: Batches, samples: npt.ArrayLike, *, vocabulary: Any =
       tables).
     """
     numbers = np.asarray(samples, dtype=np.int64).reshape(-1)
-    located = batches.plan.locate(numbers)
+    located = run.plan.locate(numbers)
     out: list[Mapping[str, Any]] = [{}] * len(numbers)
     for index in np.unique(located.source).tolist():
-        source = batches.sources[index]
+        source = run.sources[index]
         places = np.flatnonzero(located.source == index)
         examples = located.example[places]
         try:
@@ -85,46 +83,44 @@ def where_samples(batches: Batches, samples: npt.ArrayLike, *, vocabulary: Any =
     return out
 
 
-def when(batches: Batches, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
+def when(run: Run, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
     """Lists every time a run sees an example, in order of epochs.
 
     Args:
-      batches: of the run.
+      run: whose steps they are; an iterator over its batches is one.
       example: its number in the source.
       source: name or place of the dataset in the mixture.
       limit: stops after so many; needed where the run has no end.
 
     Returns:
-      for each time `epoch`, `sample`, and `step` and `row` by the batch size that `batches` has now.
+      for each time `epoch`, `sample`, and `step` and `row` by the batch size that the run has now.
 
     Raises:
       ConfigError: there is no such source, or no limit for a run without end.
       IndexError: there is no such example.
     """
-    if limit is None and batches.plan.length is None:
+    if limit is None and run.plan.length is None:
         raise ConfigError("this run has no end, so every example comes again for ever: give a limit, or epochs")
-    names = [entry.name for entry in batches.sources]
+    names = [entry.name for entry in run.sources]
     if isinstance(source, str):
         if source not in names:
             raise ConfigError(f"no source {source!r}; there are {', '.join(map(repr, names))}")
         source = names.index(source)
-    row_of_sample = (
-        np.argsort(batches.samples_at(0, np.arange(batches.batch_size))) if batches.size_at(0) else np.arange(batches.batch_size)
-    )
+    row_of_sample = np.argsort(run.samples_at(0, np.arange(run.batch_size))) if run.size_at(0) else np.arange(run.batch_size)
     found: list[Mapping[str, int]] = []
-    for epoch, sample in batches.plan.find(source, int(example)):
+    for epoch, sample in run.plan.find(source, int(example)):
         if limit is not None and len(found) >= limit:
             break
-        step, place = divmod(sample, batches.batch_size)
-        size = batches.size_at(step * batches.batch_size)
+        step, place = divmod(sample, run.batch_size)
+        size = run.size_at(step * run.batch_size)
         if place >= size:
             break  # in the remainder that is dropped
-        row = int(row_of_sample[place]) if size == batches.batch_size else place
+        row = int(row_of_sample[place]) if size == run.batch_size else place
         found.append({"epoch": epoch, "sample": sample, "step": step, "row": row})
     return found
 
 
-def documents(dataset: Dataset, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
+def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
     """Lists the documents in each of [k] examples, from the provenance tables of their shards.
 
     Args:
@@ -155,7 +151,7 @@ def documents(dataset: Dataset, examples: npt.ArrayLike, *, vocabulary: Any = No
     return out
 
 
-def _decode(dataset: Dataset, numbers: npt.NDArray[np.int64], listed: Sequence[list[dict[str, Any]]], vocabulary: Any) -> None:
+def _decode(dataset: Examples, numbers: npt.NDArray[np.int64], listed: Sequence[list[dict[str, Any]]], vocabulary: Any) -> None:
     tokens = dataset.stored(numbers, [schema.TOKENS])[schema.TOKENS]
     align = align_of(dataset.manifest)
     for row, segments in enumerate(listed):
@@ -165,7 +161,7 @@ def _decode(dataset: Dataset, numbers: npt.NDArray[np.int64], listed: Sequence[l
             start += -(-segment["length"] // align) * align
 
 
-def examples_of(dataset: Dataset, doc_id: str) -> list[int]:
+def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     """Finds the examples that hold a document, by its id. Reads the id column of every provenance table, not the shards.
 
     Raises:
@@ -179,7 +175,7 @@ def examples_of(dataset: Dataset, doc_id: str) -> list[int]:
     return sorted(found)
 
 
-def _rows(dataset: Dataset, name: str, column: str, values: Sequence[Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def _rows(dataset: Examples, name: str, column: str, values: Sequence[Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Reads the rows of a provenance table where a column has one of some values; row groups that cannot have it are not read."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import gc
 import itertools
@@ -6,6 +7,7 @@ import operator
 import pickle
 import threading
 import time
+import typing
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.datasets import random_examples, write_dataset
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, load
+from tokenreel.loaders import Lanes, Mixture, load
+from tokenreel.loaders.run_options import DatasetKeywords, MixtureKeywords, RunOptions
 
 COUNT, LENGTH = 103, 16
 ORDERS = [True, False, Lanes(lanes=4, mix=2, block=5)]
@@ -131,7 +134,7 @@ def test_a_fork_starts_a_thread_of_its_own(dataset):
 
 @pytest.mark.parametrize("backend", ["mmap", "pread"])
 def test_read_ahead_asks_for_what_comes_and_only_while_reading_waits(dataset, backend, monkeypatch):
-    from tokenreel.loaders import batches as module
+    from tokenreel.loaders import prefetch as module
 
     opened = load(dataset.path, backend=backend)
     asked, waits = [], [0]
@@ -289,3 +292,26 @@ def test_options_are_checked(dataset):
     ):
         with pytest.raises(ConfigError, match=message):
             dataset.batches(**options)
+
+
+def test_the_keywords_for_type_checkers_are_the_options(dataset):
+    options = typing.get_type_hints(RunOptions)
+    assert typing.get_type_hints(DatasetKeywords) | {"batch_size": int} == options
+    assert set(typing.get_type_hints(MixtureKeywords)) == set(options) - {"batch_size", "epochs"}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        dataset.batches(4, epoch=1)
+    with pytest.raises(TypeError, match="take no epochs: give them to the mixture"):
+        Mixture({"a": dataset}).batches(4, epochs=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunOptions(batch_size=4).batch_size = 5
+
+
+def test_a_batch_read_alone_is_planned_with_few_others_and_a_run_in_bulk(dataset, monkeypatch):
+    batches = dataset.batches(8, seed=1, prefetch=0)
+    planned, locate = [], batches.plan.locate
+    monkeypatch.setattr(batches.plan, "locate", lambda samples: planned.append(len(samples)) or locate(samples))
+    found = ids(batches, (256 + 1024 + 4096) // 8 + 1)
+    assert planned == [256, 1024, 4096, 4096]
+    planned.clear()
+    assert [batches.batch_at(8 * k)["example_id"].tolist() for k in (300, 5)] == [found[300], found[5]]
+    assert planned == [256]  # the other lies in a chunk that is still there

@@ -14,7 +14,8 @@ from tests.datasets import PAD, random_examples, write_dataset
 from tokenreel import manifest as manifests
 from tokenreel import naming, schema
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import load, records
+from tokenreel.loaders import load
+from tokenreel.loaders.records import MappedRecords, local_files
 from tokenreel.manifest import INT64_LIST
 
 COUNT, LENGTH, PER_SHARD = 150, 24, 16
@@ -92,7 +93,7 @@ def test_it_pickles_without_its_maps(arrays, directory):
 
 
 def test_few_open_files_suffice(arrays, directory, monkeypatch):
-    monkeypatch.setattr(records, "_open_limit", lambda: 2)
+    monkeypatch.setattr(local_files, "open_limit", lambda: 2)
     order = np.random.default_rng(0).permutation(COUNT)
     for backend in ("mmap", "pread"):
         dataset = load(directory, backend=backend)
@@ -157,7 +158,7 @@ def load_ignoring_sizes(directory):
     info = manifest.splits["train"].shards
     from tokenreel.loaders.dataset import Dataset
 
-    return Dataset(str(directory), manifest, "train", records.MappedRecords(str(directory), info, manifest.layout))
+    return Dataset(str(directory), manifest, "train", MappedRecords(str(directory), info, manifest.layout))
 
 
 def test_versions_and_fingerprints(copy):

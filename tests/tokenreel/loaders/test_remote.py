@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import pickle
@@ -7,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.buckets import storage, upload
+from tests.buckets import server, storage, upload
 from tests.datasets import random_examples, write_dataset
-from tokenreel import files
+from tokenreel import files, gs
 from tokenreel import manifest as manifests
-from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, Mixture, load, remote, trace
-from tokenreel.loaders.cache import ShardCache
+from tokenreel.errors import ConfigError, ManifestError, StorageError
+from tokenreel.loaders import Lanes, Mixture, load, trace
+from tokenreel.loaders.records import ShardCache, retrying
 
 COUNT, LENGTH, PER_SHARD = 200, 64, 32
 
@@ -39,7 +40,30 @@ def bucket(local):
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(remote, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(retrying, "DELAYS", (0.001,) * len(retrying.DELAYS))
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.lock = 0.0, threading.Lock()
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        with self.lock:
+            self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stands in for the clock of the storage library too."""
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", made.monotonic)
+    monkeypatch.setattr(time, "sleep", made.sleep)
+    return made
 
 
 def ids(batches):
@@ -115,7 +139,7 @@ def test_failures_that_pass_are_tried_again(bucket, arrays, monkeypatch, fast):
             return bytes([data[0], data[1] ^ 1]) + data[2:]  # altered on its way
         return data
 
-    monkeypatch.setattr(remote.files, "read_bytes", flaky)
+    monkeypatch.setattr(files, "read_bytes", flaky)
     with pytest.raises(ManifestError):  # cut short and altered: two looks in a row that differ
         dataset.take([0])
     calls[:] = [0, 0, 0]
@@ -135,19 +159,56 @@ def test_failures_that_stay_are_errors(bucket, monkeypatch, fast):
         return read
 
     for error, expected, attempts in (
-        (TimeoutError("slow"), ManifestError, remote.ATTEMPTS),
-        (exceptions.TooManyRequests("429"), ManifestError, remote.ATTEMPTS),
+        (TimeoutError("slow"), ManifestError, retrying.ATTEMPTS),
+        (exceptions.TooManyRequests("429"), ManifestError, retrying.ATTEMPTS),
         (exceptions.Forbidden("403"), exceptions.Forbidden, 1),
         (FileNotFoundError("gone"), ManifestError, 1),
     ):
         calls.clear()
         dataset = load(bucket)
-        monkeypatch.setattr(remote.files, "read_bytes", failing(error))
+        monkeypatch.setattr(files, "read_bytes", failing(error))
         with pytest.raises(expected):
             dataset.take([0])
         monkeypatch.undo()
-        monkeypatch.setattr(remote, "FIRST_DELAY", 0.001)
+        monkeypatch.setattr(retrying, "DELAYS", (0.001,) * len(retrying.DELAYS))
         assert len(calls) == attempts
+
+
+def test_a_storage_that_stays_away_is_waited_for_once(local, clock):
+    with server() as state:
+        upload(local, "gs://bucket/d")
+        dataset = load("gs://bucket/d")
+        for status, longest in ((503, gs.PATIENCE), (403, 0.0)):
+            state.fail = lambda number, method, path, status=status: status
+            began = clock.now
+            with pytest.raises(StorageError, match=f"HTTP {status}"):
+                dataset.take([0])
+            assert clock.now - began <= longest
+
+
+def test_the_delays_are_those_that_are_stated(clock):
+    calls = []
+
+    def action(takes=0.0, error=None):
+        calls.append(clock.now)
+        clock.now += takes
+        raise error or ConnectionResetError("reset")
+
+    with pytest.raises(ManifestError, match="cannot be read after 15 attempts"):
+        retrying.retrying(action, "f")
+    assert np.diff(calls).tolist() == [0.5, 1, 2, 4, 8, 16] + [30] * 8
+    calls.clear()
+    with pytest.raises(ManifestError, match="cannot be read after 3 attempts"):
+        retrying.retrying(lambda: action(200.0), "f")
+    assert calls[-1] - (calls[0] + 200) <= gs.PATIENCE  # none begins later than that after the first failure
+    calls.clear()
+    with pytest.raises(OSError, match="disk is full"):
+        retrying.retrying(lambda: action(0.0, OSError(errno.ENOSPC, "disk is full")), "f")
+    assert len(calls) == 1
+    calls.clear()
+    with pytest.raises(ManifestError, match="differs"):
+        retrying.retrying(lambda: action(0.0, ManifestError("differs")), "f")
+    assert len(calls) == 2
 
 
 def test_damage_in_the_bucket_is_named(local, bucket, fast):

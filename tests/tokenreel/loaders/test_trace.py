@@ -8,7 +8,7 @@ import pytest
 
 from tests.datasets import random_examples, write_dataset
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, Mixture, load, runs, trace, when, where
+from tokenreel.loaders import Lanes, Mixture, load, restoring, trace, when, where
 
 COUNT, LENGTH = 103, 16
 
@@ -157,7 +157,7 @@ def test_the_commands_read_a_saved_state(dataset, tmp_path, capsys):
     next(batches)
     state = tmp_path / "state.json"
     state.write_text(json.dumps(batches.get_state()))
-    again = runs.from_state(mixture.datasets, json.loads(state.read_text()), 16)
+    again = restoring.from_state(mixture.datasets, json.loads(state.read_text()), 16)
     assert again.cursor == 16 and next(again)["example_id"].tolist() == next(batches)["example_id"].tolist()
     common = [f"a={dataset.path}", f"b={tmp_path / 'b'}", "--batch-size", "16", "--state", str(state), "--json"]
     assert run(where, *common, "--step", "6") == 0

@@ -1,0 +1,116 @@
+"""The stored examples of one split, read by their numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import files, keys
+from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
+from tokenreel.loaders.records.base import Records, Span
+from tokenreel.manifest import Manifest
+from tokenreel.schema import Feature
+
+
+class Examples:
+    """One split of a dataset, with random access to its examples.
+
+    `len(examples)`, `examples[i]` and `examples.__getitems__([i, ...])` make it a map-style dataset for Torch and a random-access source
+    for Grain. It pickles without its memory maps.
+
+    Attributes:
+      path: directory of the dataset.
+      manifest: what the directory consists of.
+      split: which split.
+      records: its storage.
+    """
+
+    def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
+        self.path, self.manifest, self.split, self.records = path, manifest, split, records
+        self._layout = manifest.layout
+        self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
+        self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[Span]]] = {}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Identifies the training data of this split."""
+        return keys.digest(self.manifest.fingerprint, self.split)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the stored features."""
+        return tuple(self._offsets)
+
+    def __len__(self) -> int:
+        return self.records.count
+
+    def __repr__(self) -> str:
+        return f"<tokenreel dataset {self.path} split {self.split}: {len(self):,} examples of {self.manifest.seq_len:,} tokens>"
+
+    def __getitem__(self, example: int) -> Arrays:
+        """Reads one example: each feature in its own shape.
+
+        Raises:
+          IndexError: there is no such example.
+        """
+        return {name: values[0] for name, values in self.take([example]).items()}
+
+    def __getitems__(self, examples: Sequence[int]) -> list[Arrays]:
+        """Reads some examples at once, each as `[i]` gives it."""
+        batch = self.take(examples)
+        return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
+
+    def take(self, examples: npt.ArrayLike, features: Sequence[str] | None = None, *, across_documents: bool = False) -> Arrays:
+        """Reads [k] examples by number: {feature: [k, *shape]}, unsigned integers as int32, bits as booleans.
+
+        Args:
+          examples: [k] numbers; negative ones count from the end.
+          features: stored features, or any of `fields.DERIVED`; None takes all that are stored.
+          across_documents: see `fields.Fields`.
+
+        Raises:
+          IndexError: there is no such example.
+        """
+        numbers = np.asarray(examples, dtype=np.int64).reshape(-1)
+        if len(numbers) and (numbers.min() < -len(self) or numbers.max() >= len(self)):
+            raise IndexError(
+                f"{self.path}: split {self.split!r} has the examples 0 to {len(self) - 1:,}, got {numbers.min()} to {numbers.max()}"
+            )
+        numbers = np.where(numbers < 0, numbers + len(self), numbers)
+        fields = Fields(self.manifest, features, across_documents=across_documents)
+        return fields(self.stored(numbers, fields.stored))
+
+    def stored(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> Arrays:
+        """Reads stored features of [k] examples, in range."""
+        wanted, spans = self._spans(tuple(names))
+        return self._arrays(wanted, self.records.take(examples, spans), len(examples))
+
+    def lay_out(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> list[Any]:
+        """Prepares [n, k] reads of stored features; see `Records.lay_out`."""
+        return self.records.lay_out(examples, self._spans(tuple(names))[1])
+
+    def fetch(self, read: Any, names: tuple[str, ...], rows: int) -> Arrays:
+        """Reads stored features of the k = `rows` examples that `lay_out` prepared for the same names."""
+        wanted, spans = self._spans(names)
+        return self._arrays(wanted, self.records.fetch(read, spans), rows)
+
+    def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[Span]]:
+        if (found := self._known_spans.get(names)) is None:
+            wanted = [self._layout.feature(name) for name in names]
+            found = wanted, [Span(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
+            self._known_spans[names] = found
+        return found
+
+    def _arrays(self, wanted: list[Feature], data: list[bytes | bytearray | npt.NDArray[np.uint8]], rows: int) -> Arrays:
+        return {feature.name: for_models(feature, piece, rows) for feature, piece in zip(wanted, data, strict=True)}
+
+    def vocabulary(self) -> Any:
+        """Loads the vocabulary that made the tokens, from its copy in the dataset."""
+        from tokenreel.vocabularies import load_vocabulary
+
+        info = self.manifest.vocabulary
+        return load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)

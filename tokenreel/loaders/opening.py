@@ -1,0 +1,140 @@
+"""Opening a dataset: its manifest is read, and its shards are compared with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from tokenreel import files, naming
+from tokenreel import manifest as manifests
+from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.integrity import check_shard
+from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
+from tokenreel.manifest import INT64_LIST, Manifest
+
+_ALL_FILES = "Copy the whole directory again from where it was built."
+
+
+def load(
+    path: str | os.PathLike[str],
+    split: str = "train",
+    *,
+    verify: str = "size",
+    crc: str = "off",
+    fingerprint: str | None = None,
+    backend: str = "auto",
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
+) -> Dataset:
+    """Opens a split of a dataset, local or `gs://`.
+
+    Reads the manifest and compares the names and sizes of the shards with it; the time does not grow with the number of records. When a
+    shard is first read, its first and last record are checked, so that exchanged shards are noticed whatever `crc` says.
+
+    Args:
+      path: directory with a `manifest.json`.
+      split: to read.
+      verify: "size" compares names and sizes; "full" also reads every byte and checks every CRC.
+      crc: when a record's CRCs are checked: "off", "first" (the first time it is read), "always".
+      fingerprint: refuses any other dataset; None takes what is there.
+      backend: "mmap", "pread" (mapped pages count as memory nowhere), or "auto": mmap for local files, ranges of objects for `gs://`.
+      cache: local directory that keeps whole shards of a `gs://` dataset; needed to shuffle over everything, where `Lanes` read blocks.
+      cache_bytes: bound of the cache; None lets it grow to the whole dataset.
+
+    Raises:
+      ManifestError: the directory is incomplete, altered, of another version or fingerprint; names the file.
+      ConfigError: an option is unknown or impossible.
+    """
+    path = os.fspath(path)
+    if verify not in ("size", "full"):
+        raise ConfigError(f"verify must be size or full, got {verify!r}")
+    manifest = manifests.read(path)
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise ManifestError(
+            f"{path}: fingerprint {manifest.fingerprint}, expected {fingerprint}: this is another dataset. Give the path of the right one, "
+            "or leave the fingerprint out to take this one."
+        )
+    if split not in manifest.splits:
+        raise ConfigError(f"{path}: no split {split!r}; there are {', '.join(manifest.splits)}")
+    if manifest.record_format == INT64_LIST:
+        raise ManifestError(
+            f"{path}: records of the int64_list format differ in length, so there is no random access. Read them with "
+            "tf.data.TFRecordDataset and tf.io.parse_example (tokenreel.loaders.to_tensorflow.parsed does), or build with "
+            "`shards.format: fixed`."
+        )
+    check_files(path, manifest, split)
+    info = manifest.splits[split]
+    if not info.examples:
+        raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
+    records = _records(path, manifest, split, crc, backend, cache, cache_bytes)
+    if verify == "full":
+        found = [line for shard in info.shards for line in check_shard(files.join(path, shard.file), shard, manifest.layout)]
+        if found:
+            more = f" ({len(found) - 1:,} more differences; `tokenreel verify` lists them)" if len(found) > 1 else ""
+            raise ManifestError(found[0] + more)
+    return Dataset(path, manifest, split, records)
+
+
+def _records(
+    path: str,
+    manifest: Manifest,
+    split: str,
+    crc: str,
+    backend: str,
+    cache: str | os.PathLike[str] | None,
+    cache_bytes: int | None,
+) -> Records:
+    shards, layout = manifest.splits[split].shards, manifest.layout
+    if backend not in ("auto", "mmap", "pread"):
+        raise ConfigError(f"backend must be auto, mmap or pread, got {backend!r}")
+    if cache is not None:
+        return MappedRecords(path, shards, layout, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
+    if files.is_remote(path):
+        if backend != "auto":
+            raise ConfigError(f"{path}: backend {backend!r} needs local files; leave it out, or give a cache directory")
+        return RemoteRecords(path, shards, layout, crc)
+    return PositionedRecords(path, shards, layout, crc) if backend == "pread" else MappedRecords(path, shards, layout, crc)
+
+
+def check_files(path: str, manifest: Manifest, split: str) -> None:
+    """Compares the shards of a split with the directory.
+
+    Raises:
+      ManifestError: a shard is missing, of another size, or there is one that the manifest does not know.
+    """
+    shards = manifest.splits[split].shards
+    layout = manifest.layout
+    for index, shard in enumerate(shards):
+        if shard.file != naming.shard(split, index, len(shards)) or shard.bytes != shard.records * layout.record_bytes:
+            raise ManifestError(f"{path}: the manifest contradicts itself about {shard.file}. Build the dataset again.")
+        if shard.records != shards[0].records and (index < len(shards) - 1 or shard.records > shards[0].records):
+            raise ManifestError(
+                f"{path}: {shard.file} has {shard.records:,} records; all but the last need {shards[0].records:,}. Build it again."
+            )
+    present = files.list_files(path) if files.is_remote(path) else _shards_in(path)
+    for shard in shards:
+        found = present.get(shard.file)
+        if found is None:
+            raise ManifestError(
+                f"{files.join(path, shard.file)}: missing; the manifest lists {len(shards)} shards of split {split!r}. {_ALL_FILES}"
+            )
+        if found != shard.bytes:
+            raise ManifestError(
+                f"{files.join(path, shard.file)}: {found:,} bytes ({found / layout.record_bytes:,.2f} records), the manifest says "
+                f"{shard.bytes:,} ({shard.records:,} records). {_ALL_FILES}"
+            )
+    known = {shard.file for info in manifest.splits.values() for shard in info.shards}
+    for name in present:
+        if naming.is_shard(name) and name not in known:
+            raise ManifestError(f"{files.join(path, name)}: a shard that the manifest does not list, of another build perhaps. Remove it.")
+
+
+def _shards_in(path: str) -> dict[str, int]:
+    found = {}
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if naming.is_shard(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    found[entry.name] = entry.stat().st_size
+    return found

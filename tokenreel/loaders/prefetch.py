@@ -1,0 +1,219 @@
+"""Batches made before they are asked for: planned in bulk, their pages asked for ahead, and read by one thread."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tokenreel.loaders.fields import Arrays
+from tokenreel.loaders.reader import Source
+from tokenreel.loaders.run import Run
+from tokenreel.order import Located
+
+_PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
+_PLAN_FIRST = 256  # the same where nothing was planned just before, quadrupled from chunk to chunk: a batch read alone costs little
+_MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
+_READ_AHEAD = 4  # batches whose pages are asked for before they are read
+_PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_EVERY = 4  # batches without read-ahead between two looks
+
+
+class _Chunk(NamedTuple):
+    """Batches that were planned together.
+
+    Attributes:
+      batches: how many.
+      rows: of each.
+      located: what they are, each array [batches, rows].
+      reads: for each batch what `Source.fetch` takes; None where batches are read as they are located.
+    """
+
+    batches: int
+    rows: int
+    located: Located
+    reads: list[Any] | None
+
+
+class Planner:
+    """Makes the batches of one consumer one after the other, with their order planned thousands of samples at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self.run: Run = weakref.proxy(run)  # the run is the iterator itself, which a thread must not keep alive
+        self._reader = run.reader
+        self._batch_size = run.batch_size
+        self._chunks: dict[int, _Chunk] = {}
+        nothing = np.zeros((0, 0), dtype=np.int64)
+        self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)  # found last, with its first sample
+        self._planned = _PLAN_FIRST, -1  # samples of the chunk made last, and the sample behind it
+        self._lock = threading.RLock()
+        self._ahead = _ReadAhead(run.sources)
+
+    def _plan(self, cursor: int, ahead: int) -> _Chunk:
+        """Plans about `ahead` samples of this host, in whole batches, from a sample on."""
+        run = self.run
+        samples = run.samples_at(cursor)
+        count, rows = 1, len(samples)
+        if run.size_at(cursor) == self._batch_size:
+            count = ahead // max(rows, 1)
+            if len(run.sources) > 1:  # there the cost grows with the samples of all hosts
+                count = min(count, _MIXED_AHEAD // self._batch_size)
+            if run.length is not None:
+                count = min(count, (run.length - cursor) // self._batch_size)
+            count = max(1, count)
+            samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
+        located = Located(*(values.reshape(count, rows) for values in run.locate(samples)))
+        padded = run.pad_remainder and bool((located.example < 0).any())
+        reads = run.sources[0].lay_out(located.example) if len(run.sources) == 1 and not padded else None
+        return _Chunk(count, rows, located, reads)
+
+    def _find(self, cursor: int) -> tuple[_Chunk, int] | None:
+        """The chunk that has the batch at a sample, and its place there; None at the end."""
+        start, chunk = self._last
+        index, rest = divmod(cursor - start, self._batch_size)
+        if rest == 0 and 0 <= index < chunk.batches:
+            return chunk, index
+        with self._lock:
+            for start, chunk in self._chunks.items():
+                index, rest = divmod(cursor - start, self._batch_size)
+                if rest == 0 and 0 <= index < chunk.batches:
+                    self._last = start, chunk
+                    return chunk, index
+            if not self.run.size_at(cursor):
+                return None
+            while len(self._chunks) > 1:
+                del self._chunks[next(iter(self._chunks))]
+            ahead, end = self._planned
+            ahead = min(4 * ahead, _PLAN_AHEAD) if cursor == end else _PLAN_FIRST
+            chunk = self._chunks[cursor] = self._plan(cursor, ahead)
+            self._planned = ahead, cursor + chunk.batches * self._batch_size
+            self._last = cursor, chunk
+            return chunk, 0
+
+    def _examples(self, cursor: int) -> Located | None:
+        if (found := self._find(cursor)) is None:
+            return None
+        chunk, index = found
+        return Located(*(values[index] for values in chunk.located))
+
+    def batch(self, cursor: int) -> Arrays:
+        """The batch at a sample.
+
+        Raises:
+          IndexError: the run has ended there.
+        """
+        if (found := self._find(cursor)) is None:
+            raise IndexError(f"this run ends before sample {cursor:,}")
+        self._ahead.before_reading(self._examples, cursor, self._batch_size)
+        chunk, index = found
+        if chunk.reads is not None:
+            return self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
+        return self._reader.read(Located(*(values[index] for values in chunk.located)))
+
+
+class _ReadAhead:
+    """Asks for the pages of batches to come, exactly, while reading waits for the disk, and not while all is in memory.
+
+    Random reads of a cold file take a twentieth of the time so. But asking costs as much as half a warm gather, so it is done only as long
+    as reading without it has to wait.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._remote = any(source.dataset.records.remote for source in sources)
+        self._active = self._remote  # there every read waits
+        self._asked = False
+        self._count = 0
+        self._waits: int | None = None
+
+    def before_reading(self, examples: Callable[[int], Located | None], cursor: int, batch_size: int) -> None:
+        """Is called before each batch; `examples` says what is in the batch at a sample."""
+        self._count += 1
+        if not self._active:
+            if self._count % _LOOK_EVERY == 0:
+                waits = _waits()
+                self._active, self._waits = self._waits is not None and waits > self._waits, waits
+            elif self._waits is None:
+                self._waits = _waits()
+        if not self._active:
+            return
+        for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
+            if (ahead := examples(cursor + distance * batch_size)) is not None:
+                self._will_need(ahead)
+        self._asked = True
+        if not self._remote and self._count % _PROBE_EVERY == 0:
+            self._active = self._asked = False  # the next ones show whether reading waits without
+            self._waits = None
+
+    def _will_need(self, located: Located) -> None:
+        if located.example.min(initial=0) < 0:
+            return  # the last batch, padded
+        if len(self._sources) == 1:
+            self._sources[0].dataset.records.will_need(located.example)
+            return
+        for number, source in enumerate(self._sources):
+            rows = located.example[located.source == number]
+            if len(rows):
+                source.dataset.records.will_need(rows)
+
+
+def stop(producers: list[Producer]) -> None:
+    """Stops the producers and takes them out of the list; a module-level function, so that a finalizer holds no iterator."""
+    while producers:
+        producers.pop().stop()
+
+
+def _waits() -> int:
+    """Counts what this thread has waited for the disk: page faults of maps, blocks of reads."""
+    usage = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+    return usage.ru_majflt + usage.ru_inblock
+
+
+class Producer:
+    """One thread that makes batches ahead of their consumer."""
+
+    def __init__(self, planner: Planner, cursor: int, ahead: int) -> None:
+        self._queue: queue.Queue[Arrays | BaseException] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._run, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
+        self._thread.start()
+
+    def _run(self, planner: Planner, cursor: int) -> None:
+        try:
+            while not self._stopped.is_set() and (size := planner.run.size_at(cursor)):
+                self._put(planner.batch(cursor))
+                cursor += size
+        except ReferenceError:
+            pass  # the iterator is gone
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Arrays | BaseException) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def is_of_this_process(self) -> bool:
+        """Whether the thread can be there."""
+        return self._process == os.getpid()
+
+    def take(self) -> Arrays:
+        """Gives the next batch, or raises what making it raised."""
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """Ends the thread; batches it made are dropped."""
+        self._stopped.set()

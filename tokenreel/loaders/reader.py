@@ -1,0 +1,111 @@
+"""From located samples to the arrays of a batch: stored features are read, and derived ones and objectives computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, schema
+from tokenreel.errors import ConfigError
+from tokenreel.loaders.examples import Examples
+from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
+from tokenreel.loaders.run_options import RunOptions
+from tokenreel.order import Located
+
+
+class Source:
+    """A dataset as a part of a run: what is read of it, and the objective that is computed on it.
+
+    Args:
+      dataset: the examples to read.
+      options: of the run; its `features`, `across_documents`, `objective`, `variant` and `seed` say what a batch holds.
+      name: of the dataset in a mixture; "" for the only one of a run.
+
+    Raises:
+      ConfigError: a feature is unknown, or the objective takes examples of another length.
+    """
+
+    def __init__(self, dataset: Examples, options: RunOptions, name: str = "") -> None:
+        self.dataset, self.name = dataset, name
+        self.objective, self.variant = options.objective, options.variant
+        # Examples of several sources have equal ids: their names keep the objective's choices apart.
+        self.seed = keys.key(options.seed, "loader/objective", name) if name else options.seed
+        stored = dataset.manifest.seq_len + dataset.manifest.overlap
+        if (wanted := getattr(self.objective, "raw_length", lambda: stored)()) != stored:
+            raise ConfigError(
+                f"the objective takes examples of {wanted:,} tokens and those of {dataset.path} hold {stored:,}: make it for this length "
+                f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
+            )
+        made = () if self.objective is None else None  # None: whatever the objective makes
+        self.fields = Fields(dataset.manifest, options.features, made=made, across_documents=options.across_documents)
+
+    def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
+        """Reads [k] examples and makes the fields of the batch."""
+        if self.objective is None:
+            return self.fields(self.dataset.stored(examples, self.fields.stored))
+        arrays = self.dataset.stored(examples, self.dataset.features)
+        made = self._apply(arrays, examples, epochs)
+        made.setdefault(schema.EXAMPLE_ID, examples)
+        return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
+
+    def lay_out(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
+        """Prepares [n, k] reads for `fetch`; None with an objective, beside which the gain is nothing."""
+        return self.dataset.lay_out(examples, self.fields.stored) if self.objective is None else None
+
+    def fetch(self, read: Any, rows: int) -> Arrays:
+        """As `read`, of k = `rows` examples that were prepared."""
+        return self.fields(self.dataset.fetch(read, self.fields.stored, rows))
+
+    def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
+        parts: list[Arrays] = []
+        order: list[npt.NDArray[np.int64]] = []
+        for epoch in np.unique(epochs).tolist() or [0]:  # one, but for a batch that holds the end of an epoch
+            rows = np.flatnonzero(epochs == epoch)
+            some = arrays if len(rows) == len(epochs) else {name: values[rows] for name, values in arrays.items()}
+            parts.append(self.objective.apply(some, examples[rows], seed=self.seed, variant=self.variant, epoch=epoch))
+            order.append(rows)
+        if len(parts) == 1:
+            return dict(parts[0])
+        back = np.argsort(np.concatenate(order), kind="stable")
+        return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
+
+
+class Reader:
+    """Reads the rows that a plan located, from one source or several.
+
+    Args:
+      sources: in the order of the plan.
+      pads: whether there may be rows of padding, of example -1.
+    """
+
+    def __init__(self, sources: Sequence[Source], pads: bool = False) -> None:
+        self.sources, self._pads = tuple(sources), pads
+
+    def read(self, located: Located) -> Arrays:
+        """Reads [k] rows of one or several sources; with several, `source` says which. A row of example -1 is padding."""
+        if not self._pads or (real := located.example >= 0).all():
+            return self._read(located)
+        found = self._read(Located(located.source[real], located.epoch[real], located.example[real]))
+        pad_id = self.sources[0].dataset.manifest.pad_id
+        fills = {schema.TOKENS: pad_id, INPUTS: pad_id, TARGETS: pad_id, schema.EXAMPLE_ID: -1}
+        out = {name: np.full((len(real), *values.shape[1:]), fills.get(name, 0), values.dtype) for name, values in found.items()}
+        for name, values in found.items():
+            out[name][real] = values
+        return out
+
+    def _read(self, located: Located) -> Arrays:
+        if len(self.sources) == 1:
+            return self.sources[0].read(located.example, located.epoch)
+        out: Arrays = {}
+        for number in np.unique(located.source).tolist() or [0]:  # a host without rows gets the fields, empty
+            rows = np.flatnonzero(located.source == number)
+            part = self.sources[number].read(located.example[rows], located.epoch[rows])
+            if not out:
+                out = {name: np.empty((len(located.source), *values.shape[1:]), values.dtype) for name, values in part.items()}
+            for name, values in part.items():
+                out[name][rows] = values
+        out["source"] = located.source.astype(np.int32)
+        return out

@@ -1,0 +1,61 @@
+"""Records of local files, read with `pread` instead of memory maps."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tokenreel.loaders.records import local_files
+from tokenreel.loaders.records.base import Bytes, Int64Array, Records
+from tokenreel.manifest import ShardInfo
+from tokenreel.schema import RecordLayout
+
+
+class PositionedRecords(Records):
+    """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
+
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
+        super().__init__(directory, shards, layout, crc)
+        self._open_files: dict[int, io.FileIO] = {}
+        self._limit = local_files.open_limit()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_open_files": {}}
+
+    def _file(self, shard: int) -> io.FileIO:
+        """The open shard. It stays open as long as a caller holds it, so another thread's opening cannot change what is read."""
+        if (found := self._open_files.get(shard)) is not None:
+            return found
+        file = io.FileIO(local_files.open_file(self.directory, self.shards[shard]), closefd=True)
+        self._check_size(shard, os.fstat(file.fileno()).st_size)
+        self._check_ends(shard, lambda start, size: os.pread(file.fileno(), size, start))
+        while len(self._open_files) >= self._limit:
+            self._open_files.pop(list(self._open_files)[0], None)  # noqa: RUF015
+        self._open_files[shard] = file
+        return file
+
+    def _read(self, examples: Int64Array) -> Bytes:
+        out = np.empty((len(examples), self.stride), dtype=np.uint8)
+        shards, rows = np.divmod(examples, self.per_shard)
+        # Neighbours in the batch that are neighbours in the file take one call.
+        joined = (np.diff(examples) == 1) & (np.diff(shards) == 0)
+        bounds = np.r_[0, np.flatnonzero(~joined) + 1, len(examples)].tolist() if len(examples) else [0]
+        for start, end in itertools.pairwise(bounds):
+            shard, row = int(shards[start]), int(rows[start])
+            want = (end - start) * self.stride
+            file = self._file(shard)
+            if os.preadv(file.fileno(), [memoryview(out[start:end].data).cast("B")], row * self.stride) != want:
+                self._refuse(examples[start], "the file ends inside it")
+        return out
+
+    def will_need(self, examples: Int64Array) -> None:
+        """Asks the kernel to read the records' pages."""
+        shards, rows = np.divmod(examples, self.per_shard)
+        for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
+            if hasattr(os, "posix_fadvise") and (file := self._open_files.get(shard)) is not None:
+                os.posix_fadvise(file.fileno(), start, self.stride, os.POSIX_FADV_WILLNEED)

@@ -1,0 +1,84 @@
+"""The one policy for reads of a dataset that fail, in the loader.
+
+A failure that may pass (a broken connection, a time-out, HTTP 408, 429 or 5xx) is tried again after 0.5, 1, 2, 4, 8, 16 and then 30 seconds
+each: 15 attempts with 271.5 seconds between them, of which none begins later than 300 seconds after the first failure. The figures are the
+storage's own (`gs.FIRST_DELAY`, `gs.LONGEST_DELAY`, `gs.PATIENCE`). Where the storage library sees the failure it waits by them itself,
+and what it then gives up on is not tried again here: a storage that stays away costs 300 seconds once, not once for each attempt.
+
+Bytes that differ from the manifest may have been altered on their way: they are read once more.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tokenreel import gs
+from tokenreel.errors import ManifestError, StorageError, TokenreelError
+from tokenreel.loaders.records.base import COPY_AGAIN
+
+T = TypeVar("T")
+
+
+def _delays() -> tuple[float, ...]:
+    """Doubles the storage's first delay up to its longest, for as long as their sum stays within its patience."""
+    delays: list[float] = []
+    while sum(delays) + (following := min(gs.FIRST_DELAY * 2 ** len(delays), gs.LONGEST_DELAY)) <= gs.PATIENCE:
+        delays.append(following)
+    return tuple(delays)
+
+
+DELAYS = _delays()  # seconds before the second attempt, the third, ...
+ATTEMPTS = len(DELAYS) + 1
+# Failures of this machine, whose disk may be the target of a copy: waiting does not end them.
+_STAYING = {errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC, errno.ENOTDIR}
+_STAYING |= {errno.EPERM, errno.EROFS}
+
+
+def retrying(action: Callable[[], T], name: str) -> T:
+    """Runs an action that reads a file, again after a failure that may pass; see the module for how often and how long.
+
+    Args:
+      action: reads, and raises a `ManifestError` if the bytes differ from the manifest.
+      name: of the file, for errors.
+
+    Raises:
+      ManifestError: the file is gone, its bytes differed twice, or it cannot be read after all attempts; names the last failure.
+      StorageError: the storage refused, or kept failing for its own patience.
+      Exception: the action's own, where trying again does not help.
+    """
+    failure: Exception
+    deadline: float | None = None
+    differed = False
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return action()
+        except FileNotFoundError:
+            raise ManifestError(f"{name}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+        except StorageError:
+            raise  # has been waited for by the same policy, or does not pass
+        except TokenreelError as error:
+            if differed:
+                raise
+            differed, failure = True, error
+        except Exception as error:
+            if not _passes(error):
+                raise
+            failure = error
+        now = time.monotonic()
+        # From the first failure on: a copy of a large shard may itself take longer than this.
+        deadline = now + gs.PATIENCE if deadline is None else deadline
+        if attempt == ATTEMPTS or now + DELAYS[attempt - 1] > deadline:
+            break
+        time.sleep(DELAYS[attempt - 1])
+    raise ManifestError(f"{name}: cannot be read after {attempt} attempts ({failure!r}). Check the network and the bucket.") from failure
+
+
+def _passes(error: Exception) -> bool:
+    """Tells whether a failure may be gone the next time: connections, time-outs, 408, 429 and 5xx."""
+    if isinstance(error, OSError):  # of sockets, and of `requests`
+        return error.errno not in _STAYING
+    code = getattr(error, "code", None)
+    return isinstance(code, int) and (code in (408, 429) or code >= 500)

@@ -1,0 +1,76 @@
+"""What a run is, apart from where it stands: which samples stand in which rows of which batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.loaders.reader import Reader, Source
+from tokenreel.loaders.run_options import RunOptions
+from tokenreel.order import Located, Plan, batch_rows
+
+
+class Run:
+    """The batches of a plan as one host sees them. Nothing here changes while the run goes on, so several threads may ask it.
+
+    Args:
+      sources: the datasets, in the order of the plan's names.
+      plan: the order of the samples.
+      options: the size of a batch, its share for this host, and its end; what the sources and the plan were made with is not read again.
+
+    Attributes:
+      length: samples of all hosts; None for a run without end.
+      drop_remainder: whether a last batch that is short is left out.
+      reader: reads what was located.
+    """
+
+    def __init__(self, sources: Sequence[Source], plan: Plan, options: RunOptions) -> None:
+        self.sources, self.plan, self.options = tuple(sources), plan, options
+        self.batch_size = int(options.batch_size)
+        self.hosts, self.host, self.prefetch = options.hosts, options.host, options.prefetch
+        self.drop_remainder, self.pad_remainder = options.drop_remainder and not options.pad_remainder, options.pad_remainder
+        self.length = plan.length  # kept, because the plan searches for it each time
+        self.reader = Reader(self.sources, self.pad_remainder)
+        self._rows = options.row_numbers()
+        self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches from the first sample to the last; None where there is no end."""
+        if self.length is None:
+            return None
+        return self.length // self.batch_size if self.drop_remainder else -(-self.length // self.batch_size)
+
+    def size_at(self, cursor: int) -> int:
+        """Counts the samples in the global batch that begins at a sample; 0 at the end."""
+        if self.length is None or self.length - cursor >= self.batch_size:
+            return self.batch_size
+        left = max(0, self.length - cursor)
+        return 0 if self.drop_remainder else left
+
+    def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
+        """Gives the rows, int64 [k], of the global batch at a sample that this host gets."""
+        size = self.size_at(cursor)
+        if size and self.pad_remainder:
+            size = self.batch_size
+        if self._rows is not None:
+            return self._rows[self._rows < size]
+        return np.arange(self.host * size // self.hosts, (self.host + 1) * size // self.hosts)
+
+    def samples_at(self, cursor: int, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Gives the samples, int64 [k], in this host's (or the given [k]) rows of the batch that begins at a sample."""
+        rows = self.rows_at(cursor) if rows is None else rows
+        full = self.size_at(cursor) == self.batch_size
+        return cursor + (self._samples_of_rows[rows] if full else rows)
+
+    def locate(self, samples: npt.NDArray[np.int64]) -> Located:
+        """Says what [k] samples are, as `Plan.locate`; with `pad_remainder`, samples behind the end are example -1."""
+        if not self.pad_remainder or self.length is None or (real := samples < self.length).all():
+            return self.plan.locate(samples)
+        found = self.plan.locate(samples[real])
+        out = Located(*(np.full(len(samples), fill, dtype=np.int64) for fill in (0, 0, -1)))
+        for own, values in zip(out, found, strict=True):
+            own[real] = values
+        return out
