@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
-from tokenreel.segment_tables import Segments, fill, frame, statistics
+from tokenreel.segment_tables import Segments, fill, frame
 from tokenreel.wrapping import cut_stream, full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "lay_out",
     "next_fit",
     "pad",
-    "statistics",
     "wrap",
     "wrap_cuts",
     "wrap_range",

@@ -427,17 +427,6 @@ class TestLayOut:
             packing.lay_out([3], mode="full_sentences", seq_len=8)
 
 
-def test_statistics_add_up():
-    lengths = [14, 0, 7, 5, 2, 3]
-    counts = packing.statistics(packing.best_fit(lengths, 8), lengths, 8)
-    assert (counts["examples"], counts["positions"], counts["tokens"], counts["segments"]) == (4, 32, 31, 6)
-    assert (counts["documents"], counts["cut_documents"], counts["cut_documents_that_fit"]) == (5, 1, 0)
-    assert counts["segments_per_example"][:3].tolist() == [0, 2, 2] and counts["segment_lengths"][:5].tolist() == [0, 0, 2, 3, 1]
-    wrapped = packing.statistics(packing.wrap(lengths, 8, 1), lengths, 8)
-    assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
-    assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2
-
-
 def test_frame():
     tokens, starts, num_tokens = packing.fill(np.arange(1, 8), [0, 3], packing.best_fit([3, 4], 5), 5, 0)
     framed, framed_starts, framed_tokens = packing.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
