@@ -16,7 +16,7 @@ from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
 from tokenreel.segment_tables import Segments, fill, frame
-from tokenreel.wrapping import cut_stream, full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
+from tokenreel.wrapping import full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
 
 __all__ = [
     "MODES",
@@ -25,7 +25,6 @@ __all__ = [
     "bucket",
     "buckets",
     "check",
-    "cut_stream",
     "fill",
     "first_fit",
     "frame",
