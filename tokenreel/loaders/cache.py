@@ -94,7 +94,7 @@ class ShardCache:
         if files.size(path) != info.bytes:
             return False
         if path not in self._sound:
-            if _crc32c(path) != info.crc32c:
+            if files.checksum(path) != (info.bytes, info.crc32c):
                 return False
             self._sound.add(path)
         return True
@@ -173,13 +173,3 @@ class ShardCache:
             yield True
         finally:
             os.close(descriptor)
-
-
-def _crc32c(path: str) -> int:
-    import google_crc32c
-
-    crc = 0
-    with open(path, "rb") as file:
-        while data := file.read(_CHUNK_BYTES):
-            crc = google_crc32c.extend(crc, data)
-    return crc
