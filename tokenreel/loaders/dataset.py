@@ -79,9 +79,9 @@ def load(
         raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
     records = _records(path, manifest, split, crc, backend, cache, cache_bytes)
     if verify == "full":
-        from tokenreel.loaders.integrity import check_shard
+        from tokenreel.damage import find_shard_damage
 
-        found = [line for shard in info.shards for line in check_shard(files.join(path, shard.file), shard, manifest.layout)]
+        found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.layout)]
         if found:
             more = f" ({len(found) - 1:,} more differences; `tokenreel verify` lists them)" if len(found) > 1 else ""
             raise ManifestError(found[0] + more)
