@@ -20,6 +20,7 @@ CORE = [
     "numba>=0.68,<0.69",  # compiles the inner loops of the tokenizer path at the first use, and keeps them beside the source
     "numpy>=2.0,<3",  # 2.4.6; apache-beam asks for less than 2.5
     "orjson>=3.10,<4",
+    "psutil>=7.2,<8",  # the worker processes of a build
     "pyarrow>=25,<26",
     "pyyaml>=6.0,<7",
     "sentencepiece>=0.2.3,<0.3",  # its sentencepiece_model_pb2 needs protobuf 7, Beam and TensorFlow need 6: never import that module
@@ -48,6 +49,7 @@ TOOLS = [
     "importlib_resources>=7",  # which tensorflow-datasets needs and does not ask for
     "setuptools>=77",  # the tests build both wheels
     "tensorflow-datasets>=4.9.10,<5",  # as datasets
+    "types-psutil>=7.2,<8",
     "types-pyyaml>=6.0,<7",
     "wheel>=0.48",
 ]

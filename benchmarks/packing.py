@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenreel import packing
 
@@ -51,6 +52,42 @@ def corpus_lengths(pattern: str | None, tokens: int) -> np.ndarray:
     return np.tile(lengths, max(1, tokens // int(lengths.sum()))) if pattern is None else lengths
 
 
+def statistics(layout: packing.Segments, lengths: npt.ArrayLike, seq_len: int) -> dict[str, Any]:
+    """Counts what a layout does to the documents; the values of several layouts add up.
+
+    Args:
+      layout: of the documents.
+      lengths: int [num_documents], what it was made for.
+      seq_len: positions in an example.
+
+    Returns:
+      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which
+      no token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
+      dropped (tokens by reason), and two histograms: segment_lengths [64] by number of binary digits, segments_per_example [64], the last
+      for 63 or more. Density is tokens / positions.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    whole = np.zeros(len(lengths), bool)
+    whole[layout.document[layout.length == lengths[layout.document]]] = True
+    present = np.zeros(len(lengths), bool)
+    present[layout.document] = True
+    cut = present & ~whole
+    return {
+        "examples": layout.num_examples,
+        "positions": layout.num_examples * seq_len,
+        "tokens": int(layout.length.sum()),
+        "repeated_tokens": layout.repeated,
+        "segments": len(layout),
+        "documents": int((lengths > 0).sum()),
+        "dropped_documents": int(((lengths > 0) & ~present).sum()),
+        "cut_documents": int(cut.sum()),
+        "cut_documents_that_fit": int((cut & (lengths <= seq_len)).sum()),
+        "dropped": dict(layout.dropped),
+        "segment_lengths": np.bincount(np.frexp(layout.length.astype(np.float64))[1], minlength=64),
+        "segments_per_example": np.bincount(np.minimum(layout.num_segments(), 63), minlength=64),
+    }
+
+
 def measure(name: str, lengths: np.ndarray) -> list[dict[str, Any]]:
     total = int(lengths.sum())
     tokens = np.random.default_rng(1).integers(0, 32000, total).astype(np.uint16)
@@ -74,7 +111,7 @@ def measure(name: str, lengths: np.ndarray) -> list[dict[str, Any]]:
         out = np.empty((layout.num_examples, width), tokens.dtype)
         plan = seconds(lambda m=mode, s=settings: packing.lay_out(lengths, mode=m, seq_len=SEQ_LEN, **s))
         fill = seconds(lambda o=layout, w=width, b=out: packing.fill(tokens, offsets, o, w, 0, out=b))
-        counts = packing.statistics(layout, lengths, SEQ_LEN)
+        counts = statistics(layout, lengths, SEQ_LEN)
         rows.append(
             {
                 "lengths": name,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
+import psutil
+
 _INTERVAL = 0.1  # seconds between samples; reading proportional shares walks page tables, so they are read less often
 _INTERVALS_FOR_SHARES = 5
 
@@ -64,7 +63,7 @@ class _Sampler(threading.Thread):
         super().__init__(daemon=True)
         self._session, self._done = session, threading.Event()
         self.resident = self.proportional = self.processes = 0
-        self.cpu: dict[tuple[int, str], float] = {}  # of each process (number and start time), at the last sample
+        self.cpu: dict[tuple[int, float], float] = {}  # of each process (number and start time), at the last sample
 
     def finish(self) -> None:
         self._done.set()
@@ -75,27 +74,19 @@ class _Sampler(threading.Thread):
         while not self._done.wait(_INTERVAL):
             resident = proportional = processes = 0
             with_shares = number % _INTERVALS_FOR_SHARES == 0
-            for folder in pathlib.Path("/proc").iterdir():
-                if not folder.name.isdigit():
-                    continue
+            for pid in psutil.pids():
                 try:
-                    fields = (folder / "stat").read_text().rpartition(")")[2].split()  # the name before it may hold anything
-                    if int(fields[3]) != self._session:
+                    if os.getsid(pid) != self._session:
                         continue
+                    process = psutil.Process(pid)
+                    used = process.cpu_times()
                     processes += 1
-                    self.cpu[int(folder.name), fields[19]] = (int(fields[11]) + int(fields[12])) / _TICKS
-                    resident += int((folder / "statm").read_text().split()[1]) * _PAGE
+                    self.cpu[pid, process.create_time()] = used.user + used.system
+                    resident += process.memory_info().rss
                     if with_shares:
-                        proportional += _proportional(folder)
-                except (OSError, IndexError):  # it ended meanwhile
+                        proportional += getattr(process.memory_full_info(), "pss", 0)
+                except (psutil.Error, ProcessLookupError):  # it ended meanwhile
                     continue
             self.resident, self.processes = max(self.resident, resident), max(self.processes, processes)
             self.proportional = max(self.proportional, proportional)
             number += 1
-
-
-def _proportional(folder: pathlib.Path) -> int:
-    for line in (folder / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     if job.vocabulary.sampling is not None:
-        vocabulary = SampledVocabulary(vocabulary, alpha=job.vocabulary.sampling.alpha, nbest_size=job.vocabulary.sampling.nbest_size, seed=job.seed)
+        vocabulary = SampledVocabulary(
+            vocabulary, alpha=job.vocabulary.sampling.alpha, nbest_size=job.vocabulary.sampling.nbest_size, seed=job.seed
+        )
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+import psutil
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -187,14 +188,11 @@ def _end(code: int) -> None:
 
 
 def _descendants(pid: int) -> set[int]:
-    """The processes that a process started, and theirs. What ends while it is looked at, as a thread may, hides nothing else."""
-    found: set[int] = set()
-    with suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
-                for child in map(int, file.read().split()):
-                    found |= {child} | _descendants(child)
-    return found
+    """The processes that a process started, and theirs."""
+    try:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def _kill(pid: int) -> None:

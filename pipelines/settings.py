@@ -3,8 +3,7 @@
 import argparse
 from typing import TypeVar
 
-from tokenreel import config, files
-from tokenreel.errors import ConfigError
+from tokenreel import config
 
 _T = TypeVar("_T")
 
@@ -15,8 +14,4 @@ def load(kind: type[_T], arguments: argparse.Namespace) -> _T:
     Raises:
       ConfigError: the file cannot be read, or a setting is wrong.
     """
-    try:
-        text = files.read_bytes(arguments.config).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{arguments.config}: cannot read the config ({error})") from error
-    return config.load_as(kind, text, arguments.set, name=arguments.config, input=arguments.input, output=arguments.output)
+    return config.read(kind, arguments.config, arguments.set, input=arguments.input, output=arguments.output)

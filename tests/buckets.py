@@ -159,7 +159,7 @@ def server() -> Iterator[Server]:
     thread.start()
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{listening.server_address[1]}"
-    gs.reset()
+    gs._client.cache_clear()
     try:
         yield state
     finally:
@@ -169,7 +169,7 @@ def server() -> Iterator[Server]:
         os.environ.pop("STORAGE_EMULATOR_HOST")
         if before is not None:
             os.environ["STORAGE_EMULATOR_HOST"] = before
-        gs.reset()
+        gs._client.cache_clear()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tokenreel import example_codec, naming, schema, tfrecord
 from tokenreel.manifest import FIXED, FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
-from tokenreel.schema import Feature
+from tokenreel.schema import Feature, RecordLayout
 
 PAD = 0
 
@@ -76,17 +76,10 @@ def write_dataset(
         for index, first in enumerate(range(0, count, per_shard)):
             number = -(-count // per_shard)
             rows = {name: values[first : first + per_shard] for name, values in arrays.items()}
-            if record_format == FIXED:
-                data = example_codec.encode_fixed(layout, rows).tobytes()
-            else:
-                data = b"".join(example_codec.encode_lists({name: list(values) for name, values in rows.items()}))
-            name = naming.shard(split, index, number)
-            (directory / name).write_bytes(data)
-            shards.append(ShardInfo(file=name, records=len(rows[schema.TOKENS]), bytes=len(data), crc32c=tfrecord.crc32c(data)))
+            shards.append(write_shard(directory, naming.shard(split, index, number), layout, rows, record_format))
             table = naming.provenance(split, index, number)
             pq.write_table(_provenance(split, rows), directory / table, row_group_size=64)
-            content = (directory / table).read_bytes()
-            beside.append(FileInfo(file=table, bytes=len(content), crc32c=tfrecord.crc32c(content)))
+            beside.append(file_info(directory, table))
         infos[split] = SplitInfo(shards=tuple(shards))
     manifest = Manifest(
         seq_len=length - overlap,
@@ -107,6 +100,25 @@ def write_dataset(
     )
     (directory / naming.MANIFEST).write_text(manifest.to_text())
     return manifest
+
+
+def write_shard(
+    directory: pathlib.Path, name: str, layout: RecordLayout, arrays: Mapping[str, npt.NDArray], record_format: str = FIXED
+) -> ShardInfo:
+    """Writes the records of a shard, and says what the manifest does of it."""
+    if record_format == FIXED:
+        data = example_codec.encode_fixed(layout, arrays).tobytes()
+    else:
+        data = b"".join(example_codec.encode_lists({name: list(values) for name, values in arrays.items()}))
+    (directory / name).write_bytes(data)
+    info = file_info(directory, name)
+    return ShardInfo(file=name, records=len(next(iter(arrays.values()))), bytes=info.bytes, crc32c=info.crc32c)
+
+
+def file_info(directory: pathlib.Path, name: str) -> FileInfo:
+    """What the manifest says of a file."""
+    data = (directory / name).read_bytes()
+    return FileInfo(file=name, bytes=len(data), crc32c=tfrecord.crc32c(data))
 
 
 def _provenance(split: str, rows: Mapping[str, npt.NDArray]) -> pa.Table:

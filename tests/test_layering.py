@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # NumPy alone; what it needs beyond is imported inside the function that needs it.
 MODULE_LEVEL = {
     "tokenreel": {"numpy"},
-    "transforms": {"apache_beam", "numpy", "pyarrow", "tokenreel"},
-    "pipelines": {"apache_beam", "numpy", "pyarrow", "tokenreel", "transforms"},
+    "transforms": {"apache_beam", "numpy", "psutil", "pyarrow", "tokenreel"},
+    "pipelines": {"apache_beam", "numpy", "psutil", "pyarrow", "tokenreel", "transforms"},
     "dags": {"airflow"},
     "dataflow_templates": set(),
 }

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokenreel import files, manifest, naming, tfrecord
-from tokenreel.example_codec import encode_fixed, encode_lists, fixed_layout
-from tokenreel.manifest import FIXED, FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tests.datasets import file_info, write_shard
+from tokenreel import manifest, naming
+from tokenreel.example_codec import fixed_layout
+from tokenreel.manifest import FIXED, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.schema import Feature
 from tokenreel.vocabularies import load_vocabulary
 
@@ -74,13 +75,7 @@ def make(
                 "example_id": np.arange(first, first + len(part)),
             }
             arrays = {feature.name: arrays[feature.name] for feature in features}
-            if record_format == FIXED:
-                data = encode_fixed(layout, arrays).tobytes()
-            else:
-                data = b"".join(encode_lists({name: list(values) for name, values in arrays.items()}))
-            name = naming.shard(split, index, total)
-            (directory / name).write_bytes(data)
-            shards.append(ShardInfo(file=name, records=len(part), bytes=len(data), crc32c=tfrecord.crc32c(data)))
+            shards.append(write_shard(directory, naming.shard(split, index, total), layout, arrays, record_format))
             if provenance:
                 table = [segment for segment in segments if first <= segment["example"] < first + len(part)]
                 side_files.append(naming.provenance(split, index, total))
@@ -204,28 +199,19 @@ def write_table(path: pathlib.Path, split: str, segments: Sequence[dict]) -> Non
     pq.write_table(pa.table(columns), path)
 
 
-def file_info(directory: pathlib.Path, name: str) -> FileInfo:
-    """What the manifest says of a side file."""
-    data = (directory / name).read_bytes()
-    return FileInfo(file=name, bytes=len(data), crc32c=tfrecord.crc32c(data))
-
-
 def sign(directory: pathlib.Path, **changes) -> Manifest:
     """Writes the manifest anew after files were altered, so that only what is wrong inside them is left to find."""
     old = manifest.read(str(directory))
-    splits = {
-        split: SplitInfo(shards=tuple(dataclasses.replace(shard, **_file(directory, shard.file)) for shard in info.shards))
-        for split, info in old.splits.items()
-    }
+    splits = {split: SplitInfo(shards=tuple(_signed(directory, shard) for shard in info.shards)) for split, info in old.splits.items()}
     side_files = tuple(file_info(directory, info.file) for info in old.files if (directory / info.file).exists())
     new = dataclasses.replace(old, **{"splits": splits, "files": side_files, **changes})
     (directory / naming.MANIFEST).write_text(new.to_text())
     return new
 
 
-def _file(directory: pathlib.Path, name: str) -> dict[str, int]:
-    data = files.read_bytes(str(directory / name))
-    return {"bytes": len(data), "crc32c": tfrecord.crc32c(data)}
+def _signed(directory: pathlib.Path, shard: ShardInfo) -> ShardInfo:
+    info = file_info(directory, shard.file)
+    return dataclasses.replace(shard, bytes=info.bytes, crc32c=info.crc32c)
 
 
 def rewrite(directory: pathlib.Path, shard: str, found: Manifest, change) -> None:
@@ -234,4 +220,4 @@ def rewrite(directory: pathlib.Path, shard: str, found: Manifest, change) -> Non
     data = np.frombuffer((directory / shard).read_bytes(), dtype=np.uint8).reshape(-1, layout.record_bytes)
     arrays = {name: values.copy() for name, values in layout.decode(data).items()}
     change(arrays)
-    (directory / shard).write_bytes(encode_fixed(layout, arrays).tobytes())
+    write_shard(directory, shard, layout, arrays)

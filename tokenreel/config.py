@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from tokenreel import files
 from tokenreel import packing as packings
 from tokenreel.errors import ConfigError
 
@@ -662,6 +663,19 @@ def _article(name: str) -> str:
 def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> JobConfig:
     """Reads the YAML config of a build: see `load_as`."""
     return load_as(JobConfig, text, overrides, name=name, **replacements)
+
+
+def read(kind: type[_T], path: str, overrides: Sequence[str] = (), **replacements: Any) -> _T:
+    """Reads a config file, local or `gs://`: see `load_as`.
+
+    Raises:
+      ConfigError: the file cannot be read, or as `load_as`.
+    """
+    try:
+        text = files.read_bytes(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the config ({error})") from error
+    return load_as(kind, text, overrides, name=path, **replacements)
 
 
 def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> _T:

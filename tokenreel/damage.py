@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import tfrecord
+from tokenreel import files, tfrecord
+from tokenreel.manifest import ShardInfo
 from tokenreel.schema import RecordLayout
+
+_CHUNK_BYTES = 4 << 20
 
 
 def find_damage(layout: RecordLayout, records: npt.NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
@@ -46,6 +49,43 @@ def find_damage(layout: RecordLayout, records: npt.NDArray[np.uint8]) -> Iterato
             else f"if one byte was altered, it is byte {place} ({_part(layout, place)}), counted from the record's first"
         )
         yield row, f"its CRC does not match its bytes: {guess}"
+
+
+def find_shard_damage(path: str, info: ShardInfo, layout: RecordLayout) -> Iterator[str]:
+    """Yields every difference between a shard of the fixed format and its manifest; none means that every byte is as written.
+
+    Args:
+      path: of the shard.
+      info: what the manifest says of it.
+      layout: of its records.
+
+    Yields:
+      lines that name the file, and the record and its first byte where there is one.
+    """
+    import google_crc32c
+
+    stride = layout.record_bytes
+    record = size = crc = 0
+    rest = b""
+    try:
+        with files.open_read(path) as file:
+            while data := file.read(max(1, _CHUNK_BYTES // stride) * stride):
+                size += len(data)
+                crc = google_crc32c.extend(crc, data)
+                data = rest + data  # a read may end inside a record
+                whole = len(data) // stride * stride
+                rest = data[whole:]
+                records = np.frombuffer(data, dtype=np.uint8, count=whole).reshape(-1, stride)
+                for row, what in find_damage(layout, records):
+                    yield f"{path}: record {record + row:,} at byte {(record + row) * stride:,}: {what}"
+                record += len(records)
+    except OSError as error:
+        yield f"{path}: cannot be read ({error})"
+        return
+    if size != info.bytes:
+        yield f"{path}: {size:,} bytes ({size / stride:,.2f} records), the manifest says {info.bytes:,} ({info.records:,} records)"
+    if crc != info.crc32c:
+        yield f"{path}: crc32c is {crc:#010x}, the manifest says {info.crc32c:#010x}"
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,13 +7,12 @@ format stores what SeqIO and most `tf.data` code expect: an `Int64List` (or `Flo
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import tfrecord
+from tokenreel import protobuf_wire, tfrecord
 from tokenreel.schema import Feature, RecordLayout
 
 # Wire tags: field number << 3 | type 2 (length-delimited).
@@ -122,17 +121,40 @@ def decode_example(payload: bytes, only: Collection[str] | None = None) -> dict[
     return features
 
 
+def _fields(data: bytes, scalars: int | None = None) -> list[tuple[int, bytes]]:
+    """Splits a message into (field number, content): strings and messages, and besides them only values of the wire type `scalars`."""
+    found = []
+    for number, wire, value in protobuf_wire.typed_fields(data):
+        if not isinstance(value, bytes) or wire not in (protobuf_wire.LENGTH_DELIMITED, scalars):
+            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
+        found.append((number, value))
+    return found
+
+
 def _decode_feature(data: bytes) -> npt.NDArray[np.generic]:
     for kind, content in _fields(data):
-        values = list(_fields(content, scalars={2: 5, 3: 0}.get(kind)))
         if kind == 1:
+            values = [value for _, value in _fields(content)]
             out = np.empty(len(values), dtype=object)
-            out[:] = [value for _, value in values]
+            out[:] = values
             return out
-        if kind == 2:
-            return np.frombuffer(b"".join(value for _, value in values), dtype="<f4")
-        return _read_varints(b"".join(value for _, value in values)).view(np.int64)
+        if kind == 2:  # packed, or one number a field
+            return np.frombuffer(b"".join(value for _, value in _fields(content, protobuf_wire.FIXED32)), dtype="<f4")
+        return _decode_integers(content)
     return np.zeros(0, dtype=np.int64)
+
+
+def _decode_integers(data: bytes) -> npt.NDArray[np.int64]:
+    """Reads an `Int64List`: packed, or one number a field, or both in turn."""
+    packed = bytearray()
+    for _, wire, value in protobuf_wire.typed_fields(data):
+        if isinstance(value, int):
+            packed += _varint(value)
+        elif wire == protobuf_wire.LENGTH_DELIMITED:
+            packed += value
+        else:
+            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
+    return _read_varints(bytes(packed)).view(np.int64)
 
 
 def _read_varints(data: bytes) -> npt.NDArray[np.uint64]:
@@ -147,38 +169,3 @@ def _read_varints(data: bytes) -> npt.NDArray[np.uint64]:
     place = np.arange(len(septets)) - np.repeat(last - lengths + 1, lengths)
     parts = (septets & 0x7F).astype(np.uint64) << (place * 7).astype(np.uint64)
     return np.bitwise_or.reduceat(parts, last - lengths + 1) if len(last) else np.zeros(0, dtype=np.uint64)
-
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise ValueError("a varint is cut short or too long: these bytes are no tf.train.Example")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, position
-        shift += 7
-
-
-def _fields(data: bytes, scalars: int | None = None) -> list[tuple[int, bytes]]:
-    """Splits a message into (field number, content); `scalars` is the wire type an unpacked repeated number would have."""
-    fields, position = [], 0
-    while position < len(data):
-        tag, position = _read_varint(data, position)
-        wire = tag & 7
-        if wire == 2:
-            length, position = _read_varint(data, position)
-            end = position + length
-        elif wire == scalars == 0:
-            _, end = _read_varint(data, position)
-        elif wire == scalars == 5:
-            end = position + struct.calcsize("<f")
-        else:
-            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
-        if end > len(data):
-            raise ValueError("a field is cut short: these bytes are no tf.train.Example")
-        fields.append((tag >> 3, data[position:end]))
-        position = end
-    return fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tokenreel import packing as packings
 from tokenreel.config import PackingConfig
 from tokenreel.groups import GroupDocuments
 from tokenreel.packing import Segments
+
 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:
     """Writes pairs; see `segment_pairs.fill`."""
@@ -29,21 +29,6 @@ def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: P
 def _unpack(spans: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     begins, ends = alignment.unpack(spans)
     return {schema.TOKEN_BEGINS: begins, schema.TOKEN_ENDS: ends}
-
-
-def select(table: Segments, examples: npt.NDArray[np.int64]) -> Segments:
-    """Keeps some examples, in the order given, numbered from 0."""
-    bounds = np.searchsorted(table.example, np.arange(table.num_examples + 1))
-    counts = np.diff(bounds)[examples]
-    picked = np.arange(int(counts.sum())) - np.repeat(ragged.offsets_of(counts)[:-1] - bounds[examples], counts)
-    return dataclasses.replace(
-        table,
-        example=np.repeat(np.arange(len(examples)), counts),
-        document=table.document[picked],
-        start=table.start[picked],
-        length=table.length[picked],
-        num_examples=len(examples),
-    )
 
 
 def fill(

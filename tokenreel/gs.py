@@ -75,11 +75,6 @@ def client() -> Any:
     return _client(os.getpid())
 
 
-def reset() -> None:
-    """Forgets the client, so that the next request looks for credentials anew."""
-    _client.cache_clear()
-
-
 def retry() -> Any:
     """The library's policy for failures that may pass, with our delays."""
     from google.cloud.storage.retry import DEFAULT_RETRY

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, rates
-from tokenreel.errors import BuildError, ConfigError
+from tokenreel.errors import ConfigError
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id
 from tokenreel.segment_tables import copy_runs
 
@@ -174,59 +174,3 @@ class FillInTheMiddle(Objective):
         extended = np.concatenate([tokens, np.array(sentinels or (self.prefix_id, self.suffix_id, self.middle_id), tokens.dtype)])
         copy_runs(extended, source.ravel()[used], np.cumsum(sizes) - sizes, sizes, out, self.pad_id)
         return out, new
-
-    def restore_documents(self, tokens: Array, offsets: npt.ArrayLike) -> tuple[Array, Ints]:
-        """Undoes `rearrange`, given that the sentinels occur in no text.
-
-        Returns:
-          tokens and int64 [n + 1] offsets of the documents as they were.
-
-        Raises:
-          BuildError: a document has some of the sentinels but not each of them once, in order.
-        """
-        offsets = np.asarray(offsets, dtype=np.int64)
-        n = len(offsets) - 1
-        document = np.repeat(np.arange(n), np.diff(offsets))
-        places = []
-        for sentinel in (self.prefix_id, self.suffix_id, self.middle_id):
-            at = np.flatnonzero(tokens == sentinel)
-            places.append(np.full(n, -1))
-            places[-1][document[at]] = at
-            counts = np.bincount(document[at], minlength=n)
-            if (counts > 1).any():
-                raise BuildError(f"document {int(counts.argmax())} holds the id {sentinel} more than once: it is no text of this objective")
-        pre, suf, mid = places
-        chosen = pre >= 0
-        if ((suf >= 0) != chosen).any() or ((mid >= 0) != chosen).any() or ((pre > suf) | (suf > mid)).any():
-            raise BuildError("a document holds some of the sentinels, or in another order: it was not made by this objective")
-        end = offsets[1:] - self.keep_last
-        pieces = [
-            (offsets[:-1], np.where(chosen, pre - offsets[:-1], np.diff(offsets))),
-            (pre + 1, np.where(chosen, suf - pre - 1, 0)),  # prefix; in SPM order it is with the middle
-            (mid + 1, np.where(chosen, end - mid - 1, 0)),
-            (suf + 1, np.where(chosen, mid - suf - 1, 0)),  # suffix
-            (end, np.where(chosen, self.keep_last, 0)),
-        ]
-        source, sizes = (np.stack(columns, axis=1) for columns in zip(*pieces, strict=True))
-        new = np.zeros(n + 1, np.int64)
-        np.cumsum(sizes.sum(axis=1), out=new[1:])
-        used = sizes.ravel() > 0
-        flat = sizes.ravel()[used]
-        out = np.empty(int(new[-1]), tokens.dtype)
-        copy_runs(tokens, source.ravel()[used], np.cumsum(flat) - flat, flat, out, self.pad_id)
-        return out, new
-
-    def document_statistics(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0) -> dict[str, int]:
-        """Counts documents, those rearranged, those in SPM order, and the tokens of their parts; the counts add up."""
-        lengths = np.asarray(lengths, dtype=np.int64)
-        _, inner, enough = self._inner(lengths)
-        split = self.splits(inner, document_ids, seed=seed, variant=variant)
-        chosen = split.chosen & enough
-        return {
-            "documents": len(lengths),
-            "rearranged": int(chosen.sum()),
-            "suffix_first": int((chosen & split.suffix_first).sum()),
-            "prefix_tokens": int(split.first[chosen].sum()),
-            "middle_tokens": int((split.second - split.first)[chosen].sum()),
-            "suffix_tokens": int((inner - split.second)[chosen].sum()),
-        }

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, naming, schema, segments, tfrecord
+from tokenreel import files, naming, provenance_table, schema, segments, tfrecord
 from tokenreel import manifest as manifests
 from tokenreel.damage import find_damage
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
@@ -247,32 +247,28 @@ def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> 
     """Looks up where the segments of an example came from.
 
     Raises:
-      ManifestError: the dataset was built without provenance.
+      ManifestError: the dataset was built without provenance, or the table is damaged.
       TokenreelError: pyarrow is missing.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as error:
-        raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
     shards = manifest.splits[split].shards
     name = naming.provenance(split, index // shards[0].records, len(shards))
     try:
-        data = files.read_bytes(files.join(directory, name))
-        rows = pq.read_table(pa.BufferReader(data), filters=[("example", "=", index)]).to_pylist()
+        rows = provenance_table.read(directory, name, column=provenance_table.EXAMPLE, values=[index]).to_pylist()
+    except ModuleNotFoundError as error:
+        raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
     except FileNotFoundError:
         raise ManifestError(
             f"{directory}: has no {name}; the dataset was built with shards.provenance: false, or the file is lost. Leave out --provenance."
         ) from None
     return [
         Origin(
-            document=row["doc_id"],
-            source=row["source"],
-            start=row["doc_token_start"],
-            length=row["length"],
-            metadata={key.removeprefix("meta."): value for key, value in row.items() if key.startswith("meta.")},
+            document=row[provenance_table.DOC_ID],
+            source=row[provenance_table.SOURCE],
+            start=row[provenance_table.DOC_TOKEN_START],
+            length=row[provenance_table.LENGTH],
+            metadata=provenance_table.metadata(row),
         )
-        for row in sorted(rows, key=lambda row: row["segment"])
+        for row in sorted(rows, key=lambda row: row[provenance_table.SEGMENT])
     ]
 
 

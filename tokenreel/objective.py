@@ -59,7 +59,7 @@ class Objective:
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
         """Tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
 
-        They depend on nothing but the ids, so that a stream can be cut before it is read (`wrapping.cut_stream`, `wrapping.wrap_cuts`).
+        They depend on nothing but the ids, so that a stream can be cut before it is read (`stream.Stream`, `wrapping.wrap_cuts`).
         """
         return np.full(np.asarray(example_ids).shape, self.raw_length(), np.int64)
 

@@ -16,8 +16,8 @@ from tokenreel import segment_pairs
 from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
 from tokenreel.fitting import best_fit, first_fit, next_fit
-from tokenreel.segment_tables import Segments, fill, frame, statistics
-from tokenreel.wrapping import cut_stream, full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
+from tokenreel.segment_tables import Segments, fill, frame
+from tokenreel.wrapping import full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
 
 __all__ = [
     "MODES",
@@ -27,7 +27,6 @@ __all__ = [
     "bucket",
     "buckets",
     "check",
-    "cut_stream",
     "fill",
     "first_fit",
     "frame",
@@ -36,7 +35,6 @@ __all__ = [
     "next_fit",
     "pad",
     "pair_settings",
-    "statistics",
     "wrap",
     "wrap_cuts",
     "wrap_range",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:
     """Reads the base-128 number at a position.
@@ -38,22 +41,42 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     >>> list(fields(bytes([0x08, 5, 0x12, 2, 104, 105])))
     [(1, 5), (2, b'hi')]
     """
+    return ((number, value) for number, _, value in typed_fields(data))
+
+
+def typed_fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
+    """Splits a message into (field number, wire type, value); values as in `fields`.
+
+    Raises:
+      ValueError: the bytes are no message.
+
+    >>> list(typed_fields(bytes([0x08, 5, 0x12, 2, 104, 105])))
+    [(1, 0, 5), (2, 2, b'hi')]
+    """
     position = 0
     while position < len(data):
-        tag, position = read_varint(data, position)
+        # Nearly every tag and many a length is one byte, which is read without a call.
+        tag = data[position]
+        position += 1
+        if tag >= 0x80:
+            tag, position = read_varint(data, position - 1)
         number, wire = tag >> 3, tag & 7
-        if wire == 0:
+        if wire == LENGTH_DELIMITED:
+            if position < len(data) and data[position] < 0x80:
+                end = position + 1 + data[position]
+                position += 1
+            else:
+                length, position = read_varint(data, position)
+                end = position + length
+        elif wire == VARINT:
             value, position = read_varint(data, position)
-            yield number, value
+            yield number, wire, value
             continue
-        if wire == 2:
-            length, position = read_varint(data, position)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
+        elif wire in _FIXED_BYTES:
+            end = position + _FIXED_BYTES[wire]
         else:
             raise ValueError(f"unexpected wire type {wire}")
-        end = position + length
         if end > len(data):
             raise ValueError("a field is cut short")
-        yield number, data[position:end]
+        yield number, wire, data[position:end]
         position = end

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import provenance_table
 from tokenreel.config import JobConfig
 from tokenreel.selection import Staged
 from tokenreel.shards import Piece
@@ -19,19 +20,12 @@ def table(pieces: Sequence[Piece], stages: Sequence[Staged], config: JobConfig) 
     """Lists the segments of a shard.
 
     Returns:
-      a `pyarrow.Table` with one row a segment, sorted by example and place: example (int64, its number in the split), segment (int32, its
-      place in the example), source and doc_id (string), doc_token_start (int64, its first token in the document, bos counted), length
-      (int32), copy (int32, which copy of the document, from 0; only where sources are taken more than once), and meta.<field> (string; JSON
-      unless the value was a string) for each kept field.
+      a `pyarrow.Table` with one row a segment, sorted by example and place, and the columns of `provenance_table.schema`.
     """
     import pyarrow as pa
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
-    kinds = [("example", pa.int64()), ("segment", pa.int32()), ("source", pa.dictionary(pa.int32(), pa.string())), ("doc_id", pa.string())]
-    kinds += [("doc_token_start", pa.int64()), ("length", pa.int32())]
-    kinds += [("copy", pa.int32())] if _repeats(config) else []
-    kinds += [(f"meta.{name}", pa.string()) for name in names]
-    schema = pa.schema(kinds)
+    schema = provenance_table.schema(names, copies=_repeats(config))
     return pa.concat_tables([_piece_table(piece, stages, config, names, schema) for piece in pieces] or [schema.empty_table()])
 
 
@@ -112,4 +106,4 @@ def write(file: Any, rows: Any) -> None:
     """Writes the table; the same rows give the same bytes."""
     import pyarrow.parquet as pq
 
-    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=["example"], store_schema=False)
+    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=[provenance_table.EXAMPLE], store_schema=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -228,16 +227,6 @@ def output_shapes(seq_len: int, vocab_size: int) -> dict[str, tuple[str, tuple[i
         "segment_ids": ("uint8", (seq_len,)),
         "num_tokens": ("int32", ()),
         "pair_label": ("uint8", ()),
-    }
-
-
-def statistics(pairs: Pairs) -> Mapping[str, int]:
-    """Counts pairs, those labelled 1, their tokens without special ones, and those trimmed; the counts add up."""
-    return {
-        "examples": len(pairs),
-        "labelled": int(pairs.label.sum()),
-        "tokens": int(pairs.length.sum()),
-        "trimmed_tokens": int(pairs.trimmed.sum()),
     }
 
 

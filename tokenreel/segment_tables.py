@@ -286,42 +286,6 @@ def greedy(costs: Ints, capacity: int, max_items: int | None = None, breaks: npt
     return np.array(heads, np.int64)
 
 
-def statistics(segments: Segments, lengths: npt.ArrayLike, seq_len: int) -> dict[str, Any]:
-    """Counts what a layout does to the documents; the values of several layouts add up.
-
-    Args:
-      segments: the layout.
-      lengths: int [num_documents], what it was made for.
-      seq_len: positions in an example.
-
-    Returns:
-      examples, positions, tokens (those of an overlap twice), repeated_tokens, segments, documents (not empty), dropped_documents (of which
-      no token is left), cut_documents (of the rest, those not whole in one example), cut_documents_that_fit (of at most `seq_len` tokens),
-      dropped (tokens by reason), and two histograms: segment_lengths [64] by number of binary digits, segments_per_example [64], the last
-      for 63 or more. Density is tokens / positions.
-    """
-    lengths = as_lengths(lengths)
-    whole = np.zeros(len(lengths), bool)
-    whole[segments.document[segments.length == lengths[segments.document]]] = True
-    present = np.zeros(len(lengths), bool)
-    present[segments.document] = True
-    cut = present & ~whole
-    return {
-        "examples": segments.num_examples,
-        "positions": segments.num_examples * seq_len,
-        "tokens": int(segments.length.sum()),
-        "repeated_tokens": segments.repeated,
-        "segments": len(segments),
-        "documents": int((lengths > 0).sum()),
-        "dropped_documents": int(((lengths > 0) & ~present).sum()),
-        "cut_documents": int(cut.sum()),
-        "cut_documents_that_fit": int((cut & (lengths <= seq_len)).sum()),
-        "dropped": dict(segments.dropped),
-        "segment_lengths": np.bincount(np.frexp(segments.length.astype(np.float64))[1], minlength=64),
-        "segments_per_example": np.bincount(np.minimum(segments.num_segments(), 63), minlength=64),
-    }
-
-
 def frame(
     tokens: npt.NDArray[Any], document_starts: npt.NDArray[np.bool_], num_tokens: Ints, *, first_id: int | None, last_id: int | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Ints]:

@@ -20,20 +20,6 @@ Bools = npt.NDArray[np.bool_]
 Int32s = npt.NDArray[np.int32]
 
 
-def pack_starts(document_starts: Bools) -> npt.NDArray[np.uint8]:
-    """Packs bool [..., L] into uint8 [..., ceil(L / 8)], the first position in the lowest bit.
-
-    >>> pack_starts(np.array([True, False, False, True, False, False, False, False, True])).tolist()
-    [9, 1]
-    """
-    return np.packbits(document_starts, axis=-1, bitorder="little")
-
-
-def unpack_starts(packed: npt.NDArray[np.uint8], seq_len: int) -> Bools:
-    """Turns uint8 [..., ceil(L / 8)] back into bool [..., L]."""
-    return np.unpackbits(packed, axis=-1, count=seq_len, bitorder="little").view(np.bool_)
-
-
 def _tokens_per_example(document_starts: Bools, num_tokens: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
     n, length = document_starts.shape
     return np.full(n, length) if num_tokens is None else np.asarray(num_tokens).astype(np.int64)
@@ -101,29 +87,6 @@ def segment_lengths(document_starts: Bools, num_tokens: npt.ArrayLike | None = N
     flat = (ids + np.arange(n, dtype=np.int64)[:, None] * (max_segments + 1)).ravel()
     counts = np.bincount(flat, minlength=n * (max_segments + 1)).reshape(n, max_segments + 1)
     return counts[:, 1:].astype(np.int32)
-
-
-def starts_from_lengths(lengths: npt.ArrayLike, seq_len: int, align: int = 1) -> tuple[Bools, npt.NDArray[np.int64]]:
-    """Turns int [n, max_segments] lengths, zeros last, into `document_starts` [n, seq_len] and `num_tokens` [n].
-
-    The inverse of `segment_lengths`, except that every example is taken to begin a document.
-
-    >>> starts, num_tokens = starts_from_lengths([[3, 1, 0]], 5)
-    >>> starts.astype(int).tolist(), num_tokens.tolist()
-    ([[1, 0, 0, 1, 0]], [4])
-    """
-    lengths = np.asarray(lengths).astype(np.int64)
-    room = -(-lengths // align) * align
-    begin = np.cumsum(room, axis=1) - room
-    row, slot = np.nonzero(lengths)
-    num_tokens = np.zeros(len(lengths), np.int64)
-    np.maximum.at(num_tokens, row, (begin + lengths)[row, slot])
-    starts = np.zeros((len(lengths), seq_len), np.bool_)
-    starts[row, begin[row, slot]] = True
-    end = (begin + lengths)[row, slot]
-    gap = (end % align > 0) & (end < num_tokens[row])
-    starts[row[gap], end[gap]] = True
-    return starts, num_tokens
 
 
 def next_token_weights(ids: npt.NDArray[Any], *, across_documents: bool = False) -> npt.NDArray[np.float32]:

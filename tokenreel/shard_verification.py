@@ -13,10 +13,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, schema, segments, tfrecord
+from tokenreel import files, provenance_table, schema, segments, tfrecord
 from tokenreel.damage import find_damage
+from tokenreel.errors import ManifestError
 from tokenreel.example_codec import decode_example
 from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.provenance_table import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
 
 COPY_AGAIN = "Copy the file again from where it was built."
 _CHUNK_BYTES = 4 << 20
@@ -357,21 +359,18 @@ class ShardCheck:
 
     def _check_provenance(self) -> Iterator[str]:
         name = str(self._provenance)
+        columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID]
         try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+            rows = provenance_table.read(self._directory, name, columns)
         except ModuleNotFoundError as error:
             self._tally.segments = None
             self._note(f"{name}: not compared with the records ({error})")
             return
-        try:
-            data = files.read_bytes(files.join(self._directory, name))
-            rows = pq.read_table(pa.BufferReader(data), columns=["example", "segment", "doc_token_start", "length", "doc_id"])
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (ManifestError, OSError) as error:
             self._tally.segments = None
-            yield f"{name}: no readable table ({str(error).splitlines()[0]})"
+            yield f"{name}: no readable table ({str(error.__cause__ or error).splitlines()[0]})"
             return
-        example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
+        example, segment, start, length = (column.to_numpy().astype(np.int64) for column in map(rows.column, columns[:4]))
         none = np.zeros(0, dtype=np.int64)
         lengths, tokens, starts = (np.concatenate(parts or [none]) for parts in (self._lengths, self._tokens, self._starts))
         example -= self._first
@@ -394,7 +393,7 @@ class ShardCheck:
                 for run in _runs(np.flatnonzero(held == 0)):
                     yield f"{name}: has no segment of example {int(run[0]) + self._first:,}{_and_more(run)}"
             if self._wraps:
-                yield from self._check_continuity(name, rows.column("doc_id"), example, start, length)
+                yield from self._check_continuity(name, rows.column(DOC_ID), example, start, length)
         if self._tally.segments is not None:
             self._tally.segments += len(example)
             self._tally.continued += int(np.count_nonzero(start))

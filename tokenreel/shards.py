@@ -381,7 +381,7 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
         first_start = np.full(len(lengths), np.iinfo(np.int64).max)
         np.minimum.at(first_start, table.document, table.start)
         for first, last in _portions(0, len(rows), order.recipe):
-            segments = filling.select(table, rows[first:last])
+            segments = table.select(rows[first:last])
             arrays = filling.fill(
                 documents.tokens,
                 lengths,

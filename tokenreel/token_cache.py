@@ -139,7 +139,9 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
     complete = _complete(entries)
     vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options)
     if config.vocabulary.sampling is not None:
-        vocabulary = SampledVocabulary(vocabulary, alpha=config.vocabulary.sampling.alpha, nbest_size=config.vocabulary.sampling.nbest_size, seed=config.seed)
+        vocabulary = SampledVocabulary(
+            vocabulary, alpha=config.vocabulary.sampling.alpha, nbest_size=config.vocabulary.sampling.nbest_size, seed=config.seed
+        )
     found = []
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))
@@ -289,7 +291,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.action == "list":
             print(table(entries, foreign))
             for path in arguments.config:
-                for use in uses(_load(path, arguments.set), entries):
+                for use in uses(configs.read(JobConfig, path, arguments.set), entries):
                     print(
                         f"{path}: {use.source}: {use.hits:,} of {use.blocks:,} blocks are here; {_size(use.missing_bytes)} of "
                         f"{_size(use.bytes)} of files would be tokenized"
@@ -300,7 +302,7 @@ def run(arguments: argparse.Namespace) -> int:
             older_than=None if arguments.older_than is None else seconds(arguments.older_than),
             vocabulary=arguments.vocabulary,
             source=arguments.source,
-            unused_by=[_load(path, arguments.set) for path in arguments.unused_by],
+            unused_by=[configs.read(JobConfig, path, arguments.set) for path in arguments.unused_by],
             everything=arguments.all,
         )
         size = sum(entry.bytes for entry in chosen)
@@ -313,11 +315,3 @@ def run(arguments: argparse.Namespace) -> int:
             list(pool.map(lambda entry: files.remove(entry.path), chosen))
         print(f"removed {len(chosen):,} of {len(entries):,} files, {_size(size)}")
     return 0
-
-
-def _load(path: str, overrides: Sequence[str]) -> JobConfig:
-    try:
-        text = files.read_bytes(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the config ({error})") from error
-    return configs.load_as(JobConfig, text, overrides, name=path)

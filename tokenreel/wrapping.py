@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -77,44 +76,11 @@ def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap:
     return _ranges(as_lengths(lengths), first_offset, begins, begins + seq_len + overlap, overlap + 1)
 
 
-def cut_stream(raw_lengths: Callable[[Ints], Ints], num_tokens: int, every: int, *, last_example: LastExample = "drop") -> tuple[int, Ints]:
-    """Plans where a stream is cut into examples of different lengths, without keeping a number for each.
-
-    Args:
-      raw_lengths: gives the tokens of some examples, int64 [n], from their numbers, such as `Objective.raw_lengths` with its seed.
-      num_tokens: in the stream.
-      every: how many examples a shard holds.
-      last_example: what becomes of the tokens that do not fill an example: dropped, or kept in a short one.
-
-    Returns:
-      The number of examples, and where each `every`-th of them begins, int64 [shards]. A shard's `cuts` for `wrap_cuts` follow from its
-      beginning and the running sum of its own raw lengths.
-
-    >>> cut_stream(lambda ids: 3 + ids % 2, 30, every=3)  # 3, 4, 3, 4, ...
-    (8, array([ 0, 10, 21]))
-    """
-    if last_example not in ("drop", "pad"):
-        raise ConfigError(f"packing.last_example must be 'drop' or 'pad', got {last_example!r}")
-    begins: list[Ints] = []
-    block = every * max(1, min(1 << 20, num_tokens) // every)
-    first = at = 0
-    while True:
-        ends = at + np.cumsum(raw_lengths(np.arange(first, first + block, dtype=np.int64)))
-        begins.append(np.append(at, ends[:-1])[::every])
-        if ends[-1] > num_tokens:
-            break
-        first, at = first + block, int(ends[-1])
-    number = int(np.searchsorted(ends, num_tokens, side="right"))
-    covered = int(ends[number - 1]) if number else at
-    examples = first + number + int(last_example == "pad" and covered < num_tokens)
-    return examples, np.concatenate(begins)[: -(-examples // every)]
-
-
 def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) -> Segments:
     """Cuts a stream where it is told to: examples of different lengths, as UL2's denoisers need them.
 
     The cuts of a whole stream are the running sum of the objective's `raw_lengths` of the examples in order, up to its end. Any part of
-    them lays out that part of the stream, given the documents that touch it; `cut_stream` says where the parts begin.
+    them lays out that part of the stream, given the documents that touch it; `stream.Stream` says where the parts begin.
 
     Args:
       lengths: int [num_documents] whole lengths of consecutive documents, the first of which begins at `first_offset` of the stream.

@@ -7,6 +7,8 @@ import threading
 import time
 from contextlib import suppress
 
+import psutil
+
 # The process that runs the build; its workers inherit the environment.
 BUILD = "TOKENREEL_BUILD_PROCESS"
 _SECONDS = 0.1
@@ -40,15 +42,8 @@ def _watch(build: int) -> None:
 def alive(pid: int) -> bool:
     """Whether a process runs; one that ended but whose parent has not looked yet does not."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        if os.path.isdir("/proc/self"):
-            return False
-    try:  # a system without /proc
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return True
+    except psutil.AccessDenied:  # somebody else's, so it is there
+        return True

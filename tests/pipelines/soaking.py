@@ -12,6 +12,10 @@ import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
+import psutil
+
+from transforms import orphans
+
 # What a build imports, so that the server has it all when it forks.
 PRELOAD = [
     "apache_beam.runners.portability.fn_api_runner.fn_runner",
@@ -51,15 +55,10 @@ def start(argv: Sequence[str], log: pathlib.Path) -> BaseProcess:
 def session(leader: int) -> list[int]:
     """The living processes of a session, its leader included."""
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            fields = pathlib.Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == leader and fields[0] not in "ZX":
-            found.append(int(entry))
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) == leader and orphans.alive(pid):
+                found.append(pid)
     return found
 
 

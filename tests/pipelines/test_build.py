@@ -15,9 +15,9 @@ import yaml
 
 from pipelines import cli
 from tests.conftest import tree_digest
+from tests.frames import payloads
 from tokenreel import manifest
 from tokenreel.example_codec import decode_example
-from tokenreel.tfrecord import read_frames
 
 WriteConfig = Callable[..., str]
 
@@ -31,11 +31,10 @@ def records(directory: pathlib.Path, split: str = "train") -> dict[str, np.ndarr
     found = manifest.read(str(directory))
     rows: dict[str, list[np.ndarray]] = {feature.name: [] for feature in found.features}
     for shard in found.splits[split].shards:
-        with open(directory / shard.file, "rb") as file:
-            for payload in read_frames(file, shard.file):
-                values = decode_example(payload)
-                for feature in found.features:
-                    rows[feature.name].append(feature.from_bytes(np.frombuffer(values[feature.name][0], np.uint8)[None])[0])
+        for payload in payloads(directory / shard.file):
+            values = decode_example(payload)
+            for feature in found.features:
+                rows[feature.name].append(feature.from_bytes(np.frombuffer(values[feature.name][0], np.uint8)[None])[0])
     return {name: np.stack(values) for name, values in rows.items()}
 
 

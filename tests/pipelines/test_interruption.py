@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from pipelines import cli, local
@@ -136,11 +137,9 @@ def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathl
     def workers() -> list[int]:
         found = []
         for pid in local._descendants(process.pid):
-            try:
-                if b"transforms.worker" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "transforms.worker" in psutil.Process(pid).cmdline():
                     found.append(pid)
-            except OSError:
-                continue
         return found
 
     wait_for(lambda: len(workers()) >= 2)

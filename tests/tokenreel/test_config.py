@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from tokenreel import config
@@ -18,6 +20,17 @@ def test_a_config_reads_back_as_it_was_meant() -> None:
     assert job.sources[1].files == ("b.txt",)
     assert job.splits == {"validation": 0.005, "test": 0.01}
     assert job.packing == config.PackingConfig()
+
+
+def test_a_file_is_read_or_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "job.yaml"
+    with pytest.raises(ConfigError, match=r"job\.yaml: cannot read the config"):
+        config.read(config.JobConfig, str(path))
+    path.write_bytes(b"output: \xff")
+    with pytest.raises(ConfigError, match=r"job\.yaml: cannot read the config .*'utf-8'"):
+        config.read(config.JobConfig, str(path))
+    path.write_text(TEXT)
+    assert config.read(config.JobConfig, str(path), ["seed=5"], output="x") == config.load(TEXT, ["seed=5"], output="x")
 
 
 def test_overrides_create_and_replace() -> None:

@@ -143,7 +143,7 @@ def test_paths_are_joined_with_the_separator_of_their_kind():
 
 
 def test_gs_without_its_package_says_what_to_install(monkeypatch):
-    gs.reset()
+    gs._client.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "google.cloud.storage", None)
     monkeypatch.delattr("google.cloud.storage", raising=False)
     with pytest.raises(ModuleNotFoundError, match="pip install google-cloud-storage"):

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import keys, packing, segment_pairs, segment_tables
+from tokenreel import keys, packing, segment_pairs, segment_tables, stream
+from tokenreel.config import JobConfig, PackingConfig, SourceConfig, VocabularyConfig
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.recipe import make_recipe
+from tokenreel.vocabularies import ByteVocabulary
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)
@@ -152,25 +155,43 @@ class TestWrap:
             packing.wrap_range([20], 101, 10, 0, 10, 1)
 
 
+DENOISERS = st.lists(st.sampled_from([0.15, 0.3, 0.5]).map(lambda density: {"density": density, "mean_span": 2.0}), min_size=1, max_size=3)
+
+
 class TestCuts:
-    @given(st.integers(0, 300), st.integers(1, 7), st.integers(0, 5), st.sampled_from(["drop", "pad"]), LENGTHS)
-    def test_shards_of_a_stream_cut_at_will(self, seed, every, spread, last_example, lengths):
+    @settings(deadline=None)
+    @given(st.integers(0, 300), st.integers(1, 7), st.integers(1, 20), DENOISERS, st.sampled_from(["drop", "pad"]), LENGTHS)
+    def test_shards_of_a_stream_cut_at_will(self, seed, every, chunk, denoisers, last_example, lengths):
+        config = JobConfig(
+            output="x",
+            sources=(SourceConfig(files=("x",)),),
+            vocabulary=VocabularyConfig(kind="bytes", options={"extra_ids": 100}),
+            packing=PackingConfig(seq_len=16, last_example=last_example),
+            objective={"name": "ul2", "denoisers": denoisers},
+            seed=seed,
+        )
+        recipe = make_recipe(config, ByteVocabulary(extra_ids=100))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stream, "_CHUNK", chunk)
+            self.check(stream.Stream(recipe), every, last_example, lengths)
+
+    def check(self, cut, every, last_example, lengths):
         def raw_lengths(ids):
-            return 2 + keys.below(keys.bits(seed, "cuts", ids, 1)[:, 0], spread + 1)
+            return cut.recipe.objective.raw_lengths(ids, seed=cut.recipe.config.seed)
 
         total = sum(lengths)
-        number, begins = packing.cut_stream(raw_lengths, total, every, last_example=last_example)
+        number = cut.count(total)
+        begins = [cut.begin(example) for example in range(0, number, every)]
         cuts = np.append(0, np.cumsum(raw_lengths(np.arange(number))))
         following = cuts[-1] + raw_lengths(np.array([number]))[0]
-        assert begins.tolist() == cuts[:-1][::every].tolist()
+        assert begins == cuts[:-1][::every].tolist()
         assert cuts[-1] <= total < following if last_example == "drop" else cuts[-2:].min() <= total <= cuts[-1]
         whole = packing.wrap_cuts(lengths, 0, cuts)
         used = min(int(cuts[-1]), total)
-        assert whole.length.sum() == used and whole.num_tokens().max(initial=0) <= 2 + spread
-        for shard, begin in enumerate(begins):
-            ids = np.arange(shard * every, min(number, (shard + 1) * every))
-            part = packing.wrap_cuts(lengths, 0, begin + np.append(0, np.cumsum(raw_lengths(ids))))
-            assert rows(part) == rows(whole.select(ids))
+        assert whole.length.sum() == used and whole.num_tokens().max(initial=0) <= cut.recipe.objective.raw_length()
+        for first in range(0, number, every):
+            ids = np.arange(first, min(number, first + every))
+            assert rows(cut.lay_out(lengths, 0, first, len(ids))) == rows(whole.select(ids))
 
 
 class TestBestFit:
@@ -425,17 +446,6 @@ class TestLayOut:
     def test_sentences_are_needed(self):
         with pytest.raises(ConfigError, match="needs the lengths of the sentences"):
             packing.lay_out([3], mode="full_sentences", seq_len=8)
-
-
-def test_statistics_add_up():
-    lengths = [14, 0, 7, 5, 2, 3]
-    counts = packing.statistics(packing.best_fit(lengths, 8), lengths, 8)
-    assert (counts["examples"], counts["positions"], counts["tokens"], counts["segments"]) == (4, 32, 31, 6)
-    assert (counts["documents"], counts["cut_documents"], counts["cut_documents_that_fit"]) == (5, 1, 0)
-    assert counts["segments_per_example"][:3].tolist() == [0, 2, 2] and counts["segment_lengths"][:5].tolist() == [0, 0, 2, 3, 1]
-    wrapped = packing.statistics(packing.wrap(lengths, 8, 1), lengths, 8)
-    assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
-    assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2
 
 
 def test_frame():

@@ -5,8 +5,24 @@ from hypothesis import strategies as st
 
 from tokenreel import packing, segments
 from tokenreel.errors import BuildError
+from tokenreel.schema import BIT, Feature
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=25)
+
+
+def starts_from_lengths(lengths, seq_len, align):
+    """The inverse of `segment_lengths`, except that every example is taken to begin a document."""
+    starts = np.zeros((len(lengths), seq_len), bool)
+    num_tokens = np.zeros(len(lengths), int)
+    for row, sizes in enumerate(lengths):
+        at = 0
+        for size in sizes[sizes > 0]:
+            if num_tokens[row] % align:
+                starts[row, num_tokens[row]] = True  # the gap behind the segment before
+            starts[row, at] = True
+            num_tokens[row] = at + size
+            at += -(-size // align) * align
+    return starts, num_tokens
 
 
 @given(LENGTHS, st.integers(1, 6), st.integers(1, 5))
@@ -29,7 +45,8 @@ def test_every_field_says_where_each_token_came_from(lengths, units, align):
     np.testing.assert_array_equal(segments.segment_ids(starts, num_tokens, align), ids)
     np.testing.assert_array_equal(segments.positions(starts, num_tokens, align), places)
     np.testing.assert_array_equal(segments.segment_lengths(starts, num_tokens, align, max_segments=seq_len), counts)
-    np.testing.assert_array_equal(segments.unpack_starts(segments.pack_starts(starts), seq_len), starts)
+    bits = Feature(name="document_starts", dtype=BIT, shape=(seq_len,))
+    np.testing.assert_array_equal(bits.from_bytes(bits.to_bytes(starts)), starts)
 
     cumulative, longest = segments.cu_seqlens(starts, num_tokens, align)
     assert cumulative[0] == 0 and cumulative[-1] == ids.size and (np.diff(cumulative) > 0).all() and longest == np.diff(cumulative).max()
@@ -37,7 +54,7 @@ def test_every_field_says_where_each_token_came_from(lengths, units, align):
     assert {(int(at), int(n)) for at, n in pieces} <= ranges
     assert all((ids.ravel()[at : at + n] == 0).all() for at, n in ranges - {(int(a), int(b)) for a, b in pieces})
 
-    again, again_tokens = segments.starts_from_lengths(counts, seq_len, align)
+    again, again_tokens = starts_from_lengths(counts, seq_len, align)
     np.testing.assert_array_equal(segments.segment_ids(again, again_tokens, align), ids)
 
 

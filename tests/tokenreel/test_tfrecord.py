@@ -1,4 +1,3 @@
-import io
 import struct
 
 import numpy as np
@@ -6,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.frames import payloads as payloads_of
+from tests.reading import read
 from tokenreel import tfrecord
-from tokenreel.errors import ManifestError
 
 
 def test_the_crc_is_castagnolis():
@@ -21,7 +21,7 @@ def test_the_crc_is_castagnolis():
 @given(st.lists(st.binary(max_size=300), max_size=8))
 def test_frames_are_read_back(payloads):
     data = b"".join(map(tfrecord.frame, payloads))
-    assert list(tfrecord.read_frames(io.BytesIO(data), "x")) == payloads
+    assert payloads_of(data) == payloads
     assert len(data) == sum(len(payload) + tfrecord.HEADER_BYTES + tfrecord.FOOTER_BYTES for payload in payloads)
 
 
@@ -40,8 +40,8 @@ def test_frames_of_tensorflow_are_read(tmp_path):
         writer.write(b"one")
         writer.write(b"two")
     assert path.read_bytes() == tfrecord.frame(b"one") + tfrecord.frame(b"two")
-    with path.open("rb") as file:
-        assert list(tfrecord.read_frames(file, "x")) == [b"one", b"two"]
+    assert payloads_of(path) == [b"one", b"two"]
+    assert read(path, "tfrecord").reasons == ["no_example"] * 2
 
 
 @given(st.integers(1, 40), st.integers(0, 60))
@@ -51,24 +51,27 @@ def test_crcs_of_many_payloads_are_those_of_each(rows, size):
     assert tfrecord.payload_crcs(frames).tolist() == [struct.unpack("<I", frame[-4:].tobytes())[0] for frame in frames]
 
 
-def test_every_altered_byte_is_noticed_and_located():
-    data = tfrecord.frame(b"first") + tfrecord.frame(b"second record") + tfrecord.frame(b"third")
-    begin = len(tfrecord.frame(b"first"))
-    end = begin + len(tfrecord.frame(b"second record"))
+def test_every_altered_byte_is_noticed_and_located(tmp_path):
+    frames = [tfrecord.frame(payload) for payload in (b"first", b"second record", b"third")]
+    begin, end = len(frames[0]), len(frames[0] + frames[1])
     for at in range(begin, end):
-        altered = bytearray(data)
+        altered = bytearray(b"".join(frames))
         altered[at] ^= 0x40
-        with pytest.raises(ManifestError, match=f"^x: record 1 at byte {begin}: "):
-            list(tfrecord.read_frames(io.BytesIO(altered), "x"))
+        (tmp_path / "x").write_bytes(altered)
+        _, fault, *behind = read(tmp_path / "x", "tfrecord").faults  # the first of each file is no Example
+        assert fault.position == begin and fault.message.startswith(f"record at byte {begin:,}: ")
+        in_header = at - begin < tfrecord.HEADER_BYTES
+        assert fault.reason == ("broken_file" if in_header else "bad_crc") and len(behind) == (not in_header)
 
 
-def test_every_cut_is_noticed():
+def test_every_cut_is_noticed(tmp_path):
     data = tfrecord.frame(b"first") + tfrecord.frame(b"second")
     whole = {0: 0, len(tfrecord.frame(b"first")): 1, len(data): 2}
     for end in range(len(data) + 1):
-        file = io.BytesIO(data[:end])
+        (tmp_path / "x").write_bytes(data[:end])
+        faults = read(tmp_path / "x", "tfrecord").faults
+        cut = [fault.message for fault in faults if fault.reason != "no_example"]
         if end in whole:
-            assert len(list(tfrecord.read_frames(file, "x"))) == whole[end]
+            assert len(faults) == whole[end] and not cut
         else:
-            with pytest.raises(ManifestError, match=r"cut short|ends inside"):
-                list(tfrecord.read_frames(file, "x"))
+            assert len(cut) == 1 and "the file ends inside" in cut[0]

@@ -11,6 +11,7 @@ import pytest
 
 from tests import buckets
 from tests import verification_datasets as datasets
+from tests.frames import payloads
 from tokenreel import files, manifest, naming, shard_verification, tfrecord, verification
 from tokenreel.example_codec import encode_lists
 from tokenreel.verification import verify
@@ -401,12 +402,11 @@ def test_int64_lists_are_checked_record_by_record(tmp_path):
 def test_int64_lists_with_wrong_values_are_named(tmp_path, arrays, message):
     datasets.make(tmp_path, record_format="int64_list", documents={"train": 30}, examples_per_shard=1000)
     (path,) = tmp_path.glob("*.tfrecord-*")
-    payloads = path.read_bytes()
-    with path.open("rb") as file:
-        length = len(tfrecord.frame(next(tfrecord.read_frames(file, path.name))))
+    data = path.read_bytes()
+    length = len(tfrecord.frame(payloads(data)[0]))
     values = {"tokens": [3] * 32, "document_starts": [0] * 32, "num_tokens": 32, "example_id": 0} | arrays
     (altered,) = encode_lists({name: [np.array(value)] for name, value in values.items()})
-    path.write_bytes(altered + payloads[length:])
+    path.write_bytes(altered + data[length:])
     datasets.sign(tmp_path)
     found = verify(str(tmp_path))
     assert any(line.startswith(f"{path.name}: record 0") and message in line for line in found), found

@@ -7,9 +7,9 @@ import os
 
 from tokenreel import files, naming
 from tokenreel import manifest as manifests
+from tokenreel.damage import find_shard_damage
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.dataset import Dataset
-from tokenreel.loaders.integrity import check_shard
 from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
 from tokenreel.manifest import INT64_LIST, Manifest
 
@@ -69,7 +69,7 @@ def load(
         raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
     records = _records(path, manifest, split, crc, backend, cache, cache_bytes)
     if verify == "full":
-        found = [line for shard in info.shards for line in check_shard(files.join(path, shard.file), shard, manifest.layout)]
+        found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.layout)]
         if found:
             more = f" ({len(found) - 1:,} more differences; `tokenreel verify` lists them)" if len(found) > 1 else ""
             raise ManifestError(found[0] + more)

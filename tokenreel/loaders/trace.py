@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, naming, schema
-from tokenreel.errors import ConfigError, ManifestError
+from tokenreel import naming, provenance_table, schema
+from tokenreel.errors import ConfigError
 from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import align_of
 from tokenreel.loaders.run import Run
-
-_META = "meta."
+from tokenreel.provenance_table import DOC_ID, EXAMPLE, LENGTH, SEGMENT
 
 
 def where(run: Run, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
@@ -141,11 +139,13 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
     for shard in np.unique(shard_of).tolist():
         wanted = numbers[shard_of == shard]
         by_example: dict[int, list[dict[str, Any]]] = {}
-        for row in _rows(dataset, naming.provenance(dataset.split, shard, len(shards)), "example", sorted(set(wanted.tolist()))):
-            metadata = {name.removeprefix(_META): row.pop(name) for name in list(row) if name.startswith(_META)}
-            by_example.setdefault(row.pop("example"), []).append(row | {"metadata": metadata})
+        name = naming.provenance(dataset.split, shard, len(shards))
+        rows = provenance_table.read(dataset.path, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
+        for row in rows.to_pylist():
+            metadata = provenance_table.metadata(row)
+            by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
         for place in np.flatnonzero(shard_of == shard).tolist():
-            out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row["segment"])]
+            out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row[SEGMENT])]
     if vocabulary is not None:
         _decode(dataset, numbers, out, vocabulary)
     return out
@@ -157,8 +157,8 @@ def _decode(dataset: Examples, numbers: npt.NDArray[np.int64], listed: Sequence[
     for row, segments in enumerate(listed):
         start = 0
         for segment in segments:
-            segment["text"] = vocabulary.decode(tokens[row, start : start + segment["length"]].tolist())
-            start += -(-segment["length"] // align) * align
+            segment["text"] = vocabulary.decode(tokens[row, start : start + segment[LENGTH]].tolist())
+            start += -(-segment[LENGTH] // align) * align
 
 
 def examples_of(dataset: Examples, doc_id: str) -> list[int]:
@@ -171,23 +171,5 @@ def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     found: set[int] = set()
     for shard in range(count):
         name = naming.provenance(dataset.split, shard, count)
-        found.update(int(row["example"]) for row in _rows(dataset, name, "doc_id", [doc_id], columns=["example", "doc_id"]))
+        found.update(provenance_table.read(dataset.path, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
     return sorted(found)
-
-
-def _rows(dataset: Examples, name: str, column: str, values: Sequence[Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Reads the rows of a provenance table where a column has one of some values; row groups that cannot have it are not read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = files.join(dataset.path, name)
-    file = io.BytesIO(files.read_bytes(path)) if files.is_remote(path) else path
-    if file is path and files.size(path) is None:
-        raise FileNotFoundError(path)
-    try:
-        # Without threads: the pools of Arrow do not survive a fork of the trainer.
-        table = pq.read_table(file, filters=[(column, "in", list(values))], columns=columns, use_threads=False, partitioning=None)
-    except pa.ArrowInvalid as error:
-        raise ManifestError(f"{path}: not a Parquet file ({error}). Copy it again from where it was built.") from error
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows

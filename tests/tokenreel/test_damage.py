@@ -5,11 +5,15 @@ import pytest
 
 from tests.datasets import random_examples, write_dataset
 from tokenreel import manifest as manifests
+from tokenreel.damage import find_shard_damage
 from tokenreel.errors import ManifestError
 from tokenreel.loaders import load
-from tokenreel.loaders.integrity import check_shard
 
 COUNT, PER_SHARD, FLIPS = 60, 16, 3000
+
+
+def check_shard(*arguments):
+    return list(find_shard_damage(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +82,12 @@ def test_several_differences_are_all_listed(directory, tmp_path):
     path = tmp_path / info.file
     path.write_bytes(data)
     found = check_shard(str(path), info, manifest.layout)
+    where = f"if one byte was altered, it is byte {manifest.layout.offsets[-1]} (tokens), counted from the record's first"
+    length = manifest.layout.template[0]
     assert [line.split(": ", 1)[1] for line in found[:4]] == [
-        *(f"record {row} at byte {row * stride:,}: its CRC does not match its bytes" for row in (2, 3)),
-        f"record 5 at byte {5 * stride:,}: its frame or its features are not laid out as the manifest says",
-        f"record 11 at byte {11 * stride:,}: its CRC does not match its bytes",
+        *(f"record {row} at byte {row * stride:,}: its CRC does not match its bytes: {where}" for row in (2, 3)),
+        f"record 5 at byte {5 * stride:,}: byte 0 (length) is {length ^ 1:#04x} instead of {length:#04x}, counted from the record's first",
+        f"record 11 at byte {11 * stride:,}: its CRC does not match its bytes: {where}",
     ]
     os.truncate(path, 3 * stride + 5)
     assert any("3.0" in line and "16 records" in line for line in check_shard(str(path), info, manifest.layout))

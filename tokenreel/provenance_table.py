@@ -1,0 +1,80 @@
+"""The provenance tables: which document each segment of a shard came from, one Parquet file a shard.
+
+One row is one segment. Rows are sorted by example and place; readers skip columns that they do not know.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from tokenreel import files
+from tokenreel.errors import ManifestError
+
+EXAMPLE = "example"  # int64, the example's number in the split
+SEGMENT = "segment"  # int32, the segment's place in the example, from 0
+SOURCE = "source"  # string, the body of text
+DOC_ID = "doc_id"  # string, the document in it
+DOC_TOKEN_START = "doc_token_start"  # int64, the segment's first token in the document, bos counted
+LENGTH = "length"  # int32, tokens of the segment
+COPY = "copy"  # int32, which copy of the document, from 0; only where sources are taken more than once
+META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
+
+
+def schema(fields: Sequence[str], *, copies: bool) -> Any:
+    """The `pyarrow.Schema` of the tables that a build writes.
+
+    Args:
+      fields: names of the metadata fields that are kept.
+      copies: whether documents are taken more than once.
+    """
+    import pyarrow as pa
+
+    columns = [(EXAMPLE, pa.int64()), (SEGMENT, pa.int32()), (SOURCE, pa.dictionary(pa.int32(), pa.string())), (DOC_ID, pa.string())]
+    columns += [(DOC_TOKEN_START, pa.int64()), (LENGTH, pa.int32())]
+    columns += [(COPY, pa.int32())] if copies else []
+    columns += [(META + name, pa.string()) for name in fields]
+    return pa.schema(columns)
+
+
+def read(directory: str, name: str, columns: Sequence[str] | None = None, *, column: str | None = None, values: Sequence[Any] = ()) -> Any:
+    """Reads a table, or some of its rows.
+
+    Args:
+      directory: of the dataset, local or `gs://`.
+      name: of the table in it, see `naming.provenance`.
+      columns: which to read; None for all.
+      column: keeps the rows in which this one has one of the `values`; row groups that cannot have it are not read.
+      values: see `column`.
+
+    Returns:
+      a `pyarrow.Table`.
+
+    Raises:
+      FileNotFoundError: there is no such table.
+      ManifestError: it is damaged, or lacks one of the `columns`. What Arrow says is the `__cause__`.
+      ModuleNotFoundError: pyarrow is not installed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = files.join(directory, name)
+    if files.is_remote(path):
+        file: Any = io.BytesIO(files.read_bytes(path))
+    elif files.size(path) is None:
+        raise FileNotFoundError(path)
+    else:
+        file = path
+    filters = None if column is None else [(column, "in", list(values))]
+    try:
+        # Without threads: the pools of Arrow do not survive a fork of the trainer.
+        return pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = str(error).splitlines()[0]
+        raise ManifestError(f"{path}: not a Parquet file with these columns ({what}). Copy it again from where it was built.") from error
+
+
+def metadata(row: dict[str, Any]) -> dict[str, str | None]:
+    """Takes the kept fields out of a row of the table, by their names in the source."""
+    return {name.removeprefix(META): row.pop(name) for name in list(row) if name.startswith(META)}
