@@ -20,7 +20,8 @@ from tokenreel import files, naming, schema
 from tokenreel import manifest as manifests
 from tokenreel.errors import TokenreelError
 from tokenreel.manifest import FIXED, Manifest
-from tokenreel.shard_verification import COPY_AGAIN, ShardCheck, Tally
+from tokenreel.record_checks import Place, Tally
+from tokenreel.shard_verification import COPY_AGAIN, ShardCheck
 from tokenreel.terminal import reader_may_leave
 
 _CHUNK_BYTES = 4 << 20
@@ -68,7 +69,8 @@ def differences(
             if table is None:
                 tally.segments = None
             first = sum(other.records for other in info.shards[:index])
-            yield from ShardCheck(directory, manifest, shard, first, info.examples, tally, table, note).check()
+            place = Place(manifest=manifest, shard=shard, first=first, split_examples=info.examples)
+            yield from ShardCheck(directory, place, tally, table, note).check()
     yield from _check_statistics(directory, manifest, intact, tallies)
     yield from _check_totals(directory, manifest, intact)
 
