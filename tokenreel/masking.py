@@ -204,7 +204,7 @@ class MaskedLM(Objective):
         return np.minimum(np.minimum(wanted, self.slots), eligible)
 
     def _select(self, tokens: Array, starts: Bools | None, eligible: Bools, counts: Ints, ids: Array, draw: Draw) -> Array:
-        """Positions to mask, [n, at most slots], ascending, filled up with L."""
+        """Chooses the positions to mask: int32 [n, at most slots], ascending, filled up with L."""
         words = draw.words("positions", ids, tokens.shape[1])
         if self.unit == "token":
             return keys.choose(words, counts, eligible)
@@ -287,7 +287,7 @@ def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiec
 
 
 class WordMap:
-    """Where the words of examples are.
+    """Says where the words of [n, L] examples are.
 
     A word begins where `word_starts` says, at a document's beginning, and on both sides of an ineligible token (special, padding).
 
@@ -312,7 +312,7 @@ class WordMap:
 
     @functools.cached_property
     def limit(self) -> npt.NDArray[np.int32]:
-        """int32 [n, L + 1] the word before which a run that begins with this one must end."""
+        """int32 [n, L + 1], for each word, the word before which a run that begins with it must end."""
         n, length = self.start.shape
         last = np.full((n, length + 1), length + 1, np.int32)
         row, at = np.nonzero(self._fence)
@@ -326,7 +326,7 @@ class WordMap:
 
 
 def _fences(eligible: Bools, starts: Bools | None) -> Bools:
-    """Positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
+    """Marks in [n, L] the positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
     fence = ~eligible
     fence[:, 1:] |= ~eligible[:, :-1]
     if starts is not None:
@@ -430,9 +430,15 @@ def _positions(selected: Bools) -> Array:
 
 
 def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints, Ints]:
-    """First position of the run of neighbours that each of the ascending positions belongs to, and the position behind its last.
+    """Finds the run of neighbours that each position belongs to.
 
-    Where `opening` is true a run begins in any case.
+    Args:
+      row: int [k] the example of each position, ascending.
+      at: int [k] the positions, ascending within an example.
+      opening: bool [k], true where a run begins even behind a neighbour.
+
+    Returns:
+      int64 [k] the first position of the run, and int64 [k] the position behind its last.
     """
     if not len(at):
         return at.astype(np.int64), at.astype(np.int64)
@@ -446,10 +452,12 @@ def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints
 
 
 def _one_over_n(limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words in proportion to 1/n (ALBERT)."""
     return [Fraction(1, n) for n in range(1, limit + 1)]
 
 
 def _geometric(p: float, limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words by p * (1 - p)**(n - 1), in fractions, so that no platform rounds them otherwise (SpanBERT)."""
     exact = Fraction(repr(float(p)))
     return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
 
