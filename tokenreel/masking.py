@@ -159,35 +159,50 @@ class MaskedLM(Objective):
         positions = self._select(tokens, starts, eligible, counts, ids, draw)
         row, slot = np.nonzero(positions < length)
         at = positions[row, slot]
-        deciding = at
+        old, deciding = tokens[row, at], at
+        made: dict[str, Array] = {}
         if self.action_unit == "span" or self.boundaries:
             fence = _fences(eligible, starts)
             begins, ends = _run_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
-        old = tokens[row, at]
+            if self.boundaries:
+                left, right, inside = _boundaries(row, begins, ends, eligible, fence)
+                made["boundary_left"] = self._slots(n, row, slot, left)
+                made["boundary_right"] = self._slots(n, row, slot, right)
+                made["boundary_weights"] = self._slots(n, row, slot, inside.astype(np.uint8))
+        out = tokens.copy()
+        out[row, at] = self._replace(old, row, at, deciding, ids, draw)
+        return {
+            "tokens": out,
+            "mask_positions": self._slots(n, row, slot, at),
+            "mask_ids": self._slots(n, row, slot, old),
+            "mask_weights": self._slots(n, row, slot, np.ones(len(at), np.uint8)),
+            **made,
+        }
+
+    def _replace(self, old: Array, row: Ints, at: Ints, deciding: Ints, ids: Array, draw: Draw) -> Array:
+        """Decides what becomes of selected tokens: the mask, a random token, or what they are.
+
+        Args:
+          old: [k] the tokens.
+          row: int [k] the example of each.
+          at: int [k] its position; it names the bits of its random token.
+          deciding: int [k] the position that names the bits of its fate; tokens with the same share it.
+          ids: [n] example ids.
+          draw: makes the bits.
+
+        Returns:
+          [k] tokens in the places of the old ones.
+        """
         action = keys.words_at(draw.states("action", ids)[row], deciding)
-        replaced = rates.happens(action, self.mask_share)
-        new = np.where(replaced, np.asarray(self.mask_id, tokens.dtype), old)
+        masked = rates.happens(action, self.mask_share)
+        new = np.where(masked, np.asarray(self.mask_id, old.dtype), old)
         if self.random_share:
             changed = rates.happens(action, self.mask_share, self.random_share)
-            changed &= ~replaced
+            changed &= ~masked
             words = keys.words_at(draw.states("replacement", ids)[row[changed]], at[changed])
             new[changed] = self._drawn[keys.below(words, len(self._drawn))]
-        out = tokens.copy()
-        out[row, at] = new
-        made: dict[str, Array] = {"tokens": out}
-        made["mask_positions"] = self._slots(n, row, slot, at)
-        made["mask_ids"] = self._slots(n, row, slot, old)
-        made["mask_weights"] = self._slots(n, row, slot, np.ones(len(at), np.uint8))
-        if self.boundaries:
-            inside = (begins > 0) & (ends < length)
-            before, after = begins - 1, np.minimum(ends, length - 1)
-            # A boundary token must be of the run's own piece: no fence between it and the run.
-            inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
-            made["boundary_left"] = self._slots(n, row, slot, np.where(inside, before, 0))
-            made["boundary_right"] = self._slots(n, row, slot, np.where(inside, after, 0))
-            made["boundary_weights"] = self._slots(n, row, slot, inside.astype(np.uint8))
-        return made
+        return new
 
     def _slots(self, n: int, row: Ints, slot: Ints, values: Array) -> Array:
         out = np.zeros((n, self.slots), values.dtype)
@@ -333,6 +348,27 @@ def _fences(eligible: Bools, starts: Bools | None) -> Bools:
         fence |= starts
     fence[:, 0] = True
     return fence
+
+
+def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Bools) -> tuple[Ints, Ints, Bools]:
+    """Finds the unmasked neighbours of runs, the boundary tokens of SpanBERT.
+
+    Args:
+      row: int [k] the example of each run.
+      begins: int64 [k] its first position.
+      ends: int64 [k] the position behind its last.
+      eligible: bool [n, L], false for special tokens and padding.
+      fence: bool [n, L], see `_fences`.
+
+    Returns:
+      int64 [k] position on the left, int64 [k] position on the right, and bool [k], true where both lie in the run's own document, with no
+      special token between. Where it is false the positions are 0.
+    """
+    length = eligible.shape[1]
+    inside = (begins > 0) & (ends < length)
+    before, after = begins - 1, np.minimum(ends, length - 1)
+    inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
+    return np.where(inside, before, 0), np.where(inside, after, 0), inside
 
 
 def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
