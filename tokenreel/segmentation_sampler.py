@@ -10,22 +10,21 @@ before normalisation). Units are independent of each other: all of them are samp
 
 from __future__ import annotations
 
-import dataclasses
 import decimal
 import functools
 import heapq
 import itertools
 import re
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, protobuf_wire, ragged, sentencepiece_model
+from tokenreel import keys, ragged, sentencepiece_model
 from tokenreel.errors import VocabularyError
 from tokenreel.sentencepiece_model import BPE, BYTE, NORMAL, SPACE_SYMBOL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED
+from tokenreel.text_units import Units, cut_units
 
 _Ints = npt.NDArray[np.int64]
 
@@ -98,7 +97,7 @@ class SegmentationSampler:
             bounds = offsets[start : stop + 1] - offsets[start]
             if len(text):
                 draw = self._draw_unigram if self.is_unigram else self._draw_bpe
-                parts.append(self._to_ids(*draw(_cut_units(text, bounds, self._cut), words[start:stop], alpha), text, bounds))
+                parts.append(self._to_ids(*draw(cut_units(text, bounds, self._cut), words[start:stop], alpha), text, bounds))
             else:
                 parts.append((np.zeros(0, dtype=np.int32), np.zeros(stop - start, dtype=np.int64)))
             start = stop
@@ -231,7 +230,7 @@ class SegmentationSampler:
         choices = (end[order].astype(np.uint64) << np.uint64(33)) + bounds[order]
         return choices, begin[order], piece[order]
 
-    def _draw_unigram(self, units: _Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_unigram(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
         distinct, which = units.distinct()
         text = np.frombuffer(bytes([_END]).join([*distinct, b""]), dtype=np.uint8)
         lengths = np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct))
@@ -283,7 +282,7 @@ class SegmentationSampler:
         values = np.array([merges[key] for key in order], dtype=np.int64).reshape(-1, 2)
         return symbols, np.array(order, dtype=np.int64), values[:, 0].astype(np.int32), values[:, 1]
 
-    def _symbols(self, units: _Units) -> tuple[_Ints, _Ints]:
+    def _symbols(self, units: Units) -> tuple[_Ints, _Ints]:
         """Cuts units into characters and user-defined pieces: their symbols, -1 where a character is unknown, and their first bytes."""
         text = units.text
         at = np.flatnonzero((text < 0x80) | (text >= 0xC0))
@@ -310,7 +309,7 @@ class SegmentationSampler:
             at, symbol = at[keep], symbol[keep]
         return symbol, at
 
-    def _draw_bpe(self, units: _Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_bpe(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
         symbol, at = self._symbols(units)
         first = np.searchsorted(at, units.bounds)
         counts = np.diff(first)
@@ -446,66 +445,6 @@ class SegmentationSampler:
 def load(data: bytes) -> SegmentationSampler:
     """Reads a .model file once for all threads of this process; see `SegmentationSampler`."""
     return SegmentationSampler(data)
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    return ((number, value) for number, value in protobuf_wire.fields(data) if isinstance(value, bytes))
-
-
-def sample_best(
-    processor: Any, documents: Iterable[bytes], words: npt.NDArray[np.uint64], alpha: float, nbest_size: int
-) -> tuple[npt.NDArray[np.int32], _Ints]:
-    """Draws each document among its best segmentations, with probabilities proportional to the model's to the power of alpha.
-
-    The library finds them; in a document of some 100 kB or more it gives up, and the best one is taken.
-    """
-    drawn = [np.zeros(0, dtype=np.int32)]
-    for document, word in zip(documents, words[:, None], strict=True):
-        found = processor.nbest_encode(document.decode(), nbest_size=nbest_size, return_type="serialized_proto")
-        # NBestSentencePieceText: nbests = 1; SentencePieceText: pieces = 2, score = 3; SentencePiece: id = 2.
-        candidates = [list(_messages(data)) for _, data in _messages(found)]
-        scores = [struct.unpack("<f", next((value for number, value in fields if number == 3), bytes(4)))[0] for fields in candidates]
-        with decimal.localcontext(decimal.Context(prec=40)):
-            best = decimal.Decimal(max(scores))
-            weights = [float((decimal.Decimal(alpha) * (decimal.Decimal(score) - best)).exp()) for score in scores]
-        chosen = candidates[int(keys.pick(keys.words_at(word, 0), weights)[0])]
-        pieces = (dict(protobuf_wire.fields(data)) for number, data in chosen if number == 2)
-        drawn.append(np.array([piece.get(2, 0) for piece in pieces], dtype=np.int32))
-    return np.concatenate(drawn), np.fromiter(map(len, drawn[1:]), dtype=np.int64, count=len(words))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Units:
-    """Texts that are cut into units.
-
-    Attributes:
-      text: uint8 [bytes] the texts end to end.
-      bounds: int64 [units + 1] where each unit begins in `text`, then where the last ends.
-      document: int64 [units] the text that each unit lies in.
-      document_start: int64 [units] where that text begins in `text`.
-    """
-
-    text: npt.NDArray[np.uint8]
-    bounds: _Ints
-    document: _Ints
-    document_start: _Ints
-
-    def distinct(self) -> tuple[list[bytes], _Ints]:
-        """Lists the distinct units, and says which of them each is: int64 [units]."""
-        import pyarrow as pa
-
-        buffers = [None, pa.py_buffer(self.bounds.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(self.text))]
-        encoded = pa.BinaryArray.from_buffers(pa.binary(), len(self.bounds) - 1, buffers).dictionary_encode()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
-
-
-def _cut_units(text: npt.NDArray[np.uint8], offsets: _Ints, cut: npt.NDArray[np.bool_]) -> _Units:
-    starts = np.ones(len(text) + 1, dtype=bool)
-    starts[1:-1] = cut[text[:-1], text[1:]]
-    starts[offsets] = True
-    bounds = np.flatnonzero(starts)
-    document = np.searchsorted(offsets, bounds[:-1], side="right") - 1
-    return _Units(text, bounds, document, offsets[document])
 
 
 def _characters(piece: bytes) -> list[bytes]:
