@@ -24,7 +24,7 @@ SPAN_BINS = 129
 
 
 def noise_counts(lengths: npt.ArrayLike, density: float, mean_span: float) -> tuple[Ints, Ints]:
-    """How many tokens of examples are noise, and in how many spans.
+    """Counts the tokens of noise in examples of given lengths, and the spans that they form: int64, shaped like `lengths`.
 
     T5's formula with this project's rounding: at least one token of noise and one of text, and at least one span. Examples of fewer than
     two tokens have none.
@@ -42,7 +42,7 @@ def noise_counts(lengths: npt.ArrayLike, density: float, mean_span: float) -> tu
 
 
 def output_lengths(lengths: npt.ArrayLike, density: float, mean_span: float, extra_ids: int = 1) -> tuple[Ints, Ints]:
-    """How many tokens inputs and targets have, with one sentinel for each span and `extra_ids` more (eos) at their ends.
+    """Counts the tokens of inputs and targets, with one sentinel for each span and `extra_ids` more (eos) at their ends.
 
     >>> inputs, targets = output_lengths([568], 0.15, 3.0)
     >>> inputs.tolist(), targets.tolist()
@@ -53,7 +53,7 @@ def output_lengths(lengths: npt.ArrayLike, density: float, mean_span: float, ext
 
 
 def solve_raw_length(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int = 1) -> int:
-    """The most tokens whose inputs, and targets if they have a limit, still fit (T5's search). 0 if not even two do.
+    """Finds the most tokens whose inputs, and targets if they have a limit, still fit (T5's search); 0 if not even two do.
 
     >>> solve_raw_length(512, None, 0.15, 3.0), solve_raw_length(512, 512, 0.5, 3.0)
     (568, 766)
@@ -115,7 +115,7 @@ class Denoising(Objective):
         return int(self.eos_id is not None)
 
     def sentinels(self, count: int) -> Ints:
-        """Ids of the first `count` sentinels."""
+        """Lists the ids of the first `count` sentinels: int64 [count]."""
         return self._first_sentinel + self.sentinel_step * np.arange(count, dtype=np.int64)
 
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
@@ -280,7 +280,7 @@ class SpanCorruption(Denoising):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Denoiser:
-    """One of a mixture.
+    """One kind of noise in a mixture.
 
     Attributes:
       density: share of the tokens that is noise.
@@ -296,7 +296,7 @@ class Denoiser:
 
 
 def ul2_denoisers(r_id: int | None = None, s_id: int | None = None, x_id: int | None = None) -> tuple[Denoiser, ...]:
-    """The seven of UL2 (Tay et al. 2022, arXiv:2205.05131, table 1): two R, one S, four X, equally often."""
+    """Lists the seven denoisers of UL2 (Tay et al. 2022, arXiv:2205.05131, table 1): two R, one S, four X, equally often."""
     return (
         Denoiser(density=0.15, mean_span=3.0, mode_id=r_id),
         Denoiser(density=0.15, mean_span=8.0, mode_id=r_id),
@@ -372,7 +372,7 @@ class MixtureOfDenoisers(Denoising):
         return int(self._raw.max())
 
     def choose(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Number of each example's denoiser, int64 [n]."""
+        """Draws the denoiser of each example by its id: int64 [n] numbers."""
         draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
         return self._choose(np.asarray(example_ids), draw)
 
@@ -587,7 +587,7 @@ def _cuts(words: Words, counts: Ints, eligible: Bools) -> Ints:
 
 
 def _bounds(cuts: Ints, parts: Ints, total: Ints, most: int) -> Ints:
-    """Ends of the parts of each row: the cuts, then the total."""
+    """Lists where the parts of each row end: at its cuts, then at its total; int64 [n, most]."""
     bounds = np.zeros((len(parts), most), np.int64)
     width = min(most, cuts.shape[1])
     bounds[:, :width] = cuts[:, :width]
@@ -607,8 +607,8 @@ def splice(
       num_inputs: int64 [n] tokens of the inputs, eos not counted.
       num_targets: int64 [n] tokens of the targets, eos not counted.
       sentinels: sorted ids; they must not occur in the text.
-      width: of the result.
-      pad_id: fills it up.
+      width: positions of the result.
+      pad_id: fills the result up.
       skip: tokens at the beginning of the inputs that are no text (mode token).
 
     Returns:
@@ -628,7 +628,7 @@ def splice(
 
 
 def _whole(denoiser: Denoiser) -> float:
-    """Mean span; more than any noise where one span is asked for."""
+    """Gives the mean span of a denoiser; where it asks for one span, a number that no noise exceeds."""
     return float(1 << 23) if denoiser.mean_span is None else denoiser.mean_span
 
 

@@ -247,7 +247,7 @@ def _small(phrases: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def judge(text: str, rules: Rules) -> str:
-    """Says why a document is left out: one of `REASONS`, "" if it stays. The first rule that it breaks, in the order of that list."""
+    """Says why a document is left out: one of `REASONS`, "" if it stays. Of several rules that it breaks, the first in that list counts."""
     config = rules.config
     if config.keep_pattern is not None and not _compiled(config.keep_pattern).search(text):
         return "pattern_missing"
@@ -275,30 +275,52 @@ def _count_sentences(text: str) -> int:
 
 
 def _quality_reasons(text: str, words: Sequence[str], rules: QualityRules) -> Iterator[str]:
-    """The rules of MassiveText (Rae et al. 2021, A.1.1) that a text breaks. A text without words breaks none."""
-    count = len(words)
-    if not count:
+    """Yields the rules of MassiveText (Rae et al. 2021, A.1.1) that a text breaks, as `REASONS` orders them.
+
+    A text without words breaks none. Whoever takes only the first reason pays for no rule behind it.
+    """
+    if not words:
         return
-    letters = sum(map(len, words))
+    yield from _broken_character_rules(text, words, rules)
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    yield from _broken_line_rules(lines, rules)
+    yield from _broken_word_rules(text, words, rules)
+    yield from _broken_repetition_rules(text, lines, words, rules)
+
+
+def _broken_character_rules(text: str, words: Sequence[str], rules: QualityRules) -> Iterator[str]:
+    """Compares the letters, symbols and digits of a text with the number of its words and letters."""
+    count, letters = len(words), sum(map(len, words))
     if rules.min_mean_word_length is not None and letters < rules.min_mean_word_length * count:
         yield "short_words"
     if rules.max_mean_word_length is not None and letters > rules.max_mean_word_length * count:
         yield "long_words"
-    symbols = max(text.count("#"), text.count("...") + text.count("…")) if rules.max_symbols_per_word is not None else 0
-    if symbols > (rules.max_symbols_per_word or 0) * count:
-        yield "symbols"
+    if rules.max_symbols_per_word is not None:
+        symbols = max(text.count("#"), text.count("...") + text.count("…"))
+        if symbols > rules.max_symbols_per_word * count:
+            yield "symbols"
     if rules.max_digits is not None and len(_DIGIT.findall(text)) > rules.max_digits * letters:
         yield "digits"
-    lines = [line for line in map(str.strip, text.split("\n")) if line]
+
+
+def _broken_line_rules(lines: Sequence[str], rules: QualityRules) -> Iterator[str]:
+    """Compares the lines that begin as an item of a list, or end as an excerpt does, with the number of lines."""
     if rules.max_bullet_lines is not None and sum(line.startswith(_BULLETS) for line in lines) > rules.max_bullet_lines * len(lines):
         yield "bullet_lines"
     if rules.max_ellipsis_lines is not None and sum(line.endswith(_ELLIPSES) for line in lines) > rules.max_ellipsis_lines * len(lines):
         yield "ellipsis_lines"
-    with_letter = len(_WORD_WITH_LETTER.findall(text)) if rules.min_words_with_letter is not None else count
-    if with_letter < (rules.min_words_with_letter or 0) * count:
+
+
+def _broken_word_rules(text: str, words: Sequence[str], rules: QualityRules) -> Iterator[str]:
+    """Counts the words that prose is made of: those with a letter, and the commonest of English."""
+    if rules.min_words_with_letter is not None and len(_WORD_WITH_LETTER.findall(text)) < rules.min_words_with_letter * len(words):
         yield "words_without_letter"
     if rules.min_stop_words and len(_STOP_WORDS.intersection(_WORD.findall(text.lower()))) < rules.min_stop_words:
         yield "too_few_stop_words"
+
+
+def _broken_repetition_rules(text: str, lines: Sequence[str], words: Sequence[str], rules: QualityRules) -> Iterator[str]:
+    """Looks for lines, paragraphs and runs of words that come again."""
     if _repeats(lines, rules.max_repeated_lines, rules.max_repeated_line_characters):
         yield "repeated_lines"
     if rules.max_repeated_paragraphs is not None or rules.max_repeated_paragraph_characters is not None:

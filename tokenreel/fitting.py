@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ def best_fit(
     Args:
       lengths: int [num_documents].
       seq_len: positions in an example.
-      max_segments: at most so many pieces in an example.
+      max_segments: the most pieces in an example; None sets no limit.
       align: each piece takes a multiple of this many positions (models that downsample); must divide `seq_len`. Pieces that take the
         same room then count as equally long.
       long_documents: "split" as above, "truncate" (reason `truncated`), or "drop" (reason `too_long`).
@@ -79,6 +80,48 @@ def best_fit(
     )
 
 
+# Open examples that were filled alike: number of the first, how many follow each other, pieces in each. A plain tuple: best fit makes
+# one for nearly every step, and a named one takes four times as long to make.
+_Alike: TypeAlias = tuple[int, int, int]
+
+
+class _OpenExamples:
+    """The examples that still have room, by their space; among those of equal space, the ones that have had it longest come first."""
+
+    def __init__(self) -> None:
+        self._spaces: list[int] = []  # sorted: those that an open example has
+        self._queues: dict[int, collections.deque[_Alike]] = {}
+
+    def pop(self, cost: int) -> tuple[int, _Alike] | None:
+        """Takes out the examples with the least space that `cost` fits in, and gives that space with them; None if it fits nowhere."""
+        at = bisect.bisect_left(self._spaces, cost)
+        if at == len(self._spaces):
+            return None
+        space = self._spaces[at]
+        queue = self._queues[space]
+        alike = queue.popleft()
+        if not queue:
+            del self._queues[space], self._spaces[at]
+        return space, alike
+
+    def add(self, space: int, alike: _Alike) -> None:
+        """Adds examples that have this space from now on."""
+        queue = self._queues.get(space)
+        if queue is None:
+            bisect.insort(self._spaces, space)
+            self._queues[space] = collections.deque((alike,))
+        else:
+            queue.append(alike)
+
+    def put_back(self, space: int, alike: _Alike) -> None:
+        """Puts back examples that were popped and not filled: of all with this space they have had it the longest."""
+        queue = self._queues.get(space)
+        if queue is None:
+            self.add(space, alike)
+        else:
+            queue.appendleft(alike)
+
+
 def _plan_best_fit(costs: list[int], counts: list[int], capacity: int, max_segments: int) -> tuple[Ints, Ints, Ints, Ints]:
     """Places runs of equal pieces, in decreasing order of cost.
 
@@ -90,45 +133,28 @@ def _plan_best_fit(costs: list[int], counts: list[int], capacity: int, max_segme
       of the pieces.
     """
     placements: list[tuple[int, int, int, int]] = []
-    spaces: list[int] = []  # sorted; those that an open example has
-    ranges: dict[int, collections.deque[tuple[int, int, int]]] = {}  # space -> (first example, examples, pieces in each)
-
-    def put(space: int, first: int, examples: int, pieces: int) -> None:
-        if not (space and examples) or pieces == max_segments:
-            return
-        if space not in ranges:
-            bisect.insort(spaces, space)
-            ranges[space] = collections.deque()
-        ranges[space].append((first, examples, pieces))
-
+    open_ = _OpenExamples()
     num_examples = 0
     for cost, count in zip(costs, counts, strict=True):
         while count:
-            at = bisect.bisect_left(spaces, cost)
-            if at < len(spaces):
-                space = spaces[at]
-                queue = ranges[space]
-                first, examples, pieces = queue.popleft()
-                if not queue:
-                    del ranges[space], spaces[at]
+            found = open_.pop(cost)
+            if found is not None:
+                space, (first, examples, pieces) = found
             else:
-                space, first, pieces = capacity, num_examples, 0
-                examples = -(-count // min(capacity // cost, max_segments))
+                space, first, examples, pieces = capacity, num_examples, -(-count // min(capacity // cost, max_segments)), 0
                 num_examples += examples
             each = min(space // cost, max_segments - pieces)
-            full, rest = divmod(min(count, examples * each), each)
+            full, rest = divmod(min(count, examples * each), each)  # examples that take `each`, and what one more takes
             placed = full * each + rest
             placements.append((first, each, pieces, placed))
             count -= placed
-            untouched = examples - full - bool(rest)
-            if untouched:  # they have had this room the longest
-                if space not in ranges:
-                    bisect.insort(spaces, space)
-                    ranges[space] = collections.deque()
-                ranges[space].appendleft((first + full + bool(rest), untouched, pieces))
-            put(space - each * cost, first, full, pieces + each)
-            if rest:
-                put(space - rest * cost, first + full, 1, pieces + rest)
+            touched = full + bool(rest)
+            if touched < examples:
+                open_.put_back(space, (first + touched, examples - touched, pieces))
+            if full and space > each * cost and pieces + each < max_segments:
+                open_.add(space - each * cost, (first, full, pieces + each))
+            if rest:  # less than `each` more: neither the space nor the number of pieces is used up
+                open_.add(space - rest * cost, (first + full, 1, pieces + rest))
     table = np.array(placements, np.int64).reshape(-1, 4)
     return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
 
@@ -147,7 +173,7 @@ def next_fit(
     Args:
       lengths: int [num_documents].
       seq_len: positions in an example.
-      max_segments: at most so many pieces in an example.
+      max_segments: the most pieces in an example; None sets no limit.
       align: each piece takes a multiple of this many positions.
       flush_every: closes the open example after every so many documents, empty ones included. SeqIO does so after as many documents as the
         longest feature has positions, and truncates: `flush_every=seq_len, long_documents="truncate"` is its packer.
@@ -198,7 +224,7 @@ def first_fit(
       lengths: int [num_documents].
       seq_len: positions in an example.
       open_examples: how many may be open: memory and look-back of a packer that works on a stream. 1 is next fit.
-      max_segments: at most so many pieces in an example.
+      max_segments: the most pieces in an example; None sets no limit.
       align: each piece takes a multiple of this many positions.
       long_documents: see `best_fit`.
 
@@ -211,13 +237,32 @@ def first_fit(
     if open_examples < 1:
         raise ConfigError(f"packing.open_examples must be at least 1, got {open_examples}")
     document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
-    capacity = seq_len // align
-    room: list[int] = []  # of the open examples, in the order they were opened
-    left: list[int] = []  # pieces they may still take
+    example, num_examples = _plan_first_fit((-(-length // align)).tolist(), seq_len // align, open_examples, max_segments or seq_len)
+    order = np.argsort(example, kind="stable")
+    return Segments(
+        example=example[order],
+        document=document[order],
+        start=start[order],
+        length=length[order],
+        num_examples=num_examples,
+        align=align,
+        dropped=dropped,
+    )
+
+
+def _plan_first_fit(costs: list[int], capacity: int, open_examples: int, max_segments: int) -> tuple[Ints, int]:
+    """Places pieces one by one, each into the open example that was opened first among those with room for it.
+
+    Returns:
+      int64 [num_pieces] the example of each piece, and the number of examples.
+    """
+    # Of the open examples, in the order they were opened. A few are open at a time, so going through them beats any better structure.
+    room: list[int] = []  # positions not taken yet
+    left: list[int] = []  # pieces that may still come
     number: list[int] = []
     num_examples = 0
     example = []
-    for cost in (-(-length // align)).tolist():
+    for cost in costs:
         at = 0
         while at < len(room) and room[at] < cost:
             at += 1
@@ -226,7 +271,7 @@ def first_fit(
                 del room[0], left[0], number[0]
                 at -= 1
             room.append(capacity)
-            left.append(max_segments or seq_len)
+            left.append(max_segments)
             number.append(num_examples)
             num_examples += 1
         example.append(number[at])
@@ -234,14 +279,4 @@ def first_fit(
         left[at] -= 1
         if not room[at] or not left[at]:
             del room[at], left[at], number[at]
-    examples = np.array(example, np.int64)
-    order = np.argsort(examples, kind="stable")
-    return Segments(
-        example=examples[order],
-        document=document[order],
-        start=start[order],
-        length=length[order],
-        num_examples=num_examples,
-        align=align,
-        dropped=dropped,
-    )
+    return np.array(example, np.int64), num_examples

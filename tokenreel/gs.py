@@ -51,7 +51,7 @@ class Object(NamedTuple):
 
 @functools.cache
 def _client(process: int) -> Any:
-    """The client of this process: connections do not survive a fork."""
+    """Gives the client of this process. A fork makes its own, for connections do not survive one."""
     try:
         from google.cloud import storage
     except ImportError as error:
@@ -71,7 +71,7 @@ def _client(process: int) -> Any:
 
 
 def client() -> Any:
-    """The library's client."""
+    """Makes or reuses the library's client."""
     return _client(os.getpid())
 
 
@@ -83,7 +83,7 @@ def retry() -> Any:
 
 
 def split(path: str) -> tuple[str, str]:
-    """Bucket and name of an object.
+    """Splits the path of an object into bucket and name.
 
     >>> split("gs://bucket/a/b")
     ('bucket', 'a/b')
@@ -117,7 +117,7 @@ def _plain_errors(path: str, verb: str) -> Iterator[None]:
 
 
 def status(error: Exception) -> int | None:
-    """The HTTP status behind an error of the library, None for any other."""
+    """Finds the HTTP status behind an error of the library, None for any other error."""
     code = getattr(error, "code", None)
     if code is None:
         code = getattr(getattr(error, "response", None), "status_code", None)
@@ -167,7 +167,7 @@ def _object(path: str, blob: Any) -> Object:
 
 
 def stat(path: str) -> Object | None:
-    """What the bucket knows of an object; None if there is none."""
+    """Asks the bucket what it knows of an object; None if there is none."""
     blob = _blob(path)
     try:
         with _plain_errors(path, "look up"):
@@ -178,7 +178,7 @@ def stat(path: str) -> Object | None:
 
 
 def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
-    """Every object of a bucket whose name begins so, sorted by name, a thousand a request."""
+    """Yields every object of a bucket whose name begins so, sorted by name, a thousand a request."""
     where = f"{GS}{bucket}/{prefix}"
     with _plain_errors(where, "list"):
         try:
@@ -192,7 +192,7 @@ def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
 
 
 def glob(pattern: str) -> list[Object]:
-    """Objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory".
+    """Lists the objects that match a pattern (`*` stays within a path's part, `**` crosses), or lie below a "directory".
 
     As on a disk, wildcards match no part that begins with a dot unless the pattern has that dot.
     """
@@ -268,7 +268,7 @@ class Reader(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The position of the next byte."""
+        """Gives the position of the next byte."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -335,7 +335,7 @@ class _Writer(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Bytes written."""
+        """Counts the bytes written so far."""
         return self.bytes
 
     def write(self, data: Any) -> int:

@@ -31,7 +31,7 @@ _VALUES_SHOWN = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where one segment of an example came from, as the provenance tables say.
+    """Says where one segment of an example came from, by the provenance tables.
 
     Attributes:
       document: its id.
@@ -68,8 +68,8 @@ def format_example(
       arrays: one example: `tokens` and `document_starts` [W], `num_tokens` [], fields of an objective; or `inputs` and `targets`.
       vocabulary: what decodes them.
       title: the first line.
-      origins: of the segments, in order; left out where they are not as many as the segments.
-      align: of the packing, see `tokenreel.segments`.
+      origins: where each segment came from, in order; left out where they are not as many as the segments.
+      align: the multiple of positions that every segment takes, see `tokenreel.segments`.
       show_tokens: show each token by itself, with its id, in place of the text.
       color: use ANSI colours.
     """
@@ -116,7 +116,7 @@ def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, align: int, o
 
 
 def _masks(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, int]:
-    """The original id at each masked position."""
+    """Gives the original id at each masked position."""
     if not {"mask_positions", "mask_ids"} <= set(arrays):
         return {}
     weights = arrays.get("mask_weights", np.ones(len(arrays["mask_positions"])))
@@ -174,7 +174,7 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
 
 
 def piece_name(token: int, vocabulary: Vocabulary) -> str:
-    """How a single token is shown: a special one by its name, white space by its escape, one without text by its number."""
+    """Shows a single token: a special one by its name, white space by its escape, one without text by its number."""
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:

@@ -159,35 +159,50 @@ class MaskedLM(Objective):
         positions = self._select(tokens, starts, eligible, counts, ids, draw)
         row, slot = np.nonzero(positions < length)
         at = positions[row, slot]
-        deciding = at
+        old, deciding = tokens[row, at], at
+        made: dict[str, Array] = {}
         if self.action_unit == "span" or self.boundaries:
             fence = _fences(eligible, starts)
             begins, ends = _run_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
-        old = tokens[row, at]
+            if self.boundaries:
+                left, right, inside = _boundaries(row, begins, ends, eligible, fence)
+                made["boundary_left"] = self._slots(n, row, slot, left)
+                made["boundary_right"] = self._slots(n, row, slot, right)
+                made["boundary_weights"] = self._slots(n, row, slot, inside.astype(np.uint8))
+        out = tokens.copy()
+        out[row, at] = self._replace(old, row, at, deciding, ids, draw)
+        return {
+            "tokens": out,
+            "mask_positions": self._slots(n, row, slot, at),
+            "mask_ids": self._slots(n, row, slot, old),
+            "mask_weights": self._slots(n, row, slot, np.ones(len(at), np.uint8)),
+            **made,
+        }
+
+    def _replace(self, old: Array, row: Ints, at: Ints, deciding: Ints, ids: Array, draw: Draw) -> Array:
+        """Decides what becomes of selected tokens: the mask, a random token, or what they are.
+
+        Args:
+          old: [k] the tokens.
+          row: int [k] the example of each.
+          at: int [k] its position; it names the bits of its random token.
+          deciding: int [k] the position that names the bits of its fate; tokens with the same share it.
+          ids: [n] example ids.
+          draw: makes the bits.
+
+        Returns:
+          [k] tokens in the places of the old ones.
+        """
         action = keys.words_at(draw.states("action", ids)[row], deciding)
-        replaced = rates.happens(action, self.mask_share)
-        new = np.where(replaced, np.asarray(self.mask_id, tokens.dtype), old)
+        masked = rates.happens(action, self.mask_share)
+        new = np.where(masked, np.asarray(self.mask_id, old.dtype), old)
         if self.random_share:
             changed = rates.happens(action, self.mask_share, self.random_share)
-            changed &= ~replaced
+            changed &= ~masked
             words = keys.words_at(draw.states("replacement", ids)[row[changed]], at[changed])
             new[changed] = self._drawn[keys.below(words, len(self._drawn))]
-        out = tokens.copy()
-        out[row, at] = new
-        made: dict[str, Array] = {"tokens": out}
-        made["mask_positions"] = self._slots(n, row, slot, at)
-        made["mask_ids"] = self._slots(n, row, slot, old)
-        made["mask_weights"] = self._slots(n, row, slot, np.ones(len(at), np.uint8))
-        if self.boundaries:
-            inside = (begins > 0) & (ends < length)
-            before, after = begins - 1, np.minimum(ends, length - 1)
-            # A boundary token must be of the run's own piece: no fence between it and the run.
-            inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
-            made["boundary_left"] = self._slots(n, row, slot, np.where(inside, before, 0))
-            made["boundary_right"] = self._slots(n, row, slot, np.where(inside, after, 0))
-            made["boundary_weights"] = self._slots(n, row, slot, inside.astype(np.uint8))
-        return made
+        return new
 
     def _slots(self, n: int, row: Ints, slot: Ints, values: Array) -> Array:
         out = np.zeros((n, self.slots), values.dtype)
@@ -204,7 +219,7 @@ class MaskedLM(Objective):
         return np.minimum(np.minimum(wanted, self.slots), eligible)
 
     def _select(self, tokens: Array, starts: Bools | None, eligible: Bools, counts: Ints, ids: Array, draw: Draw) -> Array:
-        """Positions to mask, [n, at most slots], ascending, filled up with L."""
+        """Chooses the positions to mask: int32 [n, at most slots], ascending, filled up with L."""
         words = draw.words("positions", ids, tokens.shape[1])
         if self.unit == "token":
             return keys.choose(words, counts, eligible)
@@ -287,7 +302,7 @@ def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiec
 
 
 class WordMap:
-    """Where the words of examples are.
+    """Says where the words of [n, L] examples are.
 
     A word begins where `word_starts` says, at a document's beginning, and on both sides of an ineligible token (special, padding).
 
@@ -312,7 +327,7 @@ class WordMap:
 
     @functools.cached_property
     def limit(self) -> npt.NDArray[np.int32]:
-        """int32 [n, L + 1] the word before which a run that begins with this one must end."""
+        """int32 [n, L + 1], for each word, the word before which a run that begins with it must end."""
         n, length = self.start.shape
         last = np.full((n, length + 1), length + 1, np.int32)
         row, at = np.nonzero(self._fence)
@@ -326,13 +341,34 @@ class WordMap:
 
 
 def _fences(eligible: Bools, starts: Bools | None) -> Bools:
-    """Positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
+    """Marks in [n, L] the positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
     fence = ~eligible
     fence[:, 1:] |= ~eligible[:, :-1]
     if starts is not None:
         fence |= starts
     fence[:, 0] = True
     return fence
+
+
+def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Bools) -> tuple[Ints, Ints, Bools]:
+    """Finds the unmasked neighbours of runs, the boundary tokens of SpanBERT.
+
+    Args:
+      row: int [k] the example of each run.
+      begins: int64 [k] its first position.
+      ends: int64 [k] the position behind its last.
+      eligible: bool [n, L], false for special tokens and padding.
+      fence: bool [n, L], see `_fences`.
+
+    Returns:
+      int64 [k] position on the left, int64 [k] position on the right, and bool [k], true where both lie in the run's own document, with no
+      special token between. Where it is false the positions are 0.
+    """
+    length = eligible.shape[1]
+    inside = (begins > 0) & (ends < length)
+    before, after = begins - 1, np.minimum(ends, length - 1)
+    inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
+    return np.where(inside, before, 0), np.where(inside, after, 0), inside
 
 
 def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
@@ -430,9 +466,15 @@ def _positions(selected: Bools) -> Array:
 
 
 def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints, Ints]:
-    """First position of the run of neighbours that each of the ascending positions belongs to, and the position behind its last.
+    """Finds the run of neighbours that each position belongs to.
 
-    Where `opening` is true a run begins in any case.
+    Args:
+      row: int [k] the example of each position, ascending.
+      at: int [k] the positions, ascending within an example.
+      opening: bool [k], true where a run begins even behind a neighbour.
+
+    Returns:
+      int64 [k] the first position of the run, and int64 [k] the position behind its last.
     """
     if not len(at):
         return at.astype(np.int64), at.astype(np.int64)
@@ -446,10 +488,12 @@ def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints
 
 
 def _one_over_n(limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words in proportion to 1/n (ALBERT)."""
     return [Fraction(1, n) for n in range(1, limit + 1)]
 
 
 def _geometric(p: float, limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words by p * (1 - p)**(n - 1), in fractions, so that no platform rounds them otherwise (SpanBERT)."""
     exact = Fraction(repr(float(p)))
     return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
 

@@ -105,7 +105,7 @@ def unpermute(values: npt.ArrayLike, n: int, key: UInt64Array) -> Int64Array:
 
 @functools.lru_cache(maxsize=1024)
 def _sides(n: int) -> tuple[int, int]:
-    """The sides of the smallest domain a * b >= n among 64 candidates from a = ceil(sqrt(n)) on; the first of equals."""
+    """Finds the sides (a, b) of the smallest domain a * b >= n among 64 candidates from a = ceil(sqrt(n)) on; the first of equals."""
     root = math.isqrt(n - 1) + 1
     a = min(range(root, root + min(64, root // 4 + 1)), key=lambda a: -n % a)
     return a, -(-n // a)
@@ -203,7 +203,7 @@ class Lanes:
     hosts.
 
     Attributes:
-      lanes: how many; hosts must divide it. One host holds lanes / hosts * mix blocks in memory.
+      lanes: number of lanes; the number of hosts must divide it. One host holds lanes / hosts * mix blocks in memory.
       mix: blocks a lane mixes at a time.
       block: consecutive examples fetched by one request; 0 takes as many as make about 1 MB.
     """
@@ -230,10 +230,10 @@ class LaneOrder:
         self.n = n
         self.lanes, self.mix, self.block = lanes.lanes, lanes.mix, lanes.block
         blocks = n // self.block
-        self.per_lane = blocks // self.lanes  # blocks
+        self.per_lane = blocks // self.lanes  # blocks that each lane is dealt
         self.dealt = self.per_lane * self.lanes  # blocks that belong to a lane
-        self.main = self.dealt * self.block  # samples
-        self.whole = blocks * self.block
+        self.main = self.dealt * self.block  # samples in those blocks
+        self.whole = blocks * self.block  # samples in whole blocks; behind them is the short one
         self._blocks = Permutation(max(blocks, 1), keys.key(key, "lanes/blocks"))
         self._tail = Permutation(max(n - self.main, 1), keys.key(key, "lanes/tail"))
         self._key = np.uint64(keys.key(key, "lanes/mix"))
@@ -268,7 +268,7 @@ class LaneOrder:
         return out
 
     def _tail_block(self, dealt: Int64Array) -> Int64Array:
-        """The blocks after the dealt ones: what is left in keyed order, then the short one at the end."""
+        """Gives the blocks behind the dealt ones: first the whole ones in keyed order, then the short one at the end of the dataset."""
         full = self.whole // self.block
         return np.where(dealt < full, self._blocks(np.minimum(dealt, self._blocks.n - 1)), full)
 
@@ -338,12 +338,12 @@ class Stage:
 
     @property
     def block(self) -> int:
-        """Samples planned together: enough that each source has one in each block, which keeps counts at block edges monotone."""
+        """The number of samples planned together: so many that each source has one in each block, so that its counts never fall."""
         rarest = min(weight for weight in self.weights if weight)
         return max(_BLOCK, -(-sum(self.weights) // rarest))
 
     def counts_at_edge(self, block: int) -> list[int]:
-        """Examples of each source in the first `block` blocks: less than one from the ideal, exactly summing up."""
+        """Counts the examples of each source in the first `block` blocks: each less than one from its ideal share, together all samples."""
         total, samples = sum(self.weights), block * self.block
         edges = [0]
         for weight in self.weights:
@@ -447,7 +447,7 @@ class Plan:
         return bases
 
     def __len__(self) -> int:
-        """Samples delivered in all.
+        """Counts the samples that the whole run delivers.
 
         Raises:
           TypeError: the plan never stops.
@@ -458,7 +458,7 @@ class Plan:
 
     @property
     def length(self) -> int | None:
-        """Samples delivered in all, or None where the plan never stops."""
+        """The number of samples that the whole run delivers, None where the plan never stops."""
         return None if self.stream_length is None else len(self)
 
     # Mixture: stream position -> (source, k), the k-th example taken from it.
@@ -477,7 +477,7 @@ class Plan:
         return source, rank
 
     def _counts_inside(self, number: int, samples: int) -> list[int]:
-        """Examples of each source among the first samples of a stage."""
+        """Counts the examples of each source among the first `samples` samples of a stage."""
         stage = self.stages[number]
         if len(stage.weights) == 1:
             return [samples]
@@ -489,7 +489,7 @@ class Plan:
         return counts
 
     def counts_before(self, position: int) -> list[int]:
-        """Examples of each source among the first stream positions: exact."""
+        """Counts the examples of each source before a stream position, exactly."""
         number = max(i for i, stage in enumerate(self.stages) if stage.start <= position)
         inside = self._counts_inside(number, position - self.stages[number].start)
         return [base + count for base, count in zip(self._bases[number], inside, strict=True)]
@@ -513,7 +513,7 @@ class Plan:
         return source, taken
 
     def _position(self, source: int, taken: int) -> int | None:
-        """The stream position of the taken-th example (from 0) of a source; None if it never comes."""
+        """Finds the stream position at which a source gives its `taken`-th example, counted from 0; None if it never does."""
         if len(self.names) == 1:
             return taken
         number = max(i for i, base in enumerate(self._bases) if base[source] <= taken)
@@ -607,7 +607,7 @@ class Plan:
         return samples + self._skipped[np.searchsorted(self._skip_delivered, samples, side="right")]
 
     def delivered_before(self, position: int) -> int:
-        """Samples delivered before a stream position."""
+        """Counts the samples delivered before a stream position."""
         index = int(np.searchsorted(self._skip_starts, position, side="left"))
         if index == 0:
             return position
@@ -639,7 +639,7 @@ class Plan:
         raise ConfigError(f"stop is {FIRST_EMPTY!r}, {ALL_USED!r}, a number of examples or None, got {self.stop!r}")
 
     def describe(self) -> dict[str, object]:
-        """What decides the order beside the seed, the skipped ranges and the sources' content, in JSON's types."""
+        """Names everything that decides the order, in JSON's types, except the seed, the skipped ranges and the sources' content."""
         lanes = self.shuffle
         return {
             "shuffle": dataclasses.asdict(lanes) if isinstance(lanes, Lanes) else bool(lanes),
@@ -649,7 +649,7 @@ class Plan:
 
 
 def batch_rows(batch_size: int, shuffle: bool | Lanes) -> Int64Array:
-    """The sample, counted from the batch's first, in each of [batch_size] rows.
+    """Says which sample stands in each row of a batch: int64 [batch_size], counted from the batch's first.
 
     With lanes, rows are sorted by lane where the lanes divide the batch, so that a host's contiguous rows are whole lanes.
     """

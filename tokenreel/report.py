@@ -65,7 +65,7 @@ def render(
     """Makes the page.
 
     Args:
-      manifest: of the dataset.
+      manifest: describes the dataset.
       statistics: the content of its `statistics.json`.
       title: what to call it.
       pieces: texts of token ids; the ids alone are shown without.
@@ -106,7 +106,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number as a person reads it: thousands apart, ratios to four digits."""
+    """Writes a number as a person reads it: thousands apart, ratios to four digits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _text(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
@@ -117,7 +117,7 @@ def _percent(value: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Iterable[int] = (0,)) -> str:
-    """A table of finished HTML cells."""
+    """Makes a table of finished HTML cells."""
     texts = set(text_columns)
     body = "".join(
         "<tr>" + "".join(f'<td class="text">{cell}</td>' if i in texts else f"<td>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
@@ -194,7 +194,7 @@ def _source_table(sources: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _removed_lines(sources: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lines and paragraphs taken out of documents, by source and reason."""
+    """Lists how many lines and paragraphs were taken out of documents, by source and reason."""
     found = {name: dict(source.get("lines_removed_by_reason", {})) for name, source in sources.items()}
     reasons = sorted({reason for counts in found.values() for reason in counts})
     rows = [(_text(name), *(_number(counts.get(reason, 0)) for reason in reasons)) for name, counts in found.items()]
@@ -212,7 +212,7 @@ def _length_charts(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _bins(histogram: Mapping[str, int]) -> list[tuple[str, int | float]]:
-    """Every bin from the first to the last that holds something, named by its range: "7" holds 4 to 7."""
+    """Lists every bin from the first to the last that holds something, named by the end of its range: "7" holds 4 to 7."""
     counts = {int(upper): count for upper, count in histogram.items()}
     bins: list[tuple[str, int | float]] = []
     upper = min(counts)
@@ -230,7 +230,7 @@ def _short(value: int) -> str:
 
 
 def _columns(bars: Sequence[tuple[str, int | float]]) -> str:
-    """A column chart as inline SVG; each column's number is above it."""
+    """Draws a column chart as inline SVG; each column's number is above it."""
     width, height, foot = 480, 190, 34
     step = width / len(bars)
     top = max(count for _, count in bars) or 1
@@ -266,7 +266,7 @@ def _token_charts(splits: Mapping[str, Mapping[str, Any]], pieces: Mapping[int, 
 
 
 def _rows(bars: Sequence[tuple[str, int, str]]) -> str:
-    """A bar chart as inline SVG: name, bar, number."""
+    """Draws a bar chart as inline SVG: name, bar, number."""
     width, line, left, right = 480, 18, 110, 110
     top = max(count for _, count, _ in bars) or 1
     parts = []
@@ -301,7 +301,7 @@ _SHOWN_ELSEWHERE = {
 
 
 def _other_numbers(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whatever else the statistics tell, such as what an objective counted."""
+    """Shows whatever else the statistics tell, such as what an objective counted."""
     columns = [dict(_flat({key: value for key, value in found.items() if key not in _SHOWN_ELSEWHERE})) for found in splits.values()]
     names = sorted({name for column in columns for name in column if not _is_long(column[name])})
     rows = [(_text(name), *(_number(column.get(name, "-")) for column in columns)) for name in names]
@@ -320,7 +320,7 @@ def _is_long(value: Any) -> bool:
 
 
 def _means(values: Sequence[int | float]) -> list[tuple[str, int | float]]:
-    """At most 16 columns, each the mean of neighbours and named by the first of them."""
+    """Reduces values to at most 16 columns, each the mean of neighbours and named by the first of them."""
     step = -(-len(values) // 16)
     parts = [(start, values[start : start + step]) for start in range(0, len(values), step)]
     return [(_short(start), round(sum(part) / len(part), 3)) for start, part in parts]
@@ -376,7 +376,7 @@ def write(directory: str, output: str | None = None) -> str:
     """Writes the report of a dataset.
 
     Args:
-      directory: of the dataset, local or `gs://`.
+      directory: holds the dataset, local or `gs://`.
       output: the HTML file; by default `report.html` in the dataset, which `tokenreel verify` knows as no part of it.
 
     Returns:

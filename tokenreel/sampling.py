@@ -28,12 +28,12 @@ _MARGIN = 1.5
 
 
 def hash_documents(seed: int, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The hash by which documents are sampled: [n] uint64, different for different keys."""
+    """Hashes documents to the numbers by which they are sampled: uint64 [n], different for different keys."""
     return keys.streams(seed, "tokenizer/sample", key)
 
 
 def cut_lengths(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """Bytes of each document that count: at most `limit`, whole characters.
+    """Counts the bytes of each document that are sampled: at most `limit`, and whole characters only.
 
     >>> text = np.frombuffer("aéab".encode(), np.uint8)
     >>> cut_lengths(text, np.array([0, 3, 5]), 2).tolist()
@@ -62,7 +62,7 @@ class Measured:
       cut_documents: longer than the limit.
       faults: documents that could not be read, by reason.
       left_out: documents that were, by reason.
-      examples: of the faults, where and why.
+      examples: some of the faults, where and why.
     """
 
     source: int
@@ -91,7 +91,7 @@ class Candidates:
     offsets: npt.NDArray[np.int64]
 
     def document(self, i: int) -> bytes:
-        """The text of a document."""
+        """Gives the text of a document."""
         return self.text[self.offsets[i] : self.offsets[i + 1]].tobytes()
 
 
@@ -101,7 +101,7 @@ def measure(documents: Texts, source: int, seed: int, max_document_bytes: int, l
     Args:
       documents: [n] documents.
       source: their index.
-      seed: of the sample.
+      seed: decides which documents are chosen.
       max_document_bytes: where documents are cut.
       limit: number of buckets to take.
     """
@@ -201,7 +201,7 @@ def check(totals: Totals, names: Sequence[str], max_dead_letter_fraction: float)
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """How a budget is divided among sources.
+    """Says how a budget is divided among sources.
 
     Attributes:
       weights: of the sources.
@@ -212,7 +212,7 @@ class Shares:
     by_text: bool
 
     def of(self, available: Sequence[int]) -> list[Fraction]:
-        """The exact weights, given the bytes of each source."""
+        """Gives the exact weights, by the bytes of each source."""
         exact = [Fraction(repr(weight)) for weight in self.weights]
         return [weight * size for weight, size in zip(exact, available, strict=True)] if self.by_text else exact
 
@@ -260,10 +260,10 @@ def plan(totals: Totals, budget: int | None, held_out_bytes: int, shares: Shares
     """Decides the sample from the counts.
 
     Args:
-      totals: of all blocks.
+      totals: the sum of what was measured in all blocks.
       budget: bytes to sample; None samples nothing, for what is fitted on the whole text, and takes the first documents to measure on.
       held_out_bytes: to measure on.
-      shares: of the sources.
+      shares: says how the budget is divided among the sources.
       max_document_bytes: where documents are cut.
     """
     cumulative = np.cumsum(totals.bytes, axis=1)
@@ -281,7 +281,7 @@ def plan(totals: Totals, budget: int | None, held_out_bytes: int, shares: Shares
 def guess_limits(
     budget: int | None, held_out_bytes: int, shares: Shares, max_document_bytes: int, file_bytes: Sequence[int]
 ) -> tuple[int, ...]:
-    """How many buckets of each source will probably be needed, so that most jobs read the text once; a low guess costs a second reading."""
+    """Guesses how many buckets of each source are needed, so that most jobs read the text once; too low a guess costs a second reading."""
     weights = shares.of(file_bytes)
     parts = [float(weight / (sum(weights) or 1)) for weight in weights]
     needed = [((budget or 0) + held_out_bytes) * part * _MARGIN + max_document_bytes for part in parts]
@@ -380,12 +380,12 @@ class Sample:
                 yield Chosen(s, int(hashes[i]), text)
 
     def held_out(self, source: int) -> list[bytes]:
-        """Documents to measure on: those after the sample, or the first of it where nothing is left."""
+        """Gives the documents to measure on: those after the sample, or the first of it where nothing is left."""
         return self._held_out[source]
 
 
 def _runs(values: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Bounds of the runs of equal values that are longer than 1, in sorted values."""
+    """Finds the bounds of the runs of equal values that are longer than 1, in sorted values."""
     bounds = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1], [True]])) if len(values) else np.zeros(1, dtype=np.int64)
     for i in np.flatnonzero(np.diff(bounds) > 1):
         yield int(bounds[i]), int(bounds[i + 1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ class Pairs:
         return Pairs(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
     def segments(self) -> Segments:
-        """The table of their pieces, for provenance; `fill` of this module knows where special tokens go, `packing.fill` does not."""
+        """Gives the table of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
         return Segments(
             example=np.repeat(np.arange(len(self), dtype=np.int64), 2),
             document=self.document.ravel(),
@@ -93,91 +94,213 @@ def plan(
       task: which pairs.
       short_rate: share of the documents with a shorter target.
 
+    Raises:
+      ConfigError: a setting is out of its range.
+      BuildError: the numbers of documents or of sentences disagree.
+
     >>> pairs = plan([3, 4, 2, 5], [2, 2], [7, 8], 16, seed=0)
     >>> bool((pairs.length.sum(axis=1) <= 13).all())
     True
     """
+    ids = np.asarray(document_ids)
+    _check(seq_len, task, short_rate)
+    sentences = _lay_end_to_end(sentence_lengths, sentences_per_document, ids)
+    scope = keys.key(seed, "segment_pairs", variant)
+    states = keys.streams(scope, f"{VERSION}/sentence", ids)
+    room = seq_len - 3
+    parts = _pair_up(sentences, ids, states, _targets(scope, ids, room, short_rate), swap=task == "sentence_order")
+
+    document, start, length = sentences.locate(parts.first, parts.stop)
+    cut = _trims(length, room)
+    names = keys.words_at(states[sentences.document[parts.chunk]], sentences.rank[parts.chunk])
+    return Pairs(
+        document=document,
+        start=start + _left_trims(cut, names, scope),
+        length=length - cut,
+        label=(parts.elsewhere | parts.swapped).astype(np.uint8),
+        repeated=np.where(parts.elsewhere, length[:, 1], 0),
+        trimmed=cut.sum(axis=1),
+    )
+
+
+def _check(seq_len: int, task: str, short_rate: float) -> None:
     if seq_len < 5:
         raise ConfigError(f"packing.seq_len must be at least 5 for pairs with [CLS] and two [SEP], got {seq_len}")
     if task not in ("next_sentence", "sentence_order"):
         raise ConfigError(f"packing.task must be next_sentence or sentence_order, got {task!r}")
     rates.check_rate("short_rate", short_rate, zero=True)
-    sentences, per_document = as_lengths(sentence_lengths), as_lengths(sentences_per_document)
-    ids = np.asarray(document_ids)
-    if per_document.sum() != len(sentences) or ids.shape != per_document.shape:
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Sentences:
+    """The S sentences that hold tokens, in the D documents laid end to end.
+
+    Attributes:
+      document: int64 [S] the document of each sentence.
+      rank: int64 [S] how many sentences of its document stand before it.
+      bounds: int64 [S + 1] the token at which each sentence begins, then the number of tokens.
+      first: int64 [D + 1] the first sentence of each document, then S.
+    """
+
+    document: Ints
+    rank: Ints
+    bounds: Ints
+    first: Ints
+
+    def locate(self, first: Ints, stop: Ints) -> tuple[Ints, Ints, Ints]:
+        """Gives the document, the start in it and the length, in tokens, of each range of sentences [first, stop)."""
+        document = self.document[first]
+        begin = self.bounds[first]
+        return document, begin - self.bounds[self.first[document]], self.bounds[stop] - begin
+
+
+def _lay_end_to_end(sentence_lengths: npt.ArrayLike, sentences_per_document: npt.ArrayLike, ids: npt.NDArray[Any]) -> _Sentences:
+    """Numbers the sentences and tokens of all documents, and leaves out empty sentences.
+
+    Raises:
+      BuildError: the numbers of documents or of sentences disagree.
+    """
+    lengths, per_document = as_lengths(sentence_lengths), as_lengths(sentences_per_document)
+    if per_document.sum() != len(lengths) or ids.shape != per_document.shape:
         raise BuildError(
             f"{len(per_document):,} documents of {per_document.sum():,} sentences need as many ids and lengths, got {len(ids):,} and "
-            f"{len(sentences):,}"
+            f"{len(lengths):,}"
         )
-    document = np.repeat(np.arange(len(per_document)), per_document)[sentences > 0]
-    sentences = sentences[sentences > 0]
+    document = np.repeat(np.arange(len(per_document)), per_document)[lengths > 0]
     per_document = np.bincount(document, minlength=len(ids)).astype(np.int64)
-    scope = keys.key(seed, "segment_pairs", variant)
-    by_id = np.argsort(ids, kind="stable")
-    others = by_id[per_document[by_id] > 0].tolist()
-    place = {number: at for at, number in enumerate(others)}
+    return _Sentences(
+        document=document,
+        rank=ranks(per_document),
+        bounds=np.append(0, np.cumsum(lengths[lengths > 0])),
+        first=np.append(0, np.cumsum(per_document)),
+    )
 
-    room = seq_len - 3
+
+def _targets(scope: int, ids: npt.NDArray[Any], room: int, short_rate: float) -> list[int]:
+    """Draws the number of tokens that each document's chunks aim at: `room`, or now and then any from 2 on."""
     words = keys.bits(scope, f"{VERSION}/target", ids, 2)
-    target = np.where(rates.happens(words[:, 0], short_rate), 2 + keys.below(words[:, 1], room - 1), room).tolist()
-    states = keys.streams(scope, f"{VERSION}/sentence", ids)
-    rank = ranks(per_document)
-    choices = keys.words_at(states[document][:, None], rank[:, None] * 4 + np.arange(4)).tolist()
-    ends = np.append(0, np.cumsum(sentences)).tolist()  # of sentences, in tokens
-    first = np.append(0, np.cumsum(per_document)).tolist()  # sentence of each document
+    targets: list[int] = np.where(rates.happens(words[:, 0], short_rate), 2 + keys.below(words[:, 1], room - 1), room).tolist()
+    return targets
 
-    rows: list[tuple[int, int, int, int, int, int]] = []
-    anchors = []
-    for number in range(len(ids)):
-        at, stop, goal = first[number], first[number + 1], target[number]
+
+class _Others:
+    """Draws documents other than a given one, from those that hold sentences.
+
+    They are numbered by id. Numbered as they arrive, another order of the same documents would give other pairs.
+    """
+
+    def __init__(self, ids: npt.NDArray[Any], sentences: _Sentences) -> None:
+        by_id = np.argsort(ids, kind="stable")
+        self._documents: list[int] = by_id[np.diff(sentences.first)[by_id] > 0].tolist()
+        self._number = {document: number for number, document in enumerate(self._documents)}
+
+    def draw(self, own: int, word: int) -> int:
+        """Draws a document by a random word: never `own`, unless there is no other."""
+        if len(self._documents) == 1:
+            return own
+        drawn = _below(word, len(self._documents) - 1)
+        return self._documents[drawn + (drawn >= self._number[own])]  # steps over `own`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """P pairs before trimming, as ranges of sentences.
+
+    Attributes:
+      chunk: int64 [P] the first sentence of the chunk that was cut in two: it names the pair's random bits.
+      first: int64 [P, 2] the first sentence of each part.
+      stop: int64 [P, 2] the sentence behind the last one of each part.
+      elsewhere: bool [P] the second part is from another document.
+      swapped: bool [P] the parts stand in the other order than in their document.
+    """
+
+    chunk: Ints
+    first: Ints
+    stop: Ints
+    elsewhere: npt.NDArray[np.bool_]
+    swapped: npt.NDArray[np.bool_]
+
+
+def _pair_up(sentences: _Sentences, ids: npt.NDArray[Any], states: npt.NDArray[np.uint64], targets: Sequence[int], *, swap: bool) -> _Parts:
+    """Takes each document chunk by chunk, and makes a pair of every chunk.
+
+    Args:
+      sentences: of all documents.
+      ids: integers [D] of the documents.
+      states: uint64 [D] from which each document's random words come, four for each sentence that a chunk may begin with.
+      targets: tokens that a chunk of each document aims at.
+      swap: a coin decides whether the parts change places, not whether the second is replaced.
+    """
+    others = _Others(ids, sentences)
+    words = keys.words_at(states[sentences.document][:, None], sentences.rank[:, None] * 4 + np.arange(4)).tolist()
+    bounds: list[int] = sentences.bounds.tolist()
+    first: list[int] = sentences.first.tolist()
+    rows: list[tuple[int, int, int, int, bool, bool]] = []  # sentences: first and stop of both parts; elsewhere, swapped
+    for document, target in enumerate(targets):
+        at, stop = first[document], first[document + 1]
         while at < stop:
-            end = min(bisect.bisect_left(ends, ends[at] + goal, at + 1, stop), stop)
-            coin, cut, other, other_start = choices[at]
+            end = _reach(bounds, at, target, stop)
+            coin, cut, other, begin = words[at]
+            heads = coin >> 63 == 0
             middle = at + 1 + _below(cut, end - at - 1) if end - at > 1 else end
-            flip = coin >> 63 == 0
-            anchors.append(at)
-            following = end
-            if middle == end or (flip and task == "next_sentence"):
-                pick = number
-                if len(others) > 1:
-                    chosen = _below(other, len(others) - 1)
-                    pick = others[chosen + (chosen >= place[number])]
-                low = first[pick] + _below(other_start, first[pick + 1] - first[pick])
-                wanted = max(goal - (ends[middle] - ends[at]), 1)
-                high = min(bisect.bisect_left(ends, ends[low] + wanted, low + 1, first[pick + 1]), first[pick + 1])
-                rows.append((ends[at], ends[middle], ends[low], ends[high], 1, 0))
-                following = middle
+            if middle == end or (heads and not swap):
+                drawn = others.draw(document, other)
+                low = first[drawn] + _below(begin, first[drawn + 1] - first[drawn])
+                missing = max(target - (bounds[middle] - bounds[at]), 1)
+                rows.append((at, middle, low, _reach(bounds, low, missing, first[drawn + 1]), True, False))
+                at = middle  # the sentences that were replaced come again
             else:
-                rows.append((ends[at], ends[middle], ends[middle], ends[end], int(flip), int(flip)))
-            at = following
+                rows.append((at, middle, middle, end, False, heads))
+                at = end
     table = np.array(rows, np.int64).reshape(-1, 6)
-    start, stop_ = table[:, [0, 2]], table[:, [1, 3]]
-    swapped = table[:, 5] == 1
-    start[swapped], stop_[swapped] = start[swapped][:, ::-1], stop_[swapped][:, ::-1]
-    begins = np.array(ends, np.int64)[np.array(first[:-1], np.int64)] if len(ids) else np.zeros(0, np.int64)
-    filled = np.flatnonzero(per_document)
-    owner = filled[np.searchsorted(begins[filled], start, side="right") - 1] if len(table) else np.zeros((0, 2), np.int64)
-    start -= begins[owner]
-    length = stop_ - start - begins[owner]
+    begins, stops, swapped = table[:, [0, 2]], table[:, [1, 3]], table[:, 5] == 1
+    begins[swapped], stops[swapped] = begins[swapped, ::-1], stops[swapped, ::-1]
+    return _Parts(chunk=table[:, 0], first=begins, stop=stops, elsewhere=table[:, 4] == 1, swapped=swapped)
 
+
+def _reach(bounds: Sequence[int], first: int, tokens: int, stop: int) -> int:
+    """Finds the sentence behind the shortest run from `first` on that holds so many tokens; `stop` where they end before."""
+    return bisect.bisect_left(bounds, bounds[first] + tokens, first + 1, stop)
+
+
+def _trims(length: Ints, room: int) -> Ints:
+    """Divides what is over `room` between the parts: the longer loses first, then both alike.
+
+    Args:
+      length: int64 [P, 2] tokens of the parts.
+      room: tokens that both may have together.
+
+    Returns:
+      int64 [P, 2] tokens that each part loses.
+
+    >>> _trims(np.array([[9, 4], [4, 4], [2, 1]]), 6).tolist()
+    [[6, 1], [1, 1], [0, 0]]
+    """
     excess = np.maximum(length.sum(axis=1) - room, 0)
     longer = np.minimum(excess, np.abs(length[:, 0] - length[:, 1]))
-    rest = excess - longer
-    first_longer = length[:, 0] > length[:, 1]
-    cut_first = np.where(first_longer, longer, 0) + rest // 2
-    cut = np.stack([cut_first, excess - cut_first], axis=1)
-    names = keys.words_at(states[document[anchors]] if anchors else np.zeros(0, np.uint64), rank[anchors] if anchors else 0)
-    for side in (0, 1):
-        start[:, side] += _coins(keys.streams(scope, f"{VERSION}/trim-{side}", names), cut[:, side])
-    elsewhere = (table[:, 4] == 1) & ~swapped
-    return Pairs(
-        document=owner,
-        start=start,
-        length=length - cut,
-        label=table[:, 4].astype(np.uint8),
-        repeated=np.where(elsewhere, table[:, 3] - table[:, 2], 0),
-        trimmed=excess,
-    )
+    both = excess - longer
+    first = np.where(length[:, 0] > length[:, 1], longer, 0) + both // 2
+    return np.stack([first, excess - first], axis=1)
+
+
+def _left_trims(cut: Ints, names: npt.NDArray[np.uint64], scope: int) -> Ints:
+    """Draws how many of the [P, 2] tokens that the parts lose are taken from their beginnings, a coin for each token."""
+    return np.stack([_coins(keys.streams(scope, f"{VERSION}/trim-{side}", names), cut[:, side]) for side in (0, 1)], axis=1)
+
+
+def _coins(states: npt.NDArray[np.uint64], counts: Ints) -> Ints:
+    """Tosses `counts` coins for each stream, a bit each, the lowest first, and counts the heads: int64 [n]."""
+    words = -(-counts // 64)
+    if not words.sum():
+        return np.zeros_like(counts)
+    drawn = keys.words_at(np.repeat(states, words), ranks(words)).astype("<u8")
+    bits = np.unpackbits(drawn.view(np.uint8), bitorder="little")
+    bits[ranks(words * 64) >= np.repeat(counts, words * 64)] = 0
+    heads = np.zeros_like(counts)
+    some = words > 0
+    begins = (np.cumsum(words) - words)[some] * 64
+    heads[some] = np.add.reduceat(bits.astype(np.int64), begins)
+    return heads
 
 
 def fill(
@@ -221,7 +344,7 @@ def fill(
 
 
 def output_shapes(seq_len: int, vocab_size: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Dtype and shape, in one example, of what `fill` makes."""
+    """Gives the dtype and the shape in one example of each array that `fill` makes."""
     return {
         "tokens": (token_dtype(vocab_size), (seq_len,)),
         "segment_ids": ("uint8", (seq_len,)),
@@ -231,20 +354,5 @@ def output_shapes(seq_len: int, vocab_size: int) -> dict[str, tuple[str, tuple[i
 
 
 def _below(word: int, bound: int) -> int:
-    """`keys.below` of one word."""
+    """Maps one random word to [0, bound), as `keys.below` maps an array of them."""
     return (word >> 32) * bound >> 32
-
-
-def _coins(states: npt.NDArray[np.uint64], counts: Ints) -> Ints:
-    """How many of `counts` coins show heads, by the bits of each stream, the lowest first."""
-    words = -(-counts // 64)
-    if not words.sum():
-        return np.zeros_like(counts)
-    drawn = keys.words_at(np.repeat(states, words), ranks(words)).astype("<u8")
-    bits = np.unpackbits(drawn.view(np.uint8), bitorder="little")
-    bits[ranks(words * 64) >= np.repeat(counts, words * 64)] = 0
-    heads = np.zeros_like(counts)
-    some = words > 0
-    begins = (np.cumsum(words) - words)[some] * 64
-    heads[some] = np.add.reduceat(bits.astype(np.int64), begins)
-    return heads

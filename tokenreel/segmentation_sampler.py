@@ -10,22 +10,21 @@ before normalisation). Units are independent of each other: all of them are samp
 
 from __future__ import annotations
 
-import dataclasses
 import decimal
 import functools
 import heapq
 import itertools
 import re
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, protobuf_wire, ragged, sentencepiece_model
+from tokenreel import keys, ragged, sentencepiece_model
 from tokenreel.errors import VocabularyError
 from tokenreel.sentencepiece_model import BPE, BYTE, NORMAL, SPACE_SYMBOL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED
+from tokenreel.text_units import Units, cut_units
 
 _Ints = npt.NDArray[np.int64]
 
@@ -98,7 +97,7 @@ class SegmentationSampler:
             bounds = offsets[start : stop + 1] - offsets[start]
             if len(text):
                 draw = self._draw_unigram if self.is_unigram else self._draw_bpe
-                parts.append(self._to_ids(*draw(_cut_units(text, bounds, self._cut), words[start:stop], alpha), text, bounds))
+                parts.append(self._to_ids(*draw(cut_units(text, bounds, self._cut), words[start:stop], alpha), text, bounds))
             else:
                 parts.append((np.zeros(0, dtype=np.int32), np.zeros(stop - start, dtype=np.int64)))
             start = stop
@@ -167,7 +166,7 @@ class SegmentationSampler:
         return mantissas[which], exponents[which]
 
     def _edges(self, text: npt.NDArray[np.uint8]) -> tuple[_Ints, _Ints, _Ints]:
-        """All pieces that lie in units, each ended by `_END`: first byte, byte after the last, piece (-1 where a character is unknown)."""
+        """Finds all pieces in units that each end with `_END`: first byte, byte behind the last, piece (-1 for an unknown character)."""
         transitions, targets, piece_at = self._trie
         starts = np.flatnonzero(((text < 0x80) | (text >= 0xC0)) & (text != _END))
         following = np.flatnonzero((text < 0x80) | (text >= 0xC0))
@@ -195,7 +194,7 @@ class SegmentationSampler:
         )
 
     def _lattice(self, text: npt.NDArray[np.uint8], unit_starts: _Ints, alpha: float) -> tuple[npt.NDArray[np.uint64], _Ints, _Ints]:
-        """The choices among the pieces that end at a byte, given that what follows it is fixed.
+        """Weighs the choices among the pieces that end at a byte, given that what follows it is fixed.
 
         Returns:
           [edges] sorted `end << 33 | bound`, where bounds divide 2**32 among the pieces that end at one byte; where each piece begins;
@@ -231,7 +230,7 @@ class SegmentationSampler:
         choices = (end[order].astype(np.uint64) << np.uint64(33)) + bounds[order]
         return choices, begin[order], piece[order]
 
-    def _draw_unigram(self, units: _Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_unigram(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
         distinct, which = units.distinct()
         text = np.frombuffer(bytes([_END]).join([*distinct, b""]), dtype=np.uint8)
         lengths = np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct))
@@ -283,8 +282,8 @@ class SegmentationSampler:
         values = np.array([merges[key] for key in order], dtype=np.int64).reshape(-1, 2)
         return symbols, np.array(order, dtype=np.int64), values[:, 0].astype(np.int32), values[:, 1]
 
-    def _symbols(self, units: _Units) -> tuple[_Ints, _Ints]:
-        """The symbols that units begin as, -1 where a character is unknown, and their first bytes: characters and user-defined pieces."""
+    def _symbols(self, units: Units) -> tuple[_Ints, _Ints]:
+        """Cuts units into characters and user-defined pieces: their symbols, -1 where a character is unknown, and their first bytes."""
         text = units.text
         at = np.flatnonzero((text < 0x80) | (text >= 0xC0))
         padded = np.append(text, np.zeros(4, dtype=np.uint8)).astype(np.int64)
@@ -310,7 +309,7 @@ class SegmentationSampler:
             at, symbol = at[keep], symbol[keep]
         return symbol, at
 
-    def _draw_bpe(self, units: _Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_bpe(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
         symbol, at = self._symbols(units)
         first = np.searchsorted(at, units.bounds)
         counts = np.diff(first)
@@ -352,7 +351,7 @@ class SegmentationSampler:
     def _rank(
         self, left: _Ints, right: _Ints, states: npt.NDArray[np.uint64], names: _Ints, threshold: int
     ) -> tuple[npt.NDArray[np.int32], _Ints]:
-        """Ranks of pairs of neighbours, `_NONE` if they stay apart, and what they make."""
+        """Gives the rank of each pair of neighbours, `_NONE` if it stays apart, and the piece that it makes."""
         _, pairs, ranks, merged = self._merges
         key = np.where((left >= 0) & (right >= 0), left << 32 | right, -1)
         place = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
@@ -448,78 +447,18 @@ def load(data: bytes) -> SegmentationSampler:
     return SegmentationSampler(data)
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    return ((number, value) for number, value in protobuf_wire.fields(data) if isinstance(value, bytes))
-
-
-def sample_best(
-    processor: Any, documents: Iterable[bytes], words: npt.NDArray[np.uint64], alpha: float, nbest_size: int
-) -> tuple[npt.NDArray[np.int32], _Ints]:
-    """Draws each document among its best segmentations, with probabilities proportional to the model's to the power of alpha.
-
-    The library finds them; in a document of some 100 kB or more it gives up, and the best one is taken.
-    """
-    drawn = [np.zeros(0, dtype=np.int32)]
-    for document, word in zip(documents, words[:, None], strict=True):
-        found = processor.nbest_encode(document.decode(), nbest_size=nbest_size, return_type="serialized_proto")
-        # NBestSentencePieceText: nbests = 1; SentencePieceText: pieces = 2, score = 3; SentencePiece: id = 2.
-        candidates = [list(_messages(data)) for _, data in _messages(found)]
-        scores = [struct.unpack("<f", next((value for number, value in fields if number == 3), bytes(4)))[0] for fields in candidates]
-        with decimal.localcontext(decimal.Context(prec=40)):
-            best = decimal.Decimal(max(scores))
-            weights = [float((decimal.Decimal(alpha) * (decimal.Decimal(score) - best)).exp()) for score in scores]
-        chosen = candidates[int(keys.pick(keys.words_at(word, 0), weights)[0])]
-        pieces = (dict(protobuf_wire.fields(data)) for number, data in chosen if number == 2)
-        drawn.append(np.array([piece.get(2, 0) for piece in pieces], dtype=np.int32))
-    return np.concatenate(drawn), np.fromiter(map(len, drawn[1:]), dtype=np.int64, count=len(words))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Units:
-    """Texts, cut.
-
-    Attributes:
-      text: [bytes] texts end to end.
-      bounds: [units + 1] of the units.
-      document: [units] which text each lies in.
-      document_start: [units] where that begins.
-    """
-
-    text: npt.NDArray[np.uint8]
-    bounds: _Ints
-    document: _Ints
-    document_start: _Ints
-
-    def distinct(self) -> tuple[list[bytes], _Ints]:
-        """The distinct units, and [units] which of them each is."""
-        import pyarrow as pa
-
-        buffers = [None, pa.py_buffer(self.bounds.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(self.text))]
-        encoded = pa.BinaryArray.from_buffers(pa.binary(), len(self.bounds) - 1, buffers).dictionary_encode()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
-
-
-def _cut_units(text: npt.NDArray[np.uint8], offsets: _Ints, cut: npt.NDArray[np.bool_]) -> _Units:
-    starts = np.ones(len(text) + 1, dtype=bool)
-    starts[1:-1] = cut[text[:-1], text[1:]]
-    starts[offsets] = True
-    bounds = np.flatnonzero(starts)
-    document = np.searchsorted(offsets, bounds[:-1], side="right") - 1
-    return _Units(text, bounds, document, offsets[document])
-
-
 def _characters(piece: bytes) -> list[bytes]:
     starts = [i for i, byte in enumerate(piece) if not 0x80 <= byte < 0xC0]
     return [piece[a:b] for a, b in itertools.pairwise([*starts, len(piece)])]
 
 
 def _name(begin: Any, middle: Any, end: Any) -> Any:
-    """The name of the choice whether two symbols merge, from their bytes in the document."""
+    """Names the choice whether two symbols merge by their bytes in the document: where they begin, meet and end."""
     return begin << 24 | (middle - begin) << 12 | (end - middle)
 
 
 def _word(state: int, index: int) -> int:
-    """`keys.words_at` for single numbers, an order of magnitude sooner."""
+    """Does what `keys.words_at` does, for single numbers: ten times as fast as on arrays of one."""
     mask = 2**64 - 1
     z = (state + (index + 1) * 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask

@@ -12,7 +12,7 @@ from tokenreel.errors import BuildError
 from tokenreel.sampling import Sample, Totals
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_training import Coverage, measure_coverage
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies import Vocabulary, load_vocabulary
 
 REPORT = "tokenizer_report.json"
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
@@ -21,12 +21,12 @@ _MODELS = ("tokenizer.model", "tokenizer.json")
 
 
 def sample_directory(config: TokenizerJobConfig) -> str:
-    """Where the sampled text lies while the job runs."""
+    """Names the directory that holds the sampled text while the job runs."""
     return files.join(config.execution.stage or files.join(config.output, naming.STAGE), _SAMPLE)
 
 
 def identity(config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> str:
-    """The digest of everything that decides the model, the versions of libraries aside."""
+    """Hashes everything that decides the model, except the versions of libraries."""
     return keys.digest(VERSION, keys.VERSION, config.identity(inputs))
 
 
@@ -34,7 +34,7 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
     """Makes the output directory ready, or finds the tokenizer there already.
 
     Returns:
-      the report of this very tokenizer, if it is complete.
+      The report, if this very tokenizer is already complete there; None if it has to be trained.
 
     Raises:
       BuildError: the directory holds another tokenizer and `overwrite` is not set, or files that the command does not write.
@@ -71,10 +71,10 @@ def _is_ours(name: str) -> bool:
 
 
 def read_report(directory: str) -> dict[str, Any]:
-    """Reads the report.
+    """Reads the report of a tokenizer's output directory.
 
     Raises:
-      BuildError: it is damaged.
+      BuildError: the report is damaged, or is none of this command's.
     """
     path = files.join(directory, REPORT)
     try:
@@ -97,62 +97,36 @@ def finish(
     """Writes the model, measures it, and writes the report last.
 
     Args:
-      config: of the job.
-      inputs: what the listing found.
-      model: the file.
-      trained: what the trainer tells.
-      sample: the documents it was trained on, and others to measure on.
-      totals: of the whole text.
+      config: settings of the job.
+      inputs: the files that the listing of the sources found.
+      model: content of the model file.
+      trained: what the trainer reports about the training.
+      sample: the documents that the model was trained on, and others to measure it on.
+      totals: counts of all documents and bytes in the sources, and of those left out.
 
     Returns:
-      the report.
+      The report.
     """
     path = files.join(config.output, config.model_file)
     files.write_bytes(path, model)
     vocabulary = load_vocabulary(config.kind, path)
-    sources: dict[str, Any] = {}
-    overall = Coverage()
-    everything = config.budget is None
-    sampled = totals.text_bytes.tolist() if everything else sample.bytes
-    for i, source in enumerate(config.sources):
-        coverage = measure_coverage(vocabulary, sample.held_out(i))
-        overall += coverage
-        sources[source.name] = {
-            "text": {
-                "documents": int(totals.documents[i]),
-                "bytes": int(totals.text_bytes[i]),
-                "documents_over_max_document_bytes": int(totals.cut_documents[i]),
-                "dead_letters": dict(sorted(totals.faults[i].items())),
-                "left_out": dict(sorted(totals.left_out[i].items())),
-            },
-            "sample": {
-                "documents": int(totals.documents[i]) if everything else sample.documents[i],
-                "bytes": int(sampled[i]),
-                "share": sampled[i] / max(sum(sampled), 1),
-            },
-            "coverage": {"measured_on": sample.measured_on[i], **coverage.to_json()},
-        }
+    coverages = [measure_coverage(vocabulary, sample.held_out(i)) for i in range(len(config.sources))]
+    sources = _describe_sources(config, sample, totals, coverages)
     report = {
         "format": "tokenreel-tokenizer-report-1",
         "fingerprint": vocabulary.fingerprint,
         "identity": identity(config, inputs),
-        "model": {
-            "file": config.model_file,
-            "kind": config.kind,
-            "bytes": len(model),
-            "vocab_size": vocabulary.vocab_size,
-            "special_ids": {name: getattr(vocabulary, f"{name}_id") for name in ("pad", "bos", "eos", "unk")},
-        },
+        "model": _describe_model(config, vocabulary, len(model)),
         "settings": config.semantics(),
         "inputs": dict(inputs),
         "sample": {
-            "of": "all text" if everything else "documents",
+            "of": "all text" if config.budget is None else "documents",
             "documents": sum(source["sample"]["documents"] for source in sources.values()),
-            "bytes": int(sum(sampled)),
+            "bytes": sum(source["sample"]["bytes"] for source in sources.values()),
             "version": VERSION,
         },
         "training": dict(trained),
-        "coverage": overall.to_json(),
+        "coverage": sum(coverages, Coverage()).to_json(),
         "sources": sources,
         "tokenreel_version": tokenreel.__version__,
     }
@@ -161,8 +135,44 @@ def finish(
     return report
 
 
+def _describe_model(config: TokenizerJobConfig, vocabulary: Vocabulary, size: int) -> dict[str, Any]:
+    return {
+        "file": config.model_file,
+        "kind": config.kind,
+        "bytes": size,
+        "vocab_size": vocabulary.vocab_size,
+        "special_ids": {name: getattr(vocabulary, f"{name}_id") for name in ("pad", "bos", "eos", "unk")},
+    }
+
+
+def _describe_sources(
+    config: TokenizerJobConfig, sample: Sample, totals: Totals, coverages: Sequence[Coverage]
+) -> dict[str, dict[str, Any]]:
+    """Says of each source, by name, what text it has, what of it was sampled, and how well the tokenizer covers it.
+
+    Without a budget all text was taken, whatever `sample` holds: then the totals are the sample.
+    """
+    everything = config.budget is None
+    documents = totals.documents.tolist() if everything else sample.documents
+    sizes = totals.text_bytes.tolist() if everything else sample.bytes
+    sources = {}
+    for i, (source, coverage) in enumerate(zip(config.sources, coverages, strict=True)):
+        sources[source.name] = {
+            "text": {
+                "documents": int(totals.documents[i]),
+                "bytes": int(totals.text_bytes[i]),
+                "documents_over_max_document_bytes": int(totals.cut_documents[i]),
+                "dead_letters": dict(sorted(totals.faults[i].items())),
+                "left_out": dict(sorted(totals.left_out[i].items())),
+            },
+            "sample": {"documents": documents[i], "bytes": int(sizes[i]), "share": sizes[i] / max(sum(sizes), 1)},
+            "coverage": {"measured_on": sample.measured_on[i], **coverage.to_json()},
+        }
+    return sources
+
+
 def table(report: Mapping[str, Any]) -> str:
-    """The report as a person reads it in a terminal."""
+    """Lays the report out as lines for a terminal: a row for each source, then what stands out."""
     model, sample = report["model"], report["sample"]
     rows = [
         ["source", "documents", "sampled", "share", "measured on", "characters", "unknown", "byte tokens", "tokens/byte", "bytes/token"]

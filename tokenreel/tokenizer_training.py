@@ -76,7 +76,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def _probe(options: Mapping[str, Any]) -> str | None:
-    """What the trainer has to say against some options, as far as it does not concern the size of the text."""
+    """Says what the trainer has against some options, as far as it does not concern the size of the text."""
     small: dict[str, Any] = {"hard_vocab_limit": False, "use_all_vocab": False}
     if options.get("model_type", "unigram") in ("unigram", "bpe", "word"):
         small["model_type"] = "char"  # the one that any text is enough for
@@ -178,7 +178,7 @@ def train_sentencepiece(texts: Iterable[bytes], options: Mapping[str, Any]) -> t
 
     Args:
       texts: UTF-8 documents.
-      options: of the trainer.
+      options: settings of SentencePiece's trainer.
 
     Returns:
       the model, and what it was trained on.
@@ -199,15 +199,15 @@ def train_sentencepiece(texts: Iterable[bytes], options: Mapping[str, Any]) -> t
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How a vocabulary does on some text.
+    """Counts how a vocabulary does on some text.
 
     Attributes:
-      documents: of the text.
-      bytes: of the text.
-      characters: of the text, normalised as the vocabulary does.
-      tokens: the text becomes.
-      unknown_tokens: among them.
-      byte_tokens: among them, each one byte of a character without a token.
+      documents: number of documents in the text.
+      bytes: number of its bytes in UTF-8.
+      characters: number of its characters once the vocabulary has normalised it.
+      tokens: number of tokens that it becomes.
+      unknown_tokens: how many of these are <unk>.
+      byte_tokens: how many of these are one byte of a character without a token.
       missing: the characters that have no token, neither alone nor with others, and how often each comes.
     """
 
@@ -223,7 +223,7 @@ class Coverage:
         return Coverage(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     def to_json(self) -> dict[str, Any]:
-        """Counts, and ratios for people; 0 where there is nothing."""
+        """Gives the counts, and ratios for people; a ratio of nothing is 0."""
         missing = sorted(self.missing.items(), key=lambda item: (-item[1], item[0]))
         return {
             **{name: value for name, value in vars(self).items() if name != "missing"},

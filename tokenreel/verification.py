@@ -20,7 +20,8 @@ from tokenreel import files, naming, schema
 from tokenreel import manifest as manifests
 from tokenreel.errors import TokenreelError
 from tokenreel.manifest import FIXED, Manifest
-from tokenreel.shard_verification import COPY_AGAIN, ShardCheck, Tally
+from tokenreel.record_checks import Place, Tally
+from tokenreel.shard_verification import COPY_AGAIN, ShardCheck
 from tokenreel.terminal import reader_may_leave
 
 _CHUNK_BYTES = 4 << 20
@@ -30,7 +31,7 @@ def verify(directory: str) -> list[str]:
     """Checks a whole dataset, local or `gs://`.
 
     Returns:
-      a line for each difference; none for a sound dataset.
+      A line for each difference; none for a sound dataset.
     """
     return list(differences(directory))
 
@@ -41,7 +42,7 @@ def differences(
     """Yields the differences as they are found.
 
     Args:
-      directory: of the dataset.
+      directory: holds the dataset.
       note: is told what could not be checked for lack of an optional package.
       progress: is told what is being read.
     """
@@ -68,7 +69,8 @@ def differences(
             if table is None:
                 tally.segments = None
             first = sum(other.records for other in info.shards[:index])
-            yield from ShardCheck(directory, manifest, shard, first, info.examples, tally, table, note).check()
+            place = Place(manifest=manifest, shard=shard, first=first, split_examples=info.examples)
+            yield from ShardCheck(directory, place, tally, table, note).check()
     yield from _check_statistics(directory, manifest, intact, tallies)
     yield from _check_totals(directory, manifest, intact)
 
@@ -222,41 +224,57 @@ def _brief(value: Any) -> str:
 
 def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Iterator[str]:
     """Checks that the manifest's own numbers add up, and that they are those of the statistics and of the dead letters."""
-    totals, name = manifest.totals, naming.MANIFEST
     try:
-        parts = {key: int(totals[key]) for key in ("documents_written", "documents_dropped", "documents_dead_lettered")}
-        parts["documents_filtered"] = sum(totals["documents_filtered"].values())
-        parts |= {key: int(totals.get(key, 0)) for key in ("documents_duplicate", "documents_not_sampled")}
-        parts["documents_repeated"] = -int(totals.get("documents_repeated", 0))  # further copies of documents, all of them written
-        if totals["documents_read"] != sum(parts.values()):
-            yield f"{name}: {totals['documents_read']:,} documents were read, but {parts} add up to {sum(parts.values()):,}"
-        if totals["tokens"] != totals["tokens_written"] + totals["tokens_dropped"]:
-            yield f"{name}: {totals['tokens']:,} tokens are not {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped"
+        yield from _check_sums(manifest.totals)
     except (KeyError, TypeError, AttributeError) as error:
-        yield f"{name}: totals are not what a build writes ({error!r})"
+        yield f"{naming.MANIFEST}: totals are not what a build writes ({error!r})"
         return
     if naming.STATISTICS in intact:
         try:
-            found_statistics = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))
-            splits, sources = found_statistics["splits"].values(), found_statistics.get("sources", {}).values()
-            for total, fields in _TOTALS.items():
-                found = sum(split[fields[0]] - sum(split[field] for field in fields[1:]) for split in splits)
-                if found != totals[total]:
-                    yield f"{naming.STATISTICS}: its splits make {total} {found:,}, the manifest says {totals[total]:,}"
-            for total, field in _SOURCE_TOTALS.items():
-                found = sum(source[field] for source in sources)
-                if sources and found != totals.get(total, 0):
-                    yield f"{naming.STATISTICS}: its sources make {total} {found:,}, the manifest says {totals.get(total, 0):,}"
+            statistics = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))
+            yield from _check_statistics_totals(manifest.totals, statistics)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"{naming.STATISTICS}: not what a build writes ({error!r})"
+    yield from _check_dead_letters(directory, manifest, intact)
+
+
+def _check_sums(totals: Mapping[str, Any]) -> Iterator[str]:
+    """Checks that every document read has one fate, and every token one of two."""
+    name = naming.MANIFEST
+    parts = {key: int(totals[key]) for key in ("documents_written", "documents_dropped", "documents_dead_lettered")}
+    parts["documents_filtered"] = sum(totals["documents_filtered"].values())
+    parts |= {key: int(totals.get(key, 0)) for key in ("documents_duplicate", "documents_not_sampled")}
+    parts["documents_repeated"] = -int(totals.get("documents_repeated", 0))  # further copies of documents, all of them written
+    if totals["documents_read"] != sum(parts.values()):
+        yield f"{name}: {totals['documents_read']:,} documents were read, but {parts} add up to {sum(parts.values()):,}"
+    if totals["tokens"] != totals["tokens_written"] + totals["tokens_dropped"]:
+        yield f"{name}: {totals['tokens']:,} tokens are not {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped"
+
+
+def _check_statistics_totals(totals: Mapping[str, Any], statistics: Mapping[str, Any]) -> Iterator[str]:
+    """Checks that splits and sources of `statistics.json` add up to the totals of the manifest."""
+    splits, sources = statistics["splits"].values(), statistics.get("sources", {}).values()
+    for total, fields in _TOTALS.items():
+        found = sum(split[fields[0]] - sum(split[field] for field in fields[1:]) for split in splits)
+        if found != totals[total]:
+            yield f"{naming.STATISTICS}: its splits make {total} {found:,}, the manifest says {totals[total]:,}"
+    for total, field in _SOURCE_TOTALS.items():
+        found = sum(source[field] for source in sources)
+        if sources and found != totals.get(total, 0):
+            yield f"{naming.STATISTICS}: its sources make {total} {found:,}, the manifest says {totals.get(total, 0):,}"
+
+
+def _check_dead_letters(directory: str, manifest: Manifest, intact: set[str]) -> Iterator[str]:
+    """Counts the lines of the dead letters; a file that is damaged was named already."""
     letters = 0
     if any(info.file == naming.DEAD_LETTERS for info in manifest.files):
         if naming.DEAD_LETTERS not in intact:
             return
         with files.open_read(files.join(directory, naming.DEAD_LETTERS)) as file:
             letters = sum(1 for _ in file)
-    if letters != totals["documents_dead_lettered"]:
-        yield f"{naming.DEAD_LETTERS}: {letters:,} lines, the manifest counts {totals['documents_dead_lettered']:,} dead letters"
+    counted = manifest.totals["documents_dead_lettered"]
+    if letters != counted:
+        yield f"{naming.DEAD_LETTERS}: {letters:,} lines, the manifest counts {counted:,} dead letters"
 
 
 _SOURCE_TOTALS = {
@@ -265,7 +283,7 @@ _SOURCE_TOTALS = {
     "documents_not_sampled": "not_sampled",
     "documents_repeated": "repeated",
 }
-# A total of the manifest: a field of the splits' statistics, less others.
+# Each total of the manifest is the sum over all splits of a field of their statistics, less the fields behind it.
 _TOTALS = {
     "documents_written": ("documents", "dropped_documents"),
     "documents_dropped": ("dropped_documents",),

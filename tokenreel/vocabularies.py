@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, files, keys, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
+from tokenreel import (
+    alignment,
+    files,
+    keys,
+    nbest_sampling,
+    ragged,
+    segmentation_sampler,
+    sentencepiece_model,
+    sentencepiece_offsets,
+    unit_memo,
+)
 from tokenreel.errors import VocabularyError
 from tokenreel.special_tokens import SpecialTokens
 
@@ -358,7 +368,7 @@ class SentencePieceVocabulary(Vocabulary):
             data, processor, sampler = text.tobytes(), self._processor(changes), self._sampler
             documents = (data[start:stop] for start, stop in itertools.pairwise(offsets.tolist()))
             if nbest_size > 1 and sampler.is_unigram:
-                return segmentation_sampler.sample_best(processor, documents, words, alpha, nbest_size)
+                return nbest_sampling.sample_best(processor, documents, words, alpha, nbest_size)
             return sampler.sample([processor.normalize(document.decode()).encode() for document in documents], words, alpha)
 
         return self._encode_parts(text, offsets, words, sample)

@@ -21,7 +21,7 @@ def wanted(source: SourceConfig) -> list[str]:
 
 
 def requested(schema: Any, source: SourceConfig) -> list[str]:
-    """The columns to ask a Parquet reader for: of a nested one that holds nothing but nulls there is only the outer one."""
+    """Names the columns to ask a Parquet reader for. Of a nested one that holds nothing but nulls only the outer one exists."""
     import pyarrow as pa
 
     found = []

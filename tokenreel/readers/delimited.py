@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def delimiter(source: SourceConfig) -> str:
-    """What separates values."""
+    """Gives the character that separates values: the source's, or the usual one of its format."""
     return source.delimiter or ("\t" if source.format == "tsv" else ",")
 
 
@@ -41,13 +41,16 @@ class _Overlong(Exception):
 
 
 class _Cut(bytes):
-    """The beginning of a line that is too long to be held, of `size` bytes in all."""
+    """The beginning of a line that is too long to be held; the whole line has `size` bytes."""
 
     size: int
 
 
 class _Lines:
-    """The lines of a stream, decoded; those of the row at hand can be put back."""
+    """The lines of a stream, decoded one by one for the parser.
+
+    The lines of the row at hand are kept until `take`, so that those behind its first can be read again where the row is damaged.
+    """
 
     def __init__(self, chunks: Iterator[bytes | Exception], source: SourceConfig, most_lines: int | None) -> None:
         self._chunks = chunks
@@ -116,14 +119,14 @@ class _Lines:
         return line.decode("utf-8", "surrogateescape")
 
     def take(self, count: int | None = None) -> bytes:
-        """The bytes of the row at hand, or of its first lines; the others are read again."""
+        """Ends the row at hand after its first `count` lines, or after all, and gives their bytes; the others are read again."""
         taken = self.row[:count]
         self.put_back(self.row[len(taken) :])
         self.row, self._row_bytes = [], 0
         return b"".join(taken)
 
     def several(self) -> list[bytes]:
-        """Some lines behind the row at hand, those that are ready."""
+        """Takes some lines behind the row at hand, as many as are ready; none where one of them was cut."""
         self._pull()
         if self.has_cut:
             return []
@@ -147,87 +150,173 @@ def read(
 
     Args:
       chunks: the file's bytes from `position` on; last an exception where they cannot be read to the end.
-      file: where they come from.
+      file: the file that the bytes are from.
       source: names the fields.
       part_bytes: about so much is handed over at once.
-      position: of the first byte in the (decompressed) file.
+      position: the first byte's place in the (decompressed) file.
       header: names of the columns; None where the first row has them.
+
+    Yields:
+      The rows and faults of about `part_bytes` each, in the order of the file.
 
     Raises:
       SourceError: the header lacks a column.
     """
     csv.field_size_limit(sys.maxsize)  # for the whole process; the default refuses values over 128 KiB
-    lines = _Lines(chunks, source, None if source.embedded_newlines else 1)
-    parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
-    kept = Collector(file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields))
-    names = tuple(header or source.columns)
-    places = _places(names, source, file) if names else None
-    handed_over = position
-    while True:
-        if position - handed_over >= part_bytes:
-            yield kept.take()
-            handed_over = position
-        if places is not None and position and source.embedded_newlines:
-            size = _add_several(kept, position, lines, len(names), places, source)
-            position += size
+    yield from _Reader(chunks, file, source, position, tuple(header or source.columns)).read(part_bytes)
+
+
+class _Reader:
+    """Reads a stream row by row into a collector."""
+
+    def __init__(
+        self, chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, position: int, names: tuple[str, ...]
+    ) -> None:
+        self._file, self._source = file, source
+        self._lines = _Lines(chunks, source, None if source.embedded_newlines else 1)
+        self._parsed = self._parse()
+        self._kept = Collector(
+            file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields)
+        )
+        self._position = position  # byte at which the next row begins
+        self._names = names
+        self._places = _places(names, source, file) if names else None  # None until the header was read
+
+    def _parse(self) -> Iterator[list[str]]:
+        return csv.reader(self._lines, delimiter=delimiter(self._source), strict=True)
+
+    def read(self, part_bytes: int) -> Iterator[Rows]:
+        """Yields rows whenever about `part_bytes` were read, and the rest at the end."""
+        handed_over = self._position
+        while self._read_some():
+            if self._position - handed_over >= part_bytes:
+                yield self._kept.take()
+                handed_over = self._position
+        if self._lines.broken:
+            cause, rest = self._lines.broken
+            message = f"the file is cut short or broken in or after this row: {cause}. Fetch it again."
+            self._kept.fault(self._position, "broken_archive", message, self._lines.take() + rest)
+        yield self._kept.take()
+
+    def _read_some(self) -> bool:
+        """Reads the sound rows that are ready, else one row, sound or not; False at the end."""
+        # Not the file's first row, which may have a byte order mark; nor where every line is a row, for then an open quote ends with it.
+        if self._places is not None and self._position and self._source.embedded_newlines:
+            size = self._add_ready(self._places)
+            self._position += size
             if size:
-                continue
+                return True
         try:
-            values = next(parsed)
+            values = next(self._parsed)
         except StopIteration:
-            break
+            return False
         except (csv.Error, _Overlong) as error:
-            if lines.ended and lines.broken:
-                break
-            if lines.row and isinstance(lines.row[0], _Cut):
-                size = lines.row[0].size
-                message = f"a line of {size:,} bytes, more than max_document_mb = {source.max_document_mb:g} of the source allows"
-                kept.fault(position, "oversized", message, lines.take(1))
-                lines.has_cut = False
-                kept.total_lines += 1
-                position += size
-                parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
-                continue
-            data = lines.take(None if lines.ended else 1)
-            if lines.ended:
-                message = f"a quote opens and never closes: the file ends {data.count(10):,} lines later. Close it, or fetch the file again"
-            elif isinstance(error, csv.Error):
-                message = f"broken quoting ({error})"
-            elif source.embedded_newlines:
-                message = f"a quote is opened and not closed within {_MOST_QUOTED >> 20:,} MB"
-            else:
-                message = "a quote is opened and not closed on the line; sources.embedded_newlines: true allows that"
-            kept.fault(position, "invalid_csv", message, data)
-            parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+            if self._lines.ended and self._lines.broken:
+                return False
+            self._reject(error)
+            self._parsed = self._parse()
         else:
-            data = lines.take()
-            begin = position
-            if position == 0 and data.startswith(_BOM):
-                data, begin = data[len(_BOM) :], len(_BOM)
-                values = _without_bom(values, data, source)
-            if not data.strip(b"\r\n"):
-                pass
-            elif places is None:
-                names = tuple(values)
-                cut_short = not data.endswith(b"\n")
-                if cut_short and not set(columns.wanted(source)) <= set(names):
-                    kept.fault(begin, BROKEN_FILE, f"{file.name}: ends inside its header. Fetch the file again.", data)
-                else:
-                    places = _places(names, source, file)
+            self._accept(values)
+        return True
+
+    def _add_ready(self, places: dict[str, int]) -> int:
+        """Adds the whole rows among the lines that are ready, up to one that is damaged; returns their bytes.
+
+        This is the quick way of what `_accept` does for a single row, and stops in front of whatever needs more care.
+        """
+        batch = self._lines.several()
+        row = size = 0
+        try:
+            data = b"".join(batch)
+            if b"\0" in data:
+                raise ValueError
+            parsed = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=delimiter(self._source), strict=True)
+            for values in parsed:
+                if values and len(values) != len(self._names):
+                    break
+                if values:
+                    _keep(self._kept, self._position + size, values, places, self._source)
+                size += sum(map(len, batch[row : parsed.line_num]))
+                self._kept.total_lines += parsed.line_num - row
+                row = parsed.line_num
+        except (csv.Error, ValueError):
+            pass
+        self._lines.put_back(batch[row:])
+        return size
+
+    def _accept(self, values: list[str]) -> None:
+        """Takes a row that could be parsed: the header, a document, or an empty line."""
+        data = self._lines.take()
+        if self._position == 0 and data.startswith(_BOM):
+            data, self._position = data[len(_BOM) :], len(_BOM)
+            values = _without_bom(values, data, self._source)
+        if data.strip(b"\r\n"):
+            if self._places is None:
+                self._take_header(tuple(values), data)
             else:
-                _add(kept, begin, data, values, names, places, source)
-            position += begin - position
-        position += len(data)
-        kept.total_lines += data.count(b"\n") + (not data.endswith(b"\n"))
-    if lines.broken:
-        cause, rest = lines.broken
-        message = f"the file is cut short or broken in or after this row: {cause}. Fetch it again."
-        kept.fault(position, "broken_archive", message, lines.take() + rest)
-    yield kept.take()
+                self._add(data, values, self._places)
+        self._pass(data)
+
+    def _pass(self, data: bytes) -> None:
+        """Moves on behind the bytes of a row."""
+        self._position += len(data)
+        self._kept.total_lines += data.count(b"\n") + (not data.endswith(b"\n"))
+
+    def _take_header(self, names: tuple[str, ...], data: bytes) -> None:
+        cut_short = not data.endswith(b"\n")
+        if cut_short and not set(columns.wanted(self._source)) <= set(names):
+            self._kept.fault(self._position, BROKEN_FILE, f"{self._file.name}: ends inside its header. Fetch the file again.", data)
+        else:
+            self._places = _places(names, self._source, self._file)
+        self._names = names
+
+    def _add(self, data: bytes, values: list[str], places: dict[str, int]) -> None:
+        """Adds a row as a document, or as a fault where it is none."""
+        if b"\0" in data:
+            problem = "nul_byte", f"a byte 0 at byte {data.index(0)} of the row: this is no text"
+        elif error := _decoding_error(data):
+            problem = "invalid_utf8", f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the row ({error.reason})"
+        elif len(values) != len(self._names):
+            problem = "wrong_columns", f"the row has {len(values)} values, but there are {len(self._names)} columns"
+        else:
+            _keep(self._kept, self._position, values, places, self._source)
+            return
+        self._kept.fault(self._position, *problem, data)
+
+    def _reject(self, error: csv.Error | _Overlong) -> None:
+        """Reports the row at hand as a fault and passes over its first line; over the whole file where it ends in quotes."""
+        lines = self._lines
+        if lines.row and isinstance(lines.row[0], _Cut):
+            size = lines.row[0].size
+            most = self._source.max_document_mb
+            message = f"a line of {size:,} bytes, more than max_document_mb = {most:g} of the source allows"
+            self._kept.fault(self._position, "oversized", message, lines.take(1))
+            lines.has_cut = False
+            self._kept.total_lines += 1
+            self._position += size
+            return
+        data = lines.take(None if lines.ended else 1)
+        self._kept.fault(self._position, "invalid_csv", self._describe_quoting(error, data), data)
+        self._pass(data)
+
+    def _describe_quoting(self, error: csv.Error | _Overlong, data: bytes) -> str:
+        if self._lines.ended:
+            return f"a quote opens and never closes: the file ends {data.count(10):,} lines later. Close it, or fetch the file again"
+        if isinstance(error, csv.Error):
+            return f"broken quoting ({error})"
+        if self._source.embedded_newlines:
+            return f"a quote is opened and not closed within {_MOST_QUOTED >> 20:,} MB"
+        return "a quote is opened and not closed on the line; sources.embedded_newlines: true allows that"
 
 
 def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig) -> Sequence[str] | None:
-    """The names in a file's first row, for pieces that begin behind it; None where the source gives them."""
+    """Gives the names of the columns, for pieces that begin behind the first row; None where the file has no sound row.
+
+    Reads them from the file unless the source gives them. Damage is passed over without a word: `read` reports it.
+
+    Raises:
+      SourceError: the header lacks a column.
+    """
     if source.columns:
         return source.columns
     csv.field_size_limit(sys.maxsize)
@@ -259,6 +348,7 @@ def _without_bom(values: list[str], data: bytes, source: SourceConfig) -> list[s
 
 
 def _places(names: tuple[str, ...], source: SourceConfig, file: InputFile) -> dict[str, int]:
+    """Finds the column of each field that the source names."""
     for name in columns.wanted(source):
         if names.count(name) != 1:
             problem = f"has {names.count(name)} columns" if name in names else "has no column"
@@ -271,48 +361,12 @@ def _places(names: tuple[str, ...], source: SourceConfig, file: InputFile) -> di
     return {name: names.index(name) for name in columns.wanted(source)}
 
 
-def _add(
-    kept: Collector, position: int, data: bytes, values: list[str], names: tuple[str, ...], places: dict[str, int], source: SourceConfig
-) -> None:
-    if b"\0" in data:
-        kept.fault(position, "nul_byte", f"a byte 0 at byte {data.index(0)} of the row: this is no text", data)
-        return
+def _decoding_error(data: bytes) -> UnicodeDecodeError | None:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        message = f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the row ({error.reason})"
-        kept.fault(position, "invalid_utf8", message, data)
-        return
-    if len(values) != len(names):
-        kept.fault(position, "wrong_columns", f"the row has {len(values)} values, but there are {len(names)} columns", data)
-        return
-    _keep(kept, position, values, places, source)
-
-
-def _add_several(kept: Collector, position: int, lines: _Lines, width: int, places: dict[str, int], source: SourceConfig) -> int:
-    """Adds the whole rows among the lines that are ready, up to one that is damaged; returns their bytes.
-
-    This is the quick way of what `read` does for a single row, and stops in front of whatever needs more care.
-    """
-    batch = lines.several()
-    row = size = 0
-    try:
-        data = b"".join(batch)
-        if b"\0" in data:
-            raise ValueError
-        parsed = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=delimiter(source), strict=True)
-        for values in parsed:
-            if values and len(values) != width:
-                break
-            if values:
-                _keep(kept, position + size, values, places, source)
-            size += sum(map(len, batch[row : parsed.line_num]))
-            kept.total_lines += parsed.line_num - row
-            row = parsed.line_num
-    except (csv.Error, ValueError):
-        pass
-    lines.put_back(batch[row:])
-    return size
+        return error
+    return None
 
 
 def _keep(kept: Collector, position: int, values: list[str], places: dict[str, int], source: SourceConfig) -> None:

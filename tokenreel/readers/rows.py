@@ -20,8 +20,8 @@ class Problem:
     """A record that could not be read.
 
     Attributes:
-      position: of the record, as in `Rows.positions`.
-      line: of the record, as in `Rows.lines`.
+      position: names the record, as in `Rows.positions`.
+      line: lines of the file before the record, as in `Rows.lines`.
       reason: one word for counting.
       message: what is wrong.
       excerpt: the first bytes of the record.
@@ -39,7 +39,7 @@ class Rows:
     """Some consecutive records of a file.
 
     Attributes:
-      file: where they were.
+      file: the file that holds them.
       positions: [n] int64 what names each: byte in the decompressed file, or number of the row, as the format has it.
       lines: [n] int64 lines (or records, where a format has no lines) of the file between the first one here and each record.
       text: [num_bytes] uint8, documents end to end; not yet known to be UTF-8.
@@ -72,7 +72,7 @@ class Rows:
 
 
 def damaged(file: InputFile, position: int, message: str, total_lines: int = 0) -> Rows:
-    """No records, and the reason why."""
+    """Makes rows without records that say why a file, or its rest, could not be read."""
     return Rows(
         file=file,
         positions=np.zeros(0, dtype=np.int64),

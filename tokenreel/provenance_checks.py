@@ -1,0 +1,195 @@
+"""The checks of a shard's provenance table, one a function: its rows against each other, and against what the records hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import provenance_table, schema
+from tokenreel.errors import ManifestError
+from tokenreel.provenance_table import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
+from tokenreel.record_checks import Place, Records, and_more, runs
+
+_LISTED = 8  # differences of one kind in a shard; the others are left out
+_Ints = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """The S segments that the provenance table of a shard describes.
+
+    Attributes:
+      name: path of the table in the dataset.
+      example: int64 [S] the record that holds the segment, by its number in the shard.
+      segment: int64 [S] its number in the record.
+      start: int64 [S] its first token, counted in its document.
+      length: int64 [S] its tokens.
+      document: [S] ids of the documents, an Arrow column.
+    """
+
+    name: str
+    example: _Ints
+    segment: _Ints
+    start: _Ints
+    length: _Ints
+    document: Any
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    @functools.cached_property
+    def begins_record(self) -> npt.NDArray[np.bool_]:
+        """Bool [S], true for the first segment of each record."""
+        return np.append(True, np.diff(self.example) != 0)[: len(self)]
+
+
+def read_table(directory: str, name: str, place: Place) -> Table:
+    """Reads the table of a shard.
+
+    Raises:
+      ModuleNotFoundError: pyarrow is not installed.
+      ValueError: it is no readable table of this kind.
+    """
+    try:
+        rows = provenance_table.read(directory, name, [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID])
+    except (ManifestError, OSError) as error:
+        raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+    example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
+    example -= place.first
+    return Table(name=name, example=example, segment=segment, start=start, length=length, document=rows.column(DOC_ID))
+
+
+class Held:
+    """What the records of a shard hold, for comparison with the table; gathered while they are read."""
+
+    def __init__(self) -> None:
+        self._lengths: list[_Ints] = []
+        self._tokens: list[_Ints] = []
+        self._starts: list[_Ints] = []
+
+    def add(self, records: Records) -> None:
+        """Adds the next records of the shard; none may be missing in between."""
+        self._lengths.append(records.lengths)
+        self._tokens.append(records.real_tokens)
+        self._starts.append(np.flatnonzero(records.starts) + int(records.rows[0]) * records.tokens.shape[1])
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tokens))
+
+    @property
+    def lengths(self) -> _Ints:
+        """int64 [records] positions up to the last token."""
+        return np.concatenate(self._lengths)
+
+    @property
+    def tokens(self) -> _Ints:
+        """int64 [records] real tokens."""
+        return np.concatenate(self._tokens)
+
+    @property
+    def starts(self) -> _Ints:
+        """int64 sorted positions of the document starts, in all records laid end to end."""
+        return np.concatenate(self._starts)
+
+
+def find_misplaced_row(table: Table, place: Place) -> str:
+    """Says what is wrong with the first row that no other check could make sense of; nothing where there is none."""
+    example, start, length = table.example, table.start, table.length
+    outside = np.flatnonzero((example < 0) | (example >= place.shard.records))
+    if len(outside):
+        row = int(outside[0])
+        return f"row {row:,} names example {example[row] + place.first:,}, which {place.shard.file} does not hold"
+    step = np.diff(example)
+    if ((step < 0) | ((step == 0) & (np.diff(table.segment) != 1))).any() or (table.segment[table.begins_record] != 0).any():
+        return "its rows are not sorted by example and segment, or a segment is missing"
+    empty = np.flatnonzero((length < 1) | (start < 0))
+    if len(empty):
+        row = int(empty[0])
+        return f"row {row:,} describes {length[row]:,} tokens from token {start[row]:,} of its document on"
+    return ""
+
+
+def check_table(table: Table, place: Place, held: Held) -> Iterator[str]:
+    """Compares the rows of a table with the records of its shard.
+
+    Args:
+      table: the segments; `find_misplaced_row` found nothing.
+      place: the shard.
+      held: what its records hold; nothing where they hold no tokens.
+    """
+    if len(held):
+        yield from _check_tokens(table, place, held)
+        if schema.DOCUMENT_STARTS in (feature.name for feature in place.manifest.features):
+            yield from _check_document_starts(table, place, held)
+    else:
+        yield from _check_all_examples(table, place)
+
+
+def _tokens_by_record(table: Table, place: Place) -> _Ints:
+    return np.bincount(table.example, weights=table.length, minlength=place.shard.records).astype(np.int64)
+
+
+def _check_all_examples(table: Table, place: Place) -> Iterator[str]:
+    """Checks that every record has a segment; for records that hold no tokens to compare with."""
+    for run in runs(np.flatnonzero(_tokens_by_record(table, place) == 0)):
+        yield f"{table.name}: has no segment of example {int(run[0]) + place.first:,}{and_more(run)}"
+
+
+def _check_tokens(table: Table, place: Place, held: Held) -> Iterator[str]:
+    """Checks that the segments of every record hold as many tokens as the record."""
+    described, tokens = _tokens_by_record(table, place), held.tokens
+    special = 3 if place.packing.get("mode") == "segment_pairs" else 0  # [CLS] and two [SEP]
+    for run in runs(np.flatnonzero(described + special != tokens)):
+        at = int(run[0])
+        yield (
+            f"{table.name}: the segments of example {at + place.first:,} hold {described[at]:,} tokens, the record "
+            f"{tokens[at]:,}{and_more(run)}"
+        )
+
+
+def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[str]:
+    """Checks that records mark the document starts that follow from the segments, and no others."""
+    width = place.manifest.layout.feature(schema.TOKENS).size
+    room = -(-table.length // place.align) * place.align
+    before = np.cumsum(room) - room
+    first = table.begins_record
+    position = before - np.repeat(before[first], np.diff(np.append(np.flatnonzero(first), len(first))))
+    # A bit for every segment but one that continues a document at position 0, and for every gap that `align` leaves.
+    expected = (table.example * width + position)[(position > 0) | (table.start == 0)]
+    gaps = (room > table.length) & (position + table.length < held.lengths[table.example])
+    expected = np.concatenate([expected, (table.example * width + position + table.length)[gaps]])
+    starts = held.starts
+    for at in np.setdiff1d(expected, starts)[:_LISTED].tolist():
+        yield f"{place.where(at // width)}: {table.name} begins a document at position {at % width:,}, the record does not"
+    for at in np.setdiff1d(starts, expected)[:_LISTED].tolist():
+        yield f"{place.where(at // width)}: begins a document at position {at % width:,}, {table.name} does not"
+
+
+def check_continuity(table: Table, place: Place, before: tuple[str, int] | None) -> Iterator[str]:
+    """Checks that a stream was cut and nothing else: a piece inside a document goes on where the one before ended.
+
+    Args:
+      table: the segments; `find_misplaced_row` found nothing.
+      place: the shard.
+      before: document and end of the last piece of the shard before, None where that is not known.
+    """
+    import pyarrow.compute as pc
+
+    if not len(table):
+        return
+    documents, start = table.document, table.start
+    last_document, last_end = before or ("", 0)
+    ends = np.append(last_end, (start + table.length)[:-1])
+    same = np.append(documents[0].as_py() == last_document, pc.equal(documents[1:], documents[:-1]).to_numpy().astype(bool))
+    shared = table.begins_record * place.manifest.overlap
+    anew = ((table.example + place.first) % place.variant_examples == 0) & table.begins_record
+    wrong = np.where(anew, start != 0, (start > 0) & ~(same & (start == ends - shared)))
+    if before is None and not anew[0]:
+        wrong[0] = False  # what comes before is not known
+    for row in np.flatnonzero(wrong)[:_LISTED].tolist():
+        yield f"{table.name}: row {row:,} goes on with {documents[row].as_py()} at its token {start[row]:,}, the row before ends elsewhere"
