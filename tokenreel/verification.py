@@ -152,6 +152,11 @@ def _check_vocabulary(directory: str, manifest: Manifest, intact: set[str], note
         found, wanted = getattr(vocabulary, field), getattr(info, field)
         if found != wanted:
             yield f"{name}: its {field} is {found!r}, the manifest says {wanted!r}"
+    if manifest.objective_facts is not None:
+        facts = manifests.pack_facts(vocabulary.objective_facts())
+        for fact in sorted({*facts, *manifest.objective_facts}):
+            if facts.get(fact) != manifest.objective_facts.get(fact):
+                yield f"{name}: its {fact} is {_brief(facts.get(fact))}, the manifest says {_brief(manifest.objective_facts.get(fact))}"
 
 
 def _check_statistics(directory: str, manifest: Manifest, intact: set[str], tallies: Mapping[str, Tally]) -> Iterator[str]:

@@ -63,6 +63,34 @@ class Vocabulary(abc.ABC):
         """What each id stands for, in vocabularies of characters or bytes."""
         return None
 
+    def objective_facts(self) -> dict[str, Any]:
+        """Tells what objectives ask about a vocabulary: the `vocabulary` of `objectives.make_objective`. Leaves out what there is not.
+
+        A build uses these facts and keeps them in the manifest (`manifest.pack_facts`), where the loader reads them.
+
+        Returns:
+          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (pad, bos, eos and unk), `word_starts` (bool [vocab_size]),
+          `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
+        """
+        first = self._sentinel(0)
+        sentinels = itertools.takewhile(lambda i: self._sentinel(i) == (first or 0) - i, itertools.count())
+        special = (self.pad_id, self.bos_id, self.eos_id, self.unk_id)
+        known = {
+            "vocab_size": self.vocab_size,
+            "pad_id": self.pad_id,
+            "eos_id": self.eos_id,
+            "special_ids": tuple(i for i in special if i is not None),
+            "word_starts": self.word_starts,
+            "characters": self.characters,
+            "mask_id": self.find("<mask>", "[MASK]", "<MASK>"),
+            "first_sentinel_id": first,
+            "num_sentinels": None if first is None else sum(1 for _ in sentinels),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _sentinel(self, number: int) -> int | None:
+        return self.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
+
     @abc.abstractmethod
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids; adds no bos or eos."""

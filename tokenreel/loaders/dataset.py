@@ -7,6 +7,8 @@ from typing import Any, Unpack
 
 import numpy.typing as npt
 
+from tokenreel import manifest as manifests
+from tokenreel.errors import VocabularyError
 from tokenreel.loaders import trace
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.examples import Examples
@@ -51,14 +53,38 @@ class Dataset(Examples):
           **settings: of the objective.
 
         Raises:
-          ConfigError: a setting is unknown or impossible.
+          ConfigError: a setting is unknown or impossible, or the vocabulary lacks what the objective needs, such as sentinels.
+          VocabularyError: the objective needs what only the vocabulary itself tells, and it cannot be loaded; see `_objective_facts`.
         """
-        from tokenreel.objectives import make_objective
+        from tokenreel.objectives import check_sentinels, make_objective, needed_facts
 
-        info = self.manifest.vocabulary
-        special = tuple(sorted({i for i in (info.pad_id, info.bos_id, info.eos_id, info.unk_id) if i is not None}))
-        facts = {"vocab_size": info.vocab_size, "pad_id": self.manifest.pad_id, "eos_id": info.eos_id, "special_ids": special}
-        return make_objective(name, seq_len=self.manifest.seq_len if seq_len is None else seq_len, vocabulary=facts, **settings)
+        facts = self._objective_facts(name, needed_facts(name, settings))
+        made = make_objective(name, seq_len=self.manifest.seq_len if seq_len is None else seq_len, vocabulary=facts, **settings)
+        check_sentinels(made)
+        return made
+
+    def _objective_facts(self, objective: str, needed: set[str]) -> dict[str, Any]:
+        """Gathers what an objective asks about the vocabulary, as a build does (`Vocabulary.objective_facts`).
+
+        The manifest tells it, without a library that could read the vocabulary. Two things are looked up in the vocabulary's copy, and only
+        for an objective that needs them: `characters`, which takes no library; and what a dataset of before lacks in its manifest.
+        """
+        info, packed = self.manifest.vocabulary, self.manifest.objective_facts
+        if packed is None:
+            special = {i for i in (info.pad_id, info.bos_id, info.eos_id, info.unk_id) if i is not None}
+            facts, beside = {"special_ids": tuple(sorted(special))}, needed
+        else:
+            facts = manifests.unpack_facts(packed, info.vocab_size)
+            beside = needed & packed.keys() - facts.keys()
+        if beside:
+            try:
+                facts = self.vocabulary().objective_facts() | facts
+            except ModuleNotFoundError as error:
+                raise VocabularyError(
+                    f"{self.path}: objective {objective} needs {', '.join(sorted(beside))}, which the manifest of so old a dataset does "
+                    f"not tell and its vocabulary does: pip install {error.name}, or give objective() the values"
+                ) from error
+        return facts | {"vocab_size": info.vocab_size, "pad_id": self.manifest.pad_id, "eos_id": info.eos_id}
 
     def documents(self, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
         """Lists the documents in each of [k] examples; see `trace.documents`."""
