@@ -160,7 +160,7 @@ def next_fit(
     check_align(align, seq_len)
     check_max_segments(max_segments)
     if flush_every is not None and flush_every < 1:
-        raise ConfigError(f"packing.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
+        raise ConfigError(f"packing.options.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
     document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
     breaks = None
     if flush_every is not None:
@@ -209,7 +209,7 @@ def first_fit(
     check_align(align, seq_len)
     check_max_segments(max_segments)
     if open_examples < 1:
-        raise ConfigError(f"packing.open_examples must be at least 1, got {open_examples}")
+        raise ConfigError(f"packing.options.open_examples must be at least 1, got {open_examples}")
     document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
     capacity = seq_len // align
     room: list[int] = []  # of the open examples, in the order they were opened

@@ -101,8 +101,8 @@ def plan(
     if seq_len < 5:
         raise ConfigError(f"packing.seq_len must be at least 5 for pairs with [CLS] and two [SEP], got {seq_len}")
     if task not in ("next_sentence", "sentence_order"):
-        raise ConfigError(f"packing.task must be next_sentence or sentence_order, got {task!r}")
-    rates.check_rate("short_rate", short_rate, zero=True)
+        raise ConfigError(f"packing.options.task must be next_sentence or sentence_order, got {task!r}")
+    rates.check_rate("packing.options.short_rate", short_rate, zero=True)
     sentences, per_document = as_lengths(sentence_lengths), as_lengths(sentences_per_document)
     ids = np.asarray(document_ids)
     if per_document.sum() != len(sentences) or ids.shape != per_document.shape:

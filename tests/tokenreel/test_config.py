@@ -60,7 +60,7 @@ def test_overrides_create_and_replace() -> None:
         ("vocabulary.knid=bytes", "unknown setting 'vocabulary.knid': did you mean 'kind'"),
         ("objective={}", "objective.name is missing"),
         ("packing.separator_id=3", "set packing.add_eos to false"),
-        ("packing.options={seqlen: 3}", "packing.seqlen is not a setting of mode wrap"),
+        ("packing.options={seqlen: 3}", "packing.options.seqlen is not a setting of mode wrap"),
         ("packing.align=3", "packing.align is not a setting of mode wrap"),
         ("packing.per_source=true", "packing.per_source keeps sources apart in every mode but wrap"),
         ("order.mode=field", "order.mode field needs sources.order_field, which first, second does not have"),
