@@ -174,13 +174,15 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
 
 
 def piece_name(token: int, vocabulary: Vocabulary) -> str:
-    """How a single token is shown: a special one by its name, white space by its escape, one without text by its number."""
+    """Writes a single token as its vocabulary does, so that "▁the" and "the" differ.
+
+    Special ids show by name, white space and control characters by their escapes, and tokens without name and text by their number.
+    """
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
         return "?"
-    to_piece = getattr(vocabulary, "id_to_piece", None)
-    text = str(to_piece(token)) if to_piece is not None else vocabulary.decode([token])
+    text = vocabulary.piece(token) or vocabulary.decode([token])
     if not text:
         return f"#{token}"
     return repr(text)[1:-1] if text.isspace() or _CONTROL.search(text) else text

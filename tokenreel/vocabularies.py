@@ -41,7 +41,7 @@ class Vocabulary(abc.ABC):
     data: bytes | None
 
     def piece(self, token: int) -> str | None:
-        """How the vocabulary itself writes a token, such as "▁the"; None for a kind that has no names."""
+        """How the vocabulary itself writes a token, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
         return None
 
     def find(self, *names: str) -> int | None:
@@ -168,8 +168,12 @@ class ByteVocabulary(Vocabulary):
         return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)] + [None] * self._extra_ids
 
     def piece(self, token: int) -> str | None:
-        """The names of extra ids; bytes have none."""
-        return f"<extra_id_{self.vocab_size - 1 - token}>" if token >= 259 else None
+        """How SentencePiece and ByT5 write a token: `<pad>`, `</s>`, `<unk>`, ASCII characters as they are, `<0xE2>`, `<extra_id_0>`."""
+        if token >= 259:
+            return f"<extra_id_{self.vocab_size - 1 - token}>"
+        if token < 3:
+            return ("<pad>", "</s>", "<unk>")[token]
+        return chr(token - 3) if token < 3 + 128 else f"<0x{token - 3:02X}>"
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
