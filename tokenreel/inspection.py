@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import re
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -348,18 +347,3 @@ def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
         raise VocabularyError(
             f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"
         ) from error
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-inspect` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-inspect", description="Show decoded examples in the terminal.")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except TokenreelError as error:
-        print(f"tokenreel-inspect: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -319,14 +319,3 @@ def run(arguments: argparse.Namespace) -> int:
             f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-verify` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-verify", description="Check every byte and every number of a dataset.")
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import cli
 from tests import verification_datasets as datasets
-from tokenreel import inspection, naming, report, terminal
+from tokenreel import commands, inspection, naming, report, terminal
 from tokenreel.character_vocabulary import write_character_model
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.inspection import Origin, format_example
@@ -246,5 +246,5 @@ def test_provenance_that_is_not_there_is_said(tmp_path, monkeypatch):
 
 
 def test_the_trainers_command_prints_errors_alone(tmp_path, capsys):
-    assert inspection.main([str(tmp_path)]) == 2
+    assert commands.main("inspect", [str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("tokenreel-inspect: error: ")
