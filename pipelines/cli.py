@@ -6,18 +6,13 @@ import sys
 from collections.abc import Sequence
 
 import tokenreel
-from tokenreel.errors import BuildError, StorageError, TokenreelError
-from tokenreel.redaction import redact
+from tokenreel import commands
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 COMMANDS = {
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
-    "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),
-    "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
-    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
-    "where": ("tokenreel.loaders.where", "the documents in a step of a training run"),
-    "when": ("tokenreel.loaders.when", "the steps of a training run that see an example or a document"),
+    **commands.COMMANDS,
     "cache": ("tokenreel.token_cache", "list and clear the token cache: stage files that builds have kept"),
 }
 _JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
@@ -34,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
     parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((argument for argument in argv if argument in COMMANDS), None)
     module = None
     for name, (path, description) in COMMANDS.items():
-        command = commands.add_parser(name, help=description, description=description, epilog=_BEAM if name in _JOBS else None)
+        command = subparsers.add_parser(name, help=description, description=description, epilog=_BEAM if name in _JOBS else None)
         if name == chosen:
             module = importlib.import_module(path)
             module.add_arguments(command)
@@ -46,19 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert module is not None
     if rest and chosen not in _JOBS:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        if chosen in _JOBS:
-            found = module.run(arguments, rest)
-            if found is not None:
-                print(module.summary(found))
-            return 0
-        return int(module.run(arguments))
-    except TokenreelError as error:
-        print(f"tokenreel: error: {redact(error)}", file=sys.stderr)
-        return 1 if isinstance(error, (BuildError, StorageError)) else 2
-    except KeyboardInterrupt:
-        print("tokenreel: interrupted", file=sys.stderr)
-        return 130
+
+    def run() -> int:
+        if chosen not in _JOBS:
+            return int(module.run(arguments))
+        found = module.run(arguments, rest)
+        if found is not None:
+            print(module.summary(found))
+        return 0
+
+    return commands.exit_code("tokenreel", run)
 
 
 if __name__ == "__main__":

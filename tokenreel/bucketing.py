@@ -54,10 +54,10 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
     """
     if not 0 <= min_exponent <= max_exponent <= 40:
         raise ConfigError(
-            f"packing.min_exponent and max_exponent must satisfy 0 <= min <= max <= 40, got {min_exponent} and {max_exponent}"
+            f"packing.options.min_exponent and max_exponent must satisfy 0 <= min <= max <= 40, got {min_exponent} and {max_exponent}"
         )
     if extra not in (0, 1):
-        raise ConfigError(f"packing.extra must be 0 or 1, got {extra}")
+        raise ConfigError(f"extra must be 0 or 1, got {extra}")
     left = as_lengths(lengths).copy()
     start = np.zeros_like(left)
     layouts: dict[int, Segments] = {}

@@ -45,7 +45,7 @@ class CharacterDenoising(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_id("mask_id", self.mask_id, self.vocab_size)
-        rates.check_rate("rate", self.rate, zero=True)
+        rates.check_rate("objective.rate", self.rate, zero=True)
         if self.runs < 0 or not 1 <= self.run_length <= self.seq_len:
             raise ConfigError(
                 f"objective.runs is at least 0 and run_length lies between 1 and packing.seq_len = {self.seq_len}, got {self.runs} and "
@@ -182,7 +182,7 @@ class TypoNoise(Objective):
         if len(self.characters) != self.vocab_size:
             raise ConfigError(f"objective.characters has an entry for each of {self.vocab_size} ids, got {len(self.characters)}")
         for name in EDITS:
-            rates.check_rate(name, getattr(self, name), zero=True)
+            rates.check_rate(f"objective.{name}", getattr(self, name), zero=True)
         if sum(rates.parts(getattr(self, name)) for name in EDITS) > rates.PARTS:
             raise ConfigError("objective.swap, drop, insert, neighbour and case add up to at most 1: a character suffers one mistake")
         object.__setattr__(self, "_neighbours", keyboard_neighbours(self.characters))

@@ -171,6 +171,7 @@ def finish(
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=tokenreel.__version__,
+        objective_facts=recipe.objective_facts,
     )
     _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())

@@ -721,9 +721,89 @@ def _yaml(text: str, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _refuse_repeated_keys(loader, node, where)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # the 13th month, numbers of thousands of digits, brackets in brackets
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{where}: not YAML: {error}") from error
+
+
+def _refuse_repeated_keys(loader: Any, root: Any, where: str) -> None:
+    """Refuses a mapping, at any depth, that gives a key twice: YAML would silently keep one of the two.
+
+    A key that a merge (`<<: *base`) brings may be given again, because that is what merges are for. If two mappings of one merge bring it,
+    it must be given again: which of the two counts differs between releases of PyYAML. Keys are the same if they make the same setting:
+    `2` and `"2"` do. A mapping that several aliases share is looked at once.
+
+    Raises:
+      ConfigError: names the key and both lines.
+    """
+    import yaml
+
+    seen: set[int] = set()
+    waiting = [(root, "")]
+    while waiting:
+        node, path = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        items = [(str(index), item) for index, item in enumerate(node.value)] if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for name, line, value in _named(loader, node):
+                if name in lines:
+                    way = "Write <<: [*first, *second] to merge both." if name == "<<" else "Leave one of them out."
+                    raise ConfigError(_repeated(where, _dotted(path, name), lines[name], line, way))
+                lines[name] = line
+                items.append((name, value))
+            merged: dict[str, int] = {}
+            for name, line in (entry for part in _merged(loader, node) for entry in _keys(loader, part).items()):
+                if name in merged and name not in lines:
+                    raise ConfigError(
+                        _repeated(where, _dotted(path, name), merged[name], line, "Give it beside the merge to say which counts.")
+                    )
+                merged[name] = line
+        waiting += [(value, _dotted(path, name)) for name, value in reversed(items)]  # the next to be taken is the first in the text
+
+
+def _repeated(where: str, name: str, first: int, second: int, way: str) -> str:
+    return f"{where}: {name!r} is given in line {first} and again in line {second}, and one would silently replace the other. {way}"
+
+
+def _named(loader: Any, node: Any) -> list[tuple[str, int, Any]]:
+    """The entries of a YAML mapping whose keys are scalars: name, line and node of the value. The loader refuses other keys."""
+    import yaml
+
+    found = []
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            special = key.tag in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # << and =, which make no value
+            name = key.value if special else str(loader.construct_object(key))
+            found.append((name, key.start_mark.line + 1, value))
+    return found
+
+
+def _merged(loader: Any, node: Any) -> list[Any]:
+    """The mappings that a YAML mapping merges."""
+    import yaml
+
+    values = [value for name, _, value in _named(loader, node) if name == "<<"]
+    parts = [part for value in values for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])]
+    return [part for part in parts if isinstance(part, yaml.MappingNode)]
+
+
+def _keys(loader: Any, node: Any) -> dict[str, int]:
+    """The line of each key that a YAML mapping has, by itself or by what it merges."""
+    lines = {name: line for part in _merged(loader, node) for name, line in _keys(loader, part).items()}
+    return lines | {name: line for name, line, _ in _named(loader, node) if name != "<<"}
 
 
 def _assign(data: Any, path: list[str], value: Any, override: str) -> None:

@@ -186,7 +186,7 @@ def next_fit(
     check_align(align, seq_len)
     check_max_segments(max_segments)
     if flush_every is not None and flush_every < 1:
-        raise ConfigError(f"packing.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
+        raise ConfigError(f"packing.options.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
     document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
     breaks = None
     if flush_every is not None:
@@ -235,7 +235,7 @@ def first_fit(
     check_align(align, seq_len)
     check_max_segments(max_segments)
     if open_examples < 1:
-        raise ConfigError(f"packing.open_examples must be at least 1, got {open_examples}")
+        raise ConfigError(f"packing.options.open_examples must be at least 1, got {open_examples}")
     document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
     example, num_examples = _plan_first_fit((-(-length // align)).tolist(), seq_len // align, open_examples, max_segments or seq_len)
     order = np.argsort(example, kind="stable")

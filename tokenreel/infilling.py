@@ -70,8 +70,8 @@ class FillInTheMiddle(Objective):
             raise ConfigError(
                 f"objective.prefix_id, suffix_id and middle_id must differ, got {self.prefix_id}, {self.suffix_id} and {self.middle_id}"
             )
-        rates.check_rate("rate", self.rate, zero=True)
-        rates.check_rate("suffix_first_rate", self.suffix_first_rate, zero=True)
+        rates.check_rate("objective.rate", self.rate, zero=True)
+        rates.check_rate("objective.suffix_first_rate", self.suffix_first_rate, zero=True)
         if min(self.keep_first, self.keep_last) < 0:
             raise ConfigError(f"objective.keep_first and keep_last count tokens, got {self.keep_first} and {self.keep_last}")
 

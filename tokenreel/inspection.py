@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import re
 import struct
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -174,13 +173,15 @@ def _special_names(vocabulary: Vocabulary) -> dict[int, str]:
 
 
 def piece_name(token: int, vocabulary: Vocabulary) -> str:
-    """Shows a single token: a special one by its name, white space by its escape, one without text by its number."""
+    """Writes a single token as its vocabulary does, so that "▁the" and "the" differ.
+
+    Special ids show by name, white space and control characters by their escapes, and tokens without name and text by their number.
+    """
     if token in (names := _special_names(vocabulary)):
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
         return "?"
-    to_piece = getattr(vocabulary, "id_to_piece", None)
-    text = str(to_piece(token)) if to_piece is not None else vocabulary.decode([token])
+    text = vocabulary.piece(token) or vocabulary.decode([token])
     if not text:
         return f"#{token}"
     return repr(text)[1:-1] if text.isspace() or _CONTROL.search(text) else text
@@ -342,18 +343,3 @@ def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
         raise VocabularyError(
             f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"
         ) from error
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-inspect` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-inspect", description="Show decoded examples in the terminal.")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except TokenreelError as error:
-        print(f"tokenreel-inspect: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

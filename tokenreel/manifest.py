@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from tokenreel import files, keys, naming
 from tokenreel.errors import ManifestError
@@ -88,6 +91,8 @@ class Manifest:
       totals: the conservation law in numbers: documents and tokens read, written, filtered, dropped, dead-lettered.
       files: everything in the directory that is neither a shard nor the manifest.
       tokenreel_version: of the software that built it.
+      objective_facts: what objectives ask about the vocabulary, as `pack_facts` writes it; None where the build wrote none (before there
+        were any). No part of the fingerprint: it says nothing that the vocabulary does not say.
     """
 
     seq_len: int
@@ -103,6 +108,7 @@ class Manifest:
     totals: Mapping[str, Any]
     files: tuple[FileInfo, ...]
     tokenreel_version: str
+    objective_facts: Mapping[str, Any] | None = None
 
     @property
     def layout(self) -> RecordLayout:
@@ -121,7 +127,8 @@ class Manifest:
         if self.record_format == FIXED:
             record["record_bytes"] = self.layout.record_bytes
         record["features"] = self.layout.to_json()
-        return {
+        facts = {} if self.objective_facts is None else {"objective_facts": dict(self.objective_facts)}
+        return facts | {
             "algorithms": dict(self.algorithms),
             "config": dict(self.config),
             "files": [dataclasses.asdict(info) for info in self.files],
@@ -142,6 +149,49 @@ class Manifest:
         """The exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
         body = self._body() | {"fingerprint": self.fingerprint}
         return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
+
+
+def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns what `Vocabulary.objective_facts` tells into JSON values that stay small however large the vocabulary is.
+
+    Leaves out `vocab_size`, `pad_id` and `eos_id`, which the manifest has elsewhere. `special_ids` become [first, last] ranges, so that
+    a thousand sentinels take one entry. `word_starts` takes a sixth of a byte for each id: its bits, eight to a byte, as base64, and not
+    compressed, because the text of a manifest must not depend on a library's version. `characters` becomes true: the vocabularies that
+    have them load from the copy in the dataset without any library.
+
+    >>> pack_facts({"vocab_size": 9, "mask_id": 4, "special_ids": (0, 8, 1), "word_starts": np.arange(9) % 2 == 0})
+    {'mask_id': 4, 'special_ids': [[0, 1], [8, 8]], 'word_starts': 'qoA='}
+    """
+    packed = {name: value for name, value in sorted(facts.items()) if name not in ("vocab_size", "pad_id", "eos_id")}
+    if "special_ids" in packed:
+        ids = np.unique(np.array(packed["special_ids"], dtype=np.int64))
+        runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1) if len(ids) else []
+        packed["special_ids"] = [[int(run[0]), int(run[-1])] for run in runs]
+    if "word_starts" in packed:
+        packed["word_starts"] = base64.b64encode(np.packbits(packed["word_starts"]).tobytes()).decode()
+    if "characters" in packed:
+        packed["characters"] = True
+    return packed
+
+
+def unpack_facts(packed: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
+    """Gives back what `pack_facts` was given: `special_ids` as a sorted tuple, `word_starts` as bool [vocab_size]; leaves `characters` out.
+
+    Raises:
+      ValueError: an id or an array does not fit the vocabulary.
+    """
+    facts = {name: value for name, value in packed.items() if name != "characters"}
+    for first, last in packed.get("special_ids", ()):
+        if not 0 <= first <= last < vocab_size:
+            raise ValueError(f"objective_facts.special_ids hold {first} to {last}, the vocabulary has {vocab_size} ids")
+    if "special_ids" in packed:
+        facts["special_ids"] = tuple(i for first, last in packed["special_ids"] for i in range(first, last + 1))
+    if "word_starts" in packed:
+        data = np.frombuffer(base64.b64decode(packed["word_starts"], validate=True), dtype=np.uint8)
+        if len(data) != -(-vocab_size // 8):
+            raise ValueError(f"objective_facts.word_starts hold {8 * len(data)} bits, the vocabulary has {vocab_size} ids")
+        facts["word_starts"] = np.unpackbits(data, count=vocab_size).astype(np.bool_)
+    return facts
 
 
 def _canonical(value: object) -> str:
@@ -182,6 +232,8 @@ def parse(text: str, name: str) -> Manifest:
 
 def _from_body(body: Mapping[str, Any]) -> Manifest:
     record = body["record"]
+    if "objective_facts" in body:
+        unpack_facts(body["objective_facts"], body["vocabulary"]["vocab_size"])  # what cannot be read is noticed here
     return Manifest(
         seq_len=record["seq_len"],
         overlap=record["overlap"],
@@ -196,6 +248,7 @@ def _from_body(body: Mapping[str, Any]) -> Manifest:
         totals=body["totals"],
         files=tuple(FileInfo(**info) for info in body["files"]),
         tokenreel_version=body["tokenreel_version"],
+        objective_facts=body.get("objective_facts"),
     )
 
 

@@ -82,9 +82,9 @@ class MaskedLM(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_id("mask_id", self.mask_id, self.vocab_size)
-        rates.check_rate("rate", self.rate)
-        rates.check_rate("mask_share", self.mask_share, zero=True)
-        rates.check_rate("random_share", self.random_share, zero=True)
+        rates.check_rate("objective.rate", self.rate)
+        rates.check_rate("objective.mask_share", self.mask_share, zero=True)
+        rates.check_rate("objective.random_share", self.random_share, zero=True)
         if rates.parts(self.mask_share) + rates.parts(self.random_share) > rates.PARTS:
             raise ConfigError(f"objective.mask_share and random_share add up to at most 1, got {self.mask_share} and {self.random_share}")
         _one_of("rounding", self.rounding, ("nearest", "up", "chance"))

@@ -44,7 +44,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.seq_len < 2:
-            raise ConfigError(f"objective.{self.name} needs at least 2 positions, packing.seq_len is {self.seq_len}")
+            raise ConfigError(f"objective {self.name} needs at least 2 positions, packing.seq_len is {self.seq_len}")
         if not 0 <= self.pad_id < self.vocab_size:
             raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
 

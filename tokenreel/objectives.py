@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tokenreel.character_noise import CharacterDenoising, TypoNoise
-from tokenreel.denoising import MixtureOfDenoisers, PrefixLM, SpanCorruption
+from tokenreel.denoising import Denoising, MixtureOfDenoisers, PrefixLM, SpanCorruption
 from tokenreel.errors import ConfigError
 from tokenreel.infilling import FillInTheMiddle
 from tokenreel.masking import MaskedLM, ReplacedTokenCandidates
@@ -82,6 +82,40 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **
         if missing and setting not in values and setting not in ("seq_len", "vocab_size"):
             raise ConfigError(f"objective {name} needs objective.{setting}: the vocabulary does not tell it")
     return kind(seq_len=seq_len, vocab_size=int(vocabulary["vocab_size"]), **values)
+
+
+def needed_facts(name: str, settings: Mapping[str, Any]) -> set[str]:
+    """Names the facts of a vocabulary without which an objective cannot be made, or would take pieces of the text for sentinels.
+
+    Gives `mask_id` for masking, `characters` for typo noise, `word_starts` for units other than tokens, `first_sentinel_id` for span
+    corruption and UL2, unless a setting tells it. An unknown objective needs nothing; `make_objective` refuses it.
+
+    >>> sorted(needed_facts("spanbert", {})), needed_facts("t5", {}), needed_facts("t5", {"first_sentinel_id": 32_099})
+    (['mask_id', 'word_starts'], {'first_sentinel_id'}, set())
+    """
+    if name not in OBJECTIVES:
+        return set()
+    kind, preset = OBJECTIVES[name]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    needed = {fact for fact in _FACTS if fact in fields and fields[fact].default is dataclasses.MISSING}
+    if issubclass(kind, MaskedLM) and {"unit": "token", **preset, **settings}["unit"] != "token":
+        needed.add("word_starts")
+    if issubclass(kind, Denoising):
+        needed.add("first_sentinel_id")
+    return needed - settings.keys()
+
+
+def check_sentinels(objective: Objective) -> None:
+    """Refuses an objective whose sentinels neither the vocabulary nor a setting tells: the default would take pieces of the text's own.
+
+    Raises:
+      ConfigError: see above.
+    """
+    if isinstance(objective, Denoising) and objective.first_sentinel_id is None:
+        raise ConfigError(
+            f"objective {objective.name} puts sentinels where text is hidden, and the vocabulary has no <extra_id_0>. Set "
+            "vocabulary.options.extra_ids: 100 to add them (sentencepiece and bytes), or objective.first_sentinel_id to the id of the first"
+        )
 
 
 def add_statistics(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def check(*, mode: str, seq_len: int, **settings: Any) -> None:
         return
     for name, value in settings.items():
         if name not in (*_PAIR_SETTINGS, "separator_id") and value is not None:
-            raise ConfigError(f"packing.{name} is not a setting of mode {mode}, which has {', '.join(_PAIR_SETTINGS)}")
+            raise ConfigError(f"{setting_name(name)} is not a setting of mode {mode}, which has {', '.join(_PAIR_SETTINGS)}")
     if settings.get("separator_id") is None or "first_id" not in settings:
         raise ConfigError("packing.mode segment_pairs needs packing.separator_id ([SEP]) and packing.options.first_id ([CLS])")
     segment_pairs.plan([], [], [], seq_len, seed=0, **pair_settings(settings))
@@ -119,5 +119,15 @@ def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Segments]
     known = known[known.index("seq_len") + 1 :]
     for name, value in settings.items():
         if name not in known and value is not None:
-            raise ConfigError(f"packing.{name} is not a setting of mode {mode}, which has {', '.join(known)}")
+            raise ConfigError(f"{setting_name(name)} is not a setting of mode {mode}, which has {', '.join(known)}")
     return MODES[mode]
+
+
+def setting_name(name: str) -> str:
+    """Says where a config holds a setting of a mode: those of several modes under `packing`, those of one under `packing.options`.
+
+    >>> setting_name("align"), setting_name("open_examples")
+    ('packing.align', 'packing.options.open_examples')
+    """
+    shared = ("align", "last_example", "long_documents", "max_segments", "overlap")
+    return f"packing.{name}" if name in shared else f"packing.options.{name}"

@@ -31,14 +31,19 @@ def parts(rate: float) -> int:
     return round(Fraction(repr(float(rate))) * PARTS)
 
 
-def check_rate(name: str, rate: float, *, zero: bool = False) -> None:
+def check_rate(setting: str, rate: float, *, zero: bool = False) -> None:
     """Refuses what is not a rate.
+
+    Args:
+      setting: its dotted name, such as `objective.rate`.
+      rate: its value.
+      zero: whether 0 is allowed.
 
     Raises:
       ConfigError: it does not lie between 0 (included if `zero`) and 1.
     """
     if not (0 <= rate <= 1 if zero else 0 < rate <= 1):
-        raise ConfigError(f"objective.{name} must lie between 0 and 1{'' if zero else ' and not be 0'}, got {rate}")
+        raise ConfigError(f"{setting} must lie between 0 and 1{'' if zero else ' and not be 0'}, got {rate}")
 
 
 def divide(numerators: npt.ArrayLike, denominator: int) -> Ints:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,13 @@ import numpy as np
 
 from tokenreel import naming, schema, segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
-from tokenreel.denoising import Denoising, MixtureOfDenoisers
+from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
 from tokenreel.example_codec import fixed_layout
 from tokenreel.infilling import FillInTheMiddle
-from tokenreel.manifest import VocabularyInfo
+from tokenreel.manifest import VocabularyInfo, pack_facts
 from tokenreel.objective import Objective
-from tokenreel.objectives import make_objective
+from tokenreel.objectives import check_sentinels, make_objective
 from tokenreel.packing import PAIRS
 from tokenreel.schema import Feature, RecordLayout
 from tokenreel.vocabularies import Vocabulary
@@ -32,12 +31,14 @@ class Recipe:
       vocabulary: what made the tokens.
       objective: what is computed from each example.
       packing: the layout of examples before the objective: as the settings say, for as many tokens as the objective takes.
+      objective_facts: what the vocabulary tells objectives, as the manifest keeps it.
     """
 
     config: JobConfig
     vocabulary: VocabularyInfo
     objective: Objective
     packing: PackingConfig
+    objective_facts: Mapping[str, Any]
 
     @property
     def first_id(self) -> int | None:
@@ -142,13 +143,14 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     settings = {
         name: _id(vocabulary, f"objective.{name}", value) if name.endswith("_id") else value for name, value in config.objective.items()
     }
-    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts(vocabulary), **settings)
+    facts = vocabulary.objective_facts()
+    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts, **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
         what = packing.mode if packing.mode == PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
-    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
+    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw, objective_facts=pack_facts(facts))
     if config.vocabulary.offsets:
         if schema.TOKENS not in (feature.name for feature in recipe.features):
             raise ConfigError(
@@ -157,16 +159,8 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
             )
         none = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         vocabulary.encode_block_with_offsets(*none)  # says if it cannot, before a worker starts
-    if isinstance(objective, Denoising) and objective.first_sentinel_id is None:  # its default would take pieces of the text's own
-        raise ConfigError(
-            f"objective {objective.name} puts sentinels where text is hidden, and the vocabulary has no <extra_id_0>. Set "
-            "vocabulary.options.extra_ids: 100 to add them (sentencepiece and bytes), or objective.first_sentinel_id to the id of the first"
-        )
+    check_sentinels(objective)
     return recipe
-
-
-def _sentinel(vocabulary: Vocabulary, number: int) -> int | None:
-    return vocabulary.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
 
 
 def _id(vocabulary: Vocabulary, setting: str, value: Any) -> Any:
@@ -183,22 +177,3 @@ def _id(vocabulary: Vocabulary, setting: str, value: Any) -> Any:
     if value is not None and not (isinstance(value, int) and 0 <= value < vocabulary.vocab_size):
         raise ConfigError(f"{setting} must lie between 0 and {vocabulary.vocab_size - 1}, got {value}")
     return value
-
-
-def facts(vocabulary: Vocabulary) -> Mapping[str, Any]:
-    """What objectives ask about a vocabulary; see `tokenreel.objectives.make_objective`."""
-    first = _sentinel(vocabulary, 0)
-    sentinels = itertools.takewhile(lambda i: _sentinel(vocabulary, i) == (first or 0) - i, itertools.count())  # T5's descend
-    special = [i for i in (vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id) if i is not None]
-    known = {
-        "vocab_size": vocabulary.vocab_size,
-        "pad_id": vocabulary.pad_id,
-        "eos_id": vocabulary.eos_id,
-        "special_ids": tuple(special),
-        "word_starts": vocabulary.word_starts,
-        "characters": vocabulary.characters,
-        "mask_id": vocabulary.find("<mask>", "[MASK]", "<MASK>"),
-        "first_sentinel_id": first,
-        "num_sentinels": first and sum(1 for _ in sentinels),
-    }
-    return {name: value for name, value in known.items() if value is not None}

@@ -120,7 +120,8 @@ class Records:
         """Bool [n, L], true where no token stands: behind the last one and in gaps that `align` leaves; None where there are none."""
         if self.place.align == 1:
             return self.behind
-        return segments.segment_ids(self.starts, self.lengths, self.place.align) == 0
+        padding: npt.NDArray[np.bool_] = segments.segment_ids(self.starts, self.lengths, self.place.align) == 0
+        return padding
 
     @functools.cached_property
     def real_tokens(self) -> npt.NDArray[np.int64]:

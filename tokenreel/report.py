@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenreel import files, naming
 from tokenreel import manifest as manifests
-from tokenreel.errors import ManifestError, TokenreelError, VocabularyError
+from tokenreel.errors import ManifestError, VocabularyError
 from tokenreel.inspection import open_vocabulary, piece_name
 from tokenreel.manifest import Manifest
 
@@ -424,18 +424,3 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the report and prints where it is."""
     print(write(arguments.directory, arguments.output))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-report` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-report", description="Write what a dataset consists of as one HTML page.")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except TokenreelError as error:
-        print(f"tokenreel-report: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -127,8 +127,8 @@ def _check(seq_len: int, task: str, short_rate: float) -> None:
     if seq_len < 5:
         raise ConfigError(f"packing.seq_len must be at least 5 for pairs with [CLS] and two [SEP], got {seq_len}")
     if task not in ("next_sentence", "sentence_order"):
-        raise ConfigError(f"packing.task must be next_sentence or sentence_order, got {task!r}")
-    rates.check_rate("short_rate", short_rate, zero=True)
+        raise ConfigError(f"packing.options.task must be next_sentence or sentence_order, got {task!r}")
+    rates.check_rate("packing.options.short_rate", short_rate, zero=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -244,7 +244,7 @@ def check_overlap(overlap: int, seq_len: int) -> None:
 def check_max_segments(max_segments: int | None) -> None:
     """Refuses examples without pieces."""
     if max_segments is not None and max_segments < 1:
-        raise ConfigError(f"packing.max_segments_per_example must be at least 1, got {max_segments}; leave it out for no limit")
+        raise ConfigError(f"packing.max_segments must be at least 1, got {max_segments}; leave it out for no limit")
 
 
 def check_align(align: int, seq_len: int) -> None:

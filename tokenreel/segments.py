@@ -82,7 +82,7 @@ def segment_lengths(document_starts: Bools, num_tokens: npt.ArrayLike | None = N
     """
     ids = segment_ids(document_starts, num_tokens, align)
     if ids.size and ids.max() > max_segments:
-        raise BuildError(f"an example has {ids.max()} segments, room was made for {max_segments}: set packing.max_segments_per_example")
+        raise BuildError(f"an example has {ids.max()} segments, room was made for {max_segments}: set packing.max_segments")
     n = len(ids)
     flat = (ids + np.arange(n, dtype=np.int64)[:, None] * (max_segments + 1)).ravel()
     counts = np.bincount(flat, minlength=n * (max_segments + 1)).reshape(n, max_segments + 1)

@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,11 @@ def _check_vocabulary(directory: str, manifest: Manifest, intact: set[str], note
         found, wanted = getattr(vocabulary, field), getattr(info, field)
         if found != wanted:
             yield f"{name}: its {field} is {found!r}, the manifest says {wanted!r}"
+    if manifest.objective_facts is not None:
+        facts = manifests.pack_facts(vocabulary.objective_facts())
+        for fact in sorted({*facts, *manifest.objective_facts}):
+            if facts.get(fact) != manifest.objective_facts.get(fact):
+                yield f"{name}: its {fact} is {_brief(facts.get(fact))}, the manifest says {_brief(manifest.objective_facts.get(fact))}"
 
 
 def _check_statistics(directory: str, manifest: Manifest, intact: set[str], tallies: Mapping[str, Tally]) -> Iterator[str]:
@@ -332,14 +337,3 @@ def run(arguments: argparse.Namespace) -> int:
             f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-verify` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-verify", description="Check every byte and every number of a dataset.")
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

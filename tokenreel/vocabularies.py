@@ -51,7 +51,7 @@ class Vocabulary(abc.ABC):
     data: bytes | None
 
     def piece(self, token: int) -> str | None:
-        """How the vocabulary itself writes a token, such as "▁the"; None for a kind that has no names."""
+        """How the vocabulary itself writes a token, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
         return None
 
     def find(self, *names: str) -> int | None:
@@ -72,6 +72,34 @@ class Vocabulary(abc.ABC):
     def characters(self) -> list[str | None] | None:
         """What each id stands for, in vocabularies of characters or bytes."""
         return None
+
+    def objective_facts(self) -> dict[str, Any]:
+        """Tells what objectives ask about a vocabulary: the `vocabulary` of `objectives.make_objective`. Leaves out what there is not.
+
+        A build uses these facts and keeps them in the manifest (`manifest.pack_facts`), where the loader reads them.
+
+        Returns:
+          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (pad, bos, eos and unk), `word_starts` (bool [vocab_size]),
+          `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
+        """
+        first = self._sentinel(0)
+        sentinels = itertools.takewhile(lambda i: self._sentinel(i) == (first or 0) - i, itertools.count())
+        special = (self.pad_id, self.bos_id, self.eos_id, self.unk_id)
+        known = {
+            "vocab_size": self.vocab_size,
+            "pad_id": self.pad_id,
+            "eos_id": self.eos_id,
+            "special_ids": tuple(i for i in special if i is not None),
+            "word_starts": self.word_starts,
+            "characters": self.characters,
+            "mask_id": self.find("<mask>", "[MASK]", "<MASK>"),
+            "first_sentinel_id": first,
+            "num_sentinels": None if first is None else sum(1 for _ in sentinels),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _sentinel(self, number: int) -> int | None:
+        return self.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
 
     @abc.abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -150,8 +178,12 @@ class ByteVocabulary(Vocabulary):
         return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)] + [None] * self._extra_ids
 
     def piece(self, token: int) -> str | None:
-        """The names of extra ids; bytes have none."""
-        return f"<extra_id_{self.vocab_size - 1 - token}>" if token >= 259 else None
+        """How SentencePiece and ByT5 write a token: `<pad>`, `</s>`, `<unk>`, ASCII characters as they are, `<0xE2>`, `<extra_id_0>`."""
+        if token >= 259:
+            return f"<extra_id_{self.vocab_size - 1 - token}>"
+        if token < 3:
+            return ("<pad>", "</s>", "<unk>")[token]
+        return chr(token - 3) if token < 3 + 128 else f"<0x{token - 3:02X}>"
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""

@@ -1,15 +1,18 @@
 import argparse
+import html
+import json
 import re
-import types
 
 import numpy as np
 import pytest
 
+from pipelines import cli
 from tests import verification_datasets as datasets
-from tokenreel import inspection, terminal
+from tokenreel import commands, inspection, naming, report, terminal
+from tokenreel.character_vocabulary import write_character_model
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.inspection import Origin, format_example
-from tokenreel.vocabularies import ByteVocabulary
+from tokenreel.vocabularies import ByteVocabulary, load_vocabulary
 
 BYTES = ByteVocabulary()
 
@@ -111,16 +114,55 @@ def test_colour_adds_nothing_but_colour():
 
 
 def test_ids_that_share_a_number_share_a_name():
-    vocabulary = types.SimpleNamespace(pad_id=1, bos_id=1, eos_id=1, unk_id=None, vocab_size=2, decode=lambda ids: "x" * len(ids))
-    assert format_example({"tokens": np.array([1, 0])}, vocabulary).endswith("<pad|bos|eos>x")
+    vocabulary = load_vocabulary("pass_through", vocab_size=2, pad_id=1, bos_id=1, eos_id=1)
+    assert format_example({"tokens": np.array([1, 0])}, vocabulary).endswith("<pad|bos|eos>0")
 
 
-@pytest.mark.parametrize(("token", "name"), [(0, "<pad>"), (1, "\\n"), (2, "#2"), (3, "?"), (-1, "?")])
-def test_tokens_have_names(token, name):
-    vocabulary = types.SimpleNamespace(
-        pad_id=0, bos_id=None, eos_id=None, unk_id=None, vocab_size=3, decode=lambda ids: ["", "\n", ""][ids[0]]
-    )
-    assert inspection.piece_name(token, vocabulary) == name
+@pytest.mark.parametrize(
+    ("token", "name"),
+    [(0, "<pad>"), (13, "\\n"), (30, "\\x1b"), (100, "a"), (130, "\\x7f"), (131, "<0x80>"), (258, "<0xFF>"), (259, "?"), (-1, "?")],
+)
+def test_bytes_have_names(token, name):
+    assert inspection.piece_name(token, BYTES) == name
+
+
+def test_tokens_of_every_kind_have_names(tmp_path):
+    """A word piece inside a word and one that is a word are told apart; an id that the tokenizer leaves out is a number."""
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "[MASK]": 1, "else": 3, "##else": 4}, unk_token="[UNK]"))
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    word_pieces = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+    assert [inspection.piece_name(token, word_pieces) for token in range(6)] == ["<unk>", "[MASK]", "#2", "else", "##else", "?"]
+    write_character_model(str(tmp_path / "characters.json"), ["a", "\n", " "], "none")
+    characters = load_vocabulary("characters", str(tmp_path / "characters.json"))
+    names = ["<pad>", "<bos>", "<eos>", "<unk>", "a", "\\n", " ", "?"]
+    assert [inspection.piece_name(token, characters) for token in range(8)] == names
+    numbers = load_vocabulary("pass_through", vocab_size=9, eos_id=1)
+    assert [inspection.piece_name(token, numbers) for token in (1, 7, 9)] == ["<eos>", "7", "?"]
+
+
+def test_a_built_dataset_shows_pieces_as_its_model_writes_them(write_config, tmp_path, unigram_model, capsys):
+    """`▁the` and `the` are different tokens: in the terminal and in the report."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=unigram_model)
+    pieces = [processor.id_to_piece(i) for i in range(processor.vocab_size())]
+    twins = {piece for piece in pieces if f"▁{piece}" in pieces}
+    assert len(twins) > 10
+    assert cli.main(["build", write_config(), "--direct_num_workers=1"]) == 0
+    capsys.readouterr()
+    assert run(tmp_path / "dataset", "--tokens", "--count", "400") == 0
+    shown = {(int(token), name) for token, name in re.findall(r"(?:^| )(\d+):(\S+)", capsys.readouterr().out, re.MULTILINE)}
+    assert len(shown) > 300
+    for token, name in shown:
+        assert name == {0: "<pad>", 1: "<eos>", 2: "<unk>"}.get(token, pieces[token])
+    assert {name for _, name in shown} & twins and {name.removeprefix("▁") for _, name in shown if name.startswith("▁")} & twins
+    report.write(str(tmp_path / "dataset"))
+    page = (tmp_path / "dataset" / naming.REPORT).read_text(encoding="utf-8")
+    frequent = json.loads((tmp_path / "dataset" / naming.STATISTICS).read_text())["splits"]["train"]["frequent_tokens"]
+    marked = [pieces[token] for token, _ in frequent[:20] if pieces[token].startswith("▁") and len(pieces[token]) > 1]
+    assert marked and all(f">{html.escape(piece)}<" in page for piece in marked)
 
 
 def run(*argv):
@@ -204,5 +246,5 @@ def test_provenance_that_is_not_there_is_said(tmp_path, monkeypatch):
 
 
 def test_the_trainers_command_prints_errors_alone(tmp_path, capsys):
-    assert inspection.main([str(tmp_path)]) == 2
+    assert commands.main("inspect", [str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("tokenreel-inspect: error: ")

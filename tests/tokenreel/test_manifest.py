@@ -2,7 +2,10 @@ import dataclasses
 import json
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenreel import manifest, naming
 from tokenreel.errors import ManifestError
@@ -77,7 +80,11 @@ def test_what_changes_the_training_data_changes_the_fingerprint(change):
     assert dataclasses.replace(EXAMPLE, **change).fingerprint != EXAMPLE.fingerprint
 
 
-@pytest.mark.parametrize("change", [{"totals": {}}, {"files": ()}, {"tokenreel_version": "9"}], ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize(
+    "change",
+    [{"totals": {}}, {"files": ()}, {"tokenreel_version": "9"}, {"objective_facts": {"mask_id": 4}}],
+    ids=lambda change: next(iter(change)),
+)
 def test_what_describes_the_build_does_not(change):
     assert dataclasses.replace(EXAMPLE, **change).fingerprint == EXAMPLE.fingerprint
 
@@ -128,3 +135,34 @@ def test_offsets_in_the_manifest_are_where_the_values_lie():
     template = EXAMPLE.layout.template
     assert record["record_bytes"] == len(template)
     assert [(row["name"], template[row["offset"] - 1]) for row in record["features"]] == [("example_id", 8), ("tokens", 10)]
+
+
+@given(st.data())
+def test_facts_about_a_vocabulary_are_read_back(data):
+    """Ids come back sorted and once each; arrays bit for bit, at any length."""
+    size = data.draw(st.integers(1, 300))
+    ids = data.draw(st.lists(st.integers(0, size - 1), max_size=20))
+    begins = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+    facts = {"vocab_size": size, "pad_id": 0, "special_ids": tuple(ids), "word_starts": begins, "mask_id": 7, "characters": ["a"] * size}
+    packed = json.loads(json.dumps(manifest.pack_facts(facts)))
+    found = manifest.unpack_facts(packed, size)
+    assert found.keys() == {"special_ids", "word_starts", "mask_id"}
+    assert found["special_ids"] == tuple(sorted(set(ids))) and found["mask_id"] == 7
+    assert found["word_starts"].dtype == np.bool_ and found["word_starts"].tolist() == begins.tolist()
+
+
+def test_facts_stay_small():
+    begins = np.random.default_rng(0).random(256_000) < 0.5
+    facts = manifest.pack_facts({"vocab_size": 256_000, "special_ids": tuple(range(1000)), "word_starts": begins, "characters": ["a"] * 9})
+    assert len(json.dumps(facts)) < 256_000 / 6 + 200
+    text = dataclasses.replace(EXAMPLE, objective_facts={"special_ids": [[0, 3]]}).to_text()
+    assert manifest.parse(text, "manifest.json").objective_facts == {"special_ids": [[0, 3]]}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"special_ids": [[0, 100]]}, {"special_ids": [[0, 10**18]]}, {"word_starts": "AA=="}, {"word_starts": "?"}, {"special_ids": 3}],
+)
+def test_facts_of_another_vocabulary_are_refused(facts):
+    with pytest.raises(ManifestError, match="missing or malformed"):
+        manifest.parse(dataclasses.replace(EXAMPLE, objective_facts=facts).to_text(), "manifest.json")

@@ -525,7 +525,7 @@ class TestFill:
         (lambda: packing.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
         (lambda: packing.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
         (lambda: packing.best_fit([3], 10, align=4), "must divide packing.seq_len, got 4 and 10; seq_len 8 would work"),
-        (lambda: packing.best_fit([3], 10, 0), "max_segments_per_example must be at least 1"),
+        (lambda: packing.best_fit([3], 10, 0), "max_segments must be at least 1"),
         (lambda: packing.best_fit([3], 10, long_documents="cut"), "'split', 'truncate' or 'drop', got 'cut'"),
     ],
 )

@@ -58,6 +58,6 @@ def test_happens():
 def test_rates_are_checked():
     for wrong in (-0.1, 1.1):
         with pytest.raises(ConfigError, match=f"objective.rate must lie between 0 and 1, got {wrong}"):
-            rates.check_rate("rate", wrong, zero=True)
+            rates.check_rate("objective.rate", wrong, zero=True)
     with pytest.raises(ConfigError, match="and not be 0, got 0"):
-        rates.check_rate("rate", 0)
+        rates.check_rate("objective.rate", 0)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import manifest, naming, report, verification
+from tokenreel import commands, manifest, naming, report, verification
 from tokenreel.errors import ManifestError
 
 VOID = {"meta", "line", "rect"}
@@ -136,7 +136,7 @@ def test_empty_statistics_make_a_page(dataset):
 
 def test_a_report_elsewhere(dataset, tmp_path, capsys):
     target = tmp_path / "pages" / "report.html"
-    assert report.main([str(dataset), "--output", str(target)]) == 0
+    assert commands.main("report", [str(dataset), "--output", str(target)]) == 0
     assert capsys.readouterr().out == f"{target}\n"
     assert target.exists() and not (dataset / naming.REPORT).exists()
 
@@ -146,7 +146,7 @@ def test_unreadable_statistics_are_said(dataset, capsys):
     with pytest.raises(ManifestError, match="cannot be read"):
         report.write(str(dataset))
     (dataset / naming.STATISTICS).unlink()
-    assert report.main([str(dataset)]) == 2
+    assert commands.main("report", [str(dataset)]) == 2
     assert "statistics.json: cannot be read" in capsys.readouterr().err
 
 

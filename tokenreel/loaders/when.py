@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 
-from tokenreel.errors import ConfigError, TokenreelError
+from tokenreel.errors import ConfigError
 from tokenreel.loaders import runs, trace
 from tokenreel.terminal import reader_may_leave
 
@@ -52,18 +50,3 @@ def run(arguments: argparse.Namespace) -> int:
                         f"{entry['sample']:,})"
                     )
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-when` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-when", description="Say which steps of a run see an example, or a document.")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except TokenreelError as error:
-        print(f"tokenreel-when: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

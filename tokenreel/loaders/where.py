@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from tokenreel.errors import ConfigError, TokenreelError
+from tokenreel.errors import ConfigError
 from tokenreel.loaders import runs, trace
 from tokenreel.terminal import reader_may_leave
 
@@ -57,18 +56,3 @@ def _describe(entry: Mapping[str, Any]) -> str:
     if entry["documents"] is None:
         lines.append("  (the dataset has no provenance tables)")
     return "\n".join(lines)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `tokenreel-where` of the trainer's wheel."""
-    parser = argparse.ArgumentParser(prog="tokenreel-where", description="Say what was in a step of a run.")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except TokenreelError as error:
-        print(f"tokenreel-where: error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,15 +23,14 @@ def test_the_code_on_the_page_runs(tmp_path, monkeypatch):
 
 
 def test_its_commands_are_those_there_are(tmp_path, monkeypatch):
-    from tokenreel.loaders import when, where
+    from tokenreel.commands import main
 
     write_dataset(tmp_path / "demo/dataset", {"train": random_examples(100, 64, vocab_size=259)}, vocab_size=259)
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^tokenreel (where|when) (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _ in commands] == ["where", "when"]
     for name, arguments in commands:
-        module = {"where": where, "when": when}[name]
-        assert module.main(arguments.replace("ID", "train-3-0").split()) == 0
-    assert where.main(["nowhere", "--batch-size", "8", "--step", "0"]) == 2
+        assert main(name, arguments.replace("ID", "train-3-0").split()) == 0
+    assert main("where", ["nowhere", "--batch-size", "8", "--step", "0"]) == 2
     with pytest.raises(SystemExit):
-        when.main(["demo/dataset"])
+        main("when", ["demo/dataset"])

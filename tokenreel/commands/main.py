@@ -1,0 +1,66 @@
+"""The commands that read datasets: one table of them, and one way to run them and to say what went wrong.
+
+The trainer's wheel has each as a program of its own (`tokenreel-inspect`), the job has them under `tokenreel`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from tokenreel.errors import BuildError, StorageError, TokenreelError
+from tokenreel.redaction import redact
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),
+    "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
+    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
+    "where": ("tokenreel.loaders.where", "the documents in a step of a training run"),
+    "when": ("tokenreel.loaders.when", "the steps of a training run that see an example or a document"),
+}
+"""Name: module and description. The module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given."""
+
+_OWN = ("tokenreel", "transforms", "pipelines")
+
+
+def exit_code(program: str, run: Callable[[], int]) -> int:
+    """Runs a command, and prints what it raises on purpose, or a package that is missing, as one message without a traceback or secrets.
+
+    Returns:
+      what `run` returns; 1 for a failure of the build or the storage; 2 for a mistake in the arguments, the settings or the input; 130 if
+      the user interrupted it.
+    """
+    try:
+        return run()
+    except TokenreelError as error:
+        print(f"{program}: error: {redact(error)}", file=sys.stderr)
+        return 1 if isinstance(error, (BuildError, StorageError)) else 2
+    except ModuleNotFoundError as error:  # an optional package; one of our own modules cannot be installed
+        if error.name is not None and error.name.split(".")[0] in _OWN:
+            raise
+        advice = "" if error.name is None else f": pip install {error.name}"  # without a name, the message says it
+        print(f"{program}: error: {error}{advice}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+
+
+def main(name: str, argv: Sequence[str] | None = None) -> int:
+    """Runs one of `COMMANDS` as the program `tokenreel-<name>`.
+
+    Returns:
+      its exit code; see `exit_code`.
+    """
+    path, description = COMMANDS[name]
+    module = importlib.import_module(path)
+    parser = argparse.ArgumentParser(prog=f"tokenreel-{name}", description=f"{description[0].upper()}{description[1:]}.")
+    module.add_arguments(parser)
+    return exit_code(parser.prog, lambda: int(module.run(parser.parse_args(argv))))
+
+
+# What the wheel's programs call; tokenreel/pyproject.toml names them.
+inspect, report, verify, when, where = (functools.partial(main, name) for name in ("inspect", "report", "verify", "when", "where"))
