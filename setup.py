@@ -46,6 +46,7 @@ TESTING = [  # in each environment that runs tests
 TOOLS = [
     "datasets>=5.2,<6",  # what it saves is read in the tests; the build itself needs it not
     "mypy>=2.4,<3",
+    "pre-commit>=4,<5",
     "ruff>=0.17.5,<0.18",
     "setuptools>=77",  # the tests build both wheels
     "types-pyyaml>=6.0,<7",

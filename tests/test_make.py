@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -151,3 +152,15 @@ def test_no_test_hides_a_missing_installation():
     for path in (ROOT / "tests").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Attribute) and node.attr == "importorskip"), f"{path.name}:{node.lineno}"
+
+
+def test_the_hooks_are_local_and_run_what_the_gate_runs():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert repository["repo"] == "local" and {hook["language"] for hook in repository["hooks"]} == {"system"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(BIN)", ".venv/bin")
+    for hook in repository["hooks"]:
+        arguments = hook["entry"].replace(" --force-exclude", "").split()
+        if hook["id"] == "layering":
+            assert (ROOT / arguments[-1]).exists()
+        else:
+            assert " ".join(arguments) in makefile
