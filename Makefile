@@ -2,58 +2,76 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-torch test-tensorflow test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
-MADE := $(VENV)/.made
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
+# Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small.
+FRAMEWORKS := torch tensorflow
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+LIGHT := not torch and not tensorflow
 
 help:
-	@echo 'make demo      build, verify and replay a dataset from the documentation that Python carries (a few minutes the first time)'
-	@echo 'make test      the tests, without the minutes-long ones'
-	@echo 'make test-all  all tests'
-	@echo 'make check     ruff, mypy and the tests: what a change must pass'
-	@echo 'make bench     measure builds and loading on this machine'
-	@echo 'make clean     remove .venv, caches and the demo'
+	@echo 'make demo             build, verify and replay a dataset from the documentation that Python carries (a few minutes the first time)'
+	@echo 'make test             the tests, without the slow ones and those that need Torch or TensorFlow'
+	@echo 'make test-torch       the tests that need Torch, in .venv-torch'
+	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
+	@echo 'make test-all         all tests'
+	@echo 'make check            ruff, mypy and the tests: what a change must pass'
+	@echo 'make bench            measure builds and loading on this machine'
+	@echo 'make clean            remove the environments, caches and the demo'
 
 demo: $(CORE)
 	@$(BIN)/python examples/demo.py
 
 test: $(DEV)
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and $(LIGHT)'
+	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch) and TensorFlow (make test-tensorflow).'
+
+# The files are named, because the others import what only .venv holds. TOKENREEL_REQUIRES turns a missing framework from a skip into a failure.
+$(FRAMEWORKS:%=test-%): test-%: .venv-%/.installed
+	files=$$(grep -rlE 'mark\.($*|everywhere)\b' tests --include='*.py'); \
+	TOKENREEL_REQUIRES=$* .venv-$*/bin/python -m pytest -n 2 --dist worksteal -m '$* or everywhere' $$files
 
 test-all: $(DEV)
-	$(PYTEST)
+	$(PYTEST) -m '$(LIGHT)'
+	@$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%)
 
 check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy tokenreel transforms pipelines
-	$(PYTEST) -m 'not slow'
+	@$(MAKE) --no-print-directory test
 
-bench: $(DEV)
-	@for name in tokenization build loader packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+# The benchmark of the loader compares it with readers of TensorFlow and Grain.
+bench: $(DEV) .venv-tensorflow/.installed
+	@for name in tokenization build packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS:%=.venv-%) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched last, so an interrupted installation is taken up again; a changed setup.py asks for a new one.
-$(CORE): setup.py | $(MADE)
+$(CORE): setup.py | $(VENV)/.made
 	@echo 'Installing tokenreel and Apache Beam into $(VENV) (first time only)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(DEV): setup.py | $(MADE)
-	@echo 'Installing tokenreel and what its tests need (TensorFlow, JAX, Torch, ...) into $(VENV) (several minutes, first time only)'
+$(DEV): setup.py | $(VENV)/.made
+	@echo 'Installing tokenreel and what its tests need (JAX, Keras, Hugging Face, ...) into $(VENV) (several minutes, first time only)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
 
-$(MADE):
+$(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
+	@echo 'Installing tokenreel, what its tests need, and $* into .venv-$* (several minutes, first time only)'
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev-$*]'
+	@touch $@
+
+$(VENV)/.made $(FRAMEWORKS:%=.venv-%/.made): %/.made:
 	@found=''; \
 	for candidate in $(PYTHON) python3.11 python3; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
@@ -62,6 +80,6 @@ $(MADE):
 	  echo 'tokenreel needs Python 3.11 or later, and neither python3.11 nor python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11' >&2; \
 	  exit 1; \
 	fi; \
-	"$$found" -m venv $(VENV) || { \
+	"$$found" -m venv $* || { \
 	  echo "$$found cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@touch $@

@@ -38,20 +38,25 @@ AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-
     "apache-airflow-providers-apache-beam",
     "apache-airflow-providers-google",
 ]
-TOOLS = [
-    "datasets>=5.2,<6",  # what it saves is read in the tests; the build itself needs it not
+TESTING = [  # in each environment that runs tests
     "gcp-storage-emulator>=2026.7.19",  # gs:// in the tests
     "hypothesis>=6.170,<7",
-    "mypy>=2.4,<3",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
+]
+TOOLS = [
+    "datasets>=5.2,<6",  # what it saves is read in the tests; the build itself needs it not
+    "mypy>=2.4,<3",
+    "pre-commit>=4,<5",
     "ruff>=0.17.5,<0.18",
-    "importlib_resources>=7",  # which tensorflow-datasets needs and does not ask for
     "setuptools>=77",  # the tests build both wheels
-    "tensorflow-datasets>=4.9.10,<5",  # as datasets
     "types-psutil>=7.2,<8",
     "types-pyyaml>=6.0,<7",
     "wheel>=0.48",
+]
+DATASETS = [
+    "tensorflow-datasets>=4.9.10,<5",  # as `datasets` above: what it saves is read in the tests
+    "importlib_resources>=7",  # which it needs and does not ask for
 ]
 
 setup(
@@ -75,7 +80,10 @@ setup(
         "grain": GRAIN,
         "huggingface": HUGGINGFACE,
         "airflow": AIRFLOW,
-        "dev": [*TOOLS, *DATAFLOW, *TENSORFLOW, *JAX, *TORCH, *KERAS, *GRAIN, *HUGGINGFACE],
+        # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so each has an environment of its own.
+        "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE],
+        "dev-torch": [*TESTING, *TORCH],
+        "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },
     entry_points={"console_scripts": ["tokenreel = pipelines.cli:main"]},
 )

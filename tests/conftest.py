@@ -5,13 +5,30 @@ from __future__ import annotations
 import ast
 import gzip
 import hashlib
+import importlib.util
 import json
+import os
 import pathlib
 import string
 from collections.abc import Callable, Sequence
 
 import pytest
 import yaml
+
+FRAMEWORKS = ("torch", "tensorflow")  # gigabytes each; a test that needs one carries the marker of that name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests of a framework that is not installed.
+
+    `make test-torch` and `make test-tensorflow` name theirs in TOKENREEL_REQUIRES: there the tests run, and fail without it.
+    """
+    required = os.environ.get("TOKENREEL_REQUIRES", "").split()
+    for framework in FRAMEWORKS:
+        if framework not in required and importlib.util.find_spec(framework) is None:
+            for item in items:
+                if item.get_closest_marker(framework):
+                    item.add_marker(pytest.mark.skip(reason=f"{framework} is not installed: `make test-{framework}` runs this test"))
 
 
 @pytest.fixture(scope="session")

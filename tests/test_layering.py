@@ -136,6 +136,7 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(result.stdout.splitlines()[-1]))
 
 
+@pytest.mark.everywhere
 def test_importing_every_module_loads_no_framework():
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -146,6 +147,7 @@ def test_importing_every_module_loads_no_framework():
     assert loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)") == set()
 
 
+@pytest.mark.everywhere
 def test_reading_a_dataset_loads_no_framework(tmp_path):
     """What a TPU host does: open, look, and take batches. NumPy and the CRC are all it needs."""
     datasets.make(tmp_path / "dataset")

@@ -36,7 +36,6 @@ def test_a_job_that_fails_says_why() -> None:
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_converted_model_gives_the_same_ids(texts: list[str], tmp_path: pathlib.Path, kind: str) -> None:
-    pytest.importorskip("tokenizers")
     import sentencepiece
 
     model = train_model(texts[:400], tmp_path, kind, 500)

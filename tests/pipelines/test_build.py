@@ -143,8 +143,10 @@ def test_best_fit_cuts_no_document_that_fits(write_config: WriteConfig, tmp_path
     assert statistics["cut_documents"] == sum(len(pieces) > 1 for pieces in lengths.values())
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_reads_the_shards(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     assert build(write_config()) == 0
     expected = records(tmp_path / "dataset")
     names = sorted(str(path) for path in (tmp_path / "dataset").glob("train.tfrecord-*"))
@@ -156,8 +158,10 @@ def test_tensorflow_reads_the_shards(write_config: WriteConfig, tmp_path: pathli
         assert tf.train.Example.FromString(payload.numpy()).SerializeToString(deterministic=True) == payload.numpy()
 
 
+@pytest.mark.tensorflow
 def test_int64_lists_hold_the_same(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     assert build(write_config()) == 0
     expected = records(tmp_path / "dataset")
     assert build(write_config(output=str(tmp_path / "lists"), shards={"examples": 300, "format": "int64_list"})) == 0

@@ -29,6 +29,9 @@ from tokenreel.vocabularies import load_vocabulary
 WriteConfig = Callable[..., str]
 CHARACTER_MODEL = {"model_type": "char", "hard_vocab_limit": False}
 TOKENIZERS = sorted(pathlib.Path("configs/tokenizers").glob("*.yaml"))
+PRESETS = [
+    pytest.param(path, id=path.stem, marks=pytest.mark.tensorflow if "kind: characters" in path.read_text() else ()) for path in TOKENIZERS
+]
 
 
 @pytest.fixture
@@ -165,6 +168,7 @@ def test_a_finished_tokenizer_is_kept_and_another_is_refused(
     assert "such as .stage/build.json" in capsys.readouterr().err
 
 
+@pytest.mark.tensorflow  # where it is not installed this would say nothing
 def test_tensorflow_is_not_imported_for_sentencepiece(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     command = ["train-tokenizer", write_tokenizer_config(), "--output", str(tmp_path / "a"), "--direct_num_workers=1"]
     program = f"import sys; from pipelines import cli; code = cli.main({command!r}); sys.exit(code or 'tensorflow' in sys.modules)"
@@ -268,7 +272,6 @@ def test_what_cannot_be_read_is_counted_or_refused(
 @pytest.fixture
 def write_character_config(tmp_path: pathlib.Path, write_tokenizer_config: WriteConfig) -> WriteConfig:
     """Writes a config that counts every character of a text with line ends, NUL, ties and rare ones."""
-    pytest.importorskip("tensorflow_transform")
     folder = tmp_path / "characters"
     folder.mkdir()
     for part in range(3):
@@ -286,6 +289,7 @@ def write_character_config(tmp_path: pathlib.Path, write_tokenizer_config: Write
 CHARACTERS = ["b\r\na\0b\u2028", "", "日本 語", "x" * 70, "e\u0301 É", " ", "a\n\n", "😀😀", "\u0301y", *(f"{i} line" for i in range(300))]
 
 
+@pytest.mark.tensorflow
 def test_every_character_is_counted(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     train(write_character_config(), tmp_path / "a", "--set", "execution.block_mb=0.001")
     model = json.loads((tmp_path / "a/tokenizer.json").read_text())
@@ -297,6 +301,7 @@ def test_every_character_is_counted(write_character_config: WriteConfig, tmp_pat
     assert found["sources"]["docs"]["coverage"]["measured_on"] == "sample"
 
 
+@pytest.mark.tensorflow
 def test_the_options_of_characters(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     options = {"min_count": 2, "max_size": 9, "normalizer": "nfc"}
     train(write_character_config(options=options), tmp_path / "a")
@@ -309,6 +314,7 @@ def test_the_options_of_characters(write_character_config: WriteConfig, tmp_path
     assert coverage["unknown_tokens"] == coverage["characters"] - coverage["covered_characters"] > 0
 
 
+@pytest.mark.tensorflow
 def test_how_characters_are_counted_changes_nothing(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     for sample_bytes in (None, 1500):
         config = write_character_config(f"{sample_bytes}.yaml", sample_bytes=sample_bytes)
@@ -321,6 +327,7 @@ def test_how_characters_are_counted_changes_nothing(write_character_config: Writ
     assert found["sources"]["docs"]["coverage"]["measured_on"] == "held_out"
 
 
+@pytest.mark.tensorflow
 @pytest.mark.slow  # each process imports TensorFlow
 def test_characters_are_the_same_from_processes(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     config = write_character_config()
@@ -331,6 +338,7 @@ def test_characters_are_the_same_from_processes(write_character_config: WriteCon
     assert tree_digest(tmp_path / "processes") == expected
 
 
+@pytest.mark.tensorflow
 def test_no_frequent_character_is_an_error(write_character_config: WriteConfig, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_character_config(options={"min_count": 100_000})
     assert cli.main(["train-tokenizer", config, "--direct_num_workers=1"]) == 2
@@ -359,10 +367,8 @@ def test_the_tokenizer_sees_what_a_build_would_train_on(
     assert found["left_out"] == totals["documents_filtered"] and len(found["left_out"]) >= 3
 
 
-@pytest.mark.parametrize("path", TOKENIZERS, ids=[path.stem for path in TOKENIZERS])
+@pytest.mark.parametrize("path", PRESETS)
 def test_presets_train(path: pathlib.Path, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    if "kind: characters" in path.read_text():
-        pytest.importorskip("tensorflow_transform")
     assert f"tokenreel train-tokenizer {path}" in path.read_text().split("output:")[0]
     overrides = ["--set", "sources.0.id_field=null"]
     overrides += ["--set", "options.vocab_size=600"] if "vocab_size" in path.read_text() else []

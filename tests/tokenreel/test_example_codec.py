@@ -45,7 +45,8 @@ def test_the_order_of_features_given_does_not_matter():
 
 def example_message(features):
     """What protobuf itself makes of a `tf.train.Example`."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     message = tf.train.Example()
     for name, values in features.items():
         if isinstance(values, bytes):
@@ -57,6 +58,7 @@ def example_message(features):
     return message.SerializeToString(deterministic=True)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("length", [1, 62, 63, 64, 127, 128, 129, 8192, 70_000])
 def test_fixed_records_are_the_bytes_that_protobuf_writes(length):
     """At lengths where the varints of the enclosing messages change their size."""
@@ -66,6 +68,7 @@ def test_fixed_records_are_the_bytes_that_protobuf_writes(length):
     assert payloads(records) == [example_message({"tokens": row.astype(np.uint8).tobytes()}) for row in values]
 
 
+@pytest.mark.tensorflow
 def test_many_features_are_the_bytes_that_protobuf_writes():
     layout = fixed_layout(FEATURES)
     expected = [
@@ -74,6 +77,7 @@ def test_many_features_are_the_bytes_that_protobuf_writes():
     assert payloads(encode_fixed(layout, ARRAYS)) == expected
 
 
+@pytest.mark.tensorflow
 def test_lists_are_the_bytes_that_protobuf_writes():
     limits = np.array([0, 1, 127, 128, 16_383, 16_384, 2**31, 2**63 - 1, -1, -(2**63)])
     arrays = {"tokens": [limits, limits[:0]], "scores": [np.array([0.5, -1e30]), np.array([0.0])], "id": [np.int64(7), np.int64(-7)]}
@@ -83,8 +87,10 @@ def test_lists_are_the_bytes_that_protobuf_writes():
         assert frame == tfrecord.frame(message)
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_parses_both_formats(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     path = tmp_path / "fixed"
     path.write_bytes(encode_fixed(fixed_layout(FEATURES), ARRAYS).tobytes())
     parsed = [

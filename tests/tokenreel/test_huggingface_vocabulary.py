@@ -6,14 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
+import tokenizers
 
 from pipelines import cli
 from tokenreel import load as load_dataset
 from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies import load_vocabulary
-
-tokenizers = pytest.importorskip("tokenizers")
 
 
 def block(documents):

@@ -25,16 +25,20 @@ def test_frames_are_read_back(payloads):
     assert len(data) == sum(len(payload) + tfrecord.HEADER_BYTES + tfrecord.FOOTER_BYTES for payload in payloads)
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_reads_the_frames(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     payloads = [b"", b"one", bytes(100_000)]
     path = tmp_path / "x.tfrecord"
     path.write_bytes(b"".join(map(tfrecord.frame, payloads)))
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(path))] == payloads
 
 
+@pytest.mark.tensorflow
 def test_frames_of_tensorflow_are_read(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     path = tmp_path / "x.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(b"one")

@@ -247,6 +247,7 @@ def test_the_first_and_only_the_first_reading_checks(copy):
                     dataset.take([22, 21, 20])
 
 
+@pytest.mark.everywhere
 def test_loading_imports_numpy_alone(directory):
     code = (
         "import sys, tokenreel.loaders as l\n"

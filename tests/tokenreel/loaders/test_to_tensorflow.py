@@ -11,6 +11,7 @@ from tokenreel.loaders import load
 from tokenreel.loaders.to_tensorflow import exact, parsed
 from tokenreel.manifest import FIXED, INT64_LIST
 
+pytestmark = pytest.mark.tensorflow
 COUNT, LENGTH = 50, 13
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.datasets import random_examples, write_dataset
 from tokenreel.loaders import load, to_torch
 
+pytestmark = pytest.mark.torch
 COUNT, LENGTH = 60, 16
 
 

@@ -142,10 +142,10 @@ def test_prepared_tensorflow_datasets(tmp_path: pathlib.Path) -> None:
         read(tmp_path / "nowhere", "tfds", split="train")
 
 
-@pytest.mark.slow
+@pytest.mark.tensorflow
 def test_what_tensorflow_datasets_writes(tmp_path: pathlib.Path) -> None:
-    pytest.importorskip("importlib_resources")  # which it needs and does not ask for
-    tfds = pytest.importorskip("tensorflow_datasets")
+    import tensorflow_datasets as tfds
+
     texts = [f"Some text, number {i}" * (i % 5 + 1) for i in range(300)]
     tfds.dataset_builders.store_as_tfds_dataset(
         "mine",
