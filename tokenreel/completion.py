@@ -295,6 +295,7 @@ def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int | No
 
 
 def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo | None:
+    """Writes the dead letters of all blocks into one file, in the order of sources, files and places; None where there are none."""
     if not any(staged.info.dead_letters for staged in stages):
         return None
     with files.write_atomic(files.join(config.output, naming.DEAD_LETTERS)) as file:
@@ -313,6 +314,7 @@ def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo
 
 
 def _write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
+    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
     files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
     return file_info(directory, name)
 

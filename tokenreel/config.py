@@ -557,15 +557,18 @@ class JobConfig(CorpusSettings):
 
 
 def _require(condition: bool, message: str) -> None:
+    """Raises a ConfigError with this message where the condition does not hold."""
     if not condition:
         raise ConfigError(message)
 
 
 def _require_share(setting: str, share: float | None) -> None:
+    """Refuses a share that does not lie between 0 and 1; None passes."""
     _require(share is None or 0 <= share <= 1, f"{setting} must lie between 0 and 1 (or 0% and 100%), got {share}")
 
 
 def _check_pattern(setting: str, pattern: str | None) -> None:
+    """Refuses what is no regular expression; None passes."""
     try:
         re.compile(pattern or "")
     except re.error as error:
@@ -618,6 +621,7 @@ def from_dict(kind: type[_T], data: Any, where: str = "") -> _T:
 
 
 def _dotted(where: str, key: str) -> str:
+    """Names a setting below another, as in `packing.seq_len`."""
     return f"{where}.{key}" if where else key
 
 

@@ -633,6 +633,7 @@ def _whole(denoiser: Denoiser) -> float:
 
 
 def _check_noise(density: float, mean_span: float) -> None:
+    """Refuses a density or a mean length of spans that noise cannot have."""
     if not 0 < density < 1:
         raise ConfigError(f"objective.density must lie between 0 and 1, both excluded, got {density}")
     if mean_span < 1:
@@ -640,6 +641,7 @@ def _check_noise(density: float, mean_span: float) -> None:
 
 
 def _no_room(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int) -> str:
+    """Says that not even two tokens fit, and which lengths would do."""
     needed, made = (int(value) for value in output_lengths(2, density, mean_span, extra_ids))
     return (
         f"objective of density {density} and mean_span {mean_span} cannot fill {inputs} input and {targets} target positions: "

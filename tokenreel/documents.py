@@ -239,6 +239,7 @@ def _blank_before(stream: IO[bytes], at: int) -> bool:
 
 
 def _read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
+    """Yields the bytes [start, end) of a file in chunks."""
     stream.seek(start)
     while start < end and (chunk := stream.read(min(_READ_BYTES, end - start))):
         yield chunk
@@ -297,6 +298,7 @@ def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig
 
 
 def _oversized_message(source: SourceConfig) -> str:
+    """Says why a document is too large to be read."""
     return f"longer than max_document_mb = {source.max_document_mb:g} of the source {source.name!r} allows"
 
 
@@ -608,11 +610,14 @@ class _LineCounter:
         self.data, self.lines, self._seen = data, 0, 0
 
     def advance(self, position: int) -> None:
+        """Counts the line ends up to a position of the buffer."""
         self.lines += self.data.count(b"\n", self._seen, position)
         self._seen = position
 
 
 class _BadDocument(Exception):
+    """A document that becomes a dead letter, with the reason and what is wrong with it."""
+
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason, self.message = reason, message
@@ -680,6 +685,7 @@ def _as_text(value: Any) -> str:
 
 
 def _encode(text: str) -> bytes:
+    """Turns text into UTF-8; half of a surrogate pair is no text."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -687,6 +693,7 @@ def _encode(text: str) -> bytes:
 
 
 def _is_utf8(data: bytes | memoryview) -> bool:
+    """Tells whether bytes are valid UTF-8."""
     try:
         codecs.utf_8_decode(data, "strict", True)
     except UnicodeDecodeError:
@@ -695,6 +702,7 @@ def _is_utf8(data: bytes | memoryview) -> bool:
 
 
 def _utf8_problem(data: bytes) -> str | None:
+    """Says where bytes stop being UTF-8; None where they do not."""
     try:
         data.decode()
     except UnicodeDecodeError as error:

@@ -499,5 +499,6 @@ def _geometric(p: float, limit: int) -> list[Fraction]:
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuses a setting of the objective that is none of the known values."""
     if value not in known:
         raise ConfigError(f"objective.{name} must be one of {', '.join(known)}, got {value!r}")

@@ -98,10 +98,12 @@ def render(
 
 
 def _section(title: str, content: str) -> str:
+    """Makes a section of the page, or nothing where it has no content."""
     return f"<section><h2>{_text(title)}</h2>{content}</section>" if content else ""
 
 
 def _text(value: object) -> str:
+    """Escapes a value for HTML."""
     return html.escape(str(value))
 
 
@@ -113,6 +115,7 @@ def _number(value: Any) -> str:
 
 
 def _percent(value: float) -> str:
+    """Writes a ratio as a percentage."""
     return f"{value:.2%}"
 
 
@@ -360,6 +363,7 @@ def _record_table(manifest: Manifest) -> str:
 
 
 def _pre(value: Any) -> str:
+    """Shows a value as indented JSON."""
     return f"<pre>{_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))}</pre>"
 
 

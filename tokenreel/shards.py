@@ -255,6 +255,7 @@ def _base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple
 
 
 def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, recipe: Recipe) -> Iterator[GroupSpan]:
+    """Yields the groups that hold a part of the examples [low, high), or of the tokens they are cut from."""
     wrap = recipe.packing.cuts_stream
     if wrap:
         low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
