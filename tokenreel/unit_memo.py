@@ -81,6 +81,7 @@ class _Table(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """The bytes that the table and its units take."""
         return self.places.nbytes + self.hashes.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
 
     def look_up(
@@ -220,6 +221,7 @@ def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
 
 
 def _split(text: _Bytes, bounds: _Integers, which: _Integers) -> list[bytes]:
+    """Cuts the units `which` out of a text whose units begin at `bounds`."""
     view = memoryview(text.data)
     return [bytes(view[start:stop]) for start, stop in zip(bounds[which].tolist(), bounds[which + 1].tolist(), strict=True)]
 
@@ -500,6 +502,7 @@ def _join(arrays: Sequence[npt.NDArray[np.int32]]) -> _Encoded:
 
 
 def _to_arrays(encoded: list[list[int]]) -> _Encoded:
+    """Lays lists of ids end to end: the int32 ids, and the int64 length of each list."""
     lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
     return np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum())), lengths
 
