@@ -128,7 +128,8 @@ def test_bytes_have_names(token, name):
 
 def test_tokens_of_every_kind_have_names(tmp_path):
     """A word piece inside a word and one that is a word are told apart; an id that the tokenizer leaves out is a number."""
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
+
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0, "[MASK]": 1, "else": 3, "##else": 4}, unk_token="[UNK]"))
     tokenizer.decoder = tokenizers.decoders.WordPiece()
     tokenizer.save(str(tmp_path / "tokenizer.json"))

@@ -23,7 +23,8 @@ NEEDS_SETTINGS = {"fill_in_the_middle": {"prefix_id": 5, "suffix_id": 6, "middle
 
 
 def word_piece(texts, path):
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
+
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
