@@ -12,8 +12,13 @@ import pathlib
 import string
 from collections.abc import Callable, Sequence
 
+import hypothesis
 import pytest
 import yaml
+
+# A deadline for each example fails tests on a busy machine and says nothing about the code.
+hypothesis.settings.register_profile("tokenreel", deadline=None)
+hypothesis.settings.load_profile("tokenreel")
 
 FRAMEWORKS = ("torch", "tensorflow")  # gigabytes each; a test that needs one carries the marker of that name
 
