@@ -16,7 +16,7 @@ from tokenreel import files
 from tokenreel import packing as packings
 from tokenreel.errors import ConfigError
 
-_T = TypeVar("_T")
+SettingsT = TypeVar("SettingsT")
 MAX_EPOCHS = 1000
 
 
@@ -599,7 +599,7 @@ def to_dict(config: Any) -> Any:
     return config
 
 
-def from_dict(kind: type[_T], data: Any, where: str = "") -> _T:
+def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
     """Makes settings of a dataclass from plain values.
 
     Raises:
@@ -669,7 +669,7 @@ def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **re
     return load_as(JobConfig, text, overrides, name=name, **replacements)
 
 
-def read(kind: type[_T], path: str, overrides: Sequence[str] = (), **replacements: Any) -> _T:
+def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **replacements: Any) -> SettingsT:
     """Reads a config file, local or `gs://`: see `load_as`.
 
     Raises:
@@ -682,7 +682,7 @@ def read(kind: type[_T], path: str, overrides: Sequence[str] = (), **replacement
     return load_as(kind, text, overrides, name=path, **replacements)
 
 
-def load_as(kind: type[_T], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> _T:
+def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> SettingsT:
     """Reads a YAML config.
 
     Args:

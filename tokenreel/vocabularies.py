@@ -211,6 +211,7 @@ class ByteVocabulary(Vocabulary):
 
 
 def _extra_ids(number: int) -> int:
+    """Refuses what is no number of extra ids."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
     return number
