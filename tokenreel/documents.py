@@ -638,6 +638,11 @@ def _lenient_json(line: bytes) -> Any:
 
 
 def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
+    """Takes text and document id out of a record.
+
+    Raises:
+      BadDocument: one is missing, or no string.
+    """
     if not isinstance(record, dict):
         raise _BadDocument(
             "not_an_object", f"the line holds a JSON {type(record).__name__}, not an object with a field {source.text_field!r}"
@@ -653,6 +658,11 @@ def _fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
 
 
 def _document_id(value: Any, field: str) -> str:
+    """Turns the value of an id field into a document id.
+
+    Raises:
+      BadDocument: it is neither a string nor a whole number.
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise _BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {reprlib.repr(value)}")
     _encode(str(value))
