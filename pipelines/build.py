@@ -13,12 +13,13 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import files, manifest, naming, output, sources, stage
+from tokenreel import manifest, naming, output, sources, stage
 from tokenreel.config import JobConfig
 from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.storage import files, locking
 from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 from transforms.build_shards import BuildShards
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     inputs = output.list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
-    with output.lock(job.output, lost=local.stop):
+    with locking.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))

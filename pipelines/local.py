@@ -24,8 +24,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from tokenreel import errors
 from tokenreel.errors import BuildError, ConfigError, TokenreelError
-from tokenreel.object_lock import EXIT_LOST
-from tokenreel.redaction import redact
+from tokenreel.storage.object_lock import EXIT_LOST
+from tokenreel.storage.redaction import redact
 from transforms import orphans
 
 LOCAL_RUNNER = "FnApiRunner"

@@ -11,8 +11,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
-from tokenreel import character_fitting, files, output, sampling, sources, tokenizer_output, tokenizer_training
+from tokenreel import character_fitting, output, sampling, sources, tokenizer_output, tokenizer_training
 from tokenreel.filters import load_rules
+from tokenreel.storage import files, locking
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     inputs = output.list_inputs(config)
     parsed = local.options(beam_arguments, releases_gil=True)
     local.check_endpoint(parsed)
-    with output.lock(config.output, lost=local.stop):
+    with locking.lock(config.output, lost=local.stop):
         finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
         if finished is not None:
             print(f"tokenreel: {config.output} is complete already", file=sys.stderr)

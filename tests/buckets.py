@@ -21,7 +21,7 @@ from gcp_storage_emulator.handlers import buckets as bucket_handlers
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-from tokenreel import files, gs
+from tokenreel.storage import files, gcs
 
 BUCKET = "bucket"
 
@@ -149,7 +149,7 @@ class _HTTPServer(http.server.HTTPServer):
 
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
-    """Runs a storage server with one empty bucket, gs://bucket, and sends `tokenreel.files` to it."""
+    """Runs a storage server with one empty bucket, gs://bucket, and sends `tokenreel.storage.files` to it."""
     storage = Storage(use_memory_fs=True)
     storage._write_config_to_file = lambda: None  # it would write out the whole list of objects for each of them
     bucket_handlers.create_bucket(BUCKET, storage)
@@ -159,7 +159,7 @@ def server() -> Iterator[Server]:
     thread.start()
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{listening.server_address[1]}"
-    gs._client.cache_clear()
+    gcs._client.cache_clear()
     try:
         yield state
     finally:
@@ -169,7 +169,7 @@ def server() -> Iterator[Server]:
         os.environ.pop("STORAGE_EMULATOR_HOST")
         if before is not None:
             os.environ["STORAGE_EMULATOR_HOST"] = before
-        gs._client.cache_clear()
+        gcs._client.cache_clear()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id, compact, id_table
+from tokenreel.ragged import ranks
 from tokenreel.schema import token_dtype
-from tokenreel.segment_tables import ranks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

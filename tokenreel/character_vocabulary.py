@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import character_offsets, files, keys, ragged
+from tokenreel import character_offsets, keys, ragged
 from tokenreel.errors import VocabularyError
+from tokenreel.storage import files
 from tokenreel.vocabularies import Vocabulary
 
 FORMAT = "tokenreel-characters-1"

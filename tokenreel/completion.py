@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import files, filters, keys, naming, packing, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import filters, keys, naming, packing, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
@@ -20,6 +20,7 @@ from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, Vocabul
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
+from tokenreel.storage import files
 from tokenreel.vocabularies import Vocabulary
 
 _TOP_TOKENS = 50

@@ -12,9 +12,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from tokenreel import files
 from tokenreel import packing as packings
 from tokenreel.errors import ConfigError
+from tokenreel.storage import files
 
 SettingsT = TypeVar("SettingsT")
 MAX_EPOCHS = 1000

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, tfrecord
+from tokenreel import tfrecord
 from tokenreel.manifest import ShardInfo
 from tokenreel.schema import RecordLayout
+from tokenreel.storage import files
 
 _CHUNK_BYTES = 4 << 20
 

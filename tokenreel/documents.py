@@ -20,13 +20,14 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged
+from tokenreel import keys, ragged
 from tokenreel.config import SourceConfig
-from tokenreel.decompression import decompress
 from tokenreel.errors import SourceError
 from tokenreel.readers import arrow, delimited, examples, parquet
 from tokenreel.readers.rows import Rows
 from tokenreel.sources import Block, InputFile, Piece
+from tokenreel.storage import files
+from tokenreel.storage.decompression import decompress
 
 _READ_BYTES = 1 << 18
 _EXCERPT = 200

@@ -20,10 +20,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import keys
 from tokenreel.config import DuplicateConfig
 from tokenreel.documents import Documents
 from tokenreel.filters import CODES, Cleaned, replace_text
+from tokenreel.storage import files
 
 _KEYS = 1 << 64
 _COLUMNS = 4  # the hash, first and second half; rank; row

@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged
+from tokenreel import keys, ragged
 from tokenreel.config import FilterConfig, LineRules, QualityRules
 from tokenreel.documents import Documents
 from tokenreel.errors import ConfigError
 from tokenreel.sentences import split as split_sentences
+from tokenreel.storage import files
 
 VERSION = "filters-1"
 # Why a document is left out; arrays hold the place in this list, 0 for documents that stay.

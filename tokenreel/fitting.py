@@ -10,19 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
-from tokenreel.segment_tables import (
-    Ints,
-    LongDocuments,
-    Segments,
-    as_lengths,
-    check_align,
-    check_max_segments,
-    check_seq_len,
-    greedy,
-    pieces,
-    ranks,
-    runs,
-)
+from tokenreel.ragged import Ints, ranks, run_lengths
+from tokenreel.segment_tables import LongDocuments, Segments, as_lengths, check_align, check_max_segments, check_seq_len, greedy, pieces
 
 
 def best_fit(
@@ -57,7 +46,7 @@ def best_fit(
     room = -(-length // align)
     spare = seq_len // align - room
     order = np.argsort(spare.astype(np.uint16) if seq_len <= 2**16 else spare, kind="stable")  # 16 bits: a radix sort
-    costs, counts = runs(room[order])
+    costs, counts = run_lengths(room[order])
     opened, per_example, before, placed = _plan_best_fit(costs.tolist(), counts.tolist(), seq_len // align, max_segments or seq_len)
     rank = ranks(placed)
     per_piece = np.repeat(per_example, placed)

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, files, keys, ragged, segment_pairs, selection
+from tokenreel import alignment, keys, ragged, segment_pairs, selection
 from tokenreel import packing as packings
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.packing import Segments
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
 from tokenreel.stage import StageFile, each
+from tokenreel.storage import files
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
 

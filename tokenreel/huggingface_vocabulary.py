@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import keys
 from tokenreel.errors import VocabularyError
+from tokenreel.storage import files
 from tokenreel.vocabularies import Vocabulary
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that

@@ -12,12 +12,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, naming, provenance_table, schema, segments, tfrecord
 from tokenreel import manifest as manifests
+from tokenreel import naming, provenance_table, schema, segments, tfrecord
 from tokenreel.damage import find_damage
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
 from tokenreel.example_codec import decode_example
 from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.storage import files
 from tokenreel.terminal import painter, reader_may_leave, wants_color
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 

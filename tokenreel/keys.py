@@ -18,8 +18,11 @@ import numpy.typing as npt
 VERSION = "keys-1"
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+
 _ALL = np.uint64(2**64 - 1)
 
 
@@ -153,7 +156,7 @@ def _pick_bounds(weights: tuple[float | Fraction, ...]) -> npt.NDArray[np.uint64
     return np.array([min(bound, 2**64 - 1) for bound in bounds], np.uint64)
 
 
-def order(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
+def shuffled(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
     """Shuffles the positions of each row: sorts them by (upper bits of the word, position).
 
     Args:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import files, keys, naming
+from tokenreel import keys, naming
 from tokenreel.errors import ManifestError
 from tokenreel.example_codec import fixed_layout
 from tokenreel.schema import Feature, RecordLayout, features_from_json
+from tokenreel.storage import files
 
 FORMAT = "tokenreel-dataset"
 FORMAT_VERSION = 1

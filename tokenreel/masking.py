@@ -31,8 +31,8 @@ from tokenreel.objective import (
     position_dtype,
     token_counts,
 )
+from tokenreel.ragged import ranks
 from tokenreel.schema import token_dtype
-from tokenreel.segment_tables import ranks
 
 SPAN_BINS = 64
 
@@ -375,7 +375,7 @@ def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
     """Takes words in random order while they fit, skipping those that would exceed the count (BERT)."""
     n, length = found.start.shape
     candidates = found.start & found.eligible
-    order = keys.order(words, candidates)
+    order = keys.shuffled(words, candidates)
     order = order[:, : max(1, int(np.count_nonzero(candidates, axis=1).max(initial=0)))]
     row = np.arange(n)[:, None]
     inside = order < length
@@ -417,7 +417,7 @@ def _runs_of_words(found: WordMap, words: Words, counts: Ints, length_at: Callab
         tokens, runs go over masked words, and the last is cut at the count (SpanBERT).
     """
     n, length = found.start.shape
-    order = keys.order(words, found.start & found.eligible if whole else found.eligible)
+    order = keys.shuffled(words, found.start & found.eligible if whole else found.eligible)
     selected = np.zeros(n * length, np.bool_)
     left = counts.astype(np.int64).copy()
     active = np.flatnonzero(left > 0)

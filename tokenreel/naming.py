@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 MANIFEST = "manifest.json"
+
 STATISTICS = "statistics.json"
+
 REPORT = "report.html"
+
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
-LOCK = ".tokenreel.lock"
+
 STAGE = ".stage"
-TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")
 
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 

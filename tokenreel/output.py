@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tokenreel import files, keys, manifest, naming, object_lock
+from tokenreel import keys, manifest, naming
 from tokenreel.completion import algorithms
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError, ManifestError
@@ -17,10 +14,11 @@ from tokenreel.filters import load_rules
 from tokenreel.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
+from tokenreel.storage import files, locking
+from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
-ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 
 
 def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
@@ -61,34 +59,6 @@ def duplicates_directory(config: JobConfig) -> str:
     return files.join(files.join(config.output, naming.STAGE), "duplicates")
 
 
-@contextlib.contextmanager
-def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Keeps a second job out of an output directory, of a dataset or of a tokenizer, while this one runs.
-
-    The system releases a local lock when the process ends, however. In a bucket the lock is an object that its holder keeps fresh; what
-    happens to it when the holder is killed, and when `lost` is called, is told in `object_lock`.
-
-    Raises:
-      BuildError: another job is running there.
-    """
-    if files.is_remote(directory):
-        with object_lock.hold(files.join(directory, naming.LOCK), lost=lost):
-            yield
-        return
-    try:
-        os.makedirs(directory, exist_ok=True)
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise BuildError(f"{directory}: cannot write here ({error.strerror}). Choose another --output.") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise BuildError(f"{directory}: another job is writing here. Wait for it, or choose another --output.") from None
-    finally:
-        os.close(fd)
-
-
 def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
@@ -116,7 +86,7 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
     if present and state in present and _read_state(files.join(config.output, state)) == build:
         _remove_temporary(config, present)
         return None
-    if present and set(present) != {state} and any(not naming.TEMPORARY.search(name) for name in present):
+    if present and set(present) != {state} and any(not files.TEMPORARY.search(name) for name in present):
         raise BuildError(
             f"{config.output}: holds an unfinished build with other settings or of other files. Run that command again to finish it, add "
             "--overwrite to start afresh, or choose another --output."
@@ -128,7 +98,7 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
 
 def _present(directory: str) -> dict[str, int]:
     """What lies in the output, our own lock aside."""
-    return {name: size for name, size in files.list_files(directory).items() if name != naming.LOCK}
+    return {name: size for name, size in files.list_files(directory).items() if name != locking.LOCK}
 
 
 def _read_state(path: str) -> str | None:
@@ -141,7 +111,7 @@ def _read_state(path: str) -> str | None:
 def _is_ours(name: str) -> bool:
     top = name.split("/")[0]
     known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, "vocabulary.model", "vocabulary.json")
-    plain = naming.TEMPORARY.sub("", name)
+    plain = files.TEMPORARY.sub("", name)
     return plain in known or naming.is_shard(plain) or top in (naming.STAGE, "provenance", "dead_letters")
 
 
@@ -173,13 +143,13 @@ def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
     for name in present:
-        if naming.TEMPORARY.search(name):
+        if files.TEMPORARY.search(name):
             files.remove(files.join(config.output, name))
     if config.execution.stage and not files.is_remote(config.execution.stage):  # objects have no temporary form
         for name in files.list_files(config.execution.stage):
             path = files.join(config.execution.stage, name)
             # Another build may be writing to this directory just now.
-            if naming.TEMPORARY.search(name) and files.age(path) > ABANDONED_SECONDS:
+            if files.TEMPORARY.search(name) and files.age(path) > ABANDONED_SECONDS:
                 files.remove(path)
 
 

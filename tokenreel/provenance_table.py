@@ -9,8 +9,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from tokenreel import files
 from tokenreel.errors import ManifestError
+from tokenreel.storage import files
 
 EXAMPLE = "example"  # int64, the example's number in the split
 SEGMENT = "segment"  # int32, the segment's place in the example, from 0

@@ -76,3 +76,18 @@ def surround(
     if last is not None:
         out[new[1:] - 1] = last
     return out, new
+
+
+Ints = npt.NDArray[np.int64]
+
+
+def ranks(counts: Ints) -> Ints:
+    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
+    ends = np.cumsum(counts)
+    return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+def run_lengths(values: Ints) -> tuple[Ints, Ints]:
+    """The distinct neighbours of an array, and how often each stands in a row."""
+    heads = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
+    return values[heads], np.diff(np.append(heads, len(values)))

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tokenreel import files, naming
 from tokenreel import manifest as manifests
+from tokenreel import naming
 from tokenreel.errors import ManifestError, VocabularyError
 from tokenreel.inspection import open_vocabulary, piece_name
 from tokenreel.manifest import Manifest
+from tokenreel.storage import files
 
 _LETTERS_SHOWN = 20
 _LETTERS_READ = 8 << 20  # bytes; a report does not read gigabytes of complaints

@@ -16,8 +16,9 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys, ragged
+from tokenreel import keys, ragged
 from tokenreel.errors import BuildError
+from tokenreel.storage import files
 from tokenreel.tokenizer_text import Texts
 
 BUCKETS = 1 << 16

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.ragged import Ints, ranks
 
-Ints = npt.NDArray[np.int64]
 LongDocuments = Literal["split", "truncate", "drop"]
 
 
@@ -198,18 +198,6 @@ def pieces(lengths: Ints, seq_len: int, long_documents: LongDocuments) -> tuple[
     document = np.repeat(np.arange(len(lengths), dtype=np.int64), chunks)
     start = ranks(chunks) * seq_len
     return document, start, np.minimum(lengths[document] - start, seq_len), dropped
-
-
-def ranks(counts: Ints) -> Ints:
-    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
-    ends = np.cumsum(counts)
-    return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - counts, counts)
-
-
-def runs(values: Ints) -> tuple[Ints, Ints]:
-    """The distinct neighbours of an array, and how often each stands in a row."""
-    heads = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
-    return values[heads], np.diff(np.append(heads, len(values)))
 
 
 def counted(**tokens: int) -> dict[str, int]:

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, keys
+from tokenreel import keys
 from tokenreel.config import CorpusSettings, JobConfig
 from tokenreel.stage import StageFile, StageInfo
+from tokenreel.storage import files
 
 VERSION = "selection-1"
 TRAIN = "train"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
-from tokenreel.segment_tables import Ints
+from tokenreel.ragged import Ints
 
 RULES = ("newline", "rules")
 

@@ -13,12 +13,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, schema, tfrecord
+from tokenreel import schema, tfrecord
 from tokenreel.damage import find_damage
 from tokenreel.example_codec import decode_example
 from tokenreel.manifest import FIXED
 from tokenreel.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
 from tokenreel.record_checks import Place, Records, Tally, check_overlap, check_values, runs
+from tokenreel.storage import files
 
 COPY_AGAIN = "Copy the file again from where it was built."
 _CHUNK_BYTES = 4 << 20

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import example_codec, files, filling, keys, naming, schema, tfrecord
+from tokenreel import example_codec, filling, keys, naming, schema, tfrecord
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
@@ -24,6 +24,7 @@ from tokenreel.objectives import add_statistics
 from tokenreel.packing import PAIRS, Segments
 from tokenreel.recipe import Recipe
 from tokenreel.schema import RecordLayout
+from tokenreel.storage import files
 from tokenreel.stream import Stream
 
 _CHUNK_BYTES = 8 << 20

@@ -9,9 +9,10 @@ import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 
-from tokenreel import files, keys
+from tokenreel import keys
 from tokenreel.config import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.storage import files
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _WILDCARDS = set("*?[")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, duplicates, files, keys, ragged, tfrecord
+from tokenreel import alignment, duplicates, keys, ragged, tfrecord
 from tokenreel.config import FilterConfig, JobConfig, SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
@@ -29,6 +29,7 @@ from tokenreel.errors import BuildError
 from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
+from tokenreel.storage import files
 
 VERSION = "stage-1"
 _MAGIC = b"TRSTAGE1"

@@ -18,11 +18,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenreel import config as configs
-from tokenreel import files, naming, sources, stage
+from tokenreel import sources, stage
 from tokenreel.config import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.filters import load_rules
-from tokenreel.output import ABANDONED_SECONDS
+from tokenreel.storage import files
+from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.terminal import reader_may_leave
 from tokenreel.vocabularies import load_vocabulary
@@ -80,7 +81,7 @@ def read(directory: str) -> tuple[list[Entry], int]:
     Reads the header of each file: one request each for `gs://`, 32 at a time.
     """
     found = files.list_files(directory)
-    ours = [name for name in found if _NAME.match(naming.TEMPORARY.sub("", name))]
+    ours = [name for name in found if _NAME.match(files.TEMPORARY.sub("", name))]
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         entries = list(pool.map(lambda name: _entry(directory, name, found[name]), ours))
     return [entry for entry in entries if entry is not None], len(found) - len(ours)

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tokenreel import files, keys
+from tokenreel import keys
 from tokenreel.config import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits, to_dict
 from tokenreel.errors import ConfigError
 from tokenreel.sampling import Shares
+from tokenreel.storage import files
 
 _SAMPLE_BYTES = 100_000_000
 # Options of SentencePiece that name a file: what it holds decides the model.

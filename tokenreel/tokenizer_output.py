@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenreel
-from tokenreel import files, keys, naming
+from tokenreel import keys, naming
 from tokenreel.errors import BuildError
 from tokenreel.sampling import Sample, Totals
+from tokenreel.storage import files, locking
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_training import Coverage, measure_coverage
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
@@ -39,7 +40,7 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
     Raises:
       BuildError: the directory holds another tokenizer and `overwrite` is not set, or files that the command does not write.
     """
-    present = [name for name in files.list_files(config.output) if name != naming.LOCK]
+    present = [name for name in files.list_files(config.output) if name != locking.LOCK]
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
@@ -67,7 +68,7 @@ def remove_sample(config: TokenizerJobConfig) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return naming.TEMPORARY.sub("", name) in (REPORT, *_MODELS) or name.startswith(f"{naming.STAGE}/{_SAMPLE}/")
+    return files.TEMPORARY.sub("", name) in (REPORT, *_MODELS) or name.startswith(f"{naming.STAGE}/{_SAMPLE}/")
 
 
 def read_report(directory: str) -> dict[str, Any]:

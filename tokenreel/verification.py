@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import files, naming, schema
 from tokenreel import manifest as manifests
+from tokenreel import naming, schema
 from tokenreel.errors import TokenreelError
 from tokenreel.manifest import FIXED, Manifest
 from tokenreel.record_checks import Place, Tally
 from tokenreel.shard_verification import COPY_AGAIN, ShardCheck
+from tokenreel.storage import files, locking
 from tokenreel.terminal import reader_may_leave
 
 _CHUNK_BYTES = 4 << 20
@@ -100,9 +101,9 @@ def _check_names(manifest: Manifest, present: Mapping[str, int]) -> Iterator[str
             yield f"{name}: missing. Copy the dataset again from where it was built."
         elif present[name] != size:
             yield f"{name}: {present[name]:,} bytes, the manifest says {size:,}. {COPY_AGAIN}"
-    known = {*_known_sizes(manifest), naming.MANIFEST, naming.REPORT, naming.LOCK}
+    known = {*_known_sizes(manifest), naming.MANIFEST, naming.REPORT, locking.LOCK}
     for name in present:
-        if naming.TEMPORARY.search(name):
+        if files.TEMPORARY.search(name):
             yield f"{name}: left behind by a process that was killed. Remove it."
         elif name not in known and not name.startswith(f"{naming.STAGE}/"):
             yield f"{name}: not in the manifest. Remove it, or build into a directory of its own."

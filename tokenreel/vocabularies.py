@@ -12,19 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import (
-    alignment,
-    files,
-    keys,
-    nbest_sampling,
-    ragged,
-    segmentation_sampler,
-    sentencepiece_model,
-    sentencepiece_offsets,
-    unit_memo,
-)
+from tokenreel import alignment, keys, nbest_sampling, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
 from tokenreel.errors import VocabularyError
 from tokenreel.special_tokens import SpecialTokens
+from tokenreel.storage import files
 
 _Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids end to end, and the number of ids of each text
 _EncodeAs = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], _Encoded]

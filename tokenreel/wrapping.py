@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.segment_tables import Ints, Segments, as_lengths, check_overlap, check_seq_len, counted, greedy, ranks
+from tokenreel.ragged import Ints, ranks
+from tokenreel.segment_tables import Segments, as_lengths, check_overlap, check_seq_len, counted, greedy
 
 LastExample = Literal["drop", "pad"]
 

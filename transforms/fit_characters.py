@@ -8,11 +8,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from tokenreel import character_fitting, files, ragged
+from tokenreel import character_fitting, ragged
 from tokenreel.character_vocabulary import write_character_model
 from tokenreel.filters import Rules
 from tokenreel.sampling import Sample
 from tokenreel.sources import Block
+from tokenreel.storage import files
 from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_text import read_texts
 from transforms.sample_documents import Sampled

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import numpy as np
 
-from tokenreel import duplicates, files, keys, selection, stage
+from tokenreel import duplicates, keys, selection, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import read_documents
 from tokenreel.duplicates import HashTable
 from tokenreel.selection import Staged
 from tokenreel.sources import Block
+from tokenreel.storage import files
 
 
 @dataclasses.dataclass

@@ -16,8 +16,9 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
-from tokenreel import files, gs, naming, output
+from tokenreel import naming
 from tokenreel.loaders import load
+from tokenreel.storage import files, gcs, locking
 
 WriteConfig = Callable[..., str]
 REMOTE = f"gs://{buckets.BUCKET}"
@@ -25,7 +26,7 @@ REMOTE = f"gs://{buckets.BUCKET}"
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_a_killed_build_is_simply_run_again(
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert files.size(f"{directory}/{naming.LOCK}")  # nobody could release it
+    assert files.size(f"{directory}/{locking.LOCK}")  # nobody could release it
     shards = [name for name in files.list_files(directory) if name.startswith("train.")]
     written = {name: server.generation(buckets.BUCKET, f"killed/{name}") for name in shards}
     assert run(config, directory) == 0  # its process is gone, so its lock is taken over at once
@@ -182,13 +183,13 @@ def test_a_second_build_is_refused_and_the_lock_goes(
     server: buckets.Server, remote_corpus: str, write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, directory = write_config(sources=source(remote_corpus)), f"{REMOTE}/dataset"
-    with output.lock(directory):
+    with locking.lock(directory):
         assert run(config, directory) == 1
         message = capsys.readouterr().err
-        assert f"process {os.getpid()} on " in message and naming.LOCK in message and "is taken over" in message
+        assert f"process {os.getpid()} on " in message and locking.LOCK in message and "is taken over" in message
     assert files.list_files(directory) == {}
     assert run(config, directory) == 0
-    assert naming.LOCK not in files.list_files(directory)
+    assert locking.LOCK not in files.list_files(directory)
 
 
 def test_an_object_that_changes_while_it_is_read_is_named(

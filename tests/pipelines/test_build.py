@@ -295,7 +295,7 @@ def test_a_text_file_is_no_model(write_config: WriteConfig, tmp_path: pathlib.Pa
 def test_a_file_that_vanishes_stops_the_build(
     bytes_config: Callable[..., str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tokenreel import files
+    from tokenreel.storage import files
 
     config = bytes_config({"a.txt": b"some text\n" * 10, "b.txt": b"more text\n" * 10})
     opened = files.open_read

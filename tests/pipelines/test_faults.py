@@ -15,8 +15,9 @@ import pytest
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
-from tokenreel import completion, files, output, shards, stage
+from tokenreel import completion, output, shards, stage
 from tokenreel.errors import BuildError
+from tokenreel.storage import files
 from transforms import orphans
 
 WriteConfig = Callable[..., str]

@@ -19,8 +19,9 @@ import pytest
 from pipelines import cli, local
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import selection
-from tokenreel import manifest, output
+from tokenreel import manifest
 from tokenreel.errors import BuildError, ManifestError
+from tokenreel.storage import locking
 
 WriteConfig = Callable[..., str]
 
@@ -125,7 +126,7 @@ def test_text_that_changed_after_a_kill_is_read_again(write_config: WriteConfig,
 
 def test_a_second_build_is_refused(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, directory = write_config(), tmp_path / "dataset"
-    with output.lock(str(directory)):
+    with locking.lock(str(directory)):
         assert cli.main(["build", config, "--output", str(directory)]) == 1
     assert "another job is writing here" in capsys.readouterr().err
 

@@ -16,8 +16,9 @@ from pipelines import cli
 from tests import buckets
 from tests.conftest import train_model, tree_digest
 from tokenreel import config as configs
-from tokenreel import files, gs, token_cache
+from tokenreel import token_cache
 from tokenreel.errors import ConfigError
+from tokenreel.storage import files, gcs
 
 WriteConfig = Callable[..., str]
 
@@ -27,7 +28,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: p
     if request.param == "local":
         yield str(tmp_path / "stage")
         return
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.01)
     with buckets.storage() as address:
         yield f"{address}/stage"
 
@@ -143,7 +144,7 @@ def test_no_change_of_text_filter_or_vocabulary_is_mistaken(
 def test_objects_are_known_by_their_generation(
     text: pathlib.Path, write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.01)
     with buckets.storage() as address:
         buckets.upload(text, f"{address}/text")
         stage = str(tmp_path / "stage")

@@ -23,7 +23,8 @@ from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import job_service
-from tokenreel import files, sampling
+from tokenreel import sampling
+from tokenreel.storage import files
 from tokenreel.vocabularies import load_vocabulary
 
 WriteConfig = Callable[..., str]

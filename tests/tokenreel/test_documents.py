@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import reading
-from tokenreel import decompression, documents
+from tokenreel import documents
 from tokenreel.config import SourceConfig
 from tokenreel.documents import Documents, read_documents
 from tokenreel.sources import list_blocks
+from tokenreel.storage import decompression
 
 COMPRESS = {
     ".gz": gzip.compress,

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from tests import buckets
-from tokenreel import files, gs, naming
+from tokenreel.storage import files, gcs
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_file_appears_when_it_is_complete(directory):
         file.write(b"x" * 100_000)
         file.flush()
         assert files.size(path) is None
-        assert all(naming.TEMPORARY.search(name) for name in files.list_files(directory)), "leftovers of a kill must be recognised"
+        assert all(files.TEMPORARY.search(name) for name in files.list_files(directory)), "leftovers of a kill must be recognised"
     assert files.list_files(directory) == {"shard": 100_000}
 
 
@@ -143,7 +143,7 @@ def test_paths_are_joined_with_the_separator_of_their_kind():
 
 
 def test_gs_without_its_package_says_what_to_install(monkeypatch):
-    gs._client.cache_clear()
+    gcs._client.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "google.cloud.storage", None)
     monkeypatch.delattr("google.cloud.storage", raising=False)
     with pytest.raises(ModuleNotFoundError, match="pip install google-cloud-storage"):

@@ -6,16 +6,16 @@ import threading
 import pytest
 
 from tests import buckets
-from tokenreel import files, gs
 from tokenreel.errors import BuildError, StorageError
+from tokenreel.storage import files, gcs
 
 ROOT = f"gs://{buckets.BUCKET}"
 
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.005)
-    monkeypatch.setattr(gs, "PATIENCE", 5.0)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.005)
+    monkeypatch.setattr(gcs, "PATIENCE", 5.0)
     with buckets.server() as state:
         yield state
 
@@ -44,7 +44,7 @@ def describe(name, size):
     }
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, gs.UPLOAD_BYTES, gs.UPLOAD_BYTES + 1, 2 * gs.UPLOAD_BYTES + 12345])
+@pytest.mark.parametrize("size", [0, 1, 999, gcs.UPLOAD_BYTES, gcs.UPLOAD_BYTES + 1, 2 * gcs.UPLOAD_BYTES + 12345])
 def test_failures_that_pass_are_not_seen(server, size):
     data = bytes(range(251)) * (size // 251 + 1)
     data = data[:size]
@@ -68,7 +68,7 @@ def test_a_lost_answer_to_an_upload_is_no_conflict(server):
 
 def test_failures_that_stay_are_told_plainly(server, monkeypatch):
     files.write_bytes(f"{ROOT}/x", b"data")
-    monkeypatch.setattr(gs, "PATIENCE", 0.05)
+    monkeypatch.setattr(gcs, "PATIENCE", 0.05)
     server.fail = lambda number, method, path: 503
     for action in (files.read_bytes, files.size, files.open_read, files.list_files, files.remove):
         with pytest.raises(StorageError, match=r"the storage kept failing for 0.05 seconds \(HTTP 503\)") as caught:
@@ -90,7 +90,7 @@ def test_a_bucket_that_does_not_exist_is_named(server):
         files.read_bytes("gs://nowhere/x")
 
 
-@pytest.mark.parametrize("size", [10, gs.UPLOAD_BYTES + 1000])
+@pytest.mark.parametrize("size", [10, gcs.UPLOAD_BYTES + 1000])
 def test_of_two_writers_the_second_must_write_the_same(server, size):
     path = f"{ROOT}/shard"
     with files.write_atomic(path) as slow:
@@ -112,7 +112,7 @@ def test_bytes_that_were_damaged_on_their_way_are_an_error(server, monkeypatch):
     monkeypatch.setattr(
         "gcp_storage_emulator.handlers.objects._checksums", lambda data, found: {**found, "crc32c": "AAAAAA==", "md5Hash": None}
     )
-    for size in (10, gs.UPLOAD_BYTES + 1):
+    for size in (10, gcs.UPLOAD_BYTES + 1):
         with pytest.raises(StorageError):
             files.write_bytes(f"{ROOT}/x{size}", b"a" * size)
 
@@ -169,9 +169,9 @@ def test_a_checksum_reads_nothing(server, tmp_path):
 def test_a_touch_is_seen(server):
     server.storage.create_file(buckets.BUCKET, "x", b"", describe("x", 0))
     assert files.age(f"{ROOT}/x") > 86_400
-    gs.touch(f"{ROOT}/x")
+    gcs.touch(f"{ROOT}/x")
     assert files.age(f"{ROOT}/x") < 60
-    gs.touch(f"{ROOT}/gone")
+    gcs.touch(f"{ROOT}/gone")
 
 
 def test_threads_share_a_client(server):

@@ -31,7 +31,7 @@ def test_golden_values():
         "below": keys.below(words, 1000).tolist(),
         "threshold": keys.threshold(0.15),
         "pick": keys.pick(words, [1, Fraction(1, 2), 0.25]).tolist(),
-        "order": keys.order(keys.bits(7, "order", [3], 12)).tolist(),
+        "order": keys.shuffled(keys.bits(7, "order", [3], 12)).tolist(),
         "choose": keys.choose(keys.bits(7, "order", [3, 4], 12), [4, 2]).tolist(),
     }
     assert found == {name: value for name, value in GOLDEN.items() if name != "version"}
@@ -68,7 +68,7 @@ def test_choose_is_the_beginning_of_order(number, length, data):
     words = keys.bits(1, "choose", np.arange(number, number + 3), length)
     eligible = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=length, max_size=length), min_size=3, max_size=3)))
     counts = [data.draw(st.integers(0, int(row.sum()))) for row in eligible]
-    order = keys.order(words, eligible)
+    order = keys.shuffled(words, eligible)
     chosen = keys.choose(words, counts, eligible)
     for row in range(3):
         positions = np.flatnonzero(eligible[row])

@@ -1,6 +1,7 @@
 import pytest
 
 from tokenreel import naming
+from tokenreel.storage import files
 
 
 @pytest.mark.parametrize(("split", "index", "count"), [("train", 0, 1), ("validation_2", 99_999, 100_000), ("a", 123_456, 1_000_000)])
@@ -8,8 +9,8 @@ def test_shards_are_recognised(split, index, count):
     name = naming.shard(split, index, count)
     assert naming.is_shard(name)
     assert not naming.is_shard(f"{name}.tmp-0123abcd")
-    assert naming.TEMPORARY.search(f"{name}.tmp-0123abcd")
-    assert not naming.TEMPORARY.search(name)
+    assert files.TEMPORARY.search(f"{name}.tmp-0123abcd")
+    assert not files.TEMPORARY.search(name)
 
 
 @pytest.mark.parametrize(

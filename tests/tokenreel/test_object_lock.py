@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests import buckets
-from tokenreel import files, gs, object_lock
 from tokenreel.errors import BuildError
+from tokenreel.storage import files, gcs, object_lock
 
 PATH = f"gs://{buckets.BUCKET}/d/.tokenreel.lock"
 
@@ -73,7 +73,7 @@ def test_a_lock_without_a_sign_of_life_is_taken_over(server, capsys):
 
 
 def test_clocks_that_differ_steal_no_lock(server, monkeypatch):
-    monkeypatch.setattr(gs.Object, "used", 0.0)  # by this clock it is as old as can be
+    monkeypatch.setattr(gcs.Object, "used", 0.0)  # by this clock it is as old as can be
     with object_lock.hold(PATH), pytest.raises(BuildError, match="another job"), object_lock.hold(PATH):
         pass
 
@@ -109,7 +109,7 @@ def test_a_process_that_lost_the_lock_ends(server):
 
 
 def test_failures_that_pass_lose_no_lock(server, monkeypatch):
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.005)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.005)
     messages = []
     server.every(2, 503, buckets.DROP, 429)
     with object_lock.hold(PATH, lost=messages.append):

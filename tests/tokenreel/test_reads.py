@@ -9,9 +9,10 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
-from tokenreel import files, gs, stage
+from tokenreel import stage
 from tokenreel.config import ExecutionConfig
 from tokenreel.errors import ConfigError
+from tokenreel.storage import files, gcs
 
 WriteConfig = Callable[..., str]
 
@@ -89,7 +90,7 @@ def test_too_many_reads_are_refused_with_a_remedy_that_works(
 def test_a_group_takes_one_request_of_each_object(
     write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gs, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.01)
     config = write_config(order={"group_tokens": 10_000}, shards={"examples": 2000})
     with buckets.server() as server:
         place = f"gs://{buckets.BUCKET}/stage"

@@ -1,6 +1,6 @@
 import pytest
 
-from tokenreel.redaction import REDACTED, redact
+from tokenreel.storage.redaction import REDACTED, redact
 
 SECRET = "sEcReT0123456789"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tokenreel import gs
 from tokenreel.config import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import list_blocks, list_files
+from tokenreel.storage import gcs
 
 
 def make(root: pathlib.Path, *names: str, size: int = 10) -> None:
@@ -81,7 +81,7 @@ def test_a_pattern_matches_the_same_names_in_a_bucket(tmp_path: pathlib.Path) ->
         "a/[*",
     ):
         local = {path for path in glob.glob(pattern, root_dir=tmp_path, recursive=True) if (tmp_path / path).is_file()}
-        assert {name for name in made if re.fullmatch(gs._glob_expression(pattern), name)} == local, pattern
+        assert {name for name in made if re.fullmatch(gcs._glob_expression(pattern), name)} == local, pattern
 
 
 def test_a_corpus_can_move(tmp_path: pathlib.Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from tests import buckets
 from tests import verification_datasets as datasets
 from tests.frames import payloads
-from tokenreel import files, manifest, naming, shard_verification, tfrecord, verification
+from tokenreel import manifest, naming, shard_verification, tfrecord, verification
 from tokenreel.example_codec import encode_lists
+from tokenreel.storage import files
 from tokenreel.verification import verify
 
 SHARD = "train.tfrecord-00001-of-00016"

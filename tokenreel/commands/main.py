@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from tokenreel.errors import BuildError, StorageError, TokenreelError
-from tokenreel.redaction import redact
+from tokenreel.storage.redaction import redact
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Unpack
 
-from tokenreel import files, naming, schema
+from tokenreel import naming, schema
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run_options import MixtureKeywords, RunOptions
 from tokenreel.order import Lanes, Plan, Stage, integer_weights
+from tokenreel.storage import files
 
 TOKENS, EXAMPLES = "tokens", "examples"
 

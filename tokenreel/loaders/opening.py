@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 
-from tokenreel import files, naming
 from tokenreel import manifest as manifests
+from tokenreel import naming
 from tokenreel.damage import find_shard_damage
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
 from tokenreel.manifest import INT64_LIST, Manifest
+from tokenreel.storage import files
 
 _ALL_FILES = "Copy the whole directory again from where it was built."
 

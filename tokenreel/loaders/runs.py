@@ -6,12 +6,12 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from tokenreel import files
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.opening import load
 from tokenreel.loaders.restoring import from_state
 from tokenreel.order import Lanes
+from tokenreel.storage import files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

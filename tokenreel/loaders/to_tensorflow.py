@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import files, schema
 from tokenreel import manifest as manifests
+from tokenreel import schema
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
 from tokenreel.manifest import FIXED, Manifest
+from tokenreel.storage import files
 
 
 def parsed(

@@ -11,12 +11,12 @@ import struct
 from collections.abc import Iterator
 from typing import IO, Any
 
-from tokenreel import files
 from tokenreel.config import SourceConfig
 from tokenreel.readers import columns
 from tokenreel.readers.damage import errors, first_line, reraise_reading
 from tokenreel.readers.rows import Rows, damaged
 from tokenreel.sources import InputFile, Piece
+from tokenreel.storage import files
 
 _MAGIC = b"ARROW1"
 _FILE_HEAD = 8

@@ -9,9 +9,9 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from tokenreel import files
 from tokenreel.config import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.storage import files
 
 # What a file's name says it holds. What is not listed may hold anything.
 ENDINGS = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any
 
-from tokenreel import files
 from tokenreel.config import SourceConfig
 from tokenreel.readers import columns
 from tokenreel.readers.damage import errors, first_line, reraise_reading
 from tokenreel.readers.rows import Rows, damaged
 from tokenreel.sources import InputFile, Piece
+from tokenreel.storage import files
 
 # Rows decoded at once, at most: a column whose values repeat is stored in a fraction of what it decodes to.
 _MOST_ROWS = 8192

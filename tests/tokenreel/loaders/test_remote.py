@@ -10,11 +10,11 @@ import pytest
 
 from tests.buckets import server, storage, upload
 from tests.datasets import random_examples, write_dataset
-from tokenreel import files, gs
 from tokenreel import manifest as manifests
 from tokenreel.errors import ConfigError, ManifestError, StorageError
 from tokenreel.loaders import Lanes, Mixture, load, trace
 from tokenreel.loaders.records import ShardCache, retrying
+from tokenreel.storage import files, gcs
 
 COUNT, LENGTH, PER_SHARD = 200, 64, 32
 
@@ -178,7 +178,7 @@ def test_a_storage_that_stays_away_is_waited_for_once(local, clock):
     with server() as state:
         upload(local, "gs://bucket/d")
         dataset = load("gs://bucket/d")
-        for status, longest in ((503, gs.PATIENCE), (403, 0.0)):
+        for status, longest in ((503, gcs.PATIENCE), (403, 0.0)):
             state.fail = lambda number, method, path, status=status: status
             began = clock.now
             with pytest.raises(StorageError, match=f"HTTP {status}"):
@@ -200,7 +200,7 @@ def test_the_delays_are_those_that_are_stated(clock):
     calls.clear()
     with pytest.raises(ManifestError, match="cannot be read after 3 attempts"):
         retrying.retrying(lambda: action(200.0), "f")
-    assert calls[-1] - (calls[0] + 200) <= gs.PATIENCE  # none begins later than that after the first failure
+    assert calls[-1] - (calls[0] + 200) <= gcs.PATIENCE  # none begins later than that after the first failure
     calls.clear()
     with pytest.raises(OSError, match="disk is full"):
         retrying.retrying(lambda: action(0.0, OSError(errno.ENOSPC, "disk is full")), "f")

@@ -14,8 +14,9 @@ import pytest
 from tests.buckets import storage
 from tests.reading import read
 from tests.tokenreel.readers.test_examples import example
-from tokenreel import files, tfrecord
+from tokenreel import tfrecord
 from tokenreel.errors import SourceError
+from tokenreel.storage import files
 
 
 def lines(folder: pathlib.Path, *names: str) -> None:

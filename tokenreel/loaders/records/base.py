@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import files, schema, tfrecord
+from tokenreel import schema, tfrecord
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.manifest import ShardInfo
 from tokenreel.order import Lanes
 from tokenreel.schema import RecordLayout
+from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import resource
 
-from tokenreel import files
 from tokenreel.errors import ManifestError
 from tokenreel.loaders.records.base import COPY_AGAIN
 from tokenreel.manifest import ShardInfo
+from tokenreel.storage import files
 
 
 def open_limit() -> int:

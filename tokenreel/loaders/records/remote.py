@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import files
 from tokenreel.errors import ManifestError
 from tokenreel.loaders.records.base import COPY_AGAIN, Bytes, Int64Array, Records
 from tokenreel.loaders.records.retrying import retrying
 from tokenreel.manifest import ShardInfo
 from tokenreel.order import Lanes
 from tokenreel.schema import RecordLayout
+from tokenreel.storage import files
 
 BLOCK_BYTES = 1 << 20
 GAP_BYTES = 64 << 10  # reading over a gap this wide costs less than another request

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tokenreel import gs
 from tokenreel.errors import ManifestError, StorageError, TokenreelError
 from tokenreel.loaders.records.base import COPY_AGAIN
+from tokenreel.storage import gcs
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 def _delays() -> tuple[float, ...]:
     """Doubles the storage's first delay up to its longest, for as long as their sum stays within its patience."""
     delays: list[float] = []
-    while sum(delays) + (following := min(gs.FIRST_DELAY * 2 ** len(delays), gs.LONGEST_DELAY)) <= gs.PATIENCE:
+    while sum(delays) + (following := min(gcs.FIRST_DELAY * 2 ** len(delays), gcs.LONGEST_DELAY)) <= gcs.PATIENCE:
         delays.append(following)
     return tuple(delays)
 
@@ -69,7 +69,7 @@ def retrying(action: Callable[[], T], name: str) -> T:
             failure = error
         now = time.monotonic()
         # From the first failure on: a copy of a large shard may itself take longer than this.
-        deadline = now + gs.PATIENCE if deadline is None else deadline
+        deadline = now + gcs.PATIENCE if deadline is None else deadline
         if attempt == ATTEMPTS or now + DELAYS[attempt - 1] > deadline:
             break
         time.sleep(DELAYS[attempt - 1])

@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tokenreel import files, naming
+from tokenreel import naming
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.records.retrying import retrying
 from tokenreel.manifest import ShardInfo
+from tokenreel.storage import files
 
 _CHUNK_BYTES = 4 << 20
 _LOCKS = ".locks"
@@ -126,9 +127,9 @@ class ShardCache:
     def _clean(self, path: str) -> None:
         """Removes what killed processes left: a temporary file of a shard whose lock nobody else holds."""
         for other in os.listdir(self.directory):
-            if not naming.TEMPORARY.search(other):
+            if not files.TEMPORARY.search(other):
                 continue
-            name = naming.TEMPORARY.sub("", other)
+            name = files.TEMPORARY.sub("", other)
             if name == os.path.basename(path):
                 files.remove(os.path.join(self.directory, other))
                 continue

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
 from typing import IO
 
-from tokenreel import gs
+from tokenreel.storage import gcs
 
-GS = gs.GS
+GS = gcs.GS
+
 _CHUNK_BYTES = 4 << 20
 
 
@@ -36,7 +38,7 @@ def read_bytes(path: str, offset: int = 0, length: int | None = None) -> bytes:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(-1 if length is None else length)
-    return gs.read(path, offset, length)
+    return gcs.read(path, offset, length)
 
 
 def open_read(path: str, version: int | None = None) -> IO[bytes]:
@@ -50,7 +52,7 @@ def open_read(path: str, version: int | None = None) -> IO[bytes]:
     Raises:
       FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where a version is given).
     """
-    return gs.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
+    return gcs.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def size(path: str) -> int | None:
@@ -67,7 +69,7 @@ def size(path: str) -> int | None:
 def age(path: str) -> float:
     """Seconds since a file was written or touched, by this machine's clock; 0 where there is none."""
     if is_remote(path):
-        found = gs.stat(path)
+        found = gcs.stat(path)
         return max(0.0, time.time() - found.used) if found else 0.0
     try:
         return max(0.0, time.time() - os.stat(path).st_mtime)
@@ -80,7 +82,7 @@ def touch(path: str, after: float = 86_400.0) -> None:
     if age(path) < after:
         return
     if is_remote(path):
-        gs.touch(path)
+        gcs.touch(path)
     else:
         with contextlib.suppress(OSError):  # somebody else's file may be read but not marked
             os.utime(path)
@@ -89,7 +91,7 @@ def touch(path: str, after: float = 86_400.0) -> None:
 def checksum(path: str) -> tuple[int, int] | None:
     """Bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
     if is_remote(path):
-        found = gs.stat(path)
+        found = gcs.stat(path)
         return found and (found.size, found.crc32c)
     import google_crc32c
 
@@ -106,13 +108,13 @@ def checksum(path: str) -> tuple[int, int] | None:
 
 def remote_stat(path: str) -> tuple[int, int] | None:
     """Bytes and generation of an object, or None where there is none."""
-    found = gs.stat(path)
+    found = gcs.stat(path)
     return found and (found.size, found.generation)
 
 
 def remote_glob(pattern: str) -> dict[str, tuple[int, int]]:
     """Bytes and generation of each object that matches a pattern or lies below a "directory", as the listing tells them."""
-    return {found.path: (found.size, found.generation) for found in gs.glob(pattern)}
+    return {found.path: (found.size, found.generation) for found in gcs.glob(pattern)}
 
 
 @contextlib.contextmanager
@@ -126,7 +128,7 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
       BuildError: another process wrote other bytes to the object meanwhile.
     """
     if is_remote(path):
-        with gs.writing(path) as stream:
+        with gcs.writing(path) as stream:
             yield stream  # type: ignore[misc]
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -152,10 +154,10 @@ def write_bytes(path: str, data: bytes) -> None:
 def list_files(directory: str) -> dict[str, int]:
     """Every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
-        bucket, prefix = gs.split(directory.rstrip("/"))
+        bucket, prefix = gcs.split(directory.rstrip("/"))
         prefix = f"{prefix}/" if prefix else ""
         base = len(f"{GS}{bucket}/{prefix}")
-        return {found.path[base:]: found.size for found in gs.list_objects(bucket, prefix)}
+        return {found.path[base:]: found.size for found in gcs.list_objects(bucket, prefix)}
     found = {}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -171,7 +173,7 @@ def remove(path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return
-    gs.remove(path)
+    gcs.remove(path)
 
 
 def remove_tree(directory: str) -> None:
@@ -181,3 +183,8 @@ def remove_tree(directory: str) -> None:
             remove(join(directory, name))
     else:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")
+
+ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block

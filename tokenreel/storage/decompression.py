@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 _READ_BYTES = 1 << 18
+
 _CHUNK_BYTES = 1 << 20
+
 # The Zstandard library has no limit for its output. A block of 4 bytes holds at most 128 KiB, so this much input holds at most 32 MiB.
 _ZSTD_READ_BYTES = 1 << 10
 

@@ -23,11 +23,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tokenreel import gs
 from tokenreel.errors import BuildError, StorageError
+from tokenreel.storage import gcs
 
 HEARTBEAT = 15.0
+
 STALE = 90.0
+
 EXIT_LOST = 71
 
 
@@ -64,15 +66,15 @@ def _content(owner: dict[str, Any]) -> bytes:
 
 def _acquire(path: str, owner: dict[str, Any]) -> int:
     for _ in range(3):  # a lock that is released while we look at it
-        generation = gs.put(path, _content(owner), 0)
+        generation = gcs.put(path, _content(owner), 0)
         if generation is not None:
             return generation
-        found = gs.stat(path)
+        found = gcs.stat(path)
         if found is None:
             continue
         holder = _holder(path)
         if _is_dead(holder) or _is_abandoned(path, found):
-            generation = gs.put(path, _content(owner), found.generation)
+            generation = gcs.put(path, _content(owner), found.generation)
             if generation is not None:
                 return generation
             continue
@@ -87,19 +89,19 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
 
 def _holder(path: str) -> dict[str, Any]:
     try:
-        found = json.loads(gs.read(path))
+        found = json.loads(gcs.read(path))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _is_abandoned(path: str, found: gs.Object) -> bool:
+def _is_abandoned(path: str, found: gcs.Object) -> bool:
     """Whether the lock is stale by the clock, and stays unwritten while we watch it."""
     if time.time() - found.used < STALE:
         return False
     print(f"tokenreel: {path} looks abandoned; watching it for {2 * HEARTBEAT:g} s", file=sys.stderr, flush=True)
     time.sleep(2 * HEARTBEAT)
-    now = gs.stat(path)
+    now = gcs.stat(path)
     return now is not None and now.generation == found.generation
 
 
@@ -144,7 +146,7 @@ class _Heart(threading.Thread):
     def run(self) -> None:
         while not self._stopping.wait(HEARTBEAT):
             with contextlib.suppress(StorageError):  # the next one may get through; if none does, somebody takes over and we find out
-                generation = gs.put(self._path, _content(self._owner), self._generation)
+                generation = gcs.put(self._path, _content(self._owner), self._generation)
                 if generation is None:
                     if not self._stopping.is_set():
                         self._lost(f"{self._path}: another job took the lock over. This one stops; a build keeps what it has finished.")
@@ -155,4 +157,4 @@ class _Heart(threading.Thread):
         self._stopping.set()
         self.join()
         with contextlib.suppress(StorageError):
-            gs.remove(self._path, self._generation)
+            gcs.remove(self._path, self._generation)

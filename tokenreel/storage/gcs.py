@@ -18,16 +18,24 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tokenreel.errors import BuildError, StorageError
-from tokenreel.redaction import redact
+from tokenreel.storage.redaction import redact
 
 GS = "gs://"
+
 FIRST_DELAY = 0.5  # seconds before a failed request is sent again; doubles each time
+
 LONGEST_DELAY = 30.0
+
 PATIENCE = 300.0  # seconds of failing after which a request is given up
+
 CONNECTIONS = 64
+
 UPLOAD_BYTES = 8 << 20  # larger objects are uploaded piece by piece, so that a broken connection costs one piece
+
 _FIRST_READ = 1 << 18
+
 _LONGEST_READ = 16 << 20
+
 _FIELDS = "name,size,generation,crc32c,updated,customTime"
 
 
