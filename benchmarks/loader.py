@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import example_codec, naming, schema, tfrecord
-from tokenreel.manifest import FIXED, INT64_LIST, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.format import example_codec, naming, schema, tfrecord
+from tokenreel.format.manifest import FIXED, INT64_LIST, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.format.schema import Feature
 from tokenreel.order import Permutation, Plan
-from tokenreel.schema import Feature
 
 BATCH, LENGTH, VOCABULARY = 64, 2048, 32_000
 SHARDS = 8

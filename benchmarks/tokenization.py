@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpus import default_corpus
-from tokenreel import keys, protobuf_wire, ragged, unit_memo
+from tokenreel import keys, ragged, unit_memo
+from tokenreel.format import wire
 from tokenreel.vocabularies import SentencePieceVocabulary
 
 BLOCK_BYTES = 8 << 20
@@ -119,9 +120,9 @@ def convert(model: str) -> Any:
 
     processor = sentencepiece.SentencePieceProcessor(model_file=model)
     data = pathlib.Path(model).read_bytes()
-    fields = dict(protobuf_wire.fields(data))
-    charsmap = dict(protobuf_wire.fields(fields[3])).get(2, b"")  # normalizer_spec.precompiled_charsmap
-    bpe = dict(protobuf_wire.fields(fields[2])).get(3, 1) == 2  # trainer_spec.model_type
+    fields = dict(wire.fields(data))
+    charsmap = dict(wire.fields(fields[3])).get(2, b"")  # normalizer_spec.precompiled_charsmap
+    bpe = dict(wire.fields(fields[2])).get(3, 1) == 2  # trainer_spec.model_type
     pieces = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(processor.vocab_size())]
     if bpe:
         ids = {piece: i for i, (piece, _) in enumerate(pieces)}

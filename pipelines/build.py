@@ -13,11 +13,12 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import manifest, naming, output, sources, stage
+from tokenreel import output, sources, stage
 from tokenreel.config import JobConfig
 from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
-from tokenreel.manifest import Manifest
+from tokenreel.format import manifest, naming
+from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
 from tokenreel.storage import files, locking
 from tokenreel.subword_sampling import SampledVocabulary

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokenreel import example_codec, naming, schema, tfrecord
-from tokenreel.manifest import FIXED, FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
-from tokenreel.schema import Feature, RecordLayout
+from tokenreel.format import example_codec, naming, schema, tfrecord
+from tokenreel.format.manifest import FIXED, FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.format.schema import Feature, RecordFormat
 
 PAD = 0
 
@@ -103,7 +103,7 @@ def write_dataset(
 
 
 def write_shard(
-    directory: pathlib.Path, name: str, layout: RecordLayout, arrays: Mapping[str, npt.NDArray], record_format: str = FIXED
+    directory: pathlib.Path, name: str, layout: RecordFormat, arrays: Mapping[str, npt.NDArray], record_format: str = FIXED
 ) -> ShardInfo:
     """Writes the records of a shard, and says what the manifest does of it."""
     if record_format == FIXED:

@@ -143,7 +143,7 @@ def test_importing_every_module_loads_no_framework():
         for path in modules("tokenreel")
         if path.name != "__main__.py" and path.relative_to(ROOT).as_posix() not in MODULES
     ]
-    assert "tokenreel.schema" in names
+    assert "tokenreel.format.schema" in names
     assert loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)") == set()
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.datasets import file_info, write_shard
-from tokenreel import manifest, naming
-from tokenreel.example_codec import fixed_layout
-from tokenreel.manifest import FIXED, Manifest, ShardInfo, SplitInfo, VocabularyInfo
-from tokenreel.schema import Feature
+from tokenreel.format import manifest, naming
+from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.manifest import FIXED, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.format.schema import Feature
 from tokenreel.vocabularies import load_vocabulary
 
 EOS = 1  # of the byte vocabulary

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
+from tokenreel.format.schema import token_dtype
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id, compact, id_table
 from tokenreel.ragged import ranks
-from tokenreel.schema import token_dtype
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

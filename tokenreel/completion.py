@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import filters, keys, naming, packing, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import filters, keys, packing, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
+from tokenreel.format import naming
+from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo, file_info, write_json
 from tokenreel.groups import DocumentOrder
-from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
@@ -82,14 +83,6 @@ def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[sh
     return file_info(order.config.output, name)
 
 
-def file_info(directory: str, name: str) -> FileInfo:
-    """Size and CRC of a file in a dataset."""
-    found = files.checksum(files.join(directory, name))
-    if found is None:
-        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
-    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
-
-
 def _plain(built: BuiltShard) -> dict[str, Any]:
     table = built.provenance
     return {
@@ -150,7 +143,7 @@ def finish(
     written = [_write_dead_letters(config, stages)]  # first: if there are too many, they are what is wanted
     totals = conservation(config, stages, by_split, sums)
     totals["inputs"] = dict(inputs)
-    written.append(_write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums)))
+    written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)
         written.append(file_info(config.output, info.file))
@@ -312,12 +305,6 @@ def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo
             }
             file.write(json.dumps(letter, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
     return file_info(config.output, naming.DEAD_LETTERS)
-
-
-def _write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
-    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
-    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-    return file_info(directory, name)
 
 
 def statistics(

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.format.schema import token_dtype
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, Words, check_id, compact, token_counts
 from tokenreel.ragged import ranks
-from tokenreel.schema import token_dtype
 
 SPAN_BINS = 129
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, ragged, schema, segment_pairs, segments
 from tokenreel import packing as packings
+from tokenreel import ragged, segment_pairs
 from tokenreel.config import PackingConfig
+from tokenreel.format import schema, segments, token_spans
 from tokenreel.groups import GroupDocuments
 from tokenreel.packing import Segments
 
@@ -21,13 +22,13 @@ def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: P
     ids = {"first_id": int(packing.options["first_id"]), "separator_id": packing.separator_id, "pad_id": pad_id}
     arrays = segment_pairs.fill(documents.tokens, begins, pairs, packing.seq_len, **ids)
     if documents.spans is not None:
-        none = dict.fromkeys(ids, alignment.NO_SPAN)
+        none = dict.fromkeys(ids, token_spans.NO_SPAN)
         arrays |= _unpack(segment_pairs.fill(documents.spans, begins, pairs, packing.seq_len, **none)["tokens"])
     return arrays
 
 
 def _unpack(spans: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    begins, ends = alignment.unpack(spans)
+    begins, ends = token_spans.unpack(spans)
     return {schema.TOKEN_BEGINS: begins, schema.TOKEN_ENDS: ends}
 
 
@@ -54,7 +55,7 @@ def fill(
     if pads:
         arrays[schema.NUM_TOKENS] = counts.astype(np.int32)
     if spans is not None:
-        arrays |= _unpack(packings.fill(spans, begins, table, width, alignment.NO_SPAN)[0])
+        arrays |= _unpack(packings.fill(spans, begins, table, width, token_spans.NO_SPAN)[0])
     return arrays
 
 

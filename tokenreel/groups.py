@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, keys, ragged, segment_pairs, selection
+from tokenreel import keys, ragged, segment_pairs, selection
 from tokenreel import packing as packings
 from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.format import token_spans
 from tokenreel.packing import Segments
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
@@ -278,7 +279,7 @@ class DocumentOrder:
         spans = None
         if self._has_spans(with_tokens):
             spans, bounds = ragged.take(np.concatenate([part.spans for part in ranges]), ragged.offsets_of(lengths), order)
-            first, last = (None if token is None else alignment.NO_SPAN for token in (self.recipe.first_id, self.recipe.last_id))
+            first, last = (None if token is None else token_spans.NO_SPAN for token in (self.recipe.first_id, self.recipe.last_id))
             spans, _ = ragged.surround(spans, bounds, first, last)
         if with_tokens:
             joined = np.concatenate([part.tokens for part in ranges])
@@ -290,7 +291,7 @@ class DocumentOrder:
         infilling = self.recipe.infilling
         if infilling is not None:
             if spans is not None:
-                none = (alignment.NO_SPAN,) * 3
+                none = (token_spans.NO_SPAN,) * 3
                 spans, _ = infilling.rearrange(spans, offsets, names, seed=self.config.seed, sentinels=none)
             if with_tokens:
                 tokens, offsets = infilling.rearrange(tokens, offsets, names, seed=self.config.seed)

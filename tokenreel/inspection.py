@@ -12,12 +12,12 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import manifest as manifests
-from tokenreel import naming, provenance_table, schema, segments, tfrecord
-from tokenreel.damage import find_damage
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
-from tokenreel.example_codec import decode_example
-from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming, provenance, schema, segments, tfrecord
+from tokenreel.format.example_codec import decode_example
+from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.format.record_damage import find_damage
 from tokenreel.storage import files
 from tokenreel.terminal import painter, reader_may_leave, wants_color
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
@@ -69,7 +69,7 @@ def format_example(
       vocabulary: what decodes them.
       title: the first line.
       origins: where each segment came from, in order; left out where they are not as many as the segments.
-      align: the multiple of positions that every segment takes, see `tokenreel.segments`.
+      align: the multiple of positions that every segment takes, see `tokenreel.format.segments`.
       show_tokens: show each token by itself, with its id, in place of the text.
       color: use ANSI colours.
     """
@@ -255,7 +255,7 @@ def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> 
     shards = manifest.splits[split].shards
     name = naming.provenance(split, index // shards[0].records, len(shards))
     try:
-        rows = provenance_table.read(directory, name, column=provenance_table.EXAMPLE, values=[index]).to_pylist()
+        rows = provenance.read(directory, name, column=provenance.EXAMPLE, values=[index]).to_pylist()
     except ModuleNotFoundError as error:
         raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
     except FileNotFoundError:
@@ -264,13 +264,13 @@ def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> 
         ) from None
     return [
         Origin(
-            document=row[provenance_table.DOC_ID],
-            source=row[provenance_table.SOURCE],
-            start=row[provenance_table.DOC_TOKEN_START],
-            length=row[provenance_table.LENGTH],
-            metadata=provenance_table.metadata(row),
+            document=row[provenance.DOC_ID],
+            source=row[provenance.SOURCE],
+            start=row[provenance.DOC_TOKEN_START],
+            length=row[provenance.LENGTH],
+            metadata=provenance.metadata(row),
         )
-        for row in sorted(rows, key=lambda row: row[provenance_table.SEGMENT])
+        for row in sorted(rows, key=lambda row: row[provenance.SEGMENT])
     ]
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
+from tokenreel.format.schema import token_dtype
 from tokenreel.objective import (
     Array,
     Arrays,
@@ -32,7 +33,6 @@ from tokenreel.objective import (
     token_counts,
 )
 from tokenreel.ragged import ranks
-from tokenreel.schema import token_dtype
 
 SPAN_BINS = 64
 

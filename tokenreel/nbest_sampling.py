@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, protobuf_wire
+from tokenreel import keys
+from tokenreel.format import wire
 
 _Ints = npt.NDArray[np.int64]
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    return ((number, value) for number, value in protobuf_wire.fields(data) if isinstance(value, bytes))
+    return ((number, value) for number, value in wire.fields(data) if isinstance(value, bytes))
 
 
 def sample_best(
@@ -46,6 +47,6 @@ def sample_best(
             best = decimal.Decimal(max(scores))
             weights = [float((decimal.Decimal(alpha) * (decimal.Decimal(score) - best)).exp()) for score in scores]
         chosen = candidates[int(keys.pick(keys.words_at(word, 0), weights)[0])]
-        pieces = (dict(protobuf_wire.fields(data)) for number, data in chosen if number == 2)
+        pieces = (dict(wire.fields(data)) for number, data in chosen if number == 2)
         drawn.append(np.array([piece.get(2, 0) for piece in pieces], dtype=np.int32))
     return np.concatenate(drawn), np.fromiter(map(len, drawn[1:]), dtype=np.int64, count=len(words))

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import segments
 from tokenreel.errors import ConfigError
+from tokenreel.format import segments
+from tokenreel.format.schema import token_dtype
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective
-from tokenreel.schema import token_dtype
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tokenreel import keys, manifest, naming
+from tokenreel import keys
 from tokenreel.completion import algorithms
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.filters import load_rules
-from tokenreel.manifest import Manifest
+from tokenreel.format import manifest, naming
+from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
 from tokenreel.storage import files, locking

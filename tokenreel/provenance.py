@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import provenance_table
 from tokenreel.config import JobConfig
+from tokenreel.format import provenance
 from tokenreel.selection import Staged
 from tokenreel.shards import Piece
 from tokenreel.stage import StageFile
@@ -25,7 +25,7 @@ def table(pieces: Sequence[Piece], stages: Sequence[Staged], config: JobConfig) 
     import pyarrow as pa
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
-    schema = provenance_table.schema(names, copies=_repeats(config))
+    schema = provenance.schema(names, copies=_repeats(config))
     return pa.concat_tables([_piece_table(piece, stages, config, names, schema) for piece in pieces] or [schema.empty_table()])
 
 
@@ -106,4 +106,4 @@ def write(file: Any, rows: Any) -> None:
     """Writes the table; the same rows give the same bytes."""
     import pyarrow.parquet as pq
 
-    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=[provenance_table.EXAMPLE], store_schema=False)
+    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=[provenance.EXAMPLE], store_schema=False)

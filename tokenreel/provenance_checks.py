@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import provenance_table, schema
 from tokenreel.errors import ManifestError
-from tokenreel.provenance_table import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
+from tokenreel.format import provenance, schema
+from tokenreel.format.provenance import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
 from tokenreel.record_checks import Place, Records, and_more, runs
 
 _LISTED = 8  # differences of one kind in a shard; the others are left out
@@ -56,7 +56,7 @@ def read_table(directory: str, name: str, place: Place) -> Table:
       ValueError: it is no readable table of this kind.
     """
     try:
-        rows = provenance_table.read(directory, name, [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID])
+        rows = provenance.read(directory, name, [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID])
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
     example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import naming, schema, segment_pairs
+from tokenreel import segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
-from tokenreel.example_codec import fixed_layout
+from tokenreel.format import naming, schema
+from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.manifest import VocabularyInfo, pack_facts
+from tokenreel.format.schema import Feature, RecordFormat
 from tokenreel.infilling import FillInTheMiddle
-from tokenreel.manifest import VocabularyInfo, pack_facts
 from tokenreel.objective import Objective
 from tokenreel.objectives import check_sentinels, make_objective
 from tokenreel.packing import PAIRS
-from tokenreel.schema import Feature, RecordLayout
 from tokenreel.vocabularies import Vocabulary
 
 
@@ -100,7 +101,7 @@ class Recipe:
         return tuple(sorted(features, key=lambda feature: feature.name))
 
     @property
-    def layout(self) -> RecordLayout:
+    def layout(self) -> RecordFormat:
         """Where the fields lie in a record."""
         return fixed_layout(self.features)
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import schema, segments
-from tokenreel.manifest import FIXED, Manifest, ShardInfo
+from tokenreel.format import schema, segments
+from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tokenreel import manifest as manifests
-from tokenreel import naming
 from tokenreel.errors import ManifestError, VocabularyError
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming
+from tokenreel.format.manifest import Manifest
 from tokenreel.inspection import open_vocabulary, piece_name
-from tokenreel.manifest import Manifest
 from tokenreel.storage import files
 
 _LETTERS_SHOWN = 20

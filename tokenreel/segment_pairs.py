@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.format.schema import token_dtype
 from tokenreel.ragged import Ints, ranks
-from tokenreel.schema import token_dtype
 from tokenreel.segment_tables import Segments, as_lengths, copy_runs
 
 VERSION = "segment-pairs-1"

@@ -11,7 +11,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import protobuf_wire
+from tokenreel.format import wire
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # ModelProto.SentencePiece.Type
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)  # TrainerSpec.ModelType
@@ -97,16 +97,16 @@ def parse(data: bytes) -> Model:
     types: list[int] = []
     trainer: dict[int, int | bytes] = {}
     normalizer: dict[int, int | bytes] = {}
-    for number, content in protobuf_wire.fields(data):
+    for number, content in wire.fields(data):
         if number == 1:
-            piece = dict(protobuf_wire.fields(_message(content)))
+            piece = dict(wire.fields(_message(content)))
             pieces.append(_message(piece.get(1, b"")))
             scores.append(struct.unpack("<f", _message(piece.get(2, bytes(4))))[0])
             types.append(int(piece.get(3, NORMAL)))
         elif number == 2:
-            trainer.update(protobuf_wire.fields(_message(content)))
+            trainer.update(wire.fields(_message(content)))
         elif number == 3:
-            normalizer.update(protobuf_wire.fields(_message(content)))
+            normalizer.update(wire.fields(_message(content)))
     return Model(
         pieces=pieces,
         scores=np.array(scores, dtype=np.float32),

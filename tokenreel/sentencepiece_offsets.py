@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, ragged
+from tokenreel import ragged
+from tokenreel.format import token_spans
 
 _PORTION_BYTES = 1 << 20  # text handled at once: the normaliser's answer is a list of Python integers
 
@@ -62,7 +63,7 @@ def locate(
         start = stop
     if unexplained:
         tokens, lengths, spans = _ask(processor, text, offsets, tokens, lengths, spans, unexplained)
-    return tokens, lengths, *alignment.unpack(spans)
+    return tokens, lengths, *token_spans.unpack(spans)
 
 
 def _locate(
@@ -82,11 +83,11 @@ def _locate(
     # The places of tokens in the normalised texts laid end to end, each with one entry behind its last byte.
     shift = np.repeat(ragged.offsets_of(normalized + 1)[:-1] - ends[bounds[:-1]], lengths)
     origin = np.concatenate(origins) + np.repeat(offsets[:-1], normalized + 1)
-    counts = alignment.count_characters(text)
+    counts = token_spans.count_characters(text)
     last = len(origin) - 1
     begin, end = (counts[origin[np.minimum(at + shift, last)]] for at in (ends[:-1], ends[1:]))
     first = np.repeat(counts[offsets[:-1]], lengths)
-    return alignment.pack(begin - first, end - first), explained
+    return token_spans.pack(begin - first, end - first), explained
 
 
 def _ask(
@@ -106,7 +107,7 @@ def _ask(
         ids = np.array(told["ids"], dtype=np.int32)
         pairs = np.array(told["offsets"], dtype=np.int64).reshape(-1, 2)
         found_ids.append(ids)
-        found_spans.append(alignment.pack(pairs[:, 0], pairs[:, 1]))
+        found_spans.append(token_spans.pack(pairs[:, 0], pairs[:, 1]))
         found_lengths.append(np.array([len(ids)]))
     order = np.arange(len(lengths), dtype=np.int64)
     order[list(documents)] = len(lengths) + np.arange(len(documents))

@@ -13,10 +13,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import schema, tfrecord
-from tokenreel.damage import find_damage
-from tokenreel.example_codec import decode_example
-from tokenreel.manifest import FIXED
+from tokenreel.format import schema, tfrecord
+from tokenreel.format.example_codec import decode_example
+from tokenreel.format.manifest import FIXED
+from tokenreel.format.record_damage import find_damage
 from tokenreel.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
 from tokenreel.record_checks import Place, Records, Tally, check_overlap, check_values, runs
 from tokenreel.storage import files

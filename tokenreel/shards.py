@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import example_codec, filling, keys, naming, schema, tfrecord
+from tokenreel import filling, keys
 from tokenreel.config import JobConfig
 from tokenreel.errors import BuildError
+from tokenreel.format import example_codec, naming, schema, tfrecord
+from tokenreel.format.manifest import FIXED, ShardInfo, VocabularyInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
-from tokenreel.manifest import FIXED, ShardInfo, VocabularyInfo
 from tokenreel.objectives import add_statistics
 from tokenreel.packing import PAIRS, Segments
 from tokenreel.recipe import Recipe
-from tokenreel.schema import RecordLayout
 from tokenreel.storage import files
 from tokenreel.stream import Stream
 
@@ -158,7 +159,7 @@ def measure(order: DocumentOrder, group: Group) -> GroupSize:
     )
 
 
-def examples_per_shard(config: JobConfig, layout: RecordLayout) -> int:
+def examples_per_shard(config: JobConfig, layout: RecordFormat) -> int:
     """How many examples every shard but the last holds."""
     if config.shards.examples is not None:
         return config.shards.examples
@@ -166,7 +167,7 @@ def examples_per_shard(config: JobConfig, layout: RecordLayout) -> int:
     return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
 
 
-def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], layout: RecordLayout) -> SplitPlan:
+def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], layout: RecordFormat) -> SplitPlan:
     """Cuts a split into shards.
 
     Args:
@@ -547,7 +548,7 @@ def describe(piece: Piece, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
 class ShardWriter:
     """Writes records to a file and keeps its size and CRC."""
 
-    def __init__(self, file: Any, layout: RecordLayout, record_format: str) -> None:
+    def __init__(self, file: Any, layout: RecordFormat, record_format: str) -> None:
         self._file, self._layout, self._format = file, layout, record_format
         self.records = self.bytes = self.crc32c = 0
 

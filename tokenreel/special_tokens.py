@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, ragged
+from tokenreel import ragged
+from tokenreel.format import token_spans
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
@@ -92,7 +93,7 @@ class SpecialTokens:
           characters: [parts] characters of each part between special tokens.
           documents: [parts] document that each lies in.
           lengths: [parts] number of ids of each.
-          spans: packed spans (see `tokenreel.alignment`) of the ids of all parts, in characters of the part.
+          spans: packed spans (see `tokenreel.format.token_spans`) of the ids of all parts, in characters of the part.
 
         Returns:
           [tokens] packed spans in characters of the document; those of special tokens hold their names.
@@ -115,6 +116,6 @@ class SpecialTokens:
         where = at[:-1][special]
         inside = np.ones(len(tokens), dtype=bool)
         inside[where] = False
-        out[where] = alignment.pack(starts[special], (starts + sizes)[special])
-        out[inside] = alignment.shift(spans, np.repeat(starts[part], lengths))
+        out[where] = token_spans.pack(starts[special], (starts + sizes)[special])
+        out[inside] = token_spans.shift(spans, np.repeat(starts[part], lengths))
         return out

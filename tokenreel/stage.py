@@ -21,26 +21,36 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, duplicates, keys, ragged, tfrecord
+from tokenreel import duplicates, keys, ragged
 from tokenreel.config import FilterConfig, JobConfig, SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
 from tokenreel.errors import BuildError
 from tokenreel.filters import CODES, Cleaned, Rules
+from tokenreel.format import tfrecord, token_spans
+from tokenreel.format.token_spans import characters_per_document
 from tokenreel.sentences import split as split_sentences
 from tokenreel.sources import Block
 from tokenreel.storage import files
 
 VERSION = "stage-1"
+
 _MAGIC = b"TRSTAGE1"
+
 _ALIGNMENT = 64
+
 _HEAD_BYTES = 1 << 16  # holds almost every header
+
 _LONGEST_HEADER = 1 << 28
+
 _INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
+
 _HEADER_BYTES = 32 << 20  # of headers, likewise
+
 _READERS = 16
 
 _T = TypeVar("_T")
+
 _R = TypeVar("_R")
 
 
@@ -174,6 +184,7 @@ class _Kept:
 
 
 _indexes = _Kept(_INDEX_BYTES)  # with them a group takes one request of each object instead of three
+
 _headers = _Kept(_HEADER_BYTES)
 
 
@@ -368,7 +379,7 @@ def encode(
       joins the faults of the documents.
     """
     documents, limits = cleaned.documents, rules.config
-    characters = count_characters(documents.text, documents.offsets)
+    characters = characters_per_document(documents.text, documents.offsets)
     reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
     reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
     if limits.max_characters is not None:
@@ -435,7 +446,7 @@ def _encode_block(
     if not with_offsets:
         return *vocabulary.encode_block(text, offsets), None
     tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
-    return tokens, lengths, alignment.pack(begins, ends)
+    return tokens, lengths, token_spans.pack(begins, ends)
 
 
 def _encode_sentences(
@@ -457,16 +468,9 @@ def _encode_sentences(
     joined = np.frombuffer(b"".join(found), dtype=np.uint8)
     tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
     if spans is not None:
-        spans = alignment.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
+        spans = token_spans.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
     ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
     return tokens, np.diff(ends), spans, lengths, per_document
-
-
-def count_characters(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Characters in each document: the bytes that do not continue one."""
-    continuation = np.flatnonzero((text & 0xC0) == 0x80)  # ASCII has none, so this is short
-    bounds = np.searchsorted(continuation, offsets)
-    return np.diff(offsets) - np.diff(bounds)
 
 
 def write(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenreel
-from tokenreel import keys, naming
+from tokenreel import keys
 from tokenreel.errors import BuildError
+from tokenreel.format import naming
 from tokenreel.sampling import Sample, Totals
 from tokenreel.storage import files, locking
 from tokenreel.tokenizer_config import TokenizerJobConfig

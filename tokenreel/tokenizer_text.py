@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import filters, ragged, stage
+from tokenreel import filters, ragged
 from tokenreel.config import CorpusSettings
 from tokenreel.documents import Fault, read_documents
 from tokenreel.filters import CODES, REASONS, Cleaned, Rules
+from tokenreel.format import token_spans
 from tokenreel.selection import TRAIN, split_ranges
 from tokenreel.sources import Block
 
@@ -49,7 +50,7 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
     for documents in read_documents(block, config.sources[block.source], part_bytes):
         cleaned = filters.clean(Cleaned.of(documents), rules)
         documents, limits = cleaned.documents, rules.config
-        characters = stage.count_characters(documents.text, documents.offsets)
+        characters = token_spans.characters_per_document(documents.text, documents.offsets)
         most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
         reasons = cleaned.reasons.copy()
         for reason, found in (

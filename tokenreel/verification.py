@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import manifest as manifests
-from tokenreel import naming, schema
 from tokenreel.errors import TokenreelError
-from tokenreel.manifest import FIXED, Manifest
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming, schema
+from tokenreel.format.manifest import FIXED, Manifest
 from tokenreel.record_checks import Place, Tally
 from tokenreel.shard_verification import COPY_AGAIN, ShardCheck
 from tokenreel.storage import files, locking

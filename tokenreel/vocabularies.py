@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import alignment, keys, nbest_sampling, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
+from tokenreel import keys, nbest_sampling, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
 from tokenreel.errors import VocabularyError
+from tokenreel.format import token_spans
 from tokenreel.special_tokens import SpecialTokens
 from tokenreel.storage import files
 
@@ -121,7 +122,7 @@ class Vocabulary(abc.ABC):
     def encode_block_with_offsets(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.alignment`.
+        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.format.token_spans`.
 
         Args:
           text: [bytes] valid UTF-8, documents end to end.
@@ -196,7 +197,7 @@ class ByteVocabulary(Vocabulary):
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes many documents at once; each byte has the span of the character that it is part of."""
         tokens, lengths = self.encode_block(text, offsets)
-        counts = alignment.count_characters(text)
+        counts = token_spans.count_characters(text)
         ends = (counts[1:] - np.repeat(counts[offsets[:-1]], lengths)).astype(np.int32)
         return tokens, lengths, ends - np.int32(1), ends
 
@@ -337,13 +338,13 @@ class SentencePieceVocabulary(Vocabulary):
             documents: npt.NDArray[np.int64],
         ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
             ids, lengths, spans = self._locate_parts(text, offsets, begins)
-            characters = np.diff(alignment.count_characters(text)[offsets])
+            characters = np.diff(token_spans.count_characters(text)[offsets])
             found.append((characters, documents, lengths, spans))
             return ids, lengths
 
         tokens, lengths = self._special.encode_block(text, offsets, encode_parts)
         spans = self._special.join_spans(tokens, *found[0])
-        return tokens, lengths, *alignment.unpack(spans)
+        return tokens, lengths, *token_spans.unpack(spans)
 
     def _locate(
         self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -359,7 +360,7 @@ class SentencePieceVocabulary(Vocabulary):
         parts = []
         for which, changes in self._kinds_of_parts(text, offsets, begins):
             ids, lengths, begin, end = self._locate(changes, *ragged.take(text, offsets, which))
-            parts.append((which, ids, lengths, alignment.pack(begin, end)))
+            parts.append((which, ids, lengths, token_spans.pack(begin, end)))
         which, ids, lengths, spans = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         order, bounds = np.argsort(which, kind="stable"), ragged.offsets_of(lengths)
         ids, new = ragged.take(ids, bounds, order)

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import duplicates, filters, schema, selection, stage
+from tokenreel import duplicates, filters, selection, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Documents, read_documents
 from tokenreel.filters import Cleaned, Rules
+from tokenreel.format import schema
 from tokenreel.selection import Staged
 from tokenreel.sources import Block
 from tokenreel.vocabularies import Vocabulary

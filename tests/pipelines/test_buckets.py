@@ -16,7 +16,7 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
-from tokenreel import naming
+from tokenreel.format import naming
 from tokenreel.loaders import load
 from tokenreel.storage import files, gcs, locking
 

@@ -16,8 +16,8 @@ import yaml
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.frames import payloads
-from tokenreel import manifest
-from tokenreel.example_codec import decode_example
+from tokenreel.format import manifest
+from tokenreel.format.example_codec import decode_example
 
 WriteConfig = Callable[..., str]
 

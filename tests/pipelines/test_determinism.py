@@ -17,7 +17,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 
 from pipelines import cli
 from tests.conftest import tree_digest
-from tokenreel import manifest
+from tokenreel.format import manifest
 
 WriteConfig = Callable[..., str]
 LAYOUTS = {

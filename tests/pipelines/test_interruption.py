@@ -19,8 +19,8 @@ import pytest
 from pipelines import cli, local
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import selection
-from tokenreel import manifest
 from tokenreel.errors import BuildError, ManifestError
+from tokenreel.format import manifest
 from tokenreel.storage import locking
 
 WriteConfig = Callable[..., str]

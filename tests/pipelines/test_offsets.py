@@ -14,9 +14,9 @@ import yaml
 import tokenreel
 from pipelines import cli
 from tests.pipelines.test_build import build, provenance, read_texts, records
-from tokenreel import alignment
 from tokenreel.config import load
 from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.format import token_spans
 from tokenreel.recipe import make_recipe
 from tokenreel.sentences import split as split_sentences
 from tokenreel.vocabularies import load_vocabulary
@@ -153,7 +153,7 @@ def test_a_character_is_found_in_the_batch(write_config: WriteConfig, tmp_path: 
     example = rows["example"][row]
     at = sum(length for e, length in zip(rows["example"][:row], rows["length"][:row], strict=True) if e == example)
     piece = slice(at, at + rows["length"][row])
-    first, last = alignment.tokens_of_characters(
+    first, last = token_spans.tokens_of_characters(
         found["token_begins"][example, piece], found["token_ends"][example, piece], text.index(" ") + 1
     ).tolist()
     ids = found["tokens"][example, piece][first : last + 1].tolist()

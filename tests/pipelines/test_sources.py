@@ -20,7 +20,7 @@ from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines.test_build import provenance, records
 from tests.tokenreel.readers.test_examples import example
-from tokenreel import manifest, tfrecord
+from tokenreel.format import manifest, tfrecord
 
 
 def _csv(rows: Sequence[dict[str, Any]], delimiter: str) -> bytes:

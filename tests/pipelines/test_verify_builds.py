@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import cli
 from tests import verification_datasets as datasets
-from tokenreel import manifest, naming
+from tokenreel.format import manifest, naming
 from tokenreel.verification import verify
 
 WRAP = {"seq_len": 64}

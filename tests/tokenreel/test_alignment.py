@@ -14,9 +14,10 @@ import sentencepiece
 from benchmarks.tokenization import convert
 from tests.conftest import train_model
 from tests.tokenreel.test_vocabularies import block
-from tokenreel import alignment, character_offsets, ragged
+from tokenreel import character_offsets, ragged
 from tokenreel.character_vocabulary import NORMALIZERS, normalize, write_character_model
 from tokenreel.errors import VocabularyError
+from tokenreel.format import token_spans
 from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary, load_vocabulary
 
 HOSTILE = [
@@ -146,9 +147,9 @@ def test_a_ligature_and_the_bytes_of_a_character_keep_their_place(models):
     ((ids, found),) = spans(models["unigram"], [text])
     pieces = [models["unigram"].piece(i) for i in ids]
     assert pieces[-3:] == ["<0xE6>", "<0xBC>", "<0xA2>"] and found[-3:] == [(4, 4), (4, 4), (4, 5)]
-    first, last = alignment.tokens_of_characters(*zip(*found, strict=True), 4).tolist()
+    first, last = token_spans.tokens_of_characters(*zip(*found, strict=True), 4).tolist()
     assert pieces[first:] == pieces[-3:] and last == len(ids) - 1
-    first, last = alignment.tokens_of_characters(*zip(*found, strict=True), 0).tolist()
+    first, last = token_spans.tokens_of_characters(*zip(*found, strict=True), 0).tolist()
     assert first == 0 and "".join(pieces[: last + 1]).startswith("▁fi")
 
 
@@ -188,11 +189,11 @@ def test_characters_find_their_tokens(steps, before, behind):
         at += gap + length
         ends.append(at)
     begins, ends = begins + [-1] * behind, ends + [-1] * behind
-    tokens = alignment.tokens_of_characters(begins, ends, np.arange(at + 2))
+    tokens = token_spans.tokens_of_characters(begins, ends, np.arange(at + 2))
     for character in range(at + 2):
         holders = [i for i, (a, b) in enumerate(zip(begins, ends, strict=True)) if a <= character < b]
         first, last = tokens[character].tolist()
-        assert alignment.characters_to_tokens(begins, ends, at + 2)[character] == last
+        assert token_spans.characters_to_tokens(begins, ends, at + 2)[character] == last
         if not holders:
             assert (first, last) == (-1, -1)
             continue
@@ -205,10 +206,10 @@ def test_characters_find_their_tokens(steps, before, behind):
 @hypothesis.given(st.lists(st.tuples(st.integers(-1, 2**31 - 1), st.integers(-1, 2**31 - 1)), max_size=5))
 def test_spans_go_into_one_number_and_back(pairs):
     begins, ends = (np.array(column, dtype=np.int32) for column in (zip(*pairs, strict=True) if pairs else ([], [])))
-    packed = alignment.pack(begins, ends)
+    packed = token_spans.pack(begins, ends)
     assert packed.dtype == np.int64
-    assert [array.tolist() for array in alignment.unpack(packed)] == [begins.tolist(), ends.tolist()]
-    assert alignment.pack(np.array([-1]), np.array([-1])).tolist() == [alignment.NO_SPAN]
+    assert [array.tolist() for array in token_spans.unpack(packed)] == [begins.tolist(), ends.tolist()]
+    assert token_spans.pack(np.array([-1]), np.array([-1])).tolist() == [token_spans.NO_SPAN]
 
 
 def test_small_models_of_the_tests_agree(texts, tmp_path):

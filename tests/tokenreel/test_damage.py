@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.datasets import random_examples, write_dataset
-from tokenreel import manifest as manifests
-from tokenreel.damage import find_shard_damage
 from tokenreel.errors import ManifestError
+from tokenreel.format import manifest as manifests
+from tokenreel.format.record_damage import find_shard_damage
 from tokenreel.loaders import load
 
 COUNT, PER_SHARD, FLIPS = 60, 16, 3000

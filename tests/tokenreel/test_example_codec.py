@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import tfrecord
-from tokenreel.example_codec import decode_example, encode_fixed, encode_lists, fixed_layout
-from tokenreel.schema import Feature
+from tokenreel.format import tfrecord
+from tokenreel.format.example_codec import decode_example, encode_fixed, encode_lists, fixed_layout
+from tokenreel.format.schema import Feature
 
 FEATURES = [
     Feature(name="tokens", dtype="uint16", shape=(5,)),

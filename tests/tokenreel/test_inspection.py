@@ -8,9 +8,10 @@ import pytest
 
 from pipelines import cli
 from tests import verification_datasets as datasets
-from tokenreel import commands, inspection, naming, report, terminal
+from tokenreel import commands, inspection, report, terminal
 from tokenreel.character_vocabulary import write_character_model
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
+from tokenreel.format import naming
 from tokenreel.inspection import Origin, format_example
 from tokenreel.vocabularies import ByteVocabulary, load_vocabulary
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import manifest, naming
 from tokenreel.errors import ManifestError
-from tokenreel.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
-from tokenreel.schema import Feature
+from tokenreel.format import manifest, naming
+from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo
+from tokenreel.format.schema import Feature
 
 SHARDS = tuple(
     ShardInfo(file=naming.shard("train", index, 2), records=records, bytes=records * 72, crc32c=7 + index)

@@ -1,6 +1,6 @@
 import pytest
 
-from tokenreel import naming
+from tokenreel.format import naming
 from tokenreel.storage import files
 
 

@@ -3,8 +3,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import inspection, manifest, naming, provenance, provenance_table
+from tokenreel import inspection, provenance
 from tokenreel.errors import ManifestError
+from tokenreel.format import manifest, naming
+from tokenreel.format import provenance as provenance_table
 from tokenreel.verification import verify
 
 TABLE = naming.provenance("train", 0, 1)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tokenreel import keys, packing, segment_pairs, segments, sentences
+from tokenreel import keys, packing, segment_pairs, sentences
+from tokenreel.format import segments
 from tokenreel.objectives import make_objective
 
 VOCAB = 30_000

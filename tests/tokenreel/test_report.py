@@ -6,8 +6,9 @@ import re
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import commands, manifest, naming, report, verification
+from tokenreel import commands, report, verification
 from tokenreel.errors import ManifestError
+from tokenreel.format import manifest, naming
 
 VOID = {"meta", "line", "rect"}
 

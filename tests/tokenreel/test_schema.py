@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import schema
 from tokenreel.errors import ManifestError
-from tokenreel.example_codec import fixed_layout
-from tokenreel.schema import Feature
+from tokenreel.format import schema
+from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.schema import Feature
 
 LIMITS = {"uint8": (0, 255), "uint16": (0, 65_535), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 

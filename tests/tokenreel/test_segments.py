@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import packing, segments
+from tokenreel import packing
 from tokenreel.errors import BuildError
-from tokenreel.schema import BIT, Feature
+from tokenreel.format import segments
+from tokenreel.format.schema import BIT, Feature
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=25)
 

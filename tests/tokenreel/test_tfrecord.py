@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.frames import payloads as payloads_of
 from tests.reading import read
-from tokenreel import tfrecord
+from tokenreel.format import tfrecord
 
 
 def test_the_crc_is_castagnolis():

@@ -12,8 +12,9 @@ import pytest
 from tests import buckets
 from tests import verification_datasets as datasets
 from tests.frames import payloads
-from tokenreel import manifest, naming, shard_verification, tfrecord, verification
-from tokenreel.example_codec import encode_lists
+from tokenreel import shard_verification, verification
+from tokenreel.format import manifest, naming, tfrecord
+from tokenreel.format.example_codec import encode_lists
 from tokenreel.storage import files
 from tokenreel.verification import verify
 

@@ -7,8 +7,8 @@ from typing import Any, Unpack
 
 import numpy.typing as npt
 
-from tokenreel import manifest as manifests
 from tokenreel.errors import VocabularyError
+from tokenreel.format import manifest as manifests
 from tokenreel.loaders import trace
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.examples import Examples

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.format.manifest import Manifest
+from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
 from tokenreel.loaders.records.base import Records, Span
-from tokenreel.manifest import Manifest
-from tokenreel.schema import Feature
 from tokenreel.storage import files
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import schema
 from tokenreel.errors import ConfigError
+from tokenreel.format import schema
+from tokenreel.format.manifest import Manifest
 from tokenreel.loaders.pieces import Pieces
-from tokenreel.manifest import Manifest
 
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"

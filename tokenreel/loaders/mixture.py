@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Unpack
 
-from tokenreel import naming, schema
 from tokenreel.errors import ConfigError
+from tokenreel.format import naming, schema
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.reader import Source

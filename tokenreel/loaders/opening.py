@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 
-from tokenreel import manifest as manifests
-from tokenreel import naming
-from tokenreel.damage import find_shard_damage
 from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming
+from tokenreel.format.manifest import INT64_LIST, Manifest
+from tokenreel.format.record_damage import find_shard_damage
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
-from tokenreel.manifest import INT64_LIST, Manifest
 from tokenreel.storage import files
 
 _ALL_FILES = "Copy the whole directory again from where it was built."

@@ -1,6 +1,6 @@
 """Segment ids, positions and loss weights of a batch, from the few places where pieces begin rather than from every token.
 
-The same values as `tokenreel.segments` gives, at a sixth of its time: there the rules stand, here the loader's speed.
+The same values as `tokenreel.format.segments` gives, at a sixth of its time: there the rules stand, here the loader's speed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Pieces:
     Args:
       document_starts: bool [n, L].
       num_tokens: int [n], or None where every example is full.
-      align: as in `tokenreel.segments`.
+      align: as in `tokenreel.format.segments`.
     """
 
     def __init__(self, document_starts: npt.NDArray[np.bool_], num_tokens: npt.NDArray[np.integer] | None = None, align: int = 1) -> None:

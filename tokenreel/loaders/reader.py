@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, schema
+from tokenreel import keys
 from tokenreel.errors import ConfigError
+from tokenreel.format import schema
 from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
 from tokenreel.loaders.run_options import RunOptions

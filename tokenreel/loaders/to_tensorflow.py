@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import manifest as manifests
-from tokenreel import schema
 from tokenreel.errors import ConfigError
+from tokenreel.format import manifest as manifests
+from tokenreel.format import schema
+from tokenreel.format.manifest import FIXED, Manifest
 from tokenreel.loaders.batches import Batches
-from tokenreel.manifest import FIXED, Manifest
 from tokenreel.storage import files
 
 

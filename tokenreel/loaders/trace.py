@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import naming, provenance_table, schema
 from tokenreel.errors import ConfigError
+from tokenreel.format import naming, provenance, schema
+from tokenreel.format.provenance import DOC_ID, EXAMPLE, LENGTH, SEGMENT
 from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import align_of
 from tokenreel.loaders.run import Run
-from tokenreel.provenance_table import DOC_ID, EXAMPLE, LENGTH, SEGMENT
 
 
 def where(run: Run, step: int, *, rows: npt.ArrayLike | None = None, vocabulary: Any = None) -> list[Mapping[str, Any]]:
@@ -140,9 +140,9 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
         wanted = numbers[shard_of == shard]
         by_example: dict[int, list[dict[str, Any]]] = {}
         name = naming.provenance(dataset.split, shard, len(shards))
-        rows = provenance_table.read(dataset.path, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
+        rows = provenance.read(dataset.path, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
         for row in rows.to_pylist():
-            metadata = provenance_table.metadata(row)
+            metadata = provenance.metadata(row)
             by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
         for place in np.flatnonzero(shard_of == shard).tolist():
             out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row[SEGMENT])]
@@ -171,5 +171,5 @@ def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     found: set[int] = set()
     for shard in range(count):
         name = naming.provenance(dataset.split, shard, count)
-        found.update(provenance_table.read(dataset.path, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
+        found.update(provenance.read(dataset.path, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
     return sorted(found)

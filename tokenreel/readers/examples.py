@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import example_codec, tfrecord
 from tokenreel.config import SourceConfig
+from tokenreel.format import example_codec, tfrecord
 from tokenreel.readers import columns
 from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows
 from tokenreel.sources import InputFile

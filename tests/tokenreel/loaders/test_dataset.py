@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from tests.datasets import PAD, random_examples, write_dataset
-from tokenreel import manifest as manifests
-from tokenreel import naming, schema
 from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming, schema
+from tokenreel.format.manifest import INT64_LIST
 from tokenreel.loaders import load
 from tokenreel.loaders.records import MappedRecords, local_files
-from tokenreel.manifest import INT64_LIST
 
 COUNT, LENGTH, PER_SHARD = 150, 24, 16
 

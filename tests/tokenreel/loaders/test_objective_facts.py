@@ -9,10 +9,11 @@ import pytest
 
 from pipelines import cli
 from tests.conftest import train_model
-from tokenreel import config, naming
-from tokenreel import manifest as manifests
+from tokenreel import config
 from tokenreel.character_vocabulary import write_character_model
 from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming
 from tokenreel.loaders import load
 from tokenreel.objectives import OBJECTIVES
 from tokenreel.recipe import make_recipe

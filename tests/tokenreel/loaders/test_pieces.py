@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import segments
+from tokenreel.format import segments
 from tokenreel.loaders.pieces import Pieces
 
 

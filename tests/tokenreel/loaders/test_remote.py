@@ -10,8 +10,8 @@ import pytest
 
 from tests.buckets import server, storage, upload
 from tests.datasets import random_examples, write_dataset
-from tokenreel import manifest as manifests
 from tokenreel.errors import ConfigError, ManifestError, StorageError
+from tokenreel.format import manifest as manifests
 from tokenreel.loaders import Lanes, Mixture, load, trace
 from tokenreel.loaders.records import ShardCache, retrying
 from tokenreel.storage import files, gcs

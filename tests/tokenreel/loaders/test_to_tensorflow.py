@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from tests.datasets import random_examples, write_dataset
-from tokenreel import schema
 from tokenreel.errors import ConfigError
+from tokenreel.format import schema
+from tokenreel.format.manifest import FIXED, INT64_LIST
 from tokenreel.loaders import load
 from tokenreel.loaders.to_tensorflow import exact, parsed
-from tokenreel.manifest import FIXED, INT64_LIST
 
 pytestmark = pytest.mark.tensorflow
 COUNT, LENGTH = 50, 13

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reading import read
-from tokenreel import tfrecord
 from tokenreel.errors import SourceError
+from tokenreel.format import tfrecord
 
 
 def varint(value: int) -> bytes:

@@ -14,8 +14,8 @@ import pytest
 from tests.buckets import storage
 from tests.reading import read
 from tests.tokenreel.readers.test_examples import example
-from tokenreel import tfrecord
 from tokenreel.errors import SourceError
+from tokenreel.format import tfrecord
 from tokenreel.storage import files
 
 

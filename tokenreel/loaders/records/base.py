@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import schema, tfrecord
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.manifest import ShardInfo
+from tokenreel.format import schema, tfrecord
+from tokenreel.format.manifest import ShardInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.order import Lanes
-from tokenreel.schema import RecordLayout
 from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ class Records(abc.ABC):
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
         if crc not in CRC_POLICIES:
             raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
         self.directory, self.shards, self.layout, self.crc = directory, tuple(shards), layout, crc

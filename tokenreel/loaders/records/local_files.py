@@ -6,8 +6,8 @@ import os
 import resource
 
 from tokenreel.errors import ManifestError
+from tokenreel.format.manifest import ShardInfo
 from tokenreel.loaders.records.base import COPY_AGAIN
-from tokenreel.manifest import ShardInfo
 from tokenreel.storage import files
 
 

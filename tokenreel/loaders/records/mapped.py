@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokenreel.format.manifest import ShardInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
 from tokenreel.loaders.records.base import Bytes, Int64Array, Records, Span
 from tokenreel.loaders.records.shard_cache import ShardCache
-from tokenreel.manifest import ShardInfo
-from tokenreel.schema import RecordLayout
 
 
 class _Scattered(NamedTuple):
@@ -47,7 +47,7 @@ class MappedRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordLayout,
+        layout: RecordFormat,
         crc: str = "off",
         cache: ShardCache | None = None,
     ) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from tokenreel.format.manifest import ShardInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
 from tokenreel.loaders.records.base import Bytes, Int64Array, Records
-from tokenreel.manifest import ShardInfo
-from tokenreel.schema import RecordLayout
 
 
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordLayout, crc: str = "off") -> None:
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
         super().__init__(directory, shards, layout, crc)
         self._open_files: dict[int, io.FileIO] = {}
         self._limit = local_files.open_limit()

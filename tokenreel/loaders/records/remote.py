@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tokenreel.errors import ManifestError
+from tokenreel.format.manifest import ShardInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records.base import COPY_AGAIN, Bytes, Int64Array, Records
 from tokenreel.loaders.records.retrying import retrying
-from tokenreel.manifest import ShardInfo
 from tokenreel.order import Lanes
-from tokenreel.schema import RecordLayout
 from tokenreel.storage import files
 
 BLOCK_BYTES = 1 << 20
@@ -42,7 +42,7 @@ class RemoteRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordLayout,
+        layout: RecordFormat,
         crc: str = "off",
         memory_bytes: int = 256 << 20,
         threads: int = 16,

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tokenreel import naming
 from tokenreel.errors import ConfigError, ManifestError
+from tokenreel.format import naming
+from tokenreel.format.manifest import ShardInfo
 from tokenreel.loaders.records.retrying import retrying
-from tokenreel.manifest import ShardInfo
 from tokenreel.storage import files
 
 _CHUNK_BYTES = 4 << 20

@@ -10,16 +10,34 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import keys, naming
-from tokenreel.errors import ManifestError
-from tokenreel.example_codec import fixed_layout
-from tokenreel.schema import Feature, RecordLayout, features_from_json
+from tokenreel import keys
+from tokenreel.errors import BuildError, ManifestError
+from tokenreel.format import naming
+from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.schema import Feature, RecordFormat, features_from_json
 from tokenreel.storage import files
 
+
+def file_info(directory: str, name: str) -> FileInfo:
+    """Size and CRC of a file in a dataset."""
+    found = files.checksum(files.join(directory, name))
+    if found is None:
+        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
+    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
+
+
+def write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
+    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
+    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    return file_info(directory, name)
+
+
 FORMAT = "tokenreel-dataset"
+
 FORMAT_VERSION = 1
 
 FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
+
 INT64_LIST = "int64_list"  # every feature an Int64List of its own length: what SeqIO and most tf.data code read
 
 
@@ -112,7 +130,7 @@ class Manifest:
     objective_facts: Mapping[str, Any] | None = None
 
     @property
-    def layout(self) -> RecordLayout:
+    def layout(self) -> RecordFormat:
         """Where the features lie in a record of the fixed format."""
         return fixed_layout(self.features)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tokenreel.errors import BuildError
 
 Bools = npt.NDArray[np.bool_]
+
 Int32s = npt.NDArray[np.int32]
 
 

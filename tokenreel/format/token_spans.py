@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Int32s = npt.NDArray[np.int32]
+
 Int64s = npt.NDArray[np.int64]
 
 NO_SPAN = -1
@@ -104,3 +105,10 @@ def characters_to_tokens(begins: npt.ArrayLike, ends: npt.ArrayLike, num_charact
     [0, 2, -1, 3, 3]
     """
     return tokens_of_characters(begins, ends, np.arange(num_characters))[:, 1]
+
+
+def characters_per_document(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Characters in each document: the bytes that do not continue one."""
+    continuation = np.flatnonzero((text & 0xC0) == 0x80)  # ASCII has none, so this is short
+    bounds = np.searchsorted(continuation, offsets)
+    return np.diff(offsets) - np.diff(bounds)

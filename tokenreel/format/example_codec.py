@@ -12,13 +12,17 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import protobuf_wire, tfrecord
-from tokenreel.schema import Feature, RecordLayout
+from tokenreel.format import tfrecord
+from tokenreel.format import wire as protobuf_wire
+from tokenreel.format.schema import Feature, RecordFormat
 
 # Wire tags: field number << 3 | type 2 (length-delimited).
 _FIELD_1 = b"\x0a"
+
 _FIELD_2 = b"\x12"
+
 _FLOAT_LIST = b"\x12"
+
 _INT64_LIST = b"\x1a"
 
 
@@ -39,7 +43,7 @@ def _map_entry(name: str, feature: bytes) -> bytes:
     return _delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature))
 
 
-def fixed_layout(features: Sequence[Feature]) -> RecordLayout:
+def fixed_layout(features: Sequence[Feature]) -> RecordFormat:
     """Lays the features out as a record of constant size."""
     ordered = tuple(sorted(features, key=lambda f: f.name.encode()))
     body, ends = b"", []
@@ -50,10 +54,10 @@ def fixed_layout(features: Sequence[Feature]) -> RecordLayout:
     payload = _delimited(_FIELD_1, body)  # Example.features
     before = tfrecord.HEADER_BYTES + len(payload) - len(body)
     offsets = tuple(before + end - feature.nbytes for feature, end in zip(ordered, ends, strict=True))
-    return RecordLayout(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
+    return RecordFormat(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
 
 
-def encode_fixed(layout: RecordLayout, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
+def encode_fixed(layout: RecordFormat, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
     """Writes [n, *shape] arrays as [n, record_bytes] frames, ready to be appended to a shard.
 
     Raises:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 HEADER_BYTES = 12
+
 FOOTER_BYTES = 4
+
 _MASK_DELTA = 0xA282EAD8
 
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import tfrecord
-from tokenreel.manifest import ShardInfo
-from tokenreel.schema import RecordLayout
+from tokenreel.format import tfrecord
+from tokenreel.format.manifest import ShardInfo
+from tokenreel.format.schema import RecordFormat
 from tokenreel.storage import files
 
 _CHUNK_BYTES = 4 << 20
 
 
-def find_damage(layout: RecordLayout, records: npt.NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
+def find_damage(layout: RecordFormat, records: npt.NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
     """Yields the frames whose bytes are not what was written.
 
     A frame is compared with the layout's template where all records are equal, and with its CRC elsewhere.
@@ -52,7 +52,7 @@ def find_damage(layout: RecordLayout, records: npt.NDArray[np.uint8]) -> Iterato
         yield row, f"its CRC does not match its bytes: {guess}"
 
 
-def find_shard_damage(path: str, info: ShardInfo, layout: RecordLayout) -> Iterator[str]:
+def find_shard_damage(path: str, info: ShardInfo, layout: RecordFormat) -> Iterator[str]:
     """Yields every difference between a shard of the fixed format and its manifest; none means that every byte is as written.
 
     Args:
@@ -90,7 +90,7 @@ def find_shard_damage(path: str, info: ShardInfo, layout: RecordLayout) -> Itera
 
 
 @functools.lru_cache(maxsize=4)
-def _structure(layout: RecordLayout) -> npt.NDArray[np.int64]:
+def _structure(layout: RecordFormat) -> npt.NDArray[np.int64]:
     """The bytes of a frame that are the same in every record: neither values nor the CRC of the payload."""
     fixed = np.ones(layout.record_bytes, dtype=bool)
     fixed[-tfrecord.FOOTER_BYTES :] = False
@@ -99,7 +99,7 @@ def _structure(layout: RecordLayout) -> npt.NDArray[np.int64]:
     return np.flatnonzero(fixed)
 
 
-def _part(layout: RecordLayout, place: int) -> str:
+def _part(layout: RecordFormat, place: int) -> str:
     if place < tfrecord.HEADER_BYTES:
         return "length" if place < 8 else "CRC of the length"
     if place >= layout.record_bytes - tfrecord.FOOTER_BYTES:
