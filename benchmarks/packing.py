@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import packing
+from tokenreel.layouts import fill as layouts_fill
+from tokenreel.layouts import modes, table
 
 SEQ_LEN = 2048
 
@@ -52,7 +53,7 @@ def corpus_lengths(pattern: str | None, tokens: int) -> np.ndarray:
     return np.tile(lengths, max(1, tokens // int(lengths.sum()))) if pattern is None else lengths
 
 
-def statistics(layout: packing.Segments, lengths: npt.ArrayLike, seq_len: int) -> dict[str, Any]:
+def statistics(layout: table.Layout, lengths: npt.ArrayLike, seq_len: int) -> dict[str, Any]:
     """Counts what a layout does to the documents; the values of several layouts add up.
 
     Args:
@@ -107,10 +108,10 @@ def measure(name: str, lengths: np.ndarray) -> list[dict[str, Any]]:
         ("pad", {"long_documents": "split"}),
     ]:
         width = SEQ_LEN + settings.get("overlap", 0)
-        layout = packing.lay_out(lengths, mode=mode, seq_len=SEQ_LEN, **settings)
+        layout = modes.lay_out(lengths, mode=mode, seq_len=SEQ_LEN, **settings)
         out = np.empty((layout.num_examples, width), tokens.dtype)
-        plan = seconds(lambda m=mode, s=settings: packing.lay_out(lengths, mode=m, seq_len=SEQ_LEN, **s))
-        fill = seconds(lambda o=layout, w=width, b=out: packing.fill(tokens, offsets, o, w, 0, out=b))
+        plan = seconds(lambda m=mode, s=settings: modes.lay_out(lengths, mode=m, seq_len=SEQ_LEN, **s))
+        fill = seconds(lambda o=layout, w=width, b=out: layouts_fill.fill(tokens, offsets, o, w, 0, out=b))
         counts = statistics(layout, lengths, SEQ_LEN)
         rows.append(
             {

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tokenreel import config, packing
+from tokenreel import config
 from tokenreel.errors import ConfigError
+from tokenreel.layouts import modes
 from tokenreel.objectives import OBJECTIVES
 from tokenreel.tokenizer_config import TokenizerJobConfig
 
@@ -31,9 +32,9 @@ def fields(kind: type, prefix: str = "") -> Iterator[str]:
 
 def known() -> set[str]:
     found = {*fields(config.JobConfig), *fields(TokenizerJobConfig)}
-    for mode in packing.MODES.values():
+    for mode in modes.MODES.values():
         found |= {f"packing.options.{name}" for name in inspect.signature(mode).parameters if f"packing.{name}" not in found}
-    found |= {f"packing.options.{name}" for name in packing._PAIR_SETTINGS}
+    found |= {f"packing.options.{name}" for name in modes._PAIR_SETTINGS}
     found |= {f"objective.{field.name}" for kind, _ in OBJECTIVES.values() for field in dataclasses.fields(kind) if field.init}
     documented = config.VocabularyConfig.__doc__.split("options: of the kind.")[1].split("offsets:")[0]
     found |= {f"vocabulary.options.{name}" for name in re.findall(r"`(\w+)`", documented)}

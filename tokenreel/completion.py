@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import filters, keys, packing, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import filters, keys, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config import JobConfig
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo, file_info, write_json
 from tokenreel.groups import DocumentOrder
+from tokenreel.layouts import modes
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
@@ -187,7 +188,7 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "filters": filters.VERSION,
         "keys": keys.VERSION,
         "objective": objective,
-        "packing": packing.VERSION,
+        "packing": modes.VERSION,
         "selection": selection.VERSION,
         "stage": stage.VERSION,
     }

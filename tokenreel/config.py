@@ -12,8 +12,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from tokenreel import packing as packings
 from tokenreel.errors import ConfigError
+from tokenreel.layouts import modes as packings
 from tokenreel.storage import files
 
 SettingsT = TypeVar("SettingsT")
@@ -374,7 +374,7 @@ class PackingConfig:
         return self.mode == "wrap"
 
     def settings(self) -> dict[str, Any]:
-        """What `tokenreel.packing.lay_out` takes beside mode and length; None stands for the mode's default."""
+        """What `tokenreel.layouts.modes.lay_out` takes beside mode and length; None stands for the mode's default."""
         given = {name: getattr(self, name) for name in ("last_example", "long_documents", "max_segments", "align")}
         return {**given, "overlap": self.overlap or None, **self.options}
 

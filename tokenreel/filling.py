@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import packing as packings
-from tokenreel import ragged, segment_pairs
+from tokenreel import ragged
 from tokenreel.config import PackingConfig
 from tokenreel.format import schema, segments, token_spans
 from tokenreel.groups import GroupDocuments
-from tokenreel.packing import Segments
+from tokenreel.layouts import fill as packings
+from tokenreel.layouts import segment_pairs
+from tokenreel.layouts.table import Layout
 
 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:
@@ -35,7 +36,7 @@ def _unpack(spans: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
 def fill(
     tokens: npt.NDArray[Any],
     lengths: npt.NDArray[np.int64],
-    table: Segments,
+    table: Layout,
     packing: PackingConfig,
     *,
     pad_id: int,
@@ -72,7 +73,7 @@ def is_real(arrays: dict[str, npt.NDArray[Any]], packing: PackingConfig) -> npt.
     return real
 
 
-def repeats(table: Segments, packing: PackingConfig, first: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def repeats(table: Layout, packing: PackingConfig, first: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Marks the pieces whose first token stands in the example before as well.
 
     Args:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged, segment_pairs, selection
-from tokenreel import packing as packings
+from tokenreel import keys, ragged, selection
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.format import token_spans
-from tokenreel.packing import Segments
+from tokenreel.layouts import modes, segment_pairs, whole_sentences
+from tokenreel.layouts.table import Layout
 from tokenreel.recipe import Recipe
 from tokenreel.selection import KEYS, Staged
 from tokenreel.stage import StageFile, each
@@ -81,13 +81,13 @@ class GroupDocuments:
     spans: npt.NDArray[np.int64] | None = None
 
 
-def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Segments:
+def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Layout:
     """Lays the documents of a group out by the mode of the settings."""
     lengths = np.diff(documents.offsets)
     if packing.mode == "full_sentences":
         settings = {name: value for name, value in packing.settings().items() if value is not None}
-        return packings.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
-    return packings.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
+        return whole_sentences.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
+    return modes.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
 
 
 def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> segment_pairs.Pairs:
@@ -102,7 +102,7 @@ def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> 
         documents.key + occurrence,
         packing.seq_len,
         seed=seed,
-        **packings.pair_settings(packing.options),
+        **modes.pair_settings(packing.options),
     )
 
 

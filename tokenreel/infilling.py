@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
+from tokenreel.layouts.fill import copy_runs
 from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id
-from tokenreel.segment_tables import copy_runs
 
 
 @dataclasses.dataclass(frozen=True)

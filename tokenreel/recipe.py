@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import segment_pairs
 from tokenreel.config import JobConfig, PackingConfig
 from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
@@ -17,9 +16,10 @@ from tokenreel.format.example_codec import fixed_layout
 from tokenreel.format.manifest import VocabularyInfo, pack_facts
 from tokenreel.format.schema import Feature, RecordFormat
 from tokenreel.infilling import FillInTheMiddle
+from tokenreel.layouts import segment_pairs
+from tokenreel.layouts.modes import PAIRS
 from tokenreel.objective import Objective
 from tokenreel.objectives import check_sentinels, make_objective
-from tokenreel.packing import PAIRS
 from tokenreel.vocabularies import Vocabulary
 
 

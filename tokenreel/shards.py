@@ -22,8 +22,9 @@ from tokenreel.format import example_codec, naming, schema, tfrecord
 from tokenreel.format.manifest import FIXED, ShardInfo, VocabularyInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
+from tokenreel.layouts.modes import PAIRS
+from tokenreel.layouts.table import Layout
 from tokenreel.objectives import add_statistics
-from tokenreel.packing import PAIRS, Segments
 from tokenreel.recipe import Recipe
 from tokenreel.storage import files
 from tokenreel.stream import Stream
@@ -289,7 +290,7 @@ class Piece:
     variant: int
     base: int
     arrays: dict[str, npt.NDArray[Any]]
-    segments: Segments
+    segments: Layout
     lengths: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]

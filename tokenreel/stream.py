@@ -12,9 +12,9 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import packing
 from tokenreel.denoising import MixtureOfDenoisers
-from tokenreel.packing import Segments
+from tokenreel.layouts import wrap
+from tokenreel.layouts.table import Layout
 from tokenreel.recipe import Recipe
 
 _CHUNK = 1 << 16
@@ -55,7 +55,7 @@ class Stream:
         """How many examples a stream of so many tokens makes."""
         config = self.recipe.packing
         if self._drawn is None:
-            return packing.wrapped_examples(tokens, config.seq_len, config.overlap, last_example=config.last_example or "drop")
+            return wrap.wrapped_examples(tokens, config.seq_len, config.overlap, last_example=config.last_example or "drop")
         chunk = begin = 0
         while (more := _chunk_tokens(self._drawn, self.recipe.config.seed, chunk)) + begin <= tokens:
             chunk, begin = chunk + 1, begin + more
@@ -67,10 +67,10 @@ class Stream:
         """The token behind the last one of the example before, its overlap included."""
         return self.begin(example) + self.recipe.packing.overlap
 
-    def lay_out(self, lengths: npt.NDArray[np.int64], first_offset: int, first_example: int, num_examples: int) -> Segments:
+    def lay_out(self, lengths: npt.NDArray[np.int64], first_offset: int, first_example: int, num_examples: int) -> Layout:
         """Lays out some examples, given the documents that touch them; see `packing.wrap_range`."""
         config = self.recipe.packing
         if self._drawn is None:
-            return packing.wrap_range(lengths, first_offset, config.seq_len, config.overlap, first_example, num_examples)
+            return wrap.wrap_range(lengths, first_offset, config.seq_len, config.overlap, first_example, num_examples)
         cuts = np.cumsum(np.append(self.begin(first_example), self._lengths(first_example, first_example + num_examples)))
-        return packing.wrap_cuts(lengths, first_offset, cuts)
+        return wrap.wrap_cuts(lengths, first_offset, cuts)

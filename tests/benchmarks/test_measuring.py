@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import build, packing, processes, tokenization
 from tests.conftest import train_model
-from tokenreel import packing as layouts
+from tokenreel.layouts import bin_packing, wrap
 
 _TWO = """
 import subprocess, sys, time
@@ -63,10 +63,10 @@ def test_texts_are_mixed_evenly_and_scattered_whole(tmp_path: pathlib.Path) -> N
 
 def test_what_layouts_do_to_documents_adds_up():
     lengths = [14, 0, 7, 5, 2, 3]
-    counts = packing.statistics(layouts.best_fit(lengths, 8), lengths, 8)
+    counts = packing.statistics(bin_packing.best_fit(lengths, 8), lengths, 8)
     assert (counts["examples"], counts["positions"], counts["tokens"], counts["segments"]) == (4, 32, 31, 6)
     assert (counts["documents"], counts["cut_documents"], counts["cut_documents_that_fit"]) == (5, 1, 0)
     assert counts["segments_per_example"][:3].tolist() == [0, 2, 2] and counts["segment_lengths"][:5].tolist() == [0, 0, 2, 3, 1]
-    wrapped = packing.statistics(layouts.wrap(lengths, 8, 1), lengths, 8)
+    wrapped = packing.statistics(wrap.wrap(lengths, 8, 1), lengths, 8)
     assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
     assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import keys, packing, segment_pairs, segment_tables, stream
+from tokenreel import keys, stream
 from tokenreel.config import JobConfig, PackingConfig, SourceConfig, VocabularyConfig
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.layouts import bin_packing, fill, modes, one_document, segment_pairs, table, whole_sentences, wrap
 from tokenreel.recipe import make_recipe
 from tokenreel.vocabularies import ByteVocabulary
 
@@ -18,7 +19,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)
 
 
-def rows(segments: packing.Segments) -> list[list[tuple[int, int, int]]]:
+def rows(segments: table.Layout) -> list[list[tuple[int, int, int]]]:
     """[(document, start, length), ...] of each example."""
     result: list[list[tuple[int, int, int]]] = [[] for _ in range(segments.num_examples)]
     for e, d, s, n in zip(segments.example, segments.document, segments.start, segments.length, strict=True):
@@ -26,7 +27,7 @@ def rows(segments: packing.Segments) -> list[list[tuple[int, int, int]]]:
     return result
 
 
-def lengths_of(segments: packing.Segments) -> list[list[int]]:
+def lengths_of(segments: table.Layout) -> list[list[int]]:
     return [[n for _, _, n in row] for row in rows(segments)]
 
 
@@ -35,7 +36,7 @@ def documents(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(1, sum(lengths) + 1, dtype=np.int32), np.cumsum([0, *lengths])[:-1]
 
 
-def check_conservation(lengths: list[int], segments: packing.Segments, seq_len: int, *, in_order: bool = False) -> None:
+def check_conservation(lengths: list[int], segments: table.Layout, seq_len: int, *, in_order: bool = False) -> None:
     """Invariants of every layout: nothing lost uncounted, nothing twice uncounted, nothing out of order, nothing too long."""
     assert (segments.length > 0).all()
     seen = [np.zeros(n, int) for n in lengths]
@@ -54,10 +55,10 @@ def check_conservation(lengths: list[int], segments: packing.Segments, seq_len: 
         assert places == sorted(places)
 
 
-def check_fill(lengths: list[int], segments: packing.Segments, seq_len: int) -> None:
+def check_fill(lengths: list[int], segments: table.Layout, seq_len: int) -> None:
     """What `fill` writes is what the table says, position by position."""
     tokens, offsets = documents(lengths)
-    filled, starts, num_tokens = packing.fill(tokens, offsets, segments, seq_len, pad_id=0)
+    filled, starts, num_tokens = fill.fill(tokens, offsets, segments, seq_len, pad_id=0)
     expected = np.zeros((segments.num_examples, seq_len), np.int32)
     expected_starts = np.zeros((segments.num_examples, seq_len), bool)
     for e, row in enumerate(rows(segments)):
@@ -99,25 +100,25 @@ class TestWrap:
         text = "With a running start the quick fox jumps over the lazy dog . </s> The lazy dog slept on and on and on . </s>"
         stream = text.split()
         ids = np.arange(25, dtype=np.uint16) + 1
-        layout = packing.wrap([14, 11], 8)
-        filled, starts, num_tokens = packing.fill(ids, [0, 14], layout, 8, pad_id=0)
+        layout = wrap.wrap([14, 11], 8)
+        filled, starts, num_tokens = fill.fill(ids, [0, 14], layout, 8, pad_id=0)
         assert [[stream[i - 1] for i in row] for row in filled] == [stream[:8], stream[8:16], stream[16:24]]
         assert " ".join(stream[8:16]) == "over the lazy dog . </s> The lazy"
         assert np.argwhere(starts).tolist() == [[0, 0], [1, 6]]
         assert num_tokens.tolist() == [8, 8, 8] and layout.dropped == {"last_example": 1}
 
-        kept = packing.wrap([14, 11], 8, last_example="pad")
-        filled, _, num_tokens = packing.fill(ids, [0, 14], kept, 8, pad_id=0)
+        kept = wrap.wrap([14, 11], 8, last_example="pad")
+        filled, _, num_tokens = fill.fill(ids, [0, 14], kept, 8, pad_id=0)
         assert filled[3].tolist() == [25] + [0] * 7 and num_tokens[3] == 1 and kept.dropped == {}
 
     def test_overlap_makes_every_token_a_target_once(self):
-        layout = packing.wrap([14, 11], 8, overlap=1)
-        filled, _, _ = packing.fill(np.arange(25), [0, 14], layout, 9, pad_id=-1)
+        layout = wrap.wrap([14, 11], 8, overlap=1)
+        filled, _, _ = fill.fill(np.arange(25), [0, 14], layout, 9, pad_id=-1)
         assert sorted(filled[:, 1:].ravel().tolist()) == list(range(1, 25))
 
     def test_megatron_worked_index(self):
         def first_tokens(lengths, extra=1):
-            layout = packing.wrap(lengths, 6, extra)
+            layout = wrap.wrap(lengths, 6, extra)
             heads = layout.place == 0
             return list(zip(layout.document[heads].tolist(), layout.start[heads].tolist(), strict=True))
 
@@ -125,12 +126,12 @@ class TestWrap:
         assert first_tokens([8, 5, 4, 3]) == [(0, 0), (0, 6), (1, 4)]  # order 2, 0, 3, 1
         assert first_tokens([7, 6, 6]) == [(0, 0), (0, 6), (1, 5)]
         assert first_tokens([6, 6, 6], extra=0) == [(0, 0), (1, 0), (2, 0)]
-        assert packing.wrap([5, 3, 8, 4], 6, 1, last_example="pad").num_examples == 4
+        assert wrap.wrap([5, 3, 8, 4], 6, 1, last_example="pad").num_examples == 4
 
     @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]))
     def test_laws(self, lengths, seq_len, data, last_example):
         overlap = data.draw(st.integers(0, seq_len - 1))
-        layout = packing.wrap(lengths, seq_len, overlap, last_example=last_example)
+        layout = wrap.wrap(lengths, seq_len, overlap, last_example=last_example)
         total = sum(lengths)
         full = max(total - overlap, 0) // seq_len
         assert layout.num_examples - full in ((0,) if last_example == "drop" else (0, 1))
@@ -140,19 +141,19 @@ class TestWrap:
     @given(LENGTHS, st.integers(1, 12), st.integers(0, 3), st.data())
     def test_a_range_equals_that_part_of_the_whole(self, lengths, seq_len, overlap, data):
         overlap = min(overlap, seq_len - 1)
-        whole = packing.wrap(lengths, seq_len, overlap, last_example="pad")
+        whole = wrap.wrap(lengths, seq_len, overlap, last_example="pad")
         a = data.draw(st.integers(0, whole.num_examples))
         b = data.draw(st.integers(a, whole.num_examples))
         part = whole.select(range(a, b))
         lo, hi = (part.document.min(), part.document.max() + 1) if len(part) else (0, 0)
-        got = packing.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
+        got = wrap.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
         assert [[(d + lo, s, n) for d, s, n in row] for row in rows(got)] == rows(part)
 
     def test_a_range_refuses_documents_that_do_not_reach(self):
         with pytest.raises(BuildError, match="the documents hold 100 to 120"):
-            packing.wrap_range([20], 100, 10, 0, 10, 3)
+            wrap.wrap_range([20], 100, 10, 0, 10, 3)
         with pytest.raises(BuildError, match="the documents hold 101 to 121"):
-            packing.wrap_range([20], 101, 10, 0, 10, 1)
+            wrap.wrap_range([20], 101, 10, 0, 10, 1)
 
 
 DENOISERS = st.lists(st.sampled_from([0.15, 0.3, 0.5]).map(lambda density: {"density": density, "mean_span": 2.0}), min_size=1, max_size=3)
@@ -186,7 +187,7 @@ class TestCuts:
         following = cuts[-1] + raw_lengths(np.array([number]))[0]
         assert begins == cuts[:-1][::every].tolist()
         assert cuts[-1] <= total < following if last_example == "drop" else cuts[-2:].min() <= total <= cuts[-1]
-        whole = packing.wrap_cuts(lengths, 0, cuts)
+        whole = wrap.wrap_cuts(lengths, 0, cuts)
         used = min(int(cuts[-1]), total)
         assert whole.length.sum() == used and whole.num_tokens().max(initial=0) <= cut.recipe.objective.raw_length()
         for first in range(0, number, every):
@@ -196,7 +197,7 @@ class TestCuts:
 
 class TestBestFit:
     def test_figure_1_of_the_paper(self):
-        assert lengths_of(packing.best_fit([14, 7, 5, 2, 3], 8)) == [[8], [7], [6, 2], [5, 3]]
+        assert lengths_of(bin_packing.best_fit([14, 7, 5, 2, 3], 8)) == [[8], [7], [6, 2], [5, 3]]
 
     def test_trl_docstring(self):
         tokens = np.arange(1, 12)
@@ -204,23 +205,23 @@ class TestBestFit:
             ("truncate", [[1, 2, 3, 4], [8, 9, 10, 11], [6, 7, 0, 0]]),
             ("split", [[1, 2, 3, 4], [8, 9, 10, 5], [6, 7, 11, 0]]),
         ]:
-            layout = packing.best_fit([5, 2, 3, 1], 4, long_documents=long_documents)
-            filled, _, _ = packing.fill(tokens, [0, 5, 7, 10], layout, 4, pad_id=0)
+            layout = bin_packing.best_fit([5, 2, 3, 1], 4, long_documents=long_documents)
+            filled, _, _ = fill.fill(tokens, [0, 5, 7, 10], layout, 4, pad_id=0)
             assert filled.tolist() == expected
-        assert packing.best_fit([5, 2, 3, 1], 4, long_documents="truncate").dropped == {"truncated": 1}
-        assert packing.best_fit([5, 2, 3, 1], 4, long_documents="drop").dropped == {"too_long": 5}
+        assert bin_packing.best_fit([5, 2, 3, 1], 4, long_documents="truncate").dropped == {"truncated": 1}
+        assert bin_packing.best_fit([5, 2, 3, 1], 4, long_documents="drop").dropped == {"too_long": 5}
 
     def test_tells_best_fit_from_first_fit(self):
-        layout = packing.best_fit([7, 10, 10, 4, 1, 11, 1], 12)
+        layout = bin_packing.best_fit([7, 10, 10, 4, 1, 11, 1], 12)
         assert [[d for d, _, _ in row] for row in rows(layout)] == [[5, 4], [1], [2], [0, 3, 6]]
 
     def test_volume_bound_is_not_always_reached(self):
-        assert packing.best_fit([12, 5, 5, 8, 6, 10, 11, 3], 12).num_examples == 6
+        assert bin_packing.best_fit([12, 5, 5, 8, 6, 10, 11, 3], 12).num_examples == 6
 
     @settings(max_examples=400)
     @given(LENGTHS, st.integers(1, 30), st.one_of(st.none(), st.integers(1, 4)))
     def test_equals_the_rule_item_by_item(self, lengths, seq_len, max_segments):
-        layout = packing.best_fit(lengths, seq_len, max_segments)
+        layout = bin_packing.best_fit(lengths, seq_len, max_segments)
         assert rows(layout) == best_fit_by_item(lengths, seq_len, max_segments)
         check_conservation(lengths, layout, seq_len)
         check_fill(lengths, layout, seq_len)
@@ -235,52 +236,52 @@ class TestBestFit:
         rng = np.random.default_rng(seed)
         lengths = np.minimum(rng.lognormal(4, 1.5, 1500), 3000).astype(int).tolist()
         for max_segments in (None, 3):
-            assert rows(packing.best_fit(lengths, 512, max_segments)) == best_fit_by_item(lengths, 512, max_segments)
+            assert rows(bin_packing.best_fit(lengths, 512, max_segments)) == best_fit_by_item(lengths, 512, max_segments)
 
     @given(LENGTHS, st.integers(1, 8), st.integers(1, 5), st.one_of(st.none(), st.integers(1, 4)))
     def test_align(self, lengths, units, align, max_segments):
-        layout = packing.best_fit(lengths, units * align, max_segments, align)
+        layout = bin_packing.best_fit(lengths, units * align, max_segments, align)
         assert rows(layout) == best_fit_by_item(lengths, units * align, max_segments, align)
         check_conservation(lengths, layout, units * align)
         check_fill(lengths, layout, units * align)
 
     @given(st.permutations([3, 3, 9, 1, 4, 4, 4, 12, 20, 2]))
     def test_patterns_follow_from_the_histogram(self, lengths):
-        assert lengths_of(packing.best_fit(lengths, 12)) == lengths_of(packing.best_fit(sorted(lengths), 12))
+        assert lengths_of(bin_packing.best_fit(lengths, 12)) == lengths_of(bin_packing.best_fit(sorted(lengths), 12))
 
 
 class TestWithinDocuments:
     @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]), st.integers(1, 5))
     def test_laws(self, lengths, seq_len, data, last_example, min_tokens):
         overlap = data.draw(st.integers(0, seq_len - 1))
-        layout = packing.wrap_within_document(lengths, seq_len, overlap, last_example=last_example, min_tokens=min_tokens)
+        layout = wrap.wrap_within_document(lengths, seq_len, overlap, last_example=last_example, min_tokens=min_tokens)
         check_conservation(lengths, layout, seq_len + overlap, in_order=True)
         check_fill(lengths, layout, seq_len + overlap)
-        alone = [packing.wrap([n], seq_len, overlap, last_example=last_example) for n in lengths]
+        alone = [wrap.wrap([n], seq_len, overlap, last_example=last_example) for n in lengths]
         expected = [(d, s, n) for d, own in enumerate(alone) for ((_, s, n),) in rows(own) if n >= min_tokens]
         assert [row[0] for row in rows(layout)] == expected and (layout.num_segments() == 1).all()
 
     def test_t5_split_tokens(self):
         for seq_len, expected in [(25, [25] * 4), (30, [30, 30, 30, 10]), (1000, [100])]:
-            assert packing.wrap_within_document([100], seq_len).length.tolist() == expected
+            assert wrap.wrap_within_document([100], seq_len).length.tolist() == expected
 
 
 class TestFullSentences:
     SENTENCES = (4, 3, 1, 6, 2, 1, 5, 9, 1, 2)  # fairseq's own example; a lone 1 is a blank line between documents
 
     def test_fairseq_complete(self):
-        heads = segment_tables.greedy(np.array(self.SENTENCES), 8)
+        heads = table.greedy(np.array(self.SENTENCES), 8)
         tokens = np.append(0, np.cumsum(self.SENTENCES))
         assert tokens[heads].tolist() == [0, 8, 16, 22, 31]  # the 9-token sentence makes a longer block
 
     def test_ours_keeps_to_the_block(self):
-        layout = packing.full_sentences(self.SENTENCES, [3, 3, 3, 1], 8)
+        layout = whole_sentences.full_sentences(self.SENTENCES, [3, 3, 3, 1], 8)
         assert [sum(row) for row in lengths_of(layout)] == [8, 8, 6, 8, 4]
         assert rows(layout)[2] == [(1, 8, 1), (2, 0, 5)] and rows(layout)[4] == [(2, 13, 2), (3, 0, 2)]
 
     def test_fairseq_complete_doc(self):
         # Blank lines belong to no document there; ranges (0,7) (8,16) (17,22) (22,31) (32,34), with a block of 9 to keep its long one.
-        layout = packing.full_sentences([4, 3, 6, 2, 5, 9, 2], [2, 2, 2, 1], 9, cross_documents=False, min_tokens=2)
+        layout = whole_sentences.full_sentences([4, 3, 6, 2, 5, 9, 2], [2, 2, 2, 1], 9, cross_documents=False, min_tokens=2)
         assert [sum(row) for row in lengths_of(layout)] == [7, 8, 5, 9, 2]
 
     @given(st.lists(st.lists(st.integers(0, 15), max_size=6), max_size=8), st.integers(1, 12), st.booleans(), st.integers(1, 4))
@@ -288,7 +289,7 @@ class TestFullSentences:
         flat = [n for document in sentences for n in document]
         counts = [len(document) for document in sentences]
         lengths = [sum(document) for document in sentences]
-        layout = packing.full_sentences(flat, counts, seq_len, cross_documents=cross_documents, min_tokens=min_tokens)
+        layout = whole_sentences.full_sentences(flat, counts, seq_len, cross_documents=cross_documents, min_tokens=min_tokens)
         check_conservation(lengths, layout, seq_len, in_order=True)
         check_fill(lengths, layout, seq_len)
         ends = [set(np.cumsum([0, *document]).tolist()) for document in sentences]
@@ -301,14 +302,14 @@ class TestFullSentences:
 
     @given(st.lists(st.integers(1, 8), max_size=30))
     def test_each_example_takes_all_it_can(self, sentences):
-        layout = packing.full_sentences(sentences, [1] * len(sentences), 8)
+        layout = whole_sentences.full_sentences(sentences, [1] * len(sentences), 8)
         examples = lengths_of(layout)
         for this, following in itertools.pairwise(examples):
             assert sum(this) + following[0] > 8
 
     def test_counts_must_agree(self):
         with pytest.raises(BuildError, match="the documents have 3 sentences, 2 lengths"):
-            packing.full_sentences([1, 2], [3], 8)
+            whole_sentences.full_sentences([1, 2], [3], 8)
 
 
 class TestNextAndFirstFit:
@@ -317,7 +318,7 @@ class TestNextAndFirstFit:
     @given(*SETTINGS, st.integers(1, 4))
     def test_first_fit_equals_the_rule_item_by_item(self, lengths, units, align, max_segments, open_examples):
         seq_len = units * align
-        layout = packing.first_fit(lengths, seq_len, open_examples, max_segments, align)
+        layout = bin_packing.first_fit(lengths, seq_len, open_examples, max_segments, align)
         examples: list[list[tuple[int, int, int]]] = []
         opened: list[int] = []
 
@@ -342,16 +343,16 @@ class TestNextAndFirstFit:
     @given(*SETTINGS)
     def test_next_fit_is_first_fit_with_one_open(self, lengths, units, align, max_segments):
         seq_len = units * align
-        assert rows(packing.next_fit(lengths, seq_len, max_segments, align)) == rows(
-            packing.first_fit(lengths, seq_len, 1, max_segments, align)
+        assert rows(bin_packing.next_fit(lengths, seq_len, max_segments, align)) == rows(
+            bin_packing.first_fit(lengths, seq_len, 1, max_segments, align)
         )
 
     @given(LENGTHS, st.integers(1, 12))
     def test_seqio_packs_batches_apart(self, lengths, seq_len):
-        layout = packing.next_fit(lengths, seq_len, flush_every=seq_len, long_documents="truncate")
+        layout = bin_packing.next_fit(lengths, seq_len, flush_every=seq_len, long_documents="truncate")
         expected = []
         for at in range(0, len(lengths), seq_len):
-            part = packing.next_fit(lengths[at : at + seq_len], seq_len, long_documents="truncate")
+            part = bin_packing.next_fit(lengths[at : at + seq_len], seq_len, long_documents="truncate")
             expected += [[(d + at, s, n) for d, s, n in row] for row in rows(part)]
         assert rows(layout) == expected
         check_conservation(lengths, layout, seq_len, in_order=True)
@@ -360,7 +361,7 @@ class TestNextAndFirstFit:
 class TestPadAndBuckets:
     @given(LENGTHS, st.integers(1, 12), st.sampled_from(["truncate", "split", "drop"]))
     def test_pad(self, lengths, seq_len, long_documents):
-        layout = packing.pad(lengths, seq_len, long_documents=long_documents)
+        layout = one_document.pad(lengths, seq_len, long_documents=long_documents)
         check_conservation(lengths, layout, seq_len, in_order=True)
         check_fill(lengths, layout, seq_len)
         assert (layout.num_segments() == 1).all()
@@ -377,29 +378,29 @@ class TestPadAndBuckets:
         ],
     )
     def test_dataset_decomposition(self, length, pieces, dropped):
-        layouts = packing.buckets([length], 8, 13)
+        layouts = one_document.buckets([length], 8, 13)
         assert sorted((int(n) for layout in layouts.values() for n in layout.length), reverse=True) == pieces
         assert sum(sum(layout.dropped.values()) for layout in layouts.values()) == dropped
 
     @pytest.mark.parametrize(("minimum", "pieces", "dropped"), [(8, [512, 256], 232), (0, [512, 256, 128, 64, 32, 8], 0)])
     def test_olmo_variable_lengths(self, minimum, pieces, dropped):
-        layouts = packing.buckets([1000], minimum, 13, extra=0)
+        layouts = one_document.buckets([1000], minimum, 13, extra=0)
         assert sorted((int(n) for layout in layouts.values() for n in layout.length), reverse=True) == pieces
         assert sum(sum(layout.dropped.values()) for layout in layouts.values()) == dropped
 
     @given(LENGTHS, st.integers(0, 1))
     def test_one_bucket(self, lengths, overlap):
-        layouts = packing.buckets(lengths, 2, 4, overlap)
+        layouts = one_document.buckets(lengths, 2, 4, overlap)
         for exponent in (2, 3, 4):
-            layout = packing.bucket(lengths, 2**exponent, overlap, min_exponent=2, max_exponent=4)
+            layout = one_document.bucket(lengths, 2**exponent, overlap, min_exponent=2, max_exponent=4)
             assert rows(layout) == rows(layouts[2**exponent + overlap])
             check_conservation(lengths, layout, 2**exponent + overlap, in_order=True)
         with pytest.raises(ConfigError, match=r"packing.seq_len must be one of 4, 8, 16 for .* got 5"):
-            packing.bucket(lengths, 5, overlap, min_exponent=2, max_exponent=4)
+            one_document.bucket(lengths, 5, overlap, min_exponent=2, max_exponent=4)
 
     @given(LENGTHS, st.integers(0, 2), st.integers(0, 2), st.integers(0, 1))
     def test_bucket_laws(self, lengths, minimum, more, extra):
-        layouts = packing.buckets(lengths, minimum, minimum + more, extra)
+        layouts = one_document.buckets(lengths, minimum, minimum + more, extra)
         seen = [np.zeros(n, int) for n in lengths]
         for length, layout in layouts.items():
             assert (layout.length == length).all() and (layout.num_segments() == 1).all()
@@ -413,13 +414,13 @@ class TestPadAndBuckets:
 
 class TestLayOut:
     def test_by_name(self):
-        assert rows(packing.lay_out([14, 11], mode="wrap", seq_len=8, overlap=None)) == rows(packing.wrap([14, 11], 8))
-        layout = packing.lay_out([2, 1], mode="full_sentences", seq_len=8, sentences=[4, 3, 2], cross_documents=False)
+        assert rows(modes.lay_out([14, 11], mode="wrap", seq_len=8, overlap=None)) == rows(wrap.wrap([14, 11], 8))
+        layout = modes.lay_out([2, 1], mode="full_sentences", seq_len=8, sentences=[4, 3, 2], cross_documents=False)
         assert rows(layout) == [[(0, 0, 7)], [(1, 0, 2)]]
 
     def test_every_mode_takes_an_empty_group(self):
-        for mode in packing.MODES:
-            assert packing.lay_out([], mode=mode, seq_len=256, sentences=[]).num_examples == 0
+        for mode in modes.MODES:
+            assert modes.lay_out([], mode=mode, seq_len=256, sentences=[]).num_examples == 0
 
     @pytest.mark.parametrize(
         ("settings_", "message"),
@@ -435,25 +436,25 @@ class TestLayOut:
     )
     def test_impossible_settings_fail_before_there_are_documents(self, settings_, message):
         with pytest.raises(ConfigError, match=message):
-            packing.check(**settings_)
+            modes.check(**settings_)
 
     def test_buckets_settings(self):
         with pytest.raises(ConfigError, match="0 <= min <= max"):
-            packing.buckets([3], 5, 4)
+            one_document.buckets([3], 5, 4)
         with pytest.raises(ConfigError, match="extra must be 0 or 1"):
-            packing.buckets([3], 5, 6, 2)
+            one_document.buckets([3], 5, 6, 2)
 
     def test_sentences_are_needed(self):
         with pytest.raises(ConfigError, match="needs the lengths of the sentences"):
-            packing.lay_out([3], mode="full_sentences", seq_len=8)
+            modes.lay_out([3], mode="full_sentences", seq_len=8)
 
 
 def test_frame():
-    tokens, starts, num_tokens = packing.fill(np.arange(1, 8), [0, 3], packing.best_fit([3, 4], 5), 5, 0)
-    framed, framed_starts, framed_tokens = packing.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
+    tokens, starts, num_tokens = fill.fill(np.arange(1, 8), [0, 3], bin_packing.best_fit([3, 4], 5), 5, 0)
+    framed, framed_starts, framed_tokens = fill.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
     assert framed.tolist() == [[90, 4, 5, 6, 7, 91, 0], [90, 1, 2, 3, 91, 0, 0]]
     assert np.argwhere(framed_starts).tolist() == [[0, 0], [1, 0]] and framed_tokens.tolist() == [6, 5]
-    kept = packing.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
+    kept = fill.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
     np.testing.assert_array_equal(kept[0], tokens)
     np.testing.assert_array_equal(kept[1], starts)
 
@@ -462,12 +463,12 @@ def layout_digests():
     """Layouts of 300 fixed documents."""
     lengths = np.array([int(n) % 97 * (1 + 9 * (int(n) % 7 == 0)) for n in keys.bits(0, "test/lengths", np.arange(300), 1)[:, 0]])
     flat, per_document = [n for total in lengths for n in (total // 3, total - total // 3)], np.full(300, 2)
-    layouts = {mode: packing.lay_out(lengths, mode=mode, seq_len=64) for mode in packing.MODES if mode not in ("full_sentences", "buckets")}
-    layouts["full_sentences"] = packing.lay_out(per_document, mode="full_sentences", seq_len=64, sentences=flat)
-    layouts["wrap_overlap"] = packing.wrap(lengths, 64, 1, last_example="pad")
-    layouts["best_fit_align"] = packing.best_fit(lengths, 64, 4, 8)
-    layouts["next_fit_seqio"] = packing.next_fit(lengths, 64, flush_every=64, long_documents="truncate")
-    layouts |= {f"bucket_{length}": layout for length, layout in packing.buckets(lengths, 3, 8).items()}
+    layouts = {mode: modes.lay_out(lengths, mode=mode, seq_len=64) for mode in modes.MODES if mode not in ("full_sentences", "buckets")}
+    layouts["full_sentences"] = modes.lay_out(per_document, mode="full_sentences", seq_len=64, sentences=flat)
+    layouts["wrap_overlap"] = wrap.wrap(lengths, 64, 1, last_example="pad")
+    layouts["best_fit_align"] = bin_packing.best_fit(lengths, 64, 4, 8)
+    layouts["next_fit_seqio"] = bin_packing.next_fit(lengths, 64, flush_every=64, long_documents="truncate")
+    layouts |= {f"bucket_{length}": layout for length, layout in one_document.buckets(lengths, 3, 8).items()}
     tables = {name: (s.example, s.document, s.start, s.length) for name, s in layouts.items()}
     for task in ("next_sentence", "sentence_order"):
         pairs = segment_pairs.plan(flat, per_document, np.arange(300), 64, seed=1, variant=2, task=task)
@@ -478,55 +479,55 @@ def layout_digests():
 def test_golden_layouts():
     """A change here moves the tokens of every dataset that is built again: raise `packing.VERSION` or `segment_pairs.VERSION` with it."""
     golden = json.loads(GOLDEN.read_text())
-    assert golden == {"packing": packing.VERSION, "segment_pairs": segment_pairs.VERSION, **layout_digests()}
+    assert golden == {"packing": modes.VERSION, "segment_pairs": segment_pairs.VERSION, **layout_digests()}
 
 
 class TestFill:
     def test_short_and_long_runs_give_the_same(self, monkeypatch):
         lengths = [3, 1, 7, 2, 30, 5, 11]
-        layout = packing.best_fit(lengths, 12)
+        layout = bin_packing.best_fit(lengths, 12)
         tokens, offsets = documents(lengths)
-        monkeypatch.setattr(segment_tables, "_SHORT_RUN", 0)
-        by_slice = packing.fill(tokens, offsets, layout, 12, 0)
-        monkeypatch.setattr(segment_tables, "_SHORT_RUN", 10**9)
-        for a, b in zip(by_slice, packing.fill(tokens, offsets, layout, 12, 0), strict=True):
+        monkeypatch.setattr(fill, "_SHORT_RUN", 0)
+        by_slice = fill.fill(tokens, offsets, layout, 12, 0)
+        monkeypatch.setattr(fill, "_SHORT_RUN", 10**9)
+        for a, b in zip(by_slice, fill.fill(tokens, offsets, layout, 12, 0), strict=True):
             np.testing.assert_array_equal(a, b)
 
     def test_writes_into_a_buffer(self):
         buffer = np.full((4, 5), 99, np.uint16)
-        out, _, _ = packing.fill(np.arange(8, dtype=np.uint16), [0], packing.wrap([8], 5, last_example="pad"), 5, 7, out=buffer[1:3])
+        out, _, _ = fill.fill(np.arange(8, dtype=np.uint16), [0], wrap.wrap([8], 5, last_example="pad"), 5, 7, out=buffer[1:3])
         assert np.shares_memory(out, buffer)
         assert buffer.tolist() == [[99] * 5, [0, 1, 2, 3, 4], [5, 6, 7, 7, 7], [99] * 5]
 
     def test_a_document_of_which_only_the_end_is_here(self):
-        layout = packing.wrap_range([10, 6], 100, 4, 0, 27, 2)
-        filled, starts, _ = packing.fill(np.arange(108, 116), [-8, 2], layout, 4, 0)
+        layout = wrap.wrap_range([10, 6], 100, 4, 0, 27, 2)
+        filled, starts, _ = fill.fill(np.arange(108, 116), [-8, 2], layout, 4, 0)
         assert filled.tolist() == [[108, 109, 110, 111], [112, 113, 114, 115]]
         assert np.argwhere(starts).tolist() == [[0, 2]]
 
     def test_refuses_a_layout_for_other_tokens(self):
         with pytest.raises(BuildError, match="there are 9"):
-            packing.fill(np.arange(9), [0], packing.wrap([10], 5), 5, 0)
+            fill.fill(np.arange(9), [0], wrap.wrap([10], 5), 5, 0)
         with pytest.raises(BuildError, match="lay out for 4"):
-            packing.fill(np.arange(10), [0], packing.wrap([10], 5), 4, 0)
+            fill.fill(np.arange(10), [0], wrap.wrap([10], 5), 4, 0)
         with pytest.raises(BuildError, match="int64"):
-            packing.fill(np.arange(10), [0], packing.wrap([10], 5), 5, 0, out=np.empty((2, 5), np.int32))
+            fill.fill(np.arange(10), [0], wrap.wrap([10], 5), 5, 0, out=np.empty((2, 5), np.int32))
 
     def test_no_documents(self):
-        for layout in (packing.wrap([], 4), packing.best_fit([], 4), packing.wrap([0, 0], 4, last_example="pad")):
-            filled, starts, num_tokens = packing.fill(np.zeros(0, np.uint16), [], layout, 4, 0)
+        for layout in (wrap.wrap([], 4), bin_packing.best_fit([], 4), wrap.wrap([0, 0], 4, last_example="pad")):
+            filled, starts, num_tokens = fill.fill(np.zeros(0, np.uint16), [], layout, 4, 0)
             assert filled.shape == starts.shape == (0, 4) and num_tokens.shape == (0,)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: packing.wrap([3], 0), "seq_len must be at least 1, got 0"),
-        (lambda: packing.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
-        (lambda: packing.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
-        (lambda: packing.best_fit([3], 10, align=4), "must divide packing.seq_len, got 4 and 10; seq_len 8 would work"),
-        (lambda: packing.best_fit([3], 10, 0), "max_segments must be at least 1"),
-        (lambda: packing.best_fit([3], 10, long_documents="cut"), "'split', 'truncate' or 'drop', got 'cut'"),
+        (lambda: wrap.wrap([3], 0), "seq_len must be at least 1, got 0"),
+        (lambda: wrap.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
+        (lambda: wrap.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
+        (lambda: bin_packing.best_fit([3], 10, align=4), "must divide packing.seq_len, got 4 and 10; seq_len 8 would work"),
+        (lambda: bin_packing.best_fit([3], 10, 0), "max_segments must be at least 1"),
+        (lambda: bin_packing.best_fit([3], 10, long_documents="cut"), "'split', 'truncate' or 'drop', got 'cut'"),
     ],
 )
 def test_impossible_settings(call, message):
@@ -536,4 +537,4 @@ def test_impossible_settings(call, message):
 
 def test_lengths_must_be_counts():
     with pytest.raises(BuildError, match="the least is -1"):
-        packing.wrap([3, -1], 4)
+        wrap.wrap([3, -1], 4)

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from tokenreel import packing, segment_pairs
+from tokenreel.layouts import modes, segment_pairs
 from tokenreel.objectives import OBJECTIVES
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -57,7 +57,7 @@ def test_every_setting_of_an_objective_is_on_its_page():
 def test_every_setting_of_a_mode_is_on_the_page_of_packing():
     text = (DOCS / "packing.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", text[text.index("## Settings") : text.index("## Rules")], re.MULTILINE))
-    functions = {**packing.MODES, "segment_pairs": segment_pairs.plan}
+    functions = {**modes.MODES, "segment_pairs": segment_pairs.plan}
     assert set(rows) == set(functions)
     for mode, function in functions.items():
         parameters = list(inspect.signature(function).parameters.values())

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tokenreel import keys, packing, segment_pairs, sentences
+from tokenreel import keys, sentences
 from tokenreel.format import segments
+from tokenreel.layouts import bin_packing, fill, modes, segment_pairs, wrap
 from tokenreel.objectives import make_objective
 
 VOCAB = 30_000
@@ -28,8 +29,8 @@ def corpus():
 def examples(corpus, width, **settings):
     tokens, offsets = corpus
     lengths = np.diff(offsets)
-    layout = packing.lay_out(lengths, seq_len=width - settings.get("overlap", 0), **settings)
-    filled, starts, num_tokens = packing.fill(tokens, offsets[:-1], layout, width, 0)
+    layout = modes.lay_out(lengths, seq_len=width - settings.get("overlap", 0), **settings)
+    filled, starts, num_tokens = fill.fill(tokens, offsets[:-1], layout, width, 0)
     return layout, {"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}
 
 
@@ -43,8 +44,8 @@ def test_gpt2(corpus):
 def test_roberta(corpus):
     tokens, offsets = corpus
     lengths, counts = sentences.lengths_in_tokens(tokens, offsets, [NEWLINE])
-    layout = packing.lay_out(counts, mode="full_sentences", seq_len=126, sentences=lengths)
-    filled = packing.frame(*packing.fill(tokens, offsets[:-1], layout, 126, 0), first_id=CLS, last_id=SEP)
+    layout = modes.lay_out(counts, mode="full_sentences", seq_len=126, sentences=lengths)
+    filled = fill.frame(*fill.fill(tokens, offsets[:-1], layout, 126, 0), first_id=CLS, last_id=SEP)
     arrays = dict(zip(("tokens", "document_starts", "num_tokens"), filled, strict=True))
     objective = make_objective("roberta", seq_len=128, vocabulary=FACTS)
     made = objective.apply(arrays, np.arange(len(filled[0])), seed=0)
@@ -102,16 +103,16 @@ def test_ul2(corpus):
     raw = objective.raw_lengths(np.arange(1000), seed=9)
     cuts = np.append(0, np.cumsum(raw))
     cuts = cuts[: int(np.searchsorted(cuts, len(tokens), side="right"))]
-    layout = packing.wrap_cuts(np.diff(offsets), 0, cuts)
-    filled, starts, num_tokens = packing.fill(tokens, offsets[:-1], layout, objective.raw_length(), 0)
+    layout = wrap.wrap_cuts(np.diff(offsets), 0, cuts)
+    filled, starts, num_tokens = fill.fill(tokens, offsets[:-1], layout, objective.raw_length(), 0)
     arrays = {"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}
     made = objective.apply(arrays, np.arange(layout.num_examples), seed=9)
     assert (made["num_inputs"] == 256).all() and objective.statistics(arrays, made)["cropped_tokens"] == 0
     # Any part of the stream, laid out alone, is that part.
     first = layout.num_examples // 2
     at = int(np.searchsorted(offsets, cuts[first], side="right")) - 1
-    part = packing.wrap_cuts(np.diff(offsets[at:]), int(offsets[at]), cuts[first:])
-    again, _, _ = packing.fill(tokens, offsets[at:-1], part, objective.raw_length(), 0)
+    part = wrap.wrap_cuts(np.diff(offsets[at:]), int(offsets[at]), cuts[first:])
+    again, _, _ = fill.fill(tokens, offsets[at:-1], part, objective.raw_length(), 0)
     np.testing.assert_array_equal(again, filled[first:])
 
 
@@ -121,8 +122,8 @@ def test_fill_in_the_middle(corpus):
     ids = np.arange(200)
     lengths = objective.document_lengths(np.diff(offsets), ids, seed=0)
     new, new_offsets = objective.rearrange(tokens, offsets, ids, seed=0)
-    layout = packing.best_fit(lengths, 512)
-    filled, starts, num_tokens = packing.fill(new, new_offsets[:-1], layout, 512, 0)
+    layout = bin_packing.best_fit(lengths, 512)
+    filled, starts, num_tokens = fill.fill(new, new_offsets[:-1], layout, 512, 0)
     piece = segments.segment_ids(starts, num_tokens)
     # A document that fits keeps its three sentinels in one example.
     for sentinel in (29_002, 29_003):
@@ -138,8 +139,8 @@ def test_characters():
     facts = {"vocab_size": 99, "pad_id": 0, "mask_id": 1, "special_ids": [2, 3], "characters": characters}
     lengths = 20 + keys.below(keys.bits(0, "lengths", np.arange(100), 1)[:, 0], 300)
     tokens = 4 + keys.below(keys.bits(0, "text", np.arange(int(lengths.sum())), 1)[:, 0], 95).astype(np.uint16)
-    layout = packing.best_fit(lengths, 256, align=4)
-    filled, starts, num_tokens = packing.fill(tokens, np.cumsum(lengths) - lengths, layout, 256, 0)
+    layout = bin_packing.best_fit(lengths, 256, align=4)
+    filled, starts, num_tokens = fill.fill(tokens, np.cumsum(lengths) - lengths, layout, 256, 0)
     objective = make_objective("character_denoising", seq_len=256, vocabulary=facts)
     objective.check_packing(mode="best_fit", align=4)
     made = objective.apply({"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}, np.arange(layout.num_examples), seed=0)

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import segment_pairs, sentences
+from tokenreel import sentences
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.layouts import segment_pairs
 
 DOCUMENTS = st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=8)
 

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.schema import token_dtype
+from tokenreel.layouts.fill import copy_runs
+from tokenreel.layouts.table import Layout, as_lengths
 from tokenreel.ragged import Ints, ranks
-from tokenreel.segment_tables import Segments, as_lengths, copy_runs
 
 VERSION = "segment-pairs-1"
 
@@ -52,9 +53,9 @@ class Pairs:
         rows = np.asarray(rows, dtype=np.int64)
         return Pairs(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
-    def segments(self) -> Segments:
+    def segments(self) -> Layout:
         """Gives the table of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
-        return Segments(
+        return Layout(
             example=np.repeat(np.arange(len(self), dtype=np.int64), 2),
             document=self.document.ravel(),
             start=self.start.ravel(),

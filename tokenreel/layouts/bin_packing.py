@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
+from tokenreel.layouts.settings import LongDocuments, check_align, check_max_segments, check_seq_len
+from tokenreel.layouts.table import Layout, as_lengths, greedy, split_documents
 from tokenreel.ragged import Ints, ranks, run_lengths
-from tokenreel.segment_tables import LongDocuments, Segments, as_lengths, check_align, check_max_segments, check_seq_len, greedy, pieces
 
 
 def best_fit(
     lengths: npt.ArrayLike, seq_len: int, max_segments: int | None = None, align: int = 1, *, long_documents: LongDocuments = "split"
-) -> Segments:
+) -> Layout:
     """Packs documents by best-fit decreasing (Ding et al. 2024, arXiv:2404.10830): almost no padding, and no document cut that fits.
 
     Documents over `seq_len` are cut into full chunks and a tail. The pieces, longest first and equal ones in input order, go one by one
@@ -42,7 +43,7 @@ def best_fit(
     check_seq_len(seq_len)
     check_align(align, seq_len)
     check_max_segments(max_segments)
-    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    document, start, length, dropped = split_documents(as_lengths(lengths), seq_len, long_documents)
     room = -(-length // align)
     spare = seq_len // align - room
     order = np.argsort(spare.astype(np.uint16) if seq_len <= 2**16 else spare, kind="stable")  # 16 bits: a radix sort
@@ -58,7 +59,7 @@ def best_fit(
     slot = (np.cumsum(sizes) - sizes)[example] + place  # where the piece goes when sorted by (example, place)
     by_slot = np.empty_like(order)
     by_slot[slot] = order
-    return Segments(
+    return Layout(
         example=np.repeat(np.arange(num_examples, dtype=np.int64), sizes),
         document=document[by_slot],
         start=start[by_slot],
@@ -128,22 +129,22 @@ def _plan_best_fit(costs: list[int], counts: list[int], capacity: int, max_segme
         while count:
             found = open_.pop(cost)
             if found is not None:
-                space, (first, examples, pieces) = found
+                space, (first, examples, split_documents) = found
             else:
-                space, first, examples, pieces = capacity, num_examples, -(-count // min(capacity // cost, max_segments)), 0
+                space, first, examples, split_documents = capacity, num_examples, -(-count // min(capacity // cost, max_segments)), 0
                 num_examples += examples
-            each = min(space // cost, max_segments - pieces)
+            each = min(space // cost, max_segments - split_documents)
             full, rest = divmod(min(count, examples * each), each)  # examples that take `each`, and what one more takes
             placed = full * each + rest
-            placements.append((first, each, pieces, placed))
+            placements.append((first, each, split_documents, placed))
             count -= placed
             touched = full + bool(rest)
             if touched < examples:
-                open_.put_back(space, (first + touched, examples - touched, pieces))
-            if full and space > each * cost and pieces + each < max_segments:
-                open_.add(space - each * cost, (first, full, pieces + each))
+                open_.put_back(space, (first + touched, examples - touched, split_documents))
+            if full and space > each * cost and split_documents + each < max_segments:
+                open_.add(space - each * cost, (first, full, split_documents + each))
             if rest:  # less than `each` more: neither the space nor the number of pieces is used up
-                open_.add(space - rest * cost, (first + full, 1, pieces + rest))
+                open_.add(space - rest * cost, (first + full, 1, split_documents + rest))
     table = np.array(placements, np.int64).reshape(-1, 4)
     return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
 
@@ -156,7 +157,7 @@ def next_fit(
     *,
     flush_every: int | None = None,
     long_documents: LongDocuments = "split",
-) -> Segments:
+) -> Layout:
     """Packs documents in order, one example open at a time (SeqIO, mesh-tensorflow, MaxText).
 
     Args:
@@ -176,7 +177,7 @@ def next_fit(
     check_max_segments(max_segments)
     if flush_every is not None and flush_every < 1:
         raise ConfigError(f"packing.options.flush_every must be at least 1, got {flush_every}; leave it out for no flush")
-    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    document, start, length, dropped = split_documents(as_lengths(lengths), seq_len, long_documents)
     breaks = None
     if flush_every is not None:
         batch = document // flush_every
@@ -184,7 +185,7 @@ def next_fit(
     heads = greedy(-(-length // align), seq_len // align, max_segments, breaks)
     example = np.zeros(len(length), np.int64)
     example[heads[1:]] = 1
-    return Segments(
+    return Layout(
         example=np.cumsum(example),
         document=document,
         start=start,
@@ -203,7 +204,7 @@ def first_fit(
     align: int = 1,
     *,
     long_documents: LongDocuments = "split",
-) -> Segments:
+) -> Layout:
     """Packs documents in order into the first of a few open examples that has room.
 
     When none has, and `open_examples` are open, the one opened first is closed. An example with no room left, or with `max_segments`
@@ -225,10 +226,10 @@ def first_fit(
     check_max_segments(max_segments)
     if open_examples < 1:
         raise ConfigError(f"packing.options.open_examples must be at least 1, got {open_examples}")
-    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
+    document, start, length, dropped = split_documents(as_lengths(lengths), seq_len, long_documents)
     example, num_examples = _plan_first_fit((-(-length // align)).tolist(), seq_len // align, open_examples, max_segments or seq_len)
     order = np.argsort(example, kind="stable")
-    return Segments(
+    return Layout(
         example=example[order],
         document=document[order],
         start=start[order],

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tokenreel import segment_pairs
-from tokenreel.bucketing import bucket, buckets, pad
 from tokenreel.errors import ConfigError
-from tokenreel.fitting import best_fit, first_fit, next_fit
-from tokenreel.segment_tables import Segments, fill, frame
-from tokenreel.wrapping import full_sentences, wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
+from tokenreel.layouts import segment_pairs
+from tokenreel.layouts.bin_packing import best_fit, first_fit, next_fit
+from tokenreel.layouts.fill import fill, frame
+from tokenreel.layouts.one_document import bucket, buckets, pad
+from tokenreel.layouts.table import Layout
+from tokenreel.layouts.whole_sentences import full_sentences
+from tokenreel.layouts.wrap import wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
 
 __all__ = [
     "MODES",
@@ -45,7 +47,7 @@ __all__ = [
 VERSION = "packing-1"
 """Part of a dataset's identity: layouts of one version are the same for ever."""
 
-MODES: Mapping[str, Callable[..., Segments]] = {
+MODES: Mapping[str, Callable[..., Layout]] = {
     "wrap": wrap,
     "wrap_within_document": wrap_within_document,
     "full_sentences": full_sentences,
@@ -58,10 +60,11 @@ MODES: Mapping[str, Callable[..., Segments]] = {
 """Modes that make a layout. Of `buckets` it is one length's; `segment_pairs.plan` makes pairs."""
 
 PAIRS = "segment_pairs"
+
 _PAIR_SETTINGS = ("first_id", "task", "short_rate")
 
 
-def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.ArrayLike | None = None, **settings: Any) -> Segments:
+def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.ArrayLike | None = None, **settings: Any) -> Layout:
     """Lays documents out by the mode's name.
 
     Args:
@@ -112,7 +115,7 @@ def pair_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in ("task", "short_rate") if name in settings}
 
 
-def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Segments]:
+def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Layout]:
     if mode not in MODES:
         raise ConfigError(f"packing.mode must be one of {', '.join([*MODES, PAIRS])}, got {mode!r}")
     known = list(inspect.signature(MODES[mode]).parameters)

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
+from tokenreel.layouts.settings import check_overlap, check_seq_len
+from tokenreel.layouts.table import Layout, as_lengths, counted
 from tokenreel.ragged import Ints, ranks
-from tokenreel.segment_tables import Segments, as_lengths, check_overlap, check_seq_len, counted, greedy
 
 LastExample = Literal["drop", "pad"]
 
 
-def wrap(lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example: LastExample = "drop") -> Segments:
+def wrap(lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example: LastExample = "drop") -> Layout:
     """Lays documents end to end and cuts every `seq_len` tokens (GPT-2, GPT-3).
 
     Example e holds the tokens [e * seq_len, (e + 1) * seq_len + overlap) of the stream. With `overlap=1` (Megatron's rule) each token but
@@ -52,7 +53,7 @@ def wrapped_examples(num_tokens: int, seq_len: int, overlap: int = 0, *, last_ex
     return room // seq_len if last_example == "drop" else -(-room // seq_len)
 
 
-def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap: int, first_example: int, num_examples: int) -> Segments:
+def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap: int, first_example: int, num_examples: int) -> Layout:
     """Lays out the examples [first_example, first_example + num_examples) of a stream of which only some documents are given.
 
     Equals that part of `wrap` over all documents: a shard needs the documents that touch its tokens and nothing else.
@@ -77,7 +78,7 @@ def wrap_range(lengths: npt.ArrayLike, first_offset: int, seq_len: int, overlap:
     return _ranges(as_lengths(lengths), first_offset, begins, begins + seq_len + overlap, overlap + 1)
 
 
-def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) -> Segments:
+def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) -> Layout:
     """Cuts a stream where it is told to: examples of different lengths, as UL2's denoisers need them.
 
     The cuts of a whole stream are the running sum of the objective's `raw_lengths` of the examples in order, up to its end. Any part of
@@ -102,7 +103,7 @@ def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) ->
     return _ranges(as_lengths(lengths), first_offset, cuts[:-1], cuts[1:], 1)
 
 
-def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: int) -> Segments:
+def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: int) -> Layout:
     """Lays ranges of a stream out as examples; only the last may be cut short by the stream's end, to `least` tokens or more."""
     present = np.flatnonzero(lengths)
     ends = first_offset + np.cumsum(lengths[present])
@@ -122,12 +123,12 @@ def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: 
     starts = ends - lengths[present]
     begin = np.maximum(starts[index], begins[example])
     length = np.minimum(ends[index], stops[example]) - begin
-    return Segments(example=example, document=present[index], start=begin - starts[index], length=length, num_examples=num_examples)
+    return Layout(example=example, document=present[index], start=begin - starts[index], length=length, num_examples=num_examples)
 
 
 def wrap_within_document(
     lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example: LastExample = "pad", min_tokens: int = 1
-) -> Segments:
+) -> Layout:
     """Wraps each document on its own: an example never holds tokens of two.
 
     Args:
@@ -154,7 +155,7 @@ def wrap_within_document(
     kept = length >= min_tokens  # only a document's last example can be shorter
     too_short = length[~kept] - np.where(start[~kept] > 0, overlap, 0)
     repeated = int(length[kept].sum()) - int(covered.sum()) + int(too_short.sum())
-    return Segments(
+    return Layout(
         example=np.arange(int(kept.sum()), dtype=np.int64),
         document=document[kept],
         start=start[kept],
@@ -162,62 +163,4 @@ def wrap_within_document(
         num_examples=int(kept.sum()),
         dropped=counted(last_example=int((lengths - covered).sum()), too_short=int(too_short.sum())),
         repeated=repeated,
-    )
-
-
-def full_sentences(
-    sentence_lengths: npt.ArrayLike,
-    sentences_per_document: npt.ArrayLike,
-    seq_len: int,
-    *,
-    cross_documents: bool = True,
-    min_tokens: int = 1,
-) -> Segments:
-    """Fills examples with whole sentences in order (RoBERTa; fairseq's `complete`, or `complete_doc` if not `cross_documents`).
-
-    A sentence opens a new example when the open one has no room for it. One over `seq_len` tokens is cut into full chunks and a rest, where
-    fairseq would make a longer example. A separator between documents is a last sentence of each.
-
-    Args:
-      sentence_lengths: int [num_sentences], documents in order.
-      sentences_per_document: int [num_documents].
-      seq_len: positions in an example.
-      cross_documents: whether an example may hold sentences of several documents (FULL-SENTENCES) or not (DOC-SENTENCES).
-      min_tokens: shorter examples are dropped (reason `too_short`); fairseq's `complete_doc` uses 2.
-
-    Returns:
-      Neighbouring sentences of a document are one piece.
-
-    >>> full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).length.tolist(), full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).example.tolist()
-    ([8, 8, 1], [0, 1, 2])
-    """
-    sentences = as_lengths(sentence_lengths)
-    per_document = as_lengths(sentences_per_document)
-    check_seq_len(seq_len)
-    if per_document.sum() != len(sentences):
-        raise BuildError(f"the documents have {per_document.sum():,} sentences, {len(sentences):,} lengths were given")
-    document_of = np.repeat(np.arange(len(per_document), dtype=np.int64), per_document)
-    chunks = -(-sentences // seq_len)
-    chunk_start = ranks(chunks) * seq_len
-    length = np.minimum(np.repeat(sentences, chunks) - chunk_start, seq_len)
-    document = np.repeat(document_of, chunks)
-    opens = np.append(True, document[1:] != document[:-1])[: len(document)]
-    heads = greedy(length, seq_len, breaks=None if cross_documents else opens)
-    block = np.zeros(len(length), np.int64)
-    block[heads[1:]] = 1
-    block = np.cumsum(block)
-    too_short = np.bincount(block, weights=length, minlength=len(heads)) < min_tokens
-    piece_heads = np.flatnonzero(opens | np.append(True, block[1:] != block[:-1])[: len(block)])
-    begin = np.cumsum(length) - length
-    begin -= np.repeat(begin[opens], np.diff(np.append(np.flatnonzero(opens), len(begin))))  # inside the document
-    piece_length = np.add.reduceat(length, piece_heads) if len(piece_heads) else length
-    piece_block = block[piece_heads]
-    kept = ~too_short[piece_block]
-    return Segments(
-        example=(np.cumsum(~too_short) - 1)[piece_block][kept],
-        document=document[piece_heads][kept],
-        start=begin[piece_heads][kept],
-        length=piece_length[kept],
-        num_examples=int((~too_short).sum()),
-        dropped=counted(too_short=int(piece_length[~kept].sum())),
     )

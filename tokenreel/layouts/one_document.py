@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
-from tokenreel.segment_tables import LongDocuments, Segments, as_lengths, check_seq_len, counted, pieces
+from tokenreel.layouts.settings import LongDocuments, check_seq_len
+from tokenreel.layouts.table import Layout, as_lengths, counted, split_documents
 
 
-def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments = "truncate") -> Segments:
+def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments = "truncate") -> Layout:
     """Gives each document an example of its own.
 
     Args:
@@ -24,8 +25,8 @@ def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments =
     ([3, 4], [3, 4, 4, 1])
     """
     check_seq_len(seq_len)
-    document, start, length, dropped = pieces(as_lengths(lengths), seq_len, long_documents)
-    return Segments(
+    document, start, length, dropped = split_documents(as_lengths(lengths), seq_len, long_documents)
+    return Layout(
         example=np.arange(len(length), dtype=np.int64),
         document=document,
         start=start,
@@ -35,7 +36,7 @@ def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments =
     )
 
 
-def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 13, extra: int = 1) -> dict[int, Segments]:
+def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 13, extra: int = 1) -> dict[int, Layout]:
     """Cuts documents into pieces of powers of two, longest first (Dataset Decomposition, Pouransari et al. 2024, arXiv:2405.13226).
 
     A training run draws batches of one length at a time: no padding, no attention across documents, short sequences early.
@@ -60,11 +61,11 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
         raise ConfigError(f"extra must be 0 or 1, got {extra}")
     left = as_lengths(lengths).copy()
     start = np.zeros_like(left)
-    layouts: dict[int, Segments] = {}
+    layouts: dict[int, Layout] = {}
     for exponent in range(max_exponent, min_exponent - 1, -1):
         length = 2**exponent + extra
-        document, offset, size, _ = pieces(left // length * length, length, "split")
-        layouts[length] = Segments(
+        document, offset, size, _ = split_documents(left // length * length, length, "split")
+        layouts[length] = Layout(
             example=np.arange(len(document), dtype=np.int64),
             document=document,
             start=start[document] + offset,
@@ -79,7 +80,7 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
     return result
 
 
-def bucket(lengths: npt.ArrayLike, seq_len: int, overlap: Literal[0, 1] = 0, *, min_exponent: int = 8, max_exponent: int = 13) -> Segments:
+def bucket(lengths: npt.ArrayLike, seq_len: int, overlap: Literal[0, 1] = 0, *, min_exponent: int = 8, max_exponent: int = 13) -> Layout:
     """One of the layouts of `buckets`: that of the pieces of `seq_len + overlap` tokens, for a dataset of its own.
 
     Args:

@@ -1,0 +1,69 @@
+"""Fills examples with whole sentences, as RoBERTa does (Liu et al. 2019, arXiv:1907.11692)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import BuildError
+from tokenreel.layouts.settings import check_seq_len
+from tokenreel.layouts.table import Layout, as_lengths, counted, greedy
+from tokenreel.ragged import ranks
+
+
+def full_sentences(
+    sentence_lengths: npt.ArrayLike,
+    sentences_per_document: npt.ArrayLike,
+    seq_len: int,
+    *,
+    cross_documents: bool = True,
+    min_tokens: int = 1,
+) -> Layout:
+    """Fills examples with whole sentences in order (RoBERTa; fairseq's `complete`, or `complete_doc` if not `cross_documents`).
+
+    A sentence opens a new example when the open one has no room for it. One over `seq_len` tokens is cut into full chunks and a rest, where
+    fairseq would make a longer example. A separator between documents is a last sentence of each.
+
+    Args:
+      sentence_lengths: int [num_sentences], documents in order.
+      sentences_per_document: int [num_documents].
+      seq_len: positions in an example.
+      cross_documents: whether an example may hold sentences of several documents (FULL-SENTENCES) or not (DOC-SENTENCES).
+      min_tokens: shorter examples are dropped (reason `too_short`); fairseq's `complete_doc` uses 2.
+
+    Returns:
+      Neighbouring sentences of a document are one piece.
+
+    >>> full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).length.tolist(), full_sentences([4, 3, 1, 6, 2, 1], [3, 3], 8).example.tolist()
+    ([8, 8, 1], [0, 1, 2])
+    """
+    sentences = as_lengths(sentence_lengths)
+    per_document = as_lengths(sentences_per_document)
+    check_seq_len(seq_len)
+    if per_document.sum() != len(sentences):
+        raise BuildError(f"the documents have {per_document.sum():,} sentences, {len(sentences):,} lengths were given")
+    document_of = np.repeat(np.arange(len(per_document), dtype=np.int64), per_document)
+    chunks = -(-sentences // seq_len)
+    chunk_start = ranks(chunks) * seq_len
+    length = np.minimum(np.repeat(sentences, chunks) - chunk_start, seq_len)
+    document = np.repeat(document_of, chunks)
+    opens = np.append(True, document[1:] != document[:-1])[: len(document)]
+    heads = greedy(length, seq_len, breaks=None if cross_documents else opens)
+    block = np.zeros(len(length), np.int64)
+    block[heads[1:]] = 1
+    block = np.cumsum(block)
+    too_short = np.bincount(block, weights=length, minlength=len(heads)) < min_tokens
+    piece_heads = np.flatnonzero(opens | np.append(True, block[1:] != block[:-1])[: len(block)])
+    begin = np.cumsum(length) - length
+    begin -= np.repeat(begin[opens], np.diff(np.append(np.flatnonzero(opens), len(begin))))  # inside the document
+    piece_length = np.add.reduceat(length, piece_heads) if len(piece_heads) else length
+    piece_block = block[piece_heads]
+    kept = ~too_short[piece_block]
+    return Layout(
+        example=(np.cumsum(~too_short) - 1)[piece_block][kept],
+        document=document[piece_heads][kept],
+        start=begin[piece_heads][kept],
+        length=piece_length[kept],
+        num_examples=int((~too_short).sum()),
+        dropped=counted(too_short=int(piece_length[~kept].sum())),
+    )
