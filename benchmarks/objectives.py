@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.packing import seconds, web_lengths
-from tokenreel.objectives import OBJECTIVES, make_objective
+from tokenreel.objectives.registry import OBJECTIVES, make_objective
 
 VOCABULARY = {
     "vocab_size": 32128,

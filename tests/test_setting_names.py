@@ -13,7 +13,7 @@ import pytest
 from tokenreel import config
 from tokenreel.errors import ConfigError
 from tokenreel.layouts import modes
-from tokenreel.objectives import OBJECTIVES
+from tokenreel.objectives.registry import OBJECTIVES
 from tokenreel.tokenizer_config import TokenizerJobConfig
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from tokenreel.config import JobConfig, PackingConfig
-from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
 from tokenreel.format.example_codec import fixed_layout
 from tokenreel.format.manifest import VocabularyInfo, pack_facts
 from tokenreel.format.schema import Feature, RecordFormat
-from tokenreel.infilling import FillInTheMiddle
 from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.modes import PAIRS
-from tokenreel.objective import Objective
-from tokenreel.objectives import check_sentinels, make_objective
+from tokenreel.objectives.base import Objective
+from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
+from tokenreel.objectives.registry import check_sentinels, make_objective
+from tokenreel.objectives.ul2 import MixtureOfDenoisers
 from tokenreel.vocabularies import Vocabulary
 
 

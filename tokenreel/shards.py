@@ -24,7 +24,7 @@ from tokenreel.format.schema import RecordFormat
 from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
 from tokenreel.layouts.modes import PAIRS
 from tokenreel.layouts.table import Layout
-from tokenreel.objectives import add_statistics
+from tokenreel.objectives.registry import add_statistics
 from tokenreel.recipe import Recipe
 from tokenreel.storage import files
 from tokenreel.stream import Stream

@@ -12,9 +12,9 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.denoising import MixtureOfDenoisers
 from tokenreel.layouts import wrap
 from tokenreel.layouts.table import Layout
+from tokenreel.objectives.ul2 import MixtureOfDenoisers
 from tokenreel.recipe import Recipe
 
 _CHUNK = 1 << 16

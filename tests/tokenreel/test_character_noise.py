@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import character_noise
-from tokenreel.character_noise import EDITS, CharacterDenoising, TypoNoise
 from tokenreel.errors import ConfigError
+from tokenreel.objectives import typos
+from tokenreel.objectives.character_denoising import CharacterDenoising
+from tokenreel.objectives.typos import EDITS, TypoNoise
 
 CHARACTERS = [None, None, None, *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,é"]
 VOCAB = len(CHARACTERS)
@@ -81,7 +82,7 @@ class TestDenoising:
 
 class TestKeyboard:
     def test_neighbours(self):
-        table = character_noise.keyboard_neighbours(CHARACTERS)
+        table = typos.keyboard_neighbours(CHARACTERS)
 
         def near(c):
             return "".join(sorted(decode(table[CHARACTERS.index(c)][table[CHARACTERS.index(c)] >= 0])))
@@ -98,7 +99,7 @@ class TestKeyboard:
                 )
 
     def test_cases(self):
-        table = character_noise.other_case(CHARACTERS)
+        table = typos.other_case(CHARACTERS)
         assert decode(table[encode("aZ .é")]) == "Az .é"  # É is not in the vocabulary
         assert table[:3].tolist() == [0, 1, 2]
 

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import denoising
-from tokenreel.denoising import Denoiser, MixtureOfDenoisers, PrefixLM, SpanCorruption, noise_counts, solve_raw_length
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import fill, wrap
+from tokenreel.objectives import span_corruption
+from tokenreel.objectives.noise import noise_counts, noise_to_sentinels, output_lengths, random_spans, solve_raw_length
+from tokenreel.objectives.prefix_lm import PrefixLM
+from tokenreel.objectives.span_corruption import SpanCorruption
+from tokenreel.objectives.ul2 import Denoiser, MixtureOfDenoisers
 
 VOCAB = 1000
 EOS = 1
@@ -43,7 +46,7 @@ class TestCounts:
             assert (made_by.raw_length(), made_by.output_shapes()["targets"]) == (raw, ("uint16", (targets,)))
         for mean, raw, targets in [(2.0, 70, 22), (1.0, 63, 27)]:
             assert solve_raw_length(64, None, 0.2, mean) == raw
-            assert int(denoising.output_lengths(raw, 0.2, mean)[1]) == targets
+            assert int(output_lengths(raw, 0.2, mean)[1]) == targets
 
     def test_t5_noise_and_spans(self):
         table = {
@@ -68,7 +71,7 @@ class TestCounts:
         }
         for (mean, density), (raw, targets) in expected.items():
             assert solve_raw_length(512, 512, density, mean) == raw
-            assert int(denoising.output_lengths(raw, density, mean)[1]) == targets
+            assert int(output_lengths(raw, density, mean)[1]) == targets
         for (mean, density), raw in {
             (3, 0.15): 1137,
             (8, 0.15): 1178,
@@ -94,7 +97,7 @@ def test_t5_sentinels():
     tokens, noise = np.arange(10, 16)[None], np.array([[1, 1, 0, 0, 1, 0]], bool)
 
     def apply(hidden, step):
-        values, keep = denoising.noise_to_sentinels(tokens, hidden, 999, step)
+        values, keep = noise_to_sentinels(tokens, hidden, 999, step)
         return values[keep].tolist()
 
     assert apply(noise, -1) == [999, 12, 13, 998, 15] and apply(~noise, -1) == [10, 11, 999, 14, 998]
@@ -106,7 +109,7 @@ class TestRandomSpans:
     def test_laws(self, seed, length, density, mean):
         num_tokens = np.random.default_rng(seed).integers(0, length + 1, 8)
         noise, spans = noise_counts(num_tokens, density, mean)
-        hidden = denoising.random_spans(length, num_tokens, noise, spans, denoising.keys.bits(seed, "spans", np.arange(8), length))
+        hidden = random_spans(length, num_tokens, noise, spans, span_corruption.keys.bits(seed, "spans", np.arange(8), length))
         np.testing.assert_array_equal(hidden.sum(axis=1), noise)
         runs = (np.diff(np.pad(hidden.astype(int), ((0, 0), (1, 0)))) == 1).sum(axis=1)
         np.testing.assert_array_equal(runs, spans)
@@ -118,9 +121,7 @@ class TestRandomSpans:
     def test_span_lengths_are_those_of_a_uniform_composition(self):
         n, length, noise, spans = 4000, 568, 85, 28
         size = np.full(n, length)
-        hidden = denoising.random_spans(
-            length, size, np.full(n, noise), np.full(n, spans), denoising.keys.bits(0, "x", np.arange(n), length)
-        )
+        hidden = random_spans(length, size, np.full(n, noise), np.full(n, spans), span_corruption.keys.bits(0, "x", np.arange(n), length))
         edges = np.diff(np.pad(hidden.astype(int), ((0, 0), (1, 1))))
         lengths = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
         pmf = np.array([comb(noise - k - 1, spans - 2) / comb(noise - 1, spans - 1) for k in range(1, 30)])
@@ -132,7 +133,7 @@ class TestRandomSpans:
         """3 tokens of noise in 2 spans among 6: two ways to cut the noise times two to cut the text."""
         n = 20_000
         full = np.full(n, 6)
-        hidden = denoising.random_spans(6, full, np.full(n, 3), np.full(n, 2), denoising.keys.bits(1, "x", np.arange(n), 6))
+        hidden = random_spans(6, full, np.full(n, 3), np.full(n, 2), span_corruption.keys.bits(1, "x", np.arange(n), 6))
         counts = np.bincount(hidden @ (1 << np.arange(6)))
         counts = counts[counts > 0]
         assert len(counts) == 4 and (np.abs(counts - n / 4) < 5 * np.sqrt(n * 3 / 16)).all()
@@ -156,7 +157,7 @@ def kept_in_inputs(made_by, arrays):
     n, length = arrays["tokens"].shape
     tokens = np.tile(np.arange(100, 100 + length, dtype=np.uint16), (n, 1))
     wide = type(made_by)(
-        **{**{f.name: getattr(made_by, f.name) for f in denoising.dataclasses.fields(made_by) if f.init}, "vocab_size": 5000}
+        **{**{f.name: getattr(made_by, f.name) for f in span_corruption.dataclasses.fields(made_by) if f.init}, "vocab_size": 5000}
     )
     made = wide.apply({"tokens": tokens}, np.arange(n), seed=0)
     kept = np.zeros((n, 5000), bool)
@@ -207,7 +208,7 @@ class TestSpanCorruption:
         made = made_by.apply({"tokens": tokens}, np.arange(50), seed=0)
         hidden = np.array([~np.isin(t, i) for t, i in zip(tokens, made["inputs"], strict=True)])
         for row in range(50):
-            values, keep = denoising.noise_to_sentinels(tokens[row : row + 1], ~hidden[row : row + 1], 999)
+            values, keep = noise_to_sentinels(tokens[row : row + 1], ~hidden[row : row + 1], 999)
             assert values[keep].tolist() == made["targets"][row, : made["num_targets"][row]].tolist()
 
     def test_nothing_is_padded(self):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenreel.errors import ConfigError
-from tokenreel.infilling import FillInTheMiddle
+from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
 
 VOCAB, BOS, EOS, PRE, SUF, MID = 100, 1, 2, 97, 98, 99
 

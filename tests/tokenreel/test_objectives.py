@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import keys, objective, objectives
+from tokenreel import keys
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.objectives import OBJECTIVES, make_objective
+from tokenreel.objectives import base, registry
+from tokenreel.objectives.registry import OBJECTIVES, make_objective
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/objectives.json"
 CHARACTERS = [None] * 4 + [chr(c) for c in range(32, 127)] + [None] * 101
@@ -71,8 +72,8 @@ def test_chunks_do_not_matter(name, monkeypatch):
     made_by = make(name)
     arrays = examples(made_by, 9)
     expected = made_by.apply(arrays, np.arange(9), seed=0)
-    chunks = objective.chunks
-    monkeypatch.setattr(objective, "chunks", lambda rows, width, tokens: chunks(rows, width, 2 * width))
+    chunks = base.chunks
+    monkeypatch.setattr(base, "chunks", lambda rows, width, tokens: chunks(rows, width, 2 * width))
     for field, values in made_by.apply(arrays, np.arange(9), seed=0).items():
         np.testing.assert_array_equal(values, expected[field])
 
@@ -100,7 +101,7 @@ def test_statistics_add_up(name):
     arrays = examples(made_by, 12)
     made = made_by.apply(arrays, np.arange(12), seed=0)
     parts = [made_by.statistics({k: v[s] for k, v in arrays.items()}, {k: v[s] for k, v in made.items()}) for s in (slice(5), slice(5, 12))]
-    added, whole = objectives.add_statistics(*parts), made_by.statistics(arrays, made)
+    added, whole = registry.add_statistics(*parts), made_by.statistics(arrays, made)
     assert whole["examples"] == 12 and whole["tokens"] == arrays["num_tokens"].sum() and added.keys() == whole.keys()
     for field, value in whole.items():
         np.testing.assert_array_equal(added[field], value) if not isinstance(value, dict) else None

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tokenreel.layouts import modes, segment_pairs
-from tokenreel.objectives import OBJECTIVES
+from tokenreel.objectives.registry import OBJECTIVES
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 

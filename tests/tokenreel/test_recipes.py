@@ -6,7 +6,7 @@ import pytest
 from tokenreel import keys, sentences
 from tokenreel.format import segments
 from tokenreel.layouts import bin_packing, fill, modes, segment_pairs, wrap
-from tokenreel.objectives import make_objective
+from tokenreel.objectives.registry import make_objective
 
 VOCAB = 30_000
 FACTS = {"vocab_size": VOCAB, "pad_id": 0, "eos_id": 1, "mask_id": 2, "special_ids": [1, 3, 4], "num_sentinels": 140}

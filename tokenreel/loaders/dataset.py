@@ -56,7 +56,7 @@ class Dataset(Examples):
           ConfigError: a setting is unknown or impossible, or the vocabulary lacks what the objective needs, such as sentinels.
           VocabularyError: the objective needs what only the vocabulary itself tells, and it cannot be loaded; see `_objective_facts`.
         """
-        from tokenreel.objectives import check_sentinels, make_objective, needed_facts
+        from tokenreel.objectives.registry import check_sentinels, make_objective, needed_facts
 
         facts = self._objective_facts(name, needed_facts(name, settings))
         made = make_objective(name, seq_len=self.manifest.seq_len if seq_len is None else seq_len, vocabulary=facts, **settings)

@@ -15,7 +15,7 @@ from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
 from tokenreel.loaders import load
-from tokenreel.objectives import OBJECTIVES
+from tokenreel.objectives.registry import OBJECTIVES
 from tokenreel.recipe import make_recipe
 from tokenreel.vocabularies import load_vocabulary
 

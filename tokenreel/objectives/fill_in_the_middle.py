@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.layouts.fill import copy_runs
-from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import segments
 from tokenreel.format.schema import token_dtype
-from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

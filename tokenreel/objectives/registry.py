@@ -16,13 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel.character_noise import CharacterDenoising, TypoNoise
-from tokenreel.denoising import Denoising, MixtureOfDenoisers, PrefixLM, SpanCorruption
 from tokenreel.errors import ConfigError
-from tokenreel.infilling import FillInTheMiddle
-from tokenreel.masking import MaskedLM, ReplacedTokenCandidates
-from tokenreel.next_token import CausalLM, NextTokens
-from tokenreel.objective import Objective
+from tokenreel.objectives.base import Objective
+from tokenreel.objectives.causal import CausalLM, NextTokens
+from tokenreel.objectives.character_denoising import CharacterDenoising
+from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
+from tokenreel.objectives.masked_lm import MaskedLM, ReplacedTokenCandidates
+from tokenreel.objectives.noise import Denoising
+from tokenreel.objectives.prefix_lm import PrefixLM
+from tokenreel.objectives.span_corruption import SpanCorruption
+from tokenreel.objectives.typos import TypoNoise
+from tokenreel.objectives.ul2 import MixtureOfDenoisers
 
 OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
     "causal_lm": (CausalLM, {}),

@@ -1,10 +1,10 @@
-"""Noise for models that read characters: hidden characters and runs, and the mistakes that people make when they type."""
+"""Typing errors as people make them: neighbours on the keyboard, other case, doubled and swapped characters."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,105 +12,12 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, check_id, compact, id_table
-from tokenreel.ragged import ranks
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class CharacterDenoising(Objective):
-    """Hides single characters and a few runs of neighbours; the clean text is the target (cclm's masking pretrainer).
-
-    Makes `tokens` (with `mask_id` where characters are hidden), `targets` (the clean text) and `target_weights` (0 or 1).
-
-    Attributes:
-      mask_id: written over what is hidden.
-      special_ids: never hidden; runs never cross one, nor a document's beginning.
-      rate: share of the characters hidden one by one, as an exact count.
-      runs: runs hidden besides, in each example. Runs may meet hidden characters and each other.
-      run_length: characters in a run; fewer where a document or the example ends.
-      loss: where `target_weights` is 1: on "masked" characters, or on "all" that are not padding.
-    """
-
-    name: ClassVar[str] = "character_denoising"
-
-    mask_id: int
-    special_ids: Sequence[int] = ()
-    rate: float = 0.125
-    runs: int = 1
-    run_length: int = 5
-    loss: Literal["masked", "all"] = "masked"
-
-    _special: Bools = dataclasses.field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_id("mask_id", self.mask_id, self.vocab_size)
-        rates.check_rate("objective.rate", self.rate, zero=True)
-        if self.runs < 0 or not 1 <= self.run_length <= self.seq_len:
-            raise ConfigError(
-                f"objective.runs is at least 0 and run_length lies between 1 and packing.seq_len = {self.seq_len}, got {self.runs} and "
-                f"{self.run_length}"
-            )
-        if not self.rate and not self.runs:
-            raise ConfigError("objective.rate and objective.runs are both 0: nothing would be hidden")
-        if self.loss not in ("masked", "all"):
-            raise ConfigError(f"objective.loss must be masked or all, got {self.loss!r}")
-        object.__setattr__(self, "_special", id_table([*self.special_ids, self.pad_id, self.mask_id], self.vocab_size, "special_ids"))
-
-    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """See `Objective`."""
-        ids = token_dtype(self.vocab_size)
-        return {"tokens": (ids, (self.seq_len,)), "targets": (ids, (self.seq_len,)), "target_weights": ("uint8", (self.seq_len,))}
-
-    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
-        """See `Objective`."""
-        if overlap:
-            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
-
-    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
-        n, length = tokens.shape
-        real = np.arange(length) < num_tokens[:, None]
-        eligible = ~self._special[tokens] & real
-        able = np.count_nonzero(eligible, axis=1)
-        hidden = np.zeros((n, length + 1), np.bool_)
-        at = keys.choose(draw.words("positions", ids, length), rates.share(able, self.rate), eligible)
-        hidden[np.arange(n)[:, None], at] = True
-        if self.runs:
-            fence = ~eligible
-            if starts is not None:
-                fence |= starts
-            column = np.arange(length, dtype=np.int32)
-            following = np.minimum.accumulate(np.where(fence, column, np.int32(length))[:, ::-1], axis=1)[:, ::-1]
-            ends = np.append(following[:, 1:], np.full((n, 1), length, np.int32), axis=1)  # of what a run from here may cover
-            begins = keys.choose(draw.words("runs", ids, length), np.minimum(able, self.runs), eligible)
-            row, slot = np.nonzero(begins < length)
-            begin = begins[row, slot].astype(np.int64)
-            size = np.minimum(ends[row, begin] - begin, self.run_length)
-            hidden[np.repeat(row, size), np.repeat(begin, size) + ranks(size)] = True
-        hidden = hidden[:, :length]
-        noisy = np.where(hidden, np.asarray(self.mask_id, tokens.dtype), tokens)
-        return {"tokens": noisy, "targets": tokens, "target_weights": hidden if self.loss == "masked" else real}
-
-    def restore(self, arrays: Arrays) -> Array:
-        """See `Objective`."""
-        return arrays["targets"]
-
-    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
-        """Adds hidden characters, where they are ([seq_len]), and the lengths of their runs ([64], the last for 63 or more)."""
-        hidden = after["tokens"] != after["targets"]
-        edges = np.diff(np.pad(hidden.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-        run_lengths = np.nonzero(edges < 0)[1] - np.nonzero(edges > 0)[1]
-        return {
-            **super().statistics(before, after),
-            "selected": int(np.count_nonzero(hidden)),
-            "selected_by_position": np.count_nonzero(hidden, axis=0),
-            "run_lengths": np.bincount(np.minimum(run_lengths, 63), minlength=64),
-        }
-
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, compact
 
 EDITS = ("swap", "drop", "insert", "neighbour", "case")
 
 _ROWS = ("`1234567890-=", " qwertyuiop[]", " asdfghjkl;'", " zxcvbnm,./")
+
 _INDENT = (0.0, 0.5, 0.75, 1.25)  # of the rows of a keyboard, in keys
 
 

@@ -1,14 +1,8 @@
-"""Objectives that cut an example into what an encoder reads and what a decoder writes: T5 span corruption, UL2, prefix LM.
-
-Noise is a number of spans. Their lengths are a uniformly random composition (each way to split the noise into that many parts is equally
-likely), and so are those of the text between them. In the inputs each span becomes a sentinel, in the targets it
-stands behind that sentinel, so that `splice` can put the example together again.
-"""
+"""Random spans of noise with exact counts (Raffel et al. 2020, arXiv:1910.10683), and sentinels in their place."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +11,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objective import Array, Arrays, Bools, Draw, Ints, Objective, Words, check_id, compact, token_counts
+from tokenreel.objectives.base import Array, Arrays, Bools, Ints, Objective, Words, check_id, compact, token_counts
 from tokenreel.ragged import ranks
 
 SPAN_BINS = 129
@@ -228,300 +222,6 @@ class Denoising(Objective):
         }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class SpanCorruption(Denoising):
-    """T5's objective (Raffel et al. 2020, arXiv:1910.10683).
-
-    An example begins with text and ends with noise, so positions near its ends are rarely or always noise.
-
-    Attributes:
-      density: share of the tokens that is noise.
-      mean_span: tokens in a span, on average.
-      roll: turns the noise by a random offset, around the end. All positions are then noise equally often; a span that is cut in two by the
-        end costs a sentinel more, for which room is left.
-    """
-
-    name: ClassVar[str] = "span_corruption"
-
-    density: float = 0.15
-    mean_span: float = 3.0
-    roll: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_noise(self.density, self.mean_span)
-        if not self.raw_length():
-            raise ConfigError(_no_room(self.seq_len, self.targets_length, self.density, self.mean_span, self._room))
-        spans = int(noise_counts(self.raw_length(), self.density, self.mean_span)[1]) + int(self.roll)
-        self._check_sentinels(f"objective.density {self.density} with mean_span {self.mean_span}", self.raw_length(), spans, self.mean_span)
-
-    @property
-    def _room(self) -> int:
-        return self._extra + int(self.roll)
-
-    def raw_length(self) -> int:
-        """See `Objective`: 568 tokens for 512 positions with the defaults, so that nothing is padded."""
-        return solve_raw_length(self.seq_len, self.targets_length, self.density, self.mean_span, self._room)
-
-    def _targets_width(self) -> int:
-        if self.targets_length is not None:
-            return self.targets_length
-        return int(output_lengths(self.raw_length(), self.density, self.mean_span, self._room)[1])
-
-    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
-        noise, spans = noise_counts(num_tokens, self.density, self.mean_span)
-        hidden = random_spans(tokens.shape[1], num_tokens, noise, spans, draw.words("spans", ids, tokens.shape[1]))
-        if self.roll:
-            offsets = keys.below(draw.word("roll", ids), np.maximum(num_tokens, 1))
-            source = (np.arange(tokens.shape[1]) - offsets[:, None]) % np.maximum(num_tokens, 1)[:, None]
-            hidden = np.take_along_axis(hidden, source, axis=1)
-        return self._split(tokens, hidden, num_tokens)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Denoiser:
-    """One kind of noise in a mixture.
-
-    Attributes:
-      density: share of the tokens that is noise.
-      mean_span: tokens in a span, on average; None makes one span at the end (a prefix LM).
-      mode_id: begins the inputs and tells the model which kind this is ([NLU], [NLG], [S2S]); None adds nothing.
-      weight: how often it is chosen, relative to the others.
-    """
-
-    density: float
-    mean_span: float | None
-    mode_id: int | None = None
-    weight: float = 1.0
-
-
-def ul2_denoisers(r_id: int | None = None, s_id: int | None = None, x_id: int | None = None) -> tuple[Denoiser, ...]:
-    """Lists the seven denoisers of UL2 (Tay et al. 2022, arXiv:2205.05131, table 1): two R, one S, four X, equally often."""
-    return (
-        Denoiser(density=0.15, mean_span=3.0, mode_id=r_id),
-        Denoiser(density=0.15, mean_span=8.0, mode_id=r_id),
-        Denoiser(density=0.25, mean_span=None, mode_id=s_id),
-        Denoiser(density=0.5, mean_span=3.0, mode_id=x_id),
-        Denoiser(density=0.5, mean_span=8.0, mode_id=x_id),
-        Denoiser(density=0.15, mean_span=64.0, mode_id=x_id),
-        Denoiser(density=0.5, mean_span=64.0, mode_id=x_id),
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class MixtureOfDenoisers(Denoising):
-    """UL2's objective: each example is corrupted by one of several denoisers.
-
-    How many tokens fill an example depends on its denoiser, so that is chosen first: `raw_lengths` says how to cut the stream
-    (`wrapping.wrap_cuts`), and nothing is padded. Examples of one length work as well: tokens that an example's denoiser has no room for
-    are cropped, and counted.
-
-    Also makes `denoiser`, its number.
-
-    Attributes:
-      r_id, s_id, x_id: mode tokens of UL2's seven.
-      denoisers: others in their place; dicts will do.
-    """
-
-    name: ClassVar[str] = "ul2"
-    varies_length: ClassVar[bool] = True
-
-    r_id: int | None = None
-    s_id: int | None = None
-    x_id: int | None = None
-    denoisers: Sequence[Denoiser | Mapping[str, Any]] | None = None
-
-    _mixture: tuple[Denoiser, ...] = dataclasses.field(init=False, repr=False)
-    _raw: Ints = dataclasses.field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        chosen = self.denoisers if self.denoisers is not None else ul2_denoisers(self.r_id, self.s_id, self.x_id)
-        try:
-            mixture = tuple(d if isinstance(d, Denoiser) else Denoiser(**d) for d in chosen)
-        except TypeError as error:
-            known = ", ".join(field.name for field in dataclasses.fields(Denoiser))
-            raise ConfigError(f"objective.denoisers are mappings with the settings {known}: {error}") from error
-        if not mixture or min(d.weight for d in mixture) < 0 or not any(d.weight for d in mixture):
-            raise ConfigError("objective.denoisers needs at least one denoiser, and weights that are not negative and not all 0")
-        modes = [d.mode_id for d in mixture if d.mode_id is not None]
-        if modes and len(modes) < len(mixture):
-            raise ConfigError("objective.denoisers: give every denoiser a mode_id, or none")
-        object.__setattr__(self, "_mixture", mixture)
-        object.__setattr__(self, "_raw", np.zeros(1, np.int64))
-        super().__post_init__()
-        raw = []
-        for denoiser in mixture:
-            if denoiser.mode_id is not None:
-                check_id("denoisers.mode_id", denoiser.mode_id, self.vocab_size)
-            mean = denoiser.mean_span
-            _check_noise(denoiser.density, 1.0 if mean is None else mean)
-            width, limit = self.seq_len - self._prefix_ids(), self._targets_width()
-            length = solve_raw_length(width, limit, denoiser.density, _whole(denoiser), self._extra)
-            if not length:
-                raise ConfigError(_no_room(width, limit, denoiser.density, _whole(denoiser), self._extra))
-            raw.append(length)
-        object.__setattr__(self, "_raw", np.array(raw, np.int64))
-        for denoiser, length in zip(mixture, raw, strict=True):
-            spans = int(noise_counts(length, denoiser.density, _whole(denoiser))[1])
-            self._check_sentinels(
-                f"a denoiser of density {denoiser.density} and mean_span {denoiser.mean_span}", length, spans, _whole(denoiser)
-            )
-
-    def raw_length(self) -> int:
-        """See `Objective`: the most tokens that any of the denoisers takes."""
-        return int(self._raw.max())
-
-    def choose(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Draws the denoiser of each example by its id: int64 [n] numbers."""
-        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
-        return self._choose(np.asarray(example_ids), draw)
-
-    def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """See `Objective`: what the example's denoiser takes."""
-        return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
-
-    def _choose(self, ids: Array, draw: Draw) -> Ints:
-        return keys.pick(draw.word("denoiser", ids), [d.weight for d in self._mixture])
-
-    def _prefix_ids(self) -> int:
-        return int(self._mixture[0].mode_id is not None)
-
-    def _targets_width(self) -> int:
-        return self.seq_len if self.targets_length is None else self.targets_length
-
-    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """See `Objective`."""
-        return {**super().output_shapes(), "denoiser": ("uint8", ())}
-
-    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
-        which = self._choose(ids, draw)
-        num_tokens = np.minimum(num_tokens, self._raw[which])
-        noise, spans = np.zeros_like(num_tokens), np.zeros_like(num_tokens)
-        for number, denoiser in enumerate(self._mixture):
-            own = which == number
-            noise[own], spans[own] = noise_counts(num_tokens[own], denoiser.density, _whole(denoiser))
-        hidden = random_spans(tokens.shape[1], num_tokens, noise, spans, draw.words("spans", ids, tokens.shape[1]))
-        prefix = None
-        if self._prefix_ids():
-            prefix = np.array([d.mode_id for d in self._mixture], tokens.dtype)[which]
-        return {**self._split(tokens, hidden, num_tokens, prefix), "denoiser": which}
-
-    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
-        """Adds how many examples each denoiser got."""
-        return {**super().statistics(before, after), "denoisers": np.bincount(after["denoiser"], minlength=len(self._mixture))}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class PrefixLM(Objective):
-    """Reads the first part of a text in both directions and predicts the rest.
-
-    The split is uniform: at least one token on either side. As a decoder's objective it makes `prefix_mask`, true for the tokens of the
-    prefix of each document of the example; the rest is predicted. As an encoder-decoder's it makes `inputs`, `targets`, `num_inputs`,
-    `num_targets`, and splits the example as one text.
-
-    Attributes:
-      form: "decoder" or "encoder_decoder".
-      eos_id: ends inputs and targets of an encoder-decoder; None adds nothing.
-    """
-
-    name: ClassVar[str] = "prefix_lm"
-
-    form: Literal["decoder", "encoder_decoder"] = "decoder"
-    eos_id: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.form not in ("decoder", "encoder_decoder"):
-            raise ConfigError(f"objective.form must be decoder or encoder_decoder, got {self.form!r}")
-        if self.eos_id is not None:
-            check_id("eos_id", self.eos_id, self.vocab_size)
-        if self.raw_length() < 2:
-            raise ConfigError(f"objective {self.name} splits at least 2 tokens: packing.seq_len must be at least 3, got {self.seq_len}")
-
-    def raw_length(self) -> int:
-        """See `Objective`: inputs of all but one token, and eos, fill an encoder."""
-        return self.seq_len if self.form == "decoder" or self.eos_id is None else self.seq_len - 1
-
-    def takes(self, width: int) -> bool:
-        """See `Objective`: a decoder's examples may hold tokens behind the last position, which are targets only."""
-        return width == self.raw_length() or (self.form == "decoder" and width > self.seq_len)
-
-    def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
-        """See `Objective`."""
-        if align > 1:
-            raise ConfigError(f"objective {self.name} knows no padding inside examples, packing.align is {align}: set it to 1")
-        if self.form == "encoder_decoder" and overlap:
-            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
-
-    def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """See `Objective`."""
-        if self.form == "decoder":
-            return {"prefix_mask": ("bit", (self.seq_len,))}
-        ids = token_dtype(self.vocab_size)
-        return {
-            "inputs": (ids, (self.seq_len,)),
-            "targets": (ids, (self.seq_len,)),
-            "num_inputs": ("int32", ()),
-            "num_targets": ("int32", ()),
-        }
-
-    def _kept(self, arrays: Arrays) -> dict[str, Array]:
-        drops = () if self.form == "decoder" else ("tokens", "document_starts", "num_tokens")
-        return {name: values for name, values in arrays.items() if name not in drops}
-
-    def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
-        n, length = tokens.shape
-        column = np.arange(length)
-        begins = np.zeros(tokens.shape, np.bool_)
-        if starts is not None and self.form == "decoder":
-            begins |= starts & (column < num_tokens[:, None])
-        begins[:, 0] = num_tokens > 0
-        row, at = np.nonzero(begins)
-        following = np.append(at[1:], 0)
-        last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
-        sizes = np.where(last, num_tokens[row], following) - at
-        words = keys.words_at(draw.states("split", ids)[row], at)
-        split = np.where(sizes >= 2, 1 + keys.below(words, np.maximum(sizes - 1, 1)), 0)
-        if self.form == "decoder":
-            edges = np.zeros((n, length + 1), np.int8)
-            np.add.at(edges, (row, at), 1)
-            np.add.at(edges, (row, at + split), -1)
-            mask = np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)
-            return {"prefix_mask": mask[:, : self.seq_len]}
-        split_at = np.zeros(n, np.int64)
-        split_at[row] = split
-        made: dict[str, Array] = {}
-        for name, low, high in (("inputs", np.zeros(n, np.int64), split_at), ("targets", split_at, num_tokens)):
-            counts = high - low
-            out = np.full((n, self.seq_len), self.pad_id, tokens.dtype)
-            inside = (column >= low[:, None]) & (column < high[:, None])
-            out[:, :length], _ = compact(tokens, inside, length, self.pad_id)
-            if self.eos_id is not None:
-                out[np.arange(n), counts] = self.eos_id
-                counts = counts + 1
-            made[name], made[f"num_{name}"] = out, counts
-        return made
-
-    def restore(self, arrays: Arrays) -> Array:
-        """See `Objective`."""
-        if self.form == "decoder":
-            return arrays["tokens"]
-        extra = int(self.eos_id is not None)
-        both = np.concatenate([arrays["inputs"], arrays["targets"]], axis=1)
-        column = np.arange(self.seq_len)
-        keep = [column < (arrays[f"num_{name}"].astype(np.int64) - extra)[:, None] for name in ("inputs", "targets")]
-        return compact(both, np.concatenate(keep, axis=1), self.raw_length(), self.pad_id)[0]
-
-    def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
-        """Adds the tokens of prefixes."""
-        extra = int(self.eos_id is not None)
-        if self.form == "decoder":
-            prefix = int(np.count_nonzero(after["prefix_mask"]))
-        else:
-            prefix = int(after["num_inputs"].sum()) - extra * len(after["num_inputs"])
-        return {**super().statistics(before, after), "prefix_tokens": prefix}
-
-
 def noise_to_sentinels(tokens: Array, noise: Bools, first_sentinel: int, step: int = -1) -> tuple[Array, Bools]:
     """Puts a sentinel on the first token of each run of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
 
@@ -627,12 +327,7 @@ def splice(
     return compact(np.take_along_axis(values, order, axis=1), keep, width, pad_id)[0]
 
 
-def _whole(denoiser: Denoiser) -> float:
-    """Gives the mean span of a denoiser; where it asks for one span, a number that no noise exceeds."""
-    return float(1 << 23) if denoiser.mean_span is None else denoiser.mean_span
-
-
-def _check_noise(density: float, mean_span: float) -> None:
+def check_noise(density: float, mean_span: float) -> None:
     """Refuses a density or a mean length of spans that noise cannot have."""
     if not 0 < density < 1:
         raise ConfigError(f"objective.density must lie between 0 and 1, both excluded, got {density}")
@@ -640,7 +335,7 @@ def _check_noise(density: float, mean_span: float) -> None:
         raise ConfigError(f"objective.mean_span must be at least 1 token, got {mean_span}")
 
 
-def _no_room(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int) -> str:
+def no_room(inputs: int, targets: int | None, density: float, mean_span: float, extra_ids: int) -> str:
     """Says that not even two tokens fit, and which lengths would do."""
     needed, made = (int(value) for value in output_lengths(2, density, mean_span, extra_ids))
     return (

@@ -8,9 +8,7 @@ token (mask, random token, unchanged) and which random token it becomes are deci
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,20 +17,18 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objective import (
-    Array,
-    Arrays,
-    Bools,
-    Draw,
-    Ints,
-    Objective,
-    Words,
-    check_id,
-    id_table,
-    position_dtype,
-    token_counts,
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, id_table, position_dtype, token_counts
+from tokenreel.objectives.word_runs import (
+    WordMap,
+    fences,
+    geometric,
+    one_of,
+    one_over_n,
+    positions_of,
+    run_bounds,
+    runs_of_words,
+    whole_words,
 )
-from tokenreel.ragged import ranks
 
 SPAN_BINS = 64
 
@@ -87,10 +83,10 @@ class MaskedLM(Objective):
         rates.check_rate("objective.random_share", self.random_share, zero=True)
         if rates.parts(self.mask_share) + rates.parts(self.random_share) > rates.PARTS:
             raise ConfigError(f"objective.mask_share and random_share add up to at most 1, got {self.mask_share} and {self.random_share}")
-        _one_of("rounding", self.rounding, ("nearest", "up", "chance"))
-        _one_of("random_ids", self.random_ids, ("regular", "all"))
-        _one_of("unit", self.unit, ("token", "word", "ngram", "span"))
-        _one_of("action_unit", self.action_unit, ("token", "span"))
+        one_of("rounding", self.rounding, ("nearest", "up", "chance"))
+        one_of("random_ids", self.random_ids, ("regular", "all"))
+        one_of("unit", self.unit, ("token", "word", "ngram", "span"))
+        one_of("action_unit", self.action_unit, ("token", "span"))
         if self.max_predictions is not None and not 1 <= self.max_predictions <= self.seq_len:
             raise ConfigError(
                 f"objective.max_predictions must lie between 1 and packing.seq_len = {self.seq_len}, got {self.max_predictions}; "
@@ -162,8 +158,8 @@ class MaskedLM(Objective):
         old, deciding = tokens[row, at], at
         made: dict[str, Array] = {}
         if self.action_unit == "span" or self.boundaries:
-            fence = _fences(eligible, starts)
-            begins, ends = _run_bounds(row, at, fence[row, at])
+            fence = fences(eligible, starts)
+            begins, ends = run_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
             if self.boundaries:
                 left, right, inside = _boundaries(row, begins, ends, eligible, fence)
@@ -226,15 +222,15 @@ class MaskedLM(Objective):
         assert self.word_starts is not None
         found = WordMap(tokens, eligible, starts, self.word_starts)
         if self.unit == "word":
-            selected = _whole_words(found, words, counts)
+            selected = whole_words(found, words, counts)
         else:
             limit = self.max_unit or (3 if self.unit == "ngram" else 10)
-            weights = _one_over_n(limit) if self.unit == "ngram" else _geometric(self.span_p, limit)
+            weights = one_over_n(limit) if self.unit == "ngram" else geometric(self.span_p, limit)
             states = draw.states("lengths", ids)
-            selected = _runs_of_words(
+            selected = runs_of_words(
                 found, words, counts, lambda row, at: keys.pick(keys.words_at(states[row], at), weights) + 1, whole=self.unit == "ngram"
             )
-        return _positions(selected)
+        return positions_of(selected)
 
     def restore(self, arrays: Arrays) -> Array:
         """See `Objective`."""
@@ -248,7 +244,7 @@ class MaskedLM(Objective):
         row, slot = np.nonzero(after["mask_weights"])
         at = after["mask_positions"][row, slot].astype(np.int64)
         old, new = after["mask_ids"][row, slot], after["tokens"][row, at]
-        begins, ends = _run_bounds(row, at)
+        begins, ends = run_bounds(row, at)
         heads = begins == at
         return {
             **super().statistics(before, after),
@@ -281,75 +277,6 @@ class ReplacedTokenCandidates(MaskedLM):
         )  # int((rate + 0.005) * L), its limit
 
 
-def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiece", "byte_bpe"]) -> Bools:
-    """Tells from a vocabulary's pieces which begin a word.
-
-    Args:
-      pieces: the piece of each id.
-      style: "sentencepiece" marks the space before a word with U+2581, "byte_bpe" (GPT-2) with U+0120, "wordpiece" (BERT) what goes on with
-        `##`.
-
-    Returns:
-      bool [vocab_size], the `word_starts` of `MaskedLM`.
-
-    >>> word_starts(["the", "##re", "."], "wordpiece").tolist()
-    [True, False, True]
-    """
-    _one_of("style", style, ("sentencepiece", "wordpiece", "byte_bpe"))
-    mark = {"sentencepiece": "\u2581", "wordpiece": "##", "byte_bpe": "\u0120"}[style]
-    marked = np.array([piece.startswith(mark) for piece in pieces], np.bool_)
-    return ~marked if style == "wordpiece" else marked
-
-
-class WordMap:
-    """Says where the words of [n, L] examples are.
-
-    A word begins where `word_starts` says, at a document's beginning, and on both sides of an ineligible token (special, padding).
-
-    Attributes:
-      eligible: bool [n, L].
-      index: int32 [n, L] number of the word that a position belongs to, in its row.
-      begin: int32 [n, L + 2] first position of each word, L behind the last.
-      start: bool [n, L] positions that begin a word.
-    """
-
-    def __init__(self, tokens: Array, eligible: Bools, starts: Bools | None, word_starts: Bools) -> None:
-        n, length = tokens.shape
-        fence = _fences(eligible, starts)
-        self.eligible = eligible
-        self.start = word_starts[tokens] | fence
-        self.index = np.cumsum(self.start, axis=1, dtype=np.int32) - 1
-        row, at = np.nonzero(self.start)
-        rank = self.index[row, at]
-        self.begin = np.full((n, length + 2), length, np.int32)
-        self.begin[row, rank] = at
-        self._fence = fence
-
-    @functools.cached_property
-    def limit(self) -> npt.NDArray[np.int32]:
-        """int32 [n, L + 1], for each word, the word before which a run that begins with it must end."""
-        n, length = self.start.shape
-        last = np.full((n, length + 1), length + 1, np.int32)
-        row, at = np.nonzero(self._fence)
-        rank = self.index[row, at]
-        last[row, rank] = rank
-        last[np.arange(n), self.index[:, -1] + 1] = self.index[:, -1] + 1
-        following = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-        limit = np.full((n, length + 1), length + 1, np.int32)
-        limit[:, :-1] = following[:, 1:]
-        return limit
-
-
-def _fences(eligible: Bools, starts: Bools | None) -> Bools:
-    """Marks in [n, L] the positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
-    fence = ~eligible
-    fence[:, 1:] |= ~eligible[:, :-1]
-    if starts is not None:
-        fence |= starts
-    fence[:, 0] = True
-    return fence
-
-
 def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Bools) -> tuple[Ints, Ints, Bools]:
     """Finds the unmasked neighbours of runs, the boundary tokens of SpanBERT.
 
@@ -369,136 +296,3 @@ def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Boo
     before, after = begins - 1, np.minimum(ends, length - 1)
     inside &= eligible[row, before] & ~fence[row, begins] & eligible[row, after] & ~fence[row, after]
     return np.where(inside, before, 0), np.where(inside, after, 0), inside
-
-
-def _whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
-    """Takes words in random order while they fit, skipping those that would exceed the count (BERT)."""
-    n, length = found.start.shape
-    candidates = found.start & found.eligible
-    order = keys.shuffled(words, candidates)
-    order = order[:, : max(1, int(np.count_nonzero(candidates, axis=1).max(initial=0)))]
-    row = np.arange(n)[:, None]
-    inside = order < length
-    at = np.minimum(order, length - 1)
-    word = found.index[row, at]
-    sizes = np.where(inside, found.begin[row, word + 1] - at, 0)
-    taken = (np.cumsum(sizes, axis=1) <= counts[:, None]) & inside
-    left = counts - np.where(taken, sizes, 0).sum(axis=1)
-    reached = taken.sum(axis=1)
-    active = np.flatnonzero((left > 0) & (reached < inside.sum(axis=1)))
-    while len(active):
-        fits = (sizes[active] <= left[active, None]) & (np.arange(order.shape[1]) > reached[active, None]) & inside[active]
-        following = fits.argmax(axis=1)
-        some = fits[np.arange(len(active)), following]
-        active, following = active[some], following[some]
-        taken[active, following] = True
-        left[active] -= sizes[active, following]
-        reached[active] = following
-        active = active[left[active] > 0]
-    row_of, slot = np.nonzero(taken)
-    selected_words = np.zeros(found.begin.shape, np.bool_)
-    selected_words[row_of, word[row_of, slot]] = True
-    result: Bools = np.take_along_axis(selected_words, found.index.astype(np.int64), axis=1)
-    return result
-
-
-def _runs_of_words(found: WordMap, words: Words, counts: Ints, length_at: Callable[[Ints, Ints], Ints], *, whole: bool) -> Bools:
-    """Takes runs of words around random anchors until the count is reached.
-
-    Anchors are visited in random order; one that is masked already is passed over, which draws uniformly from those that are left. A run
-    begins with the anchor's word and ends at the latest before a fence.
-
-    Args:
-      found: the words.
-      words: uint64 [n, L] that order the anchors.
-      counts: int64 [n] tokens to take.
-      length_at: gives the words in the runs of the anchors at some rows and positions.
-      whole: anchors are words, runs end before a masked word and before they would exceed the count (n-grams). Otherwise anchors are
-        tokens, runs go over masked words, and the last is cut at the count (SpanBERT).
-    """
-    n, length = found.start.shape
-    order = keys.shuffled(words, found.start & found.eligible if whole else found.eligible)
-    selected = np.zeros(n * length, np.bool_)
-    left = counts.astype(np.int64).copy()
-    active = np.flatnonzero(left > 0)
-    for step in range(length):
-        anchor = order[active, step].astype(np.int64)
-        going = anchor < length
-        active, anchor = active[going], anchor[going]
-        if not len(active):
-            break
-        free = ~selected[active * length + anchor]
-        row, at = active[free], anchor[free]
-        word = found.index[row, at].astype(np.int64)
-        begin = found.begin[row, word].astype(np.int64)
-        lengths = length_at(row, at)
-        if whole:
-            end = begin.copy()
-            open_ = np.ones(len(row), np.bool_)
-            for more in range(int(lengths.max(initial=0))):
-                following = found.begin[row, np.minimum(word + more + 1, length + 1)]
-                at_word = np.minimum(end, length - 1)
-                open_ &= (more < lengths) & (word + more < found.limit[row, word])
-                open_ &= (following - begin <= left[row]) & ~selected[row * length + at_word]
-                end = np.where(open_, following, end)
-        else:
-            end = found.begin[row, np.minimum(word + lengths, found.limit[row, word])].astype(np.int64)
-        size = end - begin
-        inside = np.repeat(row * length + begin, size) + ranks(size)
-        new = ~selected[inside]
-        if not whole:  # the first `left` of each run
-            taken_before = np.cumsum(new) - new
-            new &= taken_before - np.repeat(taken_before[np.cumsum(size) - size], size) < np.repeat(left[row], size)
-        selected[inside[new]] = True
-        left[row] -= np.bincount(np.repeat(np.arange(len(row)), size), weights=new, minlength=len(row)).astype(np.int64)
-        active = active[left[active] > 0]
-    return selected.reshape(n, length)
-
-
-def _positions(selected: Bools) -> Array:
-    """Turns bool [n, L] into positions [n, most], ascending, filled up with L."""
-    n, length = selected.shape
-    counts = np.count_nonzero(selected, axis=1)
-    out = np.full((n, int(counts.max(initial=0))), length, np.int32)
-    row, at = np.nonzero(selected)
-    out[row, ranks(counts)] = at
-    return out
-
-
-def _run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints, Ints]:
-    """Finds the run of neighbours that each position belongs to.
-
-    Args:
-      row: int [k] the example of each position, ascending.
-      at: int [k] the positions, ascending within an example.
-      opening: bool [k], true where a run begins even behind a neighbour.
-
-    Returns:
-      int64 [k] the first position of the run, and int64 [k] the position behind its last.
-    """
-    if not len(at):
-        return at.astype(np.int64), at.astype(np.int64)
-    opens = np.append(True, (row[1:] != row[:-1]) | (at[1:] != at[:-1] + 1))
-    if opening is not None:
-        opens |= opening
-    heads = np.flatnonzero(opens)
-    run = np.cumsum(opens) - 1
-    tails = np.append(heads[1:], len(at)) - 1
-    return at[heads].astype(np.int64)[run], at[tails].astype(np.int64)[run] + 1
-
-
-def _one_over_n(limit: int) -> list[Fraction]:
-    """Weighs runs of 1 to `limit` words in proportion to 1/n (ALBERT)."""
-    return [Fraction(1, n) for n in range(1, limit + 1)]
-
-
-def _geometric(p: float, limit: int) -> list[Fraction]:
-    """Weighs runs of 1 to `limit` words by p * (1 - p)**(n - 1), in fractions, so that no platform rounds them otherwise (SpanBERT)."""
-    exact = Fraction(repr(float(p)))
-    return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
-    """Refuses a setting of the objective that is none of the known values."""
-    if value not in known:
-        raise ConfigError(f"objective.{name} must be one of {', '.join(known)}, got {value!r}")

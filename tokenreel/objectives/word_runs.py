@@ -1,0 +1,218 @@
+"""Whole words and runs of words as units of masking."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys
+from tokenreel.errors import ConfigError
+from tokenreel.objectives.base import Array, Bools, Ints, Words
+from tokenreel.ragged import ranks
+
+
+def word_starts(pieces: Sequence[str], style: Literal["sentencepiece", "wordpiece", "byte_bpe"]) -> Bools:
+    """Tells from a vocabulary's pieces which begin a word.
+
+    Args:
+      pieces: the piece of each id.
+      style: "sentencepiece" marks the space before a word with U+2581, "byte_bpe" (GPT-2) with U+0120, "wordpiece" (BERT) what goes on with
+        `##`.
+
+    Returns:
+      bool [vocab_size], the `word_starts` of `MaskedLM`.
+
+    >>> word_starts(["the", "##re", "."], "wordpiece").tolist()
+    [True, False, True]
+    """
+    one_of("style", style, ("sentencepiece", "wordpiece", "byte_bpe"))
+    mark = {"sentencepiece": "\u2581", "wordpiece": "##", "byte_bpe": "\u0120"}[style]
+    marked = np.array([piece.startswith(mark) for piece in pieces], np.bool_)
+    return ~marked if style == "wordpiece" else marked
+
+
+class WordMap:
+    """Says where the words of [n, L] examples are.
+
+    A word begins where `word_starts` says, at a document's beginning, and on both sides of an ineligible token (special, padding).
+
+    Attributes:
+      eligible: bool [n, L].
+      index: int32 [n, L] number of the word that a position belongs to, in its row.
+      begin: int32 [n, L + 2] first position of each word, L behind the last.
+      start: bool [n, L] positions that begin a word.
+    """
+
+    def __init__(self, tokens: Array, eligible: Bools, starts: Bools | None, word_starts: Bools) -> None:
+        n, length = tokens.shape
+        fence = fences(eligible, starts)
+        self.eligible = eligible
+        self.start = word_starts[tokens] | fence
+        self.index = np.cumsum(self.start, axis=1, dtype=np.int32) - 1
+        row, at = np.nonzero(self.start)
+        rank = self.index[row, at]
+        self.begin = np.full((n, length + 2), length, np.int32)
+        self.begin[row, rank] = at
+        self._fence = fence
+
+    @functools.cached_property
+    def limit(self) -> npt.NDArray[np.int32]:
+        """int32 [n, L + 1], for each word, the word before which a run that begins with it must end."""
+        n, length = self.start.shape
+        last = np.full((n, length + 1), length + 1, np.int32)
+        row, at = np.nonzero(self._fence)
+        rank = self.index[row, at]
+        last[row, rank] = rank
+        last[np.arange(n), self.index[:, -1] + 1] = self.index[:, -1] + 1
+        following = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+        limit = np.full((n, length + 1), length + 1, np.int32)
+        limit[:, :-1] = following[:, 1:]
+        return limit
+
+
+def fences(eligible: Bools, starts: Bools | None) -> Bools:
+    """Marks in [n, L] the positions that no run crosses into: document beginnings, ineligible tokens, and what follows one."""
+    fence = ~eligible
+    fence[:, 1:] |= ~eligible[:, :-1]
+    if starts is not None:
+        fence |= starts
+    fence[:, 0] = True
+    return fence
+
+
+def whole_words(found: WordMap, words: Words, counts: Ints) -> Bools:
+    """Takes words in random order while they fit, skipping those that would exceed the count (BERT)."""
+    n, length = found.start.shape
+    candidates = found.start & found.eligible
+    order = keys.shuffled(words, candidates)
+    order = order[:, : max(1, int(np.count_nonzero(candidates, axis=1).max(initial=0)))]
+    row = np.arange(n)[:, None]
+    inside = order < length
+    at = np.minimum(order, length - 1)
+    word = found.index[row, at]
+    sizes = np.where(inside, found.begin[row, word + 1] - at, 0)
+    taken = (np.cumsum(sizes, axis=1) <= counts[:, None]) & inside
+    left = counts - np.where(taken, sizes, 0).sum(axis=1)
+    reached = taken.sum(axis=1)
+    active = np.flatnonzero((left > 0) & (reached < inside.sum(axis=1)))
+    while len(active):
+        fits = (sizes[active] <= left[active, None]) & (np.arange(order.shape[1]) > reached[active, None]) & inside[active]
+        following = fits.argmax(axis=1)
+        some = fits[np.arange(len(active)), following]
+        active, following = active[some], following[some]
+        taken[active, following] = True
+        left[active] -= sizes[active, following]
+        reached[active] = following
+        active = active[left[active] > 0]
+    row_of, slot = np.nonzero(taken)
+    selected_words = np.zeros(found.begin.shape, np.bool_)
+    selected_words[row_of, word[row_of, slot]] = True
+    result: Bools = np.take_along_axis(selected_words, found.index.astype(np.int64), axis=1)
+    return result
+
+
+def runs_of_words(found: WordMap, words: Words, counts: Ints, length_at: Callable[[Ints, Ints], Ints], *, whole: bool) -> Bools:
+    """Takes runs of words around random anchors until the count is reached.
+
+    Anchors are visited in random order; one that is masked already is passed over, which draws uniformly from those that are left. A run
+    begins with the anchor's word and ends at the latest before a fence.
+
+    Args:
+      found: the words.
+      words: uint64 [n, L] that order the anchors.
+      counts: int64 [n] tokens to take.
+      length_at: gives the words in the runs of the anchors at some rows and positions.
+      whole: anchors are words, runs end before a masked word and before they would exceed the count (n-grams). Otherwise anchors are
+        tokens, runs go over masked words, and the last is cut at the count (SpanBERT).
+    """
+    n, length = found.start.shape
+    order = keys.shuffled(words, found.start & found.eligible if whole else found.eligible)
+    selected = np.zeros(n * length, np.bool_)
+    left = counts.astype(np.int64).copy()
+    active = np.flatnonzero(left > 0)
+    for step in range(length):
+        anchor = order[active, step].astype(np.int64)
+        going = anchor < length
+        active, anchor = active[going], anchor[going]
+        if not len(active):
+            break
+        free = ~selected[active * length + anchor]
+        row, at = active[free], anchor[free]
+        word = found.index[row, at].astype(np.int64)
+        begin = found.begin[row, word].astype(np.int64)
+        lengths = length_at(row, at)
+        if whole:
+            end = begin.copy()
+            open_ = np.ones(len(row), np.bool_)
+            for more in range(int(lengths.max(initial=0))):
+                following = found.begin[row, np.minimum(word + more + 1, length + 1)]
+                at_word = np.minimum(end, length - 1)
+                open_ &= (more < lengths) & (word + more < found.limit[row, word])
+                open_ &= (following - begin <= left[row]) & ~selected[row * length + at_word]
+                end = np.where(open_, following, end)
+        else:
+            end = found.begin[row, np.minimum(word + lengths, found.limit[row, word])].astype(np.int64)
+        size = end - begin
+        inside = np.repeat(row * length + begin, size) + ranks(size)
+        new = ~selected[inside]
+        if not whole:  # the first `left` of each run
+            taken_before = np.cumsum(new) - new
+            new &= taken_before - np.repeat(taken_before[np.cumsum(size) - size], size) < np.repeat(left[row], size)
+        selected[inside[new]] = True
+        left[row] -= np.bincount(np.repeat(np.arange(len(row)), size), weights=new, minlength=len(row)).astype(np.int64)
+        active = active[left[active] > 0]
+    return selected.reshape(n, length)
+
+
+def positions_of(selected: Bools) -> Array:
+    """Turns bool [n, L] into positions [n, most], ascending, filled up with L."""
+    n, length = selected.shape
+    counts = np.count_nonzero(selected, axis=1)
+    out = np.full((n, int(counts.max(initial=0))), length, np.int32)
+    row, at = np.nonzero(selected)
+    out[row, ranks(counts)] = at
+    return out
+
+
+def run_bounds(row: Ints, at: Ints, opening: Bools | None = None) -> tuple[Ints, Ints]:
+    """Finds the run of neighbours that each position belongs to.
+
+    Args:
+      row: int [k] the example of each position, ascending.
+      at: int [k] the positions, ascending within an example.
+      opening: bool [k], true where a run begins even behind a neighbour.
+
+    Returns:
+      int64 [k] the first position of the run, and int64 [k] the position behind its last.
+    """
+    if not len(at):
+        return at.astype(np.int64), at.astype(np.int64)
+    opens = np.append(True, (row[1:] != row[:-1]) | (at[1:] != at[:-1] + 1))
+    if opening is not None:
+        opens |= opening
+    heads = np.flatnonzero(opens)
+    run = np.cumsum(opens) - 1
+    tails = np.append(heads[1:], len(at)) - 1
+    return at[heads].astype(np.int64)[run], at[tails].astype(np.int64)[run] + 1
+
+
+def one_over_n(limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words in proportion to 1/n (ALBERT)."""
+    return [Fraction(1, n) for n in range(1, limit + 1)]
+
+
+def geometric(p: float, limit: int) -> list[Fraction]:
+    """Weighs runs of 1 to `limit` words by p * (1 - p)**(n - 1), in fractions, so that no platform rounds them otherwise (SpanBERT)."""
+    exact = Fraction(repr(float(p)))
+    return [exact * (1 - exact) ** (n - 1) for n in range(1, limit + 1)]
+
+
+def one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuses a setting of the objective that is none of the known values."""
+    if value not in known:
+        raise ConfigError(f"objective.{name} must be one of {', '.join(known)}, got {value!r}")
