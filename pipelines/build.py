@@ -14,7 +14,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
 from tokenreel import output, sources, stage
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.format import manifest, naming
@@ -36,17 +36,17 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     job = recipe.config
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
-        blocks |= RemoveDuplicateText(job, output.duplicates_directory(job))  # Block, with what to leave out of it
-    staged = blocks | TokenizeBlocks(job, vocabulary, rules, output.stage_directory(job))  # Staged: counts and paths
+        blocks |= RemoveDuplicateText(job, duplicates_directory(job))  # Block, with what to leave out of it
+    staged = blocks | TokenizeBlocks(job, vocabulary, rules, stage_directory(job))  # Staged: counts and paths
     stages = (
         staged
         | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
         | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.order)  # [Staged] as the text lies
     )
     if job.duplicates.remove == "documents":
-        stages |= RemoveDuplicateDocuments(job, output.duplicates_directory(job))
+        stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
     plans = stages | PlanShards(recipe)  # [SplitPlan]
-    built = (plans, stages) | BuildShards(recipe, output.state_directory(job), output.identity(recipe, inputs))  # BuiltShard
+    built = (plans, stages) | BuildShards(recipe, state_directory(job), output.identity(recipe, inputs))  # BuiltShard
     _ = (stages, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import TypeVar
 
-from tokenreel import config
+from tokenreel.config import reading
 
 _T = TypeVar("_T")
 
@@ -14,4 +14,4 @@ def load(kind: type[_T], arguments: argparse.Namespace) -> _T:
     Raises:
       ConfigError: the file cannot be read, or a setting is wrong.
     """
-    return config.read(kind, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    return reading.read(kind, arguments.config, arguments.set, input=arguments.input, output=arguments.output)

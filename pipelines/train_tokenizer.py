@@ -12,9 +12,9 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
 from tokenreel import character_fitting, output, sampling, sources, tokenizer_output, tokenizer_training
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import load_rules
 from tokenreel.storage import files, locking
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments

@@ -7,7 +7,7 @@ import json
 import pathlib
 from typing import Any
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.documents import Fault, read_documents
 from tokenreel.sources import list_blocks
 

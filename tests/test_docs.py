@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from tokenreel import config, filters, vocabularies
+from tokenreel import filters, vocabularies
+from tokenreel.config import reading
+from tokenreel.config.build import JobConfig, VocabularyConfig
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import VocabularyError
-from tokenreel.tokenizer_config import TokenizerJobConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -96,7 +99,7 @@ def test_pages_are_narrow() -> None:
 
 def test_the_settings_on_the_page_of_filters_are_settings() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/filters.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    job = config.load(f"output: o\nvocabulary: {{kind: bytes}}\n{text}")
+    job = reading.load(f"output: o\nvocabulary: {{kind: bytes}}\n{text}")
     assert [job.filters_of(i).min_words for i in range(4)] == [50, 1000, 50, 50]
     assert job.filters_of(1).lines == job.filters.lines
     page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
@@ -153,7 +156,7 @@ def test_the_reader_without_tokenreel_in_the_readme_is_right(books: None) -> Non
 
 def test_the_settings_on_the_page_of_sources_are_right() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/sources.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    job = config.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes}}\n")
+    job = reading.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes}}\n")
     assert {source.format for source in job.sources} == {"jsonl", "parquet", "csv", "tsv", "tfds"}
 
 
@@ -190,13 +193,13 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
     page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     build, trainer = page.split("## Training a tokenizer")
     rows = {name: default for name, default in re.findall(r"^\| `([\w.*]+)` \| (.+?) \|", build, re.MULTILINE)}
-    expected = {name: value for name, value in defaults(config.JobConfig).items() if not name.startswith("filters.")}
+    expected = {name: value for name, value in defaults(JobConfig).items() if not name.startswith("filters.")}
     for group in ("sources", "vocabulary"):  # they are the groups whose settings follow
         expected.pop(group, None)
     assert rows.keys() - expected.keys() == {"filters.*"} and expected.keys() <= rows.keys()
     assert {name: rows[name] for name, default in expected.items() if rows[name] not in shown(default)} == {}
     filters_page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
-    own = [name.removeprefix("filters.") for name in defaults(config.JobConfig) if name.startswith("filters.")]
+    own = [name.removeprefix("filters.") for name in defaults(JobConfig) if name.startswith("filters.")]
     assert [name for name in own if f"`{name}`" not in filters_page] == []
     rows = dict(re.findall(r"^\| `([\w.*]+)` \| (.+?) \|", trainer, re.MULTILINE))
     expected = {name: value for name, value in defaults(TokenizerJobConfig).items() if "." not in name}
@@ -216,14 +219,14 @@ def test_every_reason_of_a_dead_letter_is_on_the_page_of_sources() -> None:
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
     table = page.split("| format |")[1].split("\n\n")[0]
     assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))) == set(
-        typing.get_args(typing.get_type_hints(config.SourceConfig)["format"])
+        typing.get_args(typing.get_type_hints(SourceConfig)["format"])
     )
 
 
 def test_every_kind_of_vocabulary_is_on_its_page() -> None:
     page = (ROOT / "docs/vocabularies.md").read_text(encoding="utf-8")
     rows = {kind: options for kind, options in re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", page, re.MULTILINE)}
-    assert set(rows) == set(typing.get_args(typing.get_type_hints(config.VocabularyConfig)["kind"]))
+    assert set(rows) == set(typing.get_args(typing.get_type_hints(VocabularyConfig)["kind"]))
     for kind, options in rows.items():
         with pytest.raises(VocabularyError, match="takes no option") as error:
             vocabularies.load_vocabulary(kind, "x", no_such_option=1)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tokenreel import config
+from tokenreel.config import build
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.layouts import modes
 from tokenreel.objectives.registry import OBJECTIVES
-from tokenreel.tokenizer_config import TokenizerJobConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 GAP = "\0"  # what an f-string fills in
@@ -31,12 +31,12 @@ def fields(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def known() -> set[str]:
-    found = {*fields(config.JobConfig), *fields(TokenizerJobConfig)}
+    found = {*fields(build.JobConfig), *fields(TokenizerJobConfig)}
     for mode in modes.MODES.values():
         found |= {f"packing.options.{name}" for name in inspect.signature(mode).parameters if f"packing.{name}" not in found}
     found |= {f"packing.options.{name}" for name in modes._PAIR_SETTINGS}
     found |= {f"objective.{field.name}" for kind, _ in OBJECTIVES.values() for field in dataclasses.fields(kind) if field.init}
-    documented = config.VocabularyConfig.__doc__.split("options: of the kind.")[1].split("offsets:")[0]
+    documented = build.VocabularyConfig.__doc__.split("options: of the kind.")[1].split("offsets:")[0]
     found |= {f"vocabulary.options.{name}" for name in re.findall(r"`(\w+)`", documented)}
     return found | {"objective.name"}
 
@@ -108,7 +108,7 @@ def test_the_check_sees(source, expected):
 )
 def test_settings_of_modes_are_named_where_they_are_set(settings, message):
     with pytest.raises(ConfigError, match=message):
-        config.PackingConfig(seq_len=64, **settings)
+        build.PackingConfig(seq_len=64, **settings)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,6 @@ def test_settings_of_modes_are_named_where_they_are_set(settings, message):
 )
 def test_settings_of_pairs_are_named_where_they_are_set(options, message):
     with pytest.raises(ConfigError, match=message):
-        config.PackingConfig(
+        build.PackingConfig(
             seq_len=64, mode="segment_pairs", sentences="rules", add_eos=False, separator_id=1, options={"first_id": 2, **options}
         )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import config, ragged
+from tokenreel import ragged
 from tokenreel.character_vocabulary import NORMALIZERS, normalize
+from tokenreel.config import parsing
 from tokenreel.errors import ConfigError
 
 # The analyzer adds up a batch in float32, which is exact so far; from there on in float64, exact to 2**53.
@@ -47,7 +48,7 @@ def read_options(options: Mapping[str, Any]) -> CharacterOptions:
     Raises:
       ConfigError: an option is unknown or impossible, or tensorflow-transform is not installed.
     """
-    found = config.from_dict(CharacterOptions, options, "options")
+    found = parsing.from_dict(CharacterOptions, options, "options")
     if importlib.util.find_spec("tensorflow_transform") is None:
         raise ConfigError("kind: characters counts with tensorflow-transform, which is not installed: pip install 'tokenreel[tensorflow]'")
     return found

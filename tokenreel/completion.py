@@ -12,7 +12,8 @@ import numpy as np
 
 import tokenreel
 from tokenreel import filters, keys, provenance, segmentation_sampler, selection, shards, stage
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
+from tokenreel.config.splits import TRAIN, split_names
 from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
@@ -389,9 +390,9 @@ def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize]) -> list[Sp
     """
     layout = order.recipe.layout
     plans = []
-    for split in selection.split_names(order.config):
+    for split in split_names(order.config):
         plan = shards.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
-        if split == selection.TRAIN and not plan.shards:
+        if split == TRAIN and not plan.shards:
             raise BuildError(
                 f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
                 f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."

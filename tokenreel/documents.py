@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.readers import arrow, delimited, examples, parquet
 from tokenreel.readers.rows import Rows

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.config import DuplicateConfig
+from tokenreel.config.corpus import DuplicateConfig
 from tokenreel.documents import Documents
 from tokenreel.filters import CODES, Cleaned, replace_text
 from tokenreel.storage import files

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
-from tokenreel.config import PackingConfig
+from tokenreel.config.build import PackingConfig
 from tokenreel.format import schema, segments, token_spans
 from tokenreel.groups import GroupDocuments
 from tokenreel.layouts import fill as packings

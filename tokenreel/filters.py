@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
-from tokenreel.config import FilterConfig, LineRules, QualityRules
+from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
 from tokenreel.documents import Documents
 from tokenreel.errors import ConfigError
 from tokenreel.sentences import split as split_sentences

@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged, selection
-from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.config import splits
+from tokenreel.config.build import JobConfig, PackingConfig
+from tokenreel.config.splits import KEYS
 from tokenreel.format import token_spans
 from tokenreel.layouts import modes, segment_pairs, whole_sentences
 from tokenreel.layouts.table import Layout
 from tokenreel.recipe import Recipe
-from tokenreel.selection import KEYS, Staged
+from tokenreel.selection import Staged
 from tokenreel.stage import StageFile, each
 from tokenreel.storage import files
 
@@ -141,7 +143,7 @@ class DocumentOrder:
         found: list[Group] = []
         shuffled = self.config.order.mode == "shuffle"
         sources = range(len(self.config.sources)) if self.config.packing.per_source else [None]
-        for split in selection.split_names(self.config):
+        for split in splits.split_names(self.config):
             copies = [None] if shuffled else range(selection.passes(self.config, split, None))
             groups = [
                 Group(split=split, index=0, low=low, high=high, source=source, copy=copy)
@@ -172,7 +174,7 @@ class DocumentOrder:
         sampled = []
         for staged in self._stages(source):
             stage = StageFile(staged.info)
-            first, last = stage.documents_between(*selection.split_ranges(self.config, staged.info.source)[split])
+            first, last = stage.documents_between(*splits.split_ranges(self.config, staged.info.source)[split])
             chosen = keys.mix(stage.read("key", first, last)) % np.uint64(_SAMPLED) == 0
             picked = self._pick(staged, stage, split, first, last, copy or 0)
             if picked is not None:
@@ -226,7 +228,7 @@ class DocumentOrder:
 
     def _key_ranges(self, group: Group, source: int) -> Iterator[tuple[int, int, int]]:
         """The ranges of keys whose copies lie in a group: copy, low, high. Copy c of n is c / n of the circle behind its document."""
-        low, high = selection.split_ranges(self.config, source)[group.split]
+        low, high = splits.split_ranges(self.config, source)[group.split]
         count = selection.passes(self.config, group.split, source)
         for copy in range(count):
             shift = KEYS * copy // count
@@ -249,7 +251,7 @@ class DocumentOrder:
             end = begin + tokens + documents * self._extra
             if by_field or (begin < group.high and end > group.low):
                 stage = StageFile(staged.info)
-                first, last = stage.documents_between(*selection.split_ranges(self.config, staged.info.source)[group.split])
+                first, last = stage.documents_between(*splits.split_ranges(self.config, staged.info.source)[group.split])
                 offsets = stage.read("token_offset", first, last + 1)
                 order = np.lexsort((stage.read("position", first, last), stage.read("file", first, last)))
                 picked = self._pick(staged, stage, group.split, first, last, group.copy)

@@ -8,7 +8,8 @@ from typing import Any
 
 from tokenreel import keys
 from tokenreel.completion import algorithms
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.filters import load_rules
 from tokenreel.format import manifest, naming
@@ -17,7 +18,6 @@ from tokenreel.recipe import Recipe
 from tokenreel.sources import list_files
 from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
-from tokenreel.tokenizer_config import TokenizerJobConfig
 
 _BUILD = "build.json"
 
@@ -43,21 +43,6 @@ def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
     return keys.digest(
         json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)
     )
-
-
-def stage_directory(config: JobConfig) -> str:
-    """Where the stage files of a build lie."""
-    return config.execution.stage or files.join(config.output, naming.STAGE)
-
-
-def state_directory(config: JobConfig) -> str:
-    """Where a build remembers which shards it has finished."""
-    return files.join(files.join(config.output, naming.STAGE), "shards")
-
-
-def duplicates_directory(config: JobConfig) -> str:
-    """Where a build remembers what it leaves out because it is elsewhere in the corpus."""
-    return files.join(files.join(config.output, naming.STAGE), "duplicates")
 
 
 def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
 from tokenreel.format import provenance
 from tokenreel.selection import Staged
 from tokenreel.shards import Piece

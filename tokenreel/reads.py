@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tokenreel import selection, shards
-from tokenreel.config import JobConfig
+from tokenreel.config import splits
+from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.groups import DocumentOrder, Group
 
@@ -57,7 +58,7 @@ def plan(order: DocumentOrder, groups: Sequence[Group]) -> PlannedReads:
     config = order.config
     tokens_per_shard = shards.examples_per_shard(config, order.recipe.layout) * config.packing.seq_len
     total = repeated = size = 0
-    for split in selection.split_names(config):
+    for split in splits.split_names(config):
         sources = {group.source for group in groups if group.split == split}
         for source in sources:
             count = sum(group.split == split and group.source == source for group in groups)

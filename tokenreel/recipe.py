@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel.config import JobConfig, PackingConfig
+from tokenreel.config.build import JobConfig, PackingConfig
 from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
 from tokenreel.format.example_codec import fixed_layout

@@ -17,13 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
+from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
 from tokenreel.storage import files
 from tokenreel.tokenizer_text import Texts
 
 BUCKETS = 1 << 16
+
 _SHIFT = np.uint64(48)
+
 _FAULTS_SHOWN = 3
+
 # Text is more or less than the bytes of its files; a document is written in the first reading if it may be needed by this much.
 _MARGIN = 1.5
 
@@ -198,24 +202,6 @@ def check(totals: Totals, names: Sequence[str], max_dead_letter_fraction: float)
         raise BuildError(
             f"the sources {', '.join(names)} hold no text to train on.{why if left_out else ''} Check sources, filters and splits."
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Shares:
-    """Says how a budget is divided among sources.
-
-    Attributes:
-      weights: of the sources.
-      by_text: whether the weights are multiplied by the bytes that each source has.
-    """
-
-    weights: tuple[float, ...]
-    by_text: bool
-
-    def of(self, available: Sequence[int]) -> list[Fraction]:
-        """Gives the exact weights, by the bytes of each source."""
-        exact = [Fraction(repr(weight)) for weight in self.weights]
-        return [weight * size for weight, size in zip(exact, available, strict=True)] if self.by_text else exact
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.config import CorpusSettings, JobConfig
+from tokenreel.config.build import JobConfig
+from tokenreel.config.splits import TRAIN, split_ranges
 from tokenreel.stage import StageFile, StageInfo
 from tokenreel.storage import files
 
 VERSION = "selection-1"
-TRAIN = "train"
-KEYS = 1 << 64
 
 Counts = tuple[int, int, int, int]  # documents, tokens, characters, bytes
 
@@ -51,23 +50,6 @@ class Staged:
         chosen = found if copy is None else found[copy : copy + 1]
         documents, tokens, characters, size = (sum(counts[i] for counts in chosen) for i in range(4))
         return documents, tokens, characters, size
-
-
-def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, int]]:
-    """The range of keys of each split in a source: held-out splits first, the rest is `train`."""
-    ranges = dict.fromkeys(config.split_names, (0, 0))
-    low = 0
-    for name, fraction in config.splits_of(source).items():
-        high = min(low + int(fraction * KEYS), KEYS)
-        ranges[name] = (low, high)
-        low = high
-    ranges[TRAIN] = (low, KEYS)
-    return ranges
-
-
-def split_names(config: JobConfig) -> tuple[str, ...]:
-    """All splits, `train` last."""
-    return (*config.split_names, TRAIN)
 
 
 def passes(config: JobConfig, split: str, source: int | None) -> int:

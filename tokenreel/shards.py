@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import filling, keys
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import example_codec, naming, schema, tfrecord
 from tokenreel.format.manifest import FIXED, ShardInfo, VocabularyInfo

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from tokenreel import keys
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.storage import files
 

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import duplicates, keys, ragged
-from tokenreel.config import FilterConfig, JobConfig, SourceConfig
+from tokenreel.config.build import JobConfig
+from tokenreel.config.corpus import FilterConfig, SourceConfig
 from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
 from tokenreel.errors import BuildError

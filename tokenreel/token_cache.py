@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenreel import config as configs
 from tokenreel import sources, stage
-from tokenreel.config import JobConfig
+from tokenreel.config import reading as configs
+from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.filters import load_rules
 from tokenreel.storage import files

@@ -8,11 +8,11 @@ from typing import Any
 
 import tokenreel
 from tokenreel import keys
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.sampling import Sample, Totals
 from tokenreel.storage import files, locking
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_training import Coverage, measure_coverage
 from tokenreel.vocabularies import Vocabulary, load_vocabulary
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import filters, ragged
-from tokenreel.config import CorpusSettings
+from tokenreel.config.corpus import CorpusSettings
+from tokenreel.config.splits import TRAIN, split_ranges
 from tokenreel.documents import Fault, read_documents
 from tokenreel.filters import CODES, REASONS, Cleaned, Rules
 from tokenreel.format import token_spans
-from tokenreel.selection import TRAIN, split_ranges
 from tokenreel.sources import Block
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from tokenreel import character_fitting, ragged
 from tokenreel.character_vocabulary import write_character_model
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
 from tokenreel.sampling import Sample
 from tokenreel.sources import Block
 from tokenreel.storage import files
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_text import read_texts
 from transforms.sample_documents import Sampled
 from transforms.train_tokenizer import Trained

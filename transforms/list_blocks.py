@@ -6,10 +6,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import Block, list_blocks, list_files
-from tokenreel.tokenizer_config import TokenizerJobConfig
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ import apache_beam as beam
 import numpy as np
 
 from tokenreel import duplicates, keys, selection, stage
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
 from tokenreel.documents import read_documents
 from tokenreel.duplicates import HashTable
 from tokenreel.selection import Staged

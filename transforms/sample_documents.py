@@ -8,11 +8,11 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tokenreel import sampling
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
 from tokenreel.sampling import Measured, SamplePlan, Totals
 from tokenreel.sources import Block
 from tokenreel.storage import files
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_text import read_texts
 
 

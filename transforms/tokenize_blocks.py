@@ -7,7 +7,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tokenreel import duplicates, filters, selection, stage
-from tokenreel.config import JobConfig
+from tokenreel.config.build import JobConfig
 from tokenreel.documents import Documents, read_documents
 from tokenreel.filters import Cleaned, Rules
 from tokenreel.format import schema

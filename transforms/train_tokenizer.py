@@ -7,9 +7,9 @@ from typing import Any
 import apache_beam as beam
 
 from tokenreel import tokenizer_output
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.sampling import Sample
 from tokenreel.storage import files
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from tokenreel.tokenizer_training import train_sentencepiece
 from transforms.sample_documents import Sampled
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tokenreel.completion import algorithms
-from tokenreel.config import JobConfig, load_as
+from tokenreel.config.build import JobConfig
+from tokenreel.config.reading import load_as
 from tokenreel.output import identity, list_inputs
 from tokenreel.recipe import make_recipe
 from tokenreel.vocabularies import load_vocabulary

@@ -14,7 +14,7 @@ import yaml
 import tokenreel
 from pipelines import cli
 from tests.pipelines.test_build import build, provenance, read_texts, records
-from tokenreel.config import load
+from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.recipe import make_recipe

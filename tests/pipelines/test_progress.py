@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import build as building
 from pipelines import cli, local
-from tokenreel import config as configs
+from tokenreel.config import reading as configs
 from tokenreel.errors import StorageError
 from tokenreel.filters import Rules
 

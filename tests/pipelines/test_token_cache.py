@@ -15,8 +15,9 @@ import yaml
 from pipelines import cli
 from tests import buckets
 from tests.conftest import train_model, tree_digest
-from tokenreel import config as configs
 from tokenreel import token_cache
+from tokenreel.config import reading
+from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files, gcs
 
@@ -50,8 +51,8 @@ def build(config: str, output: pathlib.Path, *arguments: str) -> dict[str, str]:
     return tree_digest(output)
 
 
-def load(path: str) -> configs.JobConfig:
-    return configs.load(pathlib.Path(path).read_text(), name=path)
+def load(path: str) -> JobConfig:
+    return reading.load(pathlib.Path(path).read_text(), name=path)
 
 
 def hits(config: str, stage: str) -> tuple[int, int]:

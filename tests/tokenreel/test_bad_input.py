@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tokenreel import completion, stage
-from tokenreel.config import ExecutionConfig, JobConfig, PackingConfig, SourceConfig, VocabularyConfig
+from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
+from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.filters import load_rules
 from tokenreel.selection import Staged

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipelines import cli
-from tokenreel import config
+from tokenreel.config import build, corpus, parsing, reading
 from tokenreel.errors import ConfigError
 
 TEXT = """
@@ -18,25 +18,25 @@ splits: {validation: 0.5%, test: 0.01}
 
 
 def test_a_config_reads_back_as_it_was_meant() -> None:
-    job = config.load(TEXT)
+    job = reading.load(TEXT)
     assert job.sources[1].files == ("b.txt",)
     assert job.splits == {"validation": 0.005, "test": 0.01}
-    assert job.packing == config.PackingConfig()
+    assert job.packing == build.PackingConfig()
 
 
 def test_a_file_is_read_or_named(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "job.yaml"
     with pytest.raises(ConfigError, match=r"job\.yaml: cannot read the config"):
-        config.read(config.JobConfig, str(path))
+        reading.read(build.JobConfig, str(path))
     path.write_bytes(b"output: \xff")
     with pytest.raises(ConfigError, match=r"job\.yaml: cannot read the config .*'utf-8'"):
-        config.read(config.JobConfig, str(path))
+        reading.read(build.JobConfig, str(path))
     path.write_text(TEXT)
-    assert config.read(config.JobConfig, str(path), ["seed=5"], output="x") == config.load(TEXT, ["seed=5"], output="x")
+    assert reading.read(build.JobConfig, str(path), ["seed=5"], output="x") == reading.load(TEXT, ["seed=5"], output="x")
 
 
 def test_overrides_create_and_replace() -> None:
-    job = config.load(TEXT, ["packing.seq_len=7", "sources.1.name=other", "execution={block_mb: 2}", "splits.test=25%"])
+    job = reading.load(TEXT, ["packing.seq_len=7", "sources.1.name=other", "execution={block_mb: 2}", "splits.test=25%"])
     assert (job.packing.seq_len, job.sources[1].name, job.execution.block_bytes, job.splits["test"]) == (7, "other", 2 << 20, 0.25)
 
 
@@ -89,13 +89,13 @@ def test_overrides_create_and_replace() -> None:
 )
 def test_every_rule_has_a_message(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config.load(TEXT, [override])
+        reading.load(TEXT, [override])
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "output: x", "", "[" * 5000, "seed: " + "9" * 5000, "seed: 2020-13-01"])
 def test_what_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^mine\.yaml: "):
-        config.load(text, name="mine.yaml")
+        reading.load(text, name="mine.yaml")
 
 
 @pytest.mark.parametrize(
@@ -117,22 +117,22 @@ def test_what_is_no_config_is_refused(text: str) -> None:
 def test_a_key_given_twice_is_an_error_with_both_lines(text: str, key: str, first: int, second: int) -> None:
     expected = rf"^mine\.yaml: '{re.escape(key)}' is given in line {first} and again in line {second}, "
     with pytest.raises(ConfigError, match=expected):
-        config.load(text, name="mine.yaml")
+        reading.load(text, name="mine.yaml")
 
 
 def test_what_a_merge_brings_may_be_given_again() -> None:
     merged = f"{TEXT}packing: {{<<: [&a {{mode: pad}}, &b {{mode: wrap, add_eos: false}}], mode: best_fit, seq_len: 64}}\n"
-    assert config.load(merged).packing == config.PackingConfig(seq_len=64, mode="best_fit", add_eos=False)
+    assert reading.load(merged).packing == build.PackingConfig(seq_len=64, mode="best_fit", add_eos=False)
     shared = "output: out\nvocabulary: {kind: bytes}\nsources: [&s {files: [a], name: a}, {<<: *s, name: b}]\n"
-    assert [source.name for source in config.load(shared).sources] == ["a", "b"]
-    assert config.load(TEXT, ["seed=1", "seed=2"]).seed == 2  # overrides are a list: the last counts
+    assert [source.name for source in reading.load(shared).sources] == ["a", "b"]
+    assert reading.load(TEXT, ["seed=1", "seed=2"]).seed == 2  # overrides are a list: the last counts
     with pytest.raises(ConfigError, match=r"^--set packing=.*'mode' is given in line 1 and again in line 1"):
-        config.load(TEXT, ["packing={mode: wrap, mode: pad}"])
+        reading.load(TEXT, ["packing={mode: wrap, mode: pad}"])
 
 
 def test_a_config_that_holds_itself_ends() -> None:
     with pytest.raises(ConfigError):
-        config.load("a: &a [*a]")
+        reading.load("a: &a [*a]")
 
 
 @pytest.mark.parametrize("command", ["build", "train-tokenizer"])
@@ -147,17 +147,17 @@ def test_commands_refuse_a_key_given_twice(command: str, tmp_path: pathlib.Path,
 
 def test_input_replaces_the_only_source() -> None:
     one = "output: out\nsources: [{files: [a], format: lines}]\nvocabulary: {kind: bytes}"
-    assert config.load(one, input=["x", "y"]).sources[0] == config.SourceConfig(files=("x", "y"), format="lines")
+    assert reading.load(one, input=["x", "y"]).sources[0] == corpus.SourceConfig(files=("x", "y"), format="lines")
     with pytest.raises(ConfigError, match="--input replaces the files of the only source"):
-        config.load(TEXT, input=["x"])
+        reading.load(TEXT, input=["x"])
 
 
 def test_how_a_job_runs_is_no_part_of_its_meaning() -> None:
-    base = config.load(TEXT).semantics()
+    base = reading.load(TEXT).semantics()
     same = ["execution.block_mb=3", "output=elsewhere", "sources.0.files=[c.jsonl]", "shards.megabytes=3"]
-    assert all(config.load(TEXT, [override]).semantics() == base for override in same)
+    assert all(reading.load(TEXT, [override]).semantics() == base for override in same)
     other = ["packing.seq_len=3", "splits.test=2%", "filters.min_tokens=2", "order.group_tokens=10", "sources.0.text_field=body"]
-    assert all(config.load(TEXT, [override]).semantics() != base for override in other)
+    assert all(reading.load(TEXT, [override]).semantics() != base for override in other)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_how_a_job_runs_is_no_part_of_its_meaning() -> None:
 )
 def test_vocabularies_that_lack_something(vocabulary, message):
     with pytest.raises(ConfigError, match=message):
-        config.from_dict(config.VocabularyConfig, vocabulary, "vocabulary")
+        parsing.from_dict(build.VocabularyConfig, vocabulary, "vocabulary")
 
 
 def test_token_ids_have_no_sentences():
@@ -184,4 +184,4 @@ def test_token_ids_have_no_sentences():
         "packing": {"mode": "full_sentences", "sentences": "rules"},
     }
     with pytest.raises(ConfigError, match=r"packing\.sentences needs text"):
-        config.from_dict(config.JobConfig, settings)
+        parsing.from_dict(build.JobConfig, settings)

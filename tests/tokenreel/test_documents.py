@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests import reading
 from tokenreel import documents
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.documents import Documents, read_documents
 from tokenreel.sources import list_blocks
 from tokenreel.storage import decompression

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.tokenreel.test_filters import documents, texts_of
 from tokenreel import duplicates
-from tokenreel.config import DuplicateConfig
+from tokenreel.config.corpus import DuplicateConfig
 from tokenreel.filters import REASONS
 
 

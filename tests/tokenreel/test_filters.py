@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import config, filters, ragged
-from tokenreel.config import FilterConfig, LineRules, QualityRules
+from tokenreel import filters, ragged
+from tokenreel.config import parsing
+from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
 from tokenreel.documents import Documents
 from tokenreel.errors import ConfigError
 from tokenreel.filters import REASONS, Cleaned, Rules
@@ -94,7 +95,7 @@ def rules_of(settings: dict[str, Any], directory: pathlib.Path) -> Rules:
     (directory / "words.txt").write_text("nasty\n\n badly  put \nA.B\n")
     if "bad_words" in settings:
         settings = {**settings, "bad_words": str(directory / settings["bad_words"])}
-    return filters.load_rules(config.from_dict(FilterConfig, settings))
+    return filters.load_rules(parsing.from_dict(FilterConfig, settings))
 
 
 @pytest.mark.parametrize("reason", RULES)
@@ -148,7 +149,7 @@ def test_no_rule_costs_nothing() -> None:
     assert not Rules(FilterConfig(min_characters=3, max_tokens=7)).reads_text
     cleaned = Cleaned.of(documents("a", "b"))
     assert filters.clean(cleaned, Rules()) is cleaned
-    assert all(Rules(config.from_dict(FilterConfig, given)).reads_text for given, _ in RULES.values())
+    assert all(Rules(parsing.from_dict(FilterConfig, given)).reads_text for given, _ in RULES.values())
 
 
 WORDS = st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=30)

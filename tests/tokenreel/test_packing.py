@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel import keys, stream
-from tokenreel.config import JobConfig, PackingConfig, SourceConfig, VocabularyConfig
+from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import bin_packing, fill, modes, one_document, segment_pairs, table, whole_sentences, wrap
 from tokenreel.recipe import make_recipe

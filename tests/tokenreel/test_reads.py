@@ -10,7 +10,7 @@ from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
 from tokenreel import stage
-from tokenreel.config import ExecutionConfig
+from tokenreel.config.corpus import ExecutionConfig
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files, gcs
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenreel import ragged, sampling, tokenizer_output
+from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
-from tokenreel.sampling import BUCKETS, Sample, Shares, Totals
+from tokenreel.sampling import BUCKETS, Sample, Totals
 from tokenreel.tokenizer_text import Texts
 
 

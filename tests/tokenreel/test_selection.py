@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from tokenreel import config, keys, selection
-from tokenreel.config import JobConfig
+from tokenreel import keys, selection
+from tokenreel.config import parsing, splits
+from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 
 NAMES = keys.mix(np.arange(20_000))
@@ -14,7 +15,7 @@ NAMES = keys.mix(np.arange(20_000))
 
 def job(*sources: dict[str, object], **settings: object) -> JobConfig:
     named = [{"files": ["a"], "name": f"s{i}", **source} for i, source in enumerate(sources)]
-    return config.from_dict(JobConfig, {"output": "o", "vocabulary": {"kind": "bytes"}, "sources": named, **settings})
+    return parsing.from_dict(JobConfig, {"output": "o", "vocabulary": {"kind": "bytes"}, "sources": named, **settings})
 
 
 @pytest.mark.parametrize("epochs", [0.1, 1.0, 2.5, 3.0])
@@ -39,8 +40,8 @@ def test_each_source_has_its_splits() -> None:
         {}, {"splits": {"test": "100%"}}, {"splits": {}}, {"splits": {"extra": 0.25, "validation": 0.5}}, splits={"validation": 0.5}
     )
     every = 1 << 64
-    assert selection.split_names(settings) == ("validation", "test", "extra", "train")
-    found = [selection.split_ranges(settings, source) for source in range(4)]
+    assert splits.split_names(settings) == ("validation", "test", "extra", "train")
+    found = [splits.split_ranges(settings, source) for source in range(4)]
     assert found[0] == {"validation": (0, every // 2), "test": (0, 0), "extra": (0, 0), "train": (every // 2, every)}
     assert found[1] == {"validation": (0, 0), "test": (0, every), "extra": (0, 0), "train": (every, every)}
     assert found[2]["train"] == (0, every)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import list_blocks, list_files
 from tokenreel.storage import gcs

@@ -15,7 +15,7 @@ from pipelines import cli
 from tests.conftest import train_model
 from tokenreel import load as load_dataset
 from tokenreel import ragged
-from tokenreel.config import load
+from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.recipe import make_recipe
 from tokenreel.special_tokens import SpecialTokens

@@ -7,7 +7,7 @@ import pytest
 
 from tests.tokenreel.test_filters import documents
 from tokenreel import filters, stage
-from tokenreel.config import FilterConfig, LineRules
+from tokenreel.config.corpus import FilterConfig, LineRules
 from tokenreel.filters import Cleaned, Rules
 from tokenreel.sources import Block
 from tokenreel.vocabularies import load_vocabulary

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from tests.conftest import train_model, tree_digest
-from tokenreel import config, keys, ragged, segmentation_sampler, sentencepiece_model
+from tokenreel import keys, ragged, segmentation_sampler, sentencepiece_model
 from tokenreel import load as load_dataset
+from tokenreel.config import build, parsing
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import load_vocabulary
@@ -265,14 +266,14 @@ def test_models_and_kinds_that_cannot_sample(texts, tmp_path):
 )
 def test_settings_that_are_wrong(given_settings, message):
     with pytest.raises(ConfigError, match=message):
-        config.from_dict(config.JobConfig, {"output": "out", "sources": [{"files": "x"}], **given_settings})
+        parsing.from_dict(build.JobConfig, {"output": "out", "sources": [{"files": "x"}], **given_settings})
 
 
 def test_settings_of_builds_without_sampling_are_what_they_were():
     job = {"output": "out", "sources": [{"files": "x"}], "vocabulary": {"path": "x"}}
-    assert "sampling" not in config.from_dict(config.JobConfig, job).semantics()["vocabulary"]
+    assert "sampling" not in parsing.from_dict(build.JobConfig, job).semantics()["vocabulary"]
     job["vocabulary"]["sampling"] = {"alpha": 0.2}
-    kept = config.from_dict(config.JobConfig, job).semantics()["vocabulary"]["sampling"]
+    kept = parsing.from_dict(build.JobConfig, job).semantics()["vocabulary"]["sampling"]
     assert kept == {"alpha": 0.2, "nbest_size": -1}
 
 

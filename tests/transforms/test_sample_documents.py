@@ -4,10 +4,10 @@ import pathlib
 import pickle
 
 from tokenreel import sampling
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
 from tokenreel.sources import list_blocks
-from tokenreel.tokenizer_config import TokenizerJobConfig
 from transforms.sample_documents import _MeasureBlock
 
 

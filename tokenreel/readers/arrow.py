@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import IO, Any
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.readers import columns
 from tokenreel.readers.damage import errors, first_line, reraise_reading
 from tokenreel.readers.rows import Rows, damaged

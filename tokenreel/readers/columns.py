@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.readers.damage import errors, first_line
 from tokenreel.readers.rows import BROKEN_FILE, Problem, Rows

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.readers import columns
 from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.format import example_codec, tfrecord
 from tokenreel.readers import columns
 from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from tokenreel.config import SourceConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.storage import files
 

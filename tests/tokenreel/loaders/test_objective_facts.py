@@ -9,8 +9,8 @@ import pytest
 
 from pipelines import cli
 from tests.conftest import train_model
-from tokenreel import config
 from tokenreel.character_vocabulary import write_character_model
+from tokenreel.config import reading
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
@@ -94,7 +94,7 @@ def in_build(vocabulary, corpus, name):
     """The objective that a build makes, or why it makes none."""
     import yaml
 
-    job = config.load(yaml.safe_dump(settings_of(vocabulary, corpus, {"name": name, **NEEDS_SETTINGS.get(name, {})})))
+    job = reading.load(yaml.safe_dump(settings_of(vocabulary, corpus, {"name": name, **NEEDS_SETTINGS.get(name, {})})))
     loaded = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
     try:
         return make_recipe(job, loaded).objective

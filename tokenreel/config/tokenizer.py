@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Literal
 
 from tokenreel import keys
-from tokenreel.config import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits, to_dict
+from tokenreel.config.corpus import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits
+from tokenreel.config.parsing import to_dict
 from tokenreel.errors import ConfigError
-from tokenreel.sampling import Shares
 from tokenreel.storage import files
 
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Says how a budget is divided among sources.
+
+    Attributes:
+      weights: of the sources.
+      by_text: whether the weights are multiplied by the bytes that each source has.
+    """
+
+    weights: tuple[float, ...]
+    by_text: bool
+
+    def of(self, available: Sequence[int]) -> list[Fraction]:
+        """Gives the exact weights, by the bytes of each source."""
+        exact = [Fraction(repr(weight)) for weight in self.weights]
+        return [weight * size for weight, size in zip(exact, available, strict=True)] if self.by_text else exact
+
+
 _SAMPLE_BYTES = 100_000_000
+
 # Options of SentencePiece that name a file: what it holds decides the model.
 _FILES = ("normalization_rule_tsv", "seed_sentencepieces_file")
 

@@ -1,0 +1,310 @@
+"""The settings of a corpus, which builds and tokenizer training share: sources, filters, duplicates, workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tokenreel.config.parsing import check_pattern, from_dict, require, require_share, to_dict
+from tokenreel.errors import ConfigError
+
+MAX_EPOCHS = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """One body of text.
+
+    Attributes:
+      files: paths, globs (`**` crosses directories) or directories, local or `gs://`; `@list.txt` for a file with one of these on each
+        line, relative to it, and comments behind `#`. A document's identity is its path relative to the
+        directory that all of them share, so a corpus can move without changing any dataset made from it.
+      name: says in statistics and provenance where a document came from.
+      format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
+        `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,
+        `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
+      text_field: holds the document. In tables the name of a column, where `a.b` is a value nested in the column `a`.
+      id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split.
+      metadata_fields: kept in the provenance tables.
+      order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      columns: of csv and tsv, their names where the first row does not tell them.
+      delimiter: of csv and tsv, the one character between values; a comma and a tab.
+      embedded_newlines: of csv and tsv, whether values in quotes may hold line ends. False lets large files be split among workers.
+      split: of tfds and Hugging Face folders, the split to read.
+      filters: settings that replace those of the same name in the config's `filters`, for this source alone.
+      splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
+      epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
+        a third time. Which ones is a hash of their names, so a smaller share is part of a larger one. Held-out splits repeat nothing.
+        Copies lie far from each other.
+      max_document_mb: a document that takes more of its file than this (markup of the format included) goes to the dead letters as
+        `oversized`, so that no archive and no endless line exhausts a worker; one of this size takes about 10 times as much memory.
+    """
+
+    files: tuple[str, ...]
+    name: str = "text"
+    format: Literal["jsonl", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "lines", "paragraphs", "text"] = "jsonl"
+    text_field: str = "text"
+    id_field: str | None = None
+    metadata_fields: tuple[str, ...] = ()
+    order_field: str | None = None
+    columns: tuple[str, ...] = ()
+    delimiter: str | None = None
+    embedded_newlines: bool = True
+    split: str | None = None
+    filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, float] | None = None
+    epochs: float = 1.0
+    max_document_mb: float = 64.0
+
+    def __post_init__(self) -> None:
+        require(0 < self.max_document_mb <= 1e9, f"sources.max_document_mb must be positive and at most 1e9, got {self.max_document_mb}")
+        require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
+        check_splits(f"source {self.name}: splits", self.splits or {})
+        require(bool(self.files), "sources.files names no file: give paths, globs or directories")
+        if self.format in ("lines", "paragraphs", "text"):
+            for field in ("id_field", "order_field", "metadata_fields"):
+                require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        if self.format not in ("csv", "tsv"):
+            require(not self.columns, f"sources.columns needs format: csv or tsv, got {self.format}")
+            require(self.delimiter is None, f"sources.delimiter needs format: csv or tsv, got {self.format}")
+            require(self.embedded_newlines, f"sources.embedded_newlines needs format: csv or tsv, got {self.format}")
+        one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\0\r\n"')
+        require(one, f"sources.delimiter is one character, and no quote or line end, got {self.delimiter!r}")
+        if self.columns:
+            for column in (self.text_field, self.id_field, self.order_field, *self.metadata_fields):
+                require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
+            require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
+        require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
+        require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
+
+    @property
+    def max_document_bytes(self) -> int:
+        """`max_document_mb` in bytes."""
+        return int(self.max_document_mb * (1 << 20))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineRules:
+    r"""Which lines are taken out of documents, as C4 does; see `tokenreel.filters`. None is, unless a rule is set.
+
+    Attributes:
+      end_marks: only lines that end in one of these stay, such as `[".", "!", "?", '"']`; an ellipsis does not count as an end.
+      min_words: lines with fewer words go.
+      max_word_length: lines with a longer word go.
+      drop_phrases: lines that hold one of these go, capital letters or not, such as `[javascript, cookie policy]`.
+      remove_pattern: a regular expression; what it matches is cut out of the text before lines are judged, such as `\[\d*\]`.
+    """
+
+    end_marks: tuple[str, ...] = ()
+    min_words: int = 0
+    max_word_length: int | None = None
+    drop_phrases: tuple[str, ...] = ()
+    remove_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.min_words >= 0, f"filters.lines.min_words must not be negative, got {self.min_words}")
+        require(self.max_word_length is None or self.max_word_length >= 1, "filters.lines.max_word_length must be at least 1")
+        require(all(self.end_marks), "filters.lines.end_marks holds an empty mark, in which every line ends")
+        require(all(self.drop_phrases), "filters.lines.drop_phrases holds an empty phrase, which every line holds")
+        check_pattern("filters.lines.remove_pattern", self.remove_pattern)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QualityRules:
+    """Which documents do not read like text: the rules of MassiveText; see `tokenreel.filters`. Shares lie between 0 and 1.
+
+    Attributes:
+      min_mean_word_length: in characters, such as 3.
+      max_mean_word_length: such as 10.
+      max_symbols_per_word: `#` or ellipses for each word, such as 0.1.
+      max_digits: share of the characters that are not white space.
+      max_bullet_lines: share of the lines that begin with a bullet, such as 0.9.
+      max_ellipsis_lines: share of the lines that end in an ellipsis, such as 0.3.
+      min_words_with_letter: share of the words, such as 0.8.
+      min_stop_words: how many of "the", "be", "to", "of", "and", "that", "have", "with" must occur, such as 2.
+      max_repeated_lines: share of the lines that stood in the document before, such as 0.3.
+      max_repeated_line_characters: share of the characters in them, such as 0.2.
+      max_repeated_paragraphs: as for lines; blank lines separate paragraphs.
+      max_repeated_paragraph_characters: as for lines.
+      max_top_ngram: the most frequent n words in a row: share of the characters, such as `{2: 0.20, 3: 0.18, 4: 0.16}`.
+      max_repeated_ngrams: n words in a row that stood in the document before: share of the characters, such as `{5: 0.15, 10: 0.10}`.
+    """
+
+    min_mean_word_length: float | None = None
+    max_mean_word_length: float | None = None
+    max_symbols_per_word: float | None = None
+    max_digits: float | None = None
+    max_bullet_lines: float | None = None
+    max_ellipsis_lines: float | None = None
+    min_words_with_letter: float | None = None
+    min_stop_words: int = 0
+    max_repeated_lines: float | None = None
+    max_repeated_line_characters: float | None = None
+    max_repeated_paragraphs: float | None = None
+    max_repeated_paragraph_characters: float | None = None
+    max_top_ngram: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    max_repeated_ngrams: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_digits", "max_bullet_lines", "max_ellipsis_lines", "min_words_with_letter", "max_repeated_lines"):
+            require_share(f"filters.quality.{name}", getattr(self, name))
+        for name in ("max_repeated_line_characters", "max_repeated_paragraphs", "max_repeated_paragraph_characters"):
+            require_share(f"filters.quality.{name}", getattr(self, name))
+        for name in ("max_top_ngram", "max_repeated_ngrams"):
+            for n, share in getattr(self, name).items():
+                require(n.isdigit() and int(n) >= 1, f"filters.quality.{name}: {n} is no number of words")
+                require_share(f"filters.quality.{name}.{n}", share)
+        require(0 <= self.min_stop_words <= 8, f"filters.quality.min_stop_words must lie between 0 and 8, got {self.min_stop_words}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which documents are left out; each one is counted with its reason.
+
+    Attributes:
+      min_characters: shorter documents are left out. Empty ones always are.
+      max_characters: longer documents are left out.
+      min_tokens: documents with fewer tokens are left out.
+      max_tokens: documents with more tokens are left out.
+      keep_pattern: a regular expression; documents in which it is not found are left out.
+      drop_pattern: a regular expression; documents in which it is found are left out.
+      min_words: documents with fewer words (between white space) are left out.
+      max_words: documents with more words are left out.
+      min_sentences: documents with fewer sentences are left out.
+      drop_phrases: documents that hold one of these, capital letters or not, are left out, such as `[lorem ipsum, "{"]`.
+      bad_words: a file with a word or phrase on each line; documents that hold one as a word are left out.
+      lines: which lines are taken out of documents before all other rules look at what is left.
+      quality: which documents do not read like text.
+    """
+
+    min_characters: int = 1
+    max_characters: int | None = None
+    min_tokens: int = 1
+    max_tokens: int | None = None
+    keep_pattern: str | None = None
+    drop_pattern: str | None = None
+    min_words: int = 0
+    max_words: int | None = None
+    min_sentences: int = 0
+    drop_phrases: tuple[str, ...] = ()
+    bad_words: str | None = None
+    lines: LineRules = dataclasses.field(default_factory=LineRules)
+    quality: QualityRules = dataclasses.field(default_factory=QualityRules)
+
+    def __post_init__(self) -> None:
+        for unit, least in (("characters", 1), ("tokens", 1), ("words", 0)):
+            low, high = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            require(low >= least, f"filters.min_{unit} must be at least {least}, got {low}")
+            require(high is None or high >= low, f"filters.max_{unit} ({high}) is below filters.min_{unit} ({low}): nothing would be left")
+        require(self.min_sentences >= 0, f"filters.min_sentences must not be negative, got {self.min_sentences}")
+        require(all(self.drop_phrases), "filters.drop_phrases holds an empty phrase, which every document holds")
+        check_pattern("filters.keep_pattern", self.keep_pattern)
+        check_pattern("filters.drop_pattern", self.drop_pattern)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DuplicateConfig:
+    """What is removed because the same text is elsewhere in the corpus, in any source.
+
+    Which copy stays is decided by a hash of the documents' names, so splits and sources keep their shares.
+
+    Attributes:
+      remove: `documents` whose whole text, as the filters leave it, is that of another; `paragraphs` (between blank lines) or `lines` that
+        are also elsewhere, in the text as it was read. Documents cost 32 bytes each; paragraphs and lines cost one more pass over the text.
+      min_characters: shorter paragraphs and lines stay, however often they occur.
+    """
+
+    remove: Literal["none", "documents", "paragraphs", "lines"] = "none"
+    min_characters: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.min_characters >= 1, f"duplicates.min_characters must be at least 1, got {self.min_characters}")
+        if self.remove not in ("paragraphs", "lines"):
+            require(self.min_characters == 1, "duplicates.min_characters needs duplicates.remove: paragraphs or lines")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How the job runs. Nothing here changes a byte of the dataset.
+
+    Attributes:
+      block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
+      stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
+        later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
+      max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
+        and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
+        half an hour of one worker.
+      max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
+    """
+
+    block_mb: float = 16.0
+    stage: str | None = None
+    max_reads: int = 20_000_000
+    max_dead_letter_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(0 < self.block_mb <= 1e9, f"execution.block_mb must be positive and at most 1e9, got {self.block_mb}")
+        require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
+        require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
+
+    @property
+    def block_bytes(self) -> int:
+        """`block_mb` in bytes."""
+        return max(1, int(self.block_mb * (1 << 20)))
+
+
+class CorpusSettings:
+    """What the settings of all jobs over text have in common: `sources`, `filters` and `splits`, as in `JobConfig`."""
+
+    if typing.TYPE_CHECKING:
+
+        @property
+        def sources(self) -> tuple[SourceConfig, ...]: ...  # noqa: D102
+        @property
+        def filters(self) -> FilterConfig: ...  # noqa: D102
+        @property
+        def splits(self) -> Mapping[str, float]: ...  # noqa: D102
+
+    def filters_of(self, source: int) -> FilterConfig:
+        """The filters of a source, by its index: the config's, and its own in place of those of the same name.
+
+        Raises:
+          ConfigError: they are impossible together.
+        """
+        own = self.sources[source]
+        if not own.filters:
+            return self.filters
+        settings = to_dict(self.filters)
+        for name, value in own.filters.items():
+            nested = isinstance(value, Mapping) and isinstance(settings.get(name), dict)
+            settings[name] = {**settings[name], **value} if nested else value
+        try:
+            return from_dict(FilterConfig, settings, "filters")
+        except ConfigError as error:
+            raise ConfigError(f"source {own.name}: {error}") from error
+
+    def splits_of(self, source: int) -> Mapping[str, float]:
+        """The held-out splits of a source, by its index, and their shares."""
+        own = self.sources[source].splits
+        return self.splits if own is None else own
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """All held-out splits: the config's, then those that only a source names."""
+        return tuple(dict.fromkeys([*self.splits, *(name for i in range(len(self.sources)) for name in self.splits_of(i))]))
+
+
+def check_splits(where: str, splits: Mapping[str, float]) -> None:
+    """Checks the names and shares of held-out splits.
+
+    Raises:
+      ConfigError: one is impossible; names it.
+    """
+    for name, fraction in splits.items():
+        require(re.fullmatch(r"[A-Za-z0-9_]+", name) is not None, f"{where}.{name}: a split's name holds letters, digits and underscores")
+        require(0 < fraction <= 1, f"{where}.{name} must lie between 0 and 1 (or 0% and 100%), got {fraction}")
+    require("train" not in splits, f"{where}.train is what the other splits leave: name only those")
+    require(sum(splits.values()) <= 1 + 1e-9, f"{where} take {sum(splits.values()):.1%} of the documents and leave none to train on")

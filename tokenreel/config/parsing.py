@@ -1,0 +1,111 @@
+"""Turns plain values into settings and back, and names the setting that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from tokenreel.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises a ConfigError with this message where the condition does not hold."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_share(setting: str, share: float | None) -> None:
+    """Refuses a share that does not lie between 0 and 1; None passes."""
+    require(share is None or 0 <= share <= 1, f"{setting} must lie between 0 and 1 (or 0% and 100%), got {share}")
+
+
+def check_pattern(setting: str, pattern: str | None) -> None:
+    """Refuses what is no regular expression; None passes."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(f"{setting}: {pattern!r} is no regular expression ({error})") from error
+
+
+def to_dict(config: Any) -> Any:
+    """Turns settings into dicts and lists, ready for JSON or YAML."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_dict(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_dict(value) for value in config]
+    return config
+
+
+def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
+    """Makes settings of a dataclass from plain values.
+
+    Raises:
+      ConfigError: a key is unknown (with the nearest known one), missing, of the wrong type, or its value is impossible.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where or 'the config'} must be a mapping of settings, got {data!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            raise ConfigError(f"unknown setting {dotted(where, str(key))!r}: {hint}")
+    for name, field in fields.items():
+        if name not in data and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"the setting {dotted(where, name)!r} is missing")
+    return kind(**{key: _convert(hints[key], value, dotted(where, key)) for key, value in data.items()})
+
+
+def dotted(where: str, key: str) -> str:
+    """Names a setting below another, as in `packing.seq_len`."""
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        kinds = [a for a in arguments if a is not type(None)]
+        return _convert(next((a for a in kinds if type(value) is a), kinds[0]), value, where)
+    if origin is Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, arguments))}, got {value!r}")
+    if origin is tuple:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, Sequence):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(values))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+        return {str(key): _convert(arguments[1], item, dotted(where, str(key))) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where)
+    if hint is float:
+        with contextlib.suppress(ValueError, OverflowError):  # 1.2.3 %, and whole numbers beyond the range of floats
+            if isinstance(value, str) and re.fullmatch(r"[0-9.]+\s*%", value):
+                return float(value.rstrip("% ")) / 100
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
+    elif type(value) is hint:
+        return value
+    raise ConfigError(f"{where} must be {_article(hint.__name__)}, got {value!r}")
+
+
+def _article(name: str) -> str:
+    return {"int": "a whole number", "float": "a number or a percentage", "str": "text", "bool": "true or false"}.get(name, name)
