@@ -13,13 +13,14 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import output, sources, stage
+from tokenreel import output, stage
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.errors import VocabularyError
 from tokenreel.filters import Rules, load_rules
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.sources import blocks as sources
 from tokenreel.storage import files, locking
 from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.vocabularies import Vocabulary, load_vocabulary

@@ -8,8 +8,9 @@ import pathlib
 from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.documents import Fault, read_documents
-from tokenreel.sources import list_blocks
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.sources.documents import Fault
+from tokenreel.sources.reading import read_documents
 
 
 @dataclasses.dataclass

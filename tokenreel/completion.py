@@ -14,7 +14,6 @@ import tokenreel
 from tokenreel import filters, keys, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
-from tokenreel.documents import Fault
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo, file_info, write_json
@@ -23,6 +22,7 @@ from tokenreel.layouts import modes
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
+from tokenreel.sources.documents import Fault
 from tokenreel.storage import files
 from tokenreel.vocabularies import Vocabulary
 

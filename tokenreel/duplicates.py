@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.config.corpus import DuplicateConfig
-from tokenreel.documents import Documents
 from tokenreel.filters import CODES, Cleaned, replace_text
+from tokenreel.sources.documents import Documents
 from tokenreel.storage import files
 
 _KEYS = 1 << 64

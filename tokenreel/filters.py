@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
-from tokenreel.documents import Documents
 from tokenreel.errors import ConfigError
 from tokenreel.sentences import split as split_sentences
+from tokenreel.sources.documents import Documents
 from tokenreel.storage import files
 
 VERSION = "filters-1"

@@ -15,7 +15,7 @@ from tokenreel.filters import load_rules
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe
-from tokenreel.sources import list_files
+from tokenreel.sources.listing import list_files
 from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
 

@@ -24,14 +24,14 @@ import numpy.typing as npt
 from tokenreel import duplicates, keys, ragged
 from tokenreel.config.build import JobConfig
 from tokenreel.config.corpus import FilterConfig, SourceConfig
-from tokenreel.documents import Fault
 from tokenreel.duplicates import HashTable
 from tokenreel.errors import BuildError
 from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.format import tfrecord, token_spans
 from tokenreel.format.token_spans import characters_per_document
 from tokenreel.sentences import split as split_sentences
-from tokenreel.sources import Block
+from tokenreel.sources.documents import Fault
+from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 
 VERSION = "stage-1"

@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenreel import sources, stage
+from tokenreel import stage
 from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.filters import load_rules
+from tokenreel.sources import blocks as sources
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.subword_sampling import SampledVocabulary

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from tokenreel import filters, ragged
 from tokenreel.config.corpus import CorpusSettings
 from tokenreel.config.splits import TRAIN, split_ranges
-from tokenreel.documents import Fault, read_documents
 from tokenreel.filters import CODES, REASONS, Cleaned, Rules
 from tokenreel.format import token_spans
-from tokenreel.sources import Block
+from tokenreel.sources.documents import Fault
+from tokenreel.sources.inputs import Block
+from tokenreel.sources.reading import read_documents
 
 
 @dataclasses.dataclass

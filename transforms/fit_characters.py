@@ -13,7 +13,7 @@ from tokenreel.character_vocabulary import write_character_model
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
 from tokenreel.sampling import Sample
-from tokenreel.sources import Block
+from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_text import read_texts
 from transforms.sample_documents import Sampled

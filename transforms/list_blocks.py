@@ -9,7 +9,9 @@ import apache_beam as beam
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import SourceError
-from tokenreel.sources import Block, list_blocks, list_files
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.sources.inputs import Block
+from tokenreel.sources.listing import list_files
 
 
 @dataclasses.dataclass

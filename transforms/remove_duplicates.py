@@ -8,10 +8,10 @@ import numpy as np
 
 from tokenreel import duplicates, keys, selection, stage
 from tokenreel.config.build import JobConfig
-from tokenreel.documents import read_documents
 from tokenreel.duplicates import HashTable
 from tokenreel.selection import Staged
-from tokenreel.sources import Block
+from tokenreel.sources.inputs import Block
+from tokenreel.sources.reading import read_documents
 from tokenreel.storage import files
 
 

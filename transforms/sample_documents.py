@@ -11,7 +11,7 @@ from tokenreel import sampling
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
 from tokenreel.sampling import Measured, SamplePlan, Totals
-from tokenreel.sources import Block
+from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_text import read_texts
 

@@ -8,11 +8,12 @@ from apache_beam.metrics import Metrics
 
 from tokenreel import duplicates, filters, selection, stage
 from tokenreel.config.build import JobConfig
-from tokenreel.documents import Documents, read_documents
 from tokenreel.filters import Cleaned, Rules
 from tokenreel.format import schema
 from tokenreel.selection import Staged
-from tokenreel.sources import Block
+from tokenreel.sources.documents import Documents
+from tokenreel.sources.inputs import Block
+from tokenreel.sources.reading import read_documents
 from tokenreel.vocabularies import Vocabulary
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"

@@ -17,8 +17,8 @@ from tests.conftest import tree_digest
 from tests.pipelines.test_build import build, bytes_config, provenance, records
 from tests.pipelines.test_determinism import selection
 from tokenreel import duplicates, keys
-from tokenreel.documents import position_keys
 from tokenreel.format import manifest
+from tokenreel.sources.values import position_keys
 from tokenreel.verification import verify
 
 __all__ = ["bytes_config"]  # a fixture

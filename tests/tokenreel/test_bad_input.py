@@ -26,7 +26,7 @@ from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.filters import load_rules
 from tokenreel.selection import Staged
-from tokenreel.sources import list_blocks
+from tokenreel.sources.blocks import list_blocks
 from tokenreel.vocabularies import load_vocabulary
 from transforms.tokenize_blocks import _TokenizeBlock
 

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import reading
-from tokenreel import documents
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.documents import Documents, read_documents
-from tokenreel.sources import list_blocks
+from tokenreel.sources import lines as documents
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.sources.documents import Documents
+from tokenreel.sources.reading import read_documents
 from tokenreel.storage import decompression
 
 COMPRESS = {
@@ -152,7 +153,7 @@ def test_oversized_documents_are_dead_letters_however_they_are_read(
     whole = {0: content.decode()} if kind == "text" else plainly(content, kind)
     source = {"format": kind, "max_document_mb": limit / (1 << 20)}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as patches:
-        patches.enter_context(mock.patch.object(documents, "_READ_BYTES", chunk_bytes))
+        patches.enter_context(mock.patch.object(documents, "READ_BYTES", chunk_bytes))
         patches.enter_context(mock.patch.object(decompression, "_CHUNK_BYTES", chunk_bytes))
         path = pathlib.Path(folder) / ("a.txt.gz" if packed else "a.txt")
         path.write_bytes(gzip.compress(content) if packed else content)

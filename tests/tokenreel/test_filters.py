@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenreel import filters, ragged
 from tokenreel.config import parsing
 from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
-from tokenreel.documents import Documents
 from tokenreel.errors import ConfigError
 from tokenreel.filters import REASONS, Cleaned, Rules
+from tokenreel.sources.documents import Documents
 
 C4_LINES = LineRules(
     end_marks=(".", "!", "?", '"'),

@@ -11,7 +11,8 @@ import pytest
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
-from tokenreel.sources import list_blocks, list_files
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.sources.listing import list_files
 from tokenreel.storage import gcs
 
 

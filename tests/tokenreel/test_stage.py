@@ -9,7 +9,7 @@ from tests.tokenreel.test_filters import documents
 from tokenreel import filters, stage
 from tokenreel.config.corpus import FilterConfig, LineRules
 from tokenreel.filters import Cleaned, Rules
-from tokenreel.sources import Block
+from tokenreel.sources.inputs import Block
 from tokenreel.vocabularies import load_vocabulary
 
 BLOCK = Block(0, 3, ())

@@ -7,7 +7,7 @@ from tokenreel import sampling
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.filters import Rules
-from tokenreel.sources import list_blocks
+from tokenreel.sources.blocks import list_blocks
 from transforms.sample_documents import _MeasureBlock
 
 

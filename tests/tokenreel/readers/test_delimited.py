@@ -151,7 +151,7 @@ def test_values_of_a_megabyte_and_a_stray_quote(tmp_path: pathlib.Path, monkeypa
     big = "line\n" * 300_000
     path.write_bytes(written([["text", "x"], [big, "1"], ["after", "2"]]))
     assert read(path, "csv", block_bytes=10_000).values == [big, "after"]
-    monkeypatch.setattr("tokenreel.readers.delimited._MOST_QUOTED", 1000)
+    monkeypatch.setattr("tokenreel.sources.readers.delimited._MOST_QUOTED", 1000)
     path.write_bytes(b'text,x\n"stray,1\n' + b"good,1\n" * 500)
     found = read(path, "csv", max_document_mb=0.0001)
     assert found.values == ["good"] * 500
@@ -163,7 +163,7 @@ def test_values_of_a_megabyte_and_a_stray_quote(tmp_path: pathlib.Path, monkeypa
 def test_an_endless_line_takes_no_endless_memory(
     embedded: bool, ended: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokenreel.readers.delimited._LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("tokenreel.sources.readers.delimited._LONGEST_LINE", 1 << 20)
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text\ngood\n" + bytes(50 << 20) + (b"\nafter\n" * 3) * ended, 1))
     tracemalloc.start()
@@ -178,7 +178,7 @@ def test_an_endless_line_takes_no_endless_memory(
 
 
 def test_what_follows_an_endless_line_is_as_it_would_be_without_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenreel.readers.delimited._LONGEST_LINE", 1 << 12)
+    monkeypatch.setattr("tokenreel.sources.readers.delimited._LONGEST_LINE", 1 << 12)
     path = tmp_path / "a.csv"
     path.write_bytes(b'text,n\n"one\n1",1\n"open,2\n' + b"x" * 600_000 + b'\n"three\n""3""",3\nfour,4\n')
     found = read(path, "csv", max_document_mb=0.001)

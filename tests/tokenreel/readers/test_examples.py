@@ -162,7 +162,7 @@ def test_what_tensorflow_datasets_writes(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_huge_record_is_passed_over_without_being_held(packed: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenreel.readers.examples._LONGEST_RECORD", 1000)
+    monkeypatch.setattr("tokenreel.sources.readers.tfrecords._LONGEST_RECORD", 1000)
     small, huge = tfrecord.frame(example(text="a")), tfrecord.frame(example(text="x", image=bytes(40 << 20)))
     data = small + huge + small
     path = tmp_path / f"a.tfrecord{'.gz' * packed}"

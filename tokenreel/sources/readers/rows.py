@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.sources import InputFile
+from tokenreel.sources.inputs import InputFile
 
 # One fault for all that is lost behind it: these words tell that the file is damaged, not the document.
 BROKEN_FILE = "broken_file"

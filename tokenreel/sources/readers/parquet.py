@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.readers import columns
-from tokenreel.readers.damage import errors, first_line, reraise_reading
-from tokenreel.readers.rows import Rows, damaged
-from tokenreel.sources import InputFile, Piece
+from tokenreel.sources.inputs import FileRange, InputFile
+from tokenreel.sources.readers import columns
+from tokenreel.sources.readers.rows import Rows, damaged
+from tokenreel.sources.readers.unreadable import errors, first_line, reraise_reading
 from tokenreel.storage import files
 
 # Rows decoded at once, at most: a column whose values repeat is stored in a fraction of what it decodes to.
 _MOST_ROWS = 8192
 
 
-def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
+def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
     """Cuts a file between row groups, so that each piece holds about `block_bytes`, decoded. A broken file is one piece.
 
     Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
@@ -27,18 +27,18 @@ def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
             weights = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     except errors() as error:
         reraise_reading(error, file)
-        return [Piece(file)]
+        return [FileRange(file)]
     found = []
     start = gathered = 0
     for group, weight in enumerate(weights):
         if group > start and gathered + weight > block_bytes:
-            found.append(Piece(file, start, group))
+            found.append(FileRange(file, start, group))
             start, gathered = group, 0
         gathered += weight
-    return [*found, Piece(file, start, len(weights))] if weights else [Piece(file)]
+    return [*found, FileRange(file, start, len(weights))] if weights else [FileRange(file)]
 
 
-def read(stream: IO[bytes], piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads row groups `start` to `end` in batches of about `part_bytes` of text, only the columns that the source names.
 
     A file without a readable footer, or a row group that cannot be decoded, is one fault that names the rows; other row groups are read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from tokenreel.errors import SourceError
-from tokenreel.sources import InputFile
+from tokenreel.sources.inputs import InputFile
 
 
 def errors() -> tuple[type[BaseException], ...]:

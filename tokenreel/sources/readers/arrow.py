@@ -12,26 +12,30 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.readers import columns
-from tokenreel.readers.damage import errors, first_line, reraise_reading
-from tokenreel.readers.rows import Rows, damaged
-from tokenreel.sources import InputFile, Piece
+from tokenreel.sources.inputs import FileRange, InputFile
+from tokenreel.sources.readers import columns
+from tokenreel.sources.readers.rows import Rows, damaged
+from tokenreel.sources.readers.unreadable import errors, first_line, reraise_reading
 from tokenreel.storage import files
 
 _MAGIC = b"ARROW1"
+
 _FILE_HEAD = 8
+
 _CONTINUATION = b"\xff\xff\xff\xff"
+
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+
 _MOST_METADATA = 1 << 28
 
 
-def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
+def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
     """Cuts a local file between record batches into pieces of about `block_bytes`.
 
     One piece for what lies in a bucket, where looking at every batch would take a request each, and for files with dictionaries, which a
     reader needs from the start.
     """
-    whole = [Piece(file)]
+    whole = [FileRange(file)]
     if files.is_remote(file.path):
         return whole
     found = []
@@ -43,17 +47,17 @@ def pieces(file: InputFile, block_bytes: int) -> list[Piece]:
                     return whole
                 if kind == _BATCH:
                     if begin > start > 0 and end - start > block_bytes:
-                        found.append(Piece(file, start, begin, first_row))
+                        found.append(FileRange(file, start, begin, first_row))
                         start, first_row = begin, row
                     start = start or begin
                     row += rows
         except errors():  # the last piece meets the damage and reports it
             if not start:
                 return whole
-    return [*found, Piece(file, start, file.size, first_row)] if start else whole
+    return [*found, FileRange(file, start, file.size, first_row)] if start else whole
 
 
-def read(stream: IO[bytes], piece: Piece, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the record batches of a piece. A batch that cannot be read is one fault, and so is all that follows it.
 
     Raises:
@@ -162,7 +166,7 @@ def _field(data: bytes, table: int, index: int) -> int:
 class _Spliced:
     """A stream of the schema and a piece's batches, as a file that can only be read on."""
 
-    def __init__(self, stream: IO[bytes], piece: Piece) -> None:
+    def __init__(self, stream: IO[bytes], piece: FileRange) -> None:
         self._stream, self._piece = stream, piece
         self.closed = False
 

@@ -26,7 +26,9 @@ ENDINGS = {
     ".tfrecord": "tfrecord",
     ".tfrecords": "tfrecord",
 }
+
 _TABLES = ("parquet", "arrow")
+
 # Formats that can be read as another: rows of any separator, and any text as lines.
 _COMPATIBLE = {
     "csv": {"csv", "tsv"},

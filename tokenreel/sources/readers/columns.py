@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
-from tokenreel.readers.damage import errors, first_line
-from tokenreel.readers.rows import BROKEN_FILE, Problem, Rows
-from tokenreel.sources import InputFile
+from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.readers.rows import BROKEN_FILE, Problem, Rows
+from tokenreel.sources.readers.unreadable import errors, first_line
 
 
 def wanted(source: SourceConfig) -> list[str]:

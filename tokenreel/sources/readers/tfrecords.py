@@ -14,11 +14,12 @@ import numpy as np
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.format import example_codec, tfrecord
-from tokenreel.readers import columns
-from tokenreel.readers.rows import BROKEN_FILE, Collector, Rows
-from tokenreel.sources import InputFile
+from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.readers import columns
+from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
 
 _LONGEST_RECORD = 1 << 28  # held in memory: other features lie beside the text
+
 _EXCERPT = 1000
 
 

@@ -1,0 +1,51 @@
+"""Cuts files into blocks, the units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources.inputs import Block, FileRange, InputFile
+from tokenreel.sources.listing import list_files
+
+# A compressed file is taken for this many times its size when small files are gathered into a block.
+_EXPANSION = 4
+
+
+def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
+    """Cuts the files of a source into blocks of about `block_bytes`: large ones are split if they can be, small ones are gathered.
+
+    Which block a document falls into changes nothing about it. `found` is what `list_files` gives, where it is known already.
+    """
+    index = 0
+    gathered: list[FileRange] = []
+    gathered_bytes = 0
+    for file in list_files(source) if found is None else found:
+        weight = file.size * (_EXPANSION if file.compressed or source.format == "parquet" else 1)
+        if gathered and gathered_bytes + weight > block_bytes:
+            yield Block(source_index, index, tuple(gathered))
+            index, gathered, gathered_bytes = index + 1, [], 0
+        pieces = _split(file, source, block_bytes) if weight > block_bytes else [FileRange(file)]
+        if len(pieces) > 1:
+            for piece in pieces:
+                yield Block(source_index, index, (piece,))
+                index += 1
+        else:
+            gathered += pieces
+            gathered_bytes += weight
+    if gathered:
+        yield Block(source_index, index, tuple(gathered))
+
+
+def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[FileRange]:
+    """Cuts a large file where its format allows it: between lines, row groups or record batches. The rest is read as one stream."""
+    from tokenreel.sources.readers import arrow, parquet
+
+    if source.format == "parquet":
+        return parquet.pieces(file, block_bytes)
+    if source.format == "arrow":
+        return arrow.pieces(file, block_bytes)
+    lines = source.format in ("jsonl", "lines", "paragraphs") or (source.format in ("csv", "tsv") and not source.embedded_newlines)
+    if file.compressed or not lines:
+        return [FileRange(file)]
+    return [FileRange(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

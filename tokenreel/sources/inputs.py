@@ -1,0 +1,105 @@
+"""The files of a source and the ranges of them that make a block."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+
+from tokenreel import keys
+from tokenreel.errors import SourceError
+from tokenreel.storage import files
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """A file as the listing saw it.
+
+    Attributes:
+      path: where it is.
+      name: its path relative to the source's common directory, "/" between the parts: what documents are named by.
+      size: in bytes.
+      version: of its content: the modification time in nanoseconds, or the generation of an object.
+      changed: when the system last changed anything about a local file, in nanoseconds: tells of bytes that were replaced under an old
+        date. Part of what staged tokens are known by, but no reason to stop a build: a backup that links the file changes it too.
+    """
+
+    path: str
+    name: str
+    size: int
+    version: int
+    changed: int = 0
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it must be read from its start."""
+        return self.name.endswith(COMPRESSED)
+
+    @property
+    def generation(self) -> int | None:
+        """Of an object, which alone is read: an object that is replaced meanwhile cannot mix old and new bytes."""
+        return self.version if files.is_remote(self.path) else None
+
+    def check_unchanged(self) -> None:
+        """Compares the file with what the listing saw.
+
+        Raises:
+          SourceError: it is gone or was written since.
+        """
+        now = stat_file(self.path)
+        if now is None:
+            raise SourceError(f"{self.path}: vanished after it was listed. Put it back and run the same command again.")
+        if now != (self.size, self.version):
+            raise SourceError(f"{self.path}: changed after it was listed. Run the same command again when nothing writes to it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileRange:
+    """The lines of a file that begin in [start, end); a whole file where `end` is None.
+
+    In Parquet files the row groups of [start, end), in Arrow files the record batches, of which `first_row` is the first one's first row.
+    """
+
+    file: InputFile
+    start: int = 0
+    end: int | None = None
+    first_row: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One unit of work: part of a large file, or several small files in order.
+
+    Attributes:
+      source: index of the source in the config.
+      index: the block's place in the source.
+      pieces: what it reads.
+      removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
+    """
+
+    source: int
+    index: int
+    pieces: tuple[FileRange, ...]
+    removed: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
+        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces), *(os.path.basename(path) for path in self.removed))
+
+
+def stat_file(path: str) -> tuple[int, int] | None:
+    """Size and version of a file, or None where there is none."""
+    if files.is_remote(path):
+        return files.remote_stat(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}. Check its permissions.") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise SourceError(f"{path}: not a regular file ({stat.filemode(status.st_mode)}). Leave it out of the source.")
+    return status.st_size, status.st_mtime_ns

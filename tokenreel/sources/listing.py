@@ -1,0 +1,113 @@
+"""From the patterns of a source to blocks: byte ranges of files, the unit of work."""
+
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.errors import SourceError
+from tokenreel.sources.inputs import InputFile, stat_file
+from tokenreel.storage import files
+
+_WILDCARDS = set("*?[")
+
+
+def _base(pattern: str, is_directory: bool) -> str:
+    """The directory before a pattern's first wildcard; `is_directory` tells of a pattern in a bucket, which has no directories to ask."""
+    if files.is_remote(pattern):
+        if is_directory:
+            return pattern.rstrip("/")
+        bucket, _, rest = pattern.removeprefix(files.GS).partition("/")
+        return posixpath.join(files.GS + bucket, *_fixed_parts(rest.split("/")))
+    if not _WILDCARDS & set(pattern):
+        path = os.path.abspath(pattern)
+        return path if os.path.isdir(path) else os.path.dirname(path)
+    return os.sep.join(_fixed_parts(os.path.abspath(pattern).split(os.sep))) or os.sep
+
+
+def _fixed_parts(parts: Sequence[str]) -> list[str]:
+    kept = []
+    for part in parts[:-1]:
+        if _WILDCARDS & set(part):
+            break
+        kept.append(part)
+    return kept
+
+
+def _common(directories: Sequence[str]) -> str:
+    """The directory that all lie in; none where some are remote and some are not."""
+    remote = {files.is_remote(directory) for directory in directories}
+    if remote == {True}:
+        return files.GS + posixpath.commonpath([directory.removeprefix(files.GS) for directory in directories])
+    return os.path.commonpath(directories) if remote == {False} else ""
+
+
+def _match(pattern: str) -> list[str]:
+    if os.path.isdir(pattern):
+        return list(_walk(pattern, ()))
+    if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
+        return [
+            path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)
+        ]  # a link to nothing is an error, not nothing
+    return [pattern] if os.path.lexists(pattern) else []
+
+
+def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    """The files below a folder; links to folders are followed, but for those to a folder that they lie in (`above`)."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries if entry.name[0] not in "._"]
+    except OSError as error:  # what nobody may list would be left out without a word
+        raise SourceError(f"{folder}: cannot be listed ({error.strerror}). Check its permissions.") from error
+    for name, is_folder in found:
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from _walk(path, (*above, real))
+        else:
+            yield path
+
+
+def list_files(source: SourceConfig) -> list[InputFile]:
+    """Finds the files of a source, sorted by name; a file that two patterns match counts once.
+
+    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
+
+    Raises:
+      SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
+    """
+    from tokenreel.sources import folders
+
+    paths: dict[str, tuple[int, int] | None] = {}
+    patterns = list(folders.expand(source))
+    for pattern, where in patterns:
+        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
+        matched: dict[str, tuple[int, int] | None]
+        if files.is_remote(pattern):
+            matched = dict(files.remote_glob(pattern))
+            named = {pattern}
+        else:
+            matched = {os.path.abspath(path): None for path in _match(pattern)}
+            named = {os.path.abspath(pattern)}
+        if not _WILDCARDS & set(pattern) and matched.keys() != named:
+            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
+        if not matched:
+            raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
+        paths.update(matched)
+    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
+    found = []
+    for path, listed in paths.items():
+        folders.check_kind(path, source)
+        status = listed or stat_file(path)
+        if status is None:
+            if os.path.islink(path):
+                raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
+            raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
+        name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
+        found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
+    return sorted(found, key=lambda file: os.fsencode(file.name))

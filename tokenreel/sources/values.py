@@ -1,0 +1,83 @@
+"""Turns the values of a record into text, names and order keys, and says what is wrong with them."""
+
+from __future__ import annotations
+
+import codecs
+import reprlib
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys
+
+EXCERPT = 200
+
+
+def order_key(value: Any, field: str) -> int:
+    """An unsigned 64-bit integer that sorts as a number does, or as the first 8 bytes of a text.
+
+    >>> order_key(-1.5, "n") < order_key(0, "n") < order_key(2, "n"), order_key("a", "n") < order_key("b", "n")
+    (True, True)
+    """
+    if isinstance(value, str):
+        return int.from_bytes(encode_text(value)[:8].ljust(8, b"\0"), "big")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        raise BadDocument("no_order", f"the field {field!r} must hold a number or some text, got {reprlib.repr(value)}")
+    try:
+        (bits,) = struct.unpack(">Q", struct.pack(">d", float(value)))  # `pack` itself has another error for a whole number too large
+    except OverflowError:
+        raise BadDocument("no_order", f"the field {field!r} holds a number beyond all range") from None
+    return int(bits) ^ (0xFFFFFFFFFFFFFFFF if bits >> 63 else 1 << 63)
+
+
+def position_keys(source: str, file: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """The keys of documents that are named by their place: [n] uint64."""
+    return keys.mix(keys.mix(positions.astype(np.uint64)) ^ np.uint64(keys.key("document", source, file)))
+
+
+class BadDocument(Exception):
+    """A document that becomes a dead letter, with the reason and what is wrong with it."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+def read_document_id(value: Any, field: str) -> str:
+    """Turns the value of an id field into a document id.
+
+    Raises:
+      BadDocument: it is neither a string nor a whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {reprlib.repr(value)}")
+    encode_text(str(value))
+    return str(value)
+
+
+def encode_text(text: str) -> bytes:
+    """Turns text into UTF-8; half of a surrogate pair is no text."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BadDocument("lone_surrogate", f"half of a surrogate pair at character {error.start}: this is no Unicode text") from None
+
+
+def is_utf8(data: bytes | memoryview) -> bool:
+    """Tells whether bytes are valid UTF-8."""
+    try:
+        codecs.utf_8_decode(data, "strict", True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def utf8_problem(data: bytes) -> str | None:
+    """Says where bytes stop being UTF-8; None where they do not."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the document ({error.reason})"
+    return None
