@@ -15,8 +15,9 @@ from apache_beam.runners.runner import PipelineResult
 from pipelines import local, settings
 from tokenreel import output, stage
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
+from tokenreel.curation.filters import Rules, load_rules
+from tokenreel.curation.inputs import list_inputs
 from tokenreel.errors import VocabularyError
-from tokenreel.filters import Rules, load_rules
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         vocabulary = SampledVocabulary(
             vocabulary, alpha=job.vocabulary.sampling.alpha, nbest_size=job.vocabulary.sampling.nbest_size, seed=job.seed
         )
-    inputs = output.list_inputs(job)
+    inputs = list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
     with locking.lock(job.output, lost=local.stop):

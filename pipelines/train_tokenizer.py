@@ -11,9 +11,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
-from tokenreel import character_fitting, output, sampling, tokenizer_output, tokenizer_training
+from tokenreel import character_fitting, sampling, tokenizer_output, tokenizer_training
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.filters import load_rules
+from tokenreel.curation import inputs as output
+from tokenreel.curation.filters import load_rules
 from tokenreel.sources import blocks as sources
 from tokenreel.storage import files, locking
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from tokenreel import filters, vocabularies
+from tokenreel import vocabularies
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.curation import cleaned
 from tokenreel.errors import VocabularyError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -103,7 +104,7 @@ def test_the_settings_on_the_page_of_filters_are_settings() -> None:
     assert [job.filters_of(i).min_words for i in range(4)] == [50, 1000, 50, 50]
     assert job.filters_of(1).lines == job.filters.lines
     page = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
-    reasons = set(filters.REASONS) - {""}
+    reasons = set(cleaned.REASONS) - {""}
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import filters, keys, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import keys, provenance, segmentation_sampler, selection, shards, stage
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
+from tokenreel.curation import cleaned, filters
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo, file_info, write_json
@@ -209,7 +210,7 @@ def conservation(
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered = filters.summed([staged.info.filtered for staged in stages])
+    filtered = cleaned.summed([staged.info.filtered for staged in stages])
     kept = sum(staged.info.documents for staged in stages)
     dead = sum(staged.info.dead_letters for staged in stages)
     read = kept + sum(filtered.values()) + dead
@@ -323,7 +324,7 @@ def statistics(
 
 
 def _source_statistics(stages: Sequence[Staged], splits: Iterable[str]) -> dict[str, Any]:
-    filtered = filters.summed([staged.info.filtered for staged in stages])
+    filtered = cleaned.summed([staged.info.filtered for staged in stages])
     return {
         "dead_letters": sum(staged.info.dead_letters for staged in stages),
         "filtered": sum(filtered.values()),
@@ -331,7 +332,7 @@ def _source_statistics(stages: Sequence[Staged], splits: Iterable[str]) -> dict[
         "duplicates": sum(staged.duplicates for staged in stages),
         "not_sampled": sum(staged.not_sampled for staged in stages),
         "repeated": sum(_repeated(staged) for staged in stages),
-        "lines_removed_by_reason": filters.summed([staged.info.lines_removed for staged in stages]),
+        "lines_removed_by_reason": cleaned.summed([staged.info.lines_removed for staged in stages]),
         "modified": sum(staged.info.modified for staged in stages),
         "characters_removed": sum(staged.info.characters_removed for staged in stages),
         **_text_totals([staged.counts(split) for staged in stages for split in splits]),

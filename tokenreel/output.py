@@ -9,32 +9,14 @@ from typing import Any
 from tokenreel import keys
 from tokenreel.completion import algorithms
 from tokenreel.config.build import JobConfig
-from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError, ManifestError
-from tokenreel.filters import load_rules
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe
-from tokenreel.sources.listing import list_files
 from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
 
 _BUILD = "build.json"
-
-
-def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
-    """Summarises the input files: numbers, bytes and a digest of names and sizes, and of the lists that filters read.
-
-    Raises:
-      SourceError: a pattern matches nothing, or a file cannot be examined.
-    """
-    summary = {}
-    for index, source in enumerate(config.sources):
-        found = list_files(source)
-        lists = load_rules(config.filters_of(index)).bad_words
-        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
-        summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
-    return summary
 
 
 def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ from the list of those whose text is elsewhere in the corpus, so that one stage 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 
@@ -17,8 +16,8 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_ranges
+from tokenreel.curation.hash_tables import read_rows
 from tokenreel.stage import StageFile, StageInfo
-from tokenreel.storage import files
 
 VERSION = "selection-1"
 
@@ -117,17 +116,3 @@ def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None)
         absent[duplicates] = False
         not_sampled = int(np.count_nonzero(absent))
     return dataclasses.replace(staged, splits=splits, duplicates=len(duplicates), not_sampled=not_sampled)
-
-
-def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:
-    """Writes a sorted list of rows under a name that tells its content; returns its path."""
-    data = np.ascontiguousarray(rows, dtype="<i8").tobytes()
-    path = files.join(directory, f"{keys.digest(unit, data)}.rows")
-    files.write_bytes(path, data)
-    return path
-
-
-@functools.lru_cache(maxsize=256)
-def read_rows(path: str) -> npt.NDArray[np.int64]:
-    """Reads what `write_rows` wrote."""
-    return np.frombuffer(files.read_bytes(path), dtype="<i8")

@@ -21,15 +21,17 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import duplicates, keys, ragged
+from tokenreel import keys, ragged
 from tokenreel.config.build import JobConfig
 from tokenreel.config.corpus import FilterConfig, SourceConfig
-from tokenreel.duplicates import HashTable
+from tokenreel.curation import hash_tables
+from tokenreel.curation.cleaned import CODES, Cleaned
+from tokenreel.curation.filters import Rules
+from tokenreel.curation.hash_tables import HashTable
+from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import BuildError
-from tokenreel.filters import CODES, Cleaned, Rules
 from tokenreel.format import tfrecord, token_spans
 from tokenreel.format.token_spans import characters_per_document
-from tokenreel.sentences import split as split_sentences
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
@@ -80,7 +82,7 @@ class StageInfo:
       lines_removed: lines and paragraphs taken out of documents, by reason.
       characters_removed: with them.
       modified: documents kept of which something was taken out.
-      hashes: distinct texts, where those of documents were hashed; see `tokenreel.duplicates`.
+      hashes: distinct texts, where those of documents were hashed; see `tokenreel.curation.duplicates`.
       repeats: documents of a text that the file holds once more.
     """
 
@@ -127,7 +129,7 @@ class StageInfo:
         yield "order", "uint64", documents if self.ordered else 0
         yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
         yield "sentence_length", "int32", self.sentences  # tokens of each
-        yield "hash", "uint64", 4 * self.hashes  # sorted; see `tokenreel.duplicates.HashTable`
+        yield "hash", "uint64", 4 * self.hashes  # sorted; see `tokenreel.curation.hash_tables.HashTable`
         yield "repeat", "int64", self.repeats
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
@@ -434,8 +436,8 @@ def encode(
             arrays[f"{name}_offset"] = ragged.offsets_of(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
     if hashed:
         data, bounds = documents.text.tobytes(), documents.offsets
-        hashes = duplicates.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
-        entries, arrays["repeat"] = duplicates.tabulate(hashes, duplicates.ranks(arrays["key"]), np.arange(len(order)))
+        hashes = hash_tables.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
+        entries, arrays["repeat"] = hash_tables.tabulate(hashes, hash_tables.ranks(arrays["key"]), np.arange(len(order)))
         arrays["hash"] = entries.ravel()
     return arrays, dataclasses.replace(cleaned, reasons=reasons)
 

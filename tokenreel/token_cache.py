@@ -20,8 +20,8 @@ from typing import Any
 from tokenreel import stage
 from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
+from tokenreel.curation.filters import load_rules
 from tokenreel.errors import ConfigError
-from tokenreel.filters import load_rules
 from tokenreel.sources import blocks as sources
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS

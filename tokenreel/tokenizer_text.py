@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import filters, ragged
+from tokenreel import ragged
 from tokenreel.config.corpus import CorpusSettings
 from tokenreel.config.splits import TRAIN, split_ranges
-from tokenreel.filters import CODES, REASONS, Cleaned, Rules
+from tokenreel.curation import filters
+from tokenreel.curation.cleaned import CODES, REASONS, Cleaned
+from tokenreel.curation.filters import Rules
 from tokenreel.format import token_spans
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import Block

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tokenreel import character_fitting, ragged
 from tokenreel.character_vocabulary import write_character_model
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.filters import Rules
+from tokenreel.curation.filters import Rules
 from tokenreel.sampling import Sample
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import numpy as np
 
-from tokenreel import duplicates, keys, selection, stage
+from tokenreel import keys, selection, stage
 from tokenreel.config.build import JobConfig
-from tokenreel.duplicates import HashTable
+from tokenreel.curation import duplicates, hash_tables
+from tokenreel.curation.hash_tables import HashTable
 from tokenreel.selection import Staged
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
@@ -30,7 +31,7 @@ class FindDuplicates(beam.PTransform):
         every_table = beam.pvalue.AsSingleton(tables)
         found = (
             tables
-            | "CutRanges" >> beam.FlatMap(duplicates.ranges)  # (low, high): ranges of hashes
+            | "CutRanges" >> beam.FlatMap(hash_tables.ranges)  # (low, high): ranges of hashes
             | "SpreadRanges" >> beam.Reshuffle()
             | "CompareTables" >> beam.FlatMap(_find, every_table)  # (table, rows as bytes)
         )
@@ -46,11 +47,11 @@ class FindDuplicates(beam.PTransform):
         index, parts = found
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
         every = np.sort(np.concatenate([*rows, tables[index].read_repeats()]))
-        return index, selection.write_rows(self.directory, self.unit, every)
+        return index, hash_tables.write_rows(self.directory, self.unit, every)
 
 
 def _find(bounds: tuple[int, int], tables: list[HashTable]) -> Iterator[tuple[int, bytes]]:
-    for index, rows in duplicates.find(tables, *bounds):
+    for index, rows in hash_tables.find(tables, *bounds):
         yield index, rows.astype("<i8").tobytes()
 
 
@@ -132,7 +133,7 @@ class RemoveDuplicateText(beam.PTransform):
         for part, documents in enumerate(reading):
             entries, repeats = duplicates.tabulate_parts(documents, config.duplicates)
             name = keys.digest(block.source, block.fingerprint, config.duplicates.remove, part)
-            table = duplicates.write_table(files.join(self.directory, f"{name}.hashes"), entries, repeats)
+            table = hash_tables.write_table(files.join(self.directory, f"{name}.hashes"), entries, repeats)
             yield HashedPart(block=block, part=part, table=table)
 
 

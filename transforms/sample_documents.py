@@ -9,7 +9,7 @@ from apache_beam.metrics import Metrics
 
 from tokenreel import sampling
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.filters import Rules
+from tokenreel.curation.filters import Rules
 from tokenreel.sampling import Measured, SamplePlan, Totals
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import duplicates, filters, selection, stage
+from tokenreel import selection, stage
 from tokenreel.config.build import JobConfig
-from tokenreel.filters import Cleaned, Rules
+from tokenreel.curation import duplicates, filters, hash_tables
+from tokenreel.curation.cleaned import Cleaned
+from tokenreel.curation.filters import Rules
 from tokenreel.format import schema
 from tokenreel.selection import Staged
 from tokenreel.sources.documents import Documents
@@ -75,7 +77,7 @@ class _TokenizeBlock(beam.DoFn):
             else:
                 cleaned = Cleaned.of(documents)
                 if any(block.removed[part : part + 1]):
-                    cleaned = duplicates.prune(documents, selection.read_rows(block.removed[part]), config.duplicates.remove)
+                    cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
                 cleaned = filters.clean(cleaned, rules)
                 arrays, cleaned = stage.encode(
                     cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets

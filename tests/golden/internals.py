@@ -13,7 +13,8 @@ from typing import Any
 from tokenreel.completion import algorithms
 from tokenreel.config.build import JobConfig
 from tokenreel.config.reading import load_as
-from tokenreel.output import identity, list_inputs
+from tokenreel.curation.inputs import list_inputs
+from tokenreel.output import identity
 from tokenreel.recipe import make_recipe
 from tokenreel.vocabularies import load_vocabulary
 

@@ -15,10 +15,10 @@ import tokenreel
 from pipelines import cli
 from tests.pipelines.test_build import build, provenance, read_texts, records
 from tokenreel.config.reading import load
+from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.recipe import make_recipe
-from tokenreel.sentences import split as split_sentences
 from tokenreel.vocabularies import load_vocabulary
 
 WriteConfig = Callable[..., str]

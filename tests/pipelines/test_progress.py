@@ -12,8 +12,8 @@ import pytest
 from pipelines import build as building
 from pipelines import cli, local
 from tokenreel.config import reading as configs
+from tokenreel.curation.filters import Rules
 from tokenreel.errors import StorageError
-from tokenreel.filters import Rules
 
 
 def test_looking_takes_a_small_part_of_the_time_and_delays_no_end(capsys: pytest.CaptureFixture[str]) -> None:

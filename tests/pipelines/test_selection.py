@@ -16,7 +16,8 @@ from tests import verification_datasets as datasets
 from tests.conftest import tree_digest
 from tests.pipelines.test_build import build, bytes_config, provenance, records
 from tests.pipelines.test_determinism import selection
-from tokenreel import duplicates, keys
+from tokenreel import keys
+from tokenreel.curation import hash_tables
 from tokenreel.format import manifest
 from tokenreel.sources.values import position_keys
 from tokenreel.verification import verify
@@ -222,7 +223,7 @@ def names_of(name: str, texts: list[str]) -> list[int]:
 
 
 def best(holders: list[int]) -> int:
-    return min(holders, key=lambda name: int(duplicates.ranks(np.array([name], dtype=np.uint64))[0]))
+    return min(holders, key=lambda name: int(hash_tables.ranks(np.array([name], dtype=np.uint64))[0]))
 
 
 def test_duplicate_documents(bytes_config: BytesConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +234,7 @@ def test_duplicate_documents(bytes_config: BytesConfig, tmp_path: pathlib.Path, 
     sources = [source(tmp_path, name) for name in texts]
     assert build(bytes_config(contents, sources=sources, **settings)) == 0
     dataset = tmp_path / "dataset"
-    monkeypatch.setattr(duplicates, "_RANGE_ENTRIES", 10)
+    monkeypatch.setattr(hash_tables, "_RANGE_ENTRIES", 10)
     assert (
         build(bytes_config(contents, sources=sources, **settings), "--output", str(tmp_path / "b"), "--set", "execution.block_mb=0.0002")
         == 0

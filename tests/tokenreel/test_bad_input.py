@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from tokenreel import completion, stage
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import ExecutionConfig, SourceConfig
+from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
-from tokenreel.filters import load_rules
 from tokenreel.selection import Staged
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.vocabularies import load_vocabulary

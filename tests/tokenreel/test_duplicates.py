@@ -10,26 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokenreel.test_filters import documents, texts_of
-from tokenreel import duplicates
 from tokenreel.config.corpus import DuplicateConfig
-from tokenreel.filters import REASONS
+from tokenreel.curation import duplicates, hash_tables
+from tokenreel.curation.cleaned import REASONS
 
 
-def tables_of(parts: list[list[tuple[str, int]]], directory: pathlib.Path) -> list[duplicates.HashTable]:
+def tables_of(parts: list[list[tuple[str, int]]], directory: pathlib.Path) -> list[hash_tables.HashTable]:
     """One table for each part; a part lists texts and the names (small integers) of their documents."""
     tables = []
     for index, part in enumerate(parts):
-        hashes = duplicates.hash_texts(text.encode() for text, _ in part)
-        rank = duplicates.ranks(np.array([name for _, name in part], dtype=np.uint64))
-        entries, repeats = duplicates.tabulate(hashes, rank, np.arange(len(part)))
-        tables.append(duplicates.write_table(str(directory / str(index)), entries, repeats))
+        hashes = hash_tables.hash_texts(text.encode() for text, _ in part)
+        rank = hash_tables.ranks(np.array([name for _, name in part], dtype=np.uint64))
+        entries, repeats = hash_tables.tabulate(hashes, rank, np.arange(len(part)))
+        tables.append(hash_tables.write_table(str(directory / str(index)), entries, repeats))
     return tables
 
 
-def kept(parts: list[list[tuple[str, int]]], tables: list[duplicates.HashTable]) -> list[list[int]]:
+def kept(parts: list[list[tuple[str, int]]], tables: list[hash_tables.HashTable]) -> list[list[int]]:
     gone = [set(table.read_repeats().tolist()) for table in tables]
-    for low, high in duplicates.ranges(tables):
-        for index, rows in duplicates.find(tables, low, high):
+    for low, high in hash_tables.ranges(tables):
+        for index, rows in hash_tables.find(tables, low, high):
             assert not gone[index] & set(rows.tolist()), "nothing goes twice"
             gone[index] |= set(rows.tolist())
     return [[row for row in range(len(part)) if row not in gone[i]] for i, part in enumerate(parts)]
@@ -44,14 +44,14 @@ def test_what_stays_does_not_depend_on_the_parts(
     tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, int]], cuts: list[int], small: bool
 ) -> None:
     expected = {}
-    rank = duplicates.ranks(np.arange(6, dtype=np.uint64))
+    rank = hash_tables.ranks(np.arange(6, dtype=np.uint64))
     for place, (text, name) in enumerate(texts):
         expected[text] = min(expected.get(text, (2**64, 0)), (int(rank[name]), place))
     bounds = sorted({0, *(cut for cut in cuts if cut < len(texts)), len(texts)})
     parts = [texts[a:b] for a, b in itertools.pairwise(bounds)]
     with pytest.MonkeyPatch.context() as patch:
         if small:
-            patch.setattr(duplicates, "_RANGE_ENTRIES", 2)
+            patch.setattr(hash_tables, "_RANGE_ENTRIES", 2)
         found = kept(parts, tables_of(parts, tmp_path_factory.mktemp("tables")))
     assert sorted(place for _, place in expected.values()) == [bounds[i] + row for i, rows in enumerate(found) for row in rows]
 
@@ -70,7 +70,7 @@ def test_uneven_hashes_are_found_too(tmp_path: pathlib.Path) -> None:
     """All in one corner: a range is then not where an even spread would have it."""
     entries = np.zeros((1000, 4), dtype=np.uint64)
     entries[:, 0] = np.arange(1000) + (1 << 40)
-    table = duplicates.write_table(str(tmp_path / "table"), entries, np.zeros(0, dtype=np.int64))
+    table = hash_tables.write_table(str(tmp_path / "table"), entries, np.zeros(0, dtype=np.int64))
     for low, high in ((0, 1 << 40), (1 << 40, (1 << 40) + 500), ((1 << 40) + 500, 1 << 41), (1 << 63, 1 << 64)):
         inside = [low <= int(half) < high for half in entries[:, 0]]
         np.testing.assert_array_equal(table.between(low, high), entries[inside])
@@ -89,7 +89,7 @@ def test_pruning_keeps_the_first_of_each(unit: str, texts: list[str], minimum: i
     long = [part for bag in bags for part in bag if len(part) >= minimum]
     assert len(long) == len(entries) + len(repeats)
     assert sorted(part for bag in left for part in bag if len(part) >= minimum) == sorted(set(long)), "each text exactly once"
-    ranks = duplicates.ranks(found.key)
+    ranks = hash_tables.ranks(found.key)
     for part in set(long):
         holders = [i for i, bag in enumerate(bags) if part in bag]
         assert part in left[min(holders, key=lambda i: ranks[i])]

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import filters, ragged
+from tokenreel import ragged
 from tokenreel.config import parsing
 from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
+from tokenreel.curation import filters, quality
+from tokenreel.curation.cleaned import REASONS, Cleaned
+from tokenreel.curation.filters import Rules
 from tokenreel.errors import ConfigError
-from tokenreel.filters import REASONS, Cleaned, Rules
 from tokenreel.sources.documents import Documents
 
 C4_LINES = LineRules(
@@ -163,10 +165,10 @@ def test_ngram_shares_by_definition(words: list[str], n: int) -> None:
         if gram in grams[:i]:
             covered.update(range(i, i + n))
     total = sum(map(len, words))
-    assert filters.repeated_ngram_share(words, n) == (sum(len(words[i]) for i in covered) / total if total else 0)
+    assert quality.repeated_ngram_share(words, n) == (sum(len(words[i]) for i in covered) / total if total else 0)
     most = max((grams.count(gram) for gram in grams), default=0)
     longest = max((sum(map(len, gram)) for gram in grams if grams.count(gram) == most), default=0)
-    assert filters.top_ngram_share(words, n) == (longest * most / total if most > 1 else 0)
+    assert quality.top_ngram_share(words, n) == (longest * most / total if most > 1 else 0)
 
 
 @settings(max_examples=60)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tokenreel import keys, sentences
+from tokenreel import keys
+from tokenreel.curation import sentences
 from tokenreel.format import segments
 from tokenreel.layouts import bin_packing, fill, modes, segment_pairs, wrap
 from tokenreel.objectives.registry import make_objective

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import sentences
+from tokenreel.curation import sentences
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import segment_pairs
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.tokenreel.test_filters import documents
-from tokenreel import filters, stage
+from tokenreel import stage
 from tokenreel.config.corpus import FilterConfig, LineRules
-from tokenreel.filters import Cleaned, Rules
+from tokenreel.curation import filters
+from tokenreel.curation.cleaned import Cleaned
+from tokenreel.curation.filters import Rules
 from tokenreel.sources.inputs import Block
 from tokenreel.vocabularies import load_vocabulary
 

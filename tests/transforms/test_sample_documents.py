@@ -6,7 +6,7 @@ import pickle
 from tokenreel import sampling
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.filters import Rules
+from tokenreel.curation.filters import Rules
 from tokenreel.sources.blocks import list_blocks
 from transforms.sample_documents import _MeasureBlock
 

@@ -111,7 +111,7 @@ class PackingConfig:
       max_segments: at most so many documents in an example.
       align: each document takes a multiple of so many positions, for models that downsample; must divide L.
       sentences: how documents are cut into sentences, for `full_sentences` and `segment_pairs`: `newline` or `rules` (see
-        `tokenreel.sentences`). Each sentence is then tokenized by itself.
+        `tokenreel.curation.sentences`). Each sentence is then tokenized by itself.
       per_source: never put documents of two sources into one example, so that mixture weights stay true; not for `wrap`.
       options: further settings of the mode: `open_examples` of `first_fit`, `flush_every` of `next_fit`, `min_tokens` of
         `wrap_within_document` and `full_sentences`, `cross_documents` of `full_sentences`, `min_exponent` and `max_exponent` of `buckets`,

@@ -88,7 +88,7 @@ class SourceConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineRules:
-    r"""Which lines are taken out of documents, as C4 does; see `tokenreel.filters`. None is, unless a rule is set.
+    r"""Which lines are taken out of documents, as C4 does; see `tokenreel.curation.filters`. None is, unless a rule is set.
 
     Attributes:
       end_marks: only lines that end in one of these stay, such as `[".", "!", "?", '"']`; an ellipsis does not count as an end.
@@ -114,7 +114,7 @@ class LineRules:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QualityRules:
-    """Which documents do not read like text: the rules of MassiveText; see `tokenreel.filters`. Shares lie between 0 and 1.
+    """Which documents do not read like text: the rules of MassiveText; see `tokenreel.curation.filters`. Shares lie between 0 and 1.
 
     Attributes:
       min_mean_word_length: in characters, such as 3.

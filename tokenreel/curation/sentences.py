@@ -23,7 +23,9 @@ mr mrs ms dr prof sr jr st mt rev hon gen col sgt capt lt gov sen rep pres vs et
 sec ch pp ed eds trans univ dept inc ltd co corp bros jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun u.s u.k
 u.n a.m p.m ph.d b.a m.a d.c
 """
+
 _ABBREVIATIONS = frozenset(_WORDS_WITH_STOP.split())
+
 _END = re.compile(
     r"""
     (?P<stop>[.!?…]+)                 # what may end a sentence
@@ -35,6 +37,7 @@ _END = re.compile(
     """,
     re.VERBOSE,
 )
+
 _WORD = re.compile(r"[\w.]+$")
 
 
