@@ -35,9 +35,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpus import default_corpus
-from tokenreel import keys, ragged, unit_memo
+from tokenreel import keys, ragged
 from tokenreel.format import wire
-from tokenreel.vocabularies import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.unit_memo import memo
 
 BLOCK_BYTES = 8 << 20
 MEMO_BYTES = 128 << 20
@@ -156,7 +157,7 @@ class Race:
     def begin(self) -> None:
         """Begins a repeat: the memo that has seen the text is the warm one, and a new one is cold."""
         assert self._vocabulary.data is not None
-        self._warm, self._cold = self._cold, unit_memo.load(self._vocabulary.data, MEMO_BYTES)
+        self._warm, self._cold = self._cold, memo.load(self._vocabulary.data, MEMO_BYTES)
 
     @property
     def memo_megabytes(self) -> float:

@@ -23,8 +23,9 @@ from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
 from tokenreel.sources import blocks as sources
 from tokenreel.storage import files, locking
-from tokenreel.subword_sampling import SampledVocabulary
-from tokenreel.vocabularies import Vocabulary, load_vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.sampled import SampledVocabulary
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards

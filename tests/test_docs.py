@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from tokenreel import vocabularies
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation import cleaned
 from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies import loading
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -230,6 +230,6 @@ def test_every_kind_of_vocabulary_is_on_its_page() -> None:
     assert set(rows) == set(typing.get_args(typing.get_type_hints(VocabularyConfig)["kind"]))
     for kind, options in rows.items():
         with pytest.raises(VocabularyError, match="takes no option") as error:
-            vocabularies.load_vocabulary(kind, "x", no_such_option=1)
+            loading.load_vocabulary(kind, "x", no_such_option=1)
         known = str(error.value).split("it takes ")[1]
         assert set(re.findall(r"`(\w+)`", options)) == set(re.findall(r"'(\w+)'", known)), known

@@ -15,7 +15,7 @@ from tokenreel.format import manifest, naming
 from tokenreel.format.example_codec import fixed_layout
 from tokenreel.format.manifest import FIXED, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.format.schema import Feature
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 EOS = 1  # of the byte vocabulary
 WORDS = "the reel of tokens turns once more and every document begins where the last one ended".split()  # noqa: SIM905

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
-from tokenreel.character_vocabulary import NORMALIZERS, normalize
 from tokenreel.config import parsing
 from tokenreel.errors import ConfigError
+from tokenreel.vocabularies.characters import NORMALIZERS, normalize
 
 # The analyzer adds up a batch in float32, which is exact so far; from there on in float64, exact to 2**53.
 _MOST = 1 << 24

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import keys, provenance, segmentation_sampler, selection, shards, stage
+from tokenreel import keys, provenance, selection, shards, stage
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
 from tokenreel.curation import cleaned, filters
@@ -25,7 +25,8 @@ from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
 from tokenreel.sources.documents import Fault
 from tokenreel.storage import files
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.sentencepiece import sampler
 
 _TOP_TOKENS = 50
 
@@ -195,7 +196,7 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "stage": stage.VERSION,
     }
     if recipe.config.vocabulary.sampling is not None:
-        versions["sampling"] = segmentation_sampler.VERSION
+        versions["sampling"] = sampler.VERSION
     return versions
 
 

@@ -20,7 +20,8 @@ from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
 from tokenreel.format.record_damage import find_damage
 from tokenreel.storage import files
 from tokenreel.terminal import painter, reader_may_leave, wants_color
-from tokenreel.vocabularies import Vocabulary, load_vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 _SPECIALS = ("pad", "bos", "eos", "unk")
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")

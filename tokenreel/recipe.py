@@ -20,7 +20,7 @@ from tokenreel.objectives.base import Objective
 from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
 from tokenreel.objectives.registry import check_sentinels, make_objective
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

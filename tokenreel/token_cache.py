@@ -25,9 +25,9 @@ from tokenreel.errors import ConfigError
 from tokenreel.sources import blocks as sources
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
-from tokenreel.subword_sampling import SampledVocabulary
 from tokenreel.terminal import reader_may_leave
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.sampled import SampledVocabulary
 
 _NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
 _THREADS = 32

@@ -14,7 +14,8 @@ from tokenreel.format import naming
 from tokenreel.sampling import Sample, Totals
 from tokenreel.storage import files, locking
 from tokenreel.tokenizer_training import Coverage, measure_coverage
-from tokenreel.vocabularies import Vocabulary, load_vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 REPORT = "tokenizer_report.json"
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tokenreel import ragged, sentencepiece_model
-from tokenreel.character_vocabulary import CharacterVocabulary, normalize
+from tokenreel import ragged
 from tokenreel.errors import ConfigError
-from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.characters import CharacterVocabulary, normalize
+from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
 
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.

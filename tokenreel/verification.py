@@ -136,7 +136,7 @@ def _check_files(directory: str, manifest: Manifest, present: Mapping[str, int],
 
 
 def _check_vocabulary(directory: str, manifest: Manifest, intact: set[str], note: Callable[[str], None]) -> Iterator[str]:
-    from tokenreel.vocabularies import load_vocabulary
+    from tokenreel.vocabularies.loading import load_vocabulary
 
     info = manifest.vocabulary
     if info.file is not None and info.file not in intact:

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from tokenreel import character_fitting, ragged
-from tokenreel.character_vocabulary import write_character_model
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
 from tokenreel.sampling import Sample
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_text import read_texts
+from tokenreel.vocabularies.characters import write_character_model
 from transforms.sample_documents import Sampled
 from transforms.train_tokenizer import Trained
 

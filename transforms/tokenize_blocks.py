@@ -16,7 +16,7 @@ from tokenreel.selection import Staged
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
 

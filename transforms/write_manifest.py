@@ -11,7 +11,7 @@ from tokenreel.completion import BuiltShard
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import SplitPlan
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ from tokenreel.config.reading import load_as
 from tokenreel.curation.inputs import list_inputs
 from tokenreel.output import identity
 from tokenreel.recipe import make_recipe
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 
 def resolve(config: str, settings: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any]:

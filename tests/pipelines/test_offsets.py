@@ -19,7 +19,7 @@ from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.recipe import make_recipe
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 WriteConfig = Callable[..., str]
 BOS, EOS, FIRST, SEPARATOR, MASK = 3, 1, 3, 1, 4

@@ -25,7 +25,7 @@ from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import job_service
 from tokenreel import sampling
 from tokenreel.storage import files
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 WriteConfig = Callable[..., str]
 CHARACTER_MODEL = {"model_type": "char", "hard_vocab_limit": False}

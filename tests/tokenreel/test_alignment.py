@@ -14,11 +14,14 @@ import sentencepiece
 from benchmarks.tokenization import convert
 from tests.conftest import train_model
 from tests.tokenreel.test_vocabularies import block
-from tokenreel import character_offsets, ragged
-from tokenreel.character_vocabulary import NORMALIZERS, normalize, write_character_model
+from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.format import token_spans
-from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary, load_vocabulary
+from tokenreel.vocabularies import character_offsets
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.characters import NORMALIZERS, normalize, write_character_model
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
 
 HOSTILE = [
     "",
@@ -169,7 +172,7 @@ def test_blocks_without_text_have_no_spans(models, documents):
 
 def test_long_blocks_are_handled_in_portions(models, texts, monkeypatch):
     expected = spans(models["bpe_unknown"], texts[:50] + HOSTILE)
-    monkeypatch.setattr("tokenreel.sentencepiece_offsets._PORTION_BYTES", 300)
+    monkeypatch.setattr("tokenreel.vocabularies.sentencepiece.offsets._PORTION_BYTES", 300)
     assert spans(models["bpe_unknown"], texts[:50] + HOSTILE) == expected
 
 
@@ -307,7 +310,7 @@ def test_spans_are_those_of_hugging_face(models, texts, tmp_path, monkeypatch, k
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     vocabulary = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
     documents = [*HOSTILE, *texts[:30], ""]
-    monkeypatch.setattr("tokenreel.huggingface_vocabulary._PORTION_BYTES", 500)
+    monkeypatch.setattr("tokenreel.vocabularies.huggingface._PORTION_BYTES", 500)
     told = tokenizer.encode_batch(documents, add_special_tokens=False)
     assert spans(vocabulary, documents) == [(encoding.ids, encoding.offsets) for encoding in told]
     assert [array.tolist() for array in vocabulary.encode_block_with_offsets(*block([]))] == [[], [], [], []]

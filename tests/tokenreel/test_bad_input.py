@@ -27,7 +27,7 @@ from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
 from tokenreel.selection import Staged
 from tokenreel.sources.blocks import list_blocks
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 from transforms.tokenize_blocks import _TokenizeBlock
 
 PACK = {

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pipelines import cli
 from tokenreel import load as load_dataset
 from tokenreel import ragged
-from tokenreel.character_vocabulary import NORMALIZERS, CharacterVocabulary, normalize, write_character_model
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.characters import NORMALIZERS, CharacterVocabulary, normalize, write_character_model
+from tokenreel.vocabularies.loading import load_vocabulary
 
 CHARACTERS = ["e", "t", " ", "\n", "é", "日", "😀", "\0", "ς", "σ", "i"]
 

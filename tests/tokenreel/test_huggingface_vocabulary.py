@@ -12,7 +12,7 @@ from pipelines import cli
 from tokenreel import load as load_dataset
 from tokenreel import ragged
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 
 def block(documents):
@@ -68,11 +68,11 @@ def test_whole_documents_without_what_the_file_would_add(byte_level, texts):
 
 
 def test_blocks_larger_than_a_portion(byte_level, texts, monkeypatch):
-    from tokenreel import huggingface_vocabulary
+    from tokenreel.vocabularies import huggingface
 
     vocabulary = load_vocabulary("huggingface", byte_level)
     whole = vocabulary.encode_block(*block(texts[:100]))
-    monkeypatch.setattr(huggingface_vocabulary, "_PORTION_BYTES", 500)
+    monkeypatch.setattr(huggingface, "_PORTION_BYTES", 500)
     for a, b in zip(vocabulary.encode_block(*block(texts[:100])), whole, strict=True):
         assert a.tolist() == b.tolist()
     assert [a.tolist() for a in vocabulary.encode_block(*block([]))] == [[], []]

@@ -9,11 +9,12 @@ import pytest
 from pipelines import cli
 from tests import verification_datasets as datasets
 from tokenreel import commands, inspection, report, terminal
-from tokenreel.character_vocabulary import write_character_model
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.format import naming
 from tokenreel.inspection import Origin, format_example
-from tokenreel.vocabularies import ByteVocabulary, load_vocabulary
+from tokenreel.vocabularies.byte_level import ByteVocabulary
+from tokenreel.vocabularies.characters import write_character_model
+from tokenreel.vocabularies.loading import load_vocabulary
 
 BYTES = ByteVocabulary()
 

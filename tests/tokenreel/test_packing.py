@@ -14,7 +14,7 @@ from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import bin_packing, fill, modes, one_document, segment_pairs, table, whole_sentences, wrap
 from tokenreel.recipe import make_recipe
-from tokenreel.vocabularies import ByteVocabulary
+from tokenreel.vocabularies.byte_level import ByteVocabulary
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)

@@ -12,7 +12,7 @@ from pipelines import cli
 from tokenreel import load as load_dataset
 from tokenreel import ragged
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 VOCABULARY = load_vocabulary("pass_through", vocab_size=50_000, eos_id=49_999)
 

@@ -18,8 +18,8 @@ from tokenreel import ragged
 from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.recipe import make_recipe
-from tokenreel.special_tokens import SpecialTokens
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.special_tokens import SpecialTokens
 
 NAMES = ["</s>", "<s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_7>"]
 

@@ -12,7 +12,7 @@ from tokenreel.curation import filters
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.sources.inputs import Block
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 BLOCK = Block(0, 3, ())
 RULES = Rules(FilterConfig(lines=LineRules(drop_phrases=("menu",)), max_characters=12, max_tokens=10))

@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from tests.conftest import train_model, tree_digest
-from tokenreel import keys, ragged, segmentation_sampler, sentencepiece_model
+from tokenreel import keys, ragged
 from tokenreel import load as load_dataset
 from tokenreel.config import build, parsing
 from tokenreel.errors import ConfigError, VocabularyError
-from tokenreel.subword_sampling import SampledVocabulary
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.sampled import SampledVocabulary
+from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tokenreel.vocabularies.sentencepiece import sampler
 
 
 def block(documents):
@@ -161,10 +163,10 @@ def test_a_library_that_reads_models_otherwise_is_found(model, monkeypatch, chan
         return dataclasses.replace(found, pieces=pieces)
 
     monkeypatch.setattr(sentencepiece_model, "parse", other)
-    segmentation_sampler.load.cache_clear()
+    sampler.load.cache_clear()
     with pytest.raises(VocabularyError, match="reads this model in another way"):
         sampled.__wrapped__(model)
-    segmentation_sampler.load.cache_clear()
+    sampler.load.cache_clear()
 
 
 def hostile(model):
@@ -211,10 +213,10 @@ def test_long_units_are_merged_as_short_ones(bpe_models, texts, monkeypatch, alp
     for model in bpe_models:
         expected = encode(sampled(model, alpha=alpha), documents)
         with monkeypatch.context() as patch:
-            patch.setattr(segmentation_sampler, "_LONG_UNIT", 1)
+            patch.setattr(sampler, "_LONG_UNIT", 1)
             assert encode(sampled(model, alpha=alpha), documents) == expected
         with monkeypatch.context() as patch:
-            patch.setattr(segmentation_sampler, "_LONG_UNIT", 10_000)
+            patch.setattr(sampler, "_LONG_UNIT", 10_000)
             assert encode(sampled(model, alpha=alpha), documents) == expected
 
 
@@ -233,7 +235,7 @@ def test_draws_are_as_frequent_as_the_library_s(model, word, alpha):
 def test_slices_change_nothing(model, texts, monkeypatch):
     documents = [*texts[:60], "", "x"]
     expected = encode(sampled(model), documents)
-    monkeypatch.setattr(segmentation_sampler, "_SLICE_BYTES", 700)
+    monkeypatch.setattr(sampler, "_SLICE_BYTES", 700)
     assert encode(sampled(model), documents) == expected
 
 
@@ -296,7 +298,7 @@ def test_builds_have_the_same_bytes_however_they_run(write_config, tmp_path, mod
     assert run("threads", *threads) == expected
     assert cli.main(["verify", str(tmp_path / "one")]) == 0
     dataset = load_dataset(str(tmp_path / "one"))
-    assert dataset.manifest.algorithms["sampling"] == segmentation_sampler.VERSION
+    assert dataset.manifest.algorithms["sampling"] == sampler.VERSION
     assert dataset.vocabulary().fingerprint == load_vocabulary("sentencepiece", model).fingerprint
 
 
@@ -339,5 +341,5 @@ def small_model(kind):
 def test_draws_are_pinned(kind, alpha, expected):
     """Who has built a dataset with sampling can build it again: a change of these needs another `segmentation_sampler.VERSION`."""
     texts = ["▁abab▁ab▁b日aab".encode(), b"", "▁ab".encode()] * 2
-    ids, lengths = segmentation_sampler.load(small_model(kind)).sample(texts, keys.streams(7, "subword_sampling", np.arange(6)), alpha)
+    ids, lengths = sampler.load(small_model(kind)).sample(texts, keys.streams(7, "subword_sampling", np.arange(6)), alpha)
     assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == expected

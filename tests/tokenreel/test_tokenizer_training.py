@@ -18,7 +18,7 @@ from tokenreel.tokenizer_training import (
     sentences,
     train_sentencepiece,
 )
-from tokenreel.vocabularies import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
 
 
 @pytest.mark.parametrize(

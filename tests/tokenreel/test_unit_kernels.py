@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from tokenreel import ragged, unit_kernels
+from tokenreel import ragged
+from tokenreel.vocabularies.unit_memo.kernels import units
+from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, build_trie, child
 
 
 def joined(parts):
@@ -14,14 +16,14 @@ def joined(parts):
 
 def pieces_at(trie, text):
     """The pieces that a text begins with, shortest first."""
-    base, found = unit_kernels._ROOT, []
+    base, found = ROOT, []
     for byte in text:
-        slot = int(unit_kernels._child(trie, base, byte))
+        slot = int(child(trie, base, byte))
         if slot == 0:
             break
-        if slot & unit_kernels._MASK:
-            found.append((slot & unit_kernels._MASK) - 1)
-        base = slot >> unit_kernels._BASE & unit_kernels._MASK
+        if slot & MASK:
+            found.append((slot & MASK) - 1)
+        base = slot >> BASE & MASK
     return found
 
 
@@ -30,7 +32,7 @@ def test_a_trie_finds_its_pieces_and_no_others(letters):
     random = np.random.default_rng(letters)
     pieces = {bytes(random.integers(0, letters, size).tolist()): i for i, size in enumerate(random.integers(1, 8, 20_000).tolist())}
     ordered = sorted(pieces)
-    trie = unit_kernels.build_trie(*joined(ordered), np.array([pieces[piece] for piece in ordered], dtype=np.int32))
+    trie = build_trie(*joined(ordered), np.array([pieces[piece] for piece in ordered], dtype=np.int32))
     assert len(trie) % 256 == 0 and not trie[:256].any()
     for _ in range(5_000):
         text = bytes(random.integers(0, letters, 10).tolist())
@@ -40,7 +42,7 @@ def test_a_trie_finds_its_pieces_and_no_others(letters):
 
 
 def test_an_empty_trie_finds_nothing():
-    trie = unit_kernels.build_trie(*joined([]), np.zeros(0, dtype=np.int32))
+    trie = build_trie(*joined([]), np.zeros(0, dtype=np.int32))
     assert not trie.any() and len(trie) >= 512
 
 
@@ -50,14 +52,14 @@ def test_the_hash_of_a_short_unit_is_no_other_units():
     documents = [bytes(random.choice([0, 1, 32, 97, 255], size).tolist()) for size in random.integers(0, 11, 20_000).tolist()]
     allowed = np.zeros(65_536, dtype=bool)
     allowed[97 << 8 | 32] = True  # between a space and an a
-    text, bounds, first, hashes, flags, with_symbol = unit_kernels.cut(*joined(documents), allowed, np.zeros(256, dtype=bool))
+    text, bounds, first, hashes, flags, with_symbol = units.cut(*joined(documents), allowed, np.zeros(256, dtype=bool))
     assert text.tobytes() == b"".join(documents) and not with_symbol.any()
-    back = pow(int(unit_kernels._MIX), -1, 1 << 64)
+    back = pow(int(units.MIX), -1, 1 << 64)
     shorts = 0
     for unit, (value, flag) in enumerate(zip(hashes.tolist(), flags.tolist(), strict=True)):
         content = text[bounds[unit] : bounds[unit + 1]].tobytes()
         tag = ((value ^ value >> 32) * back) % (1 << 64)
-        assert tag >> 63 == (len(content) <= unit_kernels.SHORT)
+        assert tag >> 63 == (len(content) <= units.SHORT)
         if tag >> 63:
             size, word = tag >> 56 & 7, tag & (1 << 56) - 1
             assert (word.to_bytes(7, "big")[7 - size :], tag >> 59 & 15) == (content, flag)
@@ -72,6 +74,6 @@ def test_runs_of_spaces_and_the_symbol_are_seen():
     spaces = np.zeros(256, dtype=bool)
     spaces[[9, 32]] = True
     documents = [b"  a \t b\t", b"", b" ", "x\u2581".encode(), b"\xe2\x96", b"\x81"]
-    found = unit_kernels.cut(*joined(documents), np.zeros(65_536, dtype=bool), spaces)
+    found = units.cut(*joined(documents), np.zeros(65_536, dtype=bool), spaces)
     assert found[0].tobytes() == b" a b\t" + b"".join(documents[1:])
     assert found[5].tolist() == [False, False, False, True, False, False]

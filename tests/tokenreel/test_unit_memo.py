@@ -17,7 +17,10 @@ import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tokenreel import ragged, sentencepiece_model, unit_memo
+from tokenreel import ragged
+from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tokenreel.vocabularies.unit_memo.memo import UnitMemo, __file__, load
+from tokenreel.vocabularies.unit_memo.worth import SLICE_BYTES, Worth
 
 # What goes wrong in tokenizers: spaces of every kind, nothings, what is joined with its neighbours, what no model knows.
 NASTY = [
@@ -55,11 +58,11 @@ def train(texts, tmp_path_factory):
     return make
 
 
-def memo_of(data: bytes, memo_bytes: int = 1 << 24) -> unit_memo.UnitMemo | None:
-    return unit_memo.load(data, memo_bytes)
+def memo_of(data: bytes, memo_bytes: int = 1 << 24) -> UnitMemo | None:
+    return load(data, memo_bytes)
 
 
-def encode(memo: unit_memo.UnitMemo, documents: list[str]) -> list[list[int]]:
+def encode(memo: UnitMemo, documents: list[str]) -> list[list[int]]:
     data = [document.encode() for document in documents]
     text = np.frombuffer(b"".join(data), dtype=np.uint8)
     ids, lengths = memo.encode_block(text, ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64)))
@@ -67,7 +70,7 @@ def encode(memo: unit_memo.UnitMemo, documents: list[str]) -> list[list[int]]:
     return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] if documents else []
 
 
-def assert_equal(data: bytes, documents: list[str], memo: unit_memo.UnitMemo | None = None) -> None:
+def assert_equal(data: bytes, documents: list[str], memo: UnitMemo | None = None) -> None:
     memo = memo or memo_of(data)
     if memo is None:
         return
@@ -83,8 +86,8 @@ def nasty_documents(count: int, seed: int) -> list[str]:
 
 def always(monkeypatch):
     """Looks up however little it gains."""
-    monkeypatch.setattr(unit_memo._Worth, "next_slice", lambda self: (unit_memo.SLICE_BYTES, True))
-    monkeypatch.setattr(unit_memo._Worth, "report", lambda self, *counts: True)
+    monkeypatch.setattr(Worth, "next_slice", lambda self: (SLICE_BYTES, True))
+    monkeypatch.setattr(Worth, "report", lambda self, *counts: True)
 
 
 @pytest.mark.parametrize(("kind", "normalizer", "byte_fallback"), SETTINGS)
@@ -140,7 +143,7 @@ def test_without_numba_the_library_encodes_whole_documents(train, monkeypatch):
 def test_nothing_can_be_kept_on_disk(train, texts, tmp_path):
     """Installed where nothing can be written, in an account without a home: the loops are compiled for the process alone."""
     package = tmp_path / "tokenreel"
-    shutil.copytree(pathlib.Path(unit_memo.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(pathlib.Path(__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "model").write_bytes(train("unigram"))
     program = (
         "import os, numba.core.caching as caching\n"
@@ -231,7 +234,7 @@ def test_what_the_library_is_not_asked_again(train, texts, monkeypatch):
 
 def bytes_looked_up(seconds_of_memo: float, new: float, total: int = 200 << 20) -> int:
     """How much of a text is looked up if the library takes 100 ns a byte."""
-    worth, done, looked_up = unit_memo._Worth(1e-6, 50e-9), 0, 0
+    worth, done, looked_up = Worth(1e-6, 50e-9), 0, 0
     while done < total:
         size, use_memo = worth.next_slice()
         use_memo = use_memo and worth.report(int(size / 5), size, int(new * size / 5), int(new * size), 0)

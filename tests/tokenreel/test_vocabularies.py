@@ -7,7 +7,7 @@ import pytest
 
 from tokenreel import ragged
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 
 def block(documents):

@@ -111,7 +111,7 @@ class Examples:
 
     def vocabulary(self) -> Any:
         """Loads the vocabulary that made the tokens, from its copy in the dataset."""
-        from tokenreel.vocabularies import load_vocabulary
+        from tokenreel.vocabularies.loading import load_vocabulary
 
         info = self.manifest.vocabulary
         return load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)

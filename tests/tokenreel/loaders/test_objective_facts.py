@@ -9,7 +9,6 @@ import pytest
 
 from pipelines import cli
 from tests.conftest import train_model
-from tokenreel.character_vocabulary import write_character_model
 from tokenreel.config import reading
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import manifest as manifests
@@ -17,7 +16,8 @@ from tokenreel.format import naming
 from tokenreel.loaders import load
 from tokenreel.objectives.registry import OBJECTIVES
 from tokenreel.recipe import make_recipe
-from tokenreel.vocabularies import load_vocabulary
+from tokenreel.vocabularies.characters import write_character_model
+from tokenreel.vocabularies.loading import load_vocabulary
 
 SEQ_LEN = 64
 NEEDS_SETTINGS = {"fill_in_the_middle": {"prefix_id": 5, "suffix_id": 6, "middle_id": 7}}

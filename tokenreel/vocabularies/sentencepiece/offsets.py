@@ -19,6 +19,7 @@ from tokenreel.format import token_spans
 _PORTION_BYTES = 1 << 20  # text handled at once: the normaliser's answer is a list of Python integers
 
 _Int32s = npt.NDArray[np.int32]
+
 _Int64s = npt.NDArray[np.int64]
 
 

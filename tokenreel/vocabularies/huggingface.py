@@ -16,9 +16,10 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import VocabularyError
 from tokenreel.storage import files
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
+
 _NAMES = {  # what well-known tokenizers call them; [CLS] and [SEP] begin and end inputs, not documents, and are not guessed
     "pad_id": ("<pad>", "[PAD]", "<|pad|>", "<|padding|>"),
     "bos_id": ("<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>"),

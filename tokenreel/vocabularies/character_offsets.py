@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 _Int64s = npt.NDArray[np.int64]
+
 _VOWELS_AND_FINALS = range(0x1161, 0x1200)  # Hangul jamo that join a syllable before them
 
 

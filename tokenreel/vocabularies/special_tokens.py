@@ -13,6 +13,7 @@ from tokenreel import ragged
 from tokenreel.format import token_spans
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+
 EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
 
 _BETWEEN = 0xFF  # in no UTF-8, so no name lies across two documents

@@ -1,216 +1,32 @@
-"""What turns text into token ids and back: one interface for every kind of vocabulary."""
+"""A SentencePiece model as a vocabulary, encoded through the unit memo where that is exact."""
 
 from __future__ import annotations
 
-import abc
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, nbest_sampling, ragged, segmentation_sampler, sentencepiece_model, sentencepiece_offsets, unit_memo
+from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.format import token_spans
-from tokenreel.special_tokens import SpecialTokens
 from tokenreel.storage import files
+from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids
+from tokenreel.vocabularies.sentencepiece import model, nbest_sampling
+from tokenreel.vocabularies.sentencepiece import offsets as sentencepiece_offsets
+from tokenreel.vocabularies.sentencepiece import sampler as segmentation_sampler
+from tokenreel.vocabularies.special_tokens import SpecialTokens
+from tokenreel.vocabularies.unit_memo import memo as unit_memo
 
-_Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids end to end, and the number of ids of each text
-_EncodeAs = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], _Encoded]
-
-
-class Vocabulary(abc.ABC):
-    """Token ids and the text they stand for. Safe to share between threads; pickles without what it loaded.
-
-    Attributes:
-      vocab_size: number of ids.
-      pad_id, bos_id, eos_id, unk_id: special ids, None where there is none.
-      fingerprint: hash of everything that decides the ids; the same on every machine.
-      releases_gil: whether encoding leaves other threads free to run.
-      data: what the vocabulary was loaded from, to be copied beside a dataset; None where nothing is needed.
-    """
-
-    vocab_size: int
-    pad_id: int | None
-    bos_id: int | None
-    eos_id: int | None
-    unk_id: int | None
-    fingerprint: str
-    releases_gil: bool = True
-    data: bytes | None
-
-    def piece(self, token: int) -> str | None:
-        """How the vocabulary itself writes a token, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
-        return None
-
-    def find(self, *names: str) -> int | None:
-        """The id of the first of some pieces that the vocabulary has."""
-        return next((self._ids_by_piece[name] for name in names if name in self._ids_by_piece), None)
-
-    @functools.cached_property
-    def _ids_by_piece(self) -> dict[str | None, int]:
-        return {self.piece(token): token for token in reversed(range(self.vocab_size))}
-
-    @property
-    def word_starts(self) -> npt.NDArray[np.bool_] | None:
-        """[vocab_size] which tokens begin a word; None where tokens do not tell."""
-        begins = np.array([(self.piece(token) or "").startswith("▁") for token in range(self.vocab_size)])
-        return begins if begins.any() else None
-
-    @property
-    def characters(self) -> list[str | None] | None:
-        """What each id stands for, in vocabularies of characters or bytes."""
-        return None
-
-    def objective_facts(self) -> dict[str, Any]:
-        """Tells what objectives ask about a vocabulary: the `vocabulary` of `objectives.make_objective`. Leaves out what there is not.
-
-        A build uses these facts and keeps them in the manifest (`manifest.pack_facts`), where the loader reads them.
-
-        Returns:
-          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (pad, bos, eos and unk), `word_starts` (bool [vocab_size]),
-          `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
-        """
-        first = self._sentinel(0)
-        sentinels = itertools.takewhile(lambda i: self._sentinel(i) == (first or 0) - i, itertools.count())
-        special = (self.pad_id, self.bos_id, self.eos_id, self.unk_id)
-        known = {
-            "vocab_size": self.vocab_size,
-            "pad_id": self.pad_id,
-            "eos_id": self.eos_id,
-            "special_ids": tuple(i for i in special if i is not None),
-            "word_starts": self.word_starts,
-            "characters": self.characters,
-            "mask_id": self.find("<mask>", "[MASK]", "<MASK>"),
-            "first_sentinel_id": first,
-            "num_sentinels": None if first is None else sum(1 for _ in sentinels),
-        }
-        return {name: value for name, value in known.items() if value is not None}
-
-    def _sentinel(self, number: int) -> int | None:
-        return self.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
-
-    @abc.abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """Turns one text into ids; adds no bos or eos."""
-
-    @abc.abstractmethod
-    def decode(self, ids: Sequence[int]) -> str:
-        """Turns ids into text."""
-
-    @abc.abstractmethod
-    def encode_block(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Encodes many documents at once, each as `encode` would.
-
-        Args:
-          text: [bytes] valid UTF-8, documents end to end.
-          offsets: [n + 1] their bounds.
-
-        Returns:
-          [tokens] ids, documents end to end, and the [n] number of tokens of each.
-        """
-
-    def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
-        """Documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
-        return {}
-
-    def encode_block_with_offsets(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.format.token_spans`.
-
-        Args:
-          text: [bytes] valid UTF-8, documents end to end.
-          offsets: [n + 1] their bounds.
-
-        Returns:
-          tokens and lengths as `encode_block` gives them, and the [tokens] int32 begin and end of each in characters of its document.
-
-        Raises:
-          VocabularyError: this kind of vocabulary does not know.
-        """
-        raise VocabularyError(
-            f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
-            "that does"
-        )
-
-    def for_documents(self, document_keys: npt.NDArray[np.uint64]) -> Vocabulary:
-        """The vocabulary as it encodes a block of documents with these keys; one that samples draws by them."""
-        return self
-
-    def for_sentences(self, counts: npt.NDArray[np.int64]) -> Vocabulary:
-        """The vocabulary as it encodes the sentences of those documents, `counts` of each."""
-        return self
-
-
-class ByteVocabulary(Vocabulary):
-    """UTF-8 bytes, with the ids of ByT5 (Xue et al. 2021): 0 pad, 1 eos, 2 unk, byte + 3, and then extra ids, the last one first."""
-
-    pad_id, bos_id, eos_id, unk_id = 0, None, 1, 2
-    data = None
-
-    def __init__(self, extra_ids: int = 0) -> None:
-        """Makes the vocabulary.
-
-        Args:
-          extra_ids: sentinels `<extra_id_0>`, ... at the end of the ids in reverse order, as in SeqIO. ByT5 has 125 in all.
-        """
-        self._extra_ids = _extra_ids(extra_ids)
-        self.vocab_size = 259 + extra_ids
-        self.fingerprint = keys.digest("bytes", 3, extra_ids) if extra_ids else keys.digest("bytes", 3)
-
-    @property
-    def characters(self) -> list[str | None] | None:
-        """What each id stands for: ASCII characters; other bytes are parts of characters."""
-        return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)] + [None] * self._extra_ids
-
-    def piece(self, token: int) -> str | None:
-        """How SentencePiece and ByT5 write a token: `<pad>`, `</s>`, `<unk>`, ASCII characters as they are, `<0xE2>`, `<extra_id_0>`."""
-        if token >= 259:
-            return f"<extra_id_{self.vocab_size - 1 - token}>"
-        if token < 3:
-            return ("<pad>", "</s>", "<unk>")[token]
-        return chr(token - 3) if token < 3 + 128 else f"<0x{token - 3:02X}>"
-
-    def encode(self, text: str) -> list[int]:
-        """Turns one text into ids."""
-        return [byte + 3 for byte in text.encode()]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Turns ids into text; broken UTF-8 shows as U+FFFD, extra ids show by name, pad, eos and unk are left out."""
-        shown = (bytes([i - 3]) if i < 259 else str(self.piece(i)).encode() for i in map(int, ids) if 3 <= i < self.vocab_size)
-        return b"".join(shown).decode("utf-8", "replace")
-
-    def encode_block(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Encodes many documents at once."""
-        return text.astype(np.int32) + np.int32(3), np.diff(offsets)
-
-    def encode_block_with_offsets(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Encodes many documents at once; each byte has the span of the character that it is part of."""
-        tokens, lengths = self.encode_block(text, offsets)
-        counts = token_spans.count_characters(text)
-        ends = (counts[1:] - np.repeat(counts[offsets[:-1]], lengths)).astype(np.int32)
-        return tokens, lengths, ends - np.int32(1), ends
-
-
-def _extra_ids(number: int) -> int:
-    """Refuses what is no number of extra ids."""
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
-    return number
+_EncodeAs = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], Encoded]
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.unit_memo`; the ids are the library's.
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.vocabularies.unit_memo.memo`; the ids are the library's.
 
     Special tokens: a model's own control symbols (`</s>`) never come from text, for the library takes them apart like any text, and extra
     ids do not either. With `special_tokens` they do, as in SeqIO and in Hugging Face's tokenizers (`legacy=False`): the text is cut at
@@ -233,7 +49,7 @@ class SentencePieceVocabulary(Vocabulary):
         """
         self._path = path
         self._memo_bytes = memo_bytes
-        self._extra_ids = _extra_ids(extra_ids)
+        self._extra_ids = check_extra_ids(extra_ids)
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         try:
@@ -314,7 +130,7 @@ class SentencePieceVocabulary(Vocabulary):
     @functools.cached_property
     def _extra_pieces(self) -> bytes:
         """What SeqIO appends to a model; it is used for decoding only, so that no text becomes an extra id unasked."""
-        return b"".join(sentencepiece_model.user_symbol(f"▁{self._extra_name(i)}") for i in range(self._model_size, self.vocab_size))
+        return b"".join(model.user_symbol(f"▁{self._extra_name(i)}") for i in range(self._model_size, self.vocab_size))
 
     def encode_block(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -389,7 +205,7 @@ class SentencePieceVocabulary(Vocabulary):
           nbest_size: as in SentencePiece: unigram models draw among so many best segmentations, or -1 among all.
         """
 
-        def sample(changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64]) -> _Encoded:
+        def sample(changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64]) -> Encoded:
             data, processor, sampler = text.tobytes(), self._processor(changes), self._sampler
             documents = (data[start:stop] for start, stop in itertools.pairwise(offsets.tolist()))
             if nbest_size > 1 and sampler.is_unigram:
@@ -417,14 +233,14 @@ class SentencePieceVocabulary(Vocabulary):
 
     def _encode_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], encode: _EncodeAs
-    ) -> _Encoded:
+    ) -> Encoded:
         """Encodes documents with a function for text without special tokens; it takes changes of the model and random words, too."""
         if self._special is None:
             return encode(b"", text, offsets, words)
 
         def encode_parts(
             text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_], documents: npt.NDArray[np.int64]
-        ) -> _Encoded:
+        ) -> Encoded:
             part_words = keys.words_at(words[documents], np.arange(len(documents)) - np.searchsorted(documents, documents))
             kinds = self._kinds_of_parts(text, offsets, begins)
             encoded = [encode(changes, *ragged.take(text, offsets, which), part_words[which]) for which, changes in kinds]
@@ -441,7 +257,7 @@ class SentencePieceVocabulary(Vocabulary):
     ) -> list[tuple[npt.NDArray[np.int64], bytes]]:
         """Which parts are encoded with which changes to the model: inside documents, a prefix stands for a space of the text only."""
         spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
-        kinds = ((begins, b""), (spaced, sentencepiece_model.PREFIX), (~begins & ~spaced, sentencepiece_model.NO_PREFIX))
+        kinds = ((begins, b""), (spaced, model.PREFIX), (~begins & ~spaced, model.NO_PREFIX))
         return [(np.flatnonzero(chosen), changes) for chosen, changes in kinds]
 
     def _begin_with_space(
@@ -453,9 +269,9 @@ class SentencePieceVocabulary(Vocabulary):
             return spaced
         which = np.flatnonzero(asked)
         byte = text[offsets[which]]
-        spaced[which[byte == sentencepiece_model.SPACE]] = True
+        spaced[which[byte == model.SPACE]] = True
         for i in which[(byte < 0x20) | (byte > 0x7E)].tolist():
-            normal = self._processor(sentencepiece_model.MID_TEXT).normalize(text[offsets[i] : offsets[i + 1]].tobytes().decode())
+            normal = self._processor(model.MID_TEXT).normalize(text[offsets[i] : offsets[i + 1]].tobytes().decode())
             spaced[i] = normal.startswith("▁")
         return spaced
 
@@ -478,37 +294,5 @@ class SentencePieceVocabulary(Vocabulary):
 
 
 _MEMOS: dict[tuple[str, int], unit_memo.UnitMemo | None] = {}
+
 _MEMOS_LOCK = threading.Lock()
-
-
-def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
-    """Loads a vocabulary.
-
-    Raises:
-      VocabularyError: the kind or an option is unknown, or the file cannot be read.
-    """
-    from tokenreel.character_vocabulary import CharacterVocabulary
-    from tokenreel.huggingface_vocabulary import HuggingFaceVocabulary
-    from tokenreel.pass_through import PassThroughVocabulary
-
-    makers: dict[str, Any] = {
-        "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
-        "bytes": ByteVocabulary,
-        "characters": functools.partial(CharacterVocabulary, path or ""),
-        "pass_through": PassThroughVocabulary,
-        "huggingface": functools.partial(HuggingFaceVocabulary, path or ""),
-    }
-    special_ids = {"pad_id", "bos_id", "eos_id", "unk_id"}
-    known = {
-        "sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"},
-        "bytes": {"extra_ids"},
-        "pass_through": {"vocab_size", *special_ids},
-        "huggingface": {"special_tokens", *special_ids},
-    }
-    if kind not in makers:
-        raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
-    for name in options:
-        if name not in known.get(kind, ()):
-            raise VocabularyError(f"vocabulary.options: {kind} takes no option {name!r}; it takes {sorted(known.get(kind, ())) or 'none'}")
-    vocabulary: Vocabulary = makers[kind](**options)
-    return vocabulary

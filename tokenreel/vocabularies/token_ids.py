@@ -9,13 +9,18 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
 
 _MOST_DIGITS = 10  # of an id; zeros in front count
+
 _SHOWN = 40
+
 _DIGIT = np.zeros(256, dtype=bool)
+
 _DIGIT[list(b"0123456789")] = True
+
 _KNOWN = _DIGIT.copy()
+
 _KNOWN[list(b" \t\n\v\f\r,[]")] = True
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import character_offsets, keys, ragged
+from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.storage import files
-from tokenreel.vocabularies import Vocabulary
+from tokenreel.vocabularies import character_offsets
+from tokenreel.vocabularies.base import Vocabulary
 
 FORMAT = "tokenreel-characters-1"
+
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 

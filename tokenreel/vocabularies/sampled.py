@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
-from tokenreel.segmentation_sampler import VERSION
-from tokenreel.vocabularies import SentencePieceVocabulary, Vocabulary
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.sentencepiece.sampler import VERSION
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
 
 _PURPOSE = "subword_sampling"
+
 _PROBED_PIECES = 64
+
 _FIRM = 1e6  # alpha at which nothing but the best segmentation is left
 
 

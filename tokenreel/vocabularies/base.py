@@ -1,0 +1,149 @@
+"""What turns text into token ids and back: one interface for every kind of vocabulary."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.errors import VocabularyError
+
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids end to end, and the number of ids of each text
+
+
+class Vocabulary(abc.ABC):
+    """Token ids and the text they stand for. Safe to share between threads; pickles without what it loaded.
+
+    Attributes:
+      vocab_size: number of ids.
+      pad_id, bos_id, eos_id, unk_id: special ids, None where there is none.
+      fingerprint: hash of everything that decides the ids; the same on every machine.
+      releases_gil: whether encoding leaves other threads free to run.
+      data: what the vocabulary was loaded from, to be copied beside a dataset; None where nothing is needed.
+    """
+
+    vocab_size: int
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int | None
+    unk_id: int | None
+    fingerprint: str
+    releases_gil: bool = True
+    data: bytes | None
+
+    def piece(self, token: int) -> str | None:
+        """How the vocabulary itself writes a token, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
+        return None
+
+    def find(self, *names: str) -> int | None:
+        """The id of the first of some pieces that the vocabulary has."""
+        return next((self._ids_by_piece[name] for name in names if name in self._ids_by_piece), None)
+
+    @functools.cached_property
+    def _ids_by_piece(self) -> dict[str | None, int]:
+        return {self.piece(token): token for token in reversed(range(self.vocab_size))}
+
+    @property
+    def word_starts(self) -> npt.NDArray[np.bool_] | None:
+        """[vocab_size] which tokens begin a word; None where tokens do not tell."""
+        begins = np.array([(self.piece(token) or "").startswith("▁") for token in range(self.vocab_size)])
+        return begins if begins.any() else None
+
+    @property
+    def characters(self) -> list[str | None] | None:
+        """What each id stands for, in vocabularies of characters or bytes."""
+        return None
+
+    def objective_facts(self) -> dict[str, Any]:
+        """Tells what objectives ask about a vocabulary: the `vocabulary` of `objectives.make_objective`. Leaves out what there is not.
+
+        A build uses these facts and keeps them in the manifest (`manifest.pack_facts`), where the loader reads them.
+
+        Returns:
+          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (pad, bos, eos and unk), `word_starts` (bool [vocab_size]),
+          `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
+        """
+        first = self._sentinel(0)
+        sentinels = itertools.takewhile(lambda i: self._sentinel(i) == (first or 0) - i, itertools.count())
+        special = (self.pad_id, self.bos_id, self.eos_id, self.unk_id)
+        known = {
+            "vocab_size": self.vocab_size,
+            "pad_id": self.pad_id,
+            "eos_id": self.eos_id,
+            "special_ids": tuple(i for i in special if i is not None),
+            "word_starts": self.word_starts,
+            "characters": self.characters,
+            "mask_id": self.find("<mask>", "[MASK]", "<MASK>"),
+            "first_sentinel_id": first,
+            "num_sentinels": None if first is None else sum(1 for _ in sentinels),
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _sentinel(self, number: int) -> int | None:
+        return self.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Turns one text into ids; adds no bos or eos."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns ids into text."""
+
+    @abc.abstractmethod
+    def encode_block(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Encodes many documents at once, each as `encode` would.
+
+        Args:
+          text: [bytes] valid UTF-8, documents end to end.
+          offsets: [n + 1] their bounds.
+
+        Returns:
+          [tokens] ids, documents end to end, and the [n] number of tokens of each.
+        """
+
+    def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
+        """Documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
+        return {}
+
+    def encode_block_with_offsets(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.format.token_spans`.
+
+        Args:
+          text: [bytes] valid UTF-8, documents end to end.
+          offsets: [n + 1] their bounds.
+
+        Returns:
+          tokens and lengths as `encode_block` gives them, and the [tokens] int32 begin and end of each in characters of its document.
+
+        Raises:
+          VocabularyError: this kind of vocabulary does not know.
+        """
+        raise VocabularyError(
+            f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
+            "that does"
+        )
+
+    def for_documents(self, document_keys: npt.NDArray[np.uint64]) -> Vocabulary:
+        """The vocabulary as it encodes a block of documents with these keys; one that samples draws by them."""
+        return self
+
+    def for_sentences(self, counts: npt.NDArray[np.int64]) -> Vocabulary:
+        """The vocabulary as it encodes the sentences of those documents, `counts` of each."""
+        return self
+
+
+def check_extra_ids(number: int) -> int:
+    """Refuses what is no number of extra ids."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
+    return number

@@ -1,0 +1,44 @@
+"""Loads a vocabulary of any kind."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.byte_level import ByteVocabulary
+from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+
+
+def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
+    """Loads a vocabulary.
+
+    Raises:
+      VocabularyError: the kind or an option is unknown, or the file cannot be read.
+    """
+    from tokenreel.vocabularies.characters import CharacterVocabulary
+    from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
+    from tokenreel.vocabularies.token_ids import PassThroughVocabulary
+
+    makers: dict[str, Any] = {
+        "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
+        "bytes": ByteVocabulary,
+        "characters": functools.partial(CharacterVocabulary, path or ""),
+        "pass_through": PassThroughVocabulary,
+        "huggingface": functools.partial(HuggingFaceVocabulary, path or ""),
+    }
+    special_ids = {"pad_id", "bos_id", "eos_id", "unk_id"}
+    known = {
+        "sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"},
+        "bytes": {"extra_ids"},
+        "pass_through": {"vocab_size", *special_ids},
+        "huggingface": {"special_tokens", *special_ids},
+    }
+    if kind not in makers:
+        raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
+    for name in options:
+        if name not in known.get(kind, ()):
+            raise VocabularyError(f"vocabulary.options: {kind} takes no option {name!r}; it takes {sorted(known.get(kind, ())) or 'none'}")
+    vocabulary: Vocabulary = makers[kind](**options)
+    return vocabulary

@@ -1,0 +1,111 @@
+"""Normalises text by the compiled rules of a SentencePiece model."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, U32, kernel
+from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
+from tokenreel.vocabularies.unit_memo.kernels.units import FIRST, LAST
+
+
+@kernel((U8, I32, I32, U8, U32, U8, types.int64, I64, types.boolean, types.boolean))
+def normalize(text, bounds, units, flags, charsmap, replacements, longest, symbols, prefix, collapse):
+    """Writes units as the library's normaliser does in the midst, at the beginning or at the end of a text.
+
+    Args:
+      text: [bytes] uint8; this, the bounds and the flags are from `cut`.
+      bounds: [units + 1] int32.
+      units: [k] int32, which ones.
+      flags: [units] uint8.
+      charsmap: uint32, the Darts double array of the normaliser's rules.
+      replacements: uint8, what they put in place, each ended by NUL.
+      longest: bytes of the longest of these.
+      symbols: int64, what `build_trie` gives for user-defined symbols, which stay as they are.
+      prefix: whether a text begins with a space.
+      collapse: whether spaces side by side are one, and none at its beginning and end.
+
+    Returns:
+      uint8 texts end to end, and [k + 1] int64 bounds.
+    """
+    room = 3 * longest + len(symbols) + 1024  # for one step: a replacement, or a symbol, of which none is longer than their trie
+    any_symbols = symbols.any()
+    total = np.int64(0)
+    for unit in units:
+        total += bounds[unit + 1] - bounds[unit]
+    out, out_bounds = np.empty(2 * total + room, np.uint8), np.zeros(len(units) + 1, np.int64)
+    k = 0
+    while k < len(units):
+        i, end, flag = np.int64(bounds[units[k]]), np.int64(bounds[units[k] + 1]), flags[units[k]]
+        begin = at = out_bounds[k]
+        after_space = collapse and flag & FIRST != 0
+        if flag & FIRST and prefix:
+            out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+            at += 3
+        while i < end:
+            if at + room > len(out):
+                break
+            size = np.int64(0)
+            value = np.int64(-1)
+            base, j = np.int64(ROOT), i
+            while any_symbols and j < end:
+                slot = child(symbols, base, np.int64(text[j]))
+                if slot == 0:
+                    break
+                j += 1
+                if slot & MASK:
+                    size = j - i
+                base = slot >> BASE & MASK
+            if size == 0 and len(charsmap):
+                unit = np.int64(charsmap[0])
+                node, j = (unit >> 10) << ((unit & 512) >> 6), i
+                while j < end:
+                    node ^= np.int64(text[j])
+                    if node >= len(charsmap):
+                        break
+                    unit = np.int64(charsmap[node])
+                    if unit & 0x800000FF != text[j]:
+                        break
+                    j += 1
+                    node ^= (unit >> 10) << ((unit & 512) >> 6)
+                    if unit & 256:
+                        size, value = j - i, np.int64(charsmap[node]) & 0x7FFFFFFF
+            if value >= 0:
+                i += size
+                while replacements[value] != 0:
+                    if replacements[value] != 0x20:
+                        out[at] = replacements[value]
+                        at += 1
+                        after_space = False
+                    elif not after_space:
+                        out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+                        at += 3
+                        after_space = collapse
+                    value += 1
+            elif size == 0 and text[i] == 0x20:
+                i += 1
+                if not after_space:
+                    out[at], out[at + 1], out[at + 2] = 0xE2, 0x96, 0x81
+                    at += 3
+                    after_space = collapse
+            else:
+                lead = text[i]
+                size = min(max(size, 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0)), end - i)
+                for j in range(i, i + size):
+                    out[at] = text[j]
+                    at += 1
+                i += size
+                after_space = False
+        if i < end:  # once more, with more room
+            grown = np.empty(2 * (at + room), np.uint8)
+            grown[:begin] = out[:begin]
+            out = grown
+            continue
+        while (  # a prefix without a text goes, too
+            collapse and flag & LAST and at > begin and out[at - 1] == 0x81 and out[at - 2] == 0x96 and out[at - 3] == 0xE2
+        ):
+            at -= 3
+        k += 1
+        out_bounds[k] = at
+    return out[: out_bounds[-1]].copy(), out_bounds
