@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import output, stage
+from tokenreel import output
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import list_inputs
@@ -22,6 +22,7 @@ from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.recipe import Recipe, make_recipe
 from tokenreel.sources import blocks as sources
+from tokenreel.staging import identity
 from tokenreel.storage import files, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -126,7 +127,7 @@ def _progress(job: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules]) ->
     @functools.cache  # in a thread of its own, so that listing a large corpus delays nothing
     def blocks() -> frozenset[str]:
         return frozenset(
-            stage.name_of(job, block, vocabulary.fingerprint, rules[block.source])
+            identity.name_of(job, block, vocabulary.fingerprint, rules[block.source])
             for index, source in enumerate(job.sources)
             for block in sources.list_blocks(source, index, job.execution.block_bytes)
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import keys, provenance, selection, shards, stage
+from tokenreel import keys, provenance, selection, shards
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
 from tokenreel.curation import cleaned, filters
@@ -24,6 +24,8 @@ from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
 from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
 from tokenreel.sources.documents import Fault
+from tokenreel.staging import stage_file
+from tokenreel.staging.identity import VERSION
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.sentencepiece import sampler
@@ -193,7 +195,7 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "objective": objective,
         "packing": modes.VERSION,
         "selection": selection.VERSION,
-        "stage": stage.VERSION,
+        "stage": VERSION,
     }
     if recipe.config.vocabulary.sampling is not None:
         versions["sampling"] = sampler.VERSION
@@ -284,8 +286,8 @@ def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int | No
     lines: dict[tuple[int, str], int] = {}
     for staged in stages if any(staged.info.dead_letters for staged in stages) else ():
         info = staged.info
-        header = stage.StageFile(info).header()
-        for fault in stage.read_faults(info):
+        header = stage_file.StageFile(info).header()
+        for fault in stage_file.read_faults(info):
             line = lines.get((info.source, fault.file), 0) + fault.line if fault.line else None
             yield info.source, fault.file, line, fault
         for name, count in zip(header["files"], header["lines"], strict=True):

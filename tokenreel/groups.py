@@ -27,7 +27,8 @@ from tokenreel.layouts import modes, segment_pairs, whole_sentences
 from tokenreel.layouts.table import Layout
 from tokenreel.recipe import Recipe
 from tokenreel.selection import Staged
-from tokenreel.stage import StageFile, each
+from tokenreel.staging.range_cache import each
+from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut

@@ -13,7 +13,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.format import provenance
 from tokenreel.selection import Staged
 from tokenreel.shards import Piece
-from tokenreel.stage import StageFile
+from tokenreel.staging.stage_file import StageFile
 
 
 def table(pieces: Sequence[Piece], stages: Sequence[Staged], config: JobConfig) -> Any:

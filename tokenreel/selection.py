@@ -17,7 +17,7 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_ranges
 from tokenreel.curation.hash_tables import read_rows
-from tokenreel.stage import StageFile, StageInfo
+from tokenreel.staging.stage_file import StageFile, StageInfo
 
 VERSION = "selection-1"
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import numpy as np
 
-from tokenreel import keys, selection, stage
+from tokenreel import keys, selection
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
 from tokenreel.selection import Staged
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
+from tokenreel.staging import stage_file
 from tokenreel.storage import files
 
 
@@ -74,7 +75,7 @@ class RemoveDuplicateDocuments(beam.PTransform):
     def expand(self, stages: beam.PCollection[list[Staged]]) -> beam.PCollection[list[Staged]]:
         counted = (
             stages
-            | "Tables" >> beam.Map(lambda found: [stage.hash_table(staged.info) for staged in found])
+            | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(staged.info) for staged in found])
             | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove)
             | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # (index, Staged)
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import selection, stage
+from tokenreel import selection
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import duplicates, filters, hash_tables
 from tokenreel.curation.cleaned import Cleaned
@@ -16,6 +16,7 @@ from tokenreel.selection import Staged
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
+from tokenreel.staging import encoding, identity, stage_file
 from tokenreel.vocabularies.base import Vocabulary
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
@@ -54,19 +55,19 @@ class _TokenizeBlock(beam.DoFn):
             self._dead.inc(info.dead_letters)
             yield selection.count_splits(info, self._config)
 
-    def _staged(self, block: Block) -> Iterator[stage.StageInfo]:
+    def _staged(self, block: Block) -> Iterator[stage_file.StageInfo]:
         config = self._config
         source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
         hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
-        name = stage.name_of(config, block, self._vocabulary.fingerprint, rules)
+        name = identity.name_of(config, block, self._vocabulary.fingerprint, rules)
         finished = list(self._finished(block, name))
         self._blocks.inc()
         if finished and finished[-1].last:
             self._cached.inc()
             yield from finished
             return
-        about = stage.describe(config, block.source, self._vocabulary.fingerprint, rules)
+        about = identity.describe(config, block.source, self._vocabulary.fingerprint, rules)
         parts = read_documents(block, source, part_bytes)
         part = 0
         documents: Documents | None = next(parts)
@@ -79,17 +80,17 @@ class _TokenizeBlock(beam.DoFn):
                 if any(block.removed[part : part + 1]):
                     cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
                 cleaned = filters.clean(cleaned, rules)
-                arrays, cleaned = stage.encode(
+                arrays, cleaned = encoding.encode(
                     cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
                 )
-                path = stage.path_of(self._directory, name, part)
+                path = identity.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
-                yield stage.write(path, block, part, following is None, cleaned, arrays, dtype, about)
+                yield stage_file.write(path, block, part, following is None, cleaned, arrays, dtype, about)
             part, documents = part + 1, following
 
-    def _finished(self, block: Block, name: str) -> Iterator[stage.StageInfo]:
+    def _finished(self, block: Block, name: str) -> Iterator[stage_file.StageInfo]:
         part = 0
-        while info := stage.reopen(stage.path_of(self._directory, name, part), block):
+        while info := stage_file.reopen(identity.path_of(self._directory, name, part), block):
             yield info
             part += 1
             if info.last:

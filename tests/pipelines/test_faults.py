@@ -15,8 +15,9 @@ import pytest
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
-from tokenreel import completion, output, shards, stage
+from tokenreel import completion, output, shards
 from tokenreel.errors import BuildError
+from tokenreel.staging import stage_file
 from tokenreel.storage import files
 from transforms import orphans
 
@@ -106,15 +107,15 @@ def test_every_flipped_bit_of_a_stage_file_is_noticed(write_config: WriteConfig,
     path = min(cache.glob("*.stage"), key=lambda path: path.stat().st_size)
     data = path.read_bytes()
     block: Any = type("Block", (), {"source": 0, "index": 0})
-    assert stage.reopen(str(path), block) is not None
+    assert stage_file.reopen(str(path), block) is not None
     header = json_end(data)
     for at in [*range(0, header, 7), *range(header, len(data), max(1, len(data) // 100))]:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
-        found = stage.reopen(str(path), block)
+        found = stage_file.reopen(str(path), block)
         assert found is None or (data[at : at + 1] == b"\0" and at < found.body), at  # padding behind the header may be anything
     for cut in (0, 5, 20, header, len(data) - 1):
         path.write_bytes(data[:cut])
-        assert stage.reopen(str(path), block) is None
+        assert stage_file.reopen(str(path), block) is None
 
 
 def json_end(data: bytes) -> int:

@@ -15,10 +15,10 @@ import yaml
 from pipelines import cli
 from tests import buckets
 from tests.conftest import train_model, tree_digest
-from tokenreel import token_cache
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
+from tokenreel.staging import token_cache
 from tokenreel.storage import files, gcs
 
 WriteConfig = Callable[..., str]

@@ -20,13 +20,14 @@ import zstandard
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tokenreel import completion, stage
+from tokenreel import completion
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
 from tokenreel.selection import Staged
 from tokenreel.sources.blocks import list_blocks
+from tokenreel.staging import stage_file
 from tokenreel.vocabularies.loading import load_vocabulary
 from transforms.tokenize_blocks import _TokenizeBlock
 
@@ -150,7 +151,7 @@ def check_lines(files: dict[bytes, bytes], ending: str, fields: dict[str, Any], 
             assert letter["reason"] and letter["message"]
             assert len(letter["message"]) < 1000
         for item in found:
-            file = stage.StageFile(item.info)
+            file = stage_file.StageFile(item.info)
             names = file.header()["files"]
             for index, position in zip(file.read("file").tolist(), file.read("position").tolist(), strict=True):
                 expected[names[index]].pop(position)
@@ -222,7 +223,7 @@ def bad_archives(examples: int) -> Any:
             broken = [letter for letter in dead if letter["reason"] == "broken_archive"]
             assert len(broken) <= 1
             assert broken == dead[len(dead) - len(broken) :], "what is broken ends the file"
-            whole = {position for item in found for position in stage.StageFile(item.info).read("position").tolist()}
+            whole = {position for item in found for position in stage_file.StageFile(item.info).read("position").tolist()}
             for letter in dead:
                 assert letter["file"] == f"a{ending}"
                 assert letter["line"] >= 1

@@ -9,9 +9,9 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
-from tokenreel import stage
 from tokenreel.config.corpus import ExecutionConfig
 from tokenreel.errors import ConfigError
+from tokenreel.staging import stage_file
 from tokenreel.storage import files, gcs
 
 WriteConfig = Callable[..., str]
@@ -49,14 +49,14 @@ def test_the_plan_bounds_the_reads(
     epochs: float,
 ) -> None:
     made = 0
-    original = stage.StageFile.read
+    original = stage_file.StageFile.read
 
-    def count(self: stage.StageFile, name: str, start: int = 0, stop: int | None = None) -> object:
+    def count(self: stage_file.StageFile, name: str, start: int = 0, stop: int | None = None) -> object:
         nonlocal made
         made += name == "tokens" and start != stop
         return original(self, name, start, stop)
 
-    monkeypatch.setattr(stage.StageFile, "read", count)
+    monkeypatch.setattr(stage_file.StageFile, "read", count)
     sources = [{"files": [str(corpus)], "epochs": epochs}]
     config = write_config(sources=sources, packing=packing, order={"mode": mode, "group_tokens": 10_000})
     assert build(config, tmp_path / "dataset") == 0

@@ -7,36 +7,25 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import itertools
 import json
 import os
 import struct
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged
-from tokenreel.config.build import JobConfig
-from tokenreel.config.corpus import FilterConfig, SourceConfig
-from tokenreel.curation import hash_tables
-from tokenreel.curation.cleaned import CODES, Cleaned
-from tokenreel.curation.filters import Rules
+from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.hash_tables import HashTable
-from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import BuildError
-from tokenreel.format import tfrecord, token_spans
-from tokenreel.format.token_spans import characters_per_document
+from tokenreel.format import tfrecord
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import Block
+from tokenreel.staging.identity import VERSION
+from tokenreel.staging.range_cache import headers, indexes
 from tokenreel.storage import files
-
-VERSION = "stage-1"
 
 _MAGIC = b"TRSTAGE1"
 
@@ -45,16 +34,6 @@ _ALIGNMENT = 64
 _HEAD_BYTES = 1 << 16  # holds almost every header
 
 _LONGEST_HEADER = 1 << 28
-
-_INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
-
-_HEADER_BYTES = 32 << 20  # of headers, likewise
-
-_READERS = 16
-
-_T = TypeVar("_T")
-
-_R = TypeVar("_R")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,43 +142,6 @@ def _align(position: int) -> int:
 _INDEX = ("key", "token_offset")  # the first arrays of a file: what tells where the documents of a group lie
 
 
-class _Kept:
-    """The ranges that were read last, one of each file: every shard needs them of nearly every stage file."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def read(self, path: str, begin: int, size: int) -> bytes:
-        with self._lock:
-            if (found := self._kept.get(path)) is not None and len(found) == size:
-                self._kept.move_to_end(path)
-                return found
-        data = files.read_bytes(path, begin, size)
-        with self._lock:
-            self._bytes += len(data) - len(self._kept.pop(path, b""))
-            self._kept[path] = data
-            while self._bytes > self._limit and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return data
-
-
-_indexes = _Kept(_INDEX_BYTES)  # with them a group takes one request of each object instead of three
-
-_headers = _Kept(_HEADER_BYTES)
-
-
-def each(function: Callable[[_T], _R], items: Iterable[_T], *, remote: bool) -> Iterator[_R]:
-    """Applies a function that reads stage files to some items, in order; several at once where each read waits for a server."""
-    if not remote:
-        yield from map(function, items)
-        return
-    with concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="tokenreel-stage") as pool:
-        yield from pool.map(function, items)
-
-
 class StageFile:
     """Reads ranges of the arrays of one stage file.
 
@@ -237,7 +179,7 @@ class StageFile:
             return self._read_local(at, dtype, count)
         if name in _INDEX and length:
             begin, end = self.info.body, self.info.place(_INDEX[-1])[0] + 8 * (self.info.documents + 1)
-            index = _indexes.read(path, begin, end - begin)
+            index = indexes.read(path, begin, end - begin)
             return np.frombuffer(index, dtype=dtype, count=count, offset=at - begin)
         return np.frombuffer(files.read_bytes(path, at, count * dtype.itemsize), dtype=dtype)
 
@@ -263,7 +205,7 @@ class StageFile:
 
     def header(self) -> dict[str, Any]:
         """Names of files, lines in each, and what identifies the input."""
-        head = json.loads(_headers.read(self.info.path, len(_MAGIC) + 8, self.info.body - len(_MAGIC) - 8).rstrip(b"\0"))
+        head = json.loads(headers.read(self.info.path, len(_MAGIC) + 8, self.info.body - len(_MAGIC) - 8).rstrip(b"\0"))
         assert isinstance(head, dict)
         return head
 
@@ -281,199 +223,6 @@ class StageFile:
 def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
     first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
     return first, last
-
-
-def fingerprint(
-    block: Block,
-    source: SourceConfig,
-    vocabulary: str,
-    rules: Rules,
-    sentences: str | None,
-    block_bytes: int,
-    *,
-    hashed: bool = False,
-    with_offsets: bool = False,
-) -> str:
-    """Names the stage files of a block: what they are made from and how."""
-    reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
-    if source.format in ("csv", "tsv"):
-        reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
-    return keys.digest(
-        VERSION,
-        keys.VERSION,
-        block.fingerprint,
-        vocabulary,
-        *reading,
-        source.max_document_bytes,
-        rules.fingerprint,
-        sentences or "",
-        block_bytes,
-        int(hashed),
-        int(with_offsets),
-    )
-
-
-def name_of(config: JobConfig, block: Block, vocabulary: str, rules: Rules) -> str:
-    """Names the stage files of a block in a build: the `fingerprint` of all that they depend on.
-
-    Args:
-      config: of the build.
-      block: of a source.
-      vocabulary: its fingerprint.
-      rules: of the source.
-    """
-    return fingerprint(
-        block,
-        config.sources[block.source],
-        vocabulary,
-        rules,
-        config.packing.sentences,
-        config.execution.block_bytes,
-        hashed=config.duplicates.remove == "documents",
-        with_offsets=config.vocabulary.offsets,
-    )
-
-
-def describe(config: JobConfig, source: int, vocabulary: str, rules: Rules) -> dict[str, Any]:
-    """What a stage file says of how it was made, for people: nothing reads it back into a build.
-
-    Only what its name depends on, so that whoever makes the file writes the same bytes; no paths.
-    """
-    filters = dataclasses.asdict(rules.config)
-    plain = dataclasses.asdict(FilterConfig())
-    return {
-        "block_bytes": config.execution.block_bytes,
-        "filters": {name: value for name, value in filters.items() if value != plain[name] and name != "bad_words"},
-        "filters_fingerprint": rules.fingerprint,
-        "format": config.sources[source].format,
-        "sentences": config.packing.sentences,
-        "source": config.sources[source].name,
-        "vocabulary": vocabulary,
-        "vocabulary_kind": config.vocabulary.kind,
-    }
-
-
-def path_of(directory: str, block_fingerprint: str, part: int) -> str:
-    """Where a stage file lies."""
-    return files.join(directory, f"{block_fingerprint}-{part:05d}.stage")
-
-
-def encode(
-    cleaned: Cleaned,
-    vocabulary: Any,
-    rules: Rules,
-    sentences: str | None = None,
-    *,
-    hashed: bool = False,
-    with_offsets: bool = False,
-) -> tuple[dict[str, npt.NDArray[Any]], Cleaned]:
-    """Filters by length, and tokenizes the documents of a part.
-
-    Args:
-      cleaned: [n] documents, and which of them the rules that read text leave out.
-      vocabulary: a `Vocabulary`.
-      rules: what to leave out.
-      sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
-      hashed: whether to add the hashes that tell documents of the same text.
-      with_offsets: also find where each token lies in the text.
-
-    Returns:
-      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
-      joins the faults of the documents.
-    """
-    documents, limits = cleaned.documents, rules.config
-    characters = characters_per_document(documents.text, documents.offsets)
-    reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
-    reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
-    if limits.max_characters is not None:
-        reasons[(reasons == 0) & (characters > limits.max_characters)] = CODES["too_many_characters"]
-    order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
-    order = order[reasons[order] == 0]
-    text, offsets = ragged.take(documents.text, documents.offsets, order)
-    if refused := vocabulary.refused(text, offsets):
-        documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
-        cleaned.modified[order[list(refused)]] = False
-        order = np.delete(order, list(refused))
-        text, offsets = ragged.take(documents.text, documents.offsets, order)
-    vocabulary = vocabulary.for_documents(documents.key[order])
-    per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
-    if sentences is None:
-        tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
-    else:
-        tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
-    reasons[order[lengths < limits.min_tokens]] = CODES["too_few_tokens"]
-    if limits.max_tokens is not None:
-        reasons[order[lengths > limits.max_tokens]] = CODES["too_many_tokens"]
-    kept = reasons[order] == 0
-    token_offsets = ragged.offsets_of(lengths)
-    if not kept.all():
-        if spans is not None:
-            spans, _ = ragged.take(spans, token_offsets, np.flatnonzero(kept))
-        tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
-        if sentences is not None:
-            sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
-            per_document = np.diff(new)
-        order = order[kept]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "key": documents.key[order],
-        "token_offset": token_offsets,
-        "position": documents.position[order],
-        "characters": characters[order],
-        "bytes": np.diff(documents.offsets)[order],
-        "file": documents.file[order],
-        "tokens": tokens,
-    }
-    if documents.order is not None:
-        arrays["order"] = documents.order[order]
-    if spans is not None:
-        arrays["spans"] = spans
-    if sentences is not None:
-        arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
-    for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
-        if strings is not None:
-            encoded = [strings[i].encode() for i in order]
-            arrays[name] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-            arrays[f"{name}_offset"] = ragged.offsets_of(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
-    if hashed:
-        data, bounds = documents.text.tobytes(), documents.offsets
-        hashes = hash_tables.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
-        entries, arrays["repeat"] = hash_tables.tabulate(hashes, hash_tables.ranks(arrays["key"]), np.arange(len(order)))
-        arrays["hash"] = entries.ravel()
-    return arrays, dataclasses.replace(cleaned, reasons=reasons)
-
-
-def _encode_block(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, with_offsets: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """Tokenizes texts: tokens, tokens of each, and the packed span of each token if asked."""
-    if not with_offsets:
-        return *vocabulary.encode_block(text, offsets), None
-    tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
-    return tokens, lengths, token_spans.pack(begins, ends)
-
-
-def _encode_sentences(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str, with_offsets: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenizes sentence by sentence: tokens, tokens of each document, spans, tokens of each sentence, and sentences of each document."""
-    found: list[bytes] = []
-    first: list[int] = []  # character of the document at which each sentence begins
-    per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
-    data = text.tobytes()
-    for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        parts = split_sentences(data[start:end].decode(), rule)
-        begins = itertools.accumulate(map(len, parts), initial=0)
-        kept = [(part.encode(), begin) for part, begin in zip(parts, begins, strict=False) if part.strip()]
-        per_document[i] = len(kept)
-        found += [part for part, _ in kept]
-        first += [begin for _, begin in kept]
-    sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    joined = np.frombuffer(b"".join(found), dtype=np.uint8)
-    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
-    if spans is not None:
-        spans = token_spans.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
-    ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
-    return tokens, np.diff(ends), spans, lengths, per_document
 
 
 def write(

@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenreel import stage
 from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import ConfigError
 from tokenreel.sources import blocks as sources
+from tokenreel.staging import identity, stage_file
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.terminal import reader_may_leave
@@ -30,7 +30,9 @@ from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.sampled import SampledVocabulary
 
 _NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
+
 _THREADS = 32
+
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 SOUND, DAMAGED, TEMPORARY = "sound", "damaged", "temporary"
@@ -95,11 +97,11 @@ def _entry(directory: str, name: str, size: int) -> Entry | None:
     if match is None:
         return Entry(**known, state=TEMPORARY)
     known |= {"block": match["block"], "part": int(match["part"])}
-    header = stage.read_header(path)
+    header = stage_file.read_header(path)
     if header is None:
         return Entry(**known, state=DAMAGED)
     fields, body = header
-    sound = fields.get("version") == stage.VERSION and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
+    sound = fields.get("version") == identity.VERSION and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
     facts = {field: fields.get(field, 0) for field in ("documents", "tokens")}
     about, version = fields.get("about", {}), str(fields.get("version", ""))
     state = SOUND if sound else DAMAGED
@@ -150,7 +152,7 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
         names, hits, total, missing = [], 0, 0, 0
         for block in sources.list_blocks(source, index, config.execution.block_bytes):
             size = sum((piece.file.size if piece.end is None else piece.end) - piece.start for piece in block.pieces)
-            names.append(stage.name_of(config, block, vocabulary.fingerprint, rules))
+            names.append(identity.name_of(config, block, vocabulary.fingerprint, rules))
             hit = names[-1] in complete
             hits, total, missing = hits + hit, total + size, missing + (0 if hit else size)
         found.append(Use(source=source.name, blocks=len(names), hits=hits, bytes=total, missing_bytes=missing, names=frozenset(names)))
