@@ -20,7 +20,8 @@ from tokenreel.curation.inputs import list_inputs
 from tokenreel.errors import VocabularyError
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
-from tokenreel.recipe import Recipe, make_recipe
+from tokenreel.planning import identity as planning_identity
+from tokenreel.planning.recipe import Recipe, make_recipe
 from tokenreel.sources import blocks as sources
 from tokenreel.staging import identity
 from tokenreel.storage import files, locking
@@ -50,7 +51,7 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
     plans = stages | PlanShards(recipe)  # [SplitPlan]
-    built = (plans, stages) | BuildShards(recipe, state_directory(job), output.identity(recipe, inputs))  # BuiltShard
+    built = (plans, stages) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
     _ = (stages, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 
 

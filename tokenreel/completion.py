@@ -11,24 +11,23 @@ from typing import Any
 import numpy as np
 
 import tokenreel
-from tokenreel import keys, provenance, selection, shards
+from tokenreel import keys, provenance, shards
 from tokenreel.config.build import JobConfig
-from tokenreel.config.splits import TRAIN, split_names
-from tokenreel.curation import cleaned, filters
+from tokenreel.curation import cleaned
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, VocabularyInfo, file_info, write_json
-from tokenreel.groups import DocumentOrder
-from tokenreel.layouts import modes
-from tokenreel.recipe import Recipe
-from tokenreel.selection import Staged
-from tokenreel.shards import ShardPlan, ShardStatistics, ShardWriter, SplitPlan
+from tokenreel.planning import selection
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.identity import algorithms
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import ShardPlan, SplitPlan
+from tokenreel.shards import ShardStatistics, ShardWriter
 from tokenreel.sources.documents import Fault
 from tokenreel.staging import stage_file
-from tokenreel.staging.identity import VERSION
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
-from tokenreel.vocabularies.sentencepiece import sampler
 
 _TOP_TOKENS = 50
 
@@ -122,7 +121,7 @@ def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInf
 def finish(
     recipe: Recipe,
     vocabulary: Vocabulary,
-    stages: Sequence[Staged],
+    stages: Sequence[StageSelection],
     plans: Iterable[SplitPlan],
     built: Iterable[BuiltShard],
     inputs: Mapping[str, Any],
@@ -186,24 +185,8 @@ def _remove_older(directory: str, manifest: Manifest) -> None:
             files.remove(files.join(directory, name))
 
 
-def algorithms(recipe: Recipe) -> dict[str, str]:
-    """Versions of what the bytes of a dataset depend on."""
-    objective = f"{recipe.objective.name}-{recipe.objective.version}"
-    versions = {
-        "filters": filters.VERSION,
-        "keys": keys.VERSION,
-        "objective": objective,
-        "packing": modes.VERSION,
-        "selection": selection.VERSION,
-        "stage": VERSION,
-    }
-    if recipe.config.vocabulary.sampling is not None:
-        versions["sampling"] = sampler.VERSION
-    return versions
-
-
 def conservation(
-    config: JobConfig, stages: Sequence[Staged], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    config: JobConfig, stages: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """Checks documents in = written + left out + dropped + dead-lettered, and tokens likewise, split by split.
 
@@ -251,7 +234,7 @@ def conservation(
     }
 
 
-def _repeated(staged: Staged) -> int:
+def _repeated(staged: StageSelection) -> int:
     """Copies behind the first of the documents of a stage file."""
     return sum(counts[0] for copies in staged.splits.values() for counts in copies[1:])
 
@@ -264,7 +247,7 @@ def _require_equal(left: str, left_count: int, right: str, right_count: int) -> 
         )
 
 
-def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int, read: int) -> str:
+def too_many_dead_letters(config: JobConfig, stages: Sequence[StageSelection], dead: int, read: int) -> str:
     """Says what could not be read, with the first few places."""
     reasons: Counter[str] = Counter()
     samples: list[str] = []
@@ -281,7 +264,7 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[Staged], dead: int
     )
 
 
-def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int | None, Fault]]:
+def _dead_letters(stages: Sequence[StageSelection]) -> Iterable[tuple[int, str, int | None, Fault]]:
     """Every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
     lines: dict[tuple[int, str], int] = {}
     for staged in stages if any(staged.info.dead_letters for staged in stages) else ():
@@ -294,7 +277,7 @@ def _dead_letters(stages: Sequence[Staged]) -> Iterable[tuple[int, str, int | No
             lines[info.source, name] = lines.get((info.source, name), 0) + count
 
 
-def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo | None:
+def _write_dead_letters(config: JobConfig, stages: Sequence[StageSelection]) -> FileInfo | None:
     """Writes the dead letters of all blocks into one file, in the order of sources, files and places; None where there are none."""
     if not any(staged.info.dead_letters for staged in stages):
         return None
@@ -314,7 +297,7 @@ def _write_dead_letters(config: JobConfig, stages: Sequence[Staged]) -> FileInfo
 
 
 def statistics(
-    recipe: Recipe, stages: Sequence[Staged], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    recipe: Recipe, stages: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """What `statistics.json` says: whole numbers and ratios, by split and by source."""
     return {
@@ -326,7 +309,7 @@ def statistics(
     }
 
 
-def _source_statistics(stages: Sequence[Staged], splits: Iterable[str]) -> dict[str, Any]:
+def _source_statistics(stages: Sequence[StageSelection], splits: Iterable[str]) -> dict[str, Any]:
     filtered = cleaned.summed([staged.info.filtered for staged in stages])
     return {
         "dead_letters": sum(staged.info.dead_letters for staged in stages),
@@ -347,7 +330,7 @@ def _text_totals(rows: Sequence[selection.Counts]) -> dict[str, int]:
     return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
 
 
-def _split_statistics(recipe: Recipe, stages: Sequence[Staged], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
+def _split_statistics(recipe: Recipe, stages: Sequence[StageSelection], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
     vocabulary = recipe.vocabulary
     positions = found.examples * (recipe.packing.seq_len + recipe.packing.overlap)
     counts = found.token_counts
@@ -384,22 +367,3 @@ def _split_statistics(recipe: Recipe, stages: Sequence[Staged], plan: SplitPlan,
 def _histogram(bins: Sequence[int]) -> dict[str, int]:
     """Counts by the largest length of a bin: "7" holds 4 to 7 tokens."""
     return {str((1 << digits) - 1): count for digits, count in enumerate(bins) if count}
-
-
-def plan_all(order: DocumentOrder, sizes: Sequence[shards.GroupSize]) -> list[SplitPlan]:
-    """Plans every split.
-
-    Raises:
-      BuildError: nothing is left to train on.
-    """
-    layout = order.recipe.layout
-    plans = []
-    for split in split_names(order.config):
-        plan = shards.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
-        if split == TRAIN and not plan.shards:
-            raise BuildError(
-                f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
-                f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
-            )
-        plans.append(plan)
-    return plans

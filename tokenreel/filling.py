@@ -10,10 +10,10 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.config.build import PackingConfig
 from tokenreel.format import schema, segments, token_spans
-from tokenreel.groups import GroupDocuments
 from tokenreel.layouts import fill as packings
 from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.table import Layout
+from tokenreel.planning.group_documents import GroupDocuments
 
 
 def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: PackingConfig, pad_id: int) -> dict[str, npt.NDArray[Any]]:

@@ -6,25 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tokenreel import keys
-from tokenreel.completion import algorithms
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
-from tokenreel.recipe import Recipe
+from tokenreel.planning.identity import algorithms, identity
+from tokenreel.planning.recipe import Recipe
 from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
 
 _BUILD = "build.json"
-
-
-def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
-    """The digest of everything that decides the bytes of a dataset."""
-    config = recipe.config
-    return keys.digest(
-        json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)
-    )
 
 
 def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,256 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import filling, keys
-from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
-from tokenreel.format import example_codec, naming, schema, tfrecord
+from tokenreel.format import example_codec, schema, tfrecord
 from tokenreel.format.manifest import FIXED, ShardInfo, VocabularyInfo
 from tokenreel.format.schema import RecordFormat
-from tokenreel.groups import DocumentOrder, Group, GroupDocuments, lay_out_group, plan_pairs
 from tokenreel.layouts.modes import PAIRS
 from tokenreel.layouts.table import Layout
 from tokenreel.objectives.registry import add_statistics
-from tokenreel.recipe import Recipe
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.group_documents import GroupDocuments, lay_out_group, plan_pairs
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.shard_plan import HISTOGRAM_BINS, PlacedGroup, ShardPlan, base_ranges, bit_histogram, overlapping
+from tokenreel.planning.stream import Stream
 from tokenreel.storage import files
-from tokenreel.stream import Stream
 
 _CHUNK_BYTES = 8 << 20
-_ALIGNED_EXAMPLES = 64
+
 _COUNTED_EXAMPLES = 512
+
 _PORTION_TOKENS = 1 << 21
-HISTOGRAM_BINS = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupSize:
-    """What a group amounts to.
-
-    Attributes:
-      group: the documents.
-      documents: their number.
-      tokens: in them, bos and eos included.
-      added_tokens: of these, put there by an objective.
-      examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
-      dropped_documents: of which no token is laid out.
-      dropped_tokens: that are not laid out, by reason.
-      document_lengths: [64] number of documents whose token count has so many binary digits.
-    """
-
-    group: Group
-    documents: int
-    tokens: int
-    added_tokens: int
-    examples: int
-    dropped_documents: int
-    dropped_tokens: Mapping[str, int]
-    document_lengths: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupSpan:
-    """A group and where it begins in its split: a token for `wrap`, an example otherwise."""
-
-    size: GroupSize
-    begin: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardPlan:
-    """The examples of one shard, and the groups that make them.
-
-    Attributes:
-      split: of the dataset.
-      index, count: which shard of how many.
-      first: number of its first example in the split.
-      examples: in the shard.
-      split_examples: of one variant of the split.
-      spans: the groups that overlap it.
-    """
-
-    split: str
-    index: int
-    count: int
-    first: int
-    examples: int
-    split_examples: int
-    spans: tuple[GroupSpan, ...]
-
-    @property
-    def file(self) -> str:
-        """The shard's name."""
-        return naming.shard(self.split, self.index, self.count)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SplitPlan:
-    """What becomes of a split.
-
-    Attributes:
-      split: its name.
-      shards: in order.
-      documents, tokens: in the split, bos and eos included.
-      added_tokens: of these, put there by an objective.
-      dropped_documents: of which no token is in an example.
-      dropped_tokens: that are in no example, by reason.
-      document_lengths: histogram as in `GroupSize`.
-    """
-
-    split: str
-    shards: tuple[ShardPlan, ...]
-    documents: int
-    tokens: int
-    added_tokens: int
-    dropped_documents: int
-    dropped_tokens: Mapping[str, int]
-    document_lengths: tuple[int, ...]
-
-
-def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
-    """Counts values by their number of binary digits: bin b holds 2**(b-1) to 2**b - 1.
-
-    >>> bit_histogram(np.array([1, 2, 3, 4]))[:5]
-    (0, 1, 2, 1, 0)
-    """
-    digits = np.frexp(lengths.astype(np.float64))[1]
-    counts: list[int] = np.bincount(digits, minlength=HISTOGRAM_BINS).tolist()
-    return tuple(counts)
-
-
-def measure(order: DocumentOrder, group: Group) -> GroupSize:
-    """Counts what a group holds, from the lengths of its documents alone."""
-    documents = order.read(group, with_tokens=False)
-    lengths = np.diff(documents.offsets)
-    examples = dropped_documents = 0
-    dropped_tokens: dict[str, int] = {}
-    if not order.recipe.packing.cuts_stream:
-        if order.recipe.packing.mode == PAIRS:
-            pairs = plan_pairs(documents, order.recipe.packing, order.config.seed)
-            examples, laid_out = len(pairs), pairs.document
-            if pairs.trimmed.any():
-                dropped_tokens["trimmed"] = int(pairs.trimmed.sum())
-        else:
-            table = lay_out_group(documents, order.recipe.packing)
-            examples, laid_out = table.num_examples, table.document
-            dropped_tokens.update(table.dropped)
-        dropped_documents = len(lengths) - len(np.unique(laid_out))
-    return GroupSize(
-        group=group,
-        documents=len(lengths),
-        tokens=int(lengths.sum()),
-        added_tokens=documents.added,
-        examples=examples,
-        dropped_documents=dropped_documents,
-        dropped_tokens=dropped_tokens,
-        document_lengths=bit_histogram(lengths),
-    )
-
-
-def examples_per_shard(config: JobConfig, layout: RecordFormat) -> int:
-    """How many examples every shard but the last holds."""
-    if config.shards.examples is not None:
-        return config.shards.examples
-    fitting = (config.shards.megabytes << 20) // layout.record_bytes
-    return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
-
-
-def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], layout: RecordFormat) -> SplitPlan:
-    """Cuts a split into shards.
-
-    Args:
-      order: of the documents.
-      split: its name.
-      sizes: of all its groups, in any order.
-      layout: of the records.
-
-    Raises:
-      BuildError: the groups do not add up to what the stage files hold.
-    """
-    config = order.config
-    packing = order.recipe.packing
-    sizes = sorted(sizes, key=lambda size: size.group.index)
-    tokens, documents = sum(size.tokens for size in sizes), sum(size.documents for size in sizes)
-    added = sum(size.added_tokens for size in sizes)
-    if (documents, tokens - added) != order.totals(split):
-        raise BuildError(
-            f"split {split}: the groups hold {documents:,} documents and {tokens - added:,} tokens, the stage files {order.totals(split)}: "
-            "stage files changed while the build was running. Remove the stage directory and run again."
-        )
-    wrap = packing.cuts_stream
-    ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
-    spans = [GroupSpan(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
-    total = ends[-1] if ends else 0
-    examples = Stream(order.recipe).count(total) if wrap else total
-    dropped_documents = sum(size.dropped_documents for size in sizes)
-    dropped_tokens = Counter[str]()
-    for size in sizes:
-        dropped_tokens.update(size.dropped_tokens)
-    if wrap:
-        used = min(total, Stream(order.recipe).end(examples)) if examples else 0
-        dropped_documents, dropped_tokens["last_example"] = _documents_from(order, spans, used), total - used
-    per_shard = examples_per_shard(config, layout)
-    all_examples = examples * config.variants
-    count = -(-all_examples // per_shard)
-    shards = []
-    for index in range(count):
-        first = index * per_shard
-        number = min(per_shard, all_examples - first)
-        ranges = _base_ranges(first, number, examples)
-        needed = {span.begin: span for low, high in ranges for span in _overlapping(spans, low, high, order.recipe)}
-        shards.append(
-            ShardPlan(
-                split=split,
-                index=index,
-                count=count,
-                first=first,
-                examples=number,
-                split_examples=examples,
-                spans=tuple(needed.values()),
-            )
-        )
-    histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
-    return SplitPlan(
-        split=split,
-        shards=tuple(shards),
-        documents=documents,
-        tokens=tokens,
-        added_tokens=added,
-        dropped_documents=dropped_documents,
-        dropped_tokens=+dropped_tokens,
-        document_lengths=histogram or (0,) * HISTOGRAM_BINS,
-    )
-
-
-def _documents_from(order: DocumentOrder, spans: Sequence[GroupSpan], token: int) -> int:
-    """How many documents begin at or after a token of the split."""
-    count = 0
-    for span in spans:
-        if span.begin >= token:
-            count += span.size.documents
-        elif span.begin + span.size.tokens > token:
-            starts = order.read(span.size.group, with_tokens=False).offsets[:-1] + span.begin
-            count += int(np.count_nonzero(starts >= token))
-    return count
-
-
-def _base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a split's examples that a shard holds, one for each variant it touches."""
-    end = first + number
-    while first < end:
-        low = first % split_examples
-        high = min(split_examples, low + end - first)
-        yield low, high
-        first += high - low
-
-
-def _overlapping(spans: Sequence[GroupSpan], low: int, high: int, recipe: Recipe) -> Iterator[GroupSpan]:
-    """Yields the groups that hold a part of the examples [low, high), or of the tokens they are cut from."""
-    wrap = recipe.packing.cuts_stream
-    if wrap:
-        low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
-    for span in spans:
-        length = span.size.tokens if wrap else span.size.examples
-        if length and span.begin < high and span.begin + length > low:
-            yield span
 
 
 @dataclasses.dataclass
@@ -307,8 +75,8 @@ def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
       BuildError: the documents read are not those that were planned.
     """
     first = plan.first
-    for low, high in _base_ranges(plan.first, plan.examples, plan.split_examples):
-        spans = list(_overlapping(plan.spans, low, high, order.recipe))
+    for low, high in base_ranges(plan.first, plan.examples, plan.split_examples):
+        spans = list(overlapping(plan.spans, low, high, order.recipe))
         make = _assemble_wrap if order.recipe.packing.cuts_stream else _assemble_rows
         if order.recipe.packing.mode == PAIRS:
             make = _assemble_pairs
@@ -319,14 +87,14 @@ def assemble(order: DocumentOrder, plan: ShardPlan) -> Iterator[Piece]:
             yield piece
 
 
-def _read_planned(order: DocumentOrder, span: GroupSpan) -> GroupDocuments:
+def _read_planned(order: DocumentOrder, span: PlacedGroup) -> GroupDocuments:
     documents = order.read(span.size.group)
     if (len(documents.row), int(documents.offsets[-1])) != (span.size.documents, span.size.tokens):
         raise BuildError(f"group {span.size.group} is not what was planned: stage files changed while the build was running. Run it again.")
     return documents
 
 
-def _assemble_wrap(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+def _assemble_wrap(order: DocumentOrder, spans: Sequence[PlacedGroup], low: int, high: int) -> Iterator[Piece]:
     stream = Stream(order.recipe)
 
     @functools.lru_cache(maxsize=2)  # portions run through the groups in order
@@ -375,7 +143,7 @@ def _portions(low: int, high: int, recipe: Recipe) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, high)
 
 
-def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+def _assemble_rows(order: DocumentOrder, spans: Sequence[PlacedGroup], low: int, high: int) -> Iterator[Piece]:
     packing = order.recipe.packing
     for span in spans:
         documents = _read_planned(order, span)
@@ -398,14 +166,14 @@ def _assemble_rows(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, h
             yield Piece(0, 0, 0, arrays, segments, lengths, documents.stage, documents.row, documents.copy, first_start)
 
 
-def _shuffled(order: DocumentOrder, span: GroupSpan) -> npt.NDArray[np.int64]:
+def _shuffled(order: DocumentOrder, span: PlacedGroup) -> npt.NDArray[np.int64]:
     """The examples of a group in random order: a layout lists long documents first, and training wants all kinds everywhere."""
     group = span.size.group
     words = keys.bits(order.config.seed, f"order/examples/{group.split}/{group.index}", np.arange(span.size.examples), 1)[:, 0]
     return np.argsort(words, kind="stable")
 
 
-def _assemble_pairs(order: DocumentOrder, spans: Sequence[GroupSpan], low: int, high: int) -> Iterator[Piece]:
+def _assemble_pairs(order: DocumentOrder, spans: Sequence[PlacedGroup], low: int, high: int) -> Iterator[Piece]:
     packing = order.recipe.packing
     for span in spans:
         documents = _read_planned(order, span)

@@ -6,10 +6,10 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.groups import DocumentOrder
-from tokenreel.recipe import Recipe
-from tokenreel.selection import Staged
-from tokenreel.shards import ShardPlan, SplitPlan
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import ShardPlan, SplitPlan
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ class BuildShards(beam.PTransform):
             | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(stages))  # BuiltShard
         )
 
-    def _build(self, plan: ShardPlan, stages: list[Staged]) -> BuiltShard:
+    def _build(self, plan: ShardPlan, stages: list[StageSelection]) -> BuiltShard:
         return completion.build_shard(DocumentOrder(self.recipe, stages), plan, self.state, self.build)
 
 

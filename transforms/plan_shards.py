@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
-from tokenreel import completion, reads, shards
-from tokenreel.groups import DocumentOrder, Group
-from tokenreel.recipe import Recipe
-from tokenreel.selection import Staged
-from tokenreel.shards import GroupSize, SplitPlan
+from tokenreel.planning import read_budget, shard_plan
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.group_documents import DocumentGroup
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import GroupSize, SplitPlan
 
 
 @dataclasses.dataclass
@@ -22,7 +23,7 @@ class PlanShards(beam.PTransform):
 
     recipe: Recipe
 
-    def expand(self, stages: beam.PCollection[list[Staged]]) -> beam.PCollection[list[SplitPlan]]:
+    def expand(self, stages: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[SplitPlan]]:
         every_stage = beam.pvalue.AsSingleton(stages)
         return (
             stages
@@ -33,16 +34,16 @@ class PlanShards(beam.PTransform):
             | "CutShards" >> beam.Map(self._plan, every_stage)  # [SplitPlan]
         )
 
-    def _groups(self, stages: list[Staged]) -> Iterable[Group]:
+    def _groups(self, stages: list[StageSelection]) -> Iterable[DocumentGroup]:
         order = DocumentOrder(self.recipe, stages)
         groups = order.groups()
-        planned = reads.plan(order, groups)
+        planned = read_budget.plan(order, groups)
         print(f"tokenreel: {planned}", file=sys.stderr, flush=True)
-        reads.check(planned, self.recipe.config)
+        read_budget.check(planned, self.recipe.config)
         return groups
 
-    def _measure(self, group: Group, stages: list[Staged]) -> GroupSize:
-        return shards.measure(DocumentOrder(self.recipe, stages), group)
+    def _measure(self, group: DocumentGroup, stages: list[StageSelection]) -> GroupSize:
+        return shard_plan.measure(DocumentOrder(self.recipe, stages), group)
 
-    def _plan(self, sizes: list[GroupSize], stages: list[Staged]) -> list[SplitPlan]:
-        return completion.plan_all(DocumentOrder(self.recipe, stages), sizes)
+    def _plan(self, sizes: list[GroupSize], stages: list[StageSelection]) -> list[SplitPlan]:
+        return shard_plan.plan_all(DocumentOrder(self.recipe, stages), sizes)

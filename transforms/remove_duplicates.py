@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import numpy as np
 
-from tokenreel import keys, selection
+from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
-from tokenreel.selection import Staged
+from tokenreel.planning import selection
+from tokenreel.planning.selection import StageSelection
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
@@ -72,7 +73,7 @@ class RemoveDuplicateDocuments(beam.PTransform):
     config: JobConfig
     directory: str
 
-    def expand(self, stages: beam.PCollection[list[Staged]]) -> beam.PCollection[list[Staged]]:
+    def expand(self, stages: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[StageSelection]]:
         counted = (
             stages
             | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(staged.info) for staged in found])
@@ -81,12 +82,12 @@ class RemoveDuplicateDocuments(beam.PTransform):
         )
         return stages | "Replace" >> beam.Map(_replace, beam.pvalue.AsDict(counted))
 
-    def _count(self, found: tuple[int, str], stages: list[Staged]) -> tuple[int, Staged]:
+    def _count(self, found: tuple[int, str], stages: list[StageSelection]) -> tuple[int, StageSelection]:
         index, removed = found
         return index, selection.count_splits(stages[index].info, self.config, removed)
 
 
-def _replace(stages: list[Staged], counted: dict[int, Staged]) -> list[Staged]:
+def _replace(stages: list[StageSelection], counted: dict[int, StageSelection]) -> list[StageSelection]:
     return [counted.get(index, staged) for index, staged in enumerate(stages)]
 
 

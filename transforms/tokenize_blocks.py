@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import selection
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import duplicates, filters, hash_tables
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import schema
-from tokenreel.selection import Staged
+from tokenreel.planning import selection
+from tokenreel.planning.selection import StageSelection
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
@@ -35,7 +35,7 @@ class TokenizeBlocks(beam.PTransform):
     rules: Sequence[Rules]
     directory: str
 
-    def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Staged]:
+    def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[StageSelection]:
         return blocks | "TokenizeBlock" >> beam.ParDo(_TokenizeBlock(self.config, self.vocabulary, self.rules, self.directory))
 
 
@@ -48,7 +48,7 @@ class _TokenizeBlock(beam.DoFn):
         self._cached = Metrics.counter("tokenreel", CACHED)
         self._dead = Metrics.counter("tokenreel", "dead-letters")
 
-    def process(self, block: Block) -> Iterator[Staged]:
+    def process(self, block: Block) -> Iterator[StageSelection]:
         for info in self._staged(block):
             self._documents.inc(info.documents)
             self._tokens.inc(info.tokens)

@@ -8,9 +8,9 @@ import apache_beam as beam
 
 from tokenreel import completion
 from tokenreel.completion import BuiltShard
-from tokenreel.recipe import Recipe
-from tokenreel.selection import Staged
-from tokenreel.shards import SplitPlan
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.vocabularies.base import Vocabulary
 
 
@@ -33,5 +33,5 @@ class WriteManifest(beam.PTransform):
             | "WriteManifest" >> beam.Map(self._finish, beam.pvalue.AsSingleton(stages), beam.pvalue.AsSingleton(plans))  # str
         )
 
-    def _finish(self, built: list[BuiltShard], stages: list[Staged], plans: list[SplitPlan]) -> str:
+    def _finish(self, built: list[BuiltShard], stages: list[StageSelection], plans: list[SplitPlan]) -> str:
         return completion.finish(self.recipe, self.vocabulary, stages, plans, built, self.inputs).fingerprint

@@ -10,12 +10,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from tokenreel.completion import algorithms
 from tokenreel.config.build import JobConfig
 from tokenreel.config.reading import load_as
 from tokenreel.curation.inputs import list_inputs
-from tokenreel.output import identity
-from tokenreel.recipe import make_recipe
+from tokenreel.planning.identity import algorithms, identity
+from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.loading import load_vocabulary
 
 

@@ -17,6 +17,7 @@ from tests.conftest import tree_digest
 from tests.pipelines import soaking
 from tokenreel import completion, output, shards
 from tokenreel.errors import BuildError
+from tokenreel.planning import shard_plan
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
 from transforms import orphans
@@ -82,7 +83,7 @@ def test_permission_lost_midway_is_one_clear_line(
 def test_a_stage_file_that_is_damaged_under_a_build_is_named(
     write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, damage: str
 ) -> None:
-    config, plan_all = write_config(), completion.plan_all
+    config, plan_all = write_config(), shard_plan.plan_all
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
 
     def damaging(*arguments: Any) -> Any:
@@ -94,7 +95,7 @@ def test_a_stage_file_that_is_damaged_under_a_build_is_named(
         return plan_all(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(completion, "plan_all", damaging)
+        patch.setattr(shard_plan, "plan_all", damaging)
         assert cli.main(["build", config, "--direct_num_workers=1"]) == 1
     assert "Run the same command again" in capsys.readouterr().err.splitlines()[-1]
     assert cli.main(["build", config]) == 0

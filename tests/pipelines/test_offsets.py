@@ -18,7 +18,7 @@ from tokenreel.config.reading import load
 from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import token_spans
-from tokenreel.recipe import make_recipe
+from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.loading import load_vocabulary
 
 WriteConfig = Callable[..., str]

@@ -25,7 +25,7 @@ from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
-from tokenreel.selection import Staged
+from tokenreel.planning.selection import StageSelection
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import stage_file
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -98,7 +98,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
-def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobConfig, list[Staged]]:
+def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobConfig, list[StageSelection]]:
     """Every block through `TokenizeBlocks`, as a worker does it."""
     config = JobConfig(
         output=directory,
@@ -111,13 +111,13 @@ def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobC
     return config, [item for block in list_blocks(source, 0, block_bytes) for item in worker.process(block)]
 
 
-def letters(config: JobConfig, found: list[Staged]) -> list[dict[str, Any]]:
+def letters(config: JobConfig, found: list[StageSelection]) -> list[dict[str, Any]]:
     completion._write_dead_letters(config, found)
     path = pathlib.Path(config.output) / "dead_letters" / "dead_letters.jsonl"
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
 
-def count(found: list[Staged]) -> int:
+def count(found: list[StageSelection]) -> int:
     return sum(item.info.documents + item.info.dead_letters + sum(item.info.filtered.values()) for item in found)
 
 

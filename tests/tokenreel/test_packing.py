@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import keys, stream
+from tokenreel import keys
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import bin_packing, fill, modes, one_document, segment_pairs, table, whole_sentences, wrap
-from tokenreel.recipe import make_recipe
+from tokenreel.planning import stream
+from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.byte_level import ByteVocabulary
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"

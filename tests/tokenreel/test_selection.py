@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from tokenreel import keys, selection
+from tokenreel import keys
 from tokenreel.config import parsing, splits
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
+from tokenreel.planning import selection
 
 NAMES = keys.mix(np.arange(20_000))
 

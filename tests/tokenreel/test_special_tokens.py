@@ -17,7 +17,7 @@ from tokenreel import load as load_dataset
 from tokenreel import ragged
 from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
-from tokenreel.recipe import make_recipe
+from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.special_tokens import SpecialTokens
 

@@ -15,7 +15,7 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
 from tokenreel.loaders import load
 from tokenreel.objectives.registry import OBJECTIVES
-from tokenreel.recipe import make_recipe
+from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.characters import write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
 

@@ -25,7 +25,7 @@ Counts = tuple[int, int, int, int]  # documents, tokens, characters, bytes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Staged:
+class StageSelection:
     """A stage file and what a build takes of it.
 
     Attributes:
@@ -73,7 +73,7 @@ def copies(names: npt.NDArray[np.uint64], epochs: float) -> npt.NDArray[np.int64
     return whole + drawn.astype(np.int64)
 
 
-def take(config: JobConfig, staged: Staged, stage: StageFile, split: str, first: int, last: int) -> npt.NDArray[np.int64] | None:
+def take(config: JobConfig, staged: StageSelection, stage: StageFile, split: str, first: int, last: int) -> npt.NDArray[np.int64] | None:
     """How often each of the documents [first, last) of a stage file is taken for a split: [last - first]; None for once each."""
     epochs = config.sources[staged.info.source].epochs
     if epochs == 1 and staged.removed is None:
@@ -87,7 +87,7 @@ def take(config: JobConfig, staged: Staged, stage: StageFile, split: str, first:
     return count
 
 
-def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None) -> Staged:
+def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None) -> StageSelection:
     """Counts what is taken of a stage file.
 
     Args:
@@ -96,7 +96,7 @@ def count_splits(info: StageInfo, config: JobConfig, removed: str | None = None)
       removed: file with the rows of duplicates, as `write_rows` makes it.
     """
     stage = StageFile(info)
-    staged = Staged(info=info, splits={}, removed=removed)
+    staged = StageSelection(info=info, splits={}, removed=removed)
     lengths = np.diff(stage.read("token_offset"))
     sizes = (lengths, stage.read("characters"), stage.read("bytes"))
     splits = {}

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tokenreel import selection, shards
 from tokenreel.config import splits
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
-from tokenreel.groups import DocumentOrder, Group
+from tokenreel.planning import selection, shard_plan
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.group_documents import DocumentGroup
 
 _MARGIN = 1.25  # each split has a group at least, and sizes are rounded
 
@@ -48,7 +49,7 @@ class PlannedReads:
         return f"{self.groups:,} groups in {self.stages:,} stage files: up to {self.reads:,} reads of {self.mean / 1e3:,.1f} KB on average"
 
 
-def plan(order: DocumentOrder, groups: Sequence[Group]) -> PlannedReads:
+def plan(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> PlannedReads:
     """Counts the reads that groups will take.
 
     Args:
@@ -56,7 +57,7 @@ def plan(order: DocumentOrder, groups: Sequence[Group]) -> PlannedReads:
       groups: all of them, as `order.groups()` gives them.
     """
     config = order.config
-    tokens_per_shard = shards.examples_per_shard(config, order.recipe.layout) * config.packing.seq_len
+    tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.layout) * config.packing.seq_len
     total = repeated = size = 0
     for split in splits.split_names(config):
         sources = {group.source for group in groups if group.split == split}

@@ -13,100 +13,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged, selection
+from tokenreel import keys, ragged
 from tokenreel.config import splits
-from tokenreel.config.build import JobConfig, PackingConfig
+from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import KEYS
 from tokenreel.format import token_spans
-from tokenreel.layouts import modes, segment_pairs, whole_sentences
-from tokenreel.layouts.table import Layout
-from tokenreel.recipe import Recipe
-from tokenreel.selection import Staged
+from tokenreel.planning import selection
+from tokenreel.planning.group_documents import DocumentGroup, GroupDocuments, Range
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
 from tokenreel.staging.range_cache import each
 from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Group:
-    """Some documents of a split that are ordered and packed together.
-
-    Attributes:
-      split: their split.
-      index: the group's place in the split.
-      low, high: in shuffled order the range of their places on the circle of keys, which has 2**64; in source order the range of the
-        copy's tokens in which they begin; sorted by a field the range of its values.
-      source: whose documents they are, where sources are kept apart.
-      copy: of the documents, where copies are taken one after the other.
-    """
-
-    split: str
-    index: int
-    low: int
-    high: int
-    source: int | None = None
-    copy: int | None = None
-
-
-@dataclasses.dataclass
-class GroupDocuments:
-    """The documents of a group in their final order.
-
-    Attributes:
-      tokens: end to end, bos and eos included.
-      offsets: [n + 1] int64 bounds of the documents in `tokens`; where only lengths were read, `tokens` is empty.
-      stage: [n] int64 index of the stage file of each.
-      row: [n] int64 place in that file.
-      copy: [n] int64 which copy of the document it is, from 0.
-      key: [n] uint64 hash of each document's name, and of the number of the copy behind the first.
-      sentences: [sentences] int64 tokens of each sentence, where documents were cut into sentences.
-      sentences_per_document: [n] int64.
-      added: tokens that an objective put into the documents.
-      spans: where each token lies in the text, packed as in `alignment`, if the stage files say so and tokens were read; else None.
-    """
-
-    tokens: npt.NDArray[Any]
-    offsets: npt.NDArray[np.int64]
-    stage: npt.NDArray[np.int64]
-    row: npt.NDArray[np.int64]
-    copy: npt.NDArray[np.int64]
-    key: npt.NDArray[np.uint64]
-    sentences: npt.NDArray[np.int64]
-    sentences_per_document: npt.NDArray[np.int64]
-    added: int
-    spans: npt.NDArray[np.int64] | None = None
-
-
-def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Layout:
-    """Lays the documents of a group out by the mode of the settings."""
-    lengths = np.diff(documents.offsets)
-    if packing.mode == "full_sentences":
-        settings = {name: value for name, value in packing.settings().items() if value is not None}
-        return whole_sentences.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
-    return modes.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())
-
-
-def plan_pairs(documents: GroupDocuments, packing: PackingConfig, seed: int) -> segment_pairs.Pairs:
-    """Makes the pairs of a group. Documents of one name are told apart by which comes first."""
-    _, inverse, counts = np.unique(documents.key, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse, kind="stable")
-    occurrence = np.empty(len(order), dtype=np.uint64)
-    occurrence[order] = np.arange(len(order)) - np.repeat(ragged.offsets_of(counts)[:-1], counts)
-    return segment_pairs.plan(
-        documents.sentences,
-        documents.sentences_per_document,
-        documents.key + occurrence,
-        packing.seq_len,
-        seed=seed,
-        **modes.pair_settings(packing.options),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +43,7 @@ class DocumentOrder:
     """
 
     recipe: Recipe
-    stages: Sequence[Staged]
+    stages: Sequence[StageSelection]
 
     @property
     def config(self) -> JobConfig:
@@ -136,18 +60,18 @@ class DocumentOrder:
         documents, tokens = (sum(counts[i] for counts in chosen) for i in (0, 1))
         return documents, tokens + documents * self._extra
 
-    def _stages(self, source: int | None) -> list[Staged]:
+    def _stages(self, source: int | None) -> list[StageSelection]:
         return [staged for staged in self.stages if source is None or staged.info.source == source]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[DocumentGroup]:
         """Cuts every split into groups, in the order in which they follow each other."""
-        found: list[Group] = []
+        found: list[DocumentGroup] = []
         shuffled = self.config.order.mode == "shuffle"
         sources = range(len(self.config.sources)) if self.config.packing.per_source else [None]
         for split in splits.split_names(self.config):
             copies = [None] if shuffled else range(selection.passes(self.config, split, None))
             groups = [
-                Group(split=split, index=0, low=low, high=high, source=source, copy=copy)
+                DocumentGroup(split=split, index=0, low=low, high=high, source=source, copy=copy)
                 for copy in copies
                 for source in sources
                 for low, high in self._ranges(split, source, copy)
@@ -185,12 +109,12 @@ class DocumentOrder:
         inner = values[[len(values) * i // count for i in range(1, count)]].tolist() if len(values) else []
         return sorted({0, KEYS, *inner})
 
-    def _pick(self, staged: Staged, stage: StageFile, split: str, first: int, last: int, copy: int) -> npt.NDArray[np.int64] | None:
+    def _pick(self, staged: StageSelection, stage: StageFile, split: str, first: int, last: int, copy: int) -> npt.NDArray[np.int64] | None:
         """Which of the documents [first, last) of a stage file are taken more than `copy` times; None for all."""
         count = selection.take(self.config, staged, stage, split, first, last)
         return None if count is None else np.flatnonzero(count > copy)
 
-    def read(self, group: Group, *, with_tokens: bool = True) -> GroupDocuments:
+    def read(self, group: DocumentGroup, *, with_tokens: bool = True) -> GroupDocuments:
         """Reads the documents of a group and brings them into order.
 
         Args:
@@ -201,10 +125,10 @@ class DocumentOrder:
             return self._read_keys(group, with_tokens)
         return self._read_sequence(group, with_tokens)
 
-    def _read_keys(self, group: Group, with_tokens: bool) -> GroupDocuments:
+    def _read_keys(self, group: DocumentGroup, with_tokens: bool) -> GroupDocuments:
         key_ranges = [list(self._key_ranges(group, source)) for source in range(len(self.config.sources))]
 
-        def read(item: tuple[int, Staged]) -> list[_Range]:
+        def read(item: tuple[int, StageSelection]) -> list[Range]:
             index, staged = item
             found = []
             stage = StageFile(staged.info)
@@ -212,7 +136,7 @@ class DocumentOrder:
                 first, last = stage.documents_between(low, high)
                 if first < last:
                     picked = self._pick(staged, stage, group.split, first, last, copy)
-                    found.append(_Range.read(stage, index, first, last, with_tokens, picked, copy))
+                    found.append(Range.read(stage, index, first, last, with_tokens, picked, copy))
             return found
 
         wanted = [
@@ -227,7 +151,7 @@ class DocumentOrder:
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
         return self._arrange(ranges, np.argsort(ranks, kind="stable"), with_tokens)
 
-    def _key_ranges(self, group: Group, source: int) -> Iterator[tuple[int, int, int]]:
+    def _key_ranges(self, group: DocumentGroup, source: int) -> Iterator[tuple[int, int, int]]:
         """The ranges of keys whose copies lie in a group: copy, low, high. Copy c of n is c / n of the circle behind its document."""
         low, high = splits.split_ranges(self.config, source)[group.split]
         count = selection.passes(self.config, group.split, source)
@@ -238,7 +162,7 @@ class DocumentOrder:
                 if begin < end:
                     yield copy, low + ((high - low) * begin >> 64), low + ((high - low) * end >> 64)
 
-    def _read_sequence(self, group: Group, with_tokens: bool) -> GroupDocuments:
+    def _read_sequence(self, group: DocumentGroup, with_tokens: bool) -> GroupDocuments:
         """Reads the documents that begin in a range of a copy's tokens, or whose order field lies in a range of values."""
         assert group.copy is not None
         by_field = self.config.order.mode == "field"
@@ -264,13 +188,13 @@ class DocumentOrder:
                     value = begin + ragged.offsets_of((np.diff(offsets) + self._extra)[order])[:-1]
                 inside = value >= group.low if group.high >= KEYS else (value >= group.low) & (value < group.high)
                 if inside.any():
-                    ranges.append(_Range.read(stage, index, first, last, with_tokens, order[inside], group.copy))
+                    ranges.append(Range.read(stage, index, first, last, with_tokens, order[inside], group.copy))
                     values.append(value[inside])
             begin = end
         order = np.argsort(np.concatenate(values), kind="stable") if values else np.zeros(0, dtype=np.int64)
         return self._arrange(ranges, order, with_tokens)
 
-    def _arrange(self, ranges: Sequence[_Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
+    def _arrange(self, ranges: Sequence[Range], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         if not ranges:
             empty = np.zeros(0, dtype=np.int64)
             spans = empty if self._has_spans(with_tokens) else None
@@ -311,55 +235,3 @@ class DocumentOrder:
 
     def _has_spans(self, with_tokens: bool) -> bool:
         return with_tokens and self.config.vocabulary.offsets
-
-
-@dataclasses.dataclass
-class _Range:
-    """Some documents of one stage file, all of the same copy, and where they lie in it."""
-
-    stage: int
-    copy: int
-    row: npt.NDArray[np.int64]
-    key: npt.NDArray[np.uint64]
-    lengths: npt.NDArray[np.int64]
-    tokens: npt.NDArray[Any]
-    sentences: npt.NDArray[np.int64]
-    sentences_per_document: npt.NDArray[np.int64]
-    spans: npt.NDArray[np.int64]
-
-    @classmethod
-    def read(
-        cls,
-        stage: StageFile,
-        index: int,
-        first: int,
-        last: int,
-        with_tokens: bool,
-        picked: npt.NDArray[np.int64] | None = None,
-        copy: int = 0,
-    ) -> _Range:
-        """Reads the documents [first, last), or those of them that are picked, in the order given.
-
-        Random choices are keyed by a document's name, so each copy of it gets a name of its own.
-        """
-        offsets = stage.read("token_offset", first, last + 1)
-        tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
-        spans = np.zeros(0, dtype=np.int64)
-        if stage.info.offsets and with_tokens:
-            spans = stage.read("spans", int(offsets[0]), int(offsets[-1]))
-        key, lengths, row = stage.read("key", first, last), np.diff(offsets), np.arange(first, last)
-        sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
-        if stage.info.sentences:
-            bounds = stage.read("sentence_offset", first, last + 1)
-            sentences = stage.read("sentence_length", int(bounds[0]), int(bounds[-1])).astype(np.int64)
-            per_document = np.diff(bounds)
-        if picked is not None:
-            if with_tokens:
-                tokens, _ = ragged.take(tokens, offsets - offsets[0], picked)
-            if len(spans):
-                spans, _ = ragged.take(spans, offsets - offsets[0], picked)
-            sentences, _ = ragged.take(sentences, ragged.offsets_of(per_document), picked)
-            key, lengths, row, per_document = key[picked], lengths[picked], row[picked], per_document[picked]
-        if copy:
-            key = keys.mix(key ^ np.uint64(keys.key("copy", copy)))
-        return cls(index, copy, row, key, lengths, tokens, sentences, per_document, spans)

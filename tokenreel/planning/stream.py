@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenreel.layouts import wrap
 from tokenreel.layouts.table import Layout
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
-from tokenreel.recipe import Recipe
+from tokenreel.planning.recipe import Recipe
 
 _CHUNK = 1 << 16
 

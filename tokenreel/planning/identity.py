@@ -1,0 +1,39 @@
+"""What makes a build the same build: its settings, inputs, vocabulary and the versions of its parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokenreel import keys
+from tokenreel.curation import filters
+from tokenreel.layouts import modes
+from tokenreel.planning import selection
+from tokenreel.planning.recipe import Recipe
+from tokenreel.staging.identity import VERSION
+from tokenreel.vocabularies.sentencepiece import sampler
+
+
+def algorithms(recipe: Recipe) -> dict[str, str]:
+    """Versions of what the bytes of a dataset depend on."""
+    objective = f"{recipe.objective.name}-{recipe.objective.version}"
+    versions = {
+        "filters": filters.VERSION,
+        "keys": keys.VERSION,
+        "objective": objective,
+        "packing": modes.VERSION,
+        "selection": selection.VERSION,
+        "stage": VERSION,
+    }
+    if recipe.config.vocabulary.sampling is not None:
+        versions["sampling"] = sampler.VERSION
+    return versions
+
+
+def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
+    """The digest of everything that decides the bytes of a dataset."""
+    config = recipe.config
+    return keys.digest(
+        json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)
+    )
