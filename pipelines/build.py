@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local, settings
-from tokenreel import output
+from tokenreel.assembly import output
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import list_inputs

@@ -15,7 +15,8 @@ import pytest
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
-from tokenreel import completion, output, shards
+from tokenreel.assembly import build_shard as assembly_build_shard
+from tokenreel.assembly import finish, output, shard_writer
 from tokenreel.errors import BuildError
 from tokenreel.planning import shard_plan
 from tokenreel.staging import stage_file
@@ -131,7 +132,7 @@ def test_damaged_state_is_made_again(write_config: WriteConfig, tmp_path: pathli
         raise BuildError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(completion, "finish", stop)
+        patch.setattr(finish, "finish", stop)
         assert cli.main(["build", config, "--direct_num_workers=1"]) == 1
     records = sorted((tmp_path / "dataset" / ".stage" / "shards").glob("*.json"))
     for record, content in zip(records, (b"", b"{}", b"[1", b"[]", b'{"identity": 1}'), strict=False):
@@ -142,7 +143,7 @@ def test_damaged_state_is_made_again(write_config: WriteConfig, tmp_path: pathli
 
 def test_two_workers_write_one_shard_at_once(write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle that is retried while its first attempt still runs: each writes under a name of its own, step by step with the other."""
-    config, build_shard, write = write_config(), completion.build_shard, shards.ShardWriter.write
+    config, build_shard, write = write_config(), assembly_build_shard.build_shard, shard_writer.ShardWriter.write
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
     together = threading.Barrier(2, timeout=60)
 
@@ -162,8 +163,8 @@ def test_two_workers_write_one_shard_at_once(write_config: WriteConfig, tmp_path
         return results[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(completion, "build_shard", twice)
-        patch.setattr(shards.ShardWriter, "write", in_step)
+        patch.setattr(assembly_build_shard, "build_shard", twice)
+        patch.setattr(shard_writer.ShardWriter, "write", in_step)
         assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
 

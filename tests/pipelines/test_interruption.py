@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_clear_line(
 ) -> None:
     import errno
 
-    from tokenreel.shards import ShardWriter
+    from tokenreel.assembly.shard_writer import ShardWriter
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

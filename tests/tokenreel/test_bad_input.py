@@ -20,7 +20,7 @@ import zstandard
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tokenreel import completion
+from tokenreel.assembly import dead_letters
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.curation.filters import load_rules
@@ -112,7 +112,7 @@ def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobC
 
 
 def letters(config: JobConfig, found: list[StageSelection]) -> list[dict[str, Any]]:
-    completion._write_dead_letters(config, found)
+    dead_letters.write_dead_letters(config, found)
     path = pathlib.Path(config.output) / "dead_letters" / "dead_letters.jsonl"
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 

@@ -3,7 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import inspection, provenance
+from tokenreel import inspection
+from tokenreel.assembly import provenance
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format import provenance as provenance_table

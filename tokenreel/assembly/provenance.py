@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.assembly.examples import ExampleChunk
 from tokenreel.config.build import JobConfig
 from tokenreel.format import provenance
 from tokenreel.planning.selection import StageSelection
-from tokenreel.shards import Piece
 from tokenreel.staging.stage_file import StageFile
 
 
-def table(pieces: Sequence[Piece], stages: Sequence[StageSelection], config: JobConfig) -> Any:
+def table(pieces: Sequence[ExampleChunk], stages: Sequence[StageSelection], config: JobConfig) -> Any:
     """Lists the segments of a shard.
 
     Returns:
@@ -33,7 +33,7 @@ def _repeats(config: JobConfig) -> bool:
     return any(source.epochs > 1 for source in config.sources)
 
 
-def _piece_table(piece: Piece, stages: Sequence[StageSelection], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
+def _piece_table(piece: ExampleChunk, stages: Sequence[StageSelection], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
     import pyarrow as pa
 
     segments = piece.segments

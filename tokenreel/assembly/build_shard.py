@@ -1,0 +1,107 @@
+"""Makes one shard: its records, provenance and statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tokenreel import keys
+from tokenreel.assembly import examples, provenance, shard_statistics, shard_writer
+from tokenreel.assembly.shard_statistics import ShardStatistics
+from tokenreel.assembly.shard_writer import ShardWriter
+from tokenreel.errors import BuildError
+from tokenreel.format import naming
+from tokenreel.format.manifest import FileInfo, ShardInfo, VocabularyInfo, file_info
+from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning.shard_plan import ShardPlan
+from tokenreel.storage import files
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltShard:
+    """A shard that lies in its place."""
+
+    split: str
+    index: int
+    shard: ShardInfo
+    provenance: FileInfo | None
+    statistics: ShardStatistics
+
+
+def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -> BuiltShard:
+    """Writes one shard and its provenance; a shard that an earlier run of the same build finished is verified and kept.
+
+    Args:
+      order: of the documents.
+      plan: of the shard.
+      state: directory that remembers finished shards.
+      build: digest of everything that decides the bytes.
+    """
+    recipe, config = order.recipe, order.config
+    path = files.join(config.output, plan.file)
+    record = files.join(state, f"{plan.file}.json")
+    identity = keys.digest(build, str(plan), json.dumps([(staged.info.path, staged.removed) for staged in order.stages]))
+    if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
+        return finished
+    statistics = ShardStatistics.zero(recipe.vocabulary)
+    pieces = []
+    with files.write_atomic(path) as file:
+        writer = ShardWriter(file, recipe.layout, config.shards.format)
+        for piece in examples.assemble(order, plan):
+            found = shard_statistics.describe(piece, plan, recipe)
+            ids = np.arange(piece.base, piece.base + found.examples)
+            arrays = recipe.objective.apply(piece.arrays, ids, seed=config.seed, variant=piece.variant)
+            found.objective = recipe.objective.statistics(piece.arrays, arrays)
+            writer.write(arrays, piece.first)
+            statistics += found
+            piece.arrays.clear()
+            pieces.append(piece)
+    if writer.records != plan.examples:
+        raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
+    shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
+    table = _write_provenance(order, plan, pieces) if config.shards.provenance else None
+    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
+    files.write_bytes(record, json.dumps({"identity": identity, **_plain(built)}).encode())
+    return built
+
+
+def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[examples.ExampleChunk]) -> FileInfo:
+    name = naming.provenance(plan.split, plan.index, plan.count)
+    path = files.join(order.config.output, name)
+    with files.write_atomic(path) as file:
+        provenance.write(file, provenance.table(pieces, order.stages, order.config))
+    return file_info(order.config.output, name)
+
+
+def _plain(built: BuiltShard) -> dict[str, Any]:
+    table = built.provenance
+    return {
+        "split": built.split,
+        "index": built.index,
+        "shard": dataclasses.asdict(built.shard),
+        "provenance": dataclasses.asdict(table) if table else None,
+        "statistics": built.statistics.to_json(),
+    }
+
+
+def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
+    if files.size(record) is None:
+        return None
+    try:
+        plain = json.loads(files.read_bytes(record))
+        if plain.pop("identity") != identity:
+            return None
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: the shard is made again
+        return None
+    shard = ShardInfo(**plain["shard"])
+    table = FileInfo(**plain["provenance"]) if plain["provenance"] else None
+    if not shard_writer.matches(files.join(output, shard.file), shard):
+        return None
+    if table is not None and (files.size(files.join(output, table.file)) is None or file_info(output, table.file) != table):
+        return None
+    statistics = ShardStatistics.from_json(plain["statistics"], vocabulary)
+    return BuiltShard(split=plain["split"], index=plain["index"], shard=shard, provenance=table, statistics=statistics)

@@ -1,0 +1,76 @@
+"""Checks that nothing was lost: documents and tokens in equal those out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokenreel.assembly.dead_letters import too_many_dead_letters
+from tokenreel.assembly.shard_statistics import ShardStatistics
+from tokenreel.config.build import JobConfig
+from tokenreel.curation import cleaned
+from tokenreel.errors import BuildError
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import SplitPlan
+
+
+def conservation(
+    config: JobConfig, stages: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+) -> dict[str, Any]:
+    """Checks documents in = written + left out + dropped + dead-lettered, and tokens likewise, split by split.
+
+    What was written is counted from the examples themselves, what was read from the stage files, what was dropped from the plan: three
+    separate measurements.
+
+    Raises:
+      BuildError: an identity does not hold; names it and both sides.
+    """
+    filtered = cleaned.summed([staged.info.filtered for staged in stages])
+    kept = sum(staged.info.documents for staged in stages)
+    dead = sum(staged.info.dead_letters for staged in stages)
+    read = kept + sum(filtered.values()) + dead
+    if read and dead / read > config.execution.max_dead_letter_fraction:
+        raise BuildError(too_many_dead_letters(config, stages, dead, read))
+    duplicates, not_sampled = (sum(getattr(staged, name) for staged in stages) for name in ("duplicates", "not_sampled"))
+    repeated = sum(count_repeats(staged) for staged in stages)
+    taken = sum(plan.documents for plan in plans.values())
+    _require_equal("documents in stage files, and copies of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    for index, source in enumerate(config.sources):
+        own = [staged for staged in stages if staged.info.source == index]
+        held = sum(staged.info.documents + count_repeats(staged) for staged in own)
+        used = sum(staged.duplicates + staged.not_sampled + sum(staged.counts(split)[0] for split in plans) for staged in own)
+        _require_equal(f"{source.name}: documents and copies", held, "taken + left out", used)
+    for split, plan in plans.items():
+        found = sums[split]
+        documents, tokens = found.documents, found.tokens - found.overlapping_tokens
+        dropped = sum(plan.dropped_tokens.values())
+        copies = config.variants
+        _require_equal(f"{split}: documents", plan.documents * copies, "written + dropped", documents + plan.dropped_documents * copies)
+        _require_equal(f"{split}: tokens", plan.tokens * copies, "written + dropped", tokens + dropped * copies)
+        _require_equal(f"{split}: examples planned", sum(s.examples for s in plan.shards), "examples written", found.examples)
+    return {
+        "documents_read": read,
+        "documents_written": sum(plan.documents - plan.dropped_documents for plan in plans.values()),
+        "documents_filtered": filtered,
+        "documents_duplicate": duplicates,
+        "documents_not_sampled": not_sampled,
+        "documents_repeated": repeated,
+        "documents_dropped": sum(plan.dropped_documents for plan in plans.values()),
+        "documents_dead_lettered": dead,
+        "tokens": sum(plan.tokens for plan in plans.values()),
+        "tokens_written": sum(plan.tokens - sum(plan.dropped_tokens.values()) for plan in plans.values()),
+        "tokens_dropped": sum(sum(plan.dropped_tokens.values()) for plan in plans.values()),
+    }
+
+
+def count_repeats(staged: StageSelection) -> int:
+    """Copies behind the first of the documents of a stage file."""
+    return sum(counts[0] for copies in staged.splits.values() for counts in copies[1:])
+
+
+def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:
+    if left_count != right_count:
+        raise BuildError(
+            f"the build lost or doubled something: {left} {left_count:,}, {right} {right_count:,}. No manifest was written. "
+            "Please report this with the config."
+        )

@@ -1,0 +1,88 @@
+"""The end of a build: building a shard, adding up, checking that nothing was lost, and writing the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tokenreel
+from tokenreel.assembly.build_shard import BuiltShard
+from tokenreel.assembly.conservation import conservation
+from tokenreel.assembly.dataset_statistics import statistics
+from tokenreel.assembly.dead_letters import write_dead_letters
+from tokenreel.assembly.shard_statistics import ShardStatistics
+from tokenreel.format import naming
+from tokenreel.format.manifest import Manifest, SplitInfo, file_info, write_json
+from tokenreel.planning.identity import algorithms
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.shard_plan import SplitPlan
+from tokenreel.storage import files
+from tokenreel.vocabularies.base import Vocabulary
+
+
+def finish(
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    stages: Sequence[StageSelection],
+    plans: Iterable[SplitPlan],
+    built: Iterable[BuiltShard],
+    inputs: Mapping[str, Any],
+) -> Manifest:
+    """Adds everything up, checks that nothing was lost, and writes dead letters, statistics, vocabulary and, last, the manifest.
+
+    Args:
+      recipe: of the build.
+      vocabulary: its copy is written beside the shards.
+      stages: all stage files, sorted.
+      plans: one for each split.
+      built: all shards.
+      inputs: what the listing found, for the manifest.
+
+    Raises:
+      BuildError: documents or tokens do not add up, or too many documents could not be read.
+    """
+    config, info = recipe.config, recipe.vocabulary
+    by_split = {plan.split: plan for plan in plans}
+    finished: dict[str, list[BuiltShard]] = {split: [] for split in by_split}
+    for shard in built:
+        finished[shard.split].append(shard)
+    sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
+    written = [write_dead_letters(config, stages)]  # first: if there are too many, they are what is wanted
+    totals = conservation(config, stages, by_split, sums)
+    totals["inputs"] = dict(inputs)
+    written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums)))
+    if info.file is not None and vocabulary.data is not None:
+        files.write_bytes(files.join(config.output, info.file), vocabulary.data)
+        written.append(file_info(config.output, info.file))
+    written += [shard.provenance for found in finished.values() for shard in found if shard.provenance is not None]
+    manifest = Manifest(
+        seq_len=config.packing.seq_len,
+        overlap=config.packing.overlap,
+        pad_id=recipe.pad_id,
+        record_format=config.shards.format,
+        features=recipe.features,
+        splits={
+            split: SplitInfo(shards=tuple(shard.shard for shard in sorted(found, key=lambda shard: shard.index)))
+            for split, found in sorted(finished.items())
+        },
+        vocabulary=info,
+        config=config.semantics(),
+        seed=config.seed,
+        algorithms=algorithms(recipe),
+        totals=totals,
+        files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
+        tokenreel_version=tokenreel.__version__,
+        objective_facts=recipe.objective_facts,
+    )
+    _remove_older(config.output, manifest)
+    files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
+    return manifest
+
+
+def _remove_older(directory: str, manifest: Manifest) -> None:
+    """Removes shards and tables that a run over other text of the same names and sizes left before it was killed."""
+    known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
+    for name in files.list_files(directory):
+        if name not in known and (naming.is_shard(name) or name.startswith("provenance/")):
+            files.remove(files.join(directory, name))

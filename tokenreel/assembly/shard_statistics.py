@@ -1,0 +1,137 @@
+"""Counts what a shard holds; the counts of several shards add up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel.assembly import filling
+from tokenreel.assembly.examples import ExampleChunk
+from tokenreel.format import schema
+from tokenreel.format.manifest import VocabularyInfo
+from tokenreel.layouts.modes import PAIRS
+from tokenreel.objectives.registry import add_statistics
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.shard_plan import HISTOGRAM_BINS, ShardPlan, bit_histogram
+
+_COUNTED_EXAMPLES = 512
+
+
+@dataclasses.dataclass
+class ShardStatistics:
+    """Sums over the examples of shards; they merge by addition.
+
+    Attributes:
+      examples: number of examples.
+      tokens: real tokens in them, those of the overlap counted twice.
+      overlapping_tokens: tokens that stand in the example before as well.
+      documents: whose first token is here.
+      segments: pieces of documents.
+      cut_documents: that do not lie whole in one example.
+      document_starts: bits set.
+      special_tokens: examples that hold the token, by name (bos, eos, unk, pad).
+      segment_lengths: histogram as in `bit_histogram`.
+      token_counts: [vocab_size] how often each id occurs, padding not counted.
+      objective: what the objective counts.
+    """
+
+    examples: int
+    tokens: int
+    overlapping_tokens: int
+    documents: int
+    segments: int
+    cut_documents: int
+    document_starts: int
+    special_tokens: dict[str, int]
+    segment_lengths: npt.NDArray[np.int64]
+    token_counts: npt.NDArray[np.int64]
+    objective: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def zero(cls, vocabulary: VocabularyInfo) -> ShardStatistics:
+        """Of no example."""
+        names = {name: 0 for name, _ in _specials(vocabulary)}
+        histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
+        return cls(0, 0, 0, 0, 0, 0, 0, names, histogram, np.zeros(vocabulary.vocab_size, dtype=np.int64))
+
+    def __add__(self, other: ShardStatistics) -> ShardStatistics:
+        special = {name: count + other.special_tokens[name] for name, count in self.special_tokens.items()}
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("special_tokens", "objective")
+        }
+        objective = add_statistics(self.objective, other.objective)
+        return ShardStatistics(special_tokens=special, objective=objective, **sums)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the counts of tokens as [id, count] pairs of those that occur."""
+        plain = {name: _to_lists(value) for name, value in vars(self).items()}
+        used = np.flatnonzero(self.token_counts)
+        plain["token_counts"] = np.stack([used, self.token_counts[used]], axis=1).tolist()
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], vocabulary: VocabularyInfo) -> ShardStatistics:
+        """Reads back what `to_json` gave."""
+        counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
+        pairs = np.array(plain["token_counts"], dtype=np.int64).reshape(-1, 2)
+        counts[pairs[:, 0]] = pairs[:, 1]
+        histogram = np.array(plain["segment_lengths"], dtype=np.int64)
+        objective = _to_arrays(plain["objective"])
+        return cls(**{**plain, "segment_lengths": histogram, "token_counts": counts, "objective": objective})
+
+
+def _to_lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _to_lists(item) for name, item in value.items()}
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _to_arrays(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _to_arrays(item) for name, item in value.items()}
+    return np.array(value) if isinstance(value, list) else value
+
+
+def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
+    ids = {"bos": vocabulary.bos_id, "eos": vocabulary.eos_id, "unk": vocabulary.unk_id, "pad": vocabulary.pad_id}
+    return [(name, number) for name, number in ids.items() if number is not None]
+
+
+def describe(piece: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
+    """Counts what a piece of a shard holds before its objective is computed."""
+    vocabulary = recipe.vocabulary
+    tokens, starts = piece.arrays[schema.TOKENS], piece.arrays.get(schema.DOCUMENT_STARTS, np.zeros(0, dtype=bool))
+    segments = piece.segments
+    examples = len(tokens)
+    # The first of each variant; only `wrap` asks.
+    first = (np.arange(examples) + piece.first) % plan.split_examples == 0
+    repeated = filling.repeats(segments, recipe.packing, first)
+    begins = segments.start == piece.first_start[segments.document]
+    pairs = recipe.packing.mode == PAIRS
+    real = filling.is_real(piece.arrays, recipe.packing)
+    counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
+    special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
+    for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token
+        rows = tokens[start : start + _COUNTED_EXAMPLES]
+        counted = rows.ravel() if real is None else rows[real[start : start + _COUNTED_EXAMPLES]]
+        counts += np.bincount(counted, minlength=vocabulary.vocab_size)
+        for name, number in _specials(vocabulary):
+            special[name] += int(np.count_nonzero((rows == number).any(axis=1)))
+    return ShardStatistics(
+        examples=examples,
+        tokens=int(segments.length.sum()),
+        overlapping_tokens=piece.repeated if pairs else int(np.count_nonzero(repeated)),
+        documents=piece.begun if pairs else int(np.count_nonzero(begins & ~repeated)),
+        segments=len(begins),
+        cut_documents=int(np.count_nonzero(begins & ~repeated & (segments.length < piece.lengths[segments.document]))),
+        document_starts=int(np.count_nonzero(starts)),
+        special_tokens=special,
+        segment_lengths=np.array(bit_histogram(segments.length), dtype=np.int64),
+        token_counts=counts,
+    )
