@@ -11,12 +11,13 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local, settings
-from tokenreel import character_fitting, sampling, tokenizer_output, tokenizer_training
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation import inputs as output
 from tokenreel.curation.filters import load_rules
 from tokenreel.sources import blocks as sources
 from tokenreel.storage import files, locking
+from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
+from tokenreel.tokenizer_training import output as tokenizer_output
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
@@ -26,7 +27,7 @@ from transforms.train_tokenizer import TRAINING, TrainSentencePiece, WriteTokeni
 def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to a model and its report in its output."""
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
-    limits = sampling.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
+    limits = sample_plan.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
     blocks = root | ListBlocks(config, inputs)  # Block: byte ranges of files
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     directory = tokenizer_output.sample_directory(config)
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     """
     local.quiet_logging()
     config = settings.load(TokenizerJobConfig, arguments)
-    check = {"sentencepiece": tokenizer_training.check_options, "characters": character_fitting.read_options}[config.kind]
+    check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
     inputs = output.list_inputs(config)
     parsed = local.options(beam_arguments, releases_gil=True)

@@ -8,13 +8,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from tokenreel import character_fitting, ragged
+from tokenreel import ragged
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
-from tokenreel.sampling import Sample
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
-from tokenreel.tokenizer_text import read_texts
+from tokenreel.tokenizer_training import character_fitting
+from tokenreel.tokenizer_training.sample_files import Sample
+from tokenreel.tokenizer_training.texts import read_texts
 from tokenreel.vocabularies.characters import write_character_model
 from transforms.sample_documents import Sampled
 from transforms.train_tokenizer import Trained

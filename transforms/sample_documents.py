@@ -7,13 +7,13 @@ from typing import Literal
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel import sampling
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
-from tokenreel.sampling import Measured, SamplePlan, Totals
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
-from tokenreel.tokenizer_text import read_texts
+from tokenreel.tokenizer_training import sample, sample_files, sample_plan
+from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
+from tokenreel.tokenizer_training.texts import read_texts
 
 
 @dataclasses.dataclass
@@ -69,8 +69,8 @@ class SampleDocuments(beam.PTransform):
 
     def _plan(self, totals: Totals) -> SamplePlan:
         config = self.config
-        sampling.check(totals, [source.name for source in config.sources], config.execution.max_dead_letter_fraction)
-        return sampling.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
+        sample_plan.check(totals, [source.name for source in config.sources], config.execution.max_dead_letter_fraction)
+        return sample_plan.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
     def _complete(self, read: _Read, plan: SamplePlan) -> Iterable[tuple[int, str]]:
         paths, limit = read.paths, plan.limits[read.block.source]
@@ -99,11 +99,11 @@ def _measure(block: Block, config: TokenizerJobConfig, rules: Rules, directory: 
     A block that is processed twice writes the same bytes under the same names.
     """
     for part, documents in enumerate(read_texts(block, config, rules, config.execution.block_bytes)):
-        measured, candidates = sampling.measure(documents, block.source, config.seed, config.max_document_bytes, limit)
+        measured, candidates = sample.measure(documents, block.source, config.seed, config.max_document_bytes, limit)
         path = ""
         if len(candidates.hashes):
             path = files.join(directory, f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
-            sampling.write_candidates(path, candidates)
+            sample_files.write_candidates(path, candidates)
         yield measured, path
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel import tokenizer_output
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.sampling import Sample
 from tokenreel.storage import files
-from tokenreel.tokenizer_training import train_sentencepiece
+from tokenreel.tokenizer_training import output
+from tokenreel.tokenizer_training.sample_files import Sample
+from tokenreel.tokenizer_training.sentencepiece_training import train_sentencepiece
 from transforms.sample_documents import Sampled
 
 TRAINING = "training"  # a file beside the sample: what comes now takes long, and leaves no traces until its end
@@ -59,5 +59,5 @@ class WriteTokenizer(beam.PTransform):
 
     def _finish(self, sampled: Sampled, trained: Trained) -> str:
         sample = Sample(sampled.plan, sampled.parts)
-        report = tokenizer_output.finish(self.config, self.inputs, trained.model, trained.notes, sample, sampled.totals)
+        report = output.finish(self.config, self.inputs, trained.model, trained.notes, sample, sampled.totals)
         return str(report["fingerprint"])

@@ -23,8 +23,8 @@ from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import job_service
-from tokenreel import sampling
 from tokenreel.storage import files
+from tokenreel.tokenizer_training import sample_plan
 from tokenreel.vocabularies.loading import load_vocabulary
 
 WriteConfig = Callable[..., str]
@@ -123,8 +123,8 @@ def test_a_wrong_guess_changes_nothing(
 ) -> None:
     config = write_tokenizer_config()
     expected = train(config, tmp_path / "reference")
-    for limits in ((1, 1), (sampling.BUCKETS, sampling.BUCKETS), (0, sampling.BUCKETS)):
-        monkeypatch.setattr(sampling, "guess_limits", lambda *_, limits=limits: limits)
+    for limits in ((1, 1), (sample_plan.BUCKETS, sample_plan.BUCKETS), (0, sample_plan.BUCKETS)):
+        monkeypatch.setattr(sample_plan, "guess_limits", lambda *_, limits=limits: limits)
         assert train(config, tmp_path / str(limits), "--set", "execution.block_mb=0.02") == expected
 
 

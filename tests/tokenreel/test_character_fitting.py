@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import character_fitting, ragged
-from tokenreel.character_fitting import CharacterOptions, choose_characters, count_characters, read_options
+from tokenreel import ragged
 from tokenreel.errors import ConfigError
+from tokenreel.tokenizer_training import character_fitting
+from tokenreel.tokenizer_training.character_fitting import CharacterOptions, choose_characters, count_characters, read_options
 
 
 def arrays(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

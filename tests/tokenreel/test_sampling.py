@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel import ragged, sampling, tokenizer_output
+from tokenreel import ragged
 from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
-from tokenreel.sampling import BUCKETS, Sample, Totals
-from tokenreel.tokenizer_text import Texts
+from tokenreel.tokenizer_training import output, sample_files, sample_plan
+from tokenreel.tokenizer_training.sample import hash_documents, measure
+from tokenreel.tokenizer_training.sample_files import Sample
+from tokenreel.tokenizer_training.sample_plan import BUCKETS, Totals
+from tokenreel.tokenizer_training.texts import Texts
 
 
 def documents(texts: list[bytes], keys: list[int] | None = None) -> Texts:
@@ -35,17 +38,17 @@ def sample(
 ) -> Sample:
     totals, written = Totals(sources), []
     for number, (source, part) in enumerate(parts):
-        measured, candidates = sampling.measure(part, source, seed, limit, BUCKETS)
+        measured, candidates = measure(part, source, seed, limit, BUCKETS)
         totals.add(measured)
         written.append((source, str(directory / str(number))))
-        sampling.write_candidates(written[-1][1], candidates)
-    return Sample(sampling.plan(totals, budget, held_out, shares or Shares((1.0,) * sources, by_text=True), limit), written)
+        sample_files.write_candidates(written[-1][1], candidates)
+    return Sample(sample_plan.plan(totals, budget, held_out, shares or Shares((1.0,) * sources, by_text=True), limit), written)
 
 
 def test_the_smallest_hashes_fill_the_budget(tmp_path: pathlib.Path) -> None:
     texts = [b"%04d" % i for i in range(500)]
     found = list(sample(tmp_path, [(0, documents(texts))], 402))
-    hashes = sampling.hash_documents(5, np.arange(500, dtype=np.uint64))
+    hashes = hash_documents(5, np.arange(500, dtype=np.uint64))
     expected = [texts[i] for i in np.argsort(hashes)]
     assert [one.text for one in found] == [*expected[:100], expected[100][:2]]
     assert [one.hash for one in found] == sorted(int(h) for h in hashes)[:101]
@@ -121,7 +124,7 @@ def test_empty_documents_are_not_sampled(tmp_path: pathlib.Path) -> None:
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=6), st.integers(0, 4000), st.data())
 def test_shares_use_the_budget_up(available: list[int], budget: int, data: st.DataObject) -> None:
     weights = [Fraction(data.draw(st.floats(0.001, 1000))) for _ in available]
-    quotas = sampling.share(budget, weights, available)
+    quotas = sample_plan.share(budget, weights, available)
     assert all(0 <= quota <= most for quota, most in zip(quotas, available, strict=True))
     wanted = min(budget, sum(available))
     assert wanted - len(available) < sum(quotas) <= wanted
@@ -130,14 +133,14 @@ def test_shares_use_the_budget_up(available: list[int], budget: int, data: st.Da
 @given(st.text(), st.integers(1, 20))
 def test_documents_are_cut_at_characters(text: str, limit: int) -> None:
     data = text.encode()
-    (length,) = sampling.cut_lengths(np.frombuffer(data, dtype=np.uint8), np.array([0, len(data)]), limit)
+    (length,) = sample_plan.cut_lengths(np.frombuffer(data, dtype=np.uint8), np.array([0, len(data)]), limit)
     assert length <= limit
     assert data[:length].decode() == text[: len(data[:length].decode())]
     assert len(data) <= limit or length > limit - 4
 
 
 def test_sums_do_not_depend_on_order() -> None:
-    parts = [sampling.measure(documents([b"x" * i], [i]), 0, 1, 50, 0)[0] for i in range(1, 100)]
+    parts = [measure(documents([b"x" * i], [i]), 0, 1, 50, 0)[0] for i in range(1, 100)]
     one, other, rest = Totals(1), Totals(1), Totals(1)
     for part in parts:
         one.add(part)
@@ -152,8 +155,8 @@ def test_sums_do_not_depend_on_order() -> None:
 
 def test_hashes_stay_as_they_are() -> None:
     """Whoever trains a tokenizer again from the same text relies on them: a change needs another version in `tokenizer_output`."""
-    assert tokenizer_output.VERSION == "tokenizer-sample-1"
-    assert [hex(h) for h in sampling.hash_documents(5, np.array([0, 1, 2**63], dtype=np.uint64)).tolist()] == [
+    assert output.VERSION == "tokenizer-sample-1"
+    assert [hex(h) for h in hash_documents(5, np.array([0, 1, 2**63], dtype=np.uint64)).tolist()] == [
         "0x8731fcc276c59ba5",
         "0x5d0e68940830e226",
         "0x8f5a7270b9f75f5a",
@@ -161,18 +164,18 @@ def test_hashes_stay_as_they_are() -> None:
 
 
 def test_guesses_take_most_samples_at_once() -> None:
-    (limit,) = sampling.guess_limits(1 << 20, 1 << 10, Shares((1.0,), by_text=True), 1000, [1 << 30])
+    (limit,) = sample_plan.guess_limits(1 << 20, 1 << 10, Shares((1.0,), by_text=True), 1000, [1 << 30])
     assert BUCKETS / 1024 < limit < BUCKETS / 256
-    assert sampling.guess_limits(1 << 30, 1, Shares((1.0, 1.0), by_text=True), 1000, [1 << 20, 0]) == (BUCKETS, BUCKETS)
+    assert sample_plan.guess_limits(1 << 30, 1, Shares((1.0, 1.0), by_text=True), 1000, [1 << 20, 0]) == (BUCKETS, BUCKETS)
 
 
 def test_nothing_to_sample_is_an_error() -> None:
     with pytest.raises(BuildError, match=r"the sources a hold no text to train on"):
-        sampling.check(Totals(1), ["a"], 0.1)
+        sample_plan.check(Totals(1), ["a"], 0.1)
     totals = Totals(2)
     totals.left_out[0]["empty"], totals.left_out[1]["held_out_split"] = 1, 4
     with pytest.raises(BuildError, match=r"All 5 documents were left out: 4 held_out_split, 1 empty. Check sources, filters and splits"):
-        sampling.check(totals, ["a", "b"], 0.1)
+        sample_plan.check(totals, ["a", "b"], 0.1)
 
 
 def test_too_much_that_cannot_be_read_is_an_error() -> None:
@@ -180,6 +183,6 @@ def test_too_much_that_cannot_be_read_is_an_error() -> None:
     totals.documents[0] = 8
     totals.faults[0]["invalid_json"] = 2
     totals.examples = [(0, "b.jsonl", 17, "bad")]
-    sampling.check(totals, ["a"], 0.2)
+    sample_plan.check(totals, ["a"], 0.2)
     with pytest.raises(BuildError, match=r"2 of 10 documents could not be read(.|\n)*a: b.jsonl byte 17: bad"):
-        sampling.check(totals, ["a"], 0.19)
+        sample_plan.check(totals, ["a"], 0.19)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenreel.errors import ConfigError
-from tokenreel.tokenizer_training import (
+from tokenreel.tokenizer_training.sentencepiece_training import (
     TrainerInput,
     check_options,
     measure_coverage,
@@ -100,7 +100,7 @@ def test_the_same_text_gives_the_same_model_in_any_process(kind: str, texts: lis
     model, counts = train_sentencepiece(data, options)
     (tmp_path / "text").write_bytes(b"\xff".join(data))
     program = (
-        "import sys; from tokenreel.tokenizer_training import train_sentencepiece\n"
+        "import sys; from tokenreel.tokenizer_training.sentencepiece_training import train_sentencepiece\n"
         f"data = open({str(tmp_path / 'text')!r}, 'rb').read().split(b'\\xff')\n"
         f"sys.stdout.buffer.write(train_sentencepiece(data, {options!r})[0])"
     )

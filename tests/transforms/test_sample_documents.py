@@ -3,11 +3,11 @@ from __future__ import annotations
 import pathlib
 import pickle
 
-from tokenreel import sampling
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
 from tokenreel.sources.blocks import list_blocks
+from tokenreel.tokenizer_training import sample_files, sample_plan
 from transforms.sample_documents import _MeasureBlock
 
 
@@ -17,7 +17,7 @@ def test_no_text_passes_through_the_runner(tmp_path: pathlib.Path) -> None:
     source = SourceConfig(files=(str(tmp_path / "text"),), format="lines")
     config = TokenizerJobConfig(output=str(tmp_path / "out"), sources=(source,))
     (block,) = list_blocks(source, 0, 1 << 24)
-    emitted = list(_MeasureBlock(config, [Rules()], str(tmp_path / "sample"), [sampling.BUCKETS]).process(block))
+    emitted = list(_MeasureBlock(config, [Rules()], str(tmp_path / "sample"), [sample_plan.BUCKETS]).process(block))
     assert len(emitted) == 2
     assert len(pickle.dumps(emitted)) < 20_000
     (part,) = (tmp_path / "sample").iterdir()
@@ -35,6 +35,6 @@ def test_a_block_read_twice_writes_the_same_file(tmp_path: pathlib.Path) -> None
         contents.append({path.name: path.read_bytes() for path in (tmp_path / "sample").iterdir()})
     assert contents[0] == contents[1] and len(contents[0]) == 1
     (path,) = (tmp_path / "sample").iterdir()
-    found = sampling.read_candidates(str(path))
+    found = sample_files.read_candidates(str(path))
     assert 350 < len(found.hashes) < 550 and (found.hashes[1:] > found.hashes[:-1]).all()
-    assert len(sampling.read_candidates(str(path), 1000).hashes) < 40
+    assert len(sample_files.read_candidates(str(path), 1000).hashes) < 40

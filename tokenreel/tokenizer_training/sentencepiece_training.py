@@ -21,11 +21,17 @@ from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabul
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.
 _THREADS = 16
+
 _MAX_SENTENCE_BYTES = 4192  # the library's own choice
+
 _DEFAULTS: Mapping[str, Any] = {"num_threads": _THREADS, "max_sentence_length": _MAX_SENTENCE_BYTES, "minloglevel": 2}
+
 _RESERVED = "▅".encode()  # stands for <unk> inside the trainer, which leaves out every line that holds it
+
 _MISSING_SHOWN = 20
+
 _PROBE = ["ab cd ef", "gh ij kl"]
+
 # What the job itself decides.
 _OURS = {
     "input": "give sources",
@@ -39,6 +45,7 @@ _OURS = {
     "pretokenizer": "a function cannot be written into a config; pretokenization_delimiter can",
     "allow_inconsistent_pretokenization": "it belongs to pretokenizer, a function, which cannot be written into a config",
 }
+
 # For "did you mean": the library says itself what it does not know.
 _KNOWN = """
 model_type vocab_size character_coverage auto_character_coverage input_sentence_size shuffle_input_sentence seed_sentencepiece_size

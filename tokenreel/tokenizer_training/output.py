@@ -11,15 +11,19 @@ from tokenreel import keys
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.sampling import Sample, Totals
 from tokenreel.storage import files, locking
-from tokenreel.tokenizer_training import Coverage, measure_coverage
+from tokenreel.tokenizer_training.sample_files import Sample
+from tokenreel.tokenizer_training.sample_plan import Totals
+from tokenreel.tokenizer_training.sentencepiece_training import Coverage, measure_coverage
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
 
 REPORT = "tokenizer_report.json"
+
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
+
 _SAMPLE = "tokenizer_sample"
+
 _MODELS = ("tokenizer.model", "tokenizer.json")
 
 
