@@ -29,7 +29,8 @@ import tokenreel
 from tokenreel.format import example_codec, naming, schema, tfrecord
 from tokenreel.format.manifest import FIXED, INT64_LIST, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.format.schema import Feature
-from tokenreel.order import Permutation, Plan
+from tokenreel.loaders.order.permutation import Permutation
+from tokenreel.loaders.order.plan import Plan
 
 BATCH, LENGTH, VOCABULARY = 64, 2048, 32_000
 SHARDS = 8
@@ -295,9 +296,9 @@ def planning() -> dict[str, float]:
 
 def tokenreel_mixture() -> Plan:
     """Three sources of unlike sizes."""
-    from tokenreel.order import Stage
+    from tokenreel.loaders.order.stages import MixtureStage
 
-    return Plan(["a", "b", "c"], [10**9, 10**8, 10**7], seed=1, stages=[Stage(weights=(70, 20, 10))])
+    return Plan(["a", "b", "c"], [10**9, 10**8, 10**7], seed=1, stages=[MixtureStage(weights=(70, 20, 10))])
 
 
 def main() -> None:

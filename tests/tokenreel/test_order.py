@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import keys, order
+from tokenreel import keys
 from tokenreel.errors import ConfigError
-from tokenreel.order import ALL_USED, FIRST_EMPTY, LaneOrder, Lanes, Permutation, Plan, Stage, batch_rows, integer_weights
+from tokenreel.loaders.order.lanes import LaneOrder, Lanes
+from tokenreel.loaders.order.permutation import Permutation, permute, unpermute
+from tokenreel.loaders.order.plan import ALL_USED, FIRST_EMPTY, ORDER_VERSION, Plan, batch_rows
+from tokenreel.loaders.order.stages import MixtureStage, integer_weights
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "order.json"
 
@@ -20,14 +23,14 @@ def golden_values() -> dict[str, object]:
         ["web", "code", "books"],
         [1000, 300, 77],
         seed=11,
-        stages=[Stage(weights=(5, 3, 1)), Stage(start=3000, weights=(1, 0, 4))],
+        stages=[MixtureStage(weights=(5, 3, 1)), MixtureStage(start=3000, weights=(1, 0, 4))],
         skip=[(100, 150), (2990, 3010)],
     )
     samples = np.arange(2900, 3000)
     located = mixed.locate(samples)
     lanes = Plan([""], [997], seed=5, shuffle=Lanes(lanes=4, mix=2, block=10))
     return {
-        "version": order.ORDER_VERSION,
+        "version": ORDER_VERSION,
         "permutations": {
             f"{n}/{key}": Permutation(n, key)(np.arange(16) * (n // 16 or 1) % n).tolist()
             for n in (1, 2, 7, 256, 257, 1000, 65_536, 1_000_003, 10**12 + 39, 1 << 62)
@@ -69,10 +72,10 @@ def test_permutation_of_any_size_inverts(n, key, positions):
 
 def test_keys_of_their_own_agree_with_one_key():
     own = keys.mix(np.arange(2000, dtype=np.uint64))
-    values = order.permute(np.arange(2000) % 700, 700, own)
+    values = permute(np.arange(2000) % 700, 700, own)
     expected = [Permutation(700, int(key))(np.array([i % 700]))[0] for i, key in enumerate(own)]
     assert values.tolist() == expected
-    assert np.array_equal(order.unpermute(values, 700, own), np.arange(2000) % 700)
+    assert np.array_equal(unpermute(values, 700, own), np.arange(2000) % 700)
 
 
 def test_permutation_refuses_what_is_outside():
@@ -164,12 +167,12 @@ def test_stored_order():
 
 
 def mixture(**options):
-    options = {"seed": 7, "stages": [Stage(weights=(6, 3, 1))]} | options
+    options = {"seed": 7, "stages": [MixtureStage(weights=(6, 3, 1))]} | options
     return Plan(["a", "b", "c"], [5000, 700, 90], **options)
 
 
 def test_random_access_equals_sequential_access():
-    plan = mixture(stages=[Stage(weights=(6, 3, 1)), Stage(start=2500, weights=(1, 1, 8))])
+    plan = mixture(stages=[MixtureStage(weights=(6, 3, 1)), MixtureStage(start=2500, weights=(1, 1, 8))])
     whole = plan.locate(np.arange(6000))
     shuffled = np.random.default_rng(0).permutation(6000)
     some = plan.locate(shuffled)
@@ -181,7 +184,7 @@ def test_random_access_equals_sequential_access():
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=40), st.integers(0, 10**6))
 def test_counts_are_less_than_one_from_the_ideal_at_block_edges(weights, block):
-    stage = Stage(weights=tuple(weights))
+    stage = MixtureStage(weights=tuple(weights))
     counts, following = stage.counts_at_edge(block), stage.counts_at_edge(block + 1)
     assert sum(counts) == block * stage.block
     for count, after, weight in zip(counts, following, weights, strict=True):
@@ -206,7 +209,9 @@ def test_mixture_counts_and_epochs_are_exact():
 
 def test_a_later_stage_leaves_the_earlier_part_alone():
     plain = mixture().locate(np.arange(4000))
-    staged_plan = mixture(stages=[Stage(weights=(6, 3, 1)), Stage(start=3333, weights=(0, 1, 9)), Stage(start=8000, weights=(1, 0, 0))])
+    staged_plan = mixture(
+        stages=[MixtureStage(weights=(6, 3, 1)), MixtureStage(start=3333, weights=(0, 1, 9)), MixtureStage(start=8000, weights=(1, 0, 0))]
+    )
     staged = staged_plan.locate(np.arange(12_000))
     assert np.array_equal(plain.source[:3333], staged.source[:3333]) and np.array_equal(plain.example[:3333], staged.example[:3333])
     assert (abs(np.bincount(staged.source[3333 : 3333 + 4096], minlength=3) - 4096 * np.array([0, 0.1, 0.9])) < 1).all()
@@ -234,7 +239,10 @@ def test_skipped_ranges_are_removed_and_nothing_else():
 @pytest.mark.parametrize("shuffle", [True, False, Lanes(lanes=4, mix=2, block=7)])
 def test_inverse(shuffle):
     plan = mixture(
-        shuffle=shuffle, stages=[Stage(weights=(6, 3, 1)), Stage(start=3333, weights=(0, 1, 9))], skip=[(50, 60), (4000, 4100)], stop=9000
+        shuffle=shuffle,
+        stages=[MixtureStage(weights=(6, 3, 1)), MixtureStage(start=3333, weights=(0, 1, 9))],
+        skip=[(50, 60), (4000, 4100)],
+        stop=9000,
     )
     located = plan.locate(np.arange(len(plan)))
     rng = np.random.default_rng(1)
@@ -246,7 +254,7 @@ def test_inverse(shuffle):
 
 
 def test_inverse_on_a_thousand_million_examples():
-    plan = Plan(["a", "b"], [10**9, 10**8], seed=1, stages=[Stage(weights=(9, 1))])
+    plan = Plan(["a", "b"], [10**9, 10**8], seed=1, stages=[MixtureStage(weights=(9, 1))])
     samples = np.random.default_rng(2).integers(0, 10**10, 100)
     located = plan.locate(samples)
     for sample, source, epoch, example in zip(
@@ -275,7 +283,7 @@ def test_stop_rules_are_exact():
     with pytest.raises(IndexError, match="0 to 122"):
         mixture(stop=123).locate([123])
     with pytest.raises(ConfigError, match="'a' is never used up"):
-        mixture(stages=[Stage(weights=(1, 1, 1)), Stage(start=100, weights=(0, 1, 1))], stop=ALL_USED)
+        mixture(stages=[MixtureStage(weights=(1, 1, 1)), MixtureStage(start=100, weights=(0, 1, 1))], stop=ALL_USED)
 
 
 def test_every_sample_once_for_any_sequence_of_hosts_and_batch_sizes():
@@ -306,11 +314,11 @@ def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="holds 0"):
         Plan(["a"], [0], seed=0)
     with pytest.raises(ConfigError, match="in order"):
-        mixture(stages=[Stage(start=5, weights=(1, 1, 1))])
+        mixture(stages=[MixtureStage(start=5, weights=(1, 1, 1))])
     with pytest.raises(ConfigError, match="weighs each"):
-        mixture(stages=[Stage(weights=(1, 1))])
+        mixture(stages=[MixtureStage(weights=(1, 1))])
     with pytest.raises(ConfigError, match="less than one example"):
-        Stage(weights=(1, 10**9))
+        MixtureStage(weights=(1, 10**9))
     with pytest.raises(ConfigError, match="skipped range"):
         mixture(skip=[(5, 5)])
     with pytest.raises(ConfigError, match="lanes"):

@@ -4,6 +4,6 @@ from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.mixture import Mixture
 from tokenreel.loaders.opening import load
-from tokenreel.order import Lanes
+from tokenreel.loaders.order.lanes import Lanes
 
 __all__ = ["Batches", "Dataset", "Lanes", "Mixture", "load"]

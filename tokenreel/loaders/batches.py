@@ -14,11 +14,11 @@ from tokenreel import keys
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders import trace
 from tokenreel.loaders.fields import Arrays
+from tokenreel.loaders.order.plan import ORDER_VERSION, Plan
 from tokenreel.loaders.prefetch import Planner, Producer, stop
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run import Run
 from tokenreel.loaders.run_options import RunOptions
-from tokenreel.order import ORDER_VERSION, Plan
 
 STATE_FORMAT = "tokenreel-loader-1"
 

@@ -12,9 +12,10 @@ from tokenreel.format import manifest as manifests
 from tokenreel.loaders import trace
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.examples import Examples
+from tokenreel.loaders.order.lanes import Lanes
+from tokenreel.loaders.order.plan import ALL_USED, Plan
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run_options import DatasetKeywords, RunOptions, check_epochs
-from tokenreel.order import ALL_USED, Lanes, Plan
 
 
 class Dataset(Examples):

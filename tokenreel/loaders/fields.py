@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.format.manifest import Manifest
-from tokenreel.loaders.pieces import Pieces
+from tokenreel.loaders.segments import SegmentMap
 
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
@@ -71,7 +71,7 @@ class Fields:
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
-        pieces: Pieces | None = None
+        pieces: SegmentMap | None = None
         out: Arrays = {}
         for name in self.names:
             if name in arrays:
@@ -84,7 +84,7 @@ class Fields:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
                 if pieces is None:
-                    pieces = Pieces(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
+                    pieces = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
                     values = pieces.next_token_weights(across_documents=self.across_documents)

@@ -11,9 +11,11 @@ from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.order.lanes import Lanes
+from tokenreel.loaders.order.plan import Plan
+from tokenreel.loaders.order.stages import MixtureStage, integer_weights
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run_options import MixtureKeywords, RunOptions
-from tokenreel.order import Lanes, Plan, Stage, integer_weights
 from tokenreel.storage import files
 
 TOKENS, EXAMPLES = "tokens", "examples"
@@ -62,8 +64,8 @@ class Mixture:
         else:
             first = self._in_examples(weights)
         self.stages = (
-            Stage(weights=first),
-            *(Stage(start=int(start), weights=self._in_examples(later)) for start, later in stages),
+            MixtureStage(weights=first),
+            *(MixtureStage(start=int(start), weights=self._in_examples(later)) for start, later in stages),
         )
 
     def _check_alike(self, same_vocabulary: bool) -> None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenreel.loaders.fields import Arrays
+from tokenreel.loaders.order.plan import Located
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run import Run
-from tokenreel.order import Located
 
 _PLAN_AHEAD = 4096  # samples planned at once: below a thousand, overhead dominates
 _PLAN_FIRST = 256  # the same where nothing was planned just before, quadrupled from chunk to chunk: a batch read alone costs little

@@ -13,8 +13,8 @@ from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
+from tokenreel.loaders.order.plan import Located
 from tokenreel.loaders.run_options import RunOptions
-from tokenreel.order import Located
 
 
 class Source:

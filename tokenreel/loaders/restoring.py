@@ -8,9 +8,11 @@ from typing import Any
 from tokenreel.errors import ManifestError
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.examples import Examples
+from tokenreel.loaders.order.lanes import Lanes
+from tokenreel.loaders.order.plan import Plan
+from tokenreel.loaders.order.stages import MixtureStage
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run_options import RunOptions
-from tokenreel.order import Lanes, Plan, Stage
 
 
 def from_state(datasets: Mapping[str, Examples], state: Mapping[str, Any], batch_size: int) -> Batches:
@@ -36,7 +38,7 @@ def from_state(datasets: Mapping[str, Examples], state: Mapping[str, Any], batch
             [entry["examples"] for entry in mixture["sources"]],
             seed=state["seed"],
             shuffle=Lanes(**shuffle) if isinstance(shuffle, Mapping) else bool(shuffle),
-            stages=[Stage(start=stage["start"], weights=tuple(stage["weights"])) for stage in mixture["stages"]],
+            stages=[MixtureStage(start=stage["start"], weights=tuple(stage["weights"])) for stage in mixture["stages"]],
             skip=[(start, end) for start, end in state["skip"]],
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.loaders.order.plan import Located, Plan, batch_rows
 from tokenreel.loaders.reader import Reader, Source
 from tokenreel.loaders.run_options import RunOptions
-from tokenreel.order import Located, Plan, batch_rows
 
 
 class Run:

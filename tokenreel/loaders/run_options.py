@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
-from tokenreel.order import Lanes
+from tokenreel.loaders.order.lanes import Lanes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)  # `rows` may be an array, which has no one truth of equality

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.opening import load
+from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.loaders.restoring import from_state
-from tokenreel.order import Lanes
 from tokenreel.storage import files
 
 

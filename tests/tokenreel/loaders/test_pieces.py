@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel.format import segments
-from tokenreel.loaders.pieces import Pieces
+from tokenreel.loaders.segments import SegmentMap
 
 
 @settings(max_examples=300, deadline=None)
@@ -15,7 +15,7 @@ def test_they_equal_the_rules_in_segments(seed, rows, length, density, padded, a
     numbers = rng.integers(0, length + 1, rows) if padded else None
     if numbers is not None:
         starts &= np.arange(length) < numbers[:, None]
-    pieces = Pieces(starts, numbers, align)
+    pieces = SegmentMap(starts, numbers, align)
     ids = segments.segment_ids(starts, numbers, align)
     assert np.array_equal(pieces.segment_ids(), ids)
     assert np.array_equal(pieces.positions(), segments.positions(starts, numbers, align))
@@ -25,5 +25,5 @@ def test_they_equal_the_rules_in_segments(seed, rows, length, density, padded, a
 
 @pytest.mark.parametrize("method", ["segment_ids", "positions", "next_token_weights"])
 def test_dtypes(method):
-    values = getattr(Pieces(np.ones((2, 3), bool)), method)()
+    values = getattr(SegmentMap(np.ones((2, 3), bool)), method)()
     assert values.dtype == (np.float32 if method == "next_token_weights" else np.int32) and values.shape == (2, 3)

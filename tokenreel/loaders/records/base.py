@@ -16,7 +16,7 @@ from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import schema, tfrecord
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
-from tokenreel.order import Lanes
+from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]

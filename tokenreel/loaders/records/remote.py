@@ -15,9 +15,9 @@ import numpy as np
 from tokenreel.errors import ManifestError
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
+from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.loaders.records.base import COPY_AGAIN, Bytes, Int64Array, Records
 from tokenreel.loaders.records.retrying import retrying
-from tokenreel.order import Lanes
 from tokenreel.storage import files
 
 BLOCK_BYTES = 1 << 20

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Pieces:
+class SegmentMap:
     """The pieces of a batch, laid end to end; padding and the gaps of `align` are pieces of number 0.
 
     Args:

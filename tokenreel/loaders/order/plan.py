@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,339 +18,16 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError
+from tokenreel.loaders.order.lanes import LaneOrder, Lanes
+from tokenreel.loaders.order.permutation import MAX_EXAMPLES, Identity, Int64Array, Permutation
+from tokenreel.loaders.order.stages import MixtureStage
 
 ORDER_VERSION = "order-1"
 
-Int64Array = npt.NDArray[np.int64]
-UInt64Array = npt.NDArray[np.uint64]
-
-MAX_EXAMPLES = 1 << 62
-_ROUNDS = 6
-_TABLE = 256
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK64 = (1 << 64) - 1
-_U30, _U27, _U31, _U32 = (np.uint64(n) for n in (30, 27, 31, 32))
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
-_BLOCK = 1024  # samples of a mixture whose counts are planned together
-_MAX_BLOCK = 1 << 20
-
-
-class Permutation:
-    """A keyed permutation of the integers below n, computed one element at a time, in both directions.
-
-    A Feistel network over the pairs (l, r), l below a, r below b, with a about sqrt(n) and a * b just above n, and addition modulo a side
-    instead of xor (Black & Rogaway, "Ciphers with arbitrary finite domains", 2002, method 3): six rounds, each hashed by SplitMix64, which
-    no statistic we tried tells from a random permutation. The sides are chosen so that hardly a value walks the cycle back into range,
-    where a power-of-four domain walks up to four times. Up to 256 elements, where six rounds do not reach every permutation evenly, they
-    are sorted by random keys instead.
-
-    Args:
-      n: size, from 1 to 2**62.
-      key: an unsigned 64-bit integer: one permutation each.
-
-    >>> Permutation(5, key=1)(np.arange(5)).tolist()
-    [0, 4, 1, 3, 2]
-    >>> Permutation(5, key=1).inverse([0, 4, 1, 3, 2]).tolist()
-    [0, 1, 2, 3, 4]
-    """
-
-    def __init__(self, n: int, key: int) -> None:
-        if not 1 <= n <= MAX_EXAMPLES:
-            raise ValueError(f"a permutation needs 1 to 2**62 elements, got {n}")
-        self.n = n
-        self.key = key
-        self._table = np.argsort(keys.bits(key, "order/table", np.arange(n), 1)[:, 0], kind="stable") if n <= _TABLE else None
-
-    def __call__(self, positions: npt.ArrayLike) -> Int64Array:
-        """Maps [k] positions to [k] values, both below n.
-
-        Raises:
-          IndexError: a position is negative or not below n.
-        """
-        if self._table is not None:
-            return self._table[_checked(positions, self.n)]
-        return _walk(_encrypt, positions, self.n, np.uint64(self.key))
-
-    def inverse(self, values: npt.ArrayLike) -> Int64Array:
-        """Maps [k] values back to their [k] positions.
-
-        Raises:
-          IndexError: a value is negative or not below n.
-        """
-        if self._table is not None:
-            return np.argsort(self._table, kind="stable")[_checked(values, self.n)]
-        return _walk(_decrypt, values, self.n, np.uint64(self.key))
-
-
-def _checked(values: npt.ArrayLike, n: int) -> Int64Array:
-    values = np.asarray(values, dtype=np.int64)
-    if values.size and (values.min() < 0 or values.max() >= n):
-        raise IndexError(f"the permutation is of integers below {n:,}, got {values.min()} to {values.max()}")
-    return values
-
-
-def permute(positions: npt.ArrayLike, n: int, key: UInt64Array) -> Int64Array:
-    """Applies to each of [k] positions the Feistel network of its own key, all of one size n."""
-    return _walk(_encrypt, positions, n, key)
-
-
-def unpermute(values: npt.ArrayLike, n: int, key: UInt64Array) -> Int64Array:
-    """Undoes `permute`."""
-    return _walk(_decrypt, values, n, key)
-
-
-@functools.lru_cache(maxsize=1024)
-def _sides(n: int) -> tuple[int, int]:
-    """Finds the sides (a, b) of the smallest domain a * b >= n among 64 candidates from a = ceil(sqrt(n)) on; the first of equals."""
-    root = math.isqrt(n - 1) + 1
-    a = min(range(root, root + min(64, root // 4 + 1)), key=lambda a: -n % a)
-    return a, -(-n // a)
-
-
-def _walk(step: object, values: npt.ArrayLike, n: int, key: np.uint64 | UInt64Array) -> Int64Array:
-    """Applies a bijection of a slightly larger domain until every value is below n again."""
-    signed = _checked(values, n)
-    out: UInt64Array = step(signed.astype(np.uint64).reshape(-1), n, key)  # type: ignore[operator]
-    far = np.flatnonzero(out >= n)
-    while len(far):
-        own = key if key.ndim == 0 else np.broadcast_to(key, signed.shape).reshape(-1)[far]
-        out[far] = step(out[far], n, own)  # type: ignore[operator]
-        far = far[out[far] >= n]
-    return out.view(np.int64).reshape(signed.shape)
-
-
-def _round(half: UInt64Array, key: np.uint64 | UInt64Array, number: int, side: int) -> UInt64Array:
-    """Hashes one half to integers below `side`: the number-th output of the SplitMix64 generator seeded with half + hash of the key."""
-    round_key = _round_key(key, number)
-    z = half + round_key
-    t = z >> _U30
-    z ^= t
-    z *= _MIX_1
-    np.right_shift(z, _U27, out=t)
-    z ^= t
-    z *= _MIX_2
-    np.right_shift(z, _U31, out=t)
-    z ^= t
-    z >>= _U32
-    z *= np.uint64(side)
-    z >>= _U32
-    return z
-
-
-def _round_key(key: np.uint64 | UInt64Array, number: int) -> np.uint64 | UInt64Array:
-    step = (number + 1) * _GOLDEN & _MASK64
-    if key.ndim == 0:
-        return np.uint64(_mix_integer((int(key) + step) & _MASK64))
-    return keys.mix(key + np.uint64(step))
-
-
-@functools.lru_cache(maxsize=4096)
-def _mix_integer(z: int) -> int:
-    return int(keys.mix(np.array([z], dtype=np.uint64))[0])
-
-
-def _encrypt(x: UInt64Array, n: int, key: np.uint64 | UInt64Array) -> UInt64Array:
-    a, b = _sides(n)
-    left = x // np.uint64(b)
-    right = x - left * np.uint64(b)
-    for number in range(0, _ROUNDS, 2):
-        left += _round(right, key, number, a)
-        np.minimum(left, left - np.uint64(a), out=left)  # modulo a: the difference wraps to a huge number where it is negative
-        right += _round(left, key, number + 1, b)
-        np.minimum(right, right - np.uint64(b), out=right)
-    left *= np.uint64(b)
-    left += right
-    return left
-
-
-def _decrypt(x: UInt64Array, n: int, key: np.uint64 | UInt64Array) -> UInt64Array:
-    a, b = _sides(n)
-    left = x // np.uint64(b)
-    right = x - left * np.uint64(b)
-    for number in range(_ROUNDS - 2, -1, -2):
-        right -= _round(left, key, number + 1, b)
-        np.minimum(right, right + np.uint64(b), out=right)
-        left -= _round(right, key, number, a)
-        np.minimum(left, left + np.uint64(a), out=left)
-    left *= np.uint64(b)
-    left += right
-    return left
-
-
-class Identity:
-    """The stored order, as an epoch's order."""
-
-    def __call__(self, positions: npt.ArrayLike) -> Int64Array:
-        """Gives the positions back."""
-        return np.asarray(positions, dtype=np.int64)
-
-    def inverse(self, values: npt.ArrayLike) -> Int64Array:
-        """Gives the values back."""
-        return np.asarray(values, dtype=np.int64)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Lanes:
-    """A shuffle that reads whole blocks, for datasets whose bytes come over a network.
-
-    An epoch's blocks are dealt in keyed order to the lanes; each lane mixes `mix` of its blocks at a time with a keyed permutation; sample
-    g of the epoch belongs to lane g modulo `lanes`. A host that owns whole lanes reads every block of theirs once, and no other (the blocks
-    left over at the end of an epoch, fewer than `lanes` and a short one, are read by all). The order does not depend on the number of
-    hosts.
-
-    Attributes:
-      lanes: number of lanes; the number of hosts must divide it. One host holds lanes / hosts * mix blocks in memory.
-      mix: blocks a lane mixes at a time.
-      block: consecutive examples fetched by one request; 0 takes as many as make about 1 MB.
-    """
-
-    lanes: int = 32
-    mix: int = 4
-    block: int = 0
-
-    def __post_init__(self) -> None:
-        if self.lanes < 1 or self.mix < 1 or self.block < 0:
-            raise ConfigError(f"lanes and mix must be at least 1 and block at least 0, got {self}")
-
-    def resolve(self, record_bytes: int) -> Lanes:
-        """Settles the block size for records of that many bytes."""
-        return self if self.block else dataclasses.replace(self, block=max(1, (1 << 20) // record_bytes))
-
-
-class LaneOrder:
-    """One epoch's order by `Lanes` (resolved), over n examples."""
-
-    def __init__(self, n: int, key: int, lanes: Lanes) -> None:
-        if not lanes.block:
-            raise ValueError("resolve the lanes first: their block size is open")
-        self.n = n
-        self.lanes, self.mix, self.block = lanes.lanes, lanes.mix, lanes.block
-        blocks = n // self.block
-        self.per_lane = blocks // self.lanes  # blocks that each lane is dealt
-        self.dealt = self.per_lane * self.lanes  # blocks that belong to a lane
-        self.main = self.dealt * self.block  # samples in those blocks
-        self.whole = blocks * self.block  # samples in whole blocks; behind them is the short one
-        self._blocks = Permutation(max(blocks, 1), keys.key(key, "lanes/blocks"))
-        self._tail = Permutation(max(n - self.main, 1), keys.key(key, "lanes/tail"))
-        self._key = np.uint64(keys.key(key, "lanes/mix"))
-
-    def _group_key(self, lane: Int64Array, group: Int64Array) -> UInt64Array:
-        index = (group * self.lanes + lane).astype(np.uint64)
-        return keys.mix(keys.mix(index + np.uint64(_GOLDEN)) ^ self._key)
-
-    def _in_groups(self, step: object, values: Int64Array, lane: Int64Array, group: Int64Array) -> Int64Array:
-        """Permutes within groups of mixed blocks; the last group of a lane may have fewer blocks, so another size."""
-        out = np.empty_like(values)
-        last, short = divmod(self.per_lane, self.mix)
-        for blocks, which in ((self.mix, group < last), (short, group == last)):
-            rows = np.flatnonzero(which)
-            if len(rows):
-                out[rows] = step(values[rows], blocks * self.block, self._group_key(lane[rows], group[rows]))  # type: ignore[operator]
-        return out
-
-    def __call__(self, positions: npt.ArrayLike) -> Int64Array:
-        """Maps [k] positions of the epoch to [k] examples."""
-        positions = np.asarray(positions, dtype=np.int64)
-        out = np.empty_like(positions)
-        main = positions < self.main
-        if main.any():
-            place, lane = np.divmod(positions[main], self.lanes)
-            group, within = np.divmod(place, self.mix * self.block)
-            block, row = np.divmod(self._in_groups(permute, within, lane, group), self.block)
-            out[main] = self._blocks((group * self.mix + block) * self.lanes + lane) * self.block + row
-        if not main.all():
-            block, row = np.divmod(self._tail(positions[~main] - self.main), self.block)
-            out[~main] = self._tail_block(block + self.dealt) * self.block + row
-        return out
-
-    def _tail_block(self, dealt: Int64Array) -> Int64Array:
-        """Gives the blocks behind the dealt ones: first the whole ones in keyed order, then the short one at the end of the dataset."""
-        full = self.whole // self.block
-        return np.where(dealt < full, self._blocks(np.minimum(dealt, self._blocks.n - 1)), full)
-
-    def inverse(self, values: npt.ArrayLike) -> Int64Array:
-        """Maps [k] examples back to their [k] positions in the epoch."""
-        values = np.asarray(values, dtype=np.int64)
-        block, row = np.divmod(values, self.block)
-        full = self.whole // self.block
-        dealt = np.where(block < full, self._blocks.inverse(np.minimum(block, self._blocks.n - 1)), full)
-        out = np.empty_like(values)
-        main = dealt < self.dealt
-        if main.any():
-            place, lane = np.divmod(dealt[main], self.lanes)
-            group, block_in_group = np.divmod(place, self.mix)
-            within = self._in_groups(unpermute, block_in_group * self.block + row[main], lane, group)
-            out[main] = (group * self.mix * self.block + within) * self.lanes + lane
-        if not main.all():
-            out[~main] = self._tail.inverse((dealt[~main] - self.dealt) * self.block + row[~main]) + self.main
-        return out
-
-
 EpochOrder = Permutation | Identity | LaneOrder
 
-
-def integer_weights(rates: Sequence[float | Fraction]) -> tuple[int, ...]:
-    """Turns rates into the smallest integers of the same proportions; a float means the decimal number it prints as.
-
-    Raises:
-      ConfigError: a rate is negative or no number, or all are zero.
-
-    >>> integer_weights([0.3, 0.3, 0.4])
-    (3, 3, 4)
-    """
-    try:
-        exact = [rate if isinstance(rate, Fraction) else Fraction(repr(rate)) for rate in rates]
-    except ValueError as error:
-        raise ConfigError(f"mixture rates must be numbers, got {list(rates)}") from error
-    if not exact or min(exact) < 0 or max(exact) == 0:
-        raise ConfigError(f"mixture rates must be at least 0, and one of them more, got {[float(rate) for rate in exact]}")
-    scale = math.lcm(*(rate.denominator for rate in exact))
-    whole = [int(rate * scale) for rate in exact]
-    divisor = math.gcd(*whole)
-    return tuple(weight // divisor for weight in whole)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-    """The proportions of the sources from one sample on.
-
-    Attributes:
-      start: the first sample of the stage, in stream positions (skipped samples count).
-      weights: for each source, how many of every sum(weights) examples come from it.
-    """
-
-    start: int = 0
-    weights: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if self.start < 0 or min(self.weights) < 0 or sum(self.weights) == 0:
-            raise ConfigError(f"a stage starts at 0 or later and its weights are at least 0, one of them more, got {self}")
-        rarest = min(weight for weight in self.weights if weight)
-        if self.block > _MAX_BLOCK:
-            raise ConfigError(
-                f"a source of weight {rarest} in {sum(self.weights)} would give less than one example in {_MAX_BLOCK:,}; "
-                "give it more weight, or leave it out"
-            )
-
-    @property
-    def block(self) -> int:
-        """The number of samples planned together: so many that each source has one in each block, so that its counts never fall."""
-        rarest = min(weight for weight in self.weights if weight)
-        return max(_BLOCK, -(-sum(self.weights) // rarest))
-
-    def counts_at_edge(self, block: int) -> list[int]:
-        """Counts the examples of each source in the first `block` blocks: each less than one from its ideal share, together all samples."""
-        total, samples = sum(self.weights), block * self.block
-        edges = [0]
-        for weight in self.weights:
-            edges.append(edges[-1] + weight)
-        cuts = [samples * edge // total for edge in edges]
-        return [after - before for before, after in itertools.pairwise(cuts)]
-
-
 FIRST_EMPTY = "first_empty"
+
 ALL_USED = "all_used"
 
 
@@ -394,7 +69,7 @@ class Plan:
         *,
         seed: int,
         shuffle: bool | Lanes = True,
-        stages: Sequence[Stage] | None = None,
+        stages: Sequence[MixtureStage] | None = None,
         stop: str | int | None = None,
         epochs: int = 1,
         skip: Sequence[tuple[int, int]] = (),
@@ -406,7 +81,7 @@ class Plan:
             if not 1 <= n <= MAX_EXAMPLES:
                 raise ConfigError(f"source {name!r} holds {n} examples; it must hold 1 to 2**62")
         self.seed, self.shuffle = int(seed), shuffle
-        self.stages = tuple(stages) if stages else (Stage(weights=(1,) * len(self.names)),)
+        self.stages = tuple(stages) if stages else (MixtureStage(weights=(1,) * len(self.names)),)
         self._check_stages()
         self._remember()
         self._bases = self._counts_at_stage_starts()
