@@ -8,10 +8,12 @@ import pytest
 
 from pipelines import cli
 from tests import verification_datasets as datasets
-from tokenreel import commands, inspection, report, terminal
+from tokenreel import commands
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.format import naming
-from tokenreel.inspection import Origin, format_example
+from tokenreel.inspection import examples, report, terminal
+from tokenreel.inspection.examples import format_example
+from tokenreel.inspection.opening import Origin
 from tokenreel.vocabularies.byte_level import ByteVocabulary
 from tokenreel.vocabularies.characters import write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -125,7 +127,7 @@ def test_ids_that_share_a_number_share_a_name():
     [(0, "<pad>"), (13, "\\n"), (30, "\\x1b"), (100, "a"), (130, "\\x7f"), (131, "<0x80>"), (258, "<0xFF>"), (259, "?"), (-1, "?")],
 )
 def test_bytes_have_names(token, name):
-    assert inspection.piece_name(token, BYTES) == name
+    assert examples.piece_name(token, BYTES) == name
 
 
 def test_tokens_of_every_kind_have_names(tmp_path):
@@ -136,13 +138,13 @@ def test_tokens_of_every_kind_have_names(tmp_path):
     tokenizer.decoder = tokenizers.decoders.WordPiece()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     word_pieces = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
-    assert [inspection.piece_name(token, word_pieces) for token in range(6)] == ["<unk>", "[MASK]", "#2", "else", "##else", "?"]
+    assert [examples.piece_name(token, word_pieces) for token in range(6)] == ["<unk>", "[MASK]", "#2", "else", "##else", "?"]
     write_character_model(str(tmp_path / "characters.json"), ["a", "\n", " "], "none")
     characters = load_vocabulary("characters", str(tmp_path / "characters.json"))
     names = ["<pad>", "<bos>", "<eos>", "<unk>", "a", "\\n", " ", "?"]
-    assert [inspection.piece_name(token, characters) for token in range(8)] == names
+    assert [examples.piece_name(token, characters) for token in range(8)] == names
     numbers = load_vocabulary("pass_through", vocab_size=9, eos_id=1)
-    assert [inspection.piece_name(token, numbers) for token in (1, 7, 9)] == ["<eos>", "7", "?"]
+    assert [examples.piece_name(token, numbers) for token in (1, 7, 9)] == ["<eos>", "7", "?"]
 
 
 def test_a_built_dataset_shows_pieces_as_its_model_writes_them(write_config, tmp_path, unigram_model, capsys):
@@ -170,8 +172,8 @@ def test_a_built_dataset_shows_pieces_as_its_model_writes_them(write_config, tmp
 
 def run(*argv):
     parser = argparse.ArgumentParser()
-    inspection.add_arguments(parser)
-    return inspection.run(parser.parse_args([str(argument) for argument in argv]))
+    examples.add_arguments(parser)
+    return examples.run(parser.parse_args([str(argument) for argument in argv]))
 
 
 @pytest.fixture(scope="module", params=["fixed", "int64_list"])

@@ -3,12 +3,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel import inspection
 from tokenreel.assembly import provenance
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format import provenance as provenance_table
-from tokenreel.verification import verify
+from tokenreel.inspection import opening
+from tokenreel.inspection.verify import verify
 
 TABLE = naming.provenance("train", 0, 1)
 
@@ -54,4 +54,4 @@ def test_what_is_missing_or_damaged_is_named(directory):
     with pytest.raises(ManifestError, match="not a Parquet file"):
         provenance_table.read(str(directory), TABLE)
     with pytest.raises(ManifestError, match="not a Parquet file"):
-        inspection.read_origins(str(directory), manifest.read(str(directory)), "train", 0)
+        opening.read_origins(str(directory), manifest.read(str(directory)), "train", 0)

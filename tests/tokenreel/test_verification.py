@@ -12,11 +12,12 @@ import pytest
 from tests import buckets
 from tests import verification_datasets as datasets
 from tests.frames import payloads
-from tokenreel import shard_verification, verification
 from tokenreel.format import manifest, naming, tfrecord
 from tokenreel.format.example_codec import encode_lists
+from tokenreel.inspection import shard_check
+from tokenreel.inspection import verify as verification
+from tokenreel.inspection.verify import verify
 from tokenreel.storage import files
-from tokenreel.verification import verify
 
 SHARD = "train.tfrecord-00001-of-00016"
 TABLE = "provenance/train-00001-of-00016.parquet"
@@ -72,7 +73,7 @@ def test_a_sound_dataset_with_a_model_has_no_difference(tmp_path, sentencepiece_
 
 
 def test_chunks_do_not_matter(dataset, monkeypatch):
-    monkeypatch.setattr(shard_verification, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(shard_check, "_CHUNK_BYTES", 1000)
     assert verify(str(dataset)) == []
     flip(dataset / SHARD, 700, 0x10)
     assert len(verify(str(dataset))) == 2
@@ -246,7 +247,7 @@ def test_a_wrong_value_is_named(dataset, shard, change, message):
 
 
 def test_the_overlap_is_checked_between_chunks(dataset, monkeypatch):
-    monkeypatch.setattr(shard_verification, "_CHUNK_BYTES", 183)  # one record a chunk
+    monkeypatch.setattr(shard_check, "_CHUNK_BYTES", 183)  # one record a chunk
     datasets.rewrite(dataset, SHARD, manifest.read(str(dataset)), set_at("tokens", 3, 0, 2))
     datasets.sign(dataset)
     assert any("record 3 at byte 549: begins with token 2, but the record before" in line for line in verify(str(dataset)))

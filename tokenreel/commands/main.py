@@ -15,9 +15,9 @@ from tokenreel.errors import BuildError, StorageError, TokenreelError
 from tokenreel.storage.redaction import redact
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "inspect": ("tokenreel.inspection", "show decoded examples of a dataset in the terminal"),
-    "verify": ("tokenreel.verification", "check every byte and every number of a dataset"),
-    "report": ("tokenreel.report", "what a dataset consists of, as one HTML page"),
+    "inspect": ("tokenreel.inspection.examples", "show decoded examples of a dataset in the terminal"),
+    "verify": ("tokenreel.inspection.verify", "check every byte and every number of a dataset"),
+    "report": ("tokenreel.inspection.report", "what a dataset consists of, as one HTML page"),
     "where": ("tokenreel.loaders.where", "the documents in a step of a training run"),
     "when": ("tokenreel.loaders.when", "the steps of a training run that see an example or a document"),
 }

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.errors import ConfigError
+from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.loaders import runs, trace
-from tokenreel.terminal import reader_may_leave
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

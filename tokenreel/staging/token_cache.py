@@ -21,11 +21,11 @@ from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import ConfigError
+from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.sources import blocks as sources
 from tokenreel.staging import identity, stage_file
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
-from tokenreel.terminal import reader_may_leave
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.sampled import SampledVocabulary
 

@@ -17,12 +17,14 @@ from tokenreel.format import schema, tfrecord
 from tokenreel.format.example_codec import decode_example
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
-from tokenreel.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
-from tokenreel.record_checks import Place, Records, Tally, check_overlap, check_values, runs
+from tokenreel.inspection.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
+from tokenreel.inspection.record_checks import Place, Records, Tally, check_overlap, check_values, runs
 from tokenreel.storage import files
 
 COPY_AGAIN = "Copy the file again from where it was built."
+
 _CHUNK_BYTES = 4 << 20
+
 _LISTED_ONE_BY_ONE = 8  # a longer run of damaged records is one line
 
 

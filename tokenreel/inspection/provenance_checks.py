@@ -13,9 +13,10 @@ import numpy.typing as npt
 from tokenreel.errors import ManifestError
 from tokenreel.format import provenance, schema
 from tokenreel.format.provenance import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
-from tokenreel.record_checks import Place, Records, and_more, runs
+from tokenreel.inspection.record_checks import Place, Records, and_more, runs
 
 _LISTED = 8  # differences of one kind in a shard; the others are left out
+
 _Ints = npt.NDArray[np.int64]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,41 +11,26 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.errors import ConfigError, ManifestError, TokenreelError, VocabularyError
+from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import naming, provenance, schema, segments, tfrecord
+from tokenreel.format import schema, segments, tfrecord
 from tokenreel.format.example_codec import decode_example
 from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
 from tokenreel.format.record_damage import find_damage
+from tokenreel.inspection.opening import Origin, open_vocabulary, read_origins
+from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
 from tokenreel.storage import files
-from tokenreel.terminal import painter, reader_may_leave, wants_color
 from tokenreel.vocabularies.base import Vocabulary
-from tokenreel.vocabularies.loading import load_vocabulary
 
 _SPECIALS = ("pad", "bos", "eos", "unk")
+
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
+
 _TOKEN_FIELDS = ("inputs", "targets")  # what denoising objectives put in place of the tokens
+
 _VALUES_SHOWN = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Says where one segment of an example came from, by the provenance tables.
-
-    Attributes:
-      document: its id.
-      source: the body of text that it belongs to.
-      start: the segment's first token in the document.
-      length: tokens in the segment.
-      metadata: the fields that were kept.
-    """
-
-    document: str
-    source: str
-    start: int
-    length: int
-    metadata: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def format_example(
@@ -246,35 +230,6 @@ def _payloads(file: IO[bytes]) -> Iterator[bytes]:
         yield body[:length]
 
 
-def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> list[Origin]:
-    """Looks up where the segments of an example came from.
-
-    Raises:
-      ManifestError: the dataset was built without provenance, or the table is damaged.
-      TokenreelError: pyarrow is missing.
-    """
-    shards = manifest.splits[split].shards
-    name = naming.provenance(split, index // shards[0].records, len(shards))
-    try:
-        rows = provenance.read(directory, name, column=provenance.EXAMPLE, values=[index]).to_pylist()
-    except ModuleNotFoundError as error:
-        raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
-    except FileNotFoundError:
-        raise ManifestError(
-            f"{directory}: has no {name}; the dataset was built with shards.provenance: false, or the file is lost. Leave out --provenance."
-        ) from None
-    return [
-        Origin(
-            document=row[provenance.DOC_ID],
-            source=row[provenance.SOURCE],
-            start=row[provenance.DOC_TOKEN_START],
-            length=row[provenance.LENGTH],
-            metadata=provenance.metadata(row),
-        )
-        for row in sorted(rows, key=lambda row: row[provenance.SEGMENT])
-    ]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("directory", help="dataset, local or gs://")
@@ -329,19 +284,3 @@ def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[
         count = int(np.count_nonzero(arrays[schema.DOCUMENT_STARTS][::align]))
         title += f", {count:,} document{'s' if count != 1 else ''} begin{'s' if count == 1 else ''}"
     return title
-
-
-def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
-    """Loads the vocabulary that made a dataset, from its copy there.
-
-    Raises:
-      VocabularyError: it cannot be read, or a package is missing.
-    """
-    info = manifest.vocabulary
-    path = None if info.file is None else files.join(directory, info.file)
-    try:
-        return load_vocabulary(info.kind, path, **info.options)
-    except ModuleNotFoundError as error:
-        raise VocabularyError(
-            f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"
-        ) from error

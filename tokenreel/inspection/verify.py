@@ -20,10 +20,10 @@ from tokenreel.errors import TokenreelError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming, schema
 from tokenreel.format.manifest import FIXED, Manifest
-from tokenreel.record_checks import Place, Tally
-from tokenreel.shard_verification import COPY_AGAIN, ShardCheck
+from tokenreel.inspection.record_checks import Place, Tally
+from tokenreel.inspection.shard_check import COPY_AGAIN, ShardCheck
+from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.storage import files, locking
-from tokenreel.terminal import reader_may_leave
 
 _CHUNK_BYTES = 4 << 20
 
@@ -289,6 +289,7 @@ _SOURCE_TOTALS = {
     "documents_not_sampled": "not_sampled",
     "documents_repeated": "repeated",
 }
+
 # Each total of the manifest is the sum over all splits of a field of their statistics, less the fields behind it.
 _TOTALS = {
     "documents_written": ("documents", "dropped_documents"),
