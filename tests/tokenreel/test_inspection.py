@@ -9,6 +9,7 @@ import pytest
 from pipelines import cli
 from tests import verification_datasets as datasets
 from tokenreel import commands
+from tokenreel.commands import inspect
 from tokenreel.errors import ConfigError, ManifestError, TokenreelError
 from tokenreel.format import naming
 from tokenreel.inspection import examples, report, terminal
@@ -172,8 +173,8 @@ def test_a_built_dataset_shows_pieces_as_its_model_writes_them(write_config, tmp
 
 def run(*argv):
     parser = argparse.ArgumentParser()
-    examples.add_arguments(parser)
-    return examples.run(parser.parse_args([str(argument) for argument in argv]))
+    inspect.add_arguments(parser)
+    return inspect.run(parser.parse_args([str(argument) for argument in argv]))
 
 
 @pytest.fixture(scope="module", params=["fixed", "int64_list"])

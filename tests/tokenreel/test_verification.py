@@ -12,10 +12,10 @@ import pytest
 from tests import buckets
 from tests import verification_datasets as datasets
 from tests.frames import payloads
+from tokenreel.commands import verify as verification
 from tokenreel.format import manifest, naming, tfrecord
 from tokenreel.format.example_codec import encode_lists
 from tokenreel.inspection import shard_check
-from tokenreel.inspection import verify as verification
 from tokenreel.inspection.verify import verify
 from tokenreel.storage import files
 

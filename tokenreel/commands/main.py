@@ -18,8 +18,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("tokenreel.inspection.examples", "show decoded examples of a dataset in the terminal"),
     "verify": ("tokenreel.inspection.verify", "check every byte and every number of a dataset"),
     "report": ("tokenreel.inspection.report", "what a dataset consists of, as one HTML page"),
-    "where": ("tokenreel.loaders.where", "the documents in a step of a training run"),
-    "when": ("tokenreel.loaders.when", "the steps of a training run that see an example or a document"),
+    "where": ("tokenreel.commands.where", "the documents in a step of a training run"),
+    "when": ("tokenreel.commands.when", "the steps of a training run that see an example or a document"),
 }
 """Name: module and description. The module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given."""
 

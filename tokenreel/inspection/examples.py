@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,14 +10,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.format import manifest as manifests
+from tokenreel.errors import ManifestError
 from tokenreel.format import schema, segments, tfrecord
 from tokenreel.format.example_codec import decode_example
 from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
 from tokenreel.format.record_damage import find_damage
-from tokenreel.inspection.opening import Origin, open_vocabulary, read_origins
-from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
+from tokenreel.inspection.opening import Origin
+from tokenreel.inspection.terminal import painter
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -228,59 +226,3 @@ def _payloads(file: IO[bytes]) -> Iterator[bytes]:
         if len(body) < length + tfrecord.FOOTER_BYTES:
             return
         yield body[:length]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument("directory", help="dataset, local or gs://")
-    parser.add_argument("--split", help="train, if there is one, unless given")
-    parser.add_argument("--index", type=int, default=0, help="first example to show; -1 is the last")
-    parser.add_argument("--count", type=int, default=3, help="how many to show (3)")
-    parser.add_argument("--tokens", action="store_true", help="show each token with its id")
-    parser.add_argument("--provenance", action="store_true", help="name the document of each segment")
-    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="auto: on a terminal, unless NO_COLOR is set")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Prints examples.
-
-    Returns:
-      0, or 1 if a record shown is damaged.
-
-    Raises:
-      TokenreelError: there is no such split or example, or it cannot be read.
-    """
-    manifest = manifests.read(arguments.directory)
-    split = arguments.split or ("train" if "train" in manifest.splits else next(iter(manifest.splits)))
-    if split not in manifest.splits:
-        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(manifest.splits)}")
-    total = manifest.splits[split].examples
-    first = arguments.index + total if arguments.index < 0 else arguments.index
-    if not 0 <= first < total:
-        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
-    vocabulary = open_vocabulary(arguments.directory, manifest)
-    color = wants_color(arguments.color)
-    align = int(manifest.config.get("packing", {}).get("align") or 1)
-    damaged = False
-    with reader_may_leave():
-        for index in range(first, min(total, first + max(0, arguments.count))):
-            arrays, problem = read_example(arguments.directory, manifest, split, index)
-            origins = read_origins(arguments.directory, manifest, split, index) if arguments.provenance else []
-            title = _title(split, index, total, arrays, align)
-            print(format_example(arrays, vocabulary, title=title, origins=origins, align=align, show_tokens=arguments.tokens, color=color))
-            if problem:
-                damaged = True
-                print(painter(color)("damage", f"this record is damaged: {problem}"))
-            print()
-    return 1 if damaged else 0
-
-
-def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[Any]], align: int) -> str:
-    title = f"{split} {index:,} of {total:,}"
-    if schema.TOKENS in arrays:
-        width = len(arrays[schema.TOKENS])
-        title += f": {int(arrays.get(schema.NUM_TOKENS, np.array(width))):,} of {width:,} tokens"
-    if schema.DOCUMENT_STARTS in arrays:
-        count = int(np.count_nonzero(arrays[schema.DOCUMENT_STARTS][::align]))
-        title += f", {count:,} document{'s' if count != 1 else ''} begin{'s' if count == 1 else ''}"
-    return title

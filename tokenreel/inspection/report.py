@@ -5,7 +5,6 @@ The page is a function of the manifest, `statistics.json`, the dead letters and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -309,15 +308,3 @@ def _read_letters(directory: str, manifest: Manifest) -> list[dict[str, Any]]:
     data = files.read_bytes(files.join(directory, naming.DEAD_LETTERS), 0, _LETTERS_READ)
     lines = data.split(b"\n")[:-1]  # the last is empty, or cut short
     return [json.loads(line) for line in lines]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line."""
-    parser.add_argument("directory", help="dataset, local or gs://")
-    parser.add_argument("--output", metavar="FILE", help=f"the page to write, in place of {naming.REPORT} in the dataset")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Writes the report and prints where it is."""
-    print(write(arguments.directory, arguments.output))
-    return 0

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.datasets import random_examples, write_dataset
+from tokenreel.commands import when, where
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, Mixture, load, restoring, trace, when, where
+from tokenreel.loaders import Lanes, Mixture, load, restoring, trace
 
 COUNT, LENGTH = 103, 16
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 
+from tokenreel.commands import run_arguments
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
-from tokenreel.loaders import runs, trace
+from tokenreel.loaders import trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    runs.add_arguments(parser)
+    run_arguments.add_arguments(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--example", type=int, help="number of the example in the split")
     what.add_argument("--document", metavar="ID", help="id of a document: all examples that hold a part of it")
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the steps."""
-    batches = runs.open_run(arguments)
+    batches = run_arguments.open_run(arguments)
     limit = 3 if arguments.limit is None and batches.plan.length is None else arguments.limit
     names = [source.name for source in batches.sources]
     if arguments.source is None and len(names) > 1:

@@ -7,14 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tokenreel.commands import run_arguments
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
-from tokenreel.loaders import runs, trace
+from tokenreel.loaders import trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    runs.add_arguments(parser)
+    run_arguments.add_arguments(parser)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--step", type=int, help="counted from 0")
     place.add_argument("--sample", type=int, help="counted from 0 over all hosts: for runs whose batch size changed")
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was in a step."""
-    batches = runs.open_run(arguments)
+    batches = run_arguments.open_run(arguments)
     vocabulary = batches.sources[0].dataset.vocabulary() if arguments.text else None
     try:
         if arguments.sample is not None:

@@ -1,0 +1,52 @@
+"""Checks every byte and every number of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tokenreel.format import manifest as manifests
+from tokenreel.inspection.terminal import reader_may_leave
+from tokenreel.inspection.verify import differences
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line."""
+    parser.add_argument("directory", help="dataset, local or gs://")
+    parser.add_argument("--quiet", action="store_true", help="print differences only")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Lists every difference on standard output.
+
+    Returns:
+      0 for a sound dataset, 1 otherwise.
+    """
+    quiet = arguments.quiet
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(f"tokenreel: {line}", file=sys.stderr, flush=True)
+
+    count = 0
+    reading = say if sys.stderr.isatty() else lambda line: None
+    with reader_may_leave():
+        for line in differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}")):
+            count += 1
+            print(line, flush=True)
+    if count:
+        print(f"{arguments.directory}: {count:,} difference{'s' if count > 1 else ''}", file=sys.stderr)
+        return 1
+    if not quiet:
+        manifest = manifests.read(arguments.directory)
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        size = sum(shard.bytes for shard in shards)
+        seconds = max(time.monotonic() - started, 1e-9)
+        rate = f" ({size / 1e6 / seconds:,.0f} MB/s)" if seconds > 5 else ""
+        print(
+            f"{arguments.directory}: sound. {sum(shard.records for shard in shards):,} records in {len(shards):,} shards, "
+            f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
+        )
+    return 0
