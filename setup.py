@@ -9,7 +9,7 @@ import re
 from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tokenreel/__init__.py").read_text(encoding="utf-8"), re.MULTILINE).group(1)
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tokenreel/version.py").read_text(encoding="utf-8"), re.MULTILINE).group(1)
 README = ROOT / "README.md"  # a Dataflow worker's source archive may come without it
 
 # The lower bounds are what the tests ran with, together; the upper ones are where the next incompatible release may come.

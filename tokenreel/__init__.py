@@ -6,8 +6,7 @@
 ...     train(batch["tokens"])
 """
 
-__version__ = "0.1.0.dev0"
-
 from tokenreel.loaders import Batches, Dataset, Lanes, Mixture, load
+from tokenreel.version import __version__ as __version__
 
 __all__ = ["Batches", "Dataset", "Lanes", "Mixture", "load"]

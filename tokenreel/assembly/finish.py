@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import tokenreel
 from tokenreel.assembly.build_shard import BuiltShard
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
@@ -18,6 +17,7 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.storage import files
+from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
 
 
@@ -72,7 +72,7 @@ def finish(
         algorithms=algorithms(recipe),
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
-        tokenreel_version=tokenreel.__version__,
+        tokenreel_version=__version__,
         objective_facts=recipe.objective_facts,
     )
     _remove_older(config.output, manifest)

@@ -122,9 +122,8 @@ def bar_chart(bars: Sequence[tuple[str, int, str]]) -> str:
     parts = []
     for i, (name, count, label) in enumerate(bars):
         y, long = i * line, (width - left - right) * count / top
-        parts.append(
-            f'<g><title>{escape_text(name)}: {escape_text(label)}</title><text x="{left - 6}" y="{y + 13}" text-anchor="end">{escape_text(name[:18])}</text>'
-        )
+        parts.append(f"<g><title>{escape_text(name)}: {escape_text(label)}</title>")
+        parts.append(f'<text x="{left - 6}" y="{y + 13}" text-anchor="end">{escape_text(name[:18])}</text>')
         parts.append(f'<rect x="{left}" y="{y + 3}" width="{long:.1f}" height="{line - 6}"/>')
         parts.append(f'<text x="{left + long + 5:.1f}" y="{y + 13}">{escape_text(label)}</text></g>')
     return f'<svg viewBox="0 0 {width} {len(bars) * line}" role="img">{"".join(parts)}</svg>'

@@ -15,34 +15,10 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.bin_packing import best_fit, first_fit, next_fit
-from tokenreel.layouts.fill import fill, frame
-from tokenreel.layouts.one_document import bucket, buckets, pad
+from tokenreel.layouts.one_document import bucket, pad
 from tokenreel.layouts.table import Layout
 from tokenreel.layouts.whole_sentences import full_sentences
-from tokenreel.layouts.wrap import wrap, wrap_cuts, wrap_range, wrap_within_document, wrapped_examples
-
-__all__ = [
-    "MODES",
-    "PAIRS",
-    "Segments",
-    "best_fit",
-    "bucket",
-    "buckets",
-    "check",
-    "fill",
-    "first_fit",
-    "frame",
-    "full_sentences",
-    "lay_out",
-    "next_fit",
-    "pad",
-    "pair_settings",
-    "wrap",
-    "wrap_cuts",
-    "wrap_range",
-    "wrap_within_document",
-    "wrapped_examples",
-]
+from tokenreel.layouts.wrap import wrap, wrap_within_document
 
 VERSION = "packing-1"
 """Part of a dataset's identity: layouts of one version are the same for ever."""

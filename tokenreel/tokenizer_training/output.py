@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tokenreel
 from tokenreel import keys
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError
@@ -15,6 +14,7 @@ from tokenreel.storage import files, locking
 from tokenreel.tokenizer_training.sample_files import Sample
 from tokenreel.tokenizer_training.sample_plan import Totals
 from tokenreel.tokenizer_training.sentencepiece_training import Coverage, measure_coverage
+from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
 
@@ -135,7 +135,7 @@ def finish(
         "training": dict(trained),
         "coverage": sum(coverages, Coverage()).to_json(),
         "sources": sources,
-        "tokenreel_version": tokenreel.__version__,
+        "tokenreel_version": __version__,
     }
     content = json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     files.write_bytes(files.join(config.output, REPORT), content.encode())

@@ -1,5 +1,8 @@
 """Merges units by a BPE model."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """Compiles the loops of the unit memo with Numba, on the first use of a machine."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 from collections.abc import Callable

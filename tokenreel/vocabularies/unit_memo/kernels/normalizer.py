@@ -1,5 +1,8 @@
 """Normalises text by the compiled rules of a SentencePiece model."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """The pieces of a model as a double array (Aoe 1989)."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """Segments units by a unigram model, rounding as the library does."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """Cuts text into units and finds them in the table of those seen."""
 
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
 from __future__ import annotations
 
 import numpy as np
