@@ -19,7 +19,7 @@ import yaml
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines.test_build import provenance, records
-from tests.tokenreel.readers.test_examples import example
+from tests.tokenreel.sources.readers.test_tfrecords import example
 from tokenreel.format import manifest, tfrecord
 
 

@@ -11,7 +11,7 @@ import yaml
 from tokenreel.layouts import modes, segment_pairs
 from tokenreel.objectives.registry import OBJECTIVES
 
-DOCS = pathlib.Path(__file__).parents[2] / "docs"
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.parametrize("page", ["packing.md", "objectives.md"])

@@ -14,7 +14,7 @@ from tokenreel.loaders.order.permutation import Permutation, permute, unpermute
 from tokenreel.loaders.order.plan import ALL_USED, FIRST_EMPTY, ORDER_VERSION, Plan, batch_rows
 from tokenreel.loaders.order.stages import MixtureStage, integer_weights
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "order.json"
+GOLDEN = pathlib.Path(__file__).parents[3] / "golden" / "order.json"
 
 
 def golden_values() -> dict[str, object]:

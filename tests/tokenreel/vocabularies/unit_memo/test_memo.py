@@ -17,9 +17,10 @@ import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tokenreel
 from tokenreel import ragged
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
-from tokenreel.vocabularies.unit_memo.memo import UnitMemo, __file__, load
+from tokenreel.vocabularies.unit_memo.memo import UnitMemo, load
 from tokenreel.vocabularies.unit_memo.worth import SLICE_BYTES, Worth
 
 # What goes wrong in tokenizers: spaces of every kind, nothings, what is joined with its neighbours, what no model knows.
@@ -143,7 +144,7 @@ def test_without_numba_the_library_encodes_whole_documents(train, monkeypatch):
 def test_nothing_can_be_kept_on_disk(train, texts, tmp_path):
     """Installed where nothing can be written, in an account without a home: the loops are compiled for the process alone."""
     package = tmp_path / "tokenreel"
-    shutil.copytree(pathlib.Path(__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(pathlib.Path(tokenreel.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "model").write_bytes(train("unigram"))
     program = (
         "import os, numba.core.caching as caching\n"
@@ -152,9 +153,9 @@ def test_nothing_can_be_kept_on_disk(train, texts, tmp_path):
         "    if isinstance(kind, type) and hasattr(kind, 'ensure_cache_path'):\n"
         "        kind.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError('read-only'))\n"
         "import numpy as np\n"
-        "from tokenreel import unit_memo, unit_kernels\n"
+        "from tokenreel.vocabularies.unit_memo import memo\n"
         "text = np.frombuffer(b'some text', dtype=np.uint8)\n"
-        "print(unit_memo.load(open('model', 'rb').read(), 1 << 20).encode_block(text, np.array([0, 9]))[0].tolist())\n"
+        "print(memo.load(open('model', 'rb').read(), 1 << 20).encode_block(text, np.array([0, 9]))[0].tolist())\n"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     library = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "model"))

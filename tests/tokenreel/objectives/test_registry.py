@@ -13,7 +13,7 @@ from tokenreel.errors import BuildError, ConfigError
 from tokenreel.objectives import base, registry
 from tokenreel.objectives.registry import OBJECTIVES, make_objective
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden/objectives.json"
+GOLDEN = pathlib.Path(__file__).parents[2] / "golden/objectives.json"
 CHARACTERS = [None] * 4 + [chr(c) for c in range(32, 127)] + [None] * 101
 VOCABULARY = {
     "vocab_size": 200,

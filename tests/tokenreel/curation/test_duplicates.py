@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tokenreel.test_filters import documents, texts_of
+from tests.tokenreel.curation.test_filters import documents, texts_of
 from tokenreel.config.corpus import DuplicateConfig
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.cleaned import REASONS

@@ -13,7 +13,7 @@ import pytest
 
 from tests.buckets import storage
 from tests.reading import read
-from tests.tokenreel.readers.test_examples import example
+from tests.tokenreel.sources.readers.test_tfrecords import example
 from tokenreel.errors import SourceError
 from tokenreel.format import tfrecord
 from tokenreel.storage import files

@@ -17,7 +17,7 @@ from tokenreel.planning import stream
 from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.byte_level import ByteVocabulary
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden/packing.json"
+GOLDEN = pathlib.Path(__file__).parents[2] / "golden/packing.json"
 LENGTHS = st.lists(st.integers(0, 40), max_size=40)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reading import read
-from tests.tokenreel.readers.test_parquet import TEXTS, table
+from tests.tokenreel.sources.readers.test_parquet import TEXTS, table
 from tokenreel.errors import SourceError
 
 WRITERS = {"stream": pa.ipc.new_stream, "file": pa.ipc.new_file}
