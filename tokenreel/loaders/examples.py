@@ -13,7 +13,7 @@ from tokenreel import keys
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
-from tokenreel.loaders.records.base import Records, Span
+from tokenreel.loaders.records.base import Records, FieldSlice
 from tokenreel.storage import files
 
 
@@ -34,7 +34,7 @@ class Examples:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
         self._layout = manifest.layout
         self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
-        self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[Span]]] = {}
+        self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[FieldSlice]]] = {}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -99,10 +99,10 @@ class Examples:
         wanted, spans = self._spans(names)
         return self._arrays(wanted, self.records.fetch(read, spans), rows)
 
-    def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[Span]]:
+    def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[FieldSlice]]:
         if (found := self._known_spans.get(names)) is None:
             wanted = [self._layout.feature(name) for name in names]
-            found = wanted, [Span(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
+            found = wanted, [FieldSlice(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
             self._known_spans[names] = found
         return found
 

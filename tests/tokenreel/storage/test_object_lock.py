@@ -91,7 +91,7 @@ def test_who_lost_the_lock_stops(server):
 
 def test_a_process_that_lost_the_lock_ends(server):
     program = (
-        "import time\nfrom tokenreel import object_lock\nobject_lock.HEARTBEAT = 0.1\n"
+        "import time\nfrom tokenreel.storage import object_lock\nobject_lock.HEARTBEAT = 0.1\n"
         f"with object_lock.hold({PATH!r}):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     process = subprocess.Popen(

@@ -8,10 +8,8 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-
 import numpy as np
 import numpy.typing as npt
-
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import schema, tfrecord
 from tokenreel.format.manifest import ShardInfo
@@ -19,14 +17,17 @@ from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.storage import files
 
+
 Int64Array = npt.NDArray[np.int64]
+
 Bytes = npt.NDArray[np.uint8]
 
 CRC_POLICIES = ("off", "first", "always")
+
 COPY_AGAIN = "Copy the file again from where it was built, or run `tokenreel verify` to list every difference."
 
 
-class Span(NamedTuple):
+class FieldSlice(NamedTuple):
     """Some bytes of every record.
 
     Attributes:
@@ -75,7 +76,7 @@ class Records(abc.ABC):
     def will_need(self, examples: Int64Array) -> None:  # noqa: B027  (a hint; not every kind of storage takes it)
         """Starts to bring records into memory."""
 
-    def take(self, examples: Int64Array, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+    def take(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """Copies some bytes of each of [k] records.
 
         Args:
@@ -90,7 +91,7 @@ class Records(abc.ABC):
         """
         return self._cut(self.read(examples), spans)
 
-    def lay_out(self, examples: Int64Array, spans: Sequence[Span]) -> list[Any]:
+    def lay_out(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[Any]:
         """Prepares many gathers at once, where that makes each faster.
 
         Args:
@@ -102,11 +103,11 @@ class Records(abc.ABC):
         """
         return list(examples)
 
-    def fetch(self, read: Any, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+    def fetch(self, read: Any, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """As `take`, of a gather that `lay_out` prepared for the same spans."""
         return self.take(read, spans)
 
-    def _cut(self, records: Bytes, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+    def _cut(self, records: Bytes, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         return [records[:, span.offset : span.offset + span.size].copy().reshape(-1) for span in spans]
 
     def read(self, examples: Int64Array) -> Bytes:

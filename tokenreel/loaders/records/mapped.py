@@ -16,7 +16,7 @@ import numpy as np
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
-from tokenreel.loaders.records.base import Bytes, Int64Array, Records, Span
+from tokenreel.loaders.records.base import Bytes, Int64Array, Records, FieldSlice
 from tokenreel.loaders.records.shard_cache import ShardCache
 
 
@@ -86,17 +86,17 @@ class MappedRecords(Records):
         self._views[shard] = view
         return view
 
-    def take(self, examples: Int64Array, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+    def take(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """As `Records.take`, straight from the maps where nothing is to be checked."""
         if self.crc != "off" and self._must_check(examples):
             return super().take(examples, spans)
         return self.fetch(self._places(examples[None], spans)[0], spans)
 
-    def lay_out(self, examples: Int64Array, spans: Sequence[Span]) -> list[Any]:
+    def lay_out(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[Any]:
         """As `Records.lay_out`: the places of thousands of records in some vectorised steps."""
         return self._places(examples, spans) if self.crc == "off" else super().lay_out(examples, spans)
 
-    def _places(self, examples: Int64Array, spans: Sequence[Span]) -> list[_Scattered | _Run]:
+    def _places(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[_Scattered | _Run]:
         shards, rows = np.divmod(examples, self.per_shard)
         starts = rows * self.stride
         numbers = shards.tolist()
@@ -109,7 +109,7 @@ class MappedRecords(Records):
                 places[i] = _Run(numbers[i][0], int(starts[i, 0]), count)
         return places
 
-    def fetch(self, read: Any, spans: Sequence[Span]) -> list[bytes | bytearray | Bytes]:
+    def fetch(self, read: Any, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """As `Records.fetch`."""
         if isinstance(read, _Run):
             view, strides = self._view(read.shard), (self.stride, 1)
@@ -127,7 +127,7 @@ class MappedRecords(Records):
             return join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
 
     def _read(self, examples: Int64Array) -> Bytes:
-        whole = (Span(0, self.stride, False),)
+        whole = (FieldSlice(0, self.stride, False),)
         (data,) = self.fetch(self._places(examples[None], whole)[0], whole)
         return np.frombuffer(data, dtype=np.uint8).reshape(-1, self.stride)
 
