@@ -1,7 +1,5 @@
 """`tokenreel cache`: lists and clears stage files that builds have kept."""
 
-from __future__ import annotations
-
 import argparse
 import concurrent.futures
 import re

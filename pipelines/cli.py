@@ -13,7 +13,7 @@ COMMANDS = {
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     **commands.COMMANDS,
-    "cache": ("tokenreel.staging.token_cache", "list and clear the token cache: stage files that builds have kept"),
+    "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),
 }
 _JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
 _BEAM = "Other options go to Beam, such as --direct_num_workers=1 or --runner=DataflowRunner."

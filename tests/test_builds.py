@@ -1,8 +1,9 @@
-"""The two wheels: the Beam job's (setup.py) and the trainer's (tokenreel/pyproject.toml) hold the same `tokenreel`."""
+"""The two wheels: the Beam job's (setup.py) holds all of `tokenreel`, the trainer's (tokenreel/pyproject.toml) what reads datasets."""
 
 import configparser
 import email
 import importlib
+import os
 import pathlib
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import zipfile
 import pytest
 
 import tokenreel
+from tests import layering, verification_datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
 CODE = ("tokenreel", "transforms", "pipelines")
@@ -54,11 +56,16 @@ def job(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def loader(tmp_path_factory):
+def loader_wheel(tmp_path_factory):
     """The trainer's wheel, from a copy of its folder and nothing else."""
     folder = tmp_path_factory.mktemp("loader")
     shutil.copytree(ROOT / "tokenreel", folder / "tokenreel", ignore=IGNORED)
-    return contents(build("build_wheel", folder / "tokenreel", folder))
+    return build("build_wheel", folder / "tokenreel", folder)
+
+
+@pytest.fixture(scope="module")
+def loader(loader_wheel):
+    return contents(loader_wheel)
 
 
 def sources(*packages: str) -> set[str]:
@@ -74,8 +81,37 @@ def test_the_job_holds_every_module(job):
     assert job[0] == sources(*CODE)
 
 
-def test_both_builds_hold_the_same_tokenreel(job, loader):
-    assert loader[0] == {name for name in job[0] if name.startswith("tokenreel/")} == sources("tokenreel")
+def test_the_trainers_wheel_holds_the_trainers_side(job, loader):
+    rooms = layering.TRAINER_SIDE - {layering.GROUND}
+    ground = {name for name in sources("tokenreel") if name.count("/") == 1}
+    assert loader[0] == ground | {name for room in rooms for name in sources(f"tokenreel/{room}")}
+    assert loader[0] < job[0]
+    assert sources("tokenreel") - loader[0], "the job has rooms of its own"
+
+
+def test_the_trainers_wheel_reads_a_dataset_alone(loader_wheel, tmp_path):
+    """Installed without the job's rooms, every module of the wheel can be imported, and batches come out."""
+    with zipfile.ZipFile(loader_wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    verification_datasets.make(tmp_path / "dataset")
+    program = (
+        "import importlib, pathlib, sys\n"
+        "import tokenreel, tokenreel.commands\n"
+        "assert pathlib.Path(tokenreel.__file__).is_relative_to(sys.argv[1]), tokenreel.__file__\n"
+        "for path in pathlib.Path(sys.argv[1]).rglob('*.py'):\n"
+        "    if 'kernels' not in path.parts:\n"
+        "        importlib.import_module('.'.join(path.relative_to(sys.argv[1]).with_suffix('').parts))\n"
+        "assert not {'numba', 'pyarrow', 'sentencepiece', 'yaml'} & set(sys.modules)\n"
+        "print(sum(len(batch['tokens']) for batch in tokenreel.load(sys.argv[2]).batches(8, seed=0, epochs=1)))\n"
+        "print(tokenreel.commands.main('verify', [sys.argv[2]]))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "site"), str(tmp_path / "dataset")]
+    result = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "152"
+    assert result.stdout.splitlines()[-1] == "0"
 
 
 def test_both_have_the_version_of_the_package(job, loader):

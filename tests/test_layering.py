@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import layering
 from tests import verification_datasets as datasets
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = layering.ROOT
 
 # What a package imports when it is itself imported, beside the standard library and itself. A trainer imports `tokenreel`, so that stays
 # NumPy alone; what it needs beyond is imported inside the function that needs it.
@@ -23,7 +24,8 @@ MODULE_LEVEL = {
     "dataflow_templates": set(),
 }
 # What single modules import beyond that; others import them inside a function.
-MODULES = {"tokenreel/unit_kernels.py": {"numba"}}
+KERNELS = "tokenreel/vocabularies/unit_memo/kernels"
+MODULES = {path.relative_to(ROOT).as_posix(): {"numba"} for path in layering.files(KERNELS) if path.name != "__init__.py"}
 # What a package never imports, not even inside a function.
 NOWHERE = {
     "tokenreel": {"apache_beam", "transforms", "pipelines", "tests", "examples", "benchmarks"},
@@ -48,10 +50,6 @@ HEAVY = {
 }
 
 
-def modules(package: str) -> list[pathlib.Path]:
-    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.relative_to(ROOT).parts)
-
-
 def imports(tree: ast.AST, *, inside_functions: bool) -> Iterator[tuple[str, int]]:
     """Yields (top-level package, line) of the imports that run; those under `if TYPE_CHECKING:` do not."""
     for node in ast.iter_child_nodes(tree):
@@ -67,6 +65,54 @@ def imports(tree: ast.AST, *, inside_functions: bool) -> Iterator[tuple[str, int
             yield from imports(node, inside_functions=inside_functions)
 
 
+def test_rooms_import_what_the_table_allows():
+    assert layering.forbidden(layering.graph(layering.files("tokenreel"))) == []
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    assert layering.circles(layering.everything()) == []
+
+
+def test_the_table_has_every_room_and_no_circle():
+    folders = {path.parent.name for path in (ROOT / "tokenreel").glob("*/__init__.py")}
+    assert folders | {layering.GROUND} == set(layering.MAY_IMPORT)
+    assert layering.circles({room: dict.fromkeys(others, 0) for room, others in layering.MAY_IMPORT.items()}) == []
+
+
+def test_the_trainers_rooms_need_no_other():
+    for room in layering.TRAINER_SIDE:
+        assert layering.MAY_IMPORT[room] <= layering.TRAINER_SIDE, room
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        (
+            {"a": "import p.b", "b": "def f():\n    from p import c", "c": "import p.d", "d": "from p.a import x"},
+            [["p.a", "p.b", "p.c", "p.d"]],
+        ),
+        ({"a": "import typing\nif typing.TYPE_CHECKING:\n    from p.b import B", "b": "import p.a"}, [["p.a", "p.b"]]),
+        ({"a": "from p import b, c", "b": "import p.c", "c": "import d"}, []),
+    ],
+)
+def test_circles_are_seen(tmp_path, monkeypatch, sources, found):
+    monkeypatch.setattr(layering, "ROOT", tmp_path)
+    (tmp_path / "p").mkdir()
+    for name, text in sources.items():
+        (tmp_path / f"p/{name}.py").write_text(text)
+    assert layering.circles(layering.graph(layering.files("p"))) == found
+
+
+def test_a_wrong_import_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(layering, "ROOT", tmp_path)
+    for room in ("storage", "loaders"):
+        (tmp_path / "tokenreel" / room).mkdir(parents=True)
+    (tmp_path / "tokenreel/loaders/batches.py").write_text("")
+    (tmp_path / "tokenreel/storage/files.py").write_text("def f():\n    from tokenreel.loaders import batches")
+    wrong = "tokenreel.storage.files, line 2: storage may not import loaders (tokenreel.loaders.batches)"
+    assert layering.forbidden(layering.graph(layering.files("tokenreel"))) == [wrong]
+
+
 def violations(path: pathlib.Path) -> list[str]:
     name = path.relative_to(ROOT).as_posix()
     package = name.split("/")[0]
@@ -80,7 +126,7 @@ def violations(path: pathlib.Path) -> list[str]:
 
 @pytest.mark.parametrize("package", MODULE_LEVEL)
 def test_imports_point_downwards(package):
-    assert [line for path in modules(package) for line in violations(path)] == []
+    assert [line for path in layering.files(package) for line in violations(path)] == []
 
 
 def test_every_package_has_a_rule():
@@ -107,7 +153,9 @@ def test_the_check_sees(tmp_path, monkeypatch, source, expected):
     assert [line.split(" ", 1)[1] for line in violations(path)] == expected
 
 
-@pytest.mark.parametrize("path", [*modules("transforms"), *modules("pipelines")], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", [*layering.files("transforms"), *layering.files("pipelines")], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_beam_sees_annotations(path):
     """With `from __future__ import annotations` Beam gets strings where it looks for types, and silently checks nothing."""
     assert "annotations" not in [
@@ -121,7 +169,7 @@ def test_beam_sees_annotations(path):
 def test_the_generated_protobuf_module_of_sentencepiece_is_never_imported():
     """`sentencepiece_model_pb2` of 0.2.3 is generated for protobuf 7 and raises beside Beam and TensorFlow, which need 6."""
     for package in (*MODULE_LEVEL, "tests", "examples", "benchmarks"):
-        for path in modules(package):
+        for path in layering.files(package):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
                 names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
@@ -140,7 +188,7 @@ def loaded_by(code: str) -> set[str]:
 def test_importing_every_module_loads_no_framework():
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in modules("tokenreel")
+        for path in layering.files("tokenreel")
         if path.name != "__main__.py" and path.relative_to(ROOT).as_posix() not in MODULES
     ]
     assert "tokenreel.format.schema" in names

@@ -15,9 +15,9 @@ from tokenreel.errors import BuildError, StorageError, TokenreelError
 from tokenreel.storage.redaction import redact
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "inspect": ("tokenreel.inspection.examples", "show decoded examples of a dataset in the terminal"),
-    "verify": ("tokenreel.inspection.verify", "check every byte and every number of a dataset"),
-    "report": ("tokenreel.inspection.report", "what a dataset consists of, as one HTML page"),
+    "inspect": ("tokenreel.commands.inspect", "show decoded examples of a dataset in the terminal"),
+    "verify": ("tokenreel.commands.verify", "check every byte and every number of a dataset"),
+    "report": ("tokenreel.commands.report", "what a dataset consists of, as one HTML page"),
     "where": ("tokenreel.commands.where", "the documents in a step of a training run"),
     "when": ("tokenreel.commands.when", "the steps of a training run that see an example or a document"),
 }

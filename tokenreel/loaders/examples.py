@@ -13,7 +13,7 @@ from tokenreel import keys
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
-from tokenreel.loaders.records.base import Records, FieldSlice
+from tokenreel.loaders.records.base import FieldSlice, Records
 from tokenreel.storage import files
 
 

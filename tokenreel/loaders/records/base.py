@@ -8,15 +8,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
+
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import schema, tfrecord
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.storage import files
-
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -16,7 +16,7 @@ import numpy as np
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
-from tokenreel.loaders.records.base import Bytes, Int64Array, Records, FieldSlice
+from tokenreel.loaders.records.base import Bytes, FieldSlice, Int64Array, Records
 from tokenreel.loaders.records.shard_cache import ShardCache
 
 
