@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.layouts import fill as layouts_fill
+from tokenreel.layouts import filling as layouts_fill
 from tokenreel.layouts import modes, table
 
 SEQ_LEN = 2048

@@ -4,8 +4,8 @@ import dataclasses
 
 import apache_beam as beam
 
-from tokenreel.assembly import build_shard
-from tokenreel.assembly.build_shard import BuiltShard
+from tokenreel.assembly import shard_building
+from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
@@ -34,7 +34,7 @@ class BuildShards(beam.PTransform):
         )
 
     def _build(self, plan: ShardPlan, stages: list[StageSelection]) -> BuiltShard:
-        return build_shard.build_shard(DocumentOrder(self.recipe, stages), plan, self.state, self.build)
+        return shard_building.build_shard(DocumentOrder(self.recipe, stages), plan, self.state, self.build)
 
 
 def _shards(plans: list[SplitPlan]) -> list[ShardPlan]:

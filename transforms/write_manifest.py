@@ -6,8 +6,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.assembly import finish
-from tokenreel.assembly.build_shard import BuiltShard
+from tokenreel.assembly import finishing
+from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
@@ -34,4 +34,4 @@ class WriteManifest(beam.PTransform):
         )
 
     def _finish(self, built: list[BuiltShard], stages: list[StageSelection], plans: list[SplitPlan]) -> str:
-        return finish.finish(self.recipe, self.vocabulary, stages, plans, built, self.inputs).fingerprint
+        return finishing.finish(self.recipe, self.vocabulary, stages, plans, built, self.inputs).fingerprint

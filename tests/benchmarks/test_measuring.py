@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import build, packing, processes, tokenization
 from tests.conftest import train_model
-from tokenreel.layouts import bin_packing, wrap
+from tokenreel.layouts import bin_packing, wrapping
 
 _TWO = """
 import subprocess, sys, time
@@ -67,6 +67,6 @@ def test_what_layouts_do_to_documents_adds_up():
     assert (counts["examples"], counts["positions"], counts["tokens"], counts["segments"]) == (4, 32, 31, 6)
     assert (counts["documents"], counts["cut_documents"], counts["cut_documents_that_fit"]) == (5, 1, 0)
     assert counts["segments_per_example"][:3].tolist() == [0, 2, 2] and counts["segment_lengths"][:5].tolist() == [0, 0, 2, 3, 1]
-    wrapped = packing.statistics(wrap.wrap(lengths, 8, 1), lengths, 8)
+    wrapped = packing.statistics(wrapping.wrap(lengths, 8, 1), lengths, 8)
     assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
     assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2

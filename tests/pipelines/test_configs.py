@@ -10,7 +10,7 @@ import pytest
 import tokenreel
 from pipelines import cli
 from tests.conftest import train_model
-from tokenreel.inspection.verify import verify
+from tokenreel.inspection.verification import verify
 
 CONFIGS = sorted(pathlib.Path("configs").glob("*.yaml"))
 

@@ -15,8 +15,8 @@ import pytest
 from pipelines import cli
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
-from tokenreel.assembly import build_shard as assembly_build_shard
-from tokenreel.assembly import finish, output, shard_writer
+from tokenreel.assembly import finishing, output, shard_writer
+from tokenreel.assembly import shard_building as assembly_build_shard
 from tokenreel.errors import BuildError
 from tokenreel.planning import shard_plan
 from tokenreel.staging import stage_file
@@ -132,7 +132,7 @@ def test_damaged_state_is_made_again(write_config: WriteConfig, tmp_path: pathli
         raise BuildError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "finish", stop)
+        patch.setattr(finishing, "finish", stop)
         assert cli.main(["build", config, "--direct_num_workers=1"]) == 1
     records = sorted((tmp_path / "dataset" / ".stage" / "shards").glob("*.json"))
     for record, content in zip(records, (b"", b"{}", b"[1", b"[]", b'{"identity": 1}'), strict=False):

@@ -19,7 +19,7 @@ from tests.pipelines.test_determinism import selection
 from tokenreel import keys
 from tokenreel.curation import hash_tables
 from tokenreel.format import manifest
-from tokenreel.inspection.verify import verify
+from tokenreel.inspection.verification import verify
 from tokenreel.sources.values import position_keys
 
 __all__ = ["bytes_config"]  # a fixture

@@ -10,7 +10,7 @@ import pytest
 from pipelines import cli
 from tests import verification_datasets as datasets
 from tokenreel.format import manifest, naming
-from tokenreel.inspection.verify import verify
+from tokenreel.inspection.verification import verify
 
 WRAP = {"seq_len": 64}
 OFFSETS = {"kind": "bytes", "offsets": True}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.config.build import PackingConfig
 from tokenreel.format import schema, segments, token_spans
-from tokenreel.layouts import fill as packings
+from tokenreel.layouts import filling as packings
 from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.table import Layout
 from tokenreel.planning.group_documents import GroupDocuments

@@ -8,7 +8,7 @@ import time
 
 from tokenreel.format import manifest as manifests
 from tokenreel.inspection.terminal import reader_may_leave
-from tokenreel.inspection.verify import differences
+from tokenreel.inspection.verification import differences
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

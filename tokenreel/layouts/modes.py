@@ -18,7 +18,7 @@ from tokenreel.layouts.bin_packing import best_fit, first_fit, next_fit
 from tokenreel.layouts.one_document import bucket, pad
 from tokenreel.layouts.table import Layout
 from tokenreel.layouts.whole_sentences import full_sentences
-from tokenreel.layouts.wrap import wrap, wrap_within_document
+from tokenreel.layouts.wrapping import wrap, wrap_within_document
 
 VERSION = "packing-1"
 """Part of a dataset's identity: layouts of one version are the same for ever."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.layouts.fill import copy_runs
+from tokenreel.layouts.filling import copy_runs
 from tokenreel.layouts.table import Layout, as_lengths
 from tokenreel.ragged import Ints, ranks
 

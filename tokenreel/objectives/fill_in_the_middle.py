@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
-from tokenreel.layouts.fill import copy_runs
+from tokenreel.layouts.filling import copy_runs
 from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id
 
 

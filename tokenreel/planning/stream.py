@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.layouts import wrap
+from tokenreel.layouts import wrapping
 from tokenreel.layouts.table import Layout
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
 from tokenreel.planning.recipe import Recipe
@@ -55,7 +55,7 @@ class Stream:
         """How many examples a stream of so many tokens makes."""
         config = self.recipe.packing
         if self._drawn is None:
-            return wrap.wrapped_examples(tokens, config.seq_len, config.overlap, last_example=config.last_example or "drop")
+            return wrapping.wrapped_examples(tokens, config.seq_len, config.overlap, last_example=config.last_example or "drop")
         chunk = begin = 0
         while (more := _chunk_tokens(self._drawn, self.recipe.config.seed, chunk)) + begin <= tokens:
             chunk, begin = chunk + 1, begin + more
@@ -71,6 +71,6 @@ class Stream:
         """Lays out some examples, given the documents that touch them; see `packing.wrap_range`."""
         config = self.recipe.packing
         if self._drawn is None:
-            return wrap.wrap_range(lengths, first_offset, config.seq_len, config.overlap, first_example, num_examples)
+            return wrapping.wrap_range(lengths, first_offset, config.seq_len, config.overlap, first_example, num_examples)
         cuts = np.cumsum(np.append(self.begin(first_example), self._lengths(first_example, first_example + num_examples)))
-        return wrap.wrap_cuts(lengths, first_offset, cuts)
+        return wrapping.wrap_cuts(lengths, first_offset, cuts)

@@ -8,7 +8,7 @@ from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format import provenance as provenance_table
 from tokenreel.inspection import opening
-from tokenreel.inspection.verify import verify
+from tokenreel.inspection.verification import verify
 
 TABLE = naming.provenance("train", 0, 1)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenreel.errors import BuildError
 from tokenreel.format import segments
 from tokenreel.format.schema import BIT, Feature
-from tokenreel.layouts import bin_packing, fill, wrap
+from tokenreel.layouts import bin_packing, filling, wrapping
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=25)
 
@@ -31,7 +31,7 @@ def test_every_field_says_where_each_token_came_from(lengths, units, align):
     seq_len = units * align
     layout = bin_packing.best_fit(lengths, seq_len, align=align)
     tokens = np.arange(1, sum(lengths) + 1)
-    _, starts, num_tokens = fill.fill(tokens, np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
+    _, starts, num_tokens = filling.fill(tokens, np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
     ids = np.zeros((layout.num_examples, seq_len), int)
     places = np.zeros_like(ids)
     counts = np.zeros((layout.num_examples, seq_len), int)
@@ -61,8 +61,8 @@ def test_every_field_says_where_each_token_came_from(lengths, units, align):
 
 @given(LENGTHS, st.integers(1, 12))
 def test_full_examples_need_no_counts(lengths, seq_len):
-    layout = wrap.wrap(lengths, seq_len)
-    _, starts, num_tokens = fill.fill(np.arange(sum(lengths)), np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
+    layout = wrapping.wrap(lengths, seq_len)
+    _, starts, num_tokens = filling.fill(np.arange(sum(lengths)), np.cumsum([0, *lengths])[:-1], layout, seq_len, 0)
     for field in (segments.segment_ids, segments.positions):
         np.testing.assert_array_equal(field(starts), field(starts, num_tokens))
     assert (segments.segment_ids(starts) > 0).all()

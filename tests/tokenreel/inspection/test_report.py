@@ -9,7 +9,7 @@ from tests import verification_datasets as datasets
 from tokenreel import commands
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
-from tokenreel.inspection import charts, opening, report, verify
+from tokenreel.inspection import charts, opening, report, verification
 
 VOID = {"meta", "line", "rect"}
 
@@ -88,7 +88,7 @@ def test_the_page_stands_alone_and_tells_what_there_is(dataset):
 
 def test_the_same_dataset_gives_the_same_page(dataset):
     assert page_of(dataset) == page_of(dataset)
-    assert verify.verify(str(dataset)) == []
+    assert verification.verify(str(dataset)) == []
 
 
 def test_histograms_show_every_bin_between_the_first_and_the_last():

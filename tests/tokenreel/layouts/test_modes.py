@@ -12,7 +12,7 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.layouts import bin_packing, fill, modes, one_document, segment_pairs, table, whole_sentences, wrap
+from tokenreel.layouts import bin_packing, filling, modes, one_document, segment_pairs, table, whole_sentences, wrapping
 from tokenreel.planning import stream
 from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.byte_level import ByteVocabulary
@@ -60,7 +60,7 @@ def check_conservation(lengths: list[int], segments: table.Layout, seq_len: int,
 def check_fill(lengths: list[int], segments: table.Layout, seq_len: int) -> None:
     """What `fill` writes is what the table says, position by position."""
     tokens, offsets = documents(lengths)
-    filled, starts, num_tokens = fill.fill(tokens, offsets, segments, seq_len, pad_id=0)
+    filled, starts, num_tokens = filling.fill(tokens, offsets, segments, seq_len, pad_id=0)
     expected = np.zeros((segments.num_examples, seq_len), np.int32)
     expected_starts = np.zeros((segments.num_examples, seq_len), bool)
     for e, row in enumerate(rows(segments)):
@@ -102,25 +102,25 @@ class TestWrap:
         text = "With a running start the quick fox jumps over the lazy dog . </s> The lazy dog slept on and on and on . </s>"
         stream = text.split()
         ids = np.arange(25, dtype=np.uint16) + 1
-        layout = wrap.wrap([14, 11], 8)
-        filled, starts, num_tokens = fill.fill(ids, [0, 14], layout, 8, pad_id=0)
+        layout = wrapping.wrap([14, 11], 8)
+        filled, starts, num_tokens = filling.fill(ids, [0, 14], layout, 8, pad_id=0)
         assert [[stream[i - 1] for i in row] for row in filled] == [stream[:8], stream[8:16], stream[16:24]]
         assert " ".join(stream[8:16]) == "over the lazy dog . </s> The lazy"
         assert np.argwhere(starts).tolist() == [[0, 0], [1, 6]]
         assert num_tokens.tolist() == [8, 8, 8] and layout.dropped == {"last_example": 1}
 
-        kept = wrap.wrap([14, 11], 8, last_example="pad")
-        filled, _, num_tokens = fill.fill(ids, [0, 14], kept, 8, pad_id=0)
+        kept = wrapping.wrap([14, 11], 8, last_example="pad")
+        filled, _, num_tokens = filling.fill(ids, [0, 14], kept, 8, pad_id=0)
         assert filled[3].tolist() == [25] + [0] * 7 and num_tokens[3] == 1 and kept.dropped == {}
 
     def test_overlap_makes_every_token_a_target_once(self):
-        layout = wrap.wrap([14, 11], 8, overlap=1)
-        filled, _, _ = fill.fill(np.arange(25), [0, 14], layout, 9, pad_id=-1)
+        layout = wrapping.wrap([14, 11], 8, overlap=1)
+        filled, _, _ = filling.fill(np.arange(25), [0, 14], layout, 9, pad_id=-1)
         assert sorted(filled[:, 1:].ravel().tolist()) == list(range(1, 25))
 
     def test_megatron_worked_index(self):
         def first_tokens(lengths, extra=1):
-            layout = wrap.wrap(lengths, 6, extra)
+            layout = wrapping.wrap(lengths, 6, extra)
             heads = layout.place == 0
             return list(zip(layout.document[heads].tolist(), layout.start[heads].tolist(), strict=True))
 
@@ -128,12 +128,12 @@ class TestWrap:
         assert first_tokens([8, 5, 4, 3]) == [(0, 0), (0, 6), (1, 4)]  # order 2, 0, 3, 1
         assert first_tokens([7, 6, 6]) == [(0, 0), (0, 6), (1, 5)]
         assert first_tokens([6, 6, 6], extra=0) == [(0, 0), (1, 0), (2, 0)]
-        assert wrap.wrap([5, 3, 8, 4], 6, 1, last_example="pad").num_examples == 4
+        assert wrapping.wrap([5, 3, 8, 4], 6, 1, last_example="pad").num_examples == 4
 
     @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]))
     def test_laws(self, lengths, seq_len, data, last_example):
         overlap = data.draw(st.integers(0, seq_len - 1))
-        layout = wrap.wrap(lengths, seq_len, overlap, last_example=last_example)
+        layout = wrapping.wrap(lengths, seq_len, overlap, last_example=last_example)
         total = sum(lengths)
         full = max(total - overlap, 0) // seq_len
         assert layout.num_examples - full in ((0,) if last_example == "drop" else (0, 1))
@@ -143,19 +143,19 @@ class TestWrap:
     @given(LENGTHS, st.integers(1, 12), st.integers(0, 3), st.data())
     def test_a_range_equals_that_part_of_the_whole(self, lengths, seq_len, overlap, data):
         overlap = min(overlap, seq_len - 1)
-        whole = wrap.wrap(lengths, seq_len, overlap, last_example="pad")
+        whole = wrapping.wrap(lengths, seq_len, overlap, last_example="pad")
         a = data.draw(st.integers(0, whole.num_examples))
         b = data.draw(st.integers(a, whole.num_examples))
         part = whole.select(range(a, b))
         lo, hi = (part.document.min(), part.document.max() + 1) if len(part) else (0, 0)
-        got = wrap.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
+        got = wrapping.wrap_range(lengths[lo:hi], sum(lengths[:lo]), seq_len, overlap, a, b - a)
         assert [[(d + lo, s, n) for d, s, n in row] for row in rows(got)] == rows(part)
 
     def test_a_range_refuses_documents_that_do_not_reach(self):
         with pytest.raises(BuildError, match="the documents hold 100 to 120"):
-            wrap.wrap_range([20], 100, 10, 0, 10, 3)
+            wrapping.wrap_range([20], 100, 10, 0, 10, 3)
         with pytest.raises(BuildError, match="the documents hold 101 to 121"):
-            wrap.wrap_range([20], 101, 10, 0, 10, 1)
+            wrapping.wrap_range([20], 101, 10, 0, 10, 1)
 
 
 DENOISERS = st.lists(st.sampled_from([0.15, 0.3, 0.5]).map(lambda density: {"density": density, "mean_span": 2.0}), min_size=1, max_size=3)
@@ -189,7 +189,7 @@ class TestCuts:
         following = cuts[-1] + raw_lengths(np.array([number]))[0]
         assert begins == cuts[:-1][::every].tolist()
         assert cuts[-1] <= total < following if last_example == "drop" else cuts[-2:].min() <= total <= cuts[-1]
-        whole = wrap.wrap_cuts(lengths, 0, cuts)
+        whole = wrapping.wrap_cuts(lengths, 0, cuts)
         used = min(int(cuts[-1]), total)
         assert whole.length.sum() == used and whole.num_tokens().max(initial=0) <= cut.recipe.objective.raw_length()
         for first in range(0, number, every):
@@ -208,7 +208,7 @@ class TestBestFit:
             ("split", [[1, 2, 3, 4], [8, 9, 10, 5], [6, 7, 11, 0]]),
         ]:
             layout = bin_packing.best_fit([5, 2, 3, 1], 4, long_documents=long_documents)
-            filled, _, _ = fill.fill(tokens, [0, 5, 7, 10], layout, 4, pad_id=0)
+            filled, _, _ = filling.fill(tokens, [0, 5, 7, 10], layout, 4, pad_id=0)
             assert filled.tolist() == expected
         assert bin_packing.best_fit([5, 2, 3, 1], 4, long_documents="truncate").dropped == {"truncated": 1}
         assert bin_packing.best_fit([5, 2, 3, 1], 4, long_documents="drop").dropped == {"too_long": 5}
@@ -256,16 +256,16 @@ class TestWithinDocuments:
     @given(LENGTHS, st.integers(1, 12), st.data(), st.sampled_from(["drop", "pad"]), st.integers(1, 5))
     def test_laws(self, lengths, seq_len, data, last_example, min_tokens):
         overlap = data.draw(st.integers(0, seq_len - 1))
-        layout = wrap.wrap_within_document(lengths, seq_len, overlap, last_example=last_example, min_tokens=min_tokens)
+        layout = wrapping.wrap_within_document(lengths, seq_len, overlap, last_example=last_example, min_tokens=min_tokens)
         check_conservation(lengths, layout, seq_len + overlap, in_order=True)
         check_fill(lengths, layout, seq_len + overlap)
-        alone = [wrap.wrap([n], seq_len, overlap, last_example=last_example) for n in lengths]
+        alone = [wrapping.wrap([n], seq_len, overlap, last_example=last_example) for n in lengths]
         expected = [(d, s, n) for d, own in enumerate(alone) for ((_, s, n),) in rows(own) if n >= min_tokens]
         assert [row[0] for row in rows(layout)] == expected and (layout.num_segments() == 1).all()
 
     def test_t5_split_tokens(self):
         for seq_len, expected in [(25, [25] * 4), (30, [30, 30, 30, 10]), (1000, [100])]:
-            assert wrap.wrap_within_document([100], seq_len).length.tolist() == expected
+            assert wrapping.wrap_within_document([100], seq_len).length.tolist() == expected
 
 
 class TestFullSentences:
@@ -416,7 +416,7 @@ class TestPadAndBuckets:
 
 class TestLayOut:
     def test_by_name(self):
-        assert rows(modes.lay_out([14, 11], mode="wrap", seq_len=8, overlap=None)) == rows(wrap.wrap([14, 11], 8))
+        assert rows(modes.lay_out([14, 11], mode="wrap", seq_len=8, overlap=None)) == rows(wrapping.wrap([14, 11], 8))
         layout = modes.lay_out([2, 1], mode="full_sentences", seq_len=8, sentences=[4, 3, 2], cross_documents=False)
         assert rows(layout) == [[(0, 0, 7)], [(1, 0, 2)]]
 
@@ -452,11 +452,11 @@ class TestLayOut:
 
 
 def test_frame():
-    tokens, starts, num_tokens = fill.fill(np.arange(1, 8), [0, 3], bin_packing.best_fit([3, 4], 5), 5, 0)
-    framed, framed_starts, framed_tokens = fill.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
+    tokens, starts, num_tokens = filling.fill(np.arange(1, 8), [0, 3], bin_packing.best_fit([3, 4], 5), 5, 0)
+    framed, framed_starts, framed_tokens = filling.frame(tokens, starts, num_tokens, first_id=90, last_id=91)
     assert framed.tolist() == [[90, 4, 5, 6, 7, 91, 0], [90, 1, 2, 3, 91, 0, 0]]
     assert np.argwhere(framed_starts).tolist() == [[0, 0], [1, 0]] and framed_tokens.tolist() == [6, 5]
-    kept = fill.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
+    kept = filling.frame(tokens, starts, num_tokens, first_id=None, last_id=None)
     np.testing.assert_array_equal(kept[0], tokens)
     np.testing.assert_array_equal(kept[1], starts)
 
@@ -467,7 +467,7 @@ def layout_digests():
     flat, per_document = [n for total in lengths for n in (total // 3, total - total // 3)], np.full(300, 2)
     layouts = {mode: modes.lay_out(lengths, mode=mode, seq_len=64) for mode in modes.MODES if mode not in ("full_sentences", "buckets")}
     layouts["full_sentences"] = modes.lay_out(per_document, mode="full_sentences", seq_len=64, sentences=flat)
-    layouts["wrap_overlap"] = wrap.wrap(lengths, 64, 1, last_example="pad")
+    layouts["wrap_overlap"] = wrapping.wrap(lengths, 64, 1, last_example="pad")
     layouts["best_fit_align"] = bin_packing.best_fit(lengths, 64, 4, 8)
     layouts["next_fit_seqio"] = bin_packing.next_fit(lengths, 64, flush_every=64, long_documents="truncate")
     layouts |= {f"bucket_{length}": layout for length, layout in one_document.buckets(lengths, 3, 8).items()}
@@ -489,44 +489,44 @@ class TestFill:
         lengths = [3, 1, 7, 2, 30, 5, 11]
         layout = bin_packing.best_fit(lengths, 12)
         tokens, offsets = documents(lengths)
-        monkeypatch.setattr(fill, "_SHORT_RUN", 0)
-        by_slice = fill.fill(tokens, offsets, layout, 12, 0)
-        monkeypatch.setattr(fill, "_SHORT_RUN", 10**9)
-        for a, b in zip(by_slice, fill.fill(tokens, offsets, layout, 12, 0), strict=True):
+        monkeypatch.setattr(filling, "_SHORT_RUN", 0)
+        by_slice = filling.fill(tokens, offsets, layout, 12, 0)
+        monkeypatch.setattr(filling, "_SHORT_RUN", 10**9)
+        for a, b in zip(by_slice, filling.fill(tokens, offsets, layout, 12, 0), strict=True):
             np.testing.assert_array_equal(a, b)
 
     def test_writes_into_a_buffer(self):
         buffer = np.full((4, 5), 99, np.uint16)
-        out, _, _ = fill.fill(np.arange(8, dtype=np.uint16), [0], wrap.wrap([8], 5, last_example="pad"), 5, 7, out=buffer[1:3])
+        out, _, _ = filling.fill(np.arange(8, dtype=np.uint16), [0], wrapping.wrap([8], 5, last_example="pad"), 5, 7, out=buffer[1:3])
         assert np.shares_memory(out, buffer)
         assert buffer.tolist() == [[99] * 5, [0, 1, 2, 3, 4], [5, 6, 7, 7, 7], [99] * 5]
 
     def test_a_document_of_which_only_the_end_is_here(self):
-        layout = wrap.wrap_range([10, 6], 100, 4, 0, 27, 2)
-        filled, starts, _ = fill.fill(np.arange(108, 116), [-8, 2], layout, 4, 0)
+        layout = wrapping.wrap_range([10, 6], 100, 4, 0, 27, 2)
+        filled, starts, _ = filling.fill(np.arange(108, 116), [-8, 2], layout, 4, 0)
         assert filled.tolist() == [[108, 109, 110, 111], [112, 113, 114, 115]]
         assert np.argwhere(starts).tolist() == [[0, 2]]
 
     def test_refuses_a_layout_for_other_tokens(self):
         with pytest.raises(BuildError, match="there are 9"):
-            fill.fill(np.arange(9), [0], wrap.wrap([10], 5), 5, 0)
+            filling.fill(np.arange(9), [0], wrapping.wrap([10], 5), 5, 0)
         with pytest.raises(BuildError, match="lay out for 4"):
-            fill.fill(np.arange(10), [0], wrap.wrap([10], 5), 4, 0)
+            filling.fill(np.arange(10), [0], wrapping.wrap([10], 5), 4, 0)
         with pytest.raises(BuildError, match="int64"):
-            fill.fill(np.arange(10), [0], wrap.wrap([10], 5), 5, 0, out=np.empty((2, 5), np.int32))
+            filling.fill(np.arange(10), [0], wrapping.wrap([10], 5), 5, 0, out=np.empty((2, 5), np.int32))
 
     def test_no_documents(self):
-        for layout in (wrap.wrap([], 4), bin_packing.best_fit([], 4), wrap.wrap([0, 0], 4, last_example="pad")):
-            filled, starts, num_tokens = fill.fill(np.zeros(0, np.uint16), [], layout, 4, 0)
+        for layout in (wrapping.wrap([], 4), bin_packing.best_fit([], 4), wrapping.wrap([0, 0], 4, last_example="pad")):
+            filled, starts, num_tokens = filling.fill(np.zeros(0, np.uint16), [], layout, 4, 0)
             assert filled.shape == starts.shape == (0, 4) and num_tokens.shape == (0,)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: wrap.wrap([3], 0), "seq_len must be at least 1, got 0"),
-        (lambda: wrap.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
-        (lambda: wrap.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
+        (lambda: wrapping.wrap([3], 0), "seq_len must be at least 1, got 0"),
+        (lambda: wrapping.wrap([3], 4, 4), "overlap must be between 0 and seq_len - 1 = 3, got 4"),
+        (lambda: wrapping.wrap([3], 4, last_example="keep"), "'drop' or 'pad', got 'keep'"),
         (lambda: bin_packing.best_fit([3], 10, align=4), "must divide packing.seq_len, got 4 and 10; seq_len 8 would work"),
         (lambda: bin_packing.best_fit([3], 10, 0), "max_segments must be at least 1"),
         (lambda: bin_packing.best_fit([3], 10, long_documents="cut"), "'split', 'truncate' or 'drop', got 'cut'"),
@@ -539,4 +539,4 @@ def test_impossible_settings(call, message):
 
 def test_lengths_must_be_counts():
     with pytest.raises(BuildError, match="the least is -1"):
-        wrap.wrap([3, -1], 4)
+        wrapping.wrap([3, -1], 4)

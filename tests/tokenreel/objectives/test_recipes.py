@@ -6,7 +6,7 @@ import pytest
 from tokenreel import keys
 from tokenreel.curation import sentences
 from tokenreel.format import segments
-from tokenreel.layouts import bin_packing, fill, modes, segment_pairs, wrap
+from tokenreel.layouts import bin_packing, filling, modes, segment_pairs, wrapping
 from tokenreel.objectives.registry import make_objective
 
 VOCAB = 30_000
@@ -31,7 +31,7 @@ def examples(corpus, width, **settings):
     tokens, offsets = corpus
     lengths = np.diff(offsets)
     layout = modes.lay_out(lengths, seq_len=width - settings.get("overlap", 0), **settings)
-    filled, starts, num_tokens = fill.fill(tokens, offsets[:-1], layout, width, 0)
+    filled, starts, num_tokens = filling.fill(tokens, offsets[:-1], layout, width, 0)
     return layout, {"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}
 
 
@@ -46,7 +46,7 @@ def test_roberta(corpus):
     tokens, offsets = corpus
     lengths, counts = sentences.lengths_in_tokens(tokens, offsets, [NEWLINE])
     layout = modes.lay_out(counts, mode="full_sentences", seq_len=126, sentences=lengths)
-    filled = fill.frame(*fill.fill(tokens, offsets[:-1], layout, 126, 0), first_id=CLS, last_id=SEP)
+    filled = filling.frame(*filling.fill(tokens, offsets[:-1], layout, 126, 0), first_id=CLS, last_id=SEP)
     arrays = dict(zip(("tokens", "document_starts", "num_tokens"), filled, strict=True))
     objective = make_objective("roberta", seq_len=128, vocabulary=FACTS)
     made = objective.apply(arrays, np.arange(len(filled[0])), seed=0)
@@ -104,16 +104,16 @@ def test_ul2(corpus):
     raw = objective.raw_lengths(np.arange(1000), seed=9)
     cuts = np.append(0, np.cumsum(raw))
     cuts = cuts[: int(np.searchsorted(cuts, len(tokens), side="right"))]
-    layout = wrap.wrap_cuts(np.diff(offsets), 0, cuts)
-    filled, starts, num_tokens = fill.fill(tokens, offsets[:-1], layout, objective.raw_length(), 0)
+    layout = wrapping.wrap_cuts(np.diff(offsets), 0, cuts)
+    filled, starts, num_tokens = filling.fill(tokens, offsets[:-1], layout, objective.raw_length(), 0)
     arrays = {"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}
     made = objective.apply(arrays, np.arange(layout.num_examples), seed=9)
     assert (made["num_inputs"] == 256).all() and objective.statistics(arrays, made)["cropped_tokens"] == 0
     # Any part of the stream, laid out alone, is that part.
     first = layout.num_examples // 2
     at = int(np.searchsorted(offsets, cuts[first], side="right")) - 1
-    part = wrap.wrap_cuts(np.diff(offsets[at:]), int(offsets[at]), cuts[first:])
-    again, _, _ = fill.fill(tokens, offsets[at:-1], part, objective.raw_length(), 0)
+    part = wrapping.wrap_cuts(np.diff(offsets[at:]), int(offsets[at]), cuts[first:])
+    again, _, _ = filling.fill(tokens, offsets[at:-1], part, objective.raw_length(), 0)
     np.testing.assert_array_equal(again, filled[first:])
 
 
@@ -124,7 +124,7 @@ def test_fill_in_the_middle(corpus):
     lengths = objective.document_lengths(np.diff(offsets), ids, seed=0)
     new, new_offsets = objective.rearrange(tokens, offsets, ids, seed=0)
     layout = bin_packing.best_fit(lengths, 512)
-    filled, starts, num_tokens = fill.fill(new, new_offsets[:-1], layout, 512, 0)
+    filled, starts, num_tokens = filling.fill(new, new_offsets[:-1], layout, 512, 0)
     piece = segments.segment_ids(starts, num_tokens)
     # A document that fits keeps its three sentinels in one example.
     for sentinel in (29_002, 29_003):
@@ -141,7 +141,7 @@ def test_characters():
     lengths = 20 + keys.below(keys.bits(0, "lengths", np.arange(100), 1)[:, 0], 300)
     tokens = 4 + keys.below(keys.bits(0, "text", np.arange(int(lengths.sum())), 1)[:, 0], 95).astype(np.uint16)
     layout = bin_packing.best_fit(lengths, 256, align=4)
-    filled, starts, num_tokens = fill.fill(tokens, np.cumsum(lengths) - lengths, layout, 256, 0)
+    filled, starts, num_tokens = filling.fill(tokens, np.cumsum(lengths) - lengths, layout, 256, 0)
     objective = make_objective("character_denoising", seq_len=256, vocabulary=facts)
     objective.check_packing(mode="best_fit", align=4)
     made = objective.apply({"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}, np.arange(layout.num_examples), seed=0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.layouts import fill, wrap
+from tokenreel.layouts import filling, wrapping
 from tokenreel.objectives import span_corruption
 from tokenreel.objectives.noise import noise_counts, noise_to_sentinels, output_lengths, random_spans, solve_raw_length
 from tokenreel.objectives.prefix_lm import PrefixLM
@@ -283,8 +283,8 @@ class TestUL2:
         assert all(raw[which == k].tolist() == [n] * (which == k).sum() for k, n in expected.items())
         lengths = np.random.default_rng(0).integers(1, 2000, 400)
         tokens = text(1, lengths.sum())[0]
-        layout = wrap.wrap_cuts(lengths, 0, np.append(0, np.cumsum(raw)))
-        filled, starts, num_tokens = fill.fill(tokens, np.cumsum(lengths) - lengths, layout, made_by.raw_length(), 0)
+        layout = wrapping.wrap_cuts(lengths, 0, np.append(0, np.cumsum(raw)))
+        filled, starts, num_tokens = filling.fill(tokens, np.cumsum(lengths) - lengths, layout, made_by.raw_length(), 0)
         np.testing.assert_array_equal(num_tokens, raw)
         arrays = {"tokens": filled, "document_starts": starts, "num_tokens": num_tokens}
         made = made_by.apply(arrays, ids, seed=5)

@@ -16,7 +16,7 @@ from tokenreel.commands import verify as verification
 from tokenreel.format import manifest, naming, tfrecord
 from tokenreel.format.example_codec import encode_lists
 from tokenreel.inspection import shard_check
-from tokenreel.inspection.verify import verify
+from tokenreel.inspection.verification import verify
 from tokenreel.storage import files
 
 SHARD = "train.tfrecord-00001-of-00016"

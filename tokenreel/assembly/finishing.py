@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenreel.assembly.build_shard import BuiltShard
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.dead_letters import write_dead_letters
+from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.format import naming
 from tokenreel.format.manifest import Manifest, SplitInfo, file_info, write_json
