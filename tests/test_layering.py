@@ -79,6 +79,21 @@ def test_the_table_has_every_room_and_no_circle():
     assert layering.circles({room: dict.fromkeys(others, 0) for room, others in layering.MAY_IMPORT.items()}) == []
 
 
+@pytest.mark.parametrize("room", sorted(set(layering.MAY_IMPORT) - {layering.GROUND}))
+def test_rooms_show_a_face(room):
+    """A room says what comes in, what goes out and what it never does, and shows a dozen names at most, none that is also a module's."""
+    tree = ast.parse((ROOT / "tokenreel" / room / "__init__.py").read_text(encoding="utf-8"))
+    description = (ast.get_docstring(tree) or "").split("\n\n", 1)[1]
+    assert "come" in description and "go" in description and "never" in description
+    shown = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert 1 <= len(shown) <= 12
+    for alias in shown:
+        assert alias.asname == alias.name
+        is_module = (ROOT / "tokenreel" / room / f"{alias.name}.py").exists()
+        imported_as_module = any(isinstance(n, ast.ImportFrom) and n.module == f"tokenreel.{room}" and alias in n.names for n in tree.body)
+        assert not is_module or imported_as_module or (room, alias.name) == ("commands", "main")
+
+
 def test_the_trainers_rooms_need_no_other():
     for room in layering.TRAINER_SIDE:
         assert layering.MAY_IMPORT[room] <= layering.TRAINER_SIDE, room

@@ -1,9 +1,11 @@
-"""Reading datasets in a trainer. NumPy alone at module level; each framework's adapter is a module of its own."""
+"""Datasets to batches, in a trainer.
 
-from tokenreel.loaders.batches import Batches
-from tokenreel.loaders.dataset import Dataset
-from tokenreel.loaders.mixture import Mixture
-from tokenreel.loaders.opening import load
-from tokenreel.loaders.order.lanes import Lanes
+A path, a batch size and a seed come in; batches of NumPy arrays, and a state of one integer, go out. It never needs more than NumPy: each
+framework's adapter is a module of its own, which imports the framework when it is called.
+"""
 
-__all__ = ["Batches", "Dataset", "Lanes", "Mixture", "load"]
+from tokenreel.loaders.batches import Batches as Batches
+from tokenreel.loaders.dataset import Dataset as Dataset
+from tokenreel.loaders.mixture import Mixture as Mixture
+from tokenreel.loaders.opening import load as load
+from tokenreel.loaders.order.lanes import Lanes as Lanes
