@@ -22,7 +22,11 @@ def page(path: pathlib.Path) -> str:
 @functools.cache
 def names(*kinds: type) -> frozenset[str]:
     """The classes or functions of the project, methods included."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for folder in ("tokenreel", "transforms", "pipelines") for path in layering.files(folder)]
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8"))
+        for folder in ("tokenreel", "transforms", "pipelines")
+        for path in layering.files(folder)
+    ]
     return frozenset(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, kinds))  # type: ignore[attr-defined]
 
 
@@ -44,7 +48,9 @@ def unknown(text: str) -> list[str]:
 
 
 def test_unknown_names_are_seen():
-    text = "`Document`, `list_blocks()`, `list_blobs()`, `format/schema.py`, `format/scheme.py`, `storage/`, `store/`, `.bin`, `packing.align`"
+    text = (
+        "`Document`, `list_blocks()`, `list_blobs()`, `format/schema.py`, `format/scheme.py`, `storage/`, `store/`, `.bin`, `packing.align`"
+    )
     assert unknown(text) == ["Document", "list_blobs()", "format/scheme.py", "store/"]
 
 
