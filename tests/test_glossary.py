@@ -3,6 +3,7 @@
 import ast
 import functools
 import pathlib
+import pkgutil
 import re
 
 import pytest
@@ -54,9 +55,16 @@ def test_unknown_names_are_seen():
     assert unknown(text) == ["Document", "list_blobs()", "format/scheme.py", "store/"]
 
 
-@pytest.mark.parametrize("path", [GLOSSARY, ARCHITECTURE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [GLOSSARY, ARCHITECTURE, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
 def test_names_on_the_page_exist(path):
     assert unknown(page(path)) == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")], ids=lambda path: path.name)
+def test_modules_on_the_page_exist(path):
+    """Dotted names, such as `tokenreel.format.segments` or `tokenreel.load`, lead to something."""
+    for name in re.findall(r"`(tokenreel(?:\.\w+)+)`", page(path)):
+        pkgutil.resolve_name(name)
 
 
 def test_each_word_has_one_entry_and_they_are_sorted():
