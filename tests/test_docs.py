@@ -212,9 +212,10 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
 def test_every_reason_of_a_dead_letter_is_on_the_page_of_sources() -> None:
     page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
     reasons: set[str] = set()
-    for path in [ROOT / "tokenreel/documents.py", ROOT / "tokenreel/pass_through.py", *ROOT.glob("tokenreel/readers/*.py")]:
+    readers = [*ROOT.glob("tokenreel/sources/readers/*.py"), ROOT / "tokenreel/vocabularies/token_ids.py"]
+    for path in [ROOT / f"tokenreel/sources/{name}.py" for name in ("reading", "lines", "values", "json_lines")] + readers:
         code = path.read_text(encoding="utf-8")
-        before = r'_BadDocument\(|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \('
+        before = r'BadDocument\(|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \('
         reasons |= set(re.findall(rf'(?:{before})"([a-z_]+)"', code))
     assert len(reasons) > 15
     assert {reason for reason in reasons if f"`{reason}`" not in page} == set()

@@ -75,7 +75,7 @@ def test_each_word_has_one_entry_and_they_are_sorted():
 
 def test_each_entry_says_where_its_word_lives_or_leads_on():
     for entry in re.findall(r"^\*\*.+?(?=^\*\*|\Z)", page(GLOSSARY), re.MULTILINE | re.DOTALL):
-        assert re.search(r"\.py`|see \*|\]\(|`Vocabulary`|`Batches`|`Manifest`", entry), entry
+        assert re.search(r"(\.py|/)`|see \*|\]\(|`Vocabulary`|`Batches`|`Manifest`", entry), entry
 
 
 def test_words_that_entries_refer_to_have_entries():
