@@ -191,15 +191,15 @@ def read_example(directory: str, manifest: Manifest, split: str, index: int) -> 
     try:
         if manifest.record_format != FIXED:
             return _read_list(path, manifest, row)
-        layout = manifest.layout
-        data = files.read_bytes(path, row * layout.record_bytes, layout.record_bytes)
+        fixed_format = manifest.fixed_format
+        data = files.read_bytes(path, row * fixed_format.record_bytes, fixed_format.record_bytes)
     except FileNotFoundError:
         raise ManifestError(f"{path}: missing. Copy the dataset again from where it was built.") from None
-    if len(data) < layout.record_bytes:
+    if len(data) < fixed_format.record_bytes:
         raise _too_short(path, shard, row)
     record = np.frombuffer(data, dtype=np.uint8)[None]
-    problem = "".join(message for _, message in find_damage(layout, record))
-    return {name: values[0] for name, values in layout.decode(record).items()}, problem
+    problem = "".join(message for _, message in find_damage(fixed_format, record))
+    return {name: values[0] for name, values in fixed_format.decode(record).items()}, problem
 
 
 def _too_short(path: str, shard: ShardInfo, row: int) -> ManifestError:

@@ -155,7 +155,7 @@ def _check_tokens(table: Table, place: Place, held: Held) -> Iterator[str]:
 
 def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[str]:
     """Checks that records mark the document starts that follow from the segments, and no others."""
-    width = place.manifest.layout.feature(schema.TOKENS).size
+    width = place.manifest.fixed_format.feature(schema.TOKENS).size
     room = -(-table.length // place.align) * place.align
     before = np.cumsum(room) - room
     first = table.begins_record

@@ -57,7 +57,7 @@ class Place:
 
     def where(self, row: int) -> str:
         """Names a record for a message, by its number in the shard."""
-        at = f" at byte {row * self.manifest.layout.record_bytes:,}" if self.manifest.record_format == FIXED else ""
+        at = f" at byte {row * self.manifest.fixed_format.record_bytes:,}" if self.manifest.record_format == FIXED else ""
         return f"{self.shard.file}: record {row:,}{at}"
 
 

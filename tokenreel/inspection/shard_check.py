@@ -82,15 +82,15 @@ class ShardCheck:
         return b"".join(parts)
 
     def _check_fixed(self, file: IO[bytes]) -> Iterator[str]:
-        layout = self._manifest.layout
-        size = layout.record_bytes
+        fixed_format = self._manifest.fixed_format
+        size = fixed_format.record_bytes
         per_chunk = max(1, _CHUNK_BYTES // size)
         row = 0
         while row < self._shard.records and (data := self._read(file, min(per_chunk, self._shard.records - row) * size)):
             records = np.frombuffer(data, dtype=np.uint8, count=len(data) // size * size).reshape(-1, size)
-            damage = dict(find_damage(layout, records))
+            damage = dict(find_damage(fixed_format, records))
             yield from self._describe_damage(damage, row)
-            arrays = layout.decode(records)
+            arrays = fixed_format.decode(records)
             if damage:
                 self._sound = False
                 sound = np.setdiff1d(np.arange(len(records)), np.fromiter(damage, dtype=np.int64))
@@ -120,7 +120,7 @@ class ShardCheck:
             if len(run) <= _LISTED_ONE_BY_ONE:
                 yield from (f"{self._place.where(first + row)}: {damage[row]}" for row in run.tolist())
             else:
-                size = self._manifest.layout.record_bytes
+                size = self._manifest.fixed_format.record_bytes
                 yield (
                     f"{self._shard.file}: records {first + run[0]:,} to {first + run[-1]:,}, bytes {(first + run[0]) * size:,} to "
                     f"{(first + run[-1] + 1) * size - 1:,}: none of these {len(run):,} records is what was written. The first: "
@@ -154,7 +154,7 @@ class ShardCheck:
                     rows[name].append(values)
             offset += tfrecord.HEADER_BYTES + len(body)
             row += 1
-            if len(numbers) * self._manifest.layout.record_bytes >= _CHUNK_BYTES:
+            if len(numbers) * self._manifest.fixed_format.record_bytes >= _CHUNK_BYTES:
                 yield from self._check_values({name: np.stack(values) for name, values in rows.items()}, np.array(numbers))
                 rows, numbers = {name: [] for name in features}, []
         if numbers:

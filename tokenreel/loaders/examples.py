@@ -32,8 +32,8 @@ class Examples:
 
     def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
-        self._layout = manifest.layout
-        self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
+        self._fixed_format = manifest.fixed_format
+        self._offsets = dict(zip((f.name for f in self._fixed_format.features), self._fixed_format.offsets, strict=True))
         self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[FieldSlice]]] = {}
 
     @functools.cached_property
@@ -101,7 +101,7 @@ class Examples:
 
     def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[FieldSlice]]:
         if (found := self._known_spans.get(names)) is None:
-            wanted = [self._layout.feature(name) for name in names]
+            wanted = [self._fixed_format.feature(name) for name in names]
             found = wanted, [FieldSlice(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
             self._known_spans[names] = found
         return found

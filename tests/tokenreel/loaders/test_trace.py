@@ -43,7 +43,7 @@ def test_where_says_what_the_batch_holds(arrays, dataset, shuffle):
             example = entry["example"]
             assert (entry["step"], entry["row"]) == (step, row)
             data = (pathlib.Path(dataset.path) / entry["shard"]).read_bytes()[slice(*entry["bytes"])]
-            record = dataset.manifest.layout.decode(np.frombuffer(data, np.uint8)[None])
+            record = dataset.manifest.fixed_format.decode(np.frombuffer(data, np.uint8)[None])
             assert record["example_id"][0] == example and entry["record"] == example % 16
             number = arrays["num_tokens"][example]
             assert [document["doc_id"] for document in entry["documents"]] == [

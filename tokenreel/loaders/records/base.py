@@ -46,22 +46,22 @@ class Records(abc.ABC):
     """The records of one split, numbered through its shards.
 
     Args:
-      directory: of the dataset. shards: of the split, in order; all but the last hold equally many records. layout: of a record. crc: "off"
+      directory: of the dataset. shards: of the split, in order; all but the last hold equally many records. fixed_format: of a record. crc: "off"
       trusts the disk, "first" checks a record's CRCs when it is first read, "always" whenever it is read (twice the CPU of "off").
     """
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
         if crc not in CRC_POLICIES:
             raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
-        self.directory, self.shards, self.layout, self.crc = directory, tuple(shards), layout, crc
-        self.stride = layout.record_bytes
+        self.directory, self.shards, self.fixed_format, self.crc = directory, tuple(shards), fixed_format, crc
+        self.stride = fixed_format.record_bytes
         self.per_shard = max(shards[0].records, 1) if shards else 1
         self.count = sum(shard.records for shard in shards)
-        self._header = np.frombuffer(layout.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
-        names = [feature.name for feature in layout.features]
-        self._id_offset = layout.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
+        self._header = np.frombuffer(fixed_format.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
+        names = [feature.name for feature in fixed_format.features]
+        self._id_offset = fixed_format.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
         self._checked: Bytes | None = None  # a bit for each example, with the policy "first"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Records(abc.ABC):
           for each span, its k times `size` bytes.
 
         Raises:
-          ManifestError: a record is not what the layout says, where the CRC policy has it checked; names file, record and byte.
+          ManifestError: a record is not what was written, where the CRC policy has it checked; names file, record and byte.
         """
         return self._cut(self.read(examples), spans)
 

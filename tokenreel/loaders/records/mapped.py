@@ -47,11 +47,11 @@ class MappedRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordFormat,
+        fixed_format: RecordFormat,
         crc: str = "off",
         cache: ShardCache | None = None,
     ) -> None:
-        super().__init__(directory, shards, layout, crc)
+        super().__init__(directory, shards, fixed_format, crc)
         self._cache = cache
         self._views: dict[int, memoryview] = {}
         self._sound: set[int] = set()

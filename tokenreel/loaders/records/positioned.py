@@ -19,8 +19,8 @@ from tokenreel.loaders.records.base import Bytes, Int64Array, Records
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
-        super().__init__(directory, shards, layout, crc)
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
+        super().__init__(directory, shards, fixed_format, crc)
         self._open_files: dict[int, io.FileIO] = {}
         self._limit = local_files.open_limit()
 

@@ -42,12 +42,12 @@ class RemoteRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordFormat,
+        fixed_format: RecordFormat,
         crc: str = "off",
         memory_bytes: int = 256 << 20,
         threads: int = 16,
     ) -> None:
-        super().__init__(directory, shards, layout, crc)
+        super().__init__(directory, shards, fixed_format, crc)
         self.block = 0
         self.memory_bytes, self._threads = memory_bytes, threads
         self._blocks_needed = 0
