@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.format.manifest import Manifest
-from tokenreel.loaders.segments import SegmentMap
+from tokenreel.format.segments import SegmentMap
 
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
@@ -19,9 +19,11 @@ DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
+
 
 def align_of(manifest: Manifest) -> int:
-    """To multiples of how many tokens pieces are padded; 1 where they are not."""
+    """Gives the multiple of positions that each segment takes (`packing.align`); 1 where segments follow each other without a gap."""
     return int(manifest.config.get("packing", {}).get("align") or 1)
 
 
@@ -71,7 +73,7 @@ class Fields:
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
-        pieces: SegmentMap | None = None
+        found: SegmentMap | None = None
         out: Arrays = {}
         for name in self.names:
             if name in arrays:
@@ -83,13 +85,13 @@ class Fields:
             elif name == TARGETS:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
-                if pieces is None:
-                    pieces = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
+                if found is None:
+                    found = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
-                    values = pieces.next_token_weights(across_documents=self.across_documents)
+                    values = found.next_token_weights(across_documents=self.across_documents)
                 else:
-                    values = pieces.positions() if name == POSITIONS else pieces.segment_ids()
+                    values = found.positions() if name == POSITIONS else found.segment_ids()
                 out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
         return out
 
@@ -97,15 +99,6 @@ class Fields:
         targets = np.full((len(tokens), self.seq_len), self.pad_id, dtype=tokens.dtype)
         targets[:, : tokens.shape[1] - 1] = tokens[:, 1:]
         return targets
-
-
-def next_token(batch: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Gives (inputs, targets, weights), each [n, seq_len], of a batch that was asked for `features=NEXT_TOKEN` or more."""
-    return batch[INPUTS], batch[TARGETS], batch[LOSS_WEIGHTS]
-
-
-NEXT_TOKEN = (INPUTS, TARGETS, LOSS_WEIGHTS)
-_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
 def is_converted(feature: schema.Feature) -> bool:
