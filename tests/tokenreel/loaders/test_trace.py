@@ -101,6 +101,19 @@ def test_rows_samples_and_steps_outside(dataset):
         batches.where(3, rows=[10])
 
 
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_rows_of_padding_hold_nothing(dataset, hosts):
+    options = {"epochs": 1, "shuffle": False, "pad_remainder": True, "hosts": hosts}
+    for host in range(hosts):
+        batches = dataset.batches(8, host=host, prefetch=0, **options)
+        for step, batch in enumerate(batches):
+            real = batch["example_id"][batch["example_id"] >= 0].tolist()
+            assert [entry["example"] for entry in batches.where(step)] == real
+    assert step == 12 and len(batches.where(12)) == (7 if hosts == 1 else 3)  # 103 = 12 * 8 + 7
+    with pytest.raises(IndexError, match="rows 0 to 6"):
+        batches.where(12, rows=[7])
+
+
 def test_without_provenance(dataset, tmp_path):
     copy = shutil.copytree(dataset.path, tmp_path / "d")
     shutil.rmtree(tmp_path / "d" / "provenance")
