@@ -184,8 +184,8 @@ def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     packed = {name: value for name, value in sorted(facts.items()) if name not in ("vocab_size", "pad_id", "eos_id")}
     if "special_ids" in packed:
         ids = np.unique(np.array(packed["special_ids"], dtype=np.int64))
-        runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1) if len(ids) else []
-        packed["special_ids"] = [[int(run[0]), int(run[-1])] for run in runs]
+        ranges = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1) if len(ids) else []
+        packed["special_ids"] = [[int(ids_in_a_row[0]), int(ids_in_a_row[-1])] for ids_in_a_row in ranges]
     if "word_starts" in packed:
         packed["word_starts"] = base64.b64encode(np.packbits(packed["word_starts"]).tobytes()).decode()
     if "characters" in packed:

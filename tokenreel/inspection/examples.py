@@ -110,12 +110,12 @@ def _masks(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, int]:
 def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vocabulary: Vocabulary, paint: Any) -> str:
     specials = _special_names(vocabulary)
     parts: list[str] = []
-    run: list[int] = []
+    pending: list[int] = []
 
     def flush() -> None:
-        if run:
-            parts.append(_plain(vocabulary.decode(run)))
-            run.clear()
+        if pending:
+            parts.append(_plain(vocabulary.decode(pending)))
+            pending.clear()
 
     for position, token in enumerate(tokens, begin):
         if position in masks:
@@ -125,7 +125,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
             flush()
             parts.append(paint("special", specials[token]))
         else:
-            run.append(token)
+            pending.append(token)
     flush()
     return "".join(parts)
 

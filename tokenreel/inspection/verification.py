@@ -58,7 +58,7 @@ def differences(
         tallies[split] = tally = Tally(manifest.vocabulary.vocab_size)
         for index, shard in enumerate(info.shards):
             if shard.file not in present:
-                tally.complete, tally.last_piece = False, None
+                tally.complete, tally.last_segment = False, None
                 continue
             progress(shard.file)
             name = naming.provenance(split, index, len(info.shards))

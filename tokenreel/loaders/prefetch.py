@@ -70,7 +70,7 @@ class Planner:
             samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
         located = Located(*(values.reshape(count, rows) for values in run.locate(samples)))
         padded = run.pad_remainder and bool((located.example < 0).any())
-        reads = run.sources[0].lay_out(located.example) if len(run.sources) == 1 and not padded else None
+        reads = run.sources[0].plan_reads(located.example) if len(run.sources) == 1 and not padded else None
         return _Chunk(count, rows, located, reads)
 
     def _find(self, cursor: int) -> tuple[_Chunk, int] | None:

@@ -52,9 +52,9 @@ class Source:
         made.setdefault(schema.EXAMPLE_ID, examples)
         return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
 
-    def lay_out(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
+    def plan_reads(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
         """Prepares [n, k] reads for `fetch`; None with an objective, beside which the gain is nothing."""
-        return self.dataset.lay_out(examples, self.fields.stored) if self.objective is None else None
+        return self.dataset.plan_reads(examples, self.fields.stored) if self.objective is None else None
 
     def fetch(self, read: Any, rows: int) -> Arrays:
         """As `read`, of k = `rows` examples that were prepared."""
