@@ -31,9 +31,11 @@ class Fields:
     """Chooses and derives the fields of a batch.
 
     Args:
-      manifest: of the dataset. names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a
-      derived one of its name. made: names that an objective adds to the stored ones. across_documents: whether `loss_weights` count the
-      prediction of a document's first token (GPT-2 does; segment-aware attention must not).
+      manifest: of the dataset.
+      names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a derived one of its name.
+      made: names that an objective adds to the stored ones; None where they are not known before it is computed.
+      across_documents: whether `loss_weights` count the prediction of a document's first token (GPT-2 does; segment-aware attention must
+        not).
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
     the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
@@ -69,7 +71,11 @@ class Fields:
         self._nothing_derived = self.stored == self.names
 
     def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Picks and derives from [n, ...] stored (or made) arrays."""
+        """Picks the wanted fields from {name: [n, ...]} stored (or made) arrays, and derives those that are not there.
+
+        Raises:
+          ConfigError: a wanted field is neither there nor derived.
+        """
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
@@ -102,12 +108,21 @@ class Fields:
 
 
 def is_converted(feature: schema.Feature) -> bool:
-    """Whether `for_models` copies the feature."""
+    """Says whether `for_models` makes a copy of the feature in another dtype."""
     return feature.dtype in (schema.BIT, "uint8", "uint16")
 
 
 def for_models(feature: schema.Feature, data: bytes | bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
-    """Turns the bytes of a feature into an array models take: unsigned integers as int32, bits as booleans."""
+    """Turns the bytes of a feature into an array that models take.
+
+    Args:
+      feature: whose bytes they are.
+      data: the feature's bytes of n records, end to end.
+      rows: n.
+
+    Returns:
+      [n, *shape]: unsigned integers as int32, bits as booleans, anything else as a view of the bytes.
+    """
     if feature.dtype == schema.BIT:
         return feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
     values = np.frombuffer(data, dtype=_LITTLE[feature.dtype])
