@@ -53,7 +53,7 @@ def write_dataset(directory: pathlib.Path, examples: int, length: int, record_fo
         Feature(name=schema.EXAMPLE_ID, dtype="int64"),
         Feature(name=schema.TOKENS, dtype="uint16", shape=(length,)),
     )
-    layout = example_codec.fixed_layout(features)
+    fixed_format = example_codec.make_fixed_format(features)
     per_shard = -(-examples // shards)
     infos = []
     for index in range(shards):
@@ -69,7 +69,7 @@ def write_dataset(directory: pathlib.Path, examples: int, length: int, record_fo
                     schema.EXAMPLE_ID: np.arange(start, start + number),
                 }
                 if record_format == FIXED:
-                    data = example_codec.encode_fixed(layout, arrays).tobytes()
+                    data = example_codec.encode_fixed(fixed_format, arrays).tobytes()
                 else:
                     data = b"".join(example_codec.encode_lists({schema.TOKENS: list(arrays[schema.TOKENS])}))
                 file.write(data)

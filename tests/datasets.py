@@ -66,7 +66,7 @@ def write_dataset(
     if schema.NUM_TOKENS in some:
         features.append(Feature(name=schema.NUM_TOKENS, dtype="int32"))
     features = tuple(sorted(features, key=lambda feature: feature.name))
-    layout = example_codec.fixed_layout(features)
+    fixed_format = example_codec.make_fixed_format(features)
     infos, beside = {}, []
     for split, arrays in splits.items():
         arrays = {name: np.asarray(values) for name, values in arrays.items()}
@@ -76,7 +76,7 @@ def write_dataset(
         for index, first in enumerate(range(0, count, per_shard)):
             number = -(-count // per_shard)
             rows = {name: values[first : first + per_shard] for name, values in arrays.items()}
-            shards.append(write_shard(directory, naming.shard(split, index, number), layout, rows, record_format))
+            shards.append(write_shard(directory, naming.shard(split, index, number), fixed_format, rows, record_format))
             table = naming.provenance(split, index, number)
             pq.write_table(_provenance(split, rows), directory / table, row_group_size=64)
             beside.append(file_info(directory, table))
@@ -103,11 +103,11 @@ def write_dataset(
 
 
 def write_shard(
-    directory: pathlib.Path, name: str, layout: RecordFormat, arrays: Mapping[str, npt.NDArray], record_format: str = FIXED
+    directory: pathlib.Path, name: str, fixed_format: RecordFormat, arrays: Mapping[str, npt.NDArray], record_format: str = FIXED
 ) -> ShardInfo:
     """Writes the records of a shard, and says what the manifest does of it."""
     if record_format == FIXED:
-        data = example_codec.encode_fixed(layout, arrays).tobytes()
+        data = example_codec.encode_fixed(fixed_format, arrays).tobytes()
     else:
         data = b"".join(example_codec.encode_lists({name: list(values) for name, values in arrays.items()}))
     (directory / name).write_bytes(data)

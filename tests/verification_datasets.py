@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tests.datasets import file_info, write_shard
 from tokenreel.format import manifest, naming
-from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.manifest import FIXED, Manifest, ShardInfo, SplitInfo, VocabularyInfo
 from tokenreel.format.schema import Feature
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -58,7 +58,7 @@ def make(
     ]
     if last_example == "pad":
         features.append(Feature(name="num_tokens", dtype="int32"))
-    layout = fixed_layout(features)
+    fixed_format = make_fixed_format(features)
     splits, statistics, side_files = {}, {}, []
     for number, (split, count) in enumerate(sorted((documents or {"train": 60, "validation": 9}).items())):
         bodies = [[*loaded.encode(text), eos] for text in texts(count, number)]
@@ -75,7 +75,7 @@ def make(
                 "example_id": np.arange(first, first + len(part)),
             }
             arrays = {feature.name: arrays[feature.name] for feature in features}
-            shards.append(write_shard(directory, naming.shard(split, index, total), layout, arrays, record_format))
+            shards.append(write_shard(directory, naming.shard(split, index, total), fixed_format, arrays, record_format))
             if provenance:
                 table = [segment for segment in segments if first <= segment["example"] < first + len(part)]
                 side_files.append(naming.provenance(split, index, total))
@@ -101,7 +101,7 @@ def make(
         overlap=overlap,
         pad_id=pad,
         record_format=record_format,
-        features=layout.features,
+        features=fixed_format.features,
         splits=splits,
         vocabulary=VocabularyInfo(
             kind=vocabulary[0],
@@ -216,8 +216,8 @@ def _signed(directory: pathlib.Path, shard: ShardInfo) -> ShardInfo:
 
 def rewrite(directory: pathlib.Path, shard: str, found: Manifest, change) -> None:
     """Decodes a shard, lets `change(arrays)` alter its values, and writes it with right CRCs."""
-    layout = found.layout
-    data = np.frombuffer((directory / shard).read_bytes(), dtype=np.uint8).reshape(-1, layout.record_bytes)
-    arrays = {name: values.copy() for name, values in layout.decode(data).items()}
+    fixed_format = found.fixed_format
+    data = np.frombuffer((directory / shard).read_bytes(), dtype=np.uint8).reshape(-1, fixed_format.record_bytes)
+    arrays = {name: values.copy() for name, values in fixed_format.decode(data).items()}
     change(arrays)
-    write_shard(directory, shard, layout, arrays)
+    write_shard(directory, shard, fixed_format, arrays)

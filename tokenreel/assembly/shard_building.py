@@ -50,7 +50,7 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     statistics = ShardStatistics.zero(recipe.vocabulary)
     pieces = []
     with files.write_atomic(path) as file:
-        writer = ShardWriter(file, recipe.layout, config.shards.format)
+        writer = ShardWriter(file, recipe.fixed_format, config.shards.format)
         for piece in examples.assemble(order, plan):
             found = shard_statistics.describe(piece, plan, recipe)
             ids = np.arange(piece.base, piece.base + found.examples)

@@ -19,8 +19,8 @@ _CHUNK_BYTES = 8 << 20
 class ShardWriter:
     """Writes records to a file and keeps its size and CRC."""
 
-    def __init__(self, file: Any, layout: RecordFormat, record_format: str) -> None:
-        self._file, self._layout, self._format = file, layout, record_format
+    def __init__(self, file: Any, fixed_format: RecordFormat, record_format: str) -> None:
+        self._file, self._fixed_format, self._format = file, fixed_format, record_format
         self.records = self.bytes = self.crc32c = 0
 
     def write(self, arrays: Mapping[str, npt.NDArray[Any]], first: int) -> None:
@@ -28,13 +28,13 @@ class ShardWriter:
         import google_crc32c
 
         total = len(next(iter(arrays.values())))
-        step = max(1, _CHUNK_BYTES // self._layout.record_bytes)
+        step = max(1, _CHUNK_BYTES // self._fixed_format.record_bytes)
         for start in range(0, total, step):
             rows = {name: values[start : start + step] for name, values in arrays.items()}
             number = min(step, total - start)
             rows[schema.EXAMPLE_ID] = np.arange(first + start, first + start + number, dtype=np.int64)
             if self._format == FIXED:
-                data = example_codec.encode_fixed(self._layout, rows).tobytes()
+                data = example_codec.encode_fixed(self._fixed_format, rows).tobytes()
             else:
                 data = b"".join(example_codec.encode_lists({name: list(values) for name, values in rows.items()}))
             self._file.write(data)

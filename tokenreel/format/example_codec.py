@@ -43,8 +43,8 @@ def _map_entry(name: str, feature: bytes) -> bytes:
     return _delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature))
 
 
-def fixed_layout(features: Sequence[Feature]) -> RecordFormat:
-    """Lays the features out as a record of constant size."""
+def make_fixed_format(features: Sequence[Feature]) -> RecordFormat:
+    """Places features in a record of constant size."""
     ordered = tuple(sorted(features, key=lambda f: f.name.encode()))
     body, ends = b"", []
     for feature in ordered:
@@ -57,19 +57,19 @@ def fixed_layout(features: Sequence[Feature]) -> RecordFormat:
     return RecordFormat(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
 
 
-def encode_fixed(layout: RecordFormat, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
+def encode_fixed(fixed_format: RecordFormat, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
     """Writes [n, *shape] arrays as [n, record_bytes] frames, ready to be appended to a shard.
 
     Raises:
       ValueError: a feature is missing, unknown, misshapen, or has a value that does not fit.
     """
-    names = {feature.name for feature in layout.features}
+    names = {feature.name for feature in fixed_format.features}
     if names != set(arrays):
         raise ValueError(f"records hold the features {sorted(names)}, got {sorted(arrays)}")
     rows = len(np.asarray(next(iter(arrays.values()))))
-    records = np.empty((rows, layout.record_bytes), dtype=np.uint8)
-    records[:] = np.frombuffer(layout.template, dtype=np.uint8)
-    for feature, offset in zip(layout.features, layout.offsets, strict=True):
+    records = np.empty((rows, fixed_format.record_bytes), dtype=np.uint8)
+    records[:] = np.frombuffer(fixed_format.template, dtype=np.uint8)
+    for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True):
         records[:, offset : offset + feature.nbytes] = feature.to_bytes(arrays[feature.name])
     crcs = tfrecord.payload_crcs(records).astype("<u4")
     records[:, -tfrecord.FOOTER_BYTES :] = crcs.view(np.uint8).reshape(rows, tfrecord.FOOTER_BYTES)

@@ -13,7 +13,7 @@ import numpy as np
 from tokenreel import keys
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import naming
-from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.schema import Feature, RecordFormat, features_from_json
 from tokenreel.storage import files
 
@@ -130,9 +130,9 @@ class Manifest:
     objective_facts: Mapping[str, Any] | None = None
 
     @property
-    def layout(self) -> RecordFormat:
+    def fixed_format(self) -> RecordFormat:
         """Where the features lie in a record of the fixed format."""
-        return fixed_layout(self.features)
+        return make_fixed_format(self.features)
 
     @property
     def fingerprint(self) -> str:
@@ -144,8 +144,8 @@ class Manifest:
     def _body(self) -> dict[str, Any]:
         record: dict[str, Any] = {"format": self.record_format, "overlap": self.overlap, "pad_id": self.pad_id, "seq_len": self.seq_len}
         if self.record_format == FIXED:
-            record["record_bytes"] = self.layout.record_bytes
-        record["features"] = self.layout.to_json()
+            record["record_bytes"] = self.fixed_format.record_bytes
+        record["features"] = self.fixed_format.to_json()
         facts = {} if self.objective_facts is None else {"objective_facts": dict(self.objective_facts)}
         return facts | {
             "algorithms": dict(self.algorithms),
@@ -184,8 +184,8 @@ def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     packed = {name: value for name, value in sorted(facts.items()) if name not in ("vocab_size", "pad_id", "eos_id")}
     if "special_ids" in packed:
         ids = np.unique(np.array(packed["special_ids"], dtype=np.int64))
-        runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1) if len(ids) else []
-        packed["special_ids"] = [[int(run[0]), int(run[-1])] for run in runs]
+        ranges = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1) if len(ids) else []
+        packed["special_ids"] = [[int(ids_in_a_row[0]), int(ids_in_a_row[-1])] for ids_in_a_row in ranges]
     if "word_starts" in packed:
         packed["word_starts"] = base64.b64encode(np.packbits(packed["word_starts"]).tobytes()).decode()
     if "characters" in packed:

@@ -16,29 +16,29 @@ from tokenreel.storage import files
 _CHUNK_BYTES = 4 << 20
 
 
-def find_damage(layout: RecordFormat, records: npt.NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
+def find_damage(fixed_format: RecordFormat, records: npt.NDArray[np.uint8]) -> Iterator[tuple[int, str]]:
     """Yields the frames whose bytes are not what was written.
 
-    A frame is compared with the layout's template where all records are equal, and with its CRC elsewhere.
+    A frame is compared with the template where all records are equal, and with its CRC elsewhere.
 
     Args:
-      layout: of the records.
+      fixed_format: of the records.
       records: [n, record_bytes] whole frames.
 
     Yields:
       a row and what is known of the damage, in rising order.
     """
-    template = np.frombuffer(layout.template, dtype=np.uint8)
-    columns = _structure(layout)
+    template = np.frombuffer(fixed_format.template, dtype=np.uint8)
+    columns = _structure(fixed_format)
     altered = records[:, columns] != template[columns]
     stored = np.ascontiguousarray(records[:, -tfrecord.FOOTER_BYTES :]).view("<u4")[:, 0]
     computed = tfrecord.payload_crcs(records)
-    size = layout.record_bytes
+    size = fixed_format.record_bytes
     for row in np.flatnonzero(altered.any(axis=1) | (stored != computed)).tolist():
         places = columns[altered[row]]
         if len(places):
             named = ", ".join(
-                f"byte {place} ({_part(layout, place)}) is {records[row, place]:#04x} instead of {template[place]:#04x}"
+                f"byte {place} ({_part(fixed_format, place)}) is {records[row, place]:#04x} instead of {template[place]:#04x}"
                 for place in places[:4].tolist()
             )
             yield row, f"{named}{' and more' if len(places) > 4 else ''}, counted from the record's first"
@@ -47,25 +47,25 @@ def find_damage(layout: RecordFormat, records: npt.NDArray[np.uint8]) -> Iterato
         guess = (
             "more than one byte was altered"
             if place is None
-            else f"if one byte was altered, it is byte {place} ({_part(layout, place)}), counted from the record's first"
+            else f"if one byte was altered, it is byte {place} ({_part(fixed_format, place)}), counted from the record's first"
         )
         yield row, f"its CRC does not match its bytes: {guess}"
 
 
-def find_shard_damage(path: str, info: ShardInfo, layout: RecordFormat) -> Iterator[str]:
+def find_shard_damage(path: str, info: ShardInfo, fixed_format: RecordFormat) -> Iterator[str]:
     """Yields every difference between a shard of the fixed format and its manifest; none means that every byte is as written.
 
     Args:
       path: of the shard.
       info: what the manifest says of it.
-      layout: of its records.
+      fixed_format: of its records.
 
     Yields:
       lines that name the file, and the record and its first byte where there is one.
     """
     import google_crc32c
 
-    stride = layout.record_bytes
+    stride = fixed_format.record_bytes
     record = size = crc = 0
     rest = b""
     try:
@@ -77,7 +77,7 @@ def find_shard_damage(path: str, info: ShardInfo, layout: RecordFormat) -> Itera
                 whole = len(data) // stride * stride
                 rest = data[whole:]
                 records = np.frombuffer(data, dtype=np.uint8, count=whole).reshape(-1, stride)
-                for row, what in find_damage(layout, records):
+                for row, what in find_damage(fixed_format, records):
                     yield f"{path}: record {record + row:,} at byte {(record + row) * stride:,}: {what}"
                 record += len(records)
     except OSError as error:
@@ -90,21 +90,21 @@ def find_shard_damage(path: str, info: ShardInfo, layout: RecordFormat) -> Itera
 
 
 @functools.lru_cache(maxsize=4)
-def _structure(layout: RecordFormat) -> npt.NDArray[np.int64]:
+def _structure(fixed_format: RecordFormat) -> npt.NDArray[np.int64]:
     """The bytes of a frame that are the same in every record: neither values nor the CRC of the payload."""
-    fixed = np.ones(layout.record_bytes, dtype=bool)
+    fixed = np.ones(fixed_format.record_bytes, dtype=bool)
     fixed[-tfrecord.FOOTER_BYTES :] = False
-    for feature, offset in zip(layout.features, layout.offsets, strict=True):
+    for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True):
         fixed[offset : offset + feature.nbytes] = False
     return np.flatnonzero(fixed)
 
 
-def _part(layout: RecordFormat, place: int) -> str:
+def _part(fixed_format: RecordFormat, place: int) -> str:
     if place < tfrecord.HEADER_BYTES:
         return "length" if place < 8 else "CRC of the length"
-    if place >= layout.record_bytes - tfrecord.FOOTER_BYTES:
+    if place >= fixed_format.record_bytes - tfrecord.FOOTER_BYTES:
         return "CRC of the record"
-    for feature, offset in zip(layout.features, layout.offsets, strict=True):
+    for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True):
         if offset <= place < offset + feature.nbytes:
             return feature.name
     return "between the values"

@@ -149,7 +149,7 @@ class RecordFormat:
 
 
 def features_from_json(rows: Sequence[Mapping[str, object]]) -> tuple[Feature, ...]:
-    """Reads the features back from what `RecordLayout.to_json` wrote."""
+    """Reads the features back from what `RecordFormat.to_json` wrote."""
     return tuple(
         Feature(name=str(row["name"]), dtype=str(row["dtype"]), shape=tuple(int(n) for n in row["shape"]))  # type: ignore[attr-defined]
         for row in rows

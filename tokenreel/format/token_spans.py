@@ -66,14 +66,14 @@ def tokens_of_characters(begins: npt.ArrayLike, ends: npt.ArrayLike, characters:
     the last included; a dummy prefix counts as part of the first character.
 
     Args:
-      begins: int [n] of consecutive tokens of one document: the whole of it, or one piece of an example. Tokens without text (-1) may
+      begins: int [n] of consecutive tokens of one document: the whole of it, or one segment of an example. Tokens without text (-1) may
         stand before and behind, not between.
       ends: int [n], likewise.
       characters: int [...] places in the document.
 
     Returns:
       int64 [..., 2] the first and the last token, indices into `begins`; -1 for characters that no token stands for (white space that the
-      normaliser removed, text of another piece).
+      normaliser removed, text of another segment).
 
     >>> begins, ends = [0, 1, 1, 3, -1], [1, 1, 2, 5, -1]
     >>> tokens_of_characters(begins, ends, [0, 1, 2, 3, 4]).tolist()

@@ -110,12 +110,12 @@ def _masks(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, int]:
 def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vocabulary: Vocabulary, paint: Any) -> str:
     specials = _special_names(vocabulary)
     parts: list[str] = []
-    run: list[int] = []
+    pending: list[int] = []
 
     def flush() -> None:
-        if run:
-            parts.append(_plain(vocabulary.decode(run)))
-            run.clear()
+        if pending:
+            parts.append(_plain(vocabulary.decode(pending)))
+            pending.clear()
 
     for position, token in enumerate(tokens, begin):
         if position in masks:
@@ -125,7 +125,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
             flush()
             parts.append(paint("special", specials[token]))
         else:
-            run.append(token)
+            pending.append(token)
     flush()
     return "".join(parts)
 
@@ -191,15 +191,15 @@ def read_example(directory: str, manifest: Manifest, split: str, index: int) -> 
     try:
         if manifest.record_format != FIXED:
             return _read_list(path, manifest, row)
-        layout = manifest.layout
-        data = files.read_bytes(path, row * layout.record_bytes, layout.record_bytes)
+        fixed_format = manifest.fixed_format
+        data = files.read_bytes(path, row * fixed_format.record_bytes, fixed_format.record_bytes)
     except FileNotFoundError:
         raise ManifestError(f"{path}: missing. Copy the dataset again from where it was built.") from None
-    if len(data) < layout.record_bytes:
+    if len(data) < fixed_format.record_bytes:
         raise _too_short(path, shard, row)
     record = np.frombuffer(data, dtype=np.uint8)[None]
-    problem = "".join(message for _, message in find_damage(layout, record))
-    return {name: values[0] for name, values in layout.decode(record).items()}, problem
+    problem = "".join(message for _, message in find_damage(fixed_format, record))
+    return {name: values[0] for name, values in fixed_format.decode(record).items()}, problem
 
 
 def _too_short(path: str, shard: ShardInfo, row: int) -> ManifestError:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tokenreel.errors import ManifestError
 from tokenreel.format import provenance, schema
 from tokenreel.format.provenance import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
-from tokenreel.inspection.record_checks import Place, Records, and_more, runs
+from tokenreel.inspection.record_checks import Place, Records, and_more, stretches
 
 _LISTED = 8  # differences of one kind in a shard; the others are left out
 
@@ -137,25 +137,25 @@ def _tokens_by_record(table: Table, place: Place) -> _Ints:
 
 def _check_all_examples(table: Table, place: Place) -> Iterator[str]:
     """Checks that every record has a segment; for records that hold no tokens to compare with."""
-    for run in runs(np.flatnonzero(_tokens_by_record(table, place) == 0)):
-        yield f"{table.name}: has no segment of example {int(run[0]) + place.first:,}{and_more(run)}"
+    for stretch in stretches(np.flatnonzero(_tokens_by_record(table, place) == 0)):
+        yield f"{table.name}: has no segment of example {int(stretch[0]) + place.first:,}{and_more(stretch)}"
 
 
 def _check_tokens(table: Table, place: Place, held: Held) -> Iterator[str]:
     """Checks that the segments of every record hold as many tokens as the record."""
     described, tokens = _tokens_by_record(table, place), held.tokens
     special = 3 if place.packing.get("mode") == "segment_pairs" else 0  # [CLS] and two [SEP]
-    for run in runs(np.flatnonzero(described + special != tokens)):
-        at = int(run[0])
+    for stretch in stretches(np.flatnonzero(described + special != tokens)):
+        at = int(stretch[0])
         yield (
             f"{table.name}: the segments of example {at + place.first:,} hold {described[at]:,} tokens, the record "
-            f"{tokens[at]:,}{and_more(run)}"
+            f"{tokens[at]:,}{and_more(stretch)}"
         )
 
 
 def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[str]:
     """Checks that records mark the document starts that follow from the segments, and no others."""
-    width = place.manifest.layout.feature(schema.TOKENS).size
+    width = place.manifest.fixed_format.feature(schema.TOKENS).size
     room = -(-table.length // place.align) * place.align
     before = np.cumsum(room) - room
     first = table.begins_record
@@ -172,12 +172,12 @@ def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[s
 
 
 def check_continuity(table: Table, place: Place, before: tuple[str, int] | None) -> Iterator[str]:
-    """Checks that a stream was cut and nothing else: a piece inside a document goes on where the one before ended.
+    """Checks that a stream was cut and nothing else: a segment that does not begin its document goes on where the one before ended.
 
     Args:
       table: the segments; `find_misplaced_row` found nothing.
       place: the shard.
-      before: document and end of the last piece of the shard before, None where that is not known.
+      before: document and end of the last segment of the shard before, None where that is not known.
     """
     import pyarrow.compute as pc
 

@@ -1,6 +1,6 @@
 """The checks of a shard's records, one a function: each compares one thing with the manifest and yields a line for each difference.
 
-A fault usually repeats in the records behind it, so a run of records with the same fault is one line.
+A fault usually repeats in the records behind it, so a stretch of records with the same fault is one line.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Place:
 
     def where(self, row: int) -> str:
         """Names a record for a message, by its number in the shard."""
-        at = f" at byte {row * self.manifest.layout.record_bytes:,}" if self.manifest.record_format == FIXED else ""
+        at = f" at byte {row * self.manifest.fixed_format.record_bytes:,}" if self.manifest.record_format == FIXED else ""
         return f"{self.shard.file}: record {row:,}{at}"
 
 
@@ -152,7 +152,7 @@ class Tally:
       complete: whether every record could be counted.
       segments: rows of the provenance tables, None where a table is missing or damaged.
       continued: segments that do not begin their document.
-      last_piece: document and end of the last piece of the shard before, None where that is not known.
+      last_segment: document and end of the last segment of the shard before, None where that is not known.
       segment_lengths: int64 [64] how many segments have a length of so many binary digits.
     """
 
@@ -165,7 +165,7 @@ class Tally:
     complete: bool = True
     segments: int | None = 0
     continued: int = 0
-    last_piece: tuple[str, int] | None = None
+    last_segment: tuple[str, int] | None = None
     segment_lengths: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
 
     def __post_init__(self) -> None:
@@ -214,10 +214,11 @@ def check_values(records: Records) -> Iterator[str]:
 
 def _check_example_ids(records: Records) -> Iterator[str]:
     ids, expected = records.arrays[schema.EXAMPLE_ID], records.place.first + records.rows
-    for run in runs(np.flatnonzero(ids != expected)):
-        at = int(run[0])
+    for stretch in stretches(np.flatnonzero(ids != expected)):
+        at = int(stretch[0])
         yield (
-            f"{records.where(at)}: {schema.EXAMPLE_ID} is {int(ids[at]):,}, its place in the split is {int(expected[at]):,}{and_more(run)}"
+            f"{records.where(at)}: {schema.EXAMPLE_ID} is {int(ids[at]):,}, its place in the split is "
+            f"{int(expected[at]):,}{and_more(stretch)}"
         )
 
 
@@ -228,28 +229,30 @@ def _check_made_ids(records: Records) -> Iterator[str]:
         if name not in records.arrays:
             continue
         values = records.arrays[name].reshape(len(records), -1)
-        for run, column in runs_of_rows((values < 0) | (values >= size)):
-            at = int(run[0])
-            yield (f"{records.where(at)}: {name} holds {int(values[at, column]):,}, none of the vocabulary's {size:,} ids{and_more(run)}")
+        for stretch, column in stretches_of_rows((values < 0) | (values >= size)):
+            at = int(stretch[0])
+            yield (
+                f"{records.where(at)}: {name} holds {int(values[at, column]):,}, none of the vocabulary's {size:,} ids{and_more(stretch)}"
+            )
 
 
 def _check_mask_positions(records: Records) -> Iterator[str]:
     """Checks that tokens stand at the masked positions."""
     positions = records.arrays["mask_positions"].astype(np.int64)
     used = records.arrays.get("mask_weights", np.ones(positions.shape)) > 0
-    for run, column in runs_of_rows(used & ((positions < 0) | (positions >= records.num_tokens[:, None]))):
-        at = int(run[0])
+    for stretch, column in stretches_of_rows(used & ((positions < 0) | (positions >= records.num_tokens[:, None]))):
+        at = int(stretch[0])
         yield (
             f"{records.where(at)}: mask_positions holds {int(positions[at, column]):,}, the example "
-            f"{int(records.num_tokens[at]):,} tokens{and_more(run)}"
+            f"{int(records.num_tokens[at]):,} tokens{and_more(stretch)}"
         )
 
 
 def _check_lengths(records: Records) -> Iterator[str]:
     width = records.tokens.shape[1]
-    for run in runs(np.flatnonzero((records.num_tokens < 1) | (records.num_tokens > width))):
-        at = int(run[0])
-        yield f"{records.where(at)}: {schema.NUM_TOKENS} is {int(records.num_tokens[at]):,}, not in 1 to {width:,}{and_more(run)}"
+    for stretch in stretches(np.flatnonzero((records.num_tokens < 1) | (records.num_tokens > width))):
+        at = int(stretch[0])
+        yield f"{records.where(at)}: {schema.NUM_TOKENS} is {int(records.num_tokens[at]):,}, not in 1 to {width:,}{and_more(stretch)}"
 
 
 def _check_token_ids(records: Records) -> Iterator[str]:
@@ -258,11 +261,11 @@ def _check_token_ids(records: Records) -> Iterator[str]:
     wrong = (tokens < 0) | (tokens >= size)
     if records.padding is not None:
         wrong &= ~records.padding
-    for run, column in runs_of_rows(wrong):
-        at = int(run[0])
+    for stretch, column in stretches_of_rows(wrong):
+        at = int(stretch[0])
         yield (
             f"{records.where(at)}: token {int(tokens[at, column]):,} at position {column:,} is none of the "
-            f"vocabulary's {size:,} ids{and_more(run)}"
+            f"vocabulary's {size:,} ids{and_more(stretch)}"
         )
 
 
@@ -271,11 +274,11 @@ def _check_padding(records: Records) -> Iterator[str]:
     if records.padding is None:
         return
     tokens, pad_id = records.tokens, records.place.manifest.pad_id
-    for run, column in runs_of_rows(records.padding & (tokens != pad_id)):
-        at = int(run[0])
+    for stretch, column in stretches_of_rows(records.padding & (tokens != pad_id)):
+        at = int(stretch[0])
         yield (
             f"{records.where(at)}: position {column:,} is padding and holds {int(tokens[at, column]):,} instead of the pad id "
-            f"{pad_id}{and_more(run)}"
+            f"{pad_id}{and_more(stretch)}"
         )
 
 
@@ -283,10 +286,11 @@ def _check_starts(records: Records) -> Iterator[str]:
     """Checks that no document starts behind the last token."""
     if records.behind is None:
         return
-    for run, column in runs_of_rows(records.behind & records.starts):
-        at = int(run[0])
+    for stretch, column in stretches_of_rows(records.behind & records.starts):
+        at = int(stretch[0])
         yield (
-            f"{records.where(at)}: a document starts at position {column:,}, behind the {int(records.lengths[at]):,} tokens{and_more(run)}"
+            f"{records.where(at)}: a document starts at position {column:,}, behind the {int(records.lengths[at]):,} "
+            f"tokens{and_more(stretch)}"
         )
 
 
@@ -309,11 +313,11 @@ def _check_spans(records: Records) -> Iterator[str]:
         (without_text & ~none, "though no text stands there"),
         (backwards, "before that of the token before it"),
     ):
-        for run, column in runs_of_rows(wrong):
-            at = int(run[0])
+        for stretch, column in stretches_of_rows(wrong):
+            at = int(stretch[0])
             yield (
                 f"{records.where(at)}: the token at position {column:,} has the characters {int(begins[at, column]):,} to "
-                f"{int(ends[at, column]):,}, {what}{and_more(run)}"
+                f"{int(ends[at, column]):,}, {what}{and_more(stretch)}"
             )
 
 
@@ -330,27 +334,27 @@ def check_overlap(records: Records, before_first: int | None) -> Iterator[str]:
     full_neighbour = (records.lengths[:-1] == tokens.shape[1]) & (np.diff(records.rows) == 1)
     before[1:] = np.where(full_neighbour, tokens[:-1, -1].astype(np.int64), -1)
     begins_anew = (records.place.first + records.rows) % records.place.variant_examples == 0
-    for run in runs(np.flatnonzero((before >= 0) & (before != tokens[:, 0]) & ~begins_anew)):
-        at = int(run[0])
+    for stretch in stretches(np.flatnonzero((before >= 0) & (before != tokens[:, 0]) & ~begins_anew)):
+        at = int(stretch[0])
         yield (
             f"{records.where(at)}: begins with token {int(tokens[at, 0]):,}, but the record before ends with "
-            f"{int(before[at]):,}; with an overlap of one they must be the same{and_more(run)}"
+            f"{int(before[at]):,}; with an overlap of one they must be the same{and_more(stretch)}"
         )
 
 
-def runs(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Splits sorted numbers into runs of neighbours."""
+def stretches(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Splits sorted numbers into stretches of neighbours."""
     return np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
 
 
-def runs_of_rows(wrong: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
-    """Yields runs of the rows that hold a True, with the first one's column in the first row."""
+def stretches_of_rows(wrong: npt.NDArray[np.bool_]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """Yields stretches of the rows that hold a True, with the first one's column in the first row."""
     if not wrong.any():
         return
-    for run in runs(np.flatnonzero(wrong.any(axis=1))):
-        yield run, int(wrong[run[0]].argmax())
+    for stretch in stretches(np.flatnonzero(wrong.any(axis=1))):
+        yield stretch, int(wrong[stretch[0]].argmax())
 
 
-def and_more(run: npt.NDArray[np.int64]) -> str:
-    """Ends a message about the first record of a run: tells of the others, if there are any."""
-    return f", and so in the {len(run) - 1:,} records behind it" if len(run) > 1 else ""
+def and_more(stretch: npt.NDArray[np.int64]) -> str:
+    """Ends a message about the first record of a stretch: tells of the others, if there are any."""
+    return f", and so in the {len(stretch) - 1:,} records behind it" if len(stretch) > 1 else ""

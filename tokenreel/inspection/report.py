@@ -242,7 +242,7 @@ def _dead_letters(manifest: Manifest, letters: Sequence[Mapping[str, Any]]) -> s
 
 
 def _record_table(manifest: Manifest) -> str:
-    layout = manifest.layout
+    fixed_format = manifest.fixed_format
     rows = [
         (
             escape_text(feature.name),
@@ -251,11 +251,11 @@ def _record_table(manifest: Manifest) -> str:
             f"{offset:,}",
             f"{feature.nbytes:,}",
         )
-        for feature, offset in zip(layout.features, layout.offsets, strict=True)
+        for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True)
     ]
     if manifest.record_format != manifests.FIXED:
         return table(["feature", "meaning", "values"], [(name, "int64 list", shape) for name, _, shape, _, _ in rows])
-    note = f"<p>{layout.record_bytes:,} bytes a record.</p>"
+    note = f"<p>{fixed_format.record_bytes:,} bytes a record.</p>"
     return note + table(["feature", "dtype", "shape", "first byte", "bytes"], rows)
 
 

@@ -18,14 +18,14 @@ from tokenreel.format.example_codec import decode_example
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
 from tokenreel.inspection.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
-from tokenreel.inspection.record_checks import Place, Records, Tally, check_overlap, check_values, runs
+from tokenreel.inspection.record_checks import Place, Records, Tally, check_overlap, check_values, stretches
 from tokenreel.storage import files
 
 COPY_AGAIN = "Copy the file again from where it was built."
 
 _CHUNK_BYTES = 4 << 20
 
-_LISTED_ONE_BY_ONE = 8  # a longer run of damaged records is one line
+_LISTED_ONE_BY_ONE = 8  # a longer stretch of damaged records is one line
 
 
 class ShardCheck:
@@ -47,14 +47,14 @@ class ShardCheck:
         self._wraps = place.packing.get("mode") == "wrap"
         self._overlaps = self._manifest.overlap == 1 and self._wraps and place.objective == "causal_lm"
         self._last_token: int | None = None  # of the record before, if it was sound and full
-        self._before: tuple[str, int] | None = None  # document and end of the last piece of the shard before
+        self._before: tuple[str, int] | None = None  # document and end of the last segment of the shard before
         self._crc = 0
         self._held = Held()
         self._sound = True
 
     def check(self) -> Iterator[str]:
         """Reads the shard once and yields a line for each difference."""
-        self._before, self._tally.last_piece = self._tally.last_piece, None
+        self._before, self._tally.last_segment = self._tally.last_segment, None
         try:
             with files.open_read(self._path) as file:
                 yield from self._check_fixed(file) if self._manifest.record_format == FIXED else self._check_lists(file)
@@ -82,15 +82,15 @@ class ShardCheck:
         return b"".join(parts)
 
     def _check_fixed(self, file: IO[bytes]) -> Iterator[str]:
-        layout = self._manifest.layout
-        size = layout.record_bytes
+        fixed_format = self._manifest.fixed_format
+        size = fixed_format.record_bytes
         per_chunk = max(1, _CHUNK_BYTES // size)
         row = 0
         while row < self._shard.records and (data := self._read(file, min(per_chunk, self._shard.records - row) * size)):
             records = np.frombuffer(data, dtype=np.uint8, count=len(data) // size * size).reshape(-1, size)
-            damage = dict(find_damage(layout, records))
+            damage = dict(find_damage(fixed_format, records))
             yield from self._describe_damage(damage, row)
-            arrays = layout.decode(records)
+            arrays = fixed_format.decode(records)
             if damage:
                 self._sound = False
                 sound = np.setdiff1d(np.arange(len(records)), np.fromiter(damage, dtype=np.int64))
@@ -116,15 +116,15 @@ class ShardCheck:
             yield f"{self._shard.file}: {extra:,} bytes follow the {self._shard.records:,} records that the manifest knows"
 
     def _describe_damage(self, damage: Mapping[int, str], first: int) -> Iterator[str]:
-        for run in runs(np.fromiter(damage, dtype=np.int64, count=len(damage))):
-            if len(run) <= _LISTED_ONE_BY_ONE:
-                yield from (f"{self._place.where(first + row)}: {damage[row]}" for row in run.tolist())
+        for stretch in stretches(np.fromiter(damage, dtype=np.int64, count=len(damage))):
+            if len(stretch) <= _LISTED_ONE_BY_ONE:
+                yield from (f"{self._place.where(first + row)}: {damage[row]}" for row in stretch.tolist())
             else:
-                size = self._manifest.layout.record_bytes
+                size = self._manifest.fixed_format.record_bytes
                 yield (
-                    f"{self._shard.file}: records {first + run[0]:,} to {first + run[-1]:,}, bytes {(first + run[0]) * size:,} to "
-                    f"{(first + run[-1] + 1) * size - 1:,}: none of these {len(run):,} records is what was written. The first: "
-                    f"{damage[int(run[0])]}"
+                    f"{self._shard.file}: records {first + stretch[0]:,} to {first + stretch[-1]:,}, bytes "
+                    f"{(first + stretch[0]) * size:,} to {(first + stretch[-1] + 1) * size - 1:,}: none of these "
+                    f"{len(stretch):,} records is what was written. The first: {damage[int(stretch[0])]}"
                 )
 
     def _check_lists(self, file: IO[bytes]) -> Iterator[str]:
@@ -154,7 +154,7 @@ class ShardCheck:
                     rows[name].append(values)
             offset += tfrecord.HEADER_BYTES + len(body)
             row += 1
-            if len(numbers) * self._manifest.layout.record_bytes >= _CHUNK_BYTES:
+            if len(numbers) * self._manifest.fixed_format.record_bytes >= _CHUNK_BYTES:
                 yield from self._check_values({name: np.stack(values) for name, values in rows.items()}, np.array(numbers))
                 rows, numbers = {name: [] for name in features}, []
         if numbers:
@@ -203,7 +203,7 @@ class ShardCheck:
         yield from check_table(table, self._place, self._held)
         if self._wraps and len(table):
             yield from check_continuity(table, self._place, self._before)
-            self._tally.last_piece = (table.document[-1].as_py(), int(table.start[-1] + table.length[-1]))
+            self._tally.last_segment = (table.document[-1].as_py(), int(table.start[-1] + table.length[-1]))
 
 
 def _parse_lists(payload: bytes, stored_crc: int, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:

@@ -58,7 +58,7 @@ def differences(
         tallies[split] = tally = Tally(manifest.vocabulary.vocab_size)
         for index, shard in enumerate(info.shards):
             if shard.file not in present:
-                tally.complete, tally.last_piece = False, None
+                tally.complete, tally.last_segment = False, None
                 continue
             progress(shard.file)
             name = naming.provenance(split, index, len(info.shards))
@@ -87,10 +87,10 @@ def _check_names(manifest: Manifest, present: Mapping[str, int]) -> Iterator[str
                 )
             if index == count - 1 and shard.records > info.shards[0].records:
                 yield f"{naming.MANIFEST}: the last shard, {shard.file}, has more records than the others"
-            if manifest.record_format == FIXED and shard.bytes != shard.records * manifest.layout.record_bytes:
+            if manifest.record_format == FIXED and shard.bytes != shard.records * manifest.fixed_format.record_bytes:
                 yield (
                     f"{naming.MANIFEST}: {shard.file} has {shard.bytes:,} bytes, but {shard.records:,} records of "
-                    f"{manifest.layout.record_bytes:,} bytes make {shard.records * manifest.layout.record_bytes:,}"
+                    f"{manifest.fixed_format.record_bytes:,} bytes make {shard.records * manifest.fixed_format.record_bytes:,}"
                 )
     for name, size in _known_sizes(manifest).items():
         if name not in present:

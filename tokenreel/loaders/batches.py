@@ -54,14 +54,18 @@ class Batches(Run, Iterator[Arrays]):
 
         Args:
           cursor: samples delivered before it.
-          rows: of the global batch; None for this host's.
+          rows: int [k] rows of the global batch to read; None for this host's.
+
+        Raises:
+          IndexError: the run has ended there.
+          ManifestError: a record is not what was written.
         """
         if rows is None:
             return self._planner.batch(cursor)
         return self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
 
     def example_batch(self) -> Arrays:
-        """A batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
+        """Reads a batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
 
         Raises:
           ConfigError: the run has no batch at all.
@@ -71,7 +75,11 @@ class Batches(Run, Iterator[Arrays]):
         return self.batch_at(0, rows=[0])
 
     def with_rows(self, rows: npt.ArrayLike) -> Batches:
-        """Another iterator over the same run, from the same place, that gets exactly these rows of the global batch."""
+        """Makes another iterator over the same run, from the same place, that gets exactly the int [k] rows given of the global batch.
+
+        Raises:
+          ConfigError: a row is outside the global batch.
+        """
         other = Batches(self.sources, self.plan, dataclasses.replace(self.options, rows=rows))
         other.seek(self._cursor)
         return other
@@ -104,6 +112,7 @@ class Batches(Run, Iterator[Arrays]):
         stop(self._producers)
 
     def __getstate__(self) -> dict[str, Any]:
+        # A thread and its queue stay here; the copy starts its own when it is first asked.
         return {name: value for name, value in vars(self).items() if name not in ("_producers", "_planner")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -113,7 +122,7 @@ class Batches(Run, Iterator[Arrays]):
     # State.
 
     def get_state(self, cursor: int | None = None) -> dict[str, Any]:
-        """What a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on.
+        """Gives what a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on.
 
         Args:
           cursor: of another place than this iterator's, for consumers that lag behind it.
@@ -156,6 +165,7 @@ class Batches(Run, Iterator[Arrays]):
             )
         cursor = int(state["cursor"])
         if "skip" in changed:
+            # Samples are numbered without the skipped ranges: the same place of the stream has another number now.
             skip = [(int(start), int(end)) for start, end in state.get("skip", [])]
             before = Plan(self.plan.names, self.plan.examples, seed=self.plan.seed, stages=self.plan.stages, skip=skip)
             cursor = self.plan.delivered_before(int(before.stream_positions([cursor])[0]))
@@ -166,7 +176,7 @@ class Batches(Run, Iterator[Arrays]):
         self.seek(cursor)
 
     def seek(self, cursor: int) -> None:
-        """Moves to a sample."""
+        """Moves to a sample: the next batch begins there."""
         self.close()
         self._cursor = int(cursor)
 

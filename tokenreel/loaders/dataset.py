@@ -22,7 +22,11 @@ class Dataset(Examples):
     """One split of a dataset: its examples by number, and batches of them in the order of a run."""
 
     def plan(self, *, seed: int = 0, shuffle: bool | Lanes = True, epochs: int | None = None, skip: Sequence[tuple[int, int]] = ()) -> Plan:
-        """The order of the samples, as `batches` delivers them."""
+        """Makes the order of the samples, as `batches` delivers them; `RunOptions` says what the arguments mean.
+
+        Raises:
+          ConfigError: an argument is impossible.
+        """
         check_epochs(epochs)
         if isinstance(shuffle, Lanes):
             shuffle = shuffle.resolve(self.records.stride)
@@ -51,7 +55,7 @@ class Dataset(Examples):
         Args:
           name: one of `objectives.OBJECTIVES`.
           seq_len: positions the model reads; None for the dataset's. T5 reads fewer than an example holds.
-          **settings: of the objective.
+          **settings: the objective's own, see docs/objectives.md.
 
         Raises:
           ConfigError: a setting is unknown or impossible, or the vocabulary lacks what the objective needs, such as sentinels.

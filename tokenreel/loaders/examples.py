@@ -32,9 +32,9 @@ class Examples:
 
     def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
-        self._layout = manifest.layout
-        self._offsets = dict(zip((f.name for f in self._layout.features), self._layout.offsets, strict=True))
-        self._known_spans: dict[tuple[str, ...], tuple[list[Feature], list[FieldSlice]]] = {}
+        self._fixed_format = manifest.fixed_format
+        self._offsets = dict(zip((f.name for f in self._fixed_format.features), self._fixed_format.offsets, strict=True))
+        self._known_slices: dict[tuple[str, ...], tuple[list[Feature], list[FieldSlice]]] = {}
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -86,28 +86,37 @@ class Examples:
         return fields(self.stored(numbers, fields.stored))
 
     def stored(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> Arrays:
-        """Reads stored features of [k] examples, in range."""
-        wanted, spans = self._spans(tuple(names))
-        return self._arrays(wanted, self.records.take(examples, spans), len(examples))
+        """Reads stored features of int64 [k] examples, which must be in range: {feature: [k, *shape]}.
 
-    def lay_out(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> list[Any]:
-        """Prepares [n, k] reads of stored features; see `Records.lay_out`."""
-        return self.records.lay_out(examples, self._spans(tuple(names))[1])
+        Raises:
+          ManifestError: a record is not what was written, where the CRC policy has it checked.
+        """
+        wanted, slices = self._slices(tuple(names))
+        return self._arrays(wanted, self.records.take(examples, slices), len(examples))
+
+    def plan_reads(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> list[Any]:
+        """Prepares n reads of the stored features of int64 [n, k] examples, for `fetch`; see `Records.plan_reads`."""
+        return self.records.plan_reads(examples, self._slices(tuple(names))[1])
 
     def fetch(self, read: Any, names: tuple[str, ...], rows: int) -> Arrays:
-        """Reads stored features of the k = `rows` examples that `lay_out` prepared for the same names."""
-        wanted, spans = self._spans(names)
-        return self._arrays(wanted, self.records.fetch(read, spans), rows)
+        """Reads stored features of the k = `rows` examples of one read that `plan_reads` prepared for the same names.
 
-    def _spans(self, names: tuple[str, ...]) -> tuple[list[Feature], list[FieldSlice]]:
-        if (found := self._known_spans.get(names)) is None:
-            wanted = [self._layout.feature(name) for name in names]
+        Raises:
+          ManifestError: as `stored`.
+        """
+        wanted, slices = self._slices(names)
+        return self._arrays(wanted, self.records.fetch(read, slices), rows)
+
+    def _slices(self, names: tuple[str, ...]) -> tuple[list[Feature], list[FieldSlice]]:
+        """Finds features and where they lie; what was found is kept, because every batch of a run asks for the same names."""
+        if (found := self._known_slices.get(names)) is None:
+            wanted = [self._fixed_format.feature(name) for name in names]
             found = wanted, [FieldSlice(self._offsets[feature.name], feature.nbytes, not is_converted(feature)) for feature in wanted]
-            self._known_spans[names] = found
+            self._known_slices[names] = found
         return found
 
     def _arrays(self, wanted: list[Feature], data: list[bytes | bytearray | npt.NDArray[np.uint8]], rows: int) -> Arrays:
-        return {feature.name: for_models(feature, piece, rows) for feature, piece in zip(wanted, data, strict=True)}
+        return {feature.name: for_models(feature, values, rows) for feature, values in zip(wanted, data, strict=True)}
 
     def vocabulary(self) -> Any:
         """Loads the vocabulary that made the tokens, from its copy in the dataset."""

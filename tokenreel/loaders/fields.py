@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.format.manifest import Manifest
-from tokenreel.loaders.segments import SegmentMap
+from tokenreel.format.segments import SegmentMap
 
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
@@ -19,9 +19,11 @@ DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
 
 Arrays = dict[str, npt.NDArray[Any]]
 
+_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
+
 
 def align_of(manifest: Manifest) -> int:
-    """To multiples of how many tokens pieces are padded; 1 where they are not."""
+    """Gives the multiple of positions that each segment takes (`packing.align`); 1 where segments follow each other without a gap."""
     return int(manifest.config.get("packing", {}).get("align") or 1)
 
 
@@ -29,9 +31,11 @@ class Fields:
     """Chooses and derives the fields of a batch.
 
     Args:
-      manifest: of the dataset. names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a
-      derived one of its name. made: names that an objective adds to the stored ones. across_documents: whether `loss_weights` count the
-      prediction of a document's first token (GPT-2 does; segment-aware attention must not).
+      manifest: of the dataset.
+      names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a derived one of its name.
+      made: names that an objective adds to the stored ones; None where they are not known before it is computed.
+      across_documents: whether `loss_weights` count the prediction of a document's first token (GPT-2 does; segment-aware attention must
+        not).
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
     the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
@@ -67,11 +71,15 @@ class Fields:
         self._nothing_derived = self.stored == self.names
 
     def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Picks and derives from [n, ...] stored (or made) arrays."""
+        """Picks the wanted fields from {name: [n, ...]} stored (or made) arrays, and derives those that are not there.
+
+        Raises:
+          ConfigError: a wanted field is neither there nor derived.
+        """
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
-        pieces: SegmentMap | None = None
+        found: SegmentMap | None = None
         out: Arrays = {}
         for name in self.names:
             if name in arrays:
@@ -83,13 +91,13 @@ class Fields:
             elif name == TARGETS:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
-                if pieces is None:
-                    pieces = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
+                if found is None:
+                    found = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
-                    values = pieces.next_token_weights(across_documents=self.across_documents)
+                    values = found.next_token_weights(across_documents=self.across_documents)
                 else:
-                    values = pieces.positions() if name == POSITIONS else pieces.segment_ids()
+                    values = found.positions() if name == POSITIONS else found.segment_ids()
                 out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
         return out
 
@@ -99,22 +107,22 @@ class Fields:
         return targets
 
 
-def next_token(batch: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Gives (inputs, targets, weights), each [n, seq_len], of a batch that was asked for `features=NEXT_TOKEN` or more."""
-    return batch[INPUTS], batch[TARGETS], batch[LOSS_WEIGHTS]
-
-
-NEXT_TOKEN = (INPUTS, TARGETS, LOSS_WEIGHTS)
-_LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
-
-
 def is_converted(feature: schema.Feature) -> bool:
-    """Whether `for_models` copies the feature."""
+    """Says whether `for_models` makes a copy of the feature in another dtype."""
     return feature.dtype in (schema.BIT, "uint8", "uint16")
 
 
 def for_models(feature: schema.Feature, data: bytes | bytearray | npt.NDArray[np.uint8], rows: int) -> npt.NDArray[Any]:
-    """Turns the bytes of a feature into an array models take: unsigned integers as int32, bits as booleans."""
+    """Turns the bytes of a feature into an array that models take.
+
+    Args:
+      feature: whose bytes they are.
+      data: the feature's bytes of n records, end to end.
+      rows: n.
+
+    Returns:
+      [n, *shape]: unsigned integers as int32, bits as booleans, anything else as a view of the bytes.
+    """
     if feature.dtype == schema.BIT:
         return feature.from_bytes(np.frombuffer(data, dtype=np.uint8).reshape(rows, feature.nbytes))
     values = np.frombuffer(data, dtype=_LITTLE[feature.dtype])

@@ -89,11 +89,15 @@ class Mixture:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the datasets; a batch's `source` counts them."""
+        """The names of the datasets; a batch's `source` is a place in them."""
         return tuple(self.datasets)
 
     def plan(self, *, seed: int = 0, shuffle: bool | Lanes = True, skip: Sequence[tuple[int, int]] = ()) -> Plan:
-        """The order of the samples, as `batches` delivers them."""
+        """Makes the order of the samples, as `batches` delivers them; `RunOptions` says what the arguments mean.
+
+        Raises:
+          ConfigError: an argument is impossible.
+        """
         if isinstance(shuffle, Lanes):
             shuffle = shuffle.resolve(next(iter(self.datasets.values())).records.stride)
         for dataset in self.datasets.values():
@@ -107,7 +111,7 @@ class Mixture:
         return plan if self.budget is None else make(self._samples_of_budget(plan))
 
     def _samples_of_budget(self, plan: Plan) -> int:
-        """The fewest samples that hold the budget."""
+        """Finds the fewest samples that hold the budget."""
         assert self.budget is not None
 
         def spent(samples: int) -> Fraction:
@@ -143,7 +147,11 @@ _COMPARED: dict[str, Callable[[Dataset], object]] = {
 
 
 def _tokens_per_example(dataset: Dataset) -> Fraction:
-    """Mean real tokens in an example; padding is counted by the build's statistics."""
+    """Gives the mean number of real tokens in an example, from the build's statistics where examples are padded.
+
+    Raises:
+      ConfigError: the statistics are missing or damaged.
+    """
     manifest = dataset.manifest
     if schema.NUM_TOKENS not in dataset.features:
         return Fraction(manifest.seq_len)

@@ -70,7 +70,7 @@ def load(
         raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
     records = _records(path, manifest, split, crc, backend, cache, cache_bytes)
     if verify == "full":
-        found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.layout)]
+        found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.fixed_format)]
         if found:
             more = f" ({len(found) - 1:,} more differences; `tokenreel verify` lists them)" if len(found) > 1 else ""
             raise ManifestError(found[0] + more)
@@ -86,16 +86,16 @@ def _records(
     cache: str | os.PathLike[str] | None,
     cache_bytes: int | None,
 ) -> Records:
-    shards, layout = manifest.splits[split].shards, manifest.layout
+    shards, fixed_format = manifest.splits[split].shards, manifest.fixed_format
     if backend not in ("auto", "mmap", "pread"):
         raise ConfigError(f"backend must be auto, mmap or pread, got {backend!r}")
     if cache is not None:
-        return MappedRecords(path, shards, layout, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
+        return MappedRecords(path, shards, fixed_format, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
     if files.is_remote(path):
         if backend != "auto":
             raise ConfigError(f"{path}: backend {backend!r} needs local files; leave it out, or give a cache directory")
-        return RemoteRecords(path, shards, layout, crc)
-    return PositionedRecords(path, shards, layout, crc) if backend == "pread" else MappedRecords(path, shards, layout, crc)
+        return RemoteRecords(path, shards, fixed_format, crc)
+    return PositionedRecords(path, shards, fixed_format, crc) if backend == "pread" else MappedRecords(path, shards, fixed_format, crc)
 
 
 def check_files(path: str, manifest: Manifest, split: str) -> None:
@@ -105,9 +105,9 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
       ManifestError: a shard is missing, of another size, or there is one that the manifest does not know.
     """
     shards = manifest.splits[split].shards
-    layout = manifest.layout
+    fixed_format = manifest.fixed_format
     for index, shard in enumerate(shards):
-        if shard.file != naming.shard(split, index, len(shards)) or shard.bytes != shard.records * layout.record_bytes:
+        if shard.file != naming.shard(split, index, len(shards)) or shard.bytes != shard.records * fixed_format.record_bytes:
             raise ManifestError(f"{path}: the manifest contradicts itself about {shard.file}. Build the dataset again.")
         if shard.records != shards[0].records and (index < len(shards) - 1 or shard.records > shards[0].records):
             raise ManifestError(
@@ -122,7 +122,7 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
             )
         if found != shard.bytes:
             raise ManifestError(
-                f"{files.join(path, shard.file)}: {found:,} bytes ({found / layout.record_bytes:,.2f} records), the manifest says "
+                f"{files.join(path, shard.file)}: {found:,} bytes ({found / fixed_format.record_bytes:,.2f} records), the manifest says "
                 f"{shard.bytes:,} ({shard.records:,} records). {_ALL_FILES}"
             )
     known = {shard.file for info in manifest.splits.values() for shard in info.shards}

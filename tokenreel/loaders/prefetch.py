@@ -30,8 +30,8 @@ class _Chunk(NamedTuple):
 
     Attributes:
       batches: how many.
-      rows: of each.
-      located: what they are, each array [batches, rows].
+      rows: how many each has on this host.
+      located: what the rows are, int64 [batches, rows] in each of its arrays.
       reads: for each batch what `Source.fetch` takes; None where batches are read as they are located.
     """
 
@@ -42,7 +42,14 @@ class _Chunk(NamedTuple):
 
 
 class Planner:
-    """Makes the batches of one consumer one after the other, with their order planned thousands of samples at a time."""
+    """Makes the batches of one consumer one after the other, with their order planned thousands of samples at a time.
+
+    Below a thousand samples the overhead of planning dominates, so the order is worked out for chunks of batches and then looked up. Two
+    chunks are kept: the one being read, and the next, whose pages are asked for. Several threads may ask for batches; one plans at a time.
+
+    Args:
+      run: whose batches they are; held weakly.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run: Run = weakref.proxy(run)  # the run is the iterator itself, which a thread must not keep alive
@@ -50,16 +57,17 @@ class Planner:
         self._batch_size = run.batch_size
         self._chunks: dict[int, _Chunk] = {}
         nothing = np.zeros((0, 0), dtype=np.int64)
-        self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)  # found last, with its first sample
+        # The chunk found last and its first sample, as one object: threads read and replace it without the lock.
+        self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)
         self._planned = _PLAN_FIRST, -1  # samples of the chunk made last, and the sample behind it
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._ahead = _ReadAhead(run.sources)
 
     def _plan(self, cursor: int, ahead: int) -> _Chunk:
-        """Plans about `ahead` samples of this host, in whole batches, from a sample on."""
+        """Plans about `ahead` samples of this host, in whole batches, from the sample `cursor` on."""
         run = self.run
         samples = run.samples_at(cursor)
-        count, rows = 1, len(samples)
+        count, rows = 1, len(samples)  # a short last batch is a chunk of its own: its rows differ
         if run.size_at(cursor) == self._batch_size:
             count = ahead // max(rows, 1)
             if len(run.sources) > 1:  # there the cost grows with the samples of all hosts
@@ -69,12 +77,13 @@ class Planner:
             count = max(1, count)
             samples = (samples + self._batch_size * np.arange(count)[:, None]).reshape(-1)
         located = Located(*(values.reshape(count, rows) for values in run.locate(samples)))
+        # Rows of padding have no record to be read from, so they are left to the reader, as is a mixture's sorting by source.
         padded = run.pad_remainder and bool((located.example < 0).any())
-        reads = run.sources[0].lay_out(located.example) if len(run.sources) == 1 and not padded else None
+        reads = run.sources[0].plan_reads(located.example) if len(run.sources) == 1 and not padded else None
         return _Chunk(count, rows, located, reads)
 
     def _find(self, cursor: int) -> tuple[_Chunk, int] | None:
-        """The chunk that has the batch at a sample, and its place there; None at the end."""
+        """Finds the chunk that has the batch at a sample, and the batch's place there; plans it if need be. None at the end."""
         start, chunk = self._last
         index, rest = divmod(cursor - start, self._batch_size)
         if rest == 0 and 0 <= index < chunk.batches:
@@ -87,26 +96,28 @@ class Planner:
                     return chunk, index
             if not self.run.size_at(cursor):
                 return None
-            while len(self._chunks) > 1:
+            while len(self._chunks) > 1:  # the dict is in order of making: the oldest goes
                 del self._chunks[next(iter(self._chunks))]
             ahead, end = self._planned
-            ahead = min(4 * ahead, _PLAN_AHEAD) if cursor == end else _PLAN_FIRST
+            ahead = min(4 * ahead, _PLAN_AHEAD) if cursor == end else _PLAN_FIRST  # more only where reading goes straight on
             chunk = self._chunks[cursor] = self._plan(cursor, ahead)
             self._planned = ahead, cursor + chunk.batches * self._batch_size
             self._last = cursor, chunk
             return chunk, 0
 
     def _examples(self, cursor: int) -> Located | None:
+        """Says what is in this host's rows of the batch at a sample; None at the end."""
         if (found := self._find(cursor)) is None:
             return None
         chunk, index = found
         return Located(*(values[index] for values in chunk.located))
 
     def batch(self, cursor: int) -> Arrays:
-        """The batch at a sample.
+        """Makes this host's rows of the batch that begins at a sample.
 
         Raises:
           IndexError: the run has ended there.
+          ManifestError: a record is not what was written.
         """
         if (found := self._find(cursor)) is None:
             raise IndexError(f"this run ends before sample {cursor:,}")
@@ -122,18 +133,30 @@ class _ReadAhead:
 
     Random reads of a cold file take a twentieth of the time so. But asking costs as much as half a warm gather, so it is done only as long
     as reading without it has to wait.
+
+    It changes between three states: looking (count the waits of every fourth batch; more than at the last look means on), on (ask for the
+    pages of the batch four ahead), and, every 256 batches, looking again with read-ahead off. Reads from a bucket are always on.
+
+    Args:
+      sources: the datasets that are read.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
         self._remote = any(source.dataset.records.remote for source in sources)
         self._active = self._remote  # there every read waits
-        self._asked = False
-        self._count = 0
-        self._waits: int | None = None
+        self._asked = False  # whether the batches up to the one four ahead were asked for
+        self._count = 0  # batches so far
+        self._waits: int | None = None  # what this thread had waited at the last look; None before the first
 
     def before_reading(self, examples: Callable[[int], Located | None], cursor: int, batch_size: int) -> None:
-        """Is called before each batch; `examples` says what is in the batch at a sample."""
+        """Is called before each batch is read, and asks for the pages of later ones while that pays.
+
+        Args:
+          examples: says what is in the batch at a sample; None at the end.
+          cursor: the sample at which the batch to be read begins.
+          batch_size: samples of a batch, over all hosts.
+        """
         self._count += 1
         if not self._active:
             if self._count % _LOOK_EVERY == 0:
@@ -143,6 +166,7 @@ class _ReadAhead:
                 self._waits = _waits()
         if not self._active:
             return
+        # The first time all four batches ahead are asked for, then each time the farthest: the nearer ones were.
         for distance in range(1, _READ_AHEAD + 1) if not self._asked else (_READ_AHEAD,):
             if (ahead := examples(cursor + distance * batch_size)) is not None:
                 self._will_need(ahead)
@@ -171,31 +195,39 @@ def stop(producers: list[Producer]) -> None:
 
 def _waits() -> int:
     """Counts what this thread has waited for the disk: page faults of maps, blocks of reads."""
+    # Where the system counts by process only, other threads' waits may keep read-ahead on: slower, not wrong.
     usage = resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
     return usage.ru_majflt + usage.ru_inblock
 
 
 class Producer:
-    """One thread that makes batches ahead of their consumer."""
+    """One thread that makes batches ahead of their consumer, until the run ends or `stop` is called.
+
+    Args:
+      planner: makes the batches.
+      cursor: the sample at which the first begins.
+      ahead: batches that may wait to be taken, beside the one being made.
+    """
 
     def __init__(self, planner: Planner, cursor: int, ahead: int) -> None:
         self._queue: queue.Queue[Arrays | BaseException] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
         self._process = os.getpid()
-        self._thread = threading.Thread(target=self._run, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
+        self._thread = threading.Thread(target=self._produce, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
         self._thread.start()
 
-    def _run(self, planner: Planner, cursor: int) -> None:
+    def _produce(self, planner: Planner, cursor: int) -> None:
         try:
             while not self._stopped.is_set() and (size := planner.run.size_at(cursor)):
                 self._put(planner.batch(cursor))
                 cursor += size
         except ReferenceError:
             pass  # the iterator is gone
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, it belongs to the consumer, who would wait for ever
             self._put(error)
 
     def _put(self, item: Arrays | BaseException) -> None:
+        # With a time-out, because nobody takes from the queue of a consumer that has stopped.
         while not self._stopped.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
@@ -204,11 +236,15 @@ class Producer:
                 continue
 
     def is_of_this_process(self) -> bool:
-        """Whether the thread can be there."""
+        """Says whether this is the process that started the thread; a fork copies only the object."""
         return self._process == os.getpid()
 
     def take(self) -> Arrays:
-        """Gives the next batch, or raises what making it raised."""
+        """Gives the next batch, and waits for it if need be.
+
+        Raises:
+          BaseException: what making the batch raised.
+        """
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item

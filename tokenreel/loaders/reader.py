@@ -18,11 +18,11 @@ from tokenreel.loaders.run_options import RunOptions
 
 
 class Source:
-    """A dataset as a part of a run: what is read of it, and the objective that is computed on it.
+    """A dataset as a part of a run: which of its features are read, and which objective is computed on them.
 
     Args:
       dataset: the examples to read.
-      options: of the run; its `features`, `across_documents`, `objective`, `variant` and `seed` say what a batch holds.
+      options: the run's; its `features`, `across_documents`, `objective`, `variant` and `seed` say what a batch holds.
       name: of the dataset in a mixture; "" for the only one of a run.
 
     Raises:
@@ -44,23 +44,40 @@ class Source:
         self.fields = Fields(dataset.manifest, options.features, made=made, across_documents=options.across_documents)
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
-        """Reads [k] examples and makes the fields of the batch."""
+        """Reads examples and makes the fields of the batch.
+
+        Args:
+          examples: int64 [k] numbers in the dataset, in range.
+          epochs: int64 [k] how often the dataset was used up before each: an objective chooses anew in each epoch.
+
+        Returns:
+          {field: [k, ...]}.
+
+        Raises:
+          ManifestError: a record is not what was written.
+          ConfigError: a wanted feature is neither stored, derived nor made by the objective.
+        """
         if self.objective is None:
             return self.fields(self.dataset.stored(examples, self.fields.stored))
-        arrays = self.dataset.stored(examples, self.dataset.features)
+        arrays = self.dataset.stored(examples, self.dataset.features)  # which of them an objective uses is its own affair
         made = self._apply(arrays, examples, epochs)
         made.setdefault(schema.EXAMPLE_ID, examples)
         return self.fields({name: values.astype(np.int32) if values.dtype.kind == "u" else values for name, values in made.items()})
 
-    def lay_out(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
-        """Prepares [n, k] reads for `fetch`; None with an objective, beside which the gain is nothing."""
-        return self.dataset.lay_out(examples, self.fields.stored) if self.objective is None else None
+    def plan_reads(self, examples: npt.NDArray[np.int64]) -> list[Any] | None:
+        """Prepares the reads of n batches of int64 [n, k] examples, for `fetch`.
+
+        Returns:
+          what `fetch` takes, for each batch; None with an objective, whose work is so much more that planned reads gain nothing.
+        """
+        return self.dataset.plan_reads(examples, self.fields.stored) if self.objective is None else None
 
     def fetch(self, read: Any, rows: int) -> Arrays:
-        """As `read`, of k = `rows` examples that were prepared."""
+        """Does what `read` does, for the k = `rows` examples of a read that `plan_reads` prepared."""
         return self.fields(self.dataset.fetch(read, self.fields.stored, rows))
 
     def _apply(self, arrays: Arrays, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
+        """Computes the objective on [k, ...] stored arrays; rows of different epochs one after the other, put back in their order."""
         parts: list[Arrays] = []
         order: list[npt.NDArray[np.int64]] = []
         for epoch in np.unique(epochs).tolist() or [0]:  # one, but for a batch that holds the end of an epoch

@@ -21,7 +21,7 @@ class Run:
       options: the size of a batch, its share for this host, and its end; what the sources and the plan were made with is not read again.
 
     Attributes:
-      length: samples of all hosts; None for a run without end.
+      length: samples that the run delivers, over all hosts; None for a run without end.
       drop_remainder: whether a last batch that is short is left out.
       reader: reads what was located.
     """
@@ -51,7 +51,7 @@ class Run:
         return 0 if self.drop_remainder else left
 
     def rows_at(self, cursor: int) -> npt.NDArray[np.int64]:
-        """Gives the rows, int64 [k], of the global batch at a sample that this host gets."""
+        """Gives the rows, int64 [k], that this host gets of the global batch at a sample; rows of padding are among them."""
         size = self.size_at(cursor)
         if size and self.pad_remainder:
             size = self.batch_size
@@ -66,7 +66,11 @@ class Run:
         return cursor + (self._samples_of_rows[rows] if full else rows)
 
     def locate(self, samples: npt.NDArray[np.int64]) -> Located:
-        """Says what [k] samples are, as `Plan.locate`; with `pad_remainder`, samples behind the end are example -1."""
+        """Says what int64 [k] samples are, as `Plan.locate`; with `pad_remainder`, samples behind the end are example -1.
+
+        Raises:
+          IndexError: a sample is negative, or lies behind the end of a run that is not padded.
+        """
         if not self.pad_remainder or self.length is None or (real := samples < self.length).all():
             return self.plan.locate(samples)
         found = self.plan.locate(samples[real])

@@ -105,11 +105,11 @@ class _Place:
 
         values = _canonical(local)
         starts = np.searchsorted(rows, self._first)
-        pieces = [
+        parts = [
             values[(slice(int(start), int(start) + count), *index[1:])]
             for start, count, index in zip(starts, self._count, self.indices, strict=True)
         ]
-        arrays = [jax.device_put(piece, device) for piece, device in zip(pieces, self.devices, strict=True)]
+        arrays = [jax.device_put(part, device) for part, device in zip(parts, self.devices, strict=True)]
         return jax.make_array_from_single_device_arrays(self.shape, self.sharding, arrays)
 
 

@@ -1,6 +1,6 @@
 """From a step to its documents, and from an example back to its steps: exact, from integers and the provenance tables, without a scan.
 
-`tokenreel where` and `tokenreel when` (`where.py`, `when.py`) are these functions on the command line.
+`tokenreel where` and `tokenreel when` are these functions on the command line.
 """
 
 from __future__ import annotations
@@ -25,20 +25,24 @@ def where(run: Run, step: int, *, rows: npt.ArrayLike | None = None, vocabulary:
     Args:
       run: whose steps they are; an iterator over its batches is one.
       step: its number; for a run whose batch size changed, seek by samples (`where_samples`).
-      rows: of the global batch; None for all of this host's.
+      rows: int [k] of the global batch; None for all of this host's that are no padding.
       vocabulary: decodes the documents' tokens; None leaves the text out.
 
     Returns:
       for each row what `where_samples` says, and `step` and `row`.
 
     Raises:
-      IndexError: the run has no such step.
+      IndexError: the run has no such step, or the step no such row.
     """
     cursor = step * run.batch_size
     if step < 0 or not run.size_at(cursor):
         raise IndexError(f"this run has the steps 0 to {(run.num_batches or 0) - 1:,}, got {step:,}")
-    wanted = run.rows_at(cursor) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
     size = run.size_at(cursor)
+    if rows is None:
+        wanted = run.rows_at(cursor)
+        wanted = wanted[wanted < size]  # behind them a padded batch has rows that hold no sample
+    else:
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
     if len(wanted) and (wanted.min() < 0 or wanted.max() >= size):
         raise IndexError(f"step {step:,} has the rows 0 to {size - 1}, got {wanted.min()} to {wanted.max()}")
     found = where_samples(run, run.samples_at(cursor, wanted), vocabulary=vocabulary)

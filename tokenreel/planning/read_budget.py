@@ -57,7 +57,7 @@ def plan(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> PlannedReads:
       groups: all of them, as `order.groups()` gives them.
     """
     config = order.config
-    tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.layout) * config.packing.seq_len
+    tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.fixed_format) * config.packing.seq_len
     total = repeated = size = 0
     for split in splits.split_names(config):
         sources = {group.source for group in groups if group.split == split}

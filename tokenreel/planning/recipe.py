@@ -11,7 +11,7 @@ import numpy as np
 from tokenreel.config.build import JobConfig, PackingConfig
 from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
-from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.manifest import VocabularyInfo, pack_facts
 from tokenreel.format.schema import Feature, RecordFormat
 from tokenreel.layouts import segment_pairs
@@ -101,9 +101,9 @@ class Recipe:
         return tuple(sorted(features, key=lambda feature: feature.name))
 
     @property
-    def layout(self) -> RecordFormat:
+    def fixed_format(self) -> RecordFormat:
         """Where the fields lie in a record."""
-        return fixed_layout(self.features)
+        return make_fixed_format(self.features)
 
 
 def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:

@@ -28,10 +28,10 @@ def plan_all(order: DocumentOrder, sizes: Sequence[shard_plan.GroupSize]) -> lis
     Raises:
       BuildError: nothing is left to train on.
     """
-    layout = order.recipe.layout
+    fixed_format = order.recipe.fixed_format
     plans = []
     for split in split_names(order.config):
-        plan = shard_plan.plan_split(order, split, [size for size in sizes if size.group.split == split], layout)
+        plan = shard_plan.plan_split(order, split, [size for size in sizes if size.group.split == split], fixed_format)
         if split == TRAIN and not plan.shards:
             raise BuildError(
                 f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
@@ -170,22 +170,22 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
     )
 
 
-def examples_per_shard(config: JobConfig, layout: RecordFormat) -> int:
+def examples_per_shard(config: JobConfig, fixed_format: RecordFormat) -> int:
     """How many examples every shard but the last holds."""
     if config.shards.examples is not None:
         return config.shards.examples
-    fitting = (config.shards.megabytes << 20) // layout.record_bytes
+    fitting = (config.shards.megabytes << 20) // fixed_format.record_bytes
     return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
 
 
-def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], layout: RecordFormat) -> SplitPlan:
+def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], fixed_format: RecordFormat) -> SplitPlan:
     """Cuts a split into shards.
 
     Args:
       order: of the documents.
       split: its name.
       sizes: of all its groups, in any order.
-      layout: of the records.
+      fixed_format: of the records.
 
     Raises:
       BuildError: the groups do not add up to what the stage files hold.
@@ -212,7 +212,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], lay
     if wrap:
         used = min(total, Stream(order.recipe).end(examples)) if examples else 0
         dropped_documents, dropped_tokens["last_example"] = _documents_from(order, spans, used), total - used
-    per_shard = examples_per_shard(config, layout)
+    per_shard = examples_per_shard(config, fixed_format)
     all_examples = examples * config.variants
     count = -(-all_examples // per_shard)
     shards = []

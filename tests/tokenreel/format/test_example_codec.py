@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenreel.format import tfrecord
-from tokenreel.format.example_codec import decode_example, encode_fixed, encode_lists, fixed_layout
+from tokenreel.format.example_codec import decode_example, encode_fixed, encode_lists, make_fixed_format
 from tokenreel.format.schema import Feature
 
 FEATURES = [
@@ -26,20 +26,20 @@ def payloads(records):
 
 
 def test_every_record_has_one_length_and_its_values_at_the_offsets():
-    layout = fixed_layout(FEATURES)
-    records = encode_fixed(layout, ARRAYS)
-    assert records.shape == (3, layout.record_bytes)
-    assert layout.payload_bytes == layout.record_bytes - 16
-    for feature, offset in zip(layout.features, layout.offsets, strict=True):
+    fixed_format = make_fixed_format(FEATURES)
+    records = encode_fixed(fixed_format, ARRAYS)
+    assert records.shape == (3, fixed_format.record_bytes)
+    assert fixed_format.payload_bytes == fixed_format.record_bytes - 16
+    for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True):
         np.testing.assert_array_equal(records[:, offset : offset + feature.nbytes], feature.to_bytes(ARRAYS[feature.name]))
-    for name, values in layout.decode(records).items():
+    for name, values in fixed_format.decode(records).items():
         np.testing.assert_array_equal(values, ARRAYS[name])
-    assert set(layout.decode(records, ["tokens"])) == {"tokens"}
+    assert set(fixed_format.decode(records, ["tokens"])) == {"tokens"}
 
 
 def test_the_order_of_features_given_does_not_matter():
-    records = encode_fixed(fixed_layout(FEATURES), ARRAYS)
-    reversed_ = encode_fixed(fixed_layout(FEATURES[::-1]), dict(reversed(ARRAYS.items())))
+    records = encode_fixed(make_fixed_format(FEATURES), ARRAYS)
+    reversed_ = encode_fixed(make_fixed_format(FEATURES[::-1]), dict(reversed(ARRAYS.items())))
     assert records.tobytes() == reversed_.tobytes()
 
 
@@ -64,17 +64,17 @@ def test_fixed_records_are_the_bytes_that_protobuf_writes(length):
     """At lengths where the varints of the enclosing messages change their size."""
     feature = Feature(name="tokens", dtype="uint8", shape=(length,))
     values = np.arange(2 * length).reshape(2, length) % 256
-    records = encode_fixed(fixed_layout([feature]), {"tokens": values})
+    records = encode_fixed(make_fixed_format([feature]), {"tokens": values})
     assert payloads(records) == [example_message({"tokens": row.astype(np.uint8).tobytes()}) for row in values]
 
 
 @pytest.mark.tensorflow
 def test_many_features_are_the_bytes_that_protobuf_writes():
-    layout = fixed_layout(FEATURES)
+    fixed_format = make_fixed_format(FEATURES)
     expected = [
         example_message({feature.name: feature.to_bytes(ARRAYS[feature.name])[row].tobytes() for feature in FEATURES}) for row in range(3)
     ]
-    assert payloads(encode_fixed(layout, ARRAYS)) == expected
+    assert payloads(encode_fixed(fixed_format, ARRAYS)) == expected
 
 
 @pytest.mark.tensorflow
@@ -92,7 +92,7 @@ def test_tensorflow_parses_both_formats(tmp_path):
     import tensorflow as tf
 
     path = tmp_path / "fixed"
-    path.write_bytes(encode_fixed(fixed_layout(FEATURES), ARRAYS).tobytes())
+    path.write_bytes(encode_fixed(make_fixed_format(FEATURES), ARRAYS).tobytes())
     parsed = [
         tf.io.parse_single_example(record, {"tokens": tf.io.FixedLenFeature([], tf.string)})
         for record in tf.data.TFRecordDataset(str(path))
@@ -123,7 +123,7 @@ def test_lists_are_decoded_again(arrays):
 
 
 def test_fixed_records_decode_as_bytes():
-    for row, payload in enumerate(payloads(encode_fixed(fixed_layout(FEATURES), ARRAYS))):
+    for row, payload in enumerate(payloads(encode_fixed(make_fixed_format(FEATURES), ARRAYS))):
         decoded = decode_example(payload)
         for feature in FEATURES:
             assert decoded[feature.name].tolist() == [feature.to_bytes(ARRAYS[feature.name])[row].tobytes()]
@@ -173,4 +173,4 @@ def test_altered_records_raise_nothing_but_value_errors():
 def test_arrays_that_do_not_fit_the_layout_are_refused(change, message):
     arrays = {name: values for name, values in (ARRAYS | change).items() if values is not None}
     with pytest.raises(ValueError, match=message):
-        encode_fixed(fixed_layout(FEATURES), arrays)
+        encode_fixed(make_fixed_format(FEATURES), arrays)

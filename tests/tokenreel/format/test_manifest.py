@@ -132,7 +132,7 @@ def test_reading_from_a_directory(tmp_path):
 def test_offsets_in_the_manifest_are_where_the_values_lie():
     """A reader without tokenreel needs no more than this."""
     record = json.loads(EXAMPLE.to_text())["record"]
-    template = EXAMPLE.layout.template
+    template = EXAMPLE.fixed_format.template
     assert record["record_bytes"] == len(template)
     assert [(row["name"], template[row["offset"] - 1]) for row in record["features"]] == [("example_id", 8), ("tokens", 10)]
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tokenreel.errors import ManifestError
 from tokenreel.format import schema
-from tokenreel.format.example_codec import fixed_layout
+from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.schema import Feature
 
 LIMITS = {"uint8": (0, 255), "uint16": (0, 65_535), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
@@ -102,16 +102,16 @@ def test_the_narrowest_dtype_of_tokens():
 
 
 def test_features_are_read_back_from_json():
-    layout = fixed_layout(
+    fixed_format = make_fixed_format(
         [
             Feature(name="tokens", dtype="uint16", shape=(7,)),
             Feature(name="id", dtype="int64"),
             Feature(name="b", dtype="bit", shape=(2, 5)),
         ]
     )
-    rows = layout.to_json()
-    assert schema.features_from_json(rows) == layout.features
+    rows = fixed_format.to_json()
+    assert schema.features_from_json(rows) == fixed_format.features
     assert [row["name"] for row in rows] == ["b", "id", "tokens"]
-    assert layout.feature("id").dtype == "int64"
+    assert fixed_format.feature("id").dtype == "int64"
     with pytest.raises(KeyError, match="the records hold b, id, tokens"):
-        layout.feature("ids")
+        fixed_format.feature("ids")

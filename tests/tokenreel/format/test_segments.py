@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel.errors import BuildError
@@ -24,6 +24,55 @@ def starts_from_lengths(lengths, seq_len, align):
             num_tokens[row] = at + size
             at += -(-size // align) * align
     return starts, num_tokens
+
+
+def read_by_position(starts, num_tokens, align, across_documents):
+    """The rules, one position after the other: (segment id, position, weight) of each."""
+    fields = []
+    for row, bits in enumerate(starts):
+        segments_seen = place = 0
+        gap = False
+        found = []
+        for i, bit in enumerate(bits):
+            if i == 0 or bit:
+                gap = i % align != 0
+                segments_seen += not gap
+                place = 0
+            padded = gap or (num_tokens is not None and i >= num_tokens[row])
+            found.append((0, 0) if padded else (segments_seen, place))
+            place += 1
+        followed = [*found[1:], (0, 0)]
+        fields.append(
+            [
+                (own, at, float(own > 0 and after > 0 and (across_documents or own == after)))
+                for (own, at), (after, _) in zip(found, followed, strict=True)
+            ]
+        )
+    return np.array(fields).reshape(*starts.shape, 3)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 5), st.integers(1, 40), st.floats(0, 1), st.booleans(), st.sampled_from([1, 2, 4]))
+@settings(max_examples=200, deadline=None)
+def test_a_segment_map_gives_what_the_rules_say_of_each_position(seed, rows, length, density, padded, align):
+    rng = np.random.default_rng(seed)
+    starts = rng.random((rows, length)) < density
+    num_tokens = rng.integers(0, length + 1, rows) if padded else None
+    if num_tokens is not None:
+        starts &= np.arange(length) < num_tokens[:, None]
+    found = segments.SegmentMap(starts, num_tokens, align)
+    for across in (False, True):
+        expected = read_by_position(starts, num_tokens, align, across)
+        weights = found.next_token_weights(across_documents=across)
+        np.testing.assert_array_equal(found.segment_ids(), expected[..., 0])
+        np.testing.assert_array_equal(found.positions(), expected[..., 1])
+        np.testing.assert_array_equal(weights, expected[..., 2])
+        np.testing.assert_array_equal(segments.next_token_weights(found.segment_ids(), across_documents=across), weights)
+
+
+@pytest.mark.parametrize("method", ["segment_ids", "positions", "next_token_weights"])
+def test_dtypes_of_a_segment_map(method):
+    values = getattr(segments.SegmentMap(np.ones((2, 3), bool)), method)()
+    assert values.dtype == (np.float32 if method == "next_token_weights" else np.int32) and values.shape == (2, 3)
 
 
 @given(LENGTHS, st.integers(1, 6), st.integers(1, 5))

@@ -230,7 +230,7 @@ def test_a_damaged_record_is_shown_and_said(tmp_path, capsys):
     found = datasets.make(tmp_path)
     path = tmp_path / found.splits["train"].shards[0].file
     data = bytearray(path.read_bytes())
-    data[dict(zip([f.name for f in found.features], found.layout.offsets, strict=True))["tokens"]] ^= 3
+    data[dict(zip([f.name for f in found.features], found.fixed_format.offsets, strict=True))["tokens"]] ^= 3
     path.write_bytes(data)
     assert run(tmp_path, "--count", "1") == 1
     assert "this record is damaged: its CRC does not match its bytes: if one byte was altered" in capsys.readouterr().out

@@ -89,7 +89,7 @@ def test_every_flipped_byte_of_a_shard_is_named(dataset):
     """File, record, and the very byte: by the template where records are alike, by the CRC's algebra elsewhere."""
     path = dataset / SHARD
     sound = path.read_bytes()
-    size = manifest.read(str(dataset)).layout.record_bytes
+    size = manifest.read(str(dataset)).fixed_format.record_bytes
     draw = random.Random(0)
     for _ in range(400):
         at, bits = draw.randrange(len(sound)), draw.randrange(1, 256)
@@ -118,8 +118,11 @@ def test_every_flipped_byte_of_any_other_file_is_named(dataset):
 
 def test_damage_of_several_bytes_names_the_records(dataset):
     path = dataset / SHARD
-    layout = manifest.read(str(dataset)).layout
-    size, at = layout.record_bytes, dict(zip((feature.name for feature in layout.features), layout.offsets, strict=True))["tokens"]
+    fixed_format = manifest.read(str(dataset)).fixed_format
+    size, at = (
+        fixed_format.record_bytes,
+        dict(zip((feature.name for feature in fixed_format.features), fixed_format.offsets, strict=True))["tokens"],
+    )
     data = np.frombuffer(path.read_bytes(), dtype=np.uint8).reshape(-1, size).copy()
     data[2, at : at + 4] ^= 0xFF
     data[5:7, at : at + 4] ^= 0x0F
@@ -235,11 +238,11 @@ def test_a_wrong_value_is_named(dataset, shard, change, message):
     """All CRCs are right: only the values are not."""
     found = manifest.read(str(dataset))
     if shard == LAST:
-        layout = found.layout
-        data = np.frombuffer((dataset / shard).read_bytes(), dtype=np.uint8).reshape(-1, layout.record_bytes)
-        assert layout.decode(data)["num_tokens"][-1] < 33
+        fixed_format = found.fixed_format
+        data = np.frombuffer((dataset / shard).read_bytes(), dtype=np.uint8).reshape(-1, fixed_format.record_bytes)
+        assert fixed_format.decode(data)["num_tokens"][-1] < 33
     else:
-        assert found.layout.record_bytes == 183
+        assert found.fixed_format.record_bytes == 183
     datasets.rewrite(dataset, shard, found, change)
     datasets.sign(dataset)
     differences = verify(str(dataset))

@@ -158,7 +158,7 @@ def load_ignoring_sizes(directory):
     info = manifest.splits["train"].shards
     from tokenreel.loaders.dataset import Dataset
 
-    return Dataset(str(directory), manifest, "train", MappedRecords(str(directory), info, manifest.layout))
+    return Dataset(str(directory), manifest, "train", MappedRecords(str(directory), info, manifest.fixed_format))
 
 
 def test_versions_and_fingerprints(copy):
@@ -189,7 +189,10 @@ def test_a_manifest_that_contradicts_itself_is_refused(copy):
     for change, message in (
         ({"records": 15}, "contradicts itself"),
         ({"file": info.shards[1].file}, "contradicts itself"),
-        ({"records": 15, "bytes": 15 * manifest.layout.record_bytes}, "all but the last need 15|15 records; all but the last need 16"),
+        (
+            {"records": 15, "bytes": 15 * manifest.fixed_format.record_bytes},
+            "all but the last need 15|15 records; all but the last need 16",
+        ),
     ):
         for index in (0, 4):
             changed = list(info.shards)
@@ -232,8 +235,8 @@ def test_derived_fields(tmp_path):
 
 def test_the_first_and_only_the_first_reading_checks(copy):
     with open(shards(copy)[1], "r+b") as file:
-        layout = manifests.read(str(copy)).layout
-        file.seek(5 * layout.record_bytes + layout.offsets[2] + 3)
+        fixed_format = manifests.read(str(copy)).fixed_format
+        file.seek(5 * fixed_format.record_bytes + fixed_format.offsets[2] + 3)
         byte = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1]))
@@ -243,7 +246,7 @@ def test_the_first_and_only_the_first_reading_checks(copy):
             dataset = load(copy, backend=backend, crc=crc)
             dataset.take([20, 22])
             for _ in range(2):
-                with pytest.raises(ManifestError, match=rf"00001-of-00010: record 5 at byte {5 * layout.record_bytes:,}: its CRC"):
+                with pytest.raises(ManifestError, match=rf"00001-of-00010: record 5 at byte {5 * fixed_format.record_bytes:,}: its CRC"):
                     dataset.take([22, 21, 20])
 
 

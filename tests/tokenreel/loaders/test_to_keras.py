@@ -8,7 +8,6 @@ import pytest
 from tests.datasets import random_examples, write_dataset
 from tokenreel.errors import ConfigError
 from tokenreel.loaders import load, to_keras
-from tokenreel.loaders.fields import NEXT_TOKEN
 
 COUNT, LENGTH, VOCABULARY = 40, 8, 50
 
@@ -20,7 +19,7 @@ def dataset(tmp_path_factory):
     return load(path)
 
 
-FEATURES = [*NEXT_TOKEN, "segment_ids", "positions", "example_id"]
+FEATURES = ["inputs", "targets", "loss_weights", "segment_ids", "positions", "example_id"]
 
 
 def model_of(names):

@@ -43,7 +43,7 @@ def test_where_says_what_the_batch_holds(arrays, dataset, shuffle):
             example = entry["example"]
             assert (entry["step"], entry["row"]) == (step, row)
             data = (pathlib.Path(dataset.path) / entry["shard"]).read_bytes()[slice(*entry["bytes"])]
-            record = dataset.manifest.layout.decode(np.frombuffer(data, np.uint8)[None])
+            record = dataset.manifest.fixed_format.decode(np.frombuffer(data, np.uint8)[None])
             assert record["example_id"][0] == example and entry["record"] == example % 16
             number = arrays["num_tokens"][example]
             assert [document["doc_id"] for document in entry["documents"]] == [
@@ -99,6 +99,19 @@ def test_rows_samples_and_steps_outside(dataset):
         batches.where(10)
     with pytest.raises(IndexError, match="rows 0 to 9"):
         batches.where(3, rows=[10])
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_rows_of_padding_hold_nothing(dataset, hosts):
+    options = {"epochs": 1, "shuffle": False, "pad_remainder": True, "hosts": hosts}
+    for host in range(hosts):
+        batches = dataset.batches(8, host=host, prefetch=0, **options)
+        for step, batch in enumerate(batches):
+            real = batch["example_id"][batch["example_id"] >= 0].tolist()
+            assert [entry["example"] for entry in batches.where(step)] == real
+    assert step == 12 and len(batches.where(12)) == (7 if hosts == 1 else 3)  # 103 = 12 * 8 + 7
+    with pytest.raises(IndexError, match="rows 0 to 6"):
+        batches.where(12, rows=[7])
 
 
 def test_without_provenance(dataset, tmp_path):

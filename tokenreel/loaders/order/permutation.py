@@ -1,4 +1,4 @@
-"""A keyed permutation of the integers below n, computed in place and invertible (a Feistel network)."""
+"""A keyed permutation of the integers below n, computed for any of them by itself, in both directions (a Feistel network)."""
 
 from __future__ import annotations
 
@@ -11,24 +11,17 @@ import numpy.typing as npt
 from tokenreel import keys
 
 Int64Array = npt.NDArray[np.int64]
-
 UInt64Array = npt.NDArray[np.uint64]
 
-MAX_EXAMPLES = 1 << 62
+MAX_EXAMPLES = 1 << 62  # the domain of the network is a little larger, and must fit int64
+
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: the step of SplitMix64
 
 _ROUNDS = 6
-
-_TABLE = 256
-
-GOLDEN = 0x9E3779B97F4A7C15
-
+_TABLE = 256  # up to so many elements a permutation is a table
 _MASK64 = (1 << 64) - 1
-
 _U30, _U27, _U31, _U32 = (np.uint64(n) for n in (30, 27, 31, 32))
-
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-
-_MIX_2 = np.uint64(0x94D049BB133111EB)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of SplitMix64's finaliser, as in `keys.mix`
 
 
 class Permutation:
@@ -41,8 +34,11 @@ class Permutation:
     are sorted by random keys instead.
 
     Args:
-      n: size, from 1 to 2**62.
-      key: an unsigned 64-bit integer: one permutation each.
+      n: number of elements, from 1 to 2**62.
+      key: an unsigned 64-bit integer; each gives a permutation of its own.
+
+    Raises:
+      ValueError: n is out of range.
 
     >>> Permutation(5, key=1)(np.arange(5)).tolist()
     [0, 4, 1, 3, 2]
@@ -58,7 +54,7 @@ class Permutation:
         self._table = np.argsort(keys.bits(key, "order/table", np.arange(n), 1)[:, 0], kind="stable") if n <= _TABLE else None
 
     def __call__(self, positions: npt.ArrayLike) -> Int64Array:
-        """Maps [k] positions to [k] values, both below n.
+        """Maps int [k] positions to int64 [k] values, both below n.
 
         Raises:
           IndexError: a position is negative or not below n.
@@ -68,7 +64,7 @@ class Permutation:
         return _walk(_encrypt, positions, self.n, np.uint64(self.key))
 
     def inverse(self, values: npt.ArrayLike) -> Int64Array:
-        """Maps [k] values back to their [k] positions.
+        """Maps int [k] values back to their int64 [k] positions.
 
         Raises:
           IndexError: a value is negative or not below n.
@@ -76,6 +72,18 @@ class Permutation:
         if self._table is not None:
             return np.argsort(self._table, kind="stable")[_checked(values, self.n)]
         return _walk(_decrypt, values, self.n, np.uint64(self.key))
+
+
+class StoredOrder:
+    """The stored order, with the two directions of `Permutation`."""
+
+    def __call__(self, positions: npt.ArrayLike) -> Int64Array:
+        """Gives the [k] positions back: int64 [k]."""
+        return np.asarray(positions, dtype=np.int64)
+
+    def inverse(self, values: npt.ArrayLike) -> Int64Array:
+        """Gives the [k] values back: int64 [k]."""
+        return np.asarray(values, dtype=np.int64)
 
 
 def _checked(values: npt.ArrayLike, n: int) -> Int64Array:
@@ -86,12 +94,28 @@ def _checked(values: npt.ArrayLike, n: int) -> Int64Array:
 
 
 def permute(positions: npt.ArrayLike, n: int, key: UInt64Array) -> Int64Array:
-    """Applies to each of [k] positions the Feistel network of its own key, all of one size n."""
+    """Applies to each position the Feistel network of its own key, all of one size; also where `Permutation` would use a table.
+
+    Args:
+      positions: int [k], below n.
+      n: number of elements.
+      key: uint64 [k], one for each position.
+
+    Returns:
+      int64 [k] values below n.
+
+    Raises:
+      IndexError: a position is negative or not below n.
+    """
     return _walk(_encrypt, positions, n, key)
 
 
 def unpermute(values: npt.ArrayLike, n: int, key: UInt64Array) -> Int64Array:
-    """Undoes `permute`."""
+    """Undoes `permute`: maps int [k] values back to int64 [k] positions.
+
+    Raises:
+      IndexError: a value is negative or not below n.
+    """
     return _walk(_decrypt, values, n, key)
 
 
@@ -104,7 +128,16 @@ def _sides(n: int) -> tuple[int, int]:
 
 
 def _walk(step: object, values: npt.ArrayLike, n: int, key: np.uint64 | UInt64Array) -> Int64Array:
-    """Applies a bijection of a slightly larger domain until every value is below n again."""
+    """Applies a bijection of a slightly larger domain until every value is below n again.
+
+    Values that leave the range walk on along their cycle until they come back, so that the whole stays a bijection of the range.
+
+    Args:
+      step: `_encrypt` or `_decrypt`.
+      values: int [...], below n.
+      n: number of elements.
+      key: one for all values, or uint64 [...].
+    """
     signed = _checked(values, n)
     out: UInt64Array = step(signed.astype(np.uint64).reshape(-1), n, key)  # type: ignore[operator]
     far = np.flatnonzero(out >= n)
@@ -119,6 +152,7 @@ def _round(half: UInt64Array, key: np.uint64 | UInt64Array, number: int, side: i
     """Hashes one half to integers below `side`: the number-th output of the SplitMix64 generator seeded with half + hash of the key."""
     round_key = _round_key(key, number)
     z = half + round_key
+    # `keys.mix` written out with one temporary array, because nearly all arithmetic of a permutation is here.
     t = z >> _U30
     z ^= t
     z *= _MIX_1
@@ -127,6 +161,7 @@ def _round(half: UInt64Array, key: np.uint64 | UInt64Array, number: int, side: i
     z *= _MIX_2
     np.right_shift(z, _U31, out=t)
     z ^= t
+    # The upper half of the word times the side, and of that the upper half again: an integer below the side, without a division.
     z >>= _U32
     z *= np.uint64(side)
     z >>= _U32
@@ -134,6 +169,7 @@ def _round(half: UInt64Array, key: np.uint64 | UInt64Array, number: int, side: i
 
 
 def _round_key(key: np.uint64 | UInt64Array, number: int) -> np.uint64 | UInt64Array:
+    """Hashes the key for one round; a key that all values share is hashed as a Python integer, once for the process."""
     step = (number + 1) * GOLDEN & _MASK64
     if key.ndim == 0:
         return np.uint64(_mix_integer((int(key) + step) & _MASK64))
@@ -146,6 +182,7 @@ def _mix_integer(z: int) -> int:
 
 
 def _encrypt(x: UInt64Array, n: int, key: np.uint64 | UInt64Array) -> UInt64Array:
+    """Runs the rounds forwards: uint64 [k] below a * b to uint64 [k] below a * b."""
     a, b = _sides(n)
     left = x // np.uint64(b)
     right = x - left * np.uint64(b)
@@ -160,26 +197,15 @@ def _encrypt(x: UInt64Array, n: int, key: np.uint64 | UInt64Array) -> UInt64Arra
 
 
 def _decrypt(x: UInt64Array, n: int, key: np.uint64 | UInt64Array) -> UInt64Array:
+    """Runs the rounds backwards."""
     a, b = _sides(n)
     left = x // np.uint64(b)
     right = x - left * np.uint64(b)
     for number in range(_ROUNDS - 2, -1, -2):
         right -= _round(left, key, number + 1, b)
-        np.minimum(right, right + np.uint64(b), out=right)
+        np.minimum(right, right + np.uint64(b), out=right)  # modulo b: a difference below 0 has wrapped, and adding b brings it back
         left -= _round(right, key, number, a)
         np.minimum(left, left + np.uint64(a), out=left)
     left *= np.uint64(b)
     left += right
     return left
-
-
-class Identity:
-    """The stored order, as an epoch's order."""
-
-    def __call__(self, positions: npt.ArrayLike) -> Int64Array:
-        """Gives the positions back."""
-        return np.asarray(positions, dtype=np.int64)
-
-    def inverse(self, values: npt.ArrayLike) -> Int64Array:
-        """Gives the values back."""
-        return np.asarray(values, dtype=np.int64)

@@ -19,25 +19,24 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.order.lanes import LaneOrder, Lanes
-from tokenreel.loaders.order.permutation import MAX_EXAMPLES, Identity, Int64Array, Permutation
+from tokenreel.loaders.order.permutation import MAX_EXAMPLES, Int64Array, Permutation, StoredOrder
+from tokenreel.loaders.order.skips import SkippedRanges
 from tokenreel.loaders.order.stages import MixtureStage
 
 ORDER_VERSION = "order-1"
 
-EpochOrder = Permutation | Identity | LaneOrder
+EpochOrder = Permutation | StoredOrder | LaneOrder
 
-FIRST_EMPTY = "first_empty"
-
-ALL_USED = "all_used"
+FIRST_EMPTY, ALL_USED = "first_empty", "all_used"  # rules for the end of a run, see `Plan`
 
 
 class Located(NamedTuple):
     """Where [k] samples come from.
 
     Attributes:
-      source: [k] place in the plan's sources.
-      epoch: [k] how often the source was used up before.
-      example: [k] index in the source.
+      source: int64 [k] place in the plan's sources.
+      epoch: int64 [k] how often the source was used up before.
+      example: int64 [k] number in the source.
     """
 
     source: Int64Array
@@ -48,7 +47,13 @@ class Located(NamedTuple):
 class Plan:
     """What every sample of a run is, as a pure function of its number.
 
-    Samples are numbered as delivered: skipped ranges have no number. Inside, a *stream position* counts them too.
+    Samples are numbered as delivered: skipped ranges have no number. Inside, a *stream position* counts them too. One sample goes through
+    four steps, each of which has its inverse in `find`:
+
+      sample -> stream position            over the skipped ranges (`SkippedRanges`)
+      stream position -> (source, taken)   the source of this position, and how many of its examples were taken before (`MixtureStage`)
+      taken -> (epoch, place)              by the source's size: a source is used up before it repeats
+      place -> example                     by the epoch's own order (`Permutation`, `LaneOrder` or `StoredOrder`)
 
     Args:
       names: one for each source; a source's order depends on its name, the seed and its size alone.
@@ -60,6 +65,12 @@ class Plan:
         `epochs` times; a number: after that many stream positions; None: never.
       epochs: for the first two rules.
       skip: [start, end) ranges of stream positions that are left out.
+
+    Attributes:
+      stream_length: stream positions before the end; None where the plan never stops.
+
+    Raises:
+      ConfigError: a source is empty or named twice, stages are out of order, or the stop rule is unknown or never comes true.
     """
 
     def __init__(
@@ -85,17 +96,13 @@ class Plan:
         self._check_stages()
         self._remember()
         self._bases = self._counts_at_stage_starts()
-        self.skip = _merge(skip)
-        starts = [start for start, _ in self.skip]
-        lengths = [end - start for start, end in self.skip]
-        self._skipped = np.cumsum([0, *lengths], dtype=np.int64)  # before each range, and after all
-        self._skip_starts = np.array(starts, dtype=np.int64)
-        self._skip_ends = np.array([end for _, end in self.skip], dtype=np.int64)
-        self._skip_delivered = self._skip_starts - self._skipped[:-1]
+        self.skipped = SkippedRanges(skip)
         self.stop, self.epochs = stop, epochs
         self.stream_length = self._stream_length()
 
     def _remember(self) -> None:
+        # A chunk of planned samples crosses few blocks, and few epochs of each source. The caches belong to the plan: shared ones would
+        # keep plans alive.
         self._mixed = functools.lru_cache(maxsize=4)(self._mix_block)
         self._epoch_order = functools.lru_cache(maxsize=64)(self._make_epoch_order)
 
@@ -115,6 +122,7 @@ class Plan:
                 raise ConfigError(f"a stage weighs each of the sources {list(self.names)}, got weights {stage.weights}")
 
     def _counts_at_stage_starts(self) -> list[list[int]]:
+        """Counts the examples that each source gave before each stage, which goes on with its sources where the last one left them."""
         bases = [[0] * len(self.names)]
         for number, (stage, following) in enumerate(zip(self.stages, self.stages[1:], strict=False)):
             inside = self._counts_inside(number, following.start - stage.start)
@@ -132,33 +140,48 @@ class Plan:
         return self.delivered_before(self.stream_length)
 
     @property
+    def skip(self) -> tuple[tuple[int, int], ...]:
+        """The [start, end) ranges of stream positions that are left out, sorted and united."""
+        return self.skipped.ranges
+
+    @property
     def length(self) -> int | None:
         """The number of samples that the whole run delivers, None where the plan never stops."""
         return None if self.stream_length is None else len(self)
 
-    # Mixture: stream position -> (source, k), the k-th example taken from it.
+    # Mixture: stream position <-> (source, taken).
 
     def _mix_block(self, number: int, block: int) -> tuple[npt.NDArray[np.int16], Int64Array]:
-        """Shuffles the sources of one block: [block] sources, and the place of each sample among its source's."""
+        """Deals one block of a stage to the sources.
+
+        Args:
+          number: of the stage.
+          block: number of the block in the stage.
+
+        Returns:
+          int16 [stage.block] the source of each position, and int64 [stage.block] how many of the block's positions before it have the
+          same source.
+        """
         stage = self.stages[number]
         before, after = stage.counts_at_edge(block), stage.counts_at_edge(block + 1)
         counts = [b - a for a, b in zip(before, after, strict=True)]
         key = keys.key(self.seed, "order/mixture", stage.start, block)
-        dealt = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
+        dealt = np.repeat(np.arange(len(counts), dtype=np.int16), counts)  # 0 0 0 1 1 2, before it is shuffled
         source = dealt[Permutation(stage.block, key)(np.arange(stage.block))]
+        # Sorted by source, the positions of one lie side by side in their order: their ranks count from where the source begins.
         rank = np.empty(stage.block, dtype=np.int64)
         starts = np.cumsum([0, *counts[:-1]])
         rank[np.argsort(source, kind="stable")] = np.arange(stage.block) - np.repeat(starts, counts)
         return source, rank
 
     def _counts_inside(self, number: int, samples: int) -> list[int]:
-        """Counts the examples of each source among the first `samples` samples of a stage."""
+        """Counts the examples of each source among the first `samples` stream positions of a stage."""
         stage = self.stages[number]
         if len(stage.weights) == 1:
             return [samples]
         block, rest = divmod(samples, stage.block)
         counts = stage.counts_at_edge(block)
-        if rest:
+        if rest:  # the edges of blocks are known by arithmetic; only what lies inside the last one is counted
             source, _ = self._mixed(number, block)
             counts = [n + int(m) for n, m in zip(counts, np.bincount(source[:rest], minlength=len(counts)), strict=True)]
         return counts
@@ -170,6 +193,7 @@ class Plan:
         return [base + count for base, count in zip(self._bases[number], inside, strict=True)]
 
     def _mixture(self, positions: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Maps int64 [k] stream positions to their sources, and to how many examples of the source were taken before: int64 [k] both."""
         if len(self.names) == 1:
             return np.zeros_like(positions), positions
         source, taken = np.empty_like(positions), np.empty_like(positions)
@@ -205,17 +229,18 @@ class Plan:
         places = np.flatnonzero(sources == source)
         return stage.start + block * stage.block + int(places[inside - stage.counts_at_edge(block)[source]])
 
-    # Epochs: (source, k) -> example.
+    # Epochs: (source, taken) -> example, and back.
 
     def _make_epoch_order(self, source: int, epoch: int) -> EpochOrder:
+        """Makes the order of one epoch of a source. Its key names the source, so a source added later leaves the others' order alone."""
         if self.shuffle is False:
-            return Identity()
+            return StoredOrder()
         key = keys.key(self.seed, "order/epoch", self.names[source], epoch)
         n = self.examples[source]
         return LaneOrder(n, key, self.shuffle) if isinstance(self.shuffle, Lanes) else Permutation(n, key)
 
     def locate(self, samples: npt.ArrayLike) -> Located:
-        """Says what [k] samples are. Plan a few thousand at once: below a hundred, overhead dominates.
+        """Says what int64 [k] samples are. Ask for a few thousand at once: below a hundred, overhead dominates.
 
         Raises:
           IndexError: a sample is negative, or lies behind the end.
@@ -225,7 +250,7 @@ class Plan:
         if len(self.names) == 1:
             epoch, place = np.divmod(taken, self.examples[0])
             first, last = (int(epoch.min()), int(epoch.max())) if len(epoch) else (0, -1)
-            if first == last:
+            if first == last:  # the usual case, without the search for groups below
                 return Located(source=source, epoch=epoch, example=self._epoch_order(0, first)(place))
         else:
             epoch, place = np.divmod(taken, np.array(self.examples, dtype=np.int64)[source])
@@ -240,7 +265,12 @@ class Plan:
     def find(self, source: int, example: int, *, first_epoch: int = 0) -> Iterator[tuple[int, int]]:
         """Yields (epoch, sample) for every time an example is delivered, in order of epochs; skipped times are left out.
 
-        Endless where the plan is.
+        Never ends where the plan never stops.
+
+        Args:
+          source: place in the plan's sources.
+          example: number in the source.
+          first_epoch: the epoch to begin with.
 
         Raises:
           IndexError: the source has no such example.
@@ -257,14 +287,14 @@ class Plan:
                 start = self._position(source, epoch * n)
                 if start is None or (self.stream_length is not None and start >= self.stream_length):
                     return
-            elif (sample := self._delivered(position)) is not None:
+            elif (sample := self.skipped.sample_at(position)) is not None:
                 yield epoch, sample
             epoch += 1
 
     # Skipped ranges: sample <-> stream position.
 
     def stream_positions(self, samples: npt.ArrayLike) -> Int64Array:
-        """Maps [k] delivered samples to stream positions, over the skipped ranges.
+        """Maps int [k] samples to int64 [k] stream positions, over the skipped ranges.
 
         Raises:
           IndexError: a sample is negative, or lies behind the end.
@@ -277,28 +307,14 @@ class Plan:
             raise IndexError(
                 f"this run has the samples 0 to {'...' if length is None else length - 1}, got {samples.min()} to {samples.max()}"
             )
-        if not self.skip:
-            return samples
-        return samples + self._skipped[np.searchsorted(self._skip_delivered, samples, side="right")]
+        return self.skipped.stream_positions(samples)
 
     def delivered_before(self, position: int) -> int:
         """Counts the samples delivered before a stream position."""
-        index = int(np.searchsorted(self._skip_starts, position, side="left"))
-        if index == 0:
-            return position
-        return (
-            min(position, int(self._skip_starts[index - 1]))
-            - int(self._skipped[index - 1])
-            + max(0, position - int(self._skip_ends[index - 1]))
-        )
-
-    def _delivered(self, position: int) -> int | None:
-        index = int(np.searchsorted(self._skip_starts, position, side="right"))
-        if index and position < self._skip_ends[index - 1]:
-            return None
-        return position - int(self._skipped[index])
+        return self.skipped.delivered_before(position)
 
     def _stream_length(self) -> int | None:
+        """Finds the stream position behind the last, by the stop rule; None where there is none."""
         if self.stop is None:
             return None
         if self.stop == FIRST_EMPTY:
@@ -332,16 +348,3 @@ def batch_rows(batch_size: int, shuffle: bool | Lanes) -> Int64Array:
     if isinstance(shuffle, Lanes) and batch_size > shuffle.lanes and batch_size % shuffle.lanes == 0:
         return rows.reshape(-1, shuffle.lanes).T.reshape(-1).copy()
     return rows
-
-
-def _merge(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Sorts and unites [start, end) ranges."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted((int(start), int(end)) for start, end in ranges):
-        if start < 0 or end <= start:
-            raise ConfigError(f"a skipped range is (start, end) with 0 <= start < end, got ({start}, {end})")
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return tuple(merged)

@@ -11,8 +11,7 @@ from fractions import Fraction
 from tokenreel.errors import ConfigError
 
 _BLOCK = 1024  # samples of a mixture whose counts are planned together
-
-_MAX_BLOCK = 1 << 20
+_MAX_BLOCK = 1 << 20  # a block is shuffled as a whole, in memory, whenever one of its samples is asked for
 
 
 def integer_weights(rates: Sequence[float | Fraction]) -> tuple[int, ...]:
@@ -43,6 +42,12 @@ class MixtureStage:
     Attributes:
       start: the first sample of the stage, in stream positions (skipped samples count).
       weights: for each source, how many of every sum(weights) examples come from it.
+
+    Raises:
+      ConfigError: the weights are impossible, or a source would give less than one example in 2**20.
+
+    >>> MixtureStage(weights=(2, 1)).counts_at_edge(1)
+    [682, 342]
     """
 
     start: int = 0
@@ -67,6 +72,7 @@ class MixtureStage:
     def counts_at_edge(self, block: int) -> list[int]:
         """Counts the examples of each source in the first `block` blocks: each less than one from its ideal share, together all samples."""
         total, samples = sum(self.weights), block * self.block
+        # Rounding the running sums rather than each share makes the counts add up; as the sums grow with `block`, no count ever falls.
         edges = [0]
         for weight in self.weights:
             edges.append(edges[-1] + weight)

@@ -20,7 +20,6 @@ from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]
-
 Bytes = npt.NDArray[np.uint8]
 
 CRC_POLICIES = ("off", "first", "always")
@@ -29,12 +28,12 @@ COPY_AGAIN = "Copy the file again from where it was built, or run `tokenreel ver
 
 
 class FieldSlice(NamedTuple):
-    """Some bytes of every record.
+    """The bytes of one feature, at the same place in every record.
 
     Attributes:
-      offset: in the record.
-      size: bytes.
-      writable: whether the caller keeps the copy as it is, rather than convert it.
+      offset: first byte, counted from the record's first.
+      size: how many bytes.
+      writable: whether the caller keeps the copy as it is, rather than convert it: then the copy must be one that can be written to.
     """
 
     offset: int
@@ -46,81 +45,104 @@ class Records(abc.ABC):
     """The records of one split, numbered through its shards.
 
     Args:
-      directory: of the dataset. shards: of the split, in order; all but the last hold equally many records. layout: of a record. crc: "off"
-      trusts the disk, "first" checks a record's CRCs when it is first read, "always" whenever it is read (twice the CPU of "off").
+      directory: of the dataset.
+      shards: of the split, in order; all but the last hold equally many records.
+      fixed_format: where the features lie in a record.
+      crc: "off" trusts the disk, "first" checks a record's CRCs when it is first read, "always" whenever it is read (twice the CPU of
+        "off").
+
+    Attributes:
+      stride: bytes of a record.
+      per_shard: records in every shard but the last.
+      count: records in all shards.
+
+    Raises:
+      ConfigError: there is no such CRC policy.
     """
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
         if crc not in CRC_POLICIES:
             raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
-        self.directory, self.shards, self.layout, self.crc = directory, tuple(shards), layout, crc
-        self.stride = layout.record_bytes
+        self.directory, self.shards, self.fixed_format, self.crc = directory, tuple(shards), fixed_format, crc
+        self.stride = fixed_format.record_bytes
         self.per_shard = max(shards[0].records, 1) if shards else 1
         self.count = sum(shard.records for shard in shards)
-        self._header = np.frombuffer(layout.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
-        names = [feature.name for feature in layout.features]
-        self._id_offset = layout.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
-        self._checked: Bytes | None = None  # a bit for each example, with the policy "first"
+        self._header = np.frombuffer(fixed_format.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
+        names = [feature.name for feature in fixed_format.features]
+        self._id_offset = fixed_format.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
+        # A bit for each example, with the policy "first". Threads set bits without a lock: a lost one costs a second check, no more.
+        self._checked: Bytes | None = None
 
     def __getstate__(self) -> dict[str, Any]:
+        # A process that gets a copy may run on another machine, with another disk: it checks anew.
         return vars(self) | {"_checked": None}
 
     @abc.abstractmethod
     def _read(self, examples: Int64Array) -> Bytes:
-        """Copies [k] whole records to [k, stride], unchecked."""
+        """Copies [k] whole records to uint8 [k, stride], unchecked."""
 
     def prepare(self, shuffle: bool | Lanes) -> None:  # noqa: B027  (what matters where reads are requests)
         """Is told in what order records will be read."""
 
     def will_need(self, examples: Int64Array) -> None:  # noqa: B027  (a hint; not every kind of storage takes it)
-        """Starts to bring records into memory."""
+        """Starts to bring [k] records into memory; reads nothing itself, and shows no failure."""
 
-    def take(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+    def take(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """Copies some bytes of each of [k] records.
 
         Args:
-          examples: [k] numbers in the split, in range.
-          spans: the pieces wanted.
+          examples: int64 [k] numbers in the split, in range.
+          slices: the bytes wanted of each record.
 
         Returns:
-          for each span, its k times `size` bytes.
+          for each slice, its k times `size` bytes, in the order of `examples`.
 
         Raises:
-          ManifestError: a record is not what the layout says, where the CRC policy has it checked; names file, record and byte.
+          ManifestError: a record is not what was written, where the CRC policy has it checked; names file, record and byte.
         """
-        return self._cut(self.read(examples), spans)
+        return self._cut(self.read(examples), slices)
 
-    def lay_out(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[Any]:
-        """Prepares many gathers at once, where that makes each faster.
+    def plan_reads(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[Any]:
+        """Prepares many reads at once, where that makes each faster.
 
         Args:
-          examples: [n, k] numbers in the split, in range.
-          spans: the pieces wanted.
+          examples: int64 [n, k] numbers in the split, in range.
+          slices: the bytes wanted of each record.
 
         Returns:
-          for each of the n gathers what `fetch` takes.
+          for each of the n reads what `fetch` takes.
         """
         return list(examples)
 
-    def fetch(self, read: Any, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
-        """As `take`, of a gather that `lay_out` prepared for the same spans."""
-        return self.take(read, spans)
+    def fetch(self, read: Any, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+        """Does what `take` does, for one read that `plan_reads` prepared for the same slices.
 
-    def _cut(self, records: Bytes, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
-        return [records[:, span.offset : span.offset + span.size].copy().reshape(-1) for span in spans]
+        Raises:
+          ManifestError: as `take`.
+        """
+        return self.take(read, slices)
+
+    def _cut(self, records: Bytes, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+        return [records[:, wanted.offset : wanted.offset + wanted.size].copy().reshape(-1) for wanted in slices]
 
     def read(self, examples: Int64Array) -> Bytes:
-        """Copies [k] whole records to [k, stride], checked as the CRC policy says."""
+        """Copies [k] whole records to uint8 [k, stride], checked as the CRC policy says.
+
+        Raises:
+          ManifestError: a record is not what was written; names file, record and byte.
+        """
         records = self._read(examples)
         if self._must_check(examples):
             self.check(records, examples)
             if self._checked is not None:
+                # `at`, because two of the examples may share a byte: plain indexing would keep the bit of one of them.
                 np.bitwise_or.at(self._checked, examples >> 3, _bit(examples))
         return records
 
     def _must_check(self, examples: Int64Array) -> bool:
+        """Decides whether [k] records are checked; with the policy "first", all of them are if one was not read before."""
         if self.crc == "first":
             if self._checked is None:
                 self._checked = np.zeros(self.count // 8 + 1, dtype=np.uint8)
@@ -128,11 +150,16 @@ class Records(abc.ABC):
         return self.crc == "always"
 
     def check(self, records: Bytes, examples: Int64Array) -> None:
-        """Compares the frame, both CRCs and the example ids of [k, stride] records.
+        """Compares the frame, both CRCs and the example ids of records.
+
+        Args:
+          records: uint8 [k, stride] whole frames.
+          examples: int64 [k] the numbers they should have.
 
         Raises:
           ManifestError: names the first record that differs.
         """
+        # All records have one length, so the header with its CRC is the same 12 bytes in each: compared, not computed.
         wrong = (records[:, : tfrecord.HEADER_BYTES] != self._header).any(axis=1)
         if wrong.any():
             self._refuse(examples[wrong][0], "its length or the length's CRC is altered")
@@ -143,7 +170,11 @@ class Records(abc.ABC):
         self.check_ids(records, examples)
 
     def check_ids(self, records: Bytes, examples: Int64Array) -> None:
-        """Compares the example ids: wrong ones mean that shards were exchanged or mixed with those of another build."""
+        """Compares the example ids: wrong ones mean that shards were exchanged or mixed with those of another build.
+
+        Raises:
+          ManifestError: names the first record that differs.
+        """
         if self._id_offset is None:
             return
         ids = np.ascontiguousarray(records[:, self._id_offset : self._id_offset + 8]).view("<i8").reshape(-1)
@@ -157,7 +188,7 @@ class Records(abc.ABC):
         raise ManifestError(f"{path}: record {row:,} at byte {row * self.stride:,}: {what}. {COPY_AGAIN}")
 
     def place(self, example: int) -> tuple[str, int, int, int]:
-        """Says where a record lies: file name in the directory, record in the file, first byte, and end."""
+        """Says where a record lies: file name in the directory, record in the file, first byte, and the byte behind its last."""
         shard, row = divmod(example, self.per_shard)
         return self.shards[shard].file, row, row * self.stride, (row + 1) * self.stride
 
@@ -168,7 +199,15 @@ class Records(abc.ABC):
             raise ManifestError(f"{path}: {size:,} bytes, the manifest says {info.bytes:,}. {COPY_AGAIN}")
 
     def _check_ends(self, shard: int, read: Callable[[int, int], bytes]) -> None:
-        """Checks the first and the last record of a shard that is opened, whatever the policy: cheap proof that it is this shard."""
+        """Checks the first and the last record of a shard that is opened, whatever the policy: cheap proof that it is this shard.
+
+        Args:
+          shard: its place in the split.
+          read: gives `size` bytes from an offset on: `read(offset, size)`.
+
+        Raises:
+          ManifestError: one of them differs.
+        """
         records = self.shards[shard].records
         rows = np.array([0, records - 1] if records else [], dtype=np.int64)
         data = b"".join(read(int(row) * self.stride, self.stride) for row in rows)
@@ -176,5 +215,6 @@ class Records(abc.ABC):
 
 
 def _bit(examples: Int64Array) -> Bytes:
+    """Gives the bit of each of [k] examples in its byte: uint8 [k]."""
     bits: Bytes = np.left_shift(1, examples & 7).astype(np.uint8)
     return bits

@@ -21,15 +21,21 @@ from tokenreel.loaders.records.shard_cache import ShardCache
 
 
 class _Scattered(NamedTuple):
-    """Records in any places: the shard of each, and for each span where its bytes begin and end there."""
+    """A read of records in any places.
+
+    Attributes:
+      shards: the shard of each of the k records.
+      begins: for each slice, where its bytes begin in the shard, for each record.
+      ends: likewise, where they end.
+    """
 
     shards: list[int]
     begins: Sequence[list[int]]
     ends: Sequence[list[int]]
 
 
-class _Run(NamedTuple):
-    """Records that follow each other in a shard, from a byte on."""
+class _Consecutive(NamedTuple):
+    """A read of records that follow each other in a shard, from the byte `start` on: the stored order, or a lane's block."""
 
     shard: int
     start: int
@@ -47,21 +53,22 @@ class MappedRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordFormat,
+        fixed_format: RecordFormat,
         crc: str = "off",
         cache: ShardCache | None = None,
     ) -> None:
-        super().__init__(directory, shards, layout, crc)
+        super().__init__(directory, shards, fixed_format, crc)
         self._cache = cache
-        self._views: dict[int, memoryview] = {}
-        self._sound: set[int] = set()
-        self._random: set[int] = set()
+        self._views: dict[int, memoryview] = {}  # of open shards, the one opened longest ago first
+        self._sound: set[int] = set()  # shards whose first and last record were checked
+        self._random: set[int] = set()  # shards whose maps were told not to read ahead
         self._limit = local_files.open_limit()
         if cache is not None and cache.limit is not None and shards:
             # A mapped file keeps its disk space after the cache has let it go.
             self._limit = max(1, min(self._limit, cache.limit // max(shard.bytes for shard in shards)))
 
     def __getstate__(self) -> dict[str, Any]:
+        # Maps do not travel between processes; another maps the same pages of the kernel anew.
         return super().__getstate__() | {"_views": {}, "_random": set()}
 
     def _view(self, shard: int) -> memoryview:
@@ -78,7 +85,7 @@ class MappedRecords(Records):
                 self._sound.add(shard)
             view = memoryview(mmap.mmap(descriptor, info.bytes, prot=mmap.PROT_READ))
         finally:
-            os.close(descriptor)
+            os.close(descriptor)  # the map holds the file by itself
         while len(self._views) >= self._limit:
             oldest = list(self._views)[0]  # noqa: RUF015  (the list is made in one go, whatever other threads do)
             self._views.pop(oldest, None)
@@ -86,37 +93,40 @@ class MappedRecords(Records):
         self._views[shard] = view
         return view
 
-    def take(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
-        """As `Records.take`, straight from the maps where nothing is to be checked."""
+    def take(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+        """Does what `Records.take` does, straight from the maps where nothing is to be checked."""
         if self.crc != "off" and self._must_check(examples):
-            return super().take(examples, spans)
-        return self.fetch(self._places(examples[None], spans)[0], spans)
+            return super().take(examples, slices)
+        return self.fetch(self._places(examples[None], slices)[0], slices)
 
-    def lay_out(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[Any]:
-        """As `Records.lay_out`: the places of thousands of records in some vectorised steps."""
-        return self._places(examples, spans) if self.crc == "off" else super().lay_out(examples, spans)
+    def plan_reads(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[Any]:
+        """Does what `Records.plan_reads` does: works out the places of thousands of records in a few array operations."""
+        return self._places(examples, slices) if self.crc == "off" else super().plan_reads(examples, slices)
 
-    def _places(self, examples: Int64Array, spans: Sequence[FieldSlice]) -> list[_Scattered | _Run]:
-        shards, rows = np.divmod(examples, self.per_shard)
+    def _places(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[_Scattered | _Consecutive]:
+        shards, rows = np.divmod(examples, self.per_shard)  # [n, k]
         starts = rows * self.stride
+        # Lists from here on: slicing a memoryview by Python integers is faster than by NumPy's.
         numbers = shards.tolist()
-        begins = [(starts + span.offset).tolist() for span in spans]
-        ends = [(starts + span.offset + span.size).tolist() for span in spans]
-        places: list[_Scattered | _Run] = list(map(_Scattered, numbers, zip(*begins, strict=True), zip(*ends, strict=True)))
+        begins = [(starts + wanted.offset).tolist() for wanted in slices]
+        ends = [(starts + wanted.offset + wanted.size).tolist() for wanted in slices]
+        places: list[_Scattered | _Consecutive] = list(map(_Scattered, numbers, zip(*begins, strict=True), zip(*ends, strict=True)))
         count = examples.shape[1]
         if count > 1:
             for i in np.flatnonzero((np.diff(examples, axis=1) == 1).all(axis=1) & (shards[:, 0] == shards[:, -1])).tolist():
-                places[i] = _Run(numbers[i][0], int(starts[i, 0]), count)
+                places[i] = _Consecutive(numbers[i][0], int(starts[i, 0]), count)
         return places
 
-    def fetch(self, read: Any, spans: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
-        """As `Records.fetch`."""
-        if isinstance(read, _Run):
+    def fetch(self, read: Any, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+        """Does what `Records.fetch` does, for what `plan_reads` or `_places` gave."""
+        if isinstance(read, _Consecutive):
             view, strides = self._view(read.shard), (self.stride, 1)
-            return [np.ndarray((read.records, s.size), np.uint8, view, read.start + s.offset, strides).copy().reshape(-1) for s in spans]
+            return [np.ndarray((read.records, s.size), np.uint8, view, read.start + s.offset, strides).copy().reshape(-1) for s in slices]
         if not isinstance(read, _Scattered):
-            return self.take(read, spans)
-        return [self._join(read.shards, begin, end, span.writable) for span, begin, end in zip(spans, read.begins, read.ends, strict=True)]
+            return self.take(read, slices)  # planned as plain numbers, because each read is checked
+        return [
+            self._join(read.shards, begin, end, wanted.writable) for wanted, begin, end in zip(slices, read.begins, read.ends, strict=True)
+        ]
 
     def _join(self, shards: list[int], begin: list[int], end: list[int], writable: bool) -> bytes | bytearray:
         views = self._views
@@ -132,17 +142,18 @@ class MappedRecords(Records):
         return np.frombuffer(data, dtype=np.uint8).reshape(-1, self.stride)
 
     def will_need(self, examples: Int64Array) -> None:
-        """Asks the kernel to read the records' pages, and no others."""
+        """Asks the kernel to read the pages of [k] records, and no others."""
         shards, rows = np.divmod(examples, self.per_shard)
         page = mmap.PAGESIZE
         for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
             if (view := self._views.get(shard)) is None:
-                if self._cache is not None:
+                if self._cache is not None:  # a local shard that is not open yet is not opened for a hint
                     self._cache.will_need(self.shards[shard])
                 continue
             mapped: mmap.mmap = view.obj  # type: ignore[assignment]
             if shard not in self._random:
+                # Without this the kernel reads the neighbours of each page as well, most of which no batch asks for soon.
                 mapped.madvise(mmap.MADV_RANDOM)
                 self._random.add(shard)
-            first = start // page * page
+            first = start // page * page  # the kernel takes whole pages only
             mapped.madvise(mmap.MADV_WILLNEED, first, start + self.stride - first)

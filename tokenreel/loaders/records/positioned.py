@@ -19,16 +19,17 @@ from tokenreel.loaders.records.base import Bytes, Int64Array, Records
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], layout: RecordFormat, crc: str = "off") -> None:
-        super().__init__(directory, shards, layout, crc)
-        self._open_files: dict[int, io.FileIO] = {}
+    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
+        super().__init__(directory, shards, fixed_format, crc)
+        self._open_files: dict[int, io.FileIO] = {}  # by shard, the one opened longest ago first
         self._limit = local_files.open_limit()
 
     def __getstate__(self) -> dict[str, Any]:
+        # Descriptors mean nothing in another process, which opens the shards anew.
         return super().__getstate__() | {"_open_files": {}}
 
     def _file(self, shard: int) -> io.FileIO:
-        """The open shard. It stays open as long as a caller holds it, so another thread's opening cannot change what is read."""
+        """Gives the open shard. It stays open as long as a caller holds it, so another thread's opening cannot change what is read."""
         if (found := self._open_files.get(shard)) is not None:
             return found
         file = io.FileIO(local_files.open_file(self.directory, self.shards[shard]), closefd=True)
@@ -54,7 +55,7 @@ class PositionedRecords(Records):
         return out
 
     def will_need(self, examples: Int64Array) -> None:
-        """Asks the kernel to read the records' pages."""
+        """Asks the kernel to read the pages of [k] records of shards that are open."""
         shards, rows = np.divmod(examples, self.per_shard)
         for shard, start in zip(shards.tolist(), (rows * self.stride).tolist(), strict=True):
             if hasattr(os, "posix_fadvise") and (file := self._open_files.get(shard)) is not None:

@@ -30,6 +30,10 @@ class RemoteRecords(Records):
     With `Lanes` or the stored order, whole blocks are fetched and kept as long as the order needs them. With a shuffle over everything each
     record is a request of its own (neighbours share one): 20 ms of latency, tens of requests in flight; a shard cache is better then.
 
+    Args:
+      memory_bytes: how much of the fetched blocks may stay in memory; more stays where the order needs more.
+      threads: requests under way at a time.
+
     Attributes:
       block: examples fetched together, 0 for single ranges.
       requests: sent so far.
@@ -42,15 +46,15 @@ class RemoteRecords(Records):
         self,
         directory: str,
         shards: Sequence[ShardInfo],
-        layout: RecordFormat,
+        fixed_format: RecordFormat,
         crc: str = "off",
         memory_bytes: int = 256 << 20,
         threads: int = 16,
     ) -> None:
-        super().__init__(directory, shards, layout, crc)
+        super().__init__(directory, shards, fixed_format, crc)
         self.block = 0
         self.memory_bytes, self._threads = memory_bytes, threads
-        self._blocks_needed = 0
+        self._blocks_needed = 0  # blocks that the order has open at a time
         self._reset()
 
     def _reset(self) -> None:
@@ -72,7 +76,7 @@ class RemoteRecords(Records):
         """Chooses between whole blocks and single ranges."""
         if isinstance(shuffle, Lanes):
             self.block = shuffle.block
-            self._blocks_needed = shuffle.lanes * (shuffle.mix + 1)
+            self._blocks_needed = shuffle.lanes * (shuffle.mix + 1)  # those that each lane mixes, and the one it goes on to
         else:
             self.block = 0 if shuffle else max(1, BLOCK_BYTES // self.stride)
             self._blocks_needed = 8
@@ -81,7 +85,7 @@ class RemoteRecords(Records):
         return False  # checked when it was fetched
 
     def _wanted(self, examples: Int64Array) -> list[tuple[int, int]]:
-        """The ranges [first, end) of examples to fetch for some examples."""
+        """Finds the ranges [first, end) of examples to fetch for int64 [k] examples: whole blocks, or the examples and small gaps."""
         if self.block:
             blocks = np.unique(examples // self.block).tolist()
             return [(block * self.block, min((block + 1) * self.block, self.count)) for block in blocks]
@@ -92,6 +96,7 @@ class RemoteRecords(Records):
         return [(int(unique[a]), int(unique[b - 1]) + 1) for a, b in itertools.pairwise(bounds)]
 
     def _future(self, wanted: tuple[int, int]) -> concurrent.futures.Future[Bytes]:
+        """Gives the range that is fetched or under way, and asks for it if it is neither."""
         if self._process != os.getpid():
             self._reset()
         with self._lock:
@@ -122,19 +127,19 @@ class RemoteRecords(Records):
                 with self._lock:
                     self._ranges.pop((first, end), None)  # asked for again, it is fetched again
                 raise
-        if not self.block:
+        if not self.block:  # single ranges are not asked for again before the next epoch
             with self._lock:
                 for wanted, _ in futures:
                     self._ranges.pop(wanted, None)
         return out
 
     def will_need(self, examples: Int64Array) -> None:
-        """Starts to fetch records."""
+        """Starts to fetch the ranges of [k] records; a failure shows when they are read."""
         for wanted in self._wanted(examples):
             self._future(wanted)
 
     def _fetch(self, first: int, end: int) -> Bytes:
-        """Reads and checks the examples [first, end), one request for each shard they lie in."""
+        """Reads and checks the examples [first, end), one request for each shard they lie in: uint8 [end - first, stride]."""
         parts = []
         while first < end:
             shard, row = divmod(first, self.per_shard)
@@ -144,6 +149,7 @@ class RemoteRecords(Records):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _fetch_range(self, shard: int, row: int, count: int) -> Bytes:
+        """Reads and checks `count` records of one shard from a row on, again after a failure that may pass."""
         path = files.join(self.directory, self.shards[shard].file)
         size = count * self.stride
 

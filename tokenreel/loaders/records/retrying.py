@@ -2,7 +2,7 @@
 
 A failure that may pass (a broken connection, a time-out, HTTP 408, 429 or 5xx) is tried again after 0.5, 1, 2, 4, 8, 16 and then 30 seconds
 each: 15 attempts with 271.5 seconds between them, of which none begins later than 300 seconds after the first failure. The figures are the
-storage's own (`gs.FIRST_DELAY`, `gs.LONGEST_DELAY`, `gs.PATIENCE`). Where the storage library sees the failure it waits by them itself,
+storage's own (`gcs.FIRST_DELAY`, `gcs.LONGEST_DELAY`, `gcs.PATIENCE`). Where the storage library sees the failure it waits by them itself,
 and what it then gives up on is not tried again here: a storage that stays away costs 300 seconds once, not once for each attempt.
 
 Bytes that differ from the manifest may have been altered on their way: they are read once more.
@@ -77,8 +77,8 @@ def retrying(action: Callable[[], T], name: str) -> T:
 
 
 def _passes(error: Exception) -> bool:
-    """Tells whether a failure may be gone the next time: connections, time-outs, 408, 429 and 5xx."""
-    if isinstance(error, OSError):  # of sockets, and of `requests`
+    """Says whether a failure may be gone the next time: connections, time-outs, 408, 429 and 5xx."""
+    if isinstance(error, OSError):  # sockets raise it, and so does `requests`
         return error.errno not in _STAYING
     code = getattr(error, "code", None)
     return isinstance(code, int) and (code in (408, 429) or code >= 500)

@@ -46,12 +46,13 @@ class ShardCache:
         self._reset()
 
     def _reset(self) -> None:
-        self._sound: set[str] = set()  # checked by this process
-        self._ahead: set[str] = set()
+        self._sound: set[str] = set()  # paths of copies whose CRC this process has compared
+        self._ahead: set[str] = set()  # shards that are being fetched in the background
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._mutex = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
+        # Threads and locks stay here, and another process compares the copies' CRCs itself.
         return {name: value for name, value in vars(self).items() if name not in ("_sound", "_ahead", "_pool", "_mutex")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -85,6 +86,7 @@ class ShardCache:
         self._pool.submit(self._bring, info)
 
     def _bring(self, info: ShardInfo) -> None:
+        """Fetches a shard in the background. Its descriptor is closed: the copy stays for whoever opens it next."""
         try:
             os.close(self.open(info))
         finally:
@@ -92,6 +94,7 @@ class ShardCache:
                 self._ahead.discard(info.file)
 
     def _is_sound(self, path: str, info: ShardInfo) -> bool:
+        """Compares a copy with the manifest: its size each time, its CRC once for the process, since that reads every byte."""
         if files.size(path) != info.bytes:
             return False
         if path not in self._sound:
@@ -101,6 +104,7 @@ class ShardCache:
         return True
 
     def _fetch(self, path: str, info: ShardInfo) -> None:
+        """Copies a shard to its path, checked on its way; the caller holds its lock."""
         import google_crc32c
 
         self._sound.discard(path)
@@ -138,11 +142,16 @@ class ShardCache:
                     files.remove(os.path.join(self.directory, other))
 
     def _make_room(self, needed: int, path: str) -> None:
+        """Removes the shards of all datasets that were opened longest ago, until `needed` more bytes stay within the limit.
+
+        Raises:
+          ConfigError: the shard at `path` is larger than the limit.
+        """
         if self.limit is None:
             return
         if needed > self.limit:
             raise ConfigError(f"a shard has {needed:,} bytes, the cache in {self.root} may hold {self.limit:,}: raise cache_bytes")
-        with self._lock("all"):
+        with self._lock("all"):  # two processes that make room at a time would each remove as much
             shards = []
             for name, size in files.list_files(self.root).items():
                 if naming.is_shard(os.path.basename(name)):
@@ -163,7 +172,15 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Holds a lock that all processes of the host share; the kernel frees it when its holder dies."""
+        """Holds a lock that all processes of the host share; the kernel frees it when its holder dies.
+
+        Args:
+          name: of the lock's file.
+          wait: whether to wait for another holder.
+
+        Yields:
+          whether the lock is held; False only where it is not waited for.
+        """
         descriptor = os.open(os.path.join(self._locks, name), os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             try:

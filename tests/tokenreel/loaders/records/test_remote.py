@@ -94,7 +94,7 @@ def test_with_lanes_every_block_is_requested_once_over_all_hosts(bucket, hosts):
         requests += dataset.records.requests
         amount += dataset.records.bytes_read
     assert requests == 24
-    assert amount == 192 * manifests.read(bucket).layout.record_bytes
+    assert amount == 192 * manifests.read(bucket).fixed_format.record_bytes
 
 
 def test_neighbours_share_a_request(bucket):
@@ -215,7 +215,7 @@ def test_damage_in_the_bucket_is_named(local, bucket, fast):
     manifest = manifests.read(str(local))
     shards = manifest.splits["train"].shards
     data = bytearray((local / shards[2].file).read_bytes())
-    data[5 * manifest.layout.record_bytes + 50] ^= 1
+    data[5 * manifest.fixed_format.record_bytes + 50] ^= 1
     files.write_bytes(f"{bucket}/{shards[2].file}", bytes(data))
     try:
         with pytest.raises(ManifestError, match=r"00002-of-00007: record 5 at byte"):
@@ -258,7 +258,7 @@ def cached(directory):
 
 
 def test_the_cache_keeps_shards_within_its_bound(arrays, bucket, tmp_path):
-    shard_bytes = PER_SHARD * manifests.read(bucket).layout.record_bytes
+    shard_bytes = PER_SHARD * manifests.read(bucket).fixed_format.record_bytes
     dataset = load(bucket, cache=tmp_path / "cache", cache_bytes=3 * shard_bytes)
     order = np.random.default_rng(0).permutation(COUNT)
     for examples in np.array_split(order, 20):
@@ -315,7 +315,7 @@ def _read_all(bucket, cache, seed, results):
 
 
 def test_processes_of_a_host_share_the_cache(arrays, bucket, tmp_path):
-    assert manifests.read(bucket).layout.record_bytes * PER_SHARD <= 3 * PER_SHARD * 200
+    assert manifests.read(bucket).fixed_format.record_bytes * PER_SHARD <= 3 * PER_SHARD * 200
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     processes = [context.Process(target=_read_all, args=(bucket, str(tmp_path), seed, results)) for seed in range(3)]
