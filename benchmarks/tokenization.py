@@ -37,7 +37,7 @@ import numpy as np
 from benchmarks.corpus import default_corpus
 from tokenreel import keys, ragged
 from tokenreel.format import wire
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 from tokenreel.vocabularies.unit_memo import memo
 
 BLOCK_BYTES = 8 << 20

@@ -16,7 +16,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.characters import CharacterVocabulary, normalize
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.

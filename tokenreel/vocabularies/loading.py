@@ -8,7 +8,7 @@ from typing import Any
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.byte_level import ByteVocabulary
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 
 def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:

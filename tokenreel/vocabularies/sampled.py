@@ -12,7 +12,7 @@ from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.sentencepiece.sampler import VERSION
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 _PURPOSE = "subword_sampling"
 

@@ -21,7 +21,7 @@ from tokenreel.vocabularies import character_offsets
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.characters import NORMALIZERS, normalize, write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 HOSTILE = [
     "",

@@ -18,7 +18,7 @@ from tokenreel.tokenizer_training.sentencepiece_training import (
     sentences,
     train_sentencepiece,
 )
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenreel import ragged
-from tokenreel.vocabularies.sentencepiece_vocabulary import SentencePieceVocabulary
+from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 NASTY = [
     *("", " ", "  ", "a", " a", "a ", "  a  b  ", "\t", "a\tb", "\n", "a\nb\n", "\r\n", "a\r\nb", "\0", "a\0b", "▁", "a▁b", "▁ ▁", " ▁"),

@@ -25,7 +25,7 @@ from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import BPE, BYTE, NORMAL, SPACE_SYMBOL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED
-from tokenreel.vocabularies.sentencepiece.text_units import Units, cut_units
+from tokenreel.vocabularies.sentencepiece.units import Units, cut_units
 
 _Ints = npt.NDArray[np.int64]
 

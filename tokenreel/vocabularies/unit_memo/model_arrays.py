@@ -11,15 +11,16 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import Model
-from tokenreel.vocabularies.unit_memo.unit_table import Bytes, Encoded, Integers, Units
+from tokenreel.vocabularies.unit_memo.unit_table import Bytes, Encoded, EncodedUnits, Entries, Integers
 
 _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
 
 class Unigram:
-    """What a unigram model segments with, as arrays for `unit_kernels.segment`."""
+    """What a unigram model segments with, as arrays for `kernels.unigram`."""
 
     def __init__(self, model: Model) -> None:
+        """Reads a model that `is_plain_unigram`."""
         types, scores = model.types, model.scores
         normal = types == sentencepiece_model.NORMAL
         byte_ids = _byte_ids(model)
@@ -36,14 +37,20 @@ class Unigram:
         )
 
     def segment(self, text: Bytes, bounds: Integers) -> dict[str, npt.NDArray[Any]]:
-        """Segments normalised texts; gives the attributes of `_Units` that follow."""
+        """Segments normalised texts, [bytes] uint8 and [n + 1] bounds; gives the attributes of `EncodedUnits` that follow from them."""
         from tokenreel.vocabularies.unit_memo.kernels import unigram
 
         found = unigram.segment(text, bounds, self._model)
         return dict(zip(("ids", "id_bounds", "scores", "certain"), found, strict=True))
 
-    def segment_again(self, documents: Integers, entries: npt.NDArray[np.int32], first: Integers, known: Units, new: Units) -> Encoded:
-        """Encodes documents in which rounding may decide; see `unit_kernels.segment_again`."""
+    def in_doubt(self, entries: Entries, first: Integers, known: EncodedUnits, new: EncodedUnits) -> Integers:
+        """Lists the documents in which rounding may decide; see `kernels.unigram.in_doubt`."""
+        from tokenreel.vocabularies.unit_memo.kernels import unigram
+
+        return np.flatnonzero(unigram.in_doubt(entries, first, known.scores, known.certain, new.scores, new.certain))
+
+    def segment_again(self, documents: Integers, entries: Entries, first: Integers, known: EncodedUnits, new: EncodedUnits) -> Encoded:
+        """Encodes documents in which rounding may decide; see `kernels.unigram.segment_again`."""
         from tokenreel.vocabularies.unit_memo.kernels import unigram
 
         units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain) for u in (known, new)]
@@ -52,10 +59,15 @@ class Unigram:
 
 
 class Merges:
-    """What a BPE model merges with, as arrays for `unit_kernels.merge`."""
+    """What a BPE model merges with, as arrays for `kernels.bpe.merge`."""
 
     def __init__(self, model: Model, library: Any) -> None:
-        """Reads the model; `library` is for text that is normalised already."""
+        """Reads a model that `is_plain_bpe`.
+
+        Args:
+          model: what it says.
+          library: the `SentencePieceProcessor` of the model for text that is normalised already. It encodes the long units.
+        """
         from tokenreel.vocabularies.unit_memo.kernels import bpe
         from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
@@ -71,23 +83,23 @@ class Merges:
         )
 
     def encode(self, text: Bytes, bounds: Integers) -> Encoded:
-        """Encodes normalised texts; gives ids and [n + 1] bounds."""
-        from tokenreel.vocabularies.unit_memo.kernels import bpe
-        from tokenreel.vocabularies.unit_memo.kernels import units as kernels_units
+        """Encodes normalised texts, [bytes] uint8 and [n + 1] bounds; gives their ids end to end, int32, and [n + 1] bounds."""
+        from tokenreel.vocabularies.unit_memo.kernels.bpe import merge
+        from tokenreel.vocabularies.unit_memo.kernels.units import take_sequences
 
-        ids, id_bounds, long = bpe.merge(text, bounds, self._model)
+        ids, id_bounds, long = merge(text, bounds, self._model)
         which = np.flatnonzero(long)
         if len(which):
             other_ids, other_lengths = to_arrays(self._library.encode(split(text, bounds, which), num_threads=1))
             order = np.arange(len(long), dtype=np.int32)
             order[which] = len(long) + np.arange(len(which), dtype=np.int32)
             all_bounds = np.concatenate([id_bounds, id_bounds[-1] + np.cumsum(other_lengths)])
-            ids, id_bounds = kernels_units.take(np.concatenate([ids, other_ids]), all_bounds, order)
+            ids, id_bounds = take_sequences(np.concatenate([ids, other_ids]), all_bounds, order)
         return ids, id_bounds
 
 
 def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
-    """[256] the pieces of bytes; empty without byte fallback."""
+    """Lists the pieces of bytes: [256] int32, or empty without byte fallback."""
     ids = np.zeros(256 if model.byte_fallback else 0, dtype=np.int32)
     for i in np.flatnonzero(model.types == sentencepiece_model.BYTE).tolist() if model.byte_fallback else ():
         ids[int(model.pieces[i][1:-1], 16)] = i
@@ -95,13 +107,13 @@ def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
 
 
 def split(text: Bytes, bounds: Integers, which: Integers) -> list[bytes]:
-    """Cuts the units `which` out of a text whose units begin at `bounds`."""
+    """Cuts the units `which` ([k] indices) out of a text, [bytes] uint8 whose units have [n + 1] bounds."""
     view = memoryview(text.data)
     return [bytes(view[start:stop]) for start, stop in zip(bounds[which].tolist(), bounds[which + 1].tolist(), strict=True)]
 
 
 def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Integers, npt.NDArray[np.int32]]:
-    """The bytes of some pieces in their order end to end, their bounds, and their ids."""
+    """Sorts some pieces ([pieces] bool) by their bytes; gives [bytes] uint8 end to end, [k + 1] int64 bounds, and [k] int32 ids."""
     order = sorted(np.flatnonzero(which).tolist(), key=model.pieces.__getitem__)
     pieces, ids = [model.pieces[i] for i in order], np.array(order, dtype=np.int32)
     sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
@@ -109,7 +121,7 @@ def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Integ
 
 
 def trie_of(model: Model, which: npt.NDArray[np.bool_]) -> Integers:
-    """Builds a trie of some of the pieces."""
+    """Builds a trie of some of the pieces ([pieces] bool): int64, as `kernels.trie.build_trie` gives it."""
     from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
     trie: Integers = build_trie(*_pieces_of(model, which))

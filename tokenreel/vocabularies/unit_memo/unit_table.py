@@ -16,16 +16,18 @@ Entries = npt.NDArray[np.int32]
 Encoded = tuple[npt.NDArray[np.int32], Integers]
 
 
-class Units(NamedTuple):
+class EncodedUnits(NamedTuple):
     """Distinct units and what they are encoded as, end to end with bounds.
 
     Attributes:
-      flags: [units] uint8, whether they begin or end a document.
-      text, text_bounds: their bytes; [units + 1] int64.
-      ids, id_bounds: their tokens, int32; likewise.
-      spelling, spelling_bounds: unigram models: normalised bytes; likewise.
-      scores: unigram models: [units] float32 sums of scores.
-      certain: unigram models: [units] float32, as `unit_kernels.segment` gives them.
+      flags: [units] uint8, whether they begin or end a document (`kernels.units.FIRST`, `LAST`).
+      text, text_bounds: [bytes] uint8 their bytes, and [units + 1] int64.
+      ids, id_bounds: [tokens] int32 their ids, and [units + 1] int64.
+      spelling, spelling_bounds: of unigram models: [bytes] uint8 normalised, and [units + 1] int64.
+      scores: of unigram models: [units] float32 sums of scores.
+      certain: of unigram models: [units] float32, as `kernels.unigram.segment` gives them.
+
+    Other models have no spelling, no scores and nothing certain: these arrays are empty.
     """
 
     flags: Bytes
@@ -39,11 +41,11 @@ class Units(NamedTuple):
     certain: npt.NDArray[np.float32]
 
 
-_BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}
+_BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}  # arrays of values, and their bounds
 
 _BOUNDS = tuple(_BOUNDED.values())
 
-NONE = Units(
+NONE = EncodedUnits(
     flags=np.zeros(0, dtype=np.uint8),
     text=np.zeros(0, dtype=np.uint8),
     text_bounds=np.zeros(1, dtype=np.int64),
@@ -57,34 +59,53 @@ NONE = Units(
 
 
 class Table(NamedTuple):
-    """What is known, as arrays with room at their ends: they are filled there, then `places` tells where to look. Nothing else changes."""
+    """A hash table of the units seen, and their ids.
+
+    Its arrays have room at their ends. `added` fills it, or moves all to larger arrays, and returns another `Table`: threads that still
+    hold the older one find what it held, for nothing of that is written to. So looking up needs no lock; adding does.
+
+    Attributes:
+      places: [power of two] int32, the unit at each place or -1; at most half are taken.
+      hashes: [power of two] uint64, the hash of the unit at each place.
+      units: with room at the ends of the arrays.
+      size: units that this table holds. `places` may name others, which came later.
+    """
 
     places: npt.NDArray[np.int32]
-    hashes: npt.NDArray[np.uint64]  # of the unit at each place
-    units: Units
-    size: int  # units that `places` knows
+    hashes: npt.NDArray[np.uint64]
+    units: EncodedUnits
+    size: int
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the table and its units take."""
+        """The bytes that the table and its units take; 0 when it is empty."""
         return self.places.nbytes + self.hashes.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
 
     def look_up(self, text: Bytes, bounds: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64], flags: Bytes) -> tuple[Entries, Entries]:
-        """Finds units, as `unit_kernels.cut` gives them; see `unit_kernels.look_up`."""
-        from tokenreel.vocabularies.unit_memo.kernels import units as kernels_units
+        """Finds units as `kernels.units.cut_documents` gives them; see `kernels.units.find_units`."""
+        from tokenreel.vocabularies.unit_memo.kernels.units import find_units
 
         known = self.units
-        found: tuple[Entries, Entries] = kernels_units.look_up(
+        found: tuple[Entries, Entries] = find_units(
             self.places, self.hashes, self.size, known.text, known.text_bounds, known.flags, text, bounds, hashes, flags
         )
         return found
 
-    def added(self, hashes: npt.NDArray[np.uint64], new: Units, most_bytes: int) -> Table | None:
-        """The table with further units that it does not hold, in these arrays or larger ones; None if it would take more than allowed."""
-        from tokenreel.vocabularies.unit_memo.kernels import units as kernels_units
+    def added(self, hashes: npt.NDArray[np.uint64], new: EncodedUnits, most_bytes: int) -> Table | None:
+        """Makes the table with further units, in the same arrays or larger ones.
+
+        Args:
+          hashes: [new] of the further units.
+          new: the further units, none of which the table holds.
+          most_bytes: that the table may take.
+
+        Returns:
+          None if it would take more.
+        """
+        from tokenreel.vocabularies.unit_memo.kernels.units import place_entries
 
         count = self.size + len(hashes)
-        grown = {}
+        grown = {}  # of each array: as it is, how much of it is filled, what comes behind
         for name, old in self.units._asdict().items():
             start, added = self._used(name), getattr(new, name)
             if name in _BOUNDS:
@@ -92,7 +113,8 @@ class Table(NamedTuple):
             grown[name] = (old, start, added)
         sizes = {name: _room(len(old), start + len(added)) for name, (old, start, added) in grown.items()}
         room = _room(len(self.places), 2 * count, power=True)
-        if 12 * room + sum(sizes[name] * old.itemsize for name, (old, _, _) in grown.items()) > most_bytes:
+        place_bytes = self.places.itemsize + self.hashes.itemsize
+        if place_bytes * room + sum(sizes[name] * old.itemsize for name, (old, _, _) in grown.items()) > most_bytes:
             return None
         arrays = {}
         for name, (old, start, added) in grown.items():
@@ -105,12 +127,12 @@ class Table(NamedTuple):
         places, place_hashes = self.places, self.hashes
         if room != len(places):
             places, place_hashes = np.full(room, -1, dtype=np.int32), np.empty(room, dtype=np.uint64)
-            kernels_units.place(places, place_hashes, self.places, self.hashes, 0)
-        kernels_units.place(places, place_hashes, np.arange(len(hashes), dtype=np.int32), hashes, self.size)
-        return Table(places, place_hashes, Units(**arrays), count)
+            place_entries(places, place_hashes, self.places, self.hashes, 0)
+        place_entries(places, place_hashes, np.arange(len(hashes), dtype=np.int32), hashes, self.size)
+        return Table(places, place_hashes, EncodedUnits(**arrays), count)
 
     def _used(self, name: str) -> int:
-        """How much of an array is filled."""
+        """Tells how much of an array is filled."""
         if name in _BOUNDED:
             bounds = getattr(self.units, _BOUNDED[name])
             return int(bounds[min(self.size, len(bounds) - 1)])
@@ -118,7 +140,7 @@ class Table(NamedTuple):
 
 
 def _room(size: int, needed: int, *, power: bool = False) -> int:
-    """The size of an array that may have to grow."""
+    """Gives the size of an array that may have to grow: by half at least, so that all copies together cost no more than twice its size."""
     if needed <= size:
         return size
     return 1 << max(4, (needed - 1).bit_length()) if power else max(needed, size + size // 2)
@@ -127,14 +149,14 @@ def _room(size: int, needed: int, *, power: bool = False) -> int:
 EMPTY = Table(np.full(1, -1, dtype=np.int32), np.zeros(1, dtype=np.uint64), NONE, 0)
 
 
-def pick(units: Units, which: npt.NDArray[np.int32]) -> Units:
-    """Some of the units."""
-    from tokenreel.vocabularies.unit_memo.kernels import units as kernels_units
+def pick(units: EncodedUnits, which: Entries) -> EncodedUnits:
+    """Picks some of the units: [k] int32, in this order."""
+    from tokenreel.vocabularies.unit_memo.kernels.units import take_sequences
 
     picked = {}
     for name, bounds in _BOUNDED.items():
         if len(getattr(units, bounds)) > 1:
-            picked[name], picked[bounds] = kernels_units.take(getattr(units, name), getattr(units, bounds), which)
+            picked[name], picked[bounds] = take_sequences(getattr(units, name), getattr(units, bounds), which)
     for name in ("flags", "scores", "certain"):
         if len(getattr(units, name)):
             picked[name] = getattr(units, name)[which]

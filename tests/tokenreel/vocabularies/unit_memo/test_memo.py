@@ -160,7 +160,7 @@ def test_nothing_can_be_kept_on_disk(train, texts, tmp_path):
     result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     library = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "model"))
     assert json.loads(result.stdout) == library.encode("some text")
-    assert not list(package.glob("__pycache__/*.nb?"))
+    assert not list(package.rglob("*.nb?"))
 
 
 @pytest.mark.parametrize("normalizer", ["identity", "nmt_nfkc"])

@@ -10,25 +10,28 @@ from numba import njit
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, kernel
 
-ROOT = 256  # base of the root of a trie, see `build_trie`
-
+# A trie is [256 n] int64 slots. A node is known by its base; its child by a byte is in slot base ^ byte, if that slot is labelled with the
+# byte. So a step costs one look into memory and one comparison, however many children a node has. A slot holds, from the upper bits:
+# label | `_HERE` (9 bits; the sign stays 0), the base of the child (27 bits), and the piece that ends there + 1, or 0 (27 bits).
 _LABEL, BASE = 54, 27  # bits of a slot below its label, and below its base
 
-MASK = (1 << BASE) - 1
+MASK = (1 << BASE) - 1  # of a base, once shifted, and of a piece + 1
 
-_HERE = 256  # marks a label: empty slots are 0
+_HERE = 256  # marks a label: 0 is an empty slot, and a byte too
+
+ROOT = 256  # base of the root; the first 256 slots stay empty, for nodes without children have base 0
 
 
-@njit(nogil=True, inline="always")  # as part of the caller: see above
+@njit(nogil=True, inline="always")  # pasted into the caller: a call would count the users of the trie for each byte
 def child(trie, base, byte):
-    """The slot of a node's child by a byte, or 0."""
+    """Gives the slot of a node's child by a byte, or 0. All three are int64, the trie an array of them."""
     slot = trie[base ^ byte]
     return slot if slot >> _LABEL == byte | _HERE else np.int64(0)
 
 
 @njit(nogil=True)
 def find_piece(trie, text, begin, end):
-    """The piece with the bytes [begin, end) of a text, or -1."""
+    """Gives the piece with the bytes [begin, end) of a text ([bytes] uint8), or -1."""
     base, slot = np.int64(ROOT), np.int64(0)
     for i in range(begin, end):
         slot = child(trie, base, np.int64(text[i]))
@@ -47,25 +50,25 @@ def build_trie(text, bounds, pieces):
       bounds: [pieces + 1] int64.
       pieces: [pieces] int32 what to find at the end of each.
 
-      [256 n] int64 slots. The child of a node by a byte is in slot base ^ byte, if that is labelled with the byte; the root's base is
-      `_ROOT`. A slot holds, from the upper bits: label | `_HERE`, the base of the child (27 bits), and the piece that ends there + 1, or 0
-      (27 bits).
+    Returns:
+      [256 n] int64 slots, described above.
     """
+    # A node is a range of the sorted pieces that begin with the same `depth` bytes, and the slot that it is to be found in.
     begins, ends, places = np.empty(len(text) + 1, np.int64), np.empty(len(text) + 1, np.int64), np.empty(len(text) + 1, np.int64)
     depths = np.empty(len(text) + 1, np.int64)
     begins[0], ends[0], places[0], depths[0] = 0, len(pieces), -1, 0
     nodes = 1
     slots, taken = np.zeros(1024, np.int64), np.zeros(1024, np.bool_)  # bases taken
-    blocks, first_open = 2, 2  # the first is empty, for nodes without children; the second is the root's
+    blocks, first_open = 2, 2  # of 256 slots: base ^ byte never leaves the block of the base
     labels, label_begins = np.empty(256, np.int64), np.empty(257, np.int64)
     node = 0
     while node < nodes:  # breadth first: nodes near the root lie close together
         begin, end, depth = begins[node], ends[node], depths[node]
-        value = np.int64(0)
+        value = np.int64(0)  # of the piece that ends here, which sorts before all that continue it
         while begin < end and bounds[begin + 1] - bounds[begin] == depth:
             value = np.int64(pieces[begin]) + 1
             begin += 1
-        count = 0
+        count = 0  # of children
         for i in range(begin, end):
             label = np.int64(text[bounds[i] + depth])
             if count == 0 or labels[count - 1] != label:
@@ -77,7 +80,7 @@ def build_trie(text, bounds, pieces):
             base = np.int64(ROOT)
         elif count:
             block = first_open
-            while base == 0:
+            while base == 0:  # the first base with room for all children; no two nodes share one, for labels would not tell them apart
                 if block == blocks:
                     blocks += 1
                     first_open = max(first_open, blocks - 16)  # the older ones are nearly full

@@ -6,36 +6,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, U64, kernel
+from tokenreel.vocabularies.unit_memo.kernels.hashing import BYTE, FNV_PRIME, FNV_SEED, ONE, SHORT, hash_unit
 
-FIRST, LAST = 1, 2  # flags of units that begin or end a document
+FIRST, LAST = 1, 2  # flags of units that begin or end a document: the normaliser treats spaces there in another way
 
-SHORT = 7  # bytes of a unit that its hash tells
-
-_SEED, _PRIME, MIX = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
-
-HALF, _BYTE, ONE = np.uint64(32), np.uint64(8), np.uint64(1)
-
-_SIZE_BITS, _FLAG_BITS, _IS_SHORT = np.uint64(8 * SHORT), np.uint64(8 * SHORT + 3), np.uint64(1 << 63)
-
-_SYMBOL, _WHOLE_SYMBOL = np.uint64(0xE29681), np.uint64(0xFFFFFF)
-
-
-@njit(nogil=True)
-def _hash(size, word, value, flag):
-    """The hash of a unit: of its size, its last bytes, a hash of all its bytes, and its flags."""
-    if size <= SHORT:
-        tag = word | np.uint64(size) << _SIZE_BITS | flag << _FLAG_BITS | _IS_SHORT
-    else:
-        tag = (value ^ flag << _FLAG_BITS) * _PRIME >> ONE
-    tag *= MIX  # one to one, like the next step
-    return tag ^ tag >> HALF
+_SYMBOL, _WHOLE_SYMBOL = np.uint64(0xE29681), np.uint64(0xFFFFFF)  # U+2581 in UTF-8, and the bits of three bytes
 
 
 @kernel((U8, I64, BOOL, BOOL))
-def cut(text, offsets, allowed, spaces):
+def cut_documents(text, offsets, allowed, spaces):
     """Cuts documents into units; of each run of spaces one is left, as the normaliser will: lines of source code begin with many.
 
     Args:
@@ -45,10 +27,10 @@ def cut(text, offsets, allowed, spaces):
       spaces: [256] bool, bytes that are always and only a space.
 
     Returns:
-      the text that is left, [units + 1] int32 the bounds of units in it, [n + 1] int64 the first unit of each document, [units] uint64
-      hashes, and [units] uint8 flags; [n] bool documents with U+2581. Units of up to `SHORT` bytes have the same hash only if they are the
-      same, flags included.
+      [left] uint8 the text that is left, [units + 1] int32 the bounds of units in it, [n + 1] int64 the first unit of each document,
+      [units] uint64 hashes (`hashing.hash_unit`), [units] uint8 flags, and [n] bool which documents hold U+2581.
     """
+    # As long as if each byte were a unit; the copies at the end give back what is not used.
     out = np.empty(len(text), np.uint8)
     bounds, hashes, flags = np.empty(len(text) + 1, np.int32), np.empty(len(text), np.uint64), np.empty(len(text), np.uint8)
     first, with_symbol = np.empty(len(offsets), np.int64), np.zeros(len(offsets) - 1, np.bool_)
@@ -59,27 +41,28 @@ def cut(text, offsets, allowed, spaces):
         begin = at  # of the unit
         last = np.int64(0)
         space = False
-        word, value, flag = np.uint64(0), _SEED, np.uint64(FIRST)
+        word, value, flag = np.uint64(0), FNV_SEED, np.uint64(FIRST)
         for i in range(offsets[document], offsets[document + 1]):
             byte = np.int64(text[i])
             if space and spaces[byte]:
                 continue
             space = spaces[byte]
             if allowed[byte << 8 | last] and at > begin:
-                hashes[unit], flags[unit] = _hash(at - begin, word, value, flag), flag
+                hashes[unit], flags[unit] = hash_unit(at - begin, word, value, flag), flag
                 unit += 1
                 bounds[unit] = begin = at
-                word, value, flag = np.uint64(0), _SEED, np.uint64(0)
+                word, value, flag = np.uint64(0), FNV_SEED, np.uint64(0)
             out[at] = byte
             at += 1
             last = byte
-            word = word << _BYTE | np.uint64(byte)
-            value = (value ^ np.uint64(byte)) * _PRIME
-            if word & _WHOLE_SYMBOL == _SYMBOL:
+            # Both hashes go along byte by byte, for whether the unit is short is known at its end only.
+            word = word << BYTE | np.uint64(byte)
+            value = (value ^ np.uint64(byte)) * FNV_PRIME
+            if word & _WHOLE_SYMBOL == _SYMBOL:  # no cut lies inside a character, so the word holds all of it
                 with_symbol[document] = True
         if at > begin:
             flag |= np.uint64(LAST)
-            hashes[unit], flags[unit] = _hash(at - begin, word, value, flag), flag
+            hashes[unit], flags[unit] = hash_unit(at - begin, word, value, flag), flag
             unit += 1
             bounds[unit] = at
     first[-1] = unit
@@ -87,17 +70,19 @@ def cut(text, offsets, allowed, spaces):
 
 
 @kernel((I32, U64, types.int64, U8, I64, U8, U8, I32, U64, U8))
-def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, text, bounds, hashes, flags):
-    """Finds units in a table.
+def find_units(places, place_hashes, count, known_text, known_bounds, known_flags, text, bounds, hashes, flags):
+    """Finds units in a table, and which of the others are the same.
+
+    Other threads may add entries while this runs: it looks at the first `count` only, which do not change.
 
     Args:
       places: [power of two] int32, the table: an entry or -1, at the first empty place from the one that its hash names.
       place_hashes: [power of two] uint64, the hashes of the entries.
-      count: entries that there are for the caller; others may come while this runs.
+      count: entries that there are for the caller.
       known_text: [bytes] uint8, the entries' bytes end to end.
       known_bounds: [entries + 1] int64.
       known_flags: [entries] uint8.
-      text: [bytes] uint8, from `cut` like all that follow.
+      text: [bytes] uint8, from `cut_documents` like all that follow.
       bounds: [units + 1] int32.
       hashes: [units] uint64.
       flags: [units] uint8.
@@ -108,7 +93,7 @@ def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, 
     """
     mask = np.uint64(len(places) - 1)
     size = 1024
-    new_places, new_mask = np.full(size, -1, np.int32), np.uint64(size - 1)
+    new_places, new_mask = np.full(size, -1, np.int32), np.uint64(size - 1)  # a table of the new ones
     entries, new_units = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int32)
     new = 0
     for unit in range(len(hashes)):
@@ -118,7 +103,7 @@ def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, 
         entry = places[place]
         while entry >= 0:
             if place_hashes[place] == value and entry < count:
-                if length <= SHORT:
+                if length <= SHORT:  # the hash says it all
                     break
                 other = known_bounds[entry]
                 if known_flags[entry] == flags[unit] and known_bounds[entry + 1] - other == length:
@@ -132,6 +117,7 @@ def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, 
         if entry >= 0:
             entries[unit] = entry
             continue
+        # The same among the new ones. Written out: a function for both would be passed five arrays for each unit.
         place = value & new_mask
         entry = new_places[place]
         while entry >= 0:
@@ -152,7 +138,7 @@ def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, 
             entry = np.int32(new)
             new_places[place], new_units[new] = entry, unit
             new += 1
-            if 2 * new > size:
+            if 2 * new > size:  # at most half full, so that runs of full places stay short
                 size *= 4
                 new_places, new_mask = np.full(size, -1, np.int32), np.uint64(size - 1)
                 for i in range(new):
@@ -164,24 +150,17 @@ def look_up(places, place_hashes, count, known_text, known_bounds, known_flags, 
     return entries, new_units[:new].copy()
 
 
-@kernel((U8, I32, I32), (U8, I64, I32), (I32, I64, I32))
-def take(values, bounds, indices):
-    """Picks sequences in a given order: their values end to end, and [len(indices) + 1] int64 bounds."""
-    out_bounds = np.zeros(len(indices) + 1, np.int64)
-    for i in range(len(indices)):
-        out_bounds[i + 1] = out_bounds[i] + bounds[indices[i] + 1] - bounds[indices[i]]
-    out = np.empty(out_bounds[-1], values.dtype)
-    at = 0
-    for i in range(len(indices)):
-        for j in range(bounds[indices[i]], bounds[indices[i] + 1]):
-            out[at] = values[j]
-            at += 1
-    return out, out_bounds
-
-
 @kernel((types.int32[::1], types.uint64[::1], I32, U64, types.int64))
-def place(places, place_hashes, entries, hashes, first):
-    """Makes entries found in a table by their hashes; `first` is added to them, and those below 0 are left out."""
+def place_entries(places, place_hashes, entries, hashes, first):
+    """Makes entries found in a table by their hashes.
+
+    Args:
+      places: [power of two] int32, the table as for `find_units`; written to. More than half of it must stay empty.
+      place_hashes: [power of two] uint64, written to.
+      entries: [k] int32; those below 0 are left out, so that another table's places can be given.
+      hashes: [k] uint64.
+      first: is added to the entries.
+    """
     mask = np.uint64(len(places) - 1)
     for i in range(len(entries)):
         if entries[i] >= 0:
@@ -192,9 +171,43 @@ def place(places, place_hashes, entries, hashes, first):
             places[at] = entries[i] + first
 
 
+@kernel((U8, I32, I32), (U8, I64, I32), (I32, I64, I32))
+def take_sequences(values, bounds, indices):
+    """Picks sequences in a given order.
+
+    Args:
+      values: uint8 or int32, sequences end to end.
+      bounds: [n + 1] int64, or int32 for bytes.
+      indices: [k] int32.
+
+    Returns:
+      their values end to end, of the same dtype, and [k + 1] int64 bounds.
+    """
+    out_bounds = np.zeros(len(indices) + 1, np.int64)
+    for i in range(len(indices)):
+        out_bounds[i + 1] = out_bounds[i] + bounds[indices[i] + 1] - bounds[indices[i]]
+    out = np.empty(out_bounds[-1], values.dtype)
+    at = 0
+    for i in range(len(indices)):  # units have a few bytes each: a loop costs less than copies of slices
+        for j in range(bounds[indices[i]], bounds[indices[i] + 1]):
+            out[at] = values[j]
+            at += 1
+    return out, out_bounds
+
+
 @kernel((I32, I64, I64, I64))
-def count(entries, first, bounds, new_bounds):
-    """[n] int64 how many ids documents have, from `look_up`, `cut`, and the bounds of ids of known and of new units."""
+def count_ids(entries, first, bounds, new_bounds):
+    """Counts the ids of documents.
+
+    Args:
+      entries: [units] int32, of `find_units`.
+      first: [n + 1] int64, of `cut_documents`.
+      bounds: [entries + 1] int64 bounds of the ids of known units.
+      new_bounds: [new + 1] int64 bounds of the ids of new ones.
+
+    Returns:
+      [n] int64.
+    """
     counts = np.zeros(len(first) - 1, np.int64)
     for document in range(len(counts)):
         total = np.int64(0)
@@ -202,24 +215,36 @@ def count(entries, first, bounds, new_bounds):
             entry = entries[unit]
             if entry >= 0:
                 total += bounds[entry + 1] - bounds[entry]
-            else:
+            else:  # the i-th new unit, where i is -1 - entry
                 total += new_bounds[-entry] - new_bounds[-1 - entry]
         counts[document] = total
     return counts
 
 
 @kernel((I32, I64, I32, I64, I32, I64, I64, I64, types.int32[::1]))
-def gather(entries, first, values, bounds, new_values, new_bounds, documents, out_bounds, out):
-    """Writes the values of the units of some documents, each from its `out_bounds` on."""
+def gather_ids(entries, first, ids, bounds, new_ids, new_bounds, documents, out_bounds, out):
+    """Writes the ids of the units of some documents.
+
+    Args:
+      entries: [units] int32, of `find_units`.
+      first: [n + 1] int64, of `cut_documents`.
+      ids: int32, of known units end to end.
+      bounds: [entries + 1] int64.
+      new_ids: int32, of new units end to end.
+      new_bounds: [new + 1] int64.
+      documents: [k] int64, which ones.
+      out_bounds: [n + 1] int64 where the ids of each document begin in `out`.
+      out: int32, written to.
+    """
     for document in documents:
         at = out_bounds[document]
         for unit in range(first[document], first[document + 1]):
             entry = entries[unit]
             if entry >= 0:
                 for i in range(bounds[entry], bounds[entry + 1]):
-                    out[at] = values[i]
+                    out[at] = ids[i]
                     at += 1
             else:
                 for i in range(new_bounds[-1 - entry], new_bounds[-entry]):
-                    out[at] = new_values[i]
+                    out[at] = new_ids[i]
                     at += 1
