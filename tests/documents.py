@@ -13,7 +13,7 @@ def documents(*texts: str) -> Documents:
     offsets = ragged.offsets_of(np.array([len(text) for text in encoded], dtype=np.int64))
     count = np.arange(len(texts))
     data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    return Documents(["f"], data, offsets, count.astype(np.int32), count, count.astype(np.uint64), None, None, None, [], [0])
+    return Documents(["f"], data, offsets, np.zeros(len(texts), np.int32), count, count.astype(np.uint64), None, None, None, [], [0])
 
 
 def texts_of(found: Documents) -> list[str]:
