@@ -5,19 +5,17 @@ import pickle
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenreel import ragged
+from tests.documents import documents, texts_of
 from tokenreel.config import parsing
 from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
-from tokenreel.curation import filters, quality
+from tokenreel.curation import filters
 from tokenreel.curation.cleaned import REASONS, Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.errors import ConfigError
-from tokenreel.sources.documents import Documents
 
 C4_LINES = LineRules(
     end_marks=(".", "!", "?", '"'),
@@ -26,19 +24,6 @@ C4_LINES = LineRules(
     drop_phrases=("javascript", "Cookie Policy"),
     remove_pattern=r"\[\d*\]|\[edit\]|\[citation needed\]",
 )
-
-
-def documents(*texts: str) -> Documents:
-    encoded = [text.encode() for text in texts]
-    offsets = ragged.offsets_of(np.array([len(text) for text in encoded], dtype=np.int64))
-    count = np.arange(len(texts))
-    data = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-    return Documents(["f"], data, offsets, count.astype(np.int32), count, count.astype(np.uint64), None, None, None, [], [0])
-
-
-def texts_of(found: Documents) -> list[str]:
-    data = found.text.tobytes()
-    return [data[a:b].decode() for a, b in zip(found.offsets[:-1], found.offsets[1:], strict=True)]
 
 
 def test_the_lines_of_c4() -> None:
@@ -69,6 +54,7 @@ def test_blank_lines_stay_unless_lines_must_end_or_have_words() -> None:
 
 
 GOOD = "The quick brown fox jumps over the lazy dog and that is the end of it. Then it will be seen. Have a nice day with us."
+
 
 RULES = {
     "pattern_missing": ({"keep_pattern": "fo[xX]"}, "no such animal"),
@@ -152,23 +138,6 @@ def test_no_rule_costs_nothing() -> None:
     cleaned = Cleaned.of(documents("a", "b"))
     assert filters.clean(cleaned, Rules()) is cleaned
     assert all(Rules(parsing.from_dict(FilterConfig, given)).reads_text for given, _ in RULES.values())
-
-
-WORDS = st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=30)
-
-
-@given(words=WORDS, n=st.integers(1, 4))
-def test_ngram_shares_by_definition(words: list[str], n: int) -> None:
-    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    covered: set[int] = set()
-    for i, gram in enumerate(grams):
-        if gram in grams[:i]:
-            covered.update(range(i, i + n))
-    total = sum(map(len, words))
-    assert quality.repeated_ngram_share(words, n) == (sum(len(words[i]) for i in covered) / total if total else 0)
-    most = max((grams.count(gram) for gram in grams), default=0)
-    longest = max((sum(map(len, gram)) for gram in grams if grams.count(gram) == most), default=0)
-    assert quality.top_ngram_share(words, n) == (longest * most / total if most > 1 else 0)
 
 
 @settings(max_examples=60)

@@ -3,11 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import SENTENCE_LENGTHS
 from tokenreel.curation import sentences
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.layouts import segment_pairs
-
-DOCUMENTS = st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=8)
 
 
 def plan(documents, seq_len=24, ids=None, **settings):
@@ -16,7 +15,7 @@ def plan(documents, seq_len=24, ids=None, **settings):
     return segment_pairs.plan(flat, [len(d) for d in documents], ids, seq_len, **{"seed": 0, **settings})
 
 
-@given(DOCUMENTS, st.integers(5, 30), st.sampled_from(["next_sentence", "sentence_order"]), st.integers(0, 100))
+@given(SENTENCE_LENGTHS, st.integers(5, 30), st.sampled_from(["next_sentence", "sentence_order"]), st.integers(0, 100))
 def test_laws(documents, seq_len, task, seed):
     pairs = plan(documents, seq_len, task=task, seed=seed)
     lengths = [sum(d) for d in documents]
@@ -56,7 +55,7 @@ def test_select_and_segments():
     assert table.num_examples == 2
 
 
-@given(DOCUMENTS, st.randoms(use_true_random=False))
+@given(SENTENCE_LENGTHS, st.randoms(use_true_random=False))
 def test_the_order_of_documents_does_not_matter(documents, random):
     order = list(range(len(documents)))
     random.shuffle(order)
@@ -175,7 +174,7 @@ class TestSentences:
         with pytest.raises(ConfigError, match="must be one of newline, rules, got 'nltk'"):
             sentences.split("a", "nltk")
 
-    @given(DOCUMENTS)
+    @given(SENTENCE_LENGTHS)
     def test_lengths_in_tokens(self, documents):
         documents = [[n for n in document if n] for document in documents]
         tokens = [t for document in documents for n in document for t in [7] * (n - 1) + [1]]

@@ -9,8 +9,6 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
-from tokenreel.config.corpus import ExecutionConfig
-from tokenreel.errors import ConfigError
 from tokenreel.staging import stage_file
 from tokenreel.storage import files, gcs
 
@@ -102,8 +100,3 @@ def test_a_group_takes_one_request_of_each_object(
         assert made <= reads + 16 * stages
     assert build(config, tmp_path / "local") == 0
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "local")
-
-
-def test_the_limit_is_checked() -> None:
-    with pytest.raises(ConfigError, match=r"execution\.max_reads must be at least 1, got 0"):
-        ExecutionConfig(max_reads=0)

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.tokenreel.curation.test_filters import documents
+from tests.documents import documents
 from tokenreel.config.corpus import FilterConfig, LineRules
 from tokenreel.curation import filters
 from tokenreel.curation.cleaned import Cleaned

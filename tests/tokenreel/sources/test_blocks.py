@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources.blocks import list_blocks
+
+
+def make(root: pathlib.Path, *names: str, size: int = 10) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x" * size)
+
+
+def test_blocks_cover_every_byte_once(tmp_path: pathlib.Path) -> None:
+    make(tmp_path, "large.txt", size=1000)
+    make(tmp_path, *(f"small-{i}.txt" for i in range(10)), size=30)
+    make(tmp_path, "packed.txt.gz", size=200)
+    for block_bytes in (64, 100, 999, 1000, 5000):
+        blocks = list(list_blocks(SourceConfig(files=(str(tmp_path),), format="lines"), 0, block_bytes))
+        assert [block.index for block in blocks] == list(range(len(blocks)))
+        covered: dict[str, list[tuple[int, int]]] = {}
+        for block in blocks:
+            assert sum((piece.end or piece.file.size) - piece.start for piece in block.pieces) <= max(block_bytes, 200)
+            for piece in block.pieces:
+                covered.setdefault(piece.file.name, []).append((piece.start, piece.file.size if piece.end is None else piece.end))
+        assert len(covered) == 12
+        for name, ranges in covered.items():
+            assert ranges[0][0] == 0
+            assert ranges[-1][1] == os.path.getsize(tmp_path / name)
+            assert all(end == start for (_, end), (start, _) in itertools.pairwise(ranges))
+    whole = list(list_blocks(SourceConfig(files=(str(tmp_path),), format="text"), 0, 64))
+    assert all(piece.end is None for block in whole for piece in block.pieces), "a document that is a file is never split"
