@@ -1,10 +1,8 @@
 """Raw text to training-ready shards: `tokenreel build CONFIG`, or `python -m pipelines.build CONFIG`."""
 
 import argparse
-import functools
-import posixpath
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -12,22 +10,22 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
-from pipelines import local, settings
+from pipelines import local
+from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
+from tokenreel.assembly.summary import summary as summary
+from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import list_inputs
-from tokenreel.errors import VocabularyError
-from tokenreel.format import manifest, naming
+from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
 from tokenreel.planning.recipe import Recipe, make_recipe
-from tokenreel.sources import blocks as sources
-from tokenreel.staging import identity
 from tokenreel.storage import files, locking
 from tokenreel.vocabularies.base import Vocabulary
-from tokenreel.vocabularies.loading import load_vocabulary
-from tokenreel.vocabularies.sampled import SampledVocabulary
+from tokenreel.vocabularies.loading import open_vocabulary
+from tokenreel.vocabularies.sampled import sampled
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
@@ -75,14 +73,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    job = settings.load(JobConfig, arguments)
-    vocabulary = _load_vocabulary(job)
+    job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
-    if job.vocabulary.sampling is not None:
-        vocabulary = SampledVocabulary(
-            vocabulary, alpha=job.vocabulary.sampling.alpha, nbest_size=job.vocabulary.sampling.nbest_size, seed=job.seed
-        )
+    vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)  # not before: the manifest names the vocabulary itself
     inputs = list_inputs(job)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
@@ -92,8 +87,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
             seconds = 30.0 if files.is_remote(job.output) else 5.0
-            with local.plain_errors(), local.watchdog(), local.progress(_progress(job, vocabulary, rules), seconds):
-                pipeline = beam.Pipeline(local.runner(parsed), parsed)
+            with local.plain_errors(), local.guard(), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
+                pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
@@ -113,61 +108,6 @@ def _from_cache(result: PipelineResult) -> str:
     counts = {counter.key.metric.name: counter.result for counter in counters}
     blocks, cached = counts.get(BLOCKS, 0), counts.get(CACHED, 0)
     return f"tokenreel: {cached:,} of {blocks:,} blocks came from the token cache, {blocks - cached:,} were tokenized"
-
-
-def _load_vocabulary(job: JobConfig) -> Vocabulary:
-    try:
-        return load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
-    except ModuleNotFoundError as error:
-        raise VocabularyError(f"vocabulary.kind {job.vocabulary.kind} needs a package: pip install {error.name}") from error
-
-
-def _progress(job: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules]) -> Callable[[], str]:
-    """Says how far a build is, from one look at its directories; a stage directory that is shared may hold files of any others."""
-
-    @functools.cache  # in a thread of its own, so that listing a large corpus delays nothing
-    def blocks() -> frozenset[str]:
-        return frozenset(
-            identity.name_of(job, block, vocabulary.fingerprint, rules[block.source])
-            for index, source in enumerate(job.sources)
-            for block in sources.list_blocks(source, index, job.execution.block_bytes)
-        )
-
-    shared = job.execution.stage
-    known = job.duplicates.remove not in ("paragraphs", "lines")  # with those, names tell what is left of a block
-
-    def report() -> str:
-        present = files.list_files(job.output)
-        names = (files.list_files(shared) if shared else present).keys()
-        begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
-        staged = (
-            f"{len(begun & blocks() if known else begun):,} of about {len(blocks()):,} blocks tokenized, " if known or not shared else ""
-        )
-        return f"{staged}{sum(map(naming.is_shard, present)):,} shards written"
-
-    return report
-
-
-def summary(found: Manifest) -> str:
-    """What a build prints at its end."""
-    totals = found.totals
-    lines = [
-        f"{name}: {split.examples:,} examples of {found.seq_len:,} tokens in {len(split.shards):,} shards, "
-        f"{sum(shard.bytes for shard in split.shards) / 1e6:,.1f} MB"
-        for name, split in found.splits.items()
-    ]
-    left_out = sum(totals["documents_filtered"].values())
-    optional = {"documents_duplicate": " + {:,} duplicates", "documents_not_sampled": " + {:,} not sampled"}
-    optional["documents_repeated"] = " - {:,} repeats"
-    lines.append(
-        f"documents: {totals['documents_read']:,} read = {totals['documents_written']:,} written + {left_out:,} filtered + "
-        f"{totals['documents_dropped']:,} dropped + {totals['documents_dead_lettered']:,} dead letters"
-        + "".join(text.format(totals[name]) for name, text in optional.items() if totals.get(name))
-    )
-    lines.append(f"tokens: {totals['tokens']:,} = {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped")
-    if totals["documents_dead_lettered"]:
-        lines.append(f"dead letters: {naming.DEAD_LETTERS} says which and why")
-    return "\n".join([*lines, f"fingerprint: {found.fingerprint}"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

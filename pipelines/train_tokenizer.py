@@ -1,27 +1,26 @@
 """Raw text to a tokenizer: `tokenreel train-tokenizer CONFIG`, or `python -m pipelines.train_tokenizer CONFIG`."""
 
 import argparse
-import functools
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import StandardOptions
 
-from pipelines import local, settings
+from pipelines import local
+from pipelines.progress import TrainingProgress
+from tokenreel.config import reading
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.curation import inputs as output
 from tokenreel.curation.filters import load_rules
-from tokenreel.sources import blocks as sources
-from tokenreel.storage import files, locking
+from tokenreel.curation.inputs import list_inputs
+from tokenreel.storage import locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
-from transforms.train_tokenizer import TRAINING, TrainSentencePiece, WriteTokenizer
+from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
 
 
 def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
@@ -62,10 +61,10 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    config = settings.load(TokenizerJobConfig, arguments)
+    config = reading.read(TokenizerJobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
     check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
-    inputs = output.list_inputs(config)
+    inputs = list_inputs(config)
     parsed = local.options(beam_arguments, releases_gil=True)
     local.check_endpoint(parsed)
     with locking.lock(config.output, lost=local.stop):
@@ -75,8 +74,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             return finished
         count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
         print(f"tokenreel: training {config.output} on {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
-        with local.plain_errors(), local.watchdog(), local.progress(_Progress(config)):
-            pipeline = beam.Pipeline(local.runner(parsed), parsed)
+        with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config)):
+            pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
             build(pipeline, config, inputs)
             result = pipeline.run()
             if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
@@ -84,27 +83,6 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             result.wait_until_finish()
         tokenizer_output.remove_sample(config)
     return tokenizer_output.read_report(config.output)
-
-
-class _Progress:
-    """Says how far the job is: which files of the sample there are, and how long it has been training."""
-
-    def __init__(self, config: TokenizerJobConfig) -> None:
-        self._config, self._directory = config, tokenizer_output.sample_directory(config)
-        self._began: float | None = None
-
-    def __call__(self) -> str:
-        present = files.list_files(self._directory)
-        if TRAINING in present:
-            self._began = self._began or time.monotonic()
-            return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"
-        read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
-        return f"sampled text from {read:,} of about {self._blocks:,} blocks"
-
-    @functools.cached_property
-    def _blocks(self) -> int:
-        size = self._config.execution.block_bytes
-        return sum(1 for index, source in enumerate(self._config.sources) for _ in sources.list_blocks(source, index, size))
 
 
 def summary(report: Mapping[str, Any]) -> str:

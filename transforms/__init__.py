@@ -1,5 +1,5 @@
 """PTransforms, named like the module of `tokenreel` that they wrap."""
 
-from transforms.orphans import end_with_build
+from transforms.workers.orphans import end_with_build
 
 end_with_build()  # here, because a worker imports this package before anything else of ours, whatever it runs

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 
 import psutil
 
-from transforms import orphans
+from transforms.workers import orphans
 
 # What a build imports, so that the server has it all when it forks.
 PRELOAD = [

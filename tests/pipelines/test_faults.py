@@ -21,7 +21,7 @@ from tokenreel.errors import BuildError
 from tokenreel.planning import shard_plan
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
-from transforms import orphans
+from transforms.workers import orphans
 
 WriteConfig = Callable[..., str]
 Capture = pytest.CaptureFixture[str]

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pipelines import cli, local
+from pipelines.local import watchdog
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import selection
 from tokenreel.errors import BuildError, ManifestError
@@ -137,9 +138,9 @@ def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathl
 
     def workers() -> list[int]:
         found = []
-        for pid in local._descendants(process.pid):
+        for pid in watchdog.descendants(process.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "transforms.worker" in psutil.Process(pid).cmdline():
+                if "transforms.workers.worker" in psutil.Process(pid).cmdline():
                     found.append(pid)
         return found
 

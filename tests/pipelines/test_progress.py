@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines import build as building
 from pipelines import cli, local
+from pipelines.progress import BuildProgress
 from tokenreel.config import reading as configs
 from tokenreel.curation.filters import Rules
 from tokenreel.errors import StorageError
+from tokenreel.vocabularies.loading import open_vocabulary
 
 
 def test_looking_takes_a_small_part_of_the_time_and_delays_no_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +31,7 @@ def test_looking_takes_a_small_part_of_the_time_and_delays_no_end(capsys: pytest
         return f"look {len(asked)}"
 
     began = time.monotonic()
-    with local.progress(report, 0.001):
+    with local.show_progress(report, 0.001):
         while len(asked) < 4:
             assert time.monotonic() < began + 30
             time.sleep(0.01)
@@ -54,7 +55,7 @@ def test_blocks_of_other_builds_are_not_counted(corpus: pathlib.Path, tmp_path: 
 
     def said(path: str) -> str:
         job = configs.load(pathlib.Path(path).read_text(), name=path)
-        return building._progress(job, building._load_vocabulary(job), [Rules()])()
+        return BuildProgress(job, open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options), [Rules()])()
 
     blocks = len({path.name[:32] for path in stage.iterdir()})
     assert blocks > 1

@@ -1,6 +1,6 @@
 """Masked-token objectives: some tokens of an example are hidden, and the model finds them.
 
-Tokens are selected in units: single tokens, whole words, runs of words. Candidates are visited in a random order (sorted by random word,
+Tokens are selected in units: single tokens, whole words, word spans. Candidates are visited in a random order (sorted by random word,
 then position) until the number to mask is reached: exact, without replacement, and the same on every machine. What becomes of a selected
 token (mask, random token, unchanged) and which random token it becomes are decided by streams of their own, addressed by position.
 """
@@ -18,16 +18,16 @@ from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
 from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, id_table, position_dtype, token_counts
-from tokenreel.objectives.word_runs import (
+from tokenreel.objectives.word_spans import (
     WordMap,
     fences,
     geometric,
     one_of,
     one_over_n,
     positions_of,
-    run_bounds,
-    runs_of_words,
-    whole_words,
+    span_bounds,
+    take_whole_words,
+    take_word_spans,
 )
 
 SPAN_BINS = 64
@@ -47,14 +47,14 @@ class MaskedLM(Objective):
       max_predictions: slots of the outputs, and the limit of what is selected; by default as many as the rate needs.
       mask_share, random_share: of the selected tokens that become the mask or a random token; the rest stay as they are.
       random_ids: what random tokens are drawn from: "regular" ids (RoBERTa), or "all" (BERT).
-      unit: "token", "word" (all pieces of a word or none), "ngram" (runs of words, never cut), "span" (runs of words; the last one is cut
+      unit: "token", "word" (all pieces of a word or none), "ngram" (word spans, never cut), "span" (word spans; the last one is cut
         where the number is reached, as in SpanBERT).
-      max_unit: words in the longest run of "ngram" (P(n) is proportional to 1/n; ALBERT 3) or "span" (SpanBERT 10).
+      max_unit: words in the longest span of "ngram" (P(n) is proportional to 1/n; ALBERT 3) or "span" (SpanBERT 10).
       span_p: a span of n words has a probability proportional to p * (1 - p)**(n - 1), up to `max_unit`.
-      action_unit: whether mask, random or unchanged is decided for each "token" or for each run of selected neighbours in a document
+      action_unit: whether mask, random or unchanged is decided for each "token" or for each span of selected neighbours in a document
         ("span").
-      boundaries: also make `boundary_left`, `boundary_right` and `boundary_weights`: for each slot the unmasked neighbours of its run
-        (SpanBERT's second task); weight 0 where a run touches the edge of its document or a special token.
+      boundaries: also make `boundary_left`, `boundary_right` and `boundary_weights`: for each slot the unmasked neighbours of its span
+        (SpanBERT's second task); weight 0 where a span touches the edge of its document or a special token.
       word_starts: bool [vocab_size], the pieces that begin a word; needed for every unit but "token".
     """
 
@@ -125,7 +125,7 @@ class MaskedLM(Objective):
 
     @property
     def _chunk_tokens(self) -> int:  # type: ignore[override]
-        return {"token": 1 << 15, "word": 1 << 16}.get(self.unit, 1 << 18)  # runs are placed one after the other: more rows, fewer steps
+        return {"token": 1 << 15, "word": 1 << 16}.get(self.unit, 1 << 18)  # spans are placed one after the other: more rows, fewer steps
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""
@@ -159,7 +159,7 @@ class MaskedLM(Objective):
         made: dict[str, Array] = {}
         if self.action_unit == "span" or self.boundaries:
             fence = fences(eligible, starts)
-            begins, ends = run_bounds(row, at, fence[row, at])
+            begins, ends = span_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
             if self.boundaries:
                 left, right, inside = _boundaries(row, begins, ends, eligible, fence)
@@ -222,12 +222,12 @@ class MaskedLM(Objective):
         assert self.word_starts is not None
         found = WordMap(tokens, eligible, starts, self.word_starts)
         if self.unit == "word":
-            selected = whole_words(found, words, counts)
+            selected = take_whole_words(found, words, counts)
         else:
             limit = self.max_unit or (3 if self.unit == "ngram" else 10)
             weights = one_over_n(limit) if self.unit == "ngram" else geometric(self.span_p, limit)
             states = draw.states("lengths", ids)
-            selected = runs_of_words(
+            selected = take_word_spans(
                 found, words, counts, lambda row, at: keys.pick(keys.words_at(states[row], at), weights) + 1, whole=self.unit == "ngram"
             )
         return positions_of(selected)
@@ -240,11 +240,11 @@ class MaskedLM(Objective):
         return tokens
 
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
-        """Adds selected tokens, what became of them, where they are ([seq_len]) and the lengths of their runs ([64], the last for more)."""
+        """Adds selected tokens, what became of them, where they are ([seq_len]) and the lengths of their spans ([64], the last: more)."""
         row, slot = np.nonzero(after["mask_weights"])
         at = after["mask_positions"][row, slot].astype(np.int64)
         old, new = after["mask_ids"][row, slot], after["tokens"][row, at]
-        begins, ends = run_bounds(row, at)
+        begins, ends = span_bounds(row, at)
         heads = begins == at
         return {
             **super().statistics(before, after),
@@ -278,17 +278,17 @@ class ReplacedTokenCandidates(MaskedLM):
 
 
 def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Bools) -> tuple[Ints, Ints, Bools]:
-    """Finds the unmasked neighbours of runs, the boundary tokens of SpanBERT.
+    """Finds the unmasked neighbours of spans, the boundary tokens of SpanBERT.
 
     Args:
-      row: int [k] the example of each run.
+      row: int [k] the example of each span.
       begins: int64 [k] its first position.
       ends: int64 [k] the position behind its last.
       eligible: bool [n, L], false for special tokens and padding.
-      fence: bool [n, L], see `_fences`.
+      fence: bool [n, L], see `fences`.
 
     Returns:
-      int64 [k] position on the left, int64 [k] position on the right, and bool [k], true where both lie in the run's own document, with no
+      int64 [k] position on the left, int64 [k] position on the right, and bool [k], true where both lie in the span's own document, with no
       special token between. Where it is false the positions are 0.
     """
     length = eligible.shape[1]

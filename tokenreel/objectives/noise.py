@@ -223,13 +223,13 @@ class Denoising(Objective):
 
 
 def noise_to_sentinels(tokens: Array, noise: Bools, first_sentinel: int, step: int = -1) -> tuple[Array, Bools]:
-    """Puts a sentinel on the first token of each run of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
+    """Puts a sentinel on the first token of each span of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
 
     Args:
       tokens: [n, L].
       noise: bool [n, L].
-      first_sentinel: id for the first run of each example.
-      step: from one run's id to the next.
+      first_sentinel: id for the first span of each example.
+      step: from one span's id to the next.
 
     Returns:
       [n, L] tokens, and bool [n, L]: all but the other tokens of noise.

@@ -23,8 +23,8 @@ from tokenreel.sources import blocks as sources
 from tokenreel.staging import identity, stage_file
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
-from tokenreel.vocabularies.loading import load_vocabulary
-from tokenreel.vocabularies.sampled import SampledVocabulary
+from tokenreel.vocabularies.loading import open_vocabulary
+from tokenreel.vocabularies.sampled import sampled
 
 _NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
 
@@ -136,11 +136,8 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
             "beforehand which stage files it will find. Leave this config out."
         )
     complete = _complete(entries)
-    vocabulary = load_vocabulary(config.vocabulary.kind, config.vocabulary.path, **config.vocabulary.options)
-    if config.vocabulary.sampling is not None:
-        vocabulary = SampledVocabulary(
-            vocabulary, alpha=config.vocabulary.sampling.alpha, nbest_size=config.vocabulary.sampling.nbest_size, seed=config.seed
-        )
+    vocabulary = open_vocabulary(config.vocabulary.kind, config.vocabulary.path, config.vocabulary.options)
+    vocabulary = sampled(vocabulary, config.vocabulary.sampling, seed=config.seed)
     found = []
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))

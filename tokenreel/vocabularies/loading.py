@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.errors import VocabularyError
@@ -42,3 +43,15 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
             raise VocabularyError(f"vocabulary.options: {kind} takes no option {name!r}; it takes {sorted(known.get(kind, ())) or 'none'}")
     vocabulary: Vocabulary = makers[kind](**options)
     return vocabulary
+
+
+def open_vocabulary(kind: str, path: str | None, options: Mapping[str, Any]) -> Vocabulary:
+    """Loads the vocabulary that a config names: `load_vocabulary`, with a way out where a package is missing.
+
+    Raises:
+      VocabularyError: as `load_vocabulary`, or a package that the kind needs is not installed.
+    """
+    try:
+        return load_vocabulary(kind, path, **options)
+    except ModuleNotFoundError as error:
+        raise VocabularyError(f"vocabulary.kind {kind} needs a package: pip install {error.name}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -112,3 +113,24 @@ class SampledVocabulary(Vocabulary):
                     "vocabulary.sampling: the installed sentencepiece reads this model in another way than is known here, so what would be "
                     "drawn is not what the model means. Install sentencepiece>=0.2.3,<0.3, or leave vocabulary.sampling out."
                 )
+
+
+class Sampling(Protocol):
+    """The settings `vocabulary.sampling` of a config: see `SampledVocabulary`."""
+
+    @property
+    def alpha(self) -> float: ...  # noqa: D102
+
+    @property
+    def nbest_size(self) -> int: ...  # noqa: D102
+
+
+def sampled(vocabulary: Vocabulary, settings: Sampling | None, *, seed: int) -> Vocabulary:
+    """Gives the vocabulary that tokenizes a config's text: the one given, unless `settings` ask for sampling.
+
+    Raises:
+      VocabularyError: the vocabulary cannot be sampled.
+    """
+    if settings is None:
+        return vocabulary
+    return SampledVocabulary(vocabulary, alpha=settings.alpha, nbest_size=settings.nbest_size, seed=seed)

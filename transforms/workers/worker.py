@@ -2,7 +2,7 @@
 
 import sys
 
-from transforms import orphans
+from transforms.workers import orphans
 
 
 def main() -> None:

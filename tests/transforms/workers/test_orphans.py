@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from transforms import orphans
+from transforms.workers import orphans
 
 # Starts a worker as a build does, and goes on until it is killed.
 BUILD = f"""
@@ -27,7 +27,7 @@ WORKERS = {
 if sys.platform == "linux":
     # A tokenizer may hold Python's lock for many seconds, in which no thread of Python runs.
     WORKERS["holds the lock"] = (
-        "import ctypes, os; from transforms import orphans; orphans.end_with_parent(); print(os.getpid(), flush=True); "
+        "import ctypes, os; from transforms.workers import orphans; orphans.end_with_parent(); print(os.getpid(), flush=True); "
         "ctypes.PyDLL(None).sleep(60)"
     )
 
@@ -55,7 +55,7 @@ def test_a_worker_whose_build_is_gone_already_does_not_start() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as build:
         build.wait()
     environment = {**os.environ, orphans.BUILD: str(build.pid)}
-    started = subprocess.run([sys.executable, "-m", "transforms.worker"], env=environment, timeout=60, capture_output=True)
+    started = subprocess.run([sys.executable, "-m", "transforms.workers.worker"], env=environment, timeout=60, capture_output=True)
     assert (started.returncode, started.stderr) == (1, b"")
 
 

@@ -1,0 +1,17 @@
+"""Running a pipeline on this machine.
+
+What comes in are Beam's options and a pipeline; what goes out are a runner with as many workers as suit the machine, lines that say how far
+the job is, and errors whose message stands alone. Nothing here knows what a pipeline does, or changes what it writes.
+"""
+
+from pipelines.local.errors import plain_errors as plain_errors
+from pipelines.local.errors import quiet_logging as quiet_logging
+from pipelines.local.progress import show_progress as show_progress
+from pipelines.local.runner import LOCAL_RUNNER as LOCAL_RUNNER
+from pipelines.local.runner import check_endpoint as check_endpoint
+from pipelines.local.runner import describe as describe
+from pipelines.local.runner import make_runner as make_runner
+from pipelines.local.runner import options as options
+from pipelines.local.watchdog import EXIT_WORKER_DIED as EXIT_WORKER_DIED
+from pipelines.local.watchdog import guard as guard
+from pipelines.local.watchdog import stop as stop

@@ -1,0 +1,104 @@
+"""Which runner a pipeline gets, and how many workers."""
+
+import difflib
+import itertools
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from tokenreel.errors import ConfigError
+
+LOCAL_RUNNER = "FnApiRunner"
+_OWN = ("set", "input", "output", "overwrite", "no-wait")  # options of the commands themselves
+
+
+def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
+    """Reads Beam's options; those that are not given are set to use this machine well.
+
+    `DirectRunner`, the default, means Beam's in-process runner by its own name: the name alone would first try to download another engine.
+
+    Args:
+      argv: Beam's options.
+      releases_gil: whether threads can work side by side; if not, processes are started.
+
+    Raises:
+      ConfigError: this machine's runner has no such option. Others may have options that only their job service knows.
+    """
+    parsed = PipelineOptions(list(argv), save_main_session=False)
+    standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
+    if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner"):
+        standard.runner = LOCAL_RUNNER
+    given = {argument.split("=")[0].lstrip("-") for argument in argv}
+    if standard.runner == LOCAL_RUNNER:
+        _check_known(argv)
+        if "direct_num_workers" not in given:
+            direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if "direct_running_mode" not in given:
+            mode = "multi_threading" if releases_gil else "multi_processing"
+            direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
+    return parsed
+
+
+def make_runner(parsed: PipelineOptions) -> FnApiRunner | None:
+    """The runner for a pipeline on this machine; None where Beam makes the one that the options name."""
+    return _LocalRunner() if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER else None
+
+
+class _LocalRunner(FnApiRunner):
+    """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
+
+    def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                environment.payload = f"exec {shlex.quote(sys.executable)} -m transforms.workers.worker".encode()
+        return super().run_via_runner_api(pipeline_proto, options)
+
+
+def _check_known(argv: Sequence[str]) -> None:
+    """Refuses what neither we nor Beam know, and Beam would pass over: a slip of the pen must not run for hours with other settings."""
+    known = PipelineOptions([]).get_all_options()
+    for name in PipelineOptions(list(argv)).get_all_options(retain_unknown_options=True):
+        if name not in known:
+            near = difflib.get_close_matches(name, [*_OWN, *known], n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help lists those of this command; the others are Beam's."
+            raise ConfigError(f"unknown option --{name}: {hint}")
+    for before, argument in itertools.pairwise(["", *argv]):
+        if not argument.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise ConfigError(f"one argument too many: {argument!r}. The command takes one config; text is named with --input.")
+
+
+def check_endpoint(parsed: PipelineOptions) -> None:
+    """Asks whether anybody listens at the job endpoint: Beam itself would wait for minutes, and then name neither.
+
+    Raises:
+      ConfigError: nobody does.
+    """
+    endpoint = parsed.view_as(PortableOptions).job_endpoint
+    if parsed.view_as(StandardOptions).runner != "PortableRunner" or not endpoint or endpoint == "embed":
+        return
+    host, _, port = endpoint.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]") or "localhost", int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"--job_endpoint={endpoint}: no job service answers there ({error}). Give host:port of one that runs; Beam's own is started by "
+            "python -m apache_beam.runners.portability.local_job_service_main --port=PORT"
+        ) from error
+
+
+def describe(parsed: PipelineOptions) -> str:
+    """Says what a pipeline will run on, such as "in 2 threads"."""
+    runner, direct = parsed.view_as(StandardOptions).runner, parsed.view_as(DirectOptions)
+    if runner != LOCAL_RUNNER:
+        return f"on {runner}"
+    if direct.direct_running_mode == "in_memory":
+        return "in this process"
+    kind = {"multi_threading": "threads", "multi_processing": "processes"}[direct.direct_running_mode]
+    return f"in {direct.direct_num_workers} {kind}"

@@ -1,0 +1,105 @@
+"""Ends a build as a whole: when a worker process dies, when it is interrupted, when its lock is another's."""
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import psutil
+
+from tokenreel.storage.object_lock import EXIT_LOST
+from transforms.workers import orphans
+
+EXIT_WORKER_DIED = 70
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Ends the whole process when a worker process dies, for which the runner itself would wait for ever.
+
+    Meanwhile the environment names this process, so that workers end with it (`transforms/workers/orphans.py`).
+    """
+    previous = threading.excepthook
+
+    def on_exception(arguments: threading.ExceptHookArgs) -> None:
+        if "Worker subprocess exited" not in str(arguments.exc_value):
+            previous(arguments)
+            return
+        code = re.search(r"-?\d+$", str(arguments.exc_value))
+        print(
+            f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
+            "lack of memory). Run the same command again: a build keeps what it has finished. Fewer workers need less: "
+            "--direct_num_workers=1.",
+            file=sys.stderr,
+            flush=True,
+        )
+        _end(EXIT_WORKER_DIED)
+
+    threading.excepthook = on_exception
+    os.environ[orphans.BUILD] = str(os.getpid())
+    try:
+        with _interruptible():
+            yield
+    finally:
+        threading.excepthook = previous
+        os.environ.pop(orphans.BUILD, None)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ends the process and its workers at once on SIGINT and SIGTERM: the runner's threads would first finish what they are at.
+
+    What a killed build leaves is what the next run expects to find.
+    """
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: a build keeps what it has finished.\n"
+        os.write(2, message.encode())  # sys.stderr may be busy with the very line that was interrupted
+        _end(128 + number)
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def stop(message: str) -> None:
+    """Ends this process and its workers at once, from any thread: what a build does when its lock is another's."""
+    print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
+    _end(EXIT_LOST)
+
+
+def _end(code: int) -> None:
+    """Ends this process and its workers.
+
+    A worker that is just being started sees for itself that its build is gone (`transforms/workers/worker.py`).
+    """
+    threading.excepthook = lambda _: None  # of the workers that end now nobody need say that they died
+    killed: set[int] = set()
+    # Looked for again until there are no more: a worker may start another one while it is being ended.
+    while new := descendants(os.getpid()) - killed:
+        for process in new:
+            _kill(process)
+        killed |= new
+    os._exit(code)
+
+
+def descendants(pid: int) -> set[int]:
+    """Finds the processes that a process started, and those that they started, by their ids."""
+    try:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 9)

@@ -1,0 +1,69 @@
+"""How far a job is, told from the files that it has written: one look at its directories answers, whichever machine works on it."""
+
+import functools
+import posixpath
+import time
+from collections.abc import Sequence
+
+from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.curation.filters import Rules
+from tokenreel.format import naming
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.staging import identity
+from tokenreel.storage import files
+from tokenreel.tokenizer_training.output import sample_directory
+from tokenreel.vocabularies.base import Vocabulary
+from transforms.train_tokenizer import TRAINING
+
+
+class BuildProgress:
+    """Says how many blocks of a build are tokenized and how many shards are written."""
+
+    def __init__(self, job: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules]) -> None:
+        self._job, self._vocabulary, self._rules = job, vocabulary, rules
+
+    def __call__(self) -> str:
+        """Looks, and says it in a line."""
+        job = self._job
+        present = files.list_files(job.output)
+        shared = job.execution.stage
+        names = (files.list_files(shared) if shared else present).keys()
+        begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
+        shards = f"{sum(map(naming.is_shard, present)):,} shards written"
+        if job.duplicates.remove not in ("paragraphs", "lines"):
+            begun &= self._blocks  # a stage directory that is shared may hold blocks of any other build
+        elif shared:  # the names follow from what is left of each block: whose the blocks here are is not known
+            return shards
+        return f"{len(begun):,} of about {len(self._blocks):,} blocks tokenized, {shards}"
+
+    @functools.cached_property
+    def _blocks(self) -> frozenset[str]:
+        """The names of the blocks, listed when they are first asked for: in the thread that reports, so a large corpus delays nothing."""
+        return frozenset(
+            identity.name_of(self._job, block, self._vocabulary.fingerprint, self._rules[block.source])
+            for index, source in enumerate(self._job.sources)
+            for block in list_blocks(source, index, self._job.execution.block_bytes)
+        )
+
+
+class TrainingProgress:
+    """Says how much of the text of a tokenizer is sampled, and then for how long the tokenizer has been training."""
+
+    def __init__(self, config: TokenizerJobConfig) -> None:
+        self._config, self._directory = config, sample_directory(config)
+        self._began: float | None = None
+
+    def __call__(self) -> str:
+        """Looks, and says it in a line."""
+        present = files.list_files(self._directory)
+        if TRAINING in present:
+            self._began = self._began or time.monotonic()
+            return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"  # by half minutes: a new line for each is enough
+        read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
+        return f"sampled text from {read:,} of about {self._blocks:,} blocks"
+
+    @functools.cached_property
+    def _blocks(self) -> int:
+        size = self._config.execution.block_bytes
+        return sum(1 for index, source in enumerate(self._config.sources) for _ in list_blocks(source, index, size))
