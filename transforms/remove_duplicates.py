@@ -100,7 +100,7 @@ class HashedPart:
     table: HashTable
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def sort_key(self) -> tuple[int, int, int]:
         """Sorts parts as the sources, their files and the text in them lie."""
         return self.block.source, self.block.index, self.part
 
@@ -120,7 +120,7 @@ class RemoveDuplicateText(beam.PTransform):
             blocks
             | "HashBlock" >> beam.FlatMap(self._hash)  # HashedPart
             | "CollectParts" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "SortParts" >> beam.Map(sorted, key=lambda item: item.order)  # [HashedPart] as the text lies
+            | "SortParts" >> beam.Map(sorted, key=lambda item: item.sort_key)  # [HashedPart] as the text lies
         )
         removed = (
             parts

@@ -83,10 +83,10 @@ def encode(
         "file": documents.file[order],
         "tokens": tokens,
     }
-    if documents.order is not None:
-        arrays["order"] = documents.order[order]
+    if documents.sort_value is not None:
+        arrays["sort_value"] = documents.sort_value[order]
     if spans is not None:
-        arrays["spans"] = spans
+        arrays["token_spans"] = spans
     if sentences is not None:
         arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
     for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):

@@ -89,7 +89,7 @@ class StageInfo:
     offsets: bool = False
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def sort_key(self) -> tuple[int, int, int]:
         """Sorts stage files as the sources, their files and the text in them lie."""
         return self.source, self.block, self.part
 
@@ -105,14 +105,14 @@ class StageInfo:
         yield "id", "uint8", self.id_bytes
         yield "metadata_offset", "int64", documents + 1 if self.metadata_bytes else 0
         yield "metadata", "uint8", self.metadata_bytes
-        yield "order", "uint64", documents if self.ordered else 0
+        yield "sort_value", "uint64", documents if self.ordered else 0
         yield "sentence_offset", "int64", documents + 1 if self.sentences else 0
         yield "sentence_length", "int32", self.sentences  # tokens of each
         yield "hash", "uint64", 4 * self.hashes  # sorted; see `tokenreel.curation.hash_tables.HashTable`
         yield "repeat", "int64", self.repeats
         yield "faults", "uint8", self.fault_bytes  # JSON lines
         yield "tokens", self.token_dtype, self.tokens
-        yield "spans", "int64", self.tokens if self.offsets else 0  # packed as in `alignment`
+        yield "token_spans", "int64", self.tokens if self.offsets else 0  # packed as in `tokenreel.format.token_spans`
 
     def place(self, name: str) -> tuple[int, np.dtype[Any], int]:
         """The byte at which an array begins, its dtype and its length."""
@@ -250,7 +250,7 @@ def write(
         documents=len(arrays["key"]),
         tokens=len(arrays["tokens"]),
         token_dtype=token_dtype,
-        ordered="order" in arrays,
+        ordered="sort_value" in arrays,
         sentences=len(arrays.get("sentence_length", ())),
         id_bytes=len(arrays.get("id", ())),
         metadata_bytes=len(arrays.get("metadata", ())),
@@ -262,7 +262,7 @@ def write(
         modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
         hashes=len(arrays.get("hash", ())) // 4,
         repeats=len(arrays.get("repeat", ())),
-        offsets="spans" in arrays,
+        offsets="token_spans" in arrays,
     )
     body = bytearray()
     for name, dtype, length in info._arrays():

@@ -164,7 +164,7 @@ def test_oversized_documents_are_dead_letters_however_they_are_read(
             for part in read_documents(block, made, block_bytes):
                 for i in range(len(part)):
                     found[int(part.position[i])] = part.text[part.offsets[i] : part.offsets[i + 1]].tobytes().decode()
-                faults += [(fault.position, fault.reason, fault.line + lines, block.pieces[0].start) for fault in part.faults]
+                faults += [(fault.position, fault.reason, fault.line + lines, block.file_ranges[0].start) for fault in part.faults]
                 lines += sum(part.lines)
     assert found == {at: text for at, text in whole.items() if len(text.encode()) <= limit}
     assert [(at, reason) for at, reason, *_ in faults] == [(at, "oversized") for at, text in whole.items() if len(text.encode()) > limit]
@@ -220,8 +220,8 @@ def test_huge_whole_numbers_order_documents_or_are_dead_letters(tmp_path: pathli
     assert faults.pop(3)[0] == "invalid_json"
     if abs(value) < 1.7e308:
         assert not faults
-        assert found.order is not None
-        assert (found.order[0] > found.order[1]) == (sign > 0)
+        assert found.sort_value is not None
+        assert (found.sort_value[0] > found.sort_value[1]) == (sign > 0)
     else:
         assert faults == {1: ("no_order", "the field 'n' holds a number beyond all range")}
         assert len(found) == 1
