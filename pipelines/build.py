@@ -44,7 +44,7 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     stages = (
         staged
         | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.order)  # [Staged] as the text lies
+        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.sort_key)  # [Staged] as the text lies
     )
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))

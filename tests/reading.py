@@ -21,7 +21,7 @@ class Read:
     keys: dict[tuple[str, int], int]
     ids: dict[tuple[str, int], str]
     metadata: dict[tuple[str, int], Any]
-    order: dict[tuple[str, int], int]
+    sort_value: dict[tuple[str, int], int]
     faults: list[Fault]
     blocks: int
     parts: int
@@ -44,7 +44,11 @@ def read(path: pathlib.Path | str, kind: str, block_bytes: int = 1 << 20, **sett
         for part in read_documents(block, source, block_bytes):
             found.parts += 1
             assert all(len(some) == len(part) for some in (part.file, part.key, part.offsets[1:]))
-            for some, wanted in ((part.ids, source.id_field), (part.order, source.order_field), (part.metadata, source.metadata_fields)):
+            for some, wanted in (
+                (part.ids, source.id_field),
+                (part.sort_value, source.order_field),
+                (part.metadata, source.metadata_fields),
+            ):
                 assert (len(some) == len(part)) if wanted else some is None
             for i in range(len(part)):
                 place = (part.files[part.file[i]], int(part.position[i]))
@@ -53,8 +57,8 @@ def read(path: pathlib.Path | str, kind: str, block_bytes: int = 1 << 20, **sett
                 found.keys[place] = int(part.key[i])
                 if part.ids is not None:
                     found.ids[place] = part.ids[i]
-                if part.order is not None:
-                    found.order[place] = int(part.order[i])
+                if part.sort_value is not None:
+                    found.sort_value[place] = int(part.sort_value[i])
                 if part.metadata is not None:
                     found.metadata[place] = json.loads(part.metadata[i])
             found.faults += [dataclasses.replace(fault, line=fault.line + lines.get(fault.file, 0)) for fault in part.faults]

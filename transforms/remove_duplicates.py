@@ -37,9 +37,9 @@ class FindDuplicates(beam.PTransform):
             | "SpreadRanges" >> beam.Reshuffle()
             | "CompareTables" >> beam.FlatMap(_find, every_table)  # (table, rows as bytes)
         )
-        repeats = tables | "TablesWithRepeats" >> beam.FlatMap(_with_repeats)  # (table, no rows): they may lose nothing to others
+        own = tables | "TablesWithDuplicates" >> beam.FlatMap(_with_duplicates)  # (table, no rows): they may lose nothing to others
         return (
-            (found, repeats)
+            (found, own)
             | "JoinRows" >> beam.Flatten()
             | "GroupRows" >> beam.GroupByKey()  # (table, [rows as bytes])
             | "WriteRows" >> beam.Map(self._write, every_table)  # (table, path)
@@ -48,7 +48,7 @@ class FindDuplicates(beam.PTransform):
     def _write(self, found: tuple[int, Iterable[bytes]], tables: list[HashTable]) -> tuple[int, str]:
         index, parts = found
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
-        every = np.sort(np.concatenate([*rows, tables[index].read_repeats()]))
+        every = np.sort(np.concatenate([*rows, tables[index].read_duplicates()]))
         return index, hash_tables.write_rows(self.directory, self.unit, every)
 
 
@@ -57,9 +57,9 @@ def _find(bounds: tuple[int, int], tables: list[HashTable]) -> Iterator[tuple[in
         yield index, rows.astype("<i8").tobytes()
 
 
-def _with_repeats(tables: list[HashTable]) -> Iterator[tuple[int, bytes]]:
+def _with_duplicates(tables: list[HashTable]) -> Iterator[tuple[int, bytes]]:
     for index, table in enumerate(tables):
-        if table.repeats:
+        if table.duplicates:
             yield index, b""
 
 
@@ -78,7 +78,7 @@ class RemoveDuplicateDocuments(beam.PTransform):
             stages
             | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(staged.info) for staged in found])
             | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove)
-            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # (index, Staged)
+            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # (index, StageSelection)
         )
         return stages | "Replace" >> beam.Map(_replace, beam.pvalue.AsDict(counted))
 
@@ -100,7 +100,7 @@ class HashedPart:
     table: HashTable
 
     @property
-    def order(self) -> tuple[int, int, int]:
+    def sort_key(self) -> tuple[int, int, int]:
         """Sorts parts as the sources, their files and the text in them lie."""
         return self.block.source, self.block.index, self.part
 
@@ -120,7 +120,7 @@ class RemoveDuplicateText(beam.PTransform):
             blocks
             | "HashBlock" >> beam.FlatMap(self._hash)  # HashedPart
             | "CollectParts" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "SortParts" >> beam.Map(sorted, key=lambda item: item.order)  # [HashedPart] as the text lies
+            | "SortParts" >> beam.Map(sorted, key=lambda item: item.sort_key)  # [HashedPart] as the text lies
         )
         removed = (
             parts
@@ -133,9 +133,9 @@ class RemoveDuplicateText(beam.PTransform):
         config = self.config
         reading = read_documents(block, config.sources[block.source], config.execution.block_bytes)
         for part, documents in enumerate(reading):
-            entries, repeats = duplicates.tabulate_parts(documents, config.duplicates)
+            entries, duplicate_rows = duplicates.tabulate_parts(documents, config.duplicates)
             name = keys.digest(block.source, block.fingerprint, config.duplicates.remove, part)
-            table = hash_tables.write_table(files.join(self.directory, f"{name}.hashes"), entries, repeats)
+            table = hash_tables.write_table(files.join(self.directory, f"{name}.hashes"), entries, duplicate_rows)
             yield HashedPart(block=block, part=part, table=table)
 
 

@@ -17,6 +17,7 @@ from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import encoding, identity, stage_file
+from tokenreel.staging.columns import StageInfo
 from tokenreel.vocabularies.base import Vocabulary
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
@@ -26,7 +27,7 @@ BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
 class TokenizeBlocks(beam.PTransform):
     """Reads, filters and tokenizes each block into stage files, and emits what they hold; tokens never pass through the runner.
 
-    A stage file that an earlier run finished is verified and kept. A block that is processed twice writes the same bytes under the same
+    A stage file that an earlier build finished is verified and kept. A block that is processed twice writes the same bytes under the same
     name.
     """
 
@@ -55,7 +56,7 @@ class _TokenizeBlock(beam.DoFn):
             self._dead.inc(info.dead_letters)
             yield selection.count_splits(info, self._config)
 
-    def _staged(self, block: Block) -> Iterator[stage_file.StageInfo]:
+    def _staged(self, block: Block) -> Iterator[StageInfo]:
         config = self._config
         source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
@@ -80,15 +81,15 @@ class _TokenizeBlock(beam.DoFn):
                 if any(block.removed[part : part + 1]):
                     cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
                 cleaned = filters.clean(cleaned, rules)
-                arrays, cleaned = encoding.encode(
+                columns, cleaned = encoding.encode(
                     cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
                 )
                 path = identity.path_of(self._directory, name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
-                yield stage_file.write(path, block, part, following is None, cleaned, arrays, dtype, about)
+                yield stage_file.write(path, block, part, following is None, cleaned, columns, dtype, about)
             part, documents = part + 1, following
 
-    def _finished(self, block: Block, name: str) -> Iterator[stage_file.StageInfo]:
+    def _finished(self, block: Block, name: str) -> Iterator[StageInfo]:
         part = 0
         while info := stage_file.reopen(identity.path_of(self._directory, name, part), block):
             yield info

@@ -17,6 +17,9 @@ import functools
 import re
 from collections import Counter
 
+import numpy as np
+import numpy.typing as npt
+
 from tokenreel import keys
 from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
 from tokenreel.curation.cleaned import CODES, Cleaned, replace_text
@@ -115,6 +118,28 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
     if modified.any():
         documents = replace_text(documents, texts)
     return Cleaned(documents, reasons, modified, lines, removed)
+
+
+def judge_characters(reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], limits: FilterConfig) -> npt.NDArray[np.int64]:
+    """Leaves out the documents without text, and those with too few or too many characters.
+
+    Args:
+      reasons: [n] int64 places in `REASONS`, 0 for documents that stay so far; others keep their reason.
+      characters: [n] int64 characters of each document.
+      limits: `min_characters` and `max_characters`.
+
+    Returns:
+      [n] int64 new reasons.
+    """
+    most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
+    judged = reasons.copy()
+    for reason, broken in (
+        ("empty", characters == 0),
+        ("too_few_characters", characters < limits.min_characters),
+        ("too_many_characters", characters > most),
+    ):
+        judged[(judged == 0) & broken] = CODES[reason]
+    return judged
 
 
 def clean_lines(text: str, rules: LineRules, counts: Counter[str]) -> str:

@@ -36,15 +36,15 @@ class HashTable:
       path: of the file.
       begin: byte at which the [entries, 4] uint64 begin: the hash in two halves, by which they are sorted; rank; row.
       entries: distinct texts.
-      repeats: rows behind the table (int64) whose text is in the same part once more, with a better rank.
-      repeats_begin: byte at which those begin.
+      duplicates: number of rows (int64, behind the table) whose text is in the same part once more, with a better rank.
+      duplicates_begin: byte at which those begin.
     """
 
     path: str
     begin: int
     entries: int
-    repeats: int
-    repeats_begin: int
+    duplicates: int
+    duplicates_begin: int
 
     def between(self, low: int, high: int) -> Entries:
         """The entries whose first half lies in [low, high)."""
@@ -60,9 +60,9 @@ class HashTable:
         data = files.read_bytes(self.path, self.begin + first * _ENTRY_BYTES, (last - first) * _ENTRY_BYTES)
         return np.frombuffer(data, dtype="<u8").reshape(-1, _COLUMNS)
 
-    def read_repeats(self) -> Rows:
+    def read_duplicates(self) -> Rows:
         """The rows whose text is in the same part once more."""
-        return np.frombuffer(files.read_bytes(self.path, self.repeats_begin, 8 * self.repeats), dtype="<i8")
+        return np.frombuffer(files.read_bytes(self.path, self.duplicates_begin, 8 * self.duplicates), dtype="<i8")
 
 
 def hash_texts(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
@@ -99,10 +99,11 @@ def _same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
     return same
 
 
-def write_table(path: str, entries: Entries, repeats: Rows) -> HashTable:
+def write_table(path: str, entries: Entries, duplicate_rows: Rows) -> HashTable:
     """Writes a table to a file of its own."""
-    files.write_bytes(path, np.ascontiguousarray(entries, dtype="<u8").tobytes() + np.ascontiguousarray(repeats, dtype="<i8").tobytes())
-    return HashTable(path=path, begin=0, entries=len(entries), repeats=len(repeats), repeats_begin=len(entries) * _ENTRY_BYTES)
+    table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
+    files.write_bytes(path, table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes())
+    return HashTable(path=path, begin=0, entries=len(entries), duplicates=len(duplicate_rows), duplicates_begin=len(table))
 
 
 def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:

@@ -104,7 +104,7 @@ class DocumentOrder:
             picked = self._pick(staged, stage, split, first, last, copy or 0)
             if picked is not None:
                 chosen &= np.isin(np.arange(last - first), picked)
-            sampled.append(stage.read("order", first, last)[chosen])
+            sampled.append(stage.read("sort_value", first, last)[chosen])
         values = np.sort(np.concatenate(sampled))
         inner = values[[len(values) * i // count for i in range(1, count)]].tolist() if len(values) else []
         return sorted({0, KEYS, *inner})
@@ -183,7 +183,7 @@ class DocumentOrder:
                 if picked is not None:
                     order = order[np.isin(order, picked)]
                 if by_field:
-                    value = stage.read("order", first, last)[order]
+                    value = stage.read("sort_value", first, last)[order]
                 else:
                     value = begin + ragged.offsets_of((np.diff(offsets) + self._extra)[order])[:-1]
                 inside = value >= group.low if group.high >= KEYS else (value >= group.low) & (value < group.high)

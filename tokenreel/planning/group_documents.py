@@ -123,7 +123,7 @@ class Range:
         tokens = stage.read("tokens", int(offsets[0]), int(offsets[-1]) if with_tokens else int(offsets[0]))
         spans = np.zeros(0, dtype=np.int64)
         if stage.info.offsets and with_tokens:
-            spans = stage.read("spans", int(offsets[0]), int(offsets[-1]))
+            spans = stage.read("token_spans", int(offsets[0]), int(offsets[-1]))
         key, lengths, row = stage.read("key", first, last), np.diff(offsets), np.arange(first, last)
         sentences, per_document = np.zeros(0, dtype=np.int64), np.zeros(last - first, dtype=np.int64)
         if stage.info.sentences:

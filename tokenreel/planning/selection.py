@@ -17,7 +17,8 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_ranges
 from tokenreel.curation.hash_tables import read_rows
-from tokenreel.staging.stage_file import StageFile, StageInfo
+from tokenreel.staging.columns import StageInfo
+from tokenreel.staging.stage_file import StageFile
 
 VERSION = "selection-1"
 

@@ -25,13 +25,13 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
         if gathered and gathered_bytes + weight > block_bytes:
             yield Block(source_index, index, tuple(gathered))
             index, gathered, gathered_bytes = index + 1, [], 0
-        pieces = _split(file, source, block_bytes) if weight > block_bytes else [FileRange(file)]
-        if len(pieces) > 1:
-            for piece in pieces:
-                yield Block(source_index, index, (piece,))
+        file_ranges = _split(file, source, block_bytes) if weight > block_bytes else [FileRange(file)]
+        if len(file_ranges) > 1:
+            for file_range in file_ranges:
+                yield Block(source_index, index, (file_range,))
                 index += 1
         else:
-            gathered += pieces
+            gathered += file_ranges
             gathered_bytes += weight
     if gathered:
         yield Block(source_index, index, tuple(gathered))
@@ -42,9 +42,9 @@ def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[File
     from tokenreel.sources.readers import arrow, parquet
 
     if source.format == "parquet":
-        return parquet.pieces(file, block_bytes)
+        return parquet.cut_file(file, block_bytes)
     if source.format == "arrow":
-        return arrow.pieces(file, block_bytes)
+        return arrow.cut_file(file, block_bytes)
     lines = source.format in ("jsonl", "lines", "paragraphs") or (source.format in ("csv", "tsv") and not source.embedded_newlines)
     if file.compressed or not lines:
         return [FileRange(file)]

@@ -49,7 +49,7 @@ class Documents:
       key: [n] uint64 hash of (source, name of the document).
       ids: the names that an id field gave, or None where the name is `path#position`.
       metadata: JSON of the kept fields of each document, or None.
-      order: [n] uint64 that sort as the values of the order field do, or None.
+      sort_value: [n] uint64 that sort as the values of the order field do, or None.
       faults: what could not be read.
       lines: lines read from each of `files`.
     """
@@ -62,7 +62,7 @@ class Documents:
     key: npt.NDArray[np.uint64]
     ids: list[str] | None
     metadata: list[str] | None
-    order: npt.NDArray[np.uint64] | None
+    sort_value: npt.NDArray[np.uint64] | None
     faults: list[Fault]
     lines: list[int]
 

@@ -75,19 +75,21 @@ class Block:
     Attributes:
       source: index of the source in the config.
       index: the block's place in the source.
-      pieces: what it reads.
+      file_ranges: what it reads, in order.
       removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
     """
 
     source: int
     index: int
-    pieces: tuple[FileRange, ...]
+    file_ranges: tuple[FileRange, ...]
     removed: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
-        return keys.digest(*(str(dataclasses.astuple(piece)) for piece in self.pieces), *(os.path.basename(path) for path in self.removed))
+        return keys.digest(
+            *(str(dataclasses.astuple(file_range)) for file_range in self.file_ranges), *(os.path.basename(path) for path in self.removed)
+        )
 
 
 def stat_file(path: str) -> tuple[int, int] | None:

@@ -39,11 +39,11 @@ class TextRange:
         return len(self.data)
 
 
-def text_range(stream: IO[bytes], piece: FileRange, *, paragraphs: bool) -> tuple[int, int]:
+def locate_documents(stream: IO[bytes], file_range: FileRange, *, paragraphs: bool) -> tuple[int, int]:
     """Where the documents that begin in [start, end) lie: from the first one on, and past the end to the end of the last one."""
-    assert piece.end is not None
+    assert file_range.end is not None
     begins = _paragraph_begins if paragraphs else _line_begins
-    return begins(stream, piece.start, piece.file.size), begins(stream, piece.end, piece.file.size)
+    return begins(stream, file_range.start, file_range.file.size), begins(stream, file_range.end, file_range.file.size)
 
 
 def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
@@ -104,10 +104,13 @@ def read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
         start += len(chunk)
 
 
-def stream_spans(
+def cut_stream(
     chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int, position: int = 0
 ) -> Iterator[TextRange]:
-    """Cuts a stream at ends of documents into spans of about `part_bytes`; holds no more of an oversized document than shows that it is."""
+    """Cuts a stream at ends of documents into text ranges of about `part_bytes`.
+
+    Holds no more of an oversized document than shows that it is oversized.
+    """
     kind, limit = source.format, source.max_document_bytes
     buffer = bytearray()
     searched = 0
@@ -204,7 +207,10 @@ def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
 
 
 def line_bounds(buffer: npt.NDArray[np.uint8], kind: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where documents begin and end in a span, without the line ends; blank lines hold none, except that `lines` and `text` keep theirs."""
+    """Finds where the documents of a text range begin and end, line ends left out.
+
+    Blank lines hold no document, except that `lines` and `text` keep theirs.
+    """
     if kind == "text":
         return np.zeros(1, dtype=np.int64), np.array([len(buffer)], dtype=np.int64)
     newlines = np.flatnonzero(buffer == NEWLINE)

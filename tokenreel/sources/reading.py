@@ -21,16 +21,25 @@ from tokenreel.sources.lines import (
     READ_BYTES,
     LineCounter,
     TextRange,
+    cut_stream,
     gather,
     line_bounds,
+    locate_documents,
     oversized_message,
     read_range,
-    stream_spans,
-    text_range,
 )
 from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords
 from tokenreel.sources.readers.rows import Rows
-from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, is_utf8, order_key, position_keys, read_document_id, utf8_problem
+from tokenreel.sources.values import (
+    EXCERPT,
+    BadDocument,
+    encode_text,
+    is_utf8,
+    position_keys,
+    read_document_id,
+    to_sort_value,
+    utf8_problem,
+)
 from tokenreel.storage import files
 from tokenreel.storage.decompression import decompress
 
@@ -43,42 +52,46 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     """
     gathered: list[TextRange | Rows] = []
     gathered_bytes = 0
-    for piece in block.pieces:
-        for span in _spans(piece, source, part_bytes):
-            if gathered and gathered_bytes + span.size > part_bytes * 1.5:
+    for file_range in block.file_ranges:
+        for read in _read_file_range(file_range, source, part_bytes):
+            if gathered and gathered_bytes + read.size > part_bytes * 1.5:
                 yield _parse(gathered, source)
                 gathered, gathered_bytes = [], 0
-            gathered.append(span)
-            gathered_bytes += span.size
-        if piece.file.generation is None:  # an object was read in the generation that was listed
-            piece.file.check_unchanged()
+            gathered.append(read)
+            gathered_bytes += read.size
+        if file_range.file.generation is None:  # an object was read in the generation that was listed
+            file_range.file.check_unchanged()
     yield _parse(gathered, source)
 
 
-def _spans(piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange | Rows]:
-    kind, file = source.format, piece.file
+def _read_file_range(file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange | Rows]:
+    kind, file = source.format, file_range.file
     try:
         with files.open_read(file.path, file.generation) as stream:
             if kind in ("parquet", "arrow"):
-                yield from (parquet if kind == "parquet" else arrow).read(stream, piece, source, part_bytes)
+                yield from (parquet if kind == "parquet" else arrow).read(stream, file_range, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
                 yield from tfrecords.read(_chunks(stream, file), file, source, part_bytes)
             elif kind in ("csv", "tsv"):
-                yield from _delimited_rows(stream, piece, source, part_bytes)
+                yield from _delimited_rows(stream, file_range, source, part_bytes)
             elif file.compressed:
-                yield from stream_spans(_chunks(stream, file), file, source, part_bytes)
+                yield from cut_stream(_chunks(stream, file), file, source, part_bytes)
             else:
-                first, after = (0, file.size) if piece.end is None else text_range(stream, piece, paragraphs=kind == "paragraphs")
+                first, after = (
+                    (0, file.size) if file_range.end is None else locate_documents(stream, file_range, paragraphs=kind == "paragraphs")
+                )
                 if after - first > max(source.max_document_bytes, 2 * part_bytes):  # it may hold an oversized document
-                    yield from stream_spans(read_range(stream, first, after), file, source, part_bytes, first)
+                    yield from cut_stream(read_range(stream, first, after), file, source, part_bytes, first)
                 else:
                     stream.seek(first)
                     yield TextRange(file, first, stream.read(max(0, after - first)))
     except FileNotFoundError:
-        piece.file.check_unchanged()
+        file_range.file.check_unchanged()
         raise
     except OSError as error:
-        raise SourceError(f"{piece.file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+        raise SourceError(
+            f"{file_range.file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source."
+        ) from error
 
 
 def _chunks(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
@@ -88,28 +101,28 @@ def _chunks(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
     return iter(lambda: stream.read(READ_BYTES), b"")
 
 
-def _delimited_rows(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
-    if piece.end is None:
-        yield from delimited.read(_chunks(stream, piece.file), piece.file, source, part_bytes)
+def _delimited_rows(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+    if file_range.end is None:
+        yield from delimited.read(_chunks(stream, file_range.file), file_range.file, source, part_bytes)
         return
-    header = delimited.header_of(_chunks(stream, piece.file), piece.file, source) if piece.start else None
-    first, after = text_range(stream, piece, paragraphs=False)
-    if piece.start == 0 or header is not None:  # without a header every row is still to come, in a later piece
-        yield from delimited.read(read_range(stream, first, after), piece.file, source, part_bytes, position=first, header=header)
+    header = delimited.header_of(_chunks(stream, file_range.file), file_range.file, source) if file_range.start else None
+    first, after = locate_documents(stream, file_range, paragraphs=False)
+    if file_range.start == 0 or header is not None:  # without a header every row is still to come, in a later range
+        yield from delimited.read(read_range(stream, first, after), file_range.file, source, part_bytes, position=first, header=header)
 
 
-def _parse(spans: Sequence[TextRange | Rows], source: SourceConfig) -> Documents:
+def _parse(gathered: Sequence[TextRange | Rows], source: SourceConfig) -> Documents:
     parser = _Parser(source)
-    for span in spans:
-        if isinstance(span, TextRange):
-            parser.add(span)
+    for read in gathered:
+        if isinstance(read, TextRange):
+            parser.add(read)
         else:
-            parser.add_rows(span)
+            parser.add_rows(read)
     return parser.finish()
 
 
 class _Parser:
-    """Collects the documents of some spans."""
+    """Collects the documents of some text ranges and rows."""
 
     def __init__(self, source: SourceConfig) -> None:
         self.source = source
@@ -122,7 +135,7 @@ class _Parser:
         self.key: list[npt.NDArray[np.uint64]] = []
         self.ids: list[str] = []
         self.metadata: list[str] = []
-        self.order: list[int] = []
+        self.sort_value: list[int] = []
         self.faults: list[Fault] = []
 
     def enter(self, file: InputFile) -> None:
@@ -130,13 +143,13 @@ class _Parser:
             self.files.append(file.name)
             self.lines.append(0)
 
-    def add(self, span: TextRange) -> None:
-        self.enter(span.file)
-        if span.fault:
-            self.fault(span.position, *span.fault, span.data)
-            self.lines[-1] += span.lines
+    def add(self, text_range: TextRange) -> None:
+        self.enter(text_range.file)
+        if text_range.fault:
+            self.fault(text_range.position, *text_range.fault, text_range.data)
+            self.lines[-1] += text_range.lines
             return
-        data, position = span.data, span.position
+        data, position = text_range.data, text_range.position
         if position == 0 and data.startswith(BOM):
             data, position = data[len(BOM) :], len(BOM)
         buffer = np.frombuffer(data, dtype=np.uint8)
@@ -170,8 +183,8 @@ class _Parser:
         self.append(text, np.diff(offsets), rows.positions[keep])
         if rows.ids is not None:
             self.ids += [str(rows.ids[i]) for i in keep.tolist()]
-        if rows.order is not None and self.source.order_field is not None:
-            self.order += [order_key(rows.order[i], self.source.order_field) for i in keep.tolist()]
+        if rows.sort_values is not None and self.source.order_field is not None:
+            self.sort_value += [to_sort_value(rows.sort_values[i], self.source.order_field) for i in keep.tolist()]
         if rows.metadata is not None:
             self.metadata += [parse_json(rows.metadata[i]) for i in keep.tolist()]
         self.lines[-1] += rows.total_lines
@@ -189,12 +202,12 @@ class _Parser:
                     bad[i] = BadDocument("invalid_utf8", problem)
         for i in np.flatnonzero(np.diff(offsets) > self.source.max_document_bytes).tolist():
             bad[i] = BadDocument("oversized", oversized_message(self.source))
-        for i in range(len(rows)) if rows.ids or rows.order else ():
+        for i in range(len(rows)) if rows.ids or rows.sort_values else ():
             try:
                 if rows.ids and self.source.id_field is not None:
                     read_document_id(rows.ids[i], self.source.id_field)
-                if rows.order and self.source.order_field is not None:
-                    order_key(rows.order[i], self.source.order_field)
+                if rows.sort_values and self.source.order_field is not None:
+                    to_sort_value(rows.sort_values[i], self.source.order_field)
             except BadDocument as problem:
                 bad.setdefault(i, problem)
         return bad
@@ -223,7 +236,7 @@ class _Parser:
         return starts[~long], ends[~long]
 
     def check_utf8(self, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int) -> npt.NDArray[np.bool_]:
-        """Marks the documents that are UTF-8; the whole span is tried at once first."""
+        """Marks the documents that are UTF-8; the whole text range is tried at once first."""
         keep = np.ones(len(starts), dtype=bool)
         if is_utf8(data):
             return keep
@@ -255,7 +268,7 @@ class _Parser:
                 if source.metadata_fields:
                     metadata = parse_json({name: record[name] for name in source.metadata_fields if name in record})
                 if source.order_field is not None:
-                    self.order.append(order_key(record.get(source.order_field), source.order_field))
+                    self.sort_value.append(to_sort_value(record.get(source.order_field), source.order_field))
             except BadDocument as bad:
                 counter.advance(start)
                 self.fault(start + position, bad.reason, bad.message, line, counter.lines)
@@ -285,7 +298,7 @@ class _Parser:
             key=_concatenate(self.key, np.uint64),
             ids=self.ids if self.source.id_field is not None else None,
             metadata=self.metadata if self.source.metadata_fields else None,
-            order=np.array(self.order, dtype=np.uint64) if self.source.order_field is not None else None,
+            sort_value=np.array(self.sort_value, dtype=np.uint64) if self.source.order_field is not None else None,
             faults=self.faults,
             lines=self.lines,
         )

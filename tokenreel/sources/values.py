@@ -15,10 +15,10 @@ from tokenreel import keys
 EXCERPT = 200
 
 
-def order_key(value: Any, field: str) -> int:
+def to_sort_value(value: Any, field: str) -> int:
     """An unsigned 64-bit integer that sorts as a number does, or as the first 8 bytes of a text.
 
-    >>> order_key(-1.5, "n") < order_key(0, "n") < order_key(2, "n"), order_key("a", "n") < order_key("b", "n")
+    >>> to_sort_value(-1.5, "n") < to_sort_value(0, "n") < to_sort_value(2, "n"), to_sort_value("a", "n") < to_sort_value("b", "n")
     (True, True)
     """
     if isinstance(value, str):

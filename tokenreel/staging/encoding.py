@@ -4,133 +4,183 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+import json
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
-from tokenreel.curation import hash_tables
+from tokenreel.curation import filters, hash_tables
 from tokenreel.curation.cleaned import CODES, Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.format import token_spans
 from tokenreel.format.token_spans import characters_per_document
+from tokenreel.sources.documents import Documents
+from tokenreel.staging.columns import Columns
+from tokenreel.vocabularies.base import Vocabulary
 
 
 def encode(
     cleaned: Cleaned,
-    vocabulary: Any,
+    vocabulary: Vocabulary,
     rules: Rules,
     sentences: str | None = None,
     *,
     hashed: bool = False,
     with_offsets: bool = False,
-) -> tuple[dict[str, npt.NDArray[Any]], Cleaned]:
-    """Filters by length, and tokenizes the documents of a part.
+) -> tuple[Columns, Cleaned]:
+    """Tokenizes the documents of a part, leaves out those that are too long or too short, and sorts the others by their keys.
 
     Args:
-      cleaned: [n] documents, and which of them the rules that read text leave out.
-      vocabulary: a `Vocabulary`.
-      rules: what to leave out.
+      cleaned: the documents, and which of them the rules that read text leave out. Documents that the vocabulary refuses become faults.
+      vocabulary: turns text into tokens.
+      rules: limits of documents in characters and in tokens.
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
-      hashed: whether to add the hashes that tell documents of the same text.
-      with_offsets: also find where each token lies in the text.
+      hashed: whether to hash each text, so that documents of the same text are found.
+      with_offsets: whether to find where each token lies in the text.
 
     Returns:
-      arrays as in `StageInfo`, by the order of keys, and the documents with the reasons of those left out. What the vocabulary refuses
-      joins the faults of the documents.
+      The columns of a stage file, and the documents with the reasons of all that are left out.
+
+    Raises:
+      ConfigError: there is no such rule for sentences.
+      VocabularyError: `with_offsets` is set, and the vocabulary does not know where its tokens lie.
     """
     documents, limits = cleaned.documents, rules.config
     characters = characters_per_document(documents.text, documents.offsets)
-    reasons = np.where((cleaned.reasons == 0) & (characters == 0), CODES["empty"], cleaned.reasons)
-    reasons[(reasons == 0) & (characters < limits.min_characters)] = CODES["too_few_characters"]
-    if limits.max_characters is not None:
-        reasons[(reasons == 0) & (characters > limits.max_characters)] = CODES["too_many_characters"]
-    order = np.lexsort((documents.position, documents.file, documents.key))  # ties: two documents of one name keep their order
-    order = order[reasons[order] == 0]
-    text, offsets = ragged.take(documents.text, documents.offsets, order)
+    reasons = filters.judge_characters(cleaned.reasons, characters, limits)
+    kept = np.lexsort((documents.position, documents.file, documents.key))  # documents of one name tie: they stay as the text lies
+    kept = kept[reasons[kept] == 0]
+    text, offsets = ragged.take(documents.text, documents.offsets, kept)
     if refused := vocabulary.refused(text, offsets):
-        documents.set_aside({int(order[i]): problem for i, problem in refused.items()})
-        cleaned.modified[order[list(refused)]] = False
-        order = np.delete(order, list(refused))
-        text, offsets = ragged.take(documents.text, documents.offsets, order)
-    vocabulary = vocabulary.for_documents(documents.key[order])
-    per_document = sentence_lengths = np.zeros(0, dtype=np.int64)
+        documents.set_aside({int(kept[i]): problem for i, problem in refused.items()})
+        cleaned.modified[kept[list(refused)]] = False
+        kept = np.delete(kept, list(refused))
+        text, offsets = ragged.take(documents.text, documents.offsets, kept)
+    vocabulary = vocabulary.for_documents(documents.key[kept])
     if sentences is None:
-        tokens, lengths, spans = _encode_block(text, offsets, vocabulary, with_offsets)
+        encoded = _encode_texts(text, offsets, vocabulary, with_offsets)
     else:
-        tokens, lengths, spans, sentence_lengths, per_document = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
-    reasons[order[lengths < limits.min_tokens]] = CODES["too_few_tokens"]
+        encoded = _encode_sentences(text, offsets, vocabulary, sentences, with_offsets)
+    reasons[kept[encoded.lengths < limits.min_tokens]] = CODES["too_few_tokens"]
     if limits.max_tokens is not None:
-        reasons[order[lengths > limits.max_tokens]] = CODES["too_many_tokens"]
-    kept = reasons[order] == 0
-    token_offsets = ragged.offsets_of(lengths)
-    if not kept.all():
-        if spans is not None:
-            spans, _ = ragged.take(spans, token_offsets, np.flatnonzero(kept))
-        tokens, token_offsets = ragged.take(tokens, token_offsets, np.flatnonzero(kept))
-        if sentences is not None:
-            sentence_lengths, new = ragged.take(sentence_lengths, ragged.offsets_of(per_document), np.flatnonzero(kept))
-            per_document = np.diff(new)
-        order = order[kept]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "key": documents.key[order],
-        "token_offset": token_offsets,
-        "position": documents.position[order],
-        "characters": characters[order],
-        "bytes": np.diff(documents.offsets)[order],
-        "file": documents.file[order],
-        "tokens": tokens,
-    }
-    if documents.order is not None:
-        arrays["order"] = documents.order[order]
-    if spans is not None:
-        arrays["spans"] = spans
-    if sentences is not None:
-        arrays |= {"sentence_length": sentence_lengths, "sentence_offset": ragged.offsets_of(per_document)}
-    for name, strings in (("id", documents.ids), ("metadata", documents.metadata)):
-        if strings is not None:
-            encoded = [strings[i].encode() for i in order]
-            arrays[name] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-            arrays[f"{name}_offset"] = ragged.offsets_of(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
+        reasons[kept[encoded.lengths > limits.max_tokens]] = CODES["too_many_tokens"]
+    fitting = np.flatnonzero(reasons[kept] == 0)
+    if len(fitting) < len(kept):
+        encoded, kept = encoded.take(fitting), kept[fitting]
+    columns = _to_columns(documents, kept, characters, encoded)
     if hashed:
-        data, bounds = documents.text.tobytes(), documents.offsets
-        hashes = hash_tables.hash_texts(data[bounds[i] : bounds[i + 1]] for i in order.tolist())
-        entries, arrays["repeat"] = hash_tables.tabulate(hashes, hash_tables.ranks(arrays["key"]), np.arange(len(order)))
-        arrays["hash"] = entries.ravel()
-    return arrays, dataclasses.replace(cleaned, reasons=reasons)
+        _add_hashes(columns, documents, kept)
+    return columns, dataclasses.replace(cleaned, reasons=reasons)
 
 
-def _encode_block(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, with_offsets: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-    """Tokenizes texts: tokens, tokens of each, and the packed span of each token if asked."""
+@dataclasses.dataclass(kw_only=True)
+class _Encoded:
+    """The tokens of n texts.
+
+    Attributes:
+      tokens: [num_tokens] int32 ids, texts end to end.
+      lengths: [n] int64 tokens of each text.
+      spans: [num_tokens] int64 packed places of the tokens in their texts, or None.
+      sentence_lengths: [num_sentences] int64 tokens of each sentence, or None where texts are encoded whole.
+      sentences: [n] int64 sentences of each text, or None.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.int64] | None
+    sentence_lengths: npt.NDArray[np.int64] | None = None
+    sentences: npt.NDArray[np.int64] | None = None
+
+    def take(self, indices: npt.NDArray[np.int64]) -> _Encoded:
+        """Picks texts by their [k] int64 indices."""
+        offsets = ragged.offsets_of(self.lengths)
+        tokens, _ = ragged.take(self.tokens, offsets, indices)
+        found = _Encoded(tokens=tokens, lengths=self.lengths[indices], spans=None)
+        if self.spans is not None:
+            found.spans, _ = ragged.take(self.spans, offsets, indices)
+        if self.sentence_lengths is not None and self.sentences is not None:
+            found.sentence_lengths, _ = ragged.take(self.sentence_lengths, ragged.offsets_of(self.sentences), indices)
+            found.sentences = self.sentences[indices]
+        return found
+
+
+def _encode_texts(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Vocabulary, with_offsets: bool) -> _Encoded:
+    """Tokenizes n texts: [num_bytes] uint8 end to end, with [n + 1] int64 bounds."""
     if not with_offsets:
-        return *vocabulary.encode_block(text, offsets), None
+        tokens, lengths = vocabulary.encode_block(text, offsets)
+        return _Encoded(tokens=tokens, lengths=lengths, spans=None)
     tokens, lengths, begins, ends = vocabulary.encode_block_with_offsets(text, offsets)
-    return tokens, lengths, token_spans.pack(begins, ends)
+    return _Encoded(tokens=tokens, lengths=lengths, spans=token_spans.pack(begins, ends))
 
 
 def _encode_sentences(
-    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Any, rule: str, with_offsets: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tokenizes sentence by sentence: tokens, tokens of each document, spans, tokens of each sentence, and sentences of each document."""
+    text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], vocabulary: Vocabulary, rule: str, with_offsets: bool
+) -> _Encoded:
+    """Tokenizes n texts (as `_encode_texts` takes them) sentence by sentence. White space alone is no sentence."""
     found: list[bytes] = []
-    first: list[int] = []  # character of the document at which each sentence begins
+    first: list[int] = []  # the character of its document at which each sentence begins
     per_document = np.zeros(len(offsets) - 1, dtype=np.int64)
     data = text.tobytes()
-    for i, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+    for i, (start, end) in enumerate(itertools.pairwise(offsets.tolist())):
         parts = split_sentences(data[start:end].decode(), rule)
         begins = itertools.accumulate(map(len, parts), initial=0)
         kept = [(part.encode(), begin) for part, begin in zip(parts, begins, strict=False) if part.strip()]
         per_document[i] = len(kept)
         found += [part for part, _ in kept]
         first += [begin for _, begin in kept]
-    sizes = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    joined = np.frombuffer(b"".join(found), dtype=np.uint8)
-    tokens, lengths, spans = _encode_block(joined, ragged.offsets_of(sizes), vocabulary.for_sentences(per_document), with_offsets)
-    if spans is not None:
-        spans = token_spans.shift(spans, np.repeat(np.array(first, dtype=np.int64), lengths))
-    ends = np.append(0, np.cumsum(lengths))[ragged.offsets_of(per_document)]
-    return tokens, np.diff(ends), spans, lengths, per_document
+    joined, bounds = _join(found)
+    encoded = _encode_texts(joined, bounds, vocabulary.for_sentences(per_document), with_offsets)
+    spans = encoded.spans
+    if spans is not None:  # a sentence's tokens lie relative to its begin, a document's relative to its own
+        spans = token_spans.shift(spans, np.repeat(np.array(first, dtype=np.int64), encoded.lengths))
+    ends = ragged.offsets_of(encoded.lengths)[ragged.offsets_of(per_document)]
+    return _Encoded(tokens=encoded.tokens, lengths=np.diff(ends), spans=spans, sentence_lengths=encoded.lengths, sentences=per_document)
+
+
+def _to_columns(documents: Documents, kept: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], encoded: _Encoded) -> Columns:
+    """Gathers the columns of the documents that stay.
+
+    Args:
+      documents: m documents of the part.
+      kept: [n] int64 indices of those that stay, in the order of their keys.
+      characters: [m] int64 characters of each document.
+      encoded: the tokens of the n that stay.
+    """
+    faults = "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in documents.faults)
+    columns = Columns(
+        key=documents.key[kept],
+        token_offset=ragged.offsets_of(encoded.lengths),
+        position=documents.position[kept],
+        characters=characters[kept],
+        bytes=np.diff(documents.offsets)[kept],
+        file=documents.file[kept],
+        tokens=encoded.tokens,
+        faults=np.frombuffer(faults.encode(), dtype=np.uint8),
+        token_spans=encoded.spans,
+    )
+    if documents.sort_value is not None:
+        columns.sort_value = documents.sort_value[kept]
+    if encoded.sentences is not None:
+        columns.sentence_length, columns.sentence_offset = encoded.sentence_lengths, ragged.offsets_of(encoded.sentences)
+    if documents.ids is not None:
+        columns.id, columns.id_offset = _join([documents.ids[i].encode() for i in kept])
+    if documents.metadata is not None:
+        columns.metadata, columns.metadata_offset = _join([documents.metadata[i].encode() for i in kept])
+    return columns
+
+
+def _add_hashes(columns: Columns, documents: Documents, kept: npt.NDArray[np.int64]) -> None:
+    """Adds the table of the texts of the documents that stay, of which `kept` is the [n] int64 indices; rows number them in that order."""
+    data, bounds = documents.text.tobytes(), documents.offsets
+    hashes = hash_tables.hash_texts(data[bounds[i] : bounds[i + 1]] for i in kept.tolist())
+    entries, columns.duplicate_row = hash_tables.tabulate(hashes, hash_tables.ranks(columns.key), np.arange(len(kept)))
+    columns.hash = entries.ravel()
+
+
+def _join(strings: Sequence[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Lays n strings end to end: [num_bytes] uint8, and their [n + 1] int64 bounds."""
+    sizes = np.fromiter(map(len, strings), dtype=np.int64, count=len(strings))
+    return np.frombuffer(b"".join(strings), dtype=np.uint8), ragged.offsets_of(sizes)

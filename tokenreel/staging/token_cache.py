@@ -143,7 +143,9 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
         rules = load_rules(config.filters_of(index))
         names, hits, total, missing = [], 0, 0, 0
         for block in sources.list_blocks(source, index, config.execution.block_bytes):
-            size = sum((piece.file.size if piece.end is None else piece.end) - piece.start for piece in block.pieces)
+            size = sum(
+                (file_range.file.size if file_range.end is None else file_range.end) - file_range.start for file_range in block.file_ranges
+            )
             names.append(identity.name_of(config, block, vocabulary.fingerprint, rules))
             hit = names[-1] in complete
             hits, total, missing = hits + hit, total + size, missing + (0 if hit else size)

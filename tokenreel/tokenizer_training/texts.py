@@ -13,7 +13,7 @@ from tokenreel import ragged
 from tokenreel.config.corpus import CorpusSettings
 from tokenreel.config.splits import TRAIN, split_ranges
 from tokenreel.curation import filters
-from tokenreel.curation.cleaned import CODES, REASONS, Cleaned
+from tokenreel.curation.cleaned import REASONS, Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import token_spans
 from tokenreel.sources.documents import Fault
@@ -52,16 +52,9 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
     low, high = split_ranges(config, block.source)[TRAIN]
     for documents in read_documents(block, config.sources[block.source], part_bytes):
         cleaned = filters.clean(Cleaned.of(documents), rules)
-        documents, limits = cleaned.documents, rules.config
+        documents = cleaned.documents
         characters = token_spans.characters_per_document(documents.text, documents.offsets)
-        most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
-        reasons = cleaned.reasons.copy()
-        for reason, found in (
-            ("empty", characters == 0),
-            ("too_few_characters", characters < limits.min_characters),
-            ("too_many_characters", characters > most),
-        ):
-            reasons[(reasons == 0) & found] = CODES[reason]
+        reasons = filters.judge_characters(cleaned.reasons, characters, rules.config)
         held_out = (reasons == 0) & ((documents.key < low) | (documents.key > high - 1))
         left_out = Counter(REASONS[code] for code in reasons[reasons > 0].tolist())
         left_out["held_out_split"] = int(held_out.sum())

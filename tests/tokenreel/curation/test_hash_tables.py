@@ -23,7 +23,7 @@ def tables_of(parts: list[list[tuple[str, int]]], directory: pathlib.Path) -> li
 
 
 def kept(parts: list[list[tuple[str, int]]], tables: list[hash_tables.HashTable]) -> list[list[int]]:
-    gone = [set(table.read_repeats().tolist()) for table in tables]
+    gone = [set(table.read_duplicates().tolist()) for table in tables]
     for low, high in hash_tables.ranges(tables):
         for index, rows in hash_tables.find(tables, low, high):
             assert not gone[index] & set(rows.tolist()), "nothing goes twice"

@@ -259,7 +259,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: pathlib.Path) -> None:
     (tmp_path / "good.jsonl").write_text('{"text": "a"}\n')
     (tmp_path / "folder.jsonl").mkdir()  # holds nothing, is nothing
     source = SourceConfig(files=(str(tmp_path),))
-    assert [piece.file.name for block in list_blocks(source, 0, 100) for piece in block.pieces] == ["good.jsonl"]
+    assert [file_range.file.name for block in list_blocks(source, 0, 100) for file_range in block.file_ranges] == ["good.jsonl"]
     odd = tmp_path / "odd.jsonl"
     os.mkfifo(odd)
     for files in ((str(tmp_path),), (str(odd),)):
@@ -275,4 +275,4 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: pathlib.Path) -> None:
         list(list_blocks(source, 0, 100))
     odd.unlink()
     odd.symlink_to(tmp_path)  # a folder within itself: links to folders are not followed
-    assert [piece.file.name for block in list_blocks(source, 0, 100) for piece in block.pieces] == ["good.jsonl"]
+    assert [file_range.file.name for block in list_blocks(source, 0, 100) for file_range in block.file_ranges] == ["good.jsonl"]

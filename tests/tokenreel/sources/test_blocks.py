@@ -23,13 +23,17 @@ def test_blocks_cover_every_byte_once(tmp_path: pathlib.Path) -> None:
         assert [block.index for block in blocks] == list(range(len(blocks)))
         covered: dict[str, list[tuple[int, int]]] = {}
         for block in blocks:
-            assert sum((piece.end or piece.file.size) - piece.start for piece in block.pieces) <= max(block_bytes, 200)
-            for piece in block.pieces:
-                covered.setdefault(piece.file.name, []).append((piece.start, piece.file.size if piece.end is None else piece.end))
+            assert sum((file_range.end or file_range.file.size) - file_range.start for file_range in block.file_ranges) <= max(
+                block_bytes, 200
+            )
+            for file_range in block.file_ranges:
+                covered.setdefault(file_range.file.name, []).append(
+                    (file_range.start, file_range.file.size if file_range.end is None else file_range.end)
+                )
         assert len(covered) == 12
         for name, ranges in covered.items():
             assert ranges[0][0] == 0
             assert ranges[-1][1] == os.path.getsize(tmp_path / name)
             assert all(end == start for (_, end), (start, _) in itertools.pairwise(ranges))
     whole = list(list_blocks(SourceConfig(files=(str(tmp_path),), format="text"), 0, 64))
-    assert all(piece.end is None for block in whole for piece in block.pieces), "a document that is a file is never split"
+    assert all(file_range.end is None for block in whole for file_range in block.file_ranges), "a document that is a file is never split"

@@ -64,7 +64,7 @@ def test_oversized_documents_are_dead_letters_however_they_are_read(
             for part in read_documents(block, made, block_bytes):
                 for i in range(len(part)):
                     found[int(part.position[i])] = part.text[part.offsets[i] : part.offsets[i + 1]].tobytes().decode()
-                faults += [(fault.position, fault.reason, fault.line + lines, block.pieces[0].start) for fault in part.faults]
+                faults += [(fault.position, fault.reason, fault.line + lines, block.file_ranges[0].start) for fault in part.faults]
                 lines += sum(part.lines)
     assert found == {at: text for at, text in whole.items() if len(text.encode()) <= limit}
     assert [(at, reason) for at, reason, *_ in faults] == [(at, "oversized") for at, text in whole.items() if len(text.encode()) > limit]

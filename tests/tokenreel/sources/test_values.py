@@ -38,8 +38,8 @@ def test_huge_whole_numbers_order_documents_or_are_dead_letters(tmp_path: pathli
     assert faults.pop(3)[0] == "invalid_json"
     if abs(value) < 1.7e308:
         assert not faults
-        assert found.order is not None
-        assert (found.order[0] > found.order[1]) == (sign > 0)
+        assert found.sort_value is not None
+        assert (found.sort_value[0] > found.sort_value[1]) == (sign > 0)
     else:
         assert faults == {1: ("no_order", "the field 'n' holds a number beyond all range")}
         assert len(found) == 1

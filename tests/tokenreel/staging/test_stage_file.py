@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -12,17 +13,18 @@ from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import encoding, stage_file
+from tokenreel.staging.columns import COLUMNS, Columns, StageInfo
 from tokenreel.vocabularies.loading import load_vocabulary
 
 BLOCK = Block(0, 3, ())
 RULES = Rules(FilterConfig(lines=LineRules(drop_phrases=("menu",)), max_characters=12, max_tokens=10))
 
 
-def write(path: pathlib.Path, *, hashed: bool) -> stage_file.StageInfo:
+def write(path: pathlib.Path, *, hashed: bool) -> StageInfo:
     found = documents("menu\none", "", "two", "menu", "one", "far too long for this", "one", "11 bytes ...")
     cleaned = filters.clean(Cleaned.of(found), RULES)
-    arrays, cleaned = encoding.encode(cleaned, load_vocabulary("bytes", None), RULES, hashed=hashed)
-    return stage_file.write(str(path), BLOCK, 0, True, cleaned, arrays, "uint16")
+    columns, cleaned = encoding.encode(cleaned, load_vocabulary("bytes", None), RULES, hashed=hashed)
+    return stage_file.write(str(path), BLOCK, 0, True, cleaned, columns, "uint16")
 
 
 @pytest.mark.parametrize("hashed", [False, True])
@@ -36,6 +38,41 @@ def test_a_stage_file_reads_back_as_it_was_written(tmp_path: pathlib.Path, hashe
     if hashed:
         table = stage_file.hash_table(written)
         kept = set(table.between(0, 1 << 64)[:, 3].tolist())
-        assert kept | set(table.read_repeats().tolist()) == set(range(4))
+        assert kept | set(table.read_duplicates().tolist()) == set(range(4))
         tokens, offsets = (stage_file.StageFile(written).read(name) for name in ("tokens", "token_offset"))
         assert {bytes(np.array(tokens[offsets[i] : offsets[i + 1]]).astype(np.uint8) - 3) for i in kept} == {b"one", b"two"}
+
+
+def everything(num_documents: int) -> Cleaned:
+    """Documents with all that a source can give them: names, metadata, a value to sort by, and a fault."""
+    found = documents(*(f"Text {i % 3}. And more." for i in range(num_documents)))
+    found.ids = [f"name-{i}" for i in range(num_documents)]
+    found.metadata = [f'{{"i": {i}}}' for i in range(num_documents)]
+    found.sort_value = np.arange(num_documents, dtype=np.uint64) + (1 << 63)
+    found.set_aside({0: ("bad", "for a test")})
+    return Cleaned.of(found)
+
+
+@pytest.mark.parametrize("num_documents", [1, 9])
+def test_every_column_reads_back_as_it_was_written(tmp_path: pathlib.Path, num_documents: int) -> None:
+    vocabulary = load_vocabulary("bytes", None)
+    columns, cleaned = encoding.encode(everything(num_documents), vocabulary, Rules(), "rules", hashed=True, with_offsets=True)
+    info = stage_file.write(str(tmp_path / "x.stage"), BLOCK, 0, True, cleaned, columns, "uint16")
+    assert {column.name for column in COLUMNS} == {field.name for field in dataclasses.fields(Columns)}
+    ends = []
+    for column in COLUMNS:
+        place, dtype, length = info.place(column.name)
+        assert place % 64 == 0 and all(place >= end for end in ends)
+        ends.append(place + dtype.itemsize * length)
+        np.testing.assert_array_equal(stage_file.StageFile(info).read(column.name), getattr(columns, column.name), err_msg=column.name)
+    assert max(ends) == info.end == (tmp_path / "x.stage").stat().st_size
+    assert [fault.reason for fault in stage_file.read_faults(info)] == ["bad"]
+
+
+def test_a_file_has_only_the_columns_that_were_asked_for(tmp_path: pathlib.Path) -> None:
+    info = write(tmp_path / "x.stage", hashed=False)
+    empty = {column.name for column in COLUMNS if not info.place(column.name)[2]}
+    optional = {"id", "metadata", "sort_value", "sentence_length", "hash", "duplicate_row", "token_spans", "faults"}
+    assert empty == optional | {"id_offset", "metadata_offset", "sentence_offset"}
+    with pytest.raises(KeyError):
+        info.place("spans")

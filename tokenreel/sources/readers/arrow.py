@@ -1,7 +1,7 @@
 """Arrow IPC: streams (what Hugging Face `datasets` keeps on disk) and files (Feather 2); a document's position is the number of its row.
 
 A file is a stream between a magic word and a footer that is not needed here: both are read front to back, so that a file that is cut short
-gives every batch before the cut. A piece is a range of bytes between batches. The layout is that of Arrow's columnar format
+gives every batch before the cut. A file range begins and ends between batches. The layout is that of Arrow's columnar format
 specification, "Encapsulated message format".
 """
 
@@ -29,11 +29,11 @@ _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _MOST_METADATA = 1 << 28
 
 
-def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
-    """Cuts a local file between record batches into pieces of about `block_bytes`.
+def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
+    """Cuts a local file between record batches into ranges of about `block_bytes`.
 
-    One piece for what lies in a bucket, where looking at every batch would take a request each, and for files with dictionaries, which a
-    reader needs from the start.
+    Leaves a file whole that lies in a bucket, where looking at every batch would take a request each, and a file with dictionaries, which
+    a reader needs from the start.
     """
     whole = [FileRange(file)]
     if files.is_remote(file.path):
@@ -51,22 +51,22 @@ def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
                         start, first_row = begin, row
                     start = start or begin
                     row += rows
-        except errors():  # the last piece meets the damage and reports it
+        except errors():  # the reader of the last range meets the damage and reports it
             if not start:
                 return whole
     return [*found, FileRange(file, start, file.size, first_row)] if start else whole
 
 
-def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
-    """Reads the record batches of a piece. A batch that cannot be read is one fault, and so is all that follows it.
+def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+    """Reads the record batches of a file range. A batch that cannot be read is one fault, and so is all that follows it.
 
     Raises:
       SourceError: a column is missing or of a wrong type.
     """
     import pyarrow as pa
 
-    file, row = piece.file, piece.first_row
-    spliced = _Spliced(stream, piece)
+    file, row = file_range.file, file_range.first_row
+    spliced = _Spliced(stream, file_range)
     try:
         spliced.begin()
         schema = pa.ipc.open_stream(spliced).schema
@@ -164,27 +164,27 @@ def _field(data: bytes, table: int, index: int) -> int:
 
 
 class _Spliced:
-    """A stream of the schema and a piece's batches, as a file that can only be read on."""
+    """Joins the schema and the batches of a file range to one stream that can only be read on."""
 
-    def __init__(self, stream: IO[bytes], piece: FileRange) -> None:
-        self._stream, self._piece = stream, piece
+    def __init__(self, stream: IO[bytes], file_range: FileRange) -> None:
+        self._stream, self._file_range = stream, file_range
         self.closed = False
 
     def begin(self) -> None:
         """Goes back to the schema."""
-        stream, piece = self._stream, self._piece
+        stream, file_range = self._stream, self._file_range
         stream.seek(0)
         at = _FILE_HEAD if stream.read(_FILE_HEAD).startswith(_MAGIC) else 0
         self._schema = b""
         self._left = -1
-        self.ended_well = piece.end is not None and piece.end < piece.file.size  # a piece that another follows needs no end mark
-        if piece.start:
+        self.ended_well = file_range.end is not None and file_range.end < file_range.file.size  # only the last range has the end mark
+        if file_range.start:
             stream.seek(at)
             prefix = stream.read(8)
             self._schema = prefix + stream.read(_metadata_length(prefix))
-            at = piece.start
-        if piece.end is not None:
-            self._left = piece.end - at
+            at = file_range.start
+        if file_range.end is not None:
+            self._left = file_range.end - at
         stream.seek(at)
 
     def read(self, size: int = -1) -> bytes:

@@ -128,7 +128,7 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, t
                 _pick(batch, name).validate(full=True)
         text, offsets, present = _buffers(binary)
         ids = None if source.id_field is None else _values(_pick(batch, source.id_field))
-        order = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
+        sort_values = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
         kept = [_values(_readable(_pick(batch, name))) for name in source.metadata_fields]
     except errors() as error:
         message = f"rows {first_row:,} to {first_row + batch.num_rows - 1:,} cannot be read: {first_line(error)}. Fetch the file again."
@@ -151,7 +151,7 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, t
         text=text,
         offsets=offsets,
         ids=None if ids is None else _at(ids, places),
-        order=None if order is None else _at(order, places),
+        sort_values=None if sort_values is None else _at(sort_values, places),
         metadata=metadata,
         problems=problems,
         total_lines=batch.num_rows,

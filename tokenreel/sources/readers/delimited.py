@@ -181,7 +181,7 @@ class _Reader:
         self._lines = _Lines(chunks, source, None if source.embedded_newlines else 1)
         self._parsed = self._parse()
         self._kept = Collector(
-            file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields)
+            file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
         )
         self._position = position  # byte at which the next row begins
         self._names = names
@@ -315,7 +315,7 @@ class _Reader:
 
 
 def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig) -> Sequence[str] | None:
-    """Gives the names of the columns, for pieces that begin behind the first row; None where the file has no sound row.
+    """Gives the names of the columns, for ranges of a file that begin behind the first row; None where the file has no sound row.
 
     Reads them from the file unless the source gives them. Damage is passed over without a word: `read` reports it.
 
@@ -332,7 +332,7 @@ def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: Sour
             values = next(parsed)
         except StopIteration:
             return None
-        except (csv.Error, _Overlong):  # `read` reports it and takes the next row, so the pieces behind do the same
+        except (csv.Error, _Overlong):  # `read` reports it and takes the next row, so the later ranges of the file do the same
             if lines.ended:
                 return None
             lines.take(1)
@@ -375,14 +375,14 @@ def _decoding_error(data: bytes) -> UnicodeDecodeError | None:
 
 
 def _keep(kept: Collector, position: int, values: list[str], places: dict[str, int], source: SourceConfig) -> None:
-    order: Any = None
+    sort_value: Any = None
     if source.order_field is not None:
-        order = values[places[source.order_field]]
-        order = float(order) if _NUMBER.fullmatch(order.strip()) else order
+        sort_value = values[places[source.order_field]]
+        sort_value = float(sort_value) if _NUMBER.fullmatch(sort_value.strip()) else sort_value
     kept.add(
         position,
         values[places[source.text_field]].encode(),
         None if source.id_field is None else values[places[source.id_field]],
-        order,
+        sort_value,
         {name: values[places[name]] for name in source.metadata_fields},
     )

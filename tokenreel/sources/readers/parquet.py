@@ -1,4 +1,4 @@
-"""Parquet files: a piece is a range of row groups, a document's position the number of its row in the file."""
+"""Parquet files: a file range counts row groups, and a document's position is the number of its row in the file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tokenreel.storage import files
 _MOST_ROWS = 8192
 
 
-def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
-    """Cuts a file between row groups, so that each piece holds about `block_bytes`, decoded. A broken file is one piece.
+def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
+    """Cuts a file between row groups, so that each range holds about `block_bytes`, decoded. Leaves a broken file whole.
 
     Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
     """
@@ -38,7 +38,7 @@ def pieces(file: InputFile, block_bytes: int) -> list[FileRange]:
     return [*found, FileRange(file, start, len(weights))] if weights else [FileRange(file)]
 
 
-def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads row groups `start` to `end` in batches of about `part_bytes` of text, only the columns that the source names.
 
     A file without a readable footer, or a row group that cannot be decoded, is one fault that names the rows; other row groups are read.
@@ -46,7 +46,7 @@ def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: 
     Raises:
       SourceError: a column is missing or of a wrong type, or the disk cannot be read.
     """
-    file = piece.file
+    file = file_range.file
     try:
         parquet = _open(stream)
         schema = parquet.schema_arrow
@@ -56,9 +56,9 @@ def read(stream: IO[bytes], piece: FileRange, source: SourceConfig, part_bytes: 
         return
     columns.check(schema, source, file)
     metadata = parquet.metadata
-    end = metadata.num_row_groups if piece.end is None else piece.end
-    row = sum(metadata.row_group(group).num_rows for group in range(piece.start))
-    for group in range(piece.start, end):
+    end = metadata.num_row_groups if file_range.end is None else file_range.end
+    row = sum(metadata.row_group(group).num_rows for group in range(file_range.start))
+    for group in range(file_range.start, end):
         info = metadata.row_group(group)
         per_row = max(1, info.total_byte_size // max(1, info.num_rows))
         batch_rows = max(1, min(_MOST_ROWS, part_bytes // per_row))

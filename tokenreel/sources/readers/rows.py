@@ -45,7 +45,7 @@ class Rows:
       text: [num_bytes] uint8, documents end to end; not yet known to be UTF-8.
       offsets: [n + 1] int64 bounds of the documents in `text`.
       ids: value of the id field of each, or None where the source has no id field.
-      order: value of the order field of each, or None.
+      sort_values: value of the order field of each, or None.
       metadata: kept fields of each, or None.
       problems: records without a place in the arrays.
       total_lines: lines (or records) read here.
@@ -57,7 +57,7 @@ class Rows:
     text: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
     ids: Sequence[Any] | None
-    order: Sequence[Any] | None
+    sort_values: Sequence[Any] | None
     metadata: Sequence[Mapping[str, Any]] | None
     problems: list[Problem]
     total_lines: int
@@ -80,7 +80,7 @@ def damaged(file: InputFile, position: int, message: str, total_lines: int = 0) 
         text=np.zeros(0, dtype=np.uint8),
         offsets=np.zeros(1, dtype=np.int64),
         ids=[],
-        order=[],
+        sort_values=[],
         metadata=[],
         problems=[Problem(position, 0, BROKEN_FILE, message)],
         total_lines=total_lines,
@@ -90,9 +90,9 @@ def damaged(file: InputFile, position: int, message: str, total_lines: int = 0) 
 class Collector:
     """Gathers records one by one, for formats that are read so."""
 
-    def __init__(self, file: InputFile, *, ids: bool, order: bool, metadata: bool) -> None:
+    def __init__(self, file: InputFile, *, ids: bool, sort_values: bool, metadata: bool) -> None:
         self.file = file
-        self._kept = ids, order, metadata
+        self._kept = ids, sort_values, metadata
         self._begin()
 
     def _begin(self) -> None:
@@ -103,16 +103,16 @@ class Collector:
         self._positions: list[int] = []
         self._lines: list[int] = []
         self._ids: list[Any] = []
-        self._order: list[Any] = []
+        self._sort_values: list[Any] = []
         self._metadata: list[Mapping[str, Any]] = []
 
-    def add(self, position: int, text: bytes, document_id: Any, order: Any, metadata: Mapping[str, Any]) -> None:
+    def add(self, position: int, text: bytes, document_id: Any, sort_value: Any, metadata: Mapping[str, Any]) -> None:
         """Adds the record that begins on the next line; `total_lines` is the caller's to count up."""
         self._texts.append(text)
         self._positions.append(position)
         self._lines.append(self.total_lines)
         self._ids.append(document_id)
-        self._order.append(order)
+        self._sort_values.append(sort_value)
         self._metadata.append(metadata)
         self.size += len(text)
 
@@ -124,7 +124,7 @@ class Collector:
         """Hands over what was gathered and begins anew."""
         offsets = np.zeros(len(self._texts) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, self._texts), dtype=np.int64, count=len(self._texts)), out=offsets[1:])
-        ids, order, metadata = self._kept
+        ids, sort_values, metadata = self._kept
         rows = Rows(
             file=self.file,
             positions=np.array(self._positions, dtype=np.int64),
@@ -132,7 +132,7 @@ class Collector:
             text=np.frombuffer(b"".join(self._texts), dtype=np.uint8),
             offsets=offsets,
             ids=self._ids if ids else None,
-            order=self._order if order else None,
+            sort_values=self._sort_values if sort_values else None,
             metadata=self._metadata if metadata else None,
             problems=self.problems,
             total_lines=self.total_lines,

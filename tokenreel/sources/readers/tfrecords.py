@@ -1,7 +1,7 @@
 """TFRecord files of `tf.train.Example`: a document's position is the byte at which its record begins in the decompressed file.
 
 A record's length is all that tells where the next one begins, so nothing can be read behind a damaged length: the rest of the file is one
-fault. A damaged payload costs its record alone. Files are read whole, one piece each: such data sets come as many files.
+fault. A damaged payload costs its record alone. A file is never cut: such data sets come as many files.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
 
 def collector(file: InputFile, source: SourceConfig) -> Collector:
     """Gathers what a source wants."""
-    return Collector(file, ids=source.id_field is not None, order=source.order_field is not None, metadata=bool(source.metadata_fields))
+    return Collector(
+        file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
+    )
 
 
 class _Framed:

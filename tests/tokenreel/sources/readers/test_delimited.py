@@ -53,7 +53,7 @@ def test_any_values_come_back(
             found = read(path, kind, part_bytes, id_field="id", order_field="id")
             assert {at: text for (_, at), text in found.texts.items()} == dict(zip(places, texts, strict=True))
             assert list(found.ids.values()) == [str(number) for number in range(len(texts))]
-            assert list(found.order.values()) == sorted(found.order.values())
+            assert list(found.sort_value.values()) == sorted(found.sort_value.values())
             assert found.faults == []
 
 

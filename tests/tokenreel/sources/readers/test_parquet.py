@@ -48,7 +48,7 @@ def test_any_split_gives_the_same_documents(texts: list[str | None], group: int,
         assert found.texts == rows
         assert list(found.ids.values()) == [f"row-{i}" for _, i in rows]
         assert list(found.metadata.values()) == [{"number": i, "meta.url": f"http://{i}" if i % 3 else None} for _, i in rows]
-        assert list(found.order.values()) == sorted(found.order.values())
+        assert list(found.sort_value.values()) == sorted(found.sort_value.values())
         missing = [(fault.position, fault.line, fault.reason) for fault in found.faults]
         assert missing == [(i, i + 1, "no_text") for i, text in enumerate(texts) if text is None]
         plain = read(path, "parquet", block_bytes)
@@ -151,7 +151,7 @@ def test_values_of_every_kind_are_kept_and_sorted_by(tmp_path: pathlib.Path) -> 
     }
     assert second["moment"].endswith("00.000001000Z")
     for field, rising in (("day", False), ("moment", True), ("price", False)):
-        a, b = read(tmp_path, "parquet", order_field=field).order.values()
+        a, b = read(tmp_path, "parquet", order_field=field).sort_value.values()
         assert (a < b) == rising, field
     found = read(tmp_path, "parquet", order_field="tags", id_field="raw")
     assert (found.values, set(found.reasons)) == ([], {"no_id"})

@@ -52,7 +52,7 @@ def test_records_become_documents(texts: list[str], part_bytes: int, packed: boo
         found = read(path, "tfrecord", part_bytes, id_field="id", order_field="n", metadata_fields=("n", "score", "url", "none"))
         assert {at: text for (_, at), text in found.texts.items()} == dict(zip(places, texts, strict=False))
         assert list(found.ids.values()) == [f"row-{i}" for i in range(len(texts))]
-        assert list(found.order.values()) == sorted(found.order.values())
+        assert list(found.sort_value.values()) == sorted(found.sort_value.values())
         assert list(found.metadata.values()) == [{"n": i, "score": i / 2, "url": "u"} for i in range(len(texts))]
         assert list(read(path, "tfrecord", part_bytes, id_field="n").ids.values()) == [str(i) for i in range(len(texts))]
         assert found.faults == []
