@@ -1,4 +1,7 @@
-"""`tokenreel cache`: lists and clears stage files that builds have kept."""
+"""`tokenreel cache`: lists and clears stage files that builds have kept.
+
+Tested in tests/pipelines/test_token_cache.py.
+"""
 
 import argparse
 import concurrent.futures

@@ -1,4 +1,7 @@
-"""The command `tokenreel`."""
+"""The command `tokenreel`.
+
+Tested in tests/tokenreel/commands/test_main.py.
+"""
 
 import argparse
 import importlib

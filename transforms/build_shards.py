@@ -1,4 +1,7 @@
-"""Shard plans to shards."""
+"""Shard plans to shards.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
+"""
 
 import dataclasses
 

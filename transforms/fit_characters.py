@@ -1,4 +1,7 @@
-"""Text to a vocabulary of characters, with a tf.Transform analyzer."""
+"""Text to a vocabulary of characters, with a tf.Transform analyzer.
+
+Tested in tests/pipelines/test_train_tokenizer.py.
+"""
 
 import dataclasses
 import os

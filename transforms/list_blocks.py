@@ -1,4 +1,7 @@
-"""Sources to blocks."""
+"""Sources to blocks.
+
+Tested in tests/pipelines/test_determinism.py and tests/pipelines/test_faults.py.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,7 @@
-"""Stage files to shard plans."""
+"""Stage files to shard plans.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
+"""
 
 import dataclasses
 import sys

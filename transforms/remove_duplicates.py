@@ -1,4 +1,7 @@
-"""Finding texts that are elsewhere in the corpus, and leaving all but one copy of each out."""
+"""Finding texts that are elsewhere in the corpus, and leaving all but one copy of each out.
+
+Tested in tests/pipelines/test_selection.py.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,7 @@
-"""Blocks to stage files."""
+"""Blocks to stage files.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence

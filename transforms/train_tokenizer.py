@@ -1,4 +1,7 @@
-"""A sample of documents to a tokenizer and its report."""
+"""A sample of documents to a tokenizer and its report.
+
+Tested in tests/pipelines/test_train_tokenizer.py.
+"""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Everything to the manifest."""
+"""Everything to the manifest.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_interruption.py.
+"""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Ends a build as a whole: when a worker process dies, when it is interrupted, when its lock is another's."""
+"""Ends a build as a whole: when a worker process dies, when it is interrupted, when its lock is another's.
+
+Tested in tests/pipelines/test_interruption.py.
+"""
 
 import os
 import re

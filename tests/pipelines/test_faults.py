@@ -19,6 +19,7 @@ from tokenreel.assembly import finishing, output, shard_writer
 from tokenreel.assembly import shard_building as assembly_build_shard
 from tokenreel.errors import BuildError
 from tokenreel.planning import shard_plan
+from tokenreel.sources.inputs import Block
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
 from transforms.workers import orphans
@@ -108,7 +109,7 @@ def test_every_flipped_bit_of_a_stage_file_is_noticed(write_config: WriteConfig,
     assert cli.main(["build", write_config(execution={"stage": str(cache)})]) == 0
     path = min(cache.glob("*.stage"), key=lambda path: path.stat().st_size)
     data = path.read_bytes()
-    block: Any = type("Block", (), {"source": 0, "index": 0})
+    block = Block(0, 0, ())
     assert stage_file.reopen(str(path), block) is not None
     header = json_end(data)
     for at in [*range(0, header, 7), *range(header, len(data), max(1, len(data) // 100))]:

@@ -20,7 +20,7 @@ from pipelines import cli, local
 from pipelines.local import watchdog
 from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import selection
-from tokenreel.errors import BuildError, ManifestError
+from tokenreel.errors import ManifestError
 from tokenreel.format import manifest
 from tokenreel.storage import locking
 
@@ -169,9 +169,3 @@ def test_a_full_disk_is_one_clear_line(
     assert "No space left on device. Run the same command again" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "dataset").rglob("*.tmp-*"))
     assert cli.main(["build", config]) == 0
-
-
-def test_errors_from_other_processes_keep_their_kind() -> None:
-    text = "Traceback ...\ntokenreel.errors.BuildError: x: lost. Run again. [while running 'A/B']\n"
-    with pytest.raises(BuildError, match=r"^x: lost. Run again\.$"), local.plain_errors():
-        raise RuntimeError(text)

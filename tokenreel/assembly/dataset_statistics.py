@@ -1,4 +1,7 @@
-"""Sums what blocks and shards counted into `statistics.json`."""
+"""Sums what blocks and shards counted into `statistics.json`.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Writes what could not be read, and stops a build that could read too little."""
+"""Writes what could not be read, and stops a build that could read too little.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_sources.py.
+"""
 
 from __future__ import annotations
 

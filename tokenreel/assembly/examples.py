@@ -2,6 +2,8 @@
 
 Examples are numbered through the whole split, so a shard is a range of numbers. For `wrap` an example is a range of the split's tokens; for
 the other layouts it is a row of a group's layout. Either way a shard needs only the groups that overlap it.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
 """
 
 from __future__ import annotations

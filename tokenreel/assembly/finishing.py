@@ -1,4 +1,7 @@
-"""The end of a build: building a shard, adding up, checking that nothing was lost, and writing the manifest."""
+"""The end of a build: building a shard, adding up, checking that nothing was lost, and writing the manifest.
+
+Tested in tests/pipelines/test_interruption.py and tests/pipelines/test_faults.py.
+"""
 
 from __future__ import annotations
 

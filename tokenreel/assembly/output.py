@@ -1,4 +1,7 @@
-"""The output directory of a build: whose it is, what may stay in it, and what is cleared away."""
+"""The output directory of a build: whose it is, what may stay in it, and what is cleared away.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
+"""
 
 from __future__ import annotations
 

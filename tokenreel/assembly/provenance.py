@@ -1,4 +1,7 @@
-"""Which document each token of a shard came from, as a Parquet table."""
+"""Which document each token of a shard came from, as a Parquet table.
+
+Tested in tests/pipelines/test_sources.py and tests/pipelines/test_verify_builds.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Makes one shard: its records, provenance and statistics."""
+"""Makes one shard: its records, provenance and statistics.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
+"""
 
 from __future__ import annotations
 

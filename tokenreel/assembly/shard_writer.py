@@ -1,4 +1,7 @@
-"""Writes the records of a shard, and tells whether a file already holds them."""
+"""Writes the records of a shard, and tells whether a file already holds them.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_interruption.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checks the settings that several modes share."""
+"""Checks the settings that several modes share.
+
+Tested in tests/tokenreel/layouts/test_wrapping.py and tests/tokenreel/layouts/test_bin_packing.py.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ split's tokens. The order is a property of the documents and the seed; how they 
 Documents that are taken several times (`sources.epochs`) are, in shuffled order, spread out: a split's range of keys is a circle on which
 each copy of a document lies as far as possible from the others, so every group is a random sample of the weighted corpus. In the other
 orders the copies are passes through the corpus, one after the other.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
 """
 
 from __future__ import annotations

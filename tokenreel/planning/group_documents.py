@@ -1,4 +1,7 @@
-"""The documents of a planning group, in their final order, and their layout."""
+"""The documents of a planning group, in their final order, and their layout.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
+"""
 
 from __future__ import annotations
 

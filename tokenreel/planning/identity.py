@@ -1,4 +1,7 @@
-"""What makes a build the same build: its settings, inputs, vocabulary and the versions of its parts."""
+"""What makes a build the same build: its settings, inputs, vocabulary and the versions of its parts.
+
+Tested in tests/test_golden_datasets.py.
+"""
 
 from __future__ import annotations
 

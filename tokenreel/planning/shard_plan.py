@@ -1,4 +1,7 @@
-"""Which shard holds which examples, from the sizes of the groups alone."""
+"""Which shard holds which examples, from the sizes of the groups alone.
+
+Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Encodes the documents of a block, whole or sentence by sentence."""
+"""Encodes the documents of a block, whole or sentence by sentence.
+
+Tested in tests/tokenreel/staging/test_stage_file.py.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 A stage file is named by a hash of everything that its content depends on (`stage.fingerprint`). A build looks for that name, so tokens of
 another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose bytes were changed
 without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
+
+Tested in tests/pipelines/test_token_cache.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The output directory of `tokenreel train-tokenizer`: a model, and a report that means "complete"."""
+"""The output directory of `tokenreel train-tokenizer`: a model, and a report that means "complete".
+
+Tested in tests/pipelines/test_train_tokenizer.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The documents that a tokenizer may see: those that a build of the same settings would train on."""
+"""The documents that a tokenizer may see: those that a build of the same settings would train on.
+
+Tested in tests/pipelines/test_train_tokenizer.py.
+"""
 
 from __future__ import annotations
 

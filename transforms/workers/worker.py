@@ -1,4 +1,7 @@
-"""A worker process of a build on this machine: Beam's own, which from its first moment on ends with the build."""
+"""A worker process of a build on this machine: Beam's own, which from its first moment on ends with the build.
+
+Tested in tests/transforms/workers/test_orphans.py.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Arrow record batches to rows: the text column's buffers as they are, Python values only for the few fields that are kept."""
+"""Arrow record batches to rows: the text column's buffers as they are, Python values only for the few fields that are kept.
+
+Tested in tests/tokenreel/sources/readers/test_parquet.py and tests/tokenreel/sources/readers/test_arrow.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a reader hands over: records of a file with their places, and what could not be read."""
+"""What a reader hands over: records of a file with their places, and what could not be read.
+
+Tested in tests/tokenreel/sources/readers/test_delimited.py and tests/tokenreel/sources/readers/test_parquet.py.
+"""
 
 from __future__ import annotations
 

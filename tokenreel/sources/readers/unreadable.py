@@ -1,4 +1,7 @@
-"""Telling bytes that cannot be understood from a disk that cannot be read."""
+"""Telling bytes that cannot be understood from a disk that cannot be read.
+
+Tested in tests/tokenreel/sources/readers/test_parquet.py and tests/tokenreel/sources/readers/test_arrow.py.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pathlib
+import threading
+
+import pytest
+
+from tokenreel.staging import range_cache
+from tokenreel.storage import files
+
+
+def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = files.read_bytes
+    monkeypatch.setattr(files, "read_bytes", lambda path, begin, size: (read.append(path[-1]), original(path, begin, size))[1])
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode() * 100)
+    kept = range_cache._Kept(100)
+
+    def reads(order: str, size: int = 50) -> str:
+        read.clear()
+        assert all(kept.read(str(tmp_path / name), 10, size) == name.encode() * size for name in order)
+        return "".join(read)
+
+    assert reads("aabab") == "ab"
+    assert reads("cabb") == "cab", "the one that was not needed for longest goes first"
+    assert reads("b", size=20) == "b", "another range of the file takes its place"
+    assert reads("ba", size=20) == "a"
+    assert reads("c", size=90) == "c" and reads("c", size=90) == "", "one is kept however large"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_results_come_in_order(remote: bool) -> None:
+    threads = set()
+
+    def square(number: int) -> int:
+        threads.add(threading.current_thread().name)
+        return number * number
+
+    assert list(range_cache.each(square, range(20), remote=remote)) == [number * number for number in range(20)]
+    assert remote == all(name.startswith("tokenreel-stage") for name in threads)
