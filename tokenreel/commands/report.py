@@ -1,4 +1,7 @@
-"""Writes what a dataset consists of as one HTML page."""
+"""Writes what a dataset consists of as one HTML page.
+
+Tested in tests/tokenreel/inspection/test_report.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`tokenreel when`: which steps of a run see an example, or a document."""
+"""`tokenreel when`: which steps of a run see an example, or a document.
+
+Tested in tests/tokenreel/commands/test_run_arguments.py.
+"""
 
 from __future__ import annotations
 

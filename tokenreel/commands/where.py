@@ -1,4 +1,7 @@
-"""`tokenreel where`: what was in a step of a run."""
+"""`tokenreel where`: what was in a step of a run.
+
+Tested in tests/tokenreel/commands/test_run_arguments.py.
+"""
 
 from __future__ import annotations
 

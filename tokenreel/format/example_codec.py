@@ -1,4 +1,7 @@
-"""`tf.train.Example` records, written from arrays without protobuf.
+"""`tf.train.Example` records, written from arrays and read back without protobuf.
+
+    Example { features: 1 Features { feature: 1 (map) { key: 1 string, value: 2 Feature } } }
+    Feature { bytes_list: 1 | float_list: 2 | int64_list: 3, each { value: 1 repeated } }
 
 The bytes equal protobuf's deterministic serialization: features sorted by key, minimal varints. The fixed format stores each feature as one
 `bytes` value of constant size, so that all records have one length and can be gathered from a memory map without parsing. The int64_list
@@ -16,17 +19,15 @@ from tokenreel.format import tfrecord
 from tokenreel.format import wire as protobuf_wire
 from tokenreel.format.schema import Feature, RecordFormat
 
-# Wire tags: field number << 3 | type 2 (length-delimited).
-_FIELD_1 = b"\x0a"
+# Wire tags: field number << 3 | type 2 (length-delimited). Every tag of an Example is one byte.
+_FIELD_1, _FIELD_2 = b"\x0a", b"\x12"
+_FLOAT_LIST, _INT64_LIST = b"\x12", b"\x1a"
 
-_FIELD_2 = b"\x12"
-
-_FLOAT_LIST = b"\x12"
-
-_INT64_LIST = b"\x1a"
+_NO_EXAMPLE = "these bytes are no tf.train.Example"
 
 
 def _varint(value: int) -> bytes:
+    """Writes a number below 2**64 in base 128, its lowest seven bits first; all bytes but the last have their highest bit set."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -36,29 +37,42 @@ def _varint(value: int) -> bytes:
 
 
 def _delimited(tag: bytes, content: bytes) -> bytes:
+    """Writes a string or message as a field: tag, length, content."""
     return tag + _varint(len(content)) + content
 
 
 def _map_entry(name: str, feature: bytes) -> bytes:
+    """Writes one entry of the map of features, which on the wire is a repeated message of key and value."""
     return _delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature))
 
 
 def make_fixed_format(features: Sequence[Feature]) -> RecordFormat:
-    """Places features in a record of constant size."""
-    ordered = tuple(sorted(features, key=lambda f: f.name.encode()))
+    """Places features in a record of constant size.
+
+    The template is a record with zeros for values: whatever protobuf puts between them (tags, lengths, names) is in it once and for all, so
+    records are written by copying values into copies of it.
+    """
+    ordered = tuple(sorted(features, key=lambda f: f.name.encode()))  # by bytes, as protobuf's deterministic serialization does
     body, ends = b"", []
     for feature in ordered:
         values = _delimited(_FIELD_1, bytes(feature.nbytes))  # BytesList.value
         body += _map_entry(feature.name, _delimited(_FIELD_1, values))  # Feature.bytes_list
-        ends.append(len(body))
+        ends.append(len(body))  # an entry ends with its value
     payload = _delimited(_FIELD_1, body)  # Example.features
-    before = tfrecord.HEADER_BYTES + len(payload) - len(body)
+    before = tfrecord.HEADER_BYTES + len(payload) - len(body)  # the frame's header, and tag and length of the features
     offsets = tuple(before + end - feature.nbytes for feature, end in zip(ordered, ends, strict=True))
     return RecordFormat(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
 
 
 def encode_fixed(fixed_format: RecordFormat, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
-    """Writes [n, *shape] arrays as [n, record_bytes] frames, ready to be appended to a shard.
+    """Writes arrays as frames, ready to be appended to a shard.
+
+    Args:
+      fixed_format: where each feature lies in a record.
+      arrays: for each feature [n, *shape] values that fit its dtype.
+
+    Returns:
+      uint8 [n, record_bytes].
 
     Raises:
       ValueError: a feature is missing, unknown, misshapen, or has a value that does not fit.
@@ -81,6 +95,9 @@ def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
 
     Args:
       arrays: for each feature, one 1-d array (or scalar) an example; lengths may differ.
+
+    Raises:
+      ValueError: the features have different numbers of examples.
     """
     names = sorted(arrays, key=str.encode)
     frames = []
@@ -91,6 +108,7 @@ def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
 
 
 def _list_feature(values: npt.NDArray[np.generic]) -> bytes:
+    """Writes a Feature of [n] numbers. An empty list has no `value` field at all, as protobuf writes it."""
     if values.dtype.kind == "f":
         packed = values.astype("<f4").tobytes()
         return _delimited(_FLOAT_LIST, _delimited(_FIELD_1, packed) if packed else b"")
@@ -99,18 +117,26 @@ def _list_feature(values: npt.NDArray[np.generic]) -> bytes:
 
 
 def _varints(values: npt.NDArray[np.uint64]) -> bytes:
-    """Concatenates the base-128 varints of [n] integers."""
+    """Concatenates the base-128 varints of uint64 [n] integers: ten bytes are made of each, and those that are used are kept."""
     shifts = np.arange(10, dtype=np.uint64) * np.uint64(7)
     parts = values[:, None] >> shifts  # [n, 10], enough for 64 bits
     used = parts != 0
-    used[:, 0] = True
+    used[:, 0] = True  # 0 takes a byte too
     septets = (parts & np.uint64(0x7F)).astype(np.uint8)
+    # A byte says that another follows it.
     septets[:, :-1] |= (used[:, 1:].astype(np.uint8)) << np.uint8(7)
     return bytes(septets[used].tobytes())
 
 
 def decode_example(payload: bytes, only: Collection[str] | None = None) -> dict[str, npt.NDArray[np.generic]]:
-    """Parses any `tf.train.Example` into 1-d arrays: int64, float32, or objects of `bytes`; all its features, or `only` some.
+    """Parses any `tf.train.Example`, of either format or of anybody's.
+
+    Args:
+      payload: a serialized Example, without a frame.
+      only: names of the features wanted; None for all. Others are passed over without a look at their values.
+
+    Returns:
+      for each feature a 1-d array: int64, float32, or objects of `bytes`; empty int64 for a feature without a list.
 
     Raises:
       ValueError: the bytes are no Example.
@@ -130,12 +156,13 @@ def _fields(data: bytes, scalars: int | None = None) -> list[tuple[int, bytes]]:
     found = []
     for number, wire, value in protobuf_wire.typed_fields(data):
         if not isinstance(value, bytes) or wire not in (protobuf_wire.LENGTH_DELIMITED, scalars):
-            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
+            raise ValueError(f"unexpected wire type {wire}: {_NO_EXAMPLE}")
         found.append((number, value))
     return found
 
 
 def _decode_feature(data: bytes) -> npt.NDArray[np.generic]:
+    """Reads the one list that a Feature has."""
     for kind, content in _fields(data):
         if kind == 1:
             values = [value for _, value in _fields(content)]
@@ -150,26 +177,30 @@ def _decode_feature(data: bytes) -> npt.NDArray[np.generic]:
 
 def _decode_integers(data: bytes) -> npt.NDArray[np.int64]:
     """Reads an `Int64List`: packed, or one number a field, or both in turn."""
-    packed = bytearray()
+    packed = bytearray()  # everything as varints end to end, which are read all at once
     for _, wire, value in protobuf_wire.typed_fields(data):
         if isinstance(value, int):
             packed += _varint(value)
         elif wire == protobuf_wire.LENGTH_DELIMITED:
             packed += value
         else:
-            raise ValueError(f"unexpected wire type {wire}: these bytes are no tf.train.Example")
+            raise ValueError(f"unexpected wire type {wire}: {_NO_EXAMPLE}")
     return _read_varints(bytes(packed)).view(np.int64)
 
 
 def _read_varints(data: bytes) -> npt.NDArray[np.uint64]:
-    """Reads varints that lie end to end."""
+    """Reads varints that lie end to end: uint64 [n], without a loop over them.
+
+    Raises:
+      ValueError: the last is cut short, or one is longer than ten bytes.
+    """
     septets = np.frombuffer(data, dtype=np.uint8)
     last = np.flatnonzero(septets < 0x80)
     if len(septets) and (not len(last) or last[-1] != len(septets) - 1):
-        raise ValueError("a varint is cut short: these bytes are no tf.train.Example")
+        raise ValueError(f"a varint is cut short: {_NO_EXAMPLE}")
     lengths = np.diff(last, prepend=-1)
     if len(lengths) and lengths.max() > 10:
-        raise ValueError("a varint is too long: these bytes are no tf.train.Example")
-    place = np.arange(len(septets)) - np.repeat(last - lengths + 1, lengths)
+        raise ValueError(f"a varint is too long: {_NO_EXAMPLE}")
+    place = np.arange(len(septets)) - np.repeat(last - lengths + 1, lengths)  # of each byte in its number
     parts = (septets & 0x7F).astype(np.uint64) << (place * 7).astype(np.uint64)
     return np.bitwise_or.reduceat(parts, last - lengths + 1) if len(last) else np.zeros(0, dtype=np.uint64)

@@ -17,23 +17,7 @@ from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.schema import Feature, RecordFormat, features_from_json
 from tokenreel.storage import files
 
-
-def file_info(directory: str, name: str) -> FileInfo:
-    """Size and CRC of a file in a dataset."""
-    found = files.checksum(files.join(directory, name))
-    if found is None:
-        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
-    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
-
-
-def write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
-    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
-    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-    return file_info(directory, name)
-
-
 FORMAT = "tokenreel-dataset"
-
 FORMAT_VERSION = 1
 
 FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
@@ -131,7 +115,7 @@ class Manifest:
 
     @property
     def fixed_format(self) -> RecordFormat:
-        """Where the features lie in a record of the fixed format."""
+        """Says where the features lie in a record of the fixed format; of the other, where they would."""
         return make_fixed_format(self.features)
 
     @property
@@ -168,6 +152,24 @@ class Manifest:
         """The exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
         body = self._body() | {"fingerprint": self.fingerprint}
         return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
+
+
+def file_info(directory: str, name: str) -> FileInfo:
+    """Describes a file of a dataset by its size and CRC.
+
+    Raises:
+      BuildError: it is not there.
+    """
+    found = files.checksum(files.join(directory, name))
+    if found is None:
+        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
+    return FileInfo(file=name, bytes=found[0], crc32c=found[1])
+
+
+def write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
+    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
+    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    return file_info(directory, name)
 
 
 def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,15 +216,21 @@ def unpack_facts(packed: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
 
 
 def _canonical(value: object) -> str:
+    """Writes JSON for a digest: one text for one value, without spaces, and in ASCII so that no Unicode form matters."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def _pretty(value: object) -> str:
+    """Writes JSON for people: a key a line, sorted."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def parse(text: str, name: str) -> Manifest:
     """Reads a manifest's text back.
+
+    Args:
+      text: as `Manifest.to_text` gives it.
+      name: of the file, for errors.
 
     Raises:
       ManifestError: it is not JSON, of an unknown version, or any byte of it was altered.
@@ -244,6 +252,7 @@ def parse(text: str, name: str) -> Manifest:
         written = manifest.to_text()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ManifestError(f"{name}: a field is missing or malformed ({error!r}). {repair}") from error
+    # Not only the digest: a text of the same meaning, reformatted by an editor, was altered as well.
     if written != text:
         raise ManifestError(f"{name}: its text does not match its own digest, so it was altered after it was written. {repair}")
     return manifest

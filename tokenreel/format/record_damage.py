@@ -91,7 +91,7 @@ def find_shard_damage(path: str, info: ShardInfo, fixed_format: RecordFormat) ->
 
 @functools.lru_cache(maxsize=4)
 def _structure(fixed_format: RecordFormat) -> npt.NDArray[np.int64]:
-    """The bytes of a frame that are the same in every record: neither values nor the CRC of the payload."""
+    """Lists the bytes of a frame that are the same in every record, int64 [bytes]: neither values nor the CRC of the payload."""
     fixed = np.ones(fixed_format.record_bytes, dtype=bool)
     fixed[-tfrecord.FOOTER_BYTES :] = False
     for feature, offset in zip(fixed_format.features, fixed_format.offsets, strict=True):
@@ -112,7 +112,7 @@ def _part(fixed_format: RecordFormat, place: int) -> str:
 
 @functools.cache
 def _crc_table() -> tuple[list[int], dict[int, int]]:
-    """The byte-wise table of CRC-32C (reflected polynomial 0x82F63B78), and the index of each entry by its top byte."""
+    """Makes the byte-wise table of CRC-32C (reflected polynomial 0x82F63B78), and the index of each entry by its top byte."""
     table = []
     for value in range(256):
         for _ in range(8):

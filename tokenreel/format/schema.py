@@ -57,7 +57,7 @@ class Feature:
         return (self.size + 7) // 8 if self.dtype == BIT else self.size * DTYPES[self.dtype]
 
     def to_bytes(self, values: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """Turns [n, *shape] values into [n, nbytes] bytes.
+        """Turns [n, *shape] values into uint8 [n, nbytes] bytes.
 
         Raises:
           ValueError: the shape differs, or a value does not fit the dtype.
@@ -79,7 +79,7 @@ class Feature:
         return flat.view(np.uint8).reshape(rows, self.nbytes)
 
     def from_bytes(self, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.generic]:
-        """Turns [n, nbytes] bytes into [n, *shape] values: a view where the bytes are contiguous; bits become booleans."""
+        """Turns uint8 [n, nbytes] bytes into [n, *shape] values: a view where the bytes are contiguous; bits become booleans."""
         rows = len(data)
         if self.dtype == BIT:
             bits = np.unpackbits(data, axis=1, count=self.size, bitorder="little")
@@ -89,7 +89,7 @@ class Feature:
 
 
 def token_dtype(vocab_size: int) -> str:
-    """The narrowest dtype that holds every id of the vocabulary: uint16 up to 65,536 ids, int32 beyond."""
+    """Gives the narrowest dtype that holds every id of the vocabulary: uint16 up to 65,536 ids, int32 beyond."""
     return "uint16" if vocab_size <= 1 << 16 else "int32"
 
 
@@ -132,7 +132,15 @@ class RecordFormat:
         raise KeyError(f"no feature {name!r}; the records hold {', '.join(f.name for f in self.features)}")
 
     def decode(self, records: npt.NDArray[np.uint8], names: Sequence[str] | None = None) -> dict[str, npt.NDArray[np.generic]]:
-        """Takes [n, record_bytes] whole frames apart into [n, *shape] arrays, without checking any CRC."""
+        """Takes frames apart, without checking any CRC.
+
+        Args:
+          records: uint8 [n, record_bytes] whole frames.
+          names: of the features wanted; None for all.
+
+        Returns:
+          for each feature [n, *shape] values, bits as booleans.
+        """
         wanted = None if names is None else set(names)
         return {
             feature.name: feature.from_bytes(records[:, offset : offset + feature.nbytes])
@@ -141,7 +149,7 @@ class RecordFormat:
         }
 
     def to_json(self) -> list[dict[str, object]]:
-        """What the manifest says of each feature."""
+        """Makes what the manifest says of each feature."""
         return [
             {"bytes": f.nbytes, "dtype": f.dtype, "name": f.name, "offset": offset, "shape": list(f.shape)}
             for f, offset in zip(self.features, self.offsets, strict=True)

@@ -7,28 +7,27 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-HEADER_BYTES = 12
-
-FOOTER_BYTES = 4
+HEADER_BYTES = 12  # length and its CRC
+FOOTER_BYTES = 4  # CRC of the payload
 
 _MASK_DELTA = 0xA282EAD8
 
 
 def crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
-    """The Castagnoli CRC of some bytes."""
+    """Computes the Castagnoli CRC of some bytes."""
     import google_crc32c
 
     return int(google_crc32c.value(data))
 
 
 def masked_crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
-    """The CRC as TFRecord stores it: rotated and shifted, so that a CRC of data that holds CRCs stays a good one."""
+    """Computes the CRC as TFRecord stores it: rotated and shifted, so that a CRC of data that holds CRCs stays a good one."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def header(payload_bytes: int) -> bytes:
-    """The 12 bytes before a payload."""
+    """Makes the 12 bytes before a payload: its length, and the CRC of the length."""
     length = struct.pack("<Q", payload_bytes)
     return length + struct.pack("<I", masked_crc32c(length))
 
@@ -39,7 +38,14 @@ def frame(payload: bytes) -> bytes:
 
 
 def payload_crcs(records: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
-    """Computes the masked CRC of the payload of each of [n, record_bytes] frames."""
+    """Computes the masked CRC of the payload of each frame.
+
+    Args:
+      records: uint8 [n, record_bytes] whole frames of one length.
+
+    Returns:
+      uint32 [n].
+    """
     import google_crc32c
 
     value = google_crc32c.value

@@ -22,7 +22,7 @@ NO_SPAN = -1
 
 
 def pack(begins: npt.NDArray[np.integer], ends: npt.NDArray[np.integer]) -> Int64s:
-    """Makes one int64 of each begin and end.
+    """Makes one int64 of each begin and end: int [...] both, below 2**31.
 
     >>> unpack(pack(np.array([3, -1]), np.array([5, -1])))[1].tolist()
     [5, -1]
@@ -31,13 +31,13 @@ def pack(begins: npt.NDArray[np.integer], ends: npt.NDArray[np.integer]) -> Int6
 
 
 def unpack(spans: npt.NDArray[np.integer]) -> tuple[Int32s, Int32s]:
-    """Gives the begins and ends of [...] packed spans back."""
+    """Gives the begins and ends of int64 [...] packed spans back: int32 [...] both."""
     wide = spans.astype(np.int64, copy=False)
     return wide.astype(np.int32), (wide >> 32).astype(np.int32)  # to int32 takes the low half
 
 
 def shift(spans: Int64s, characters: npt.NDArray[np.integer]) -> Int64s:
-    """Moves packed spans (none of them -1) behind so many characters each."""
+    """Moves int64 [n] packed spans, none of them -1, behind int [n] characters each."""
     begins, ends = unpack(spans)
     return pack(begins + characters, ends + characters)
 
@@ -108,7 +108,15 @@ def characters_to_tokens(begins: npt.ArrayLike, ends: npt.ArrayLike, num_charact
 
 
 def characters_per_document(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Characters in each document: the bytes that do not continue one."""
+    """Counts the characters in each document: its bytes, less those that continue a character.
+
+    Args:
+      text: uint8 [bytes] valid UTF-8, documents end to end.
+      offsets: int64 [n + 1] their bounds.
+
+    Returns:
+      int64 [n].
+    """
     continuation = np.flatnonzero((text & 0xC0) == 0x80)  # ASCII has none, so this is short
     bounds = np.searchsorted(continuation, offsets)
     return np.diff(offsets) - np.diff(bounds)

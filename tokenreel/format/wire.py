@@ -1,10 +1,14 @@
-"""Reads the protobuf wire format without the protobuf library, whose generated modules are tied to one version of it."""
+"""Reads the protobuf wire format without the protobuf library, whose generated modules are tied to one version of it.
+
+A message is fields end to end: a tag (field number << 3 | wire type) and a value, whose wire type says where it ends. What a number means
+is not on the wire: callers know the messages they read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which no message here has
 
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
@@ -13,7 +17,7 @@ def read_varint(data: bytes, position: int) -> tuple[int, int]:
     """Reads the base-128 number at a position.
 
     Returns:
-      the number, and the position after it.
+      the number, its lowest 64 bits (negative numbers are written as ten bytes), and the position after it.
 
     Raises:
       ValueError: the number is cut short or longer than 64 bits.
@@ -77,6 +81,7 @@ def typed_fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
             end = position + _FIXED_BYTES[wire]
         else:
             raise ValueError(f"unexpected wire type {wire}")
+        # A slice beyond the end would be shorter, silently.
         if end > len(data):
             raise ValueError("a field is cut short")
         yield number, wire, data[position:end]

@@ -1,4 +1,7 @@
-"""Opens what stands beside the shards: the vocabulary and the provenance."""
+"""Opens what stands beside the shards: the vocabulary and the provenance.
+
+Tested in tests/tokenreel/commands/test_inspect.py.
+"""
 
 from __future__ import annotations
 

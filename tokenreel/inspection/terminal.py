@@ -1,4 +1,7 @@
-"""What commands that print share: colours, and readers that stop reading."""
+"""What commands that print share: colours, and readers that stop reading.
+
+Tested in tests/tokenreel/commands/test_inspect.py.
+"""
 
 from __future__ import annotations
 

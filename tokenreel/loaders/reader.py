@@ -1,4 +1,7 @@
-"""From located samples to the arrays of a batch: stored features are read, and derived ones and objectives computed."""
+"""From located samples to the arrays of a batch: stored features are read, and derived ones and objectives computed.
+
+Tested in tests/tokenreel/loaders/test_batches.py and test_mixture.py.
+"""
 
 from __future__ import annotations
 

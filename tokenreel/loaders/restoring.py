@@ -1,4 +1,7 @@
-"""A run made again from its saved state, without the settings it was started with."""
+"""A run made again from its saved state, without the settings it was started with.
+
+Tested in tests/tokenreel/commands/test_run_arguments.py.
+"""
 
 from __future__ import annotations
 

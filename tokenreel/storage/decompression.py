@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-_READ_BYTES = 1 << 18
-
-_CHUNK_BYTES = 1 << 20
+_READ_BYTES = 1 << 18  # of the compressed file
+_CHUNK_BYTES = 1 << 20  # of its content, at a time
 
 # The Zstandard library has no limit for its output. A block of 4 bytes holds at most 128 KiB, so this much input holds at most 32 MiB.
 _ZSTD_READ_BYTES = 1 << 10
@@ -44,8 +43,10 @@ def decompress(stream: IO[bytes], ending: str) -> Iterator[bytes | Exception]:
 
 
 class _Gzip:
+    """The decompressor of zlib, which hands back what it has not used yet."""
+
     def __init__(self) -> None:
-        self._decompressor = zlib.decompressobj(31)
+        self._decompressor = zlib.decompressobj(31)  # the largest window, and a gzip header before it
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
@@ -87,6 +88,8 @@ class _Bounded:
 
 
 class _Zstd:
+    """The decompressor of zstandard, which unpacks all it is given: it is given little at a time."""
+
     def __init__(self) -> None:
         import zstandard
 

@@ -11,15 +11,18 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from tokenreel.storage import gcs
+from tokenreel.storage import gcs, gcs_reader, gcs_writer
 
 GS = gcs.GS
+
+TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")  # what `write_atomic` appends to a name until the file is complete
+ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 
 _CHUNK_BYTES = 4 << 20
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path lies in Google Cloud Storage."""
+    """Says whether a path lies in Google Cloud Storage."""
     return path.startswith(GS)
 
 
@@ -52,11 +55,11 @@ def open_read(path: str, version: int | None = None) -> IO[bytes]:
     Raises:
       FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where a version is given).
     """
-    return gcs.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
+    return gcs_reader.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def size(path: str) -> int | None:
-    """Bytes in the file, or None where there is none."""
+    """Gives the bytes in a file, or None where there is none."""
     if is_remote(path):
         found = remote_stat(path)
         return found and found[0]
@@ -67,7 +70,7 @@ def size(path: str) -> int | None:
 
 
 def age(path: str) -> float:
-    """Seconds since a file was written or touched, by this machine's clock; 0 where there is none."""
+    """Gives the seconds since a file was written or touched, by this machine's clock; 0 where there is none."""
     if is_remote(path):
         found = gcs.stat(path)
         return max(0.0, time.time() - found.used) if found else 0.0
@@ -89,7 +92,7 @@ def touch(path: str, after: float = 86_400.0) -> None:
 
 
 def checksum(path: str) -> tuple[int, int] | None:
-    """Bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
+    """Gives bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
     if is_remote(path):
         found = gcs.stat(path)
         return found and (found.size, found.crc32c)
@@ -107,13 +110,13 @@ def checksum(path: str) -> tuple[int, int] | None:
 
 
 def remote_stat(path: str) -> tuple[int, int] | None:
-    """Bytes and generation of an object, or None where there is none."""
+    """Gives bytes and generation of an object, or None where there is none."""
     found = gcs.stat(path)
     return found and (found.size, found.generation)
 
 
 def remote_glob(pattern: str) -> dict[str, tuple[int, int]]:
-    """Bytes and generation of each object that matches a pattern or lies below a "directory", as the listing tells them."""
+    """Gives bytes and generation of each object that matches a pattern or lies below a "directory", as the listing tells them."""
     return {found.path: (found.size, found.generation) for found in gcs.glob(pattern)}
 
 
@@ -128,7 +131,7 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
       BuildError: another process wrote other bytes to the object meanwhile.
     """
     if is_remote(path):
-        with gcs.writing(path) as stream:
+        with gcs_writer.writing(path) as stream:
             yield stream  # type: ignore[misc]
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -152,7 +155,7 @@ def write_bytes(path: str, data: bytes) -> None:
 
 
 def list_files(directory: str) -> dict[str, int]:
-    """Every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
+    """Lists every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
         bucket, prefix = gcs.split(directory.rstrip("/"))
         prefix = f"{prefix}/" if prefix else ""
@@ -183,8 +186,3 @@ def remove_tree(directory: str) -> None:
             remove(join(directory, name))
     else:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")
-
-ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block

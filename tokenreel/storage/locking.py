@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 
 from tokenreel.errors import BuildError
-from tokenreel.storage import files, locking, object_lock
+from tokenreel.storage import files, object_lock
 
-LOCK = ".tokenreel.lock"
+LOCK = ".tokenreel.lock"  # the object; on a disk the directory itself is locked, and holds no file of ours
 
 
 @contextlib.contextmanager
@@ -20,11 +20,15 @@ def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[
     The system releases a local lock when the process ends, however. In a bucket the lock is an object that its holder keeps fresh; what
     happens to it when the holder is killed, and when `lost` is called, is told in `object_lock`.
 
+    Args:
+      directory: of the output, local or `gs://`; a local one is made if it is not there.
+      lost: called from another thread with a message when another job took a lock in a bucket over; by default the process ends.
+
     Raises:
-      BuildError: another job is running there.
+      BuildError: another job is running there, or the directory cannot be written to.
     """
     if files.is_remote(directory):
-        with object_lock.hold(files.join(directory, locking.LOCK), lost=lost):
+        with object_lock.hold(files.join(directory, LOCK), lost=lost):
             yield
         return
     try:

@@ -26,11 +26,10 @@ from typing import Any
 from tokenreel.errors import BuildError, StorageError
 from tokenreel.storage import gcs
 
-HEARTBEAT = 15.0
+HEARTBEAT = 15.0  # seconds between two writings; each is one request
+STALE = 90.0  # seconds without one after which a holder may be dead: six heartbeats that failed, or a machine that slept
 
-STALE = 90.0
-
-EXIT_LOST = 71
+EXIT_LOST = 71  # EX_OSERR of sysexits.h; a launcher can tell a lost lock from a failed build
 
 
 @contextlib.contextmanager
@@ -44,6 +43,7 @@ def hold(path: str, *, lost: Callable[[str], None] | None = None) -> Iterator[No
     Raises:
       BuildError: somebody else holds it; says who, and how to take it over.
     """
+    # `boot` and `started` tell whether a process of this machine is the same one: its number alone is given away again.
     owner = {
         "boot": _boot(),
         "host": socket.gethostname(),
@@ -61,10 +61,19 @@ def hold(path: str, *, lost: Callable[[str], None] | None = None) -> Iterator[No
 
 
 def _content(owner: dict[str, Any]) -> bytes:
+    """Makes what a lock holds: who holds it, and when it was written, so that each heartbeat changes its bytes."""
     return json.dumps({**owner, "written": time.time()}, sort_keys=True).encode()
 
 
 def _acquire(path: str, owner: dict[str, Any]) -> int:
+    """Takes the lock, from nobody or from a holder that is gone.
+
+    Returns:
+      its generation.
+
+    Raises:
+      BuildError: somebody holds it.
+    """
     for _ in range(3):  # a lock that is released while we look at it
         generation = gcs.put(path, _content(owner), 0)
         if generation is not None:
@@ -73,6 +82,7 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
         if found is None:
             continue
         holder = _holder(path)
+        # Taken over only in the state that was looked at: of two processes that find it abandoned, one is refused.
         if _is_dead(holder) or _is_abandoned(path, found):
             generation = gcs.put(path, _content(owner), found.generation)
             if generation is not None:
@@ -88,6 +98,7 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
 
 
 def _holder(path: str) -> dict[str, Any]:
+    """Reads who holds the lock; nothing where it was released just now, or is not of our making."""
     try:
         found = json.loads(gcs.read(path))
     except (FileNotFoundError, ValueError):
@@ -96,7 +107,7 @@ def _holder(path: str) -> dict[str, Any]:
 
 
 def _is_abandoned(path: str, found: gcs.Object) -> bool:
-    """Whether the lock is stale by the clock, and stays unwritten while we watch it."""
+    """Says whether the lock is stale by the clock, and stays unwritten while we watch it: the clock of its bucket may differ from ours."""
     if time.time() - found.used < STALE:
         return False
     print(f"tokenreel: {path} looks abandoned; watching it for {2 * HEARTBEAT:g} s", file=sys.stderr, flush=True)
@@ -106,7 +117,7 @@ def _is_abandoned(path: str, found: gcs.Object) -> bool:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is gone."""
+    """Says whether the holder was a process of this machine that is gone."""
     if not holder.get("boot") or holder.get("boot") != _boot() or holder.get("host") != socket.gethostname():
         return False
     started = _started(int(holder["pid"]))
@@ -123,21 +134,24 @@ def _boot() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None if there is none. A number may be given to another process."""
+    """Says when a process began, in ticks since the machine did; None if there is none. A number may be given to another process."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
+            fields = file.read().rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
     except OSError:
         return None
-    return None if fields[0] in ("Z", "X") else fields[19]
+    return None if fields[0] in ("Z", "X") else fields[19]  # a zombie is dead, though its parent has not noticed
 
 
 def _end(message: str) -> None:
+    """Ends the process at once, whatever its other threads do: another job writes to the output by now."""
     print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
     os._exit(EXIT_LOST)
 
 
 class _Heart(threading.Thread):
+    """Writes the lock again and again, until it is stopped or the lock is another's."""
+
     def __init__(self, path: str, owner: dict[str, Any], generation: int, lost: Callable[[str], None]) -> None:
         super().__init__(name="tokenreel-lock", daemon=True)
         self._path, self._owner, self._generation, self._lost = path, owner, generation, lost
@@ -154,7 +168,8 @@ class _Heart(threading.Thread):
                 self._generation = generation
 
     def stop(self) -> None:
+        """Ends the heartbeat and releases the lock, if it is still ours."""
         self._stopping.set()
-        self.join()
+        self.join()  # a heartbeat under way changes the generation, which the removal names
         with contextlib.suppress(StorageError):
             gcs.remove(self._path, self._generation)

@@ -1,7 +1,6 @@
 import dataclasses
 import html.parser
 import json
-import re
 
 import pytest
 
@@ -9,7 +8,7 @@ from tests import verification_datasets as datasets
 from tokenreel import commands
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
-from tokenreel.inspection import charts, opening, report, verification
+from tokenreel.inspection import opening, report, verification
 
 VOID = {"meta", "line", "rect"}
 
@@ -89,18 +88,6 @@ def test_the_page_stands_alone_and_tells_what_there_is(dataset):
 def test_the_same_dataset_gives_the_same_page(dataset):
     assert page_of(dataset) == page_of(dataset)
     assert verification.verify(str(dataset)) == []
-
-
-def test_histograms_show_every_bin_between_the_first_and_the_last():
-    assert charts.histogram_bins({"1": 4, "15": 2, "2047": 1}) == [
-        ("1", 4), ("2-3", 0), ("4-7", 0), ("8-15", 2), ("16-31", 0), ("32-63", 0), ("64-127", 0), ("128-255", 0), ("256-511", 0),
-        ("512-1k", 0), ("1k-2k", 1),
-    ]  # fmt: skip
-
-
-def test_columns_are_as_tall_as_their_counts():
-    heights = [float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', charts.column_chart([("a", 50), ("b", 100), ("c", 0)]))]
-    assert heights[1] == 2 * heights[0] > 0 == heights[2]
 
 
 def test_text_of_the_dataset_cannot_become_markup(dataset):

@@ -1,13 +1,7 @@
-import dataclasses
 import functools
-import gc
-import itertools
 import json
 import operator
 import pickle
-import threading
-import time
-import typing
 
 import numpy as np
 import pytest
@@ -15,28 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.datasets import random_examples, write_dataset
+from tests.tokenreel.loaders.conftest import RUN_COUNT as COUNT
+from tests.tokenreel.loaders.conftest import RUN_LENGTH as LENGTH
+from tests.tokenreel.loaders.conftest import ids
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, Mixture, load
-from tokenreel.loaders.run_options import DatasetKeywords, MixtureKeywords, RunOptions
+from tokenreel.loaders import Lanes, load
 
-COUNT, LENGTH = 103, 16
 ORDERS = [True, False, Lanes(lanes=4, mix=2, block=5)]
 
 
 @pytest.fixture(scope="module")
 def arrays():
     return random_examples(COUNT, LENGTH)
-
-
-@pytest.fixture(scope="module")
-def dataset(arrays, tmp_path_factory):
-    path = tmp_path_factory.mktemp("dataset") / "d"
-    write_dataset(path, {"train": arrays}, per_shard=16)
-    return load(path)
-
-
-def ids(batches, count=None):
-    return [batch["example_id"].tolist() for batch in itertools.islice(batches, count)]
 
 
 @pytest.mark.parametrize("shuffle", ORDERS)
@@ -84,88 +68,6 @@ def test_any_sequence_of_hosts_and_batch_sizes_gives_one_stream(dataset, legs, s
             cursor += batch_size
         state = iterators[-1].get_state()
         assert state["cursor"] == cursor
-
-
-@pytest.mark.parametrize("hosts", [1, 2, 4])
-def test_lanes_give_hosts_whole_blocks_and_all_the_same_batches(dataset, hosts):
-    lanes = Lanes(lanes=4, mix=2, block=5)
-    whole = ids(dataset.batches(8, shuffle=lanes, epochs=1, prefetch=0))
-    parts = [ids(dataset.batches(8, shuffle=lanes, epochs=1, hosts=hosts, host=host, prefetch=0)) for host in range(hosts)]
-    assert [functools.reduce(operator.iadd, rows, []) for rows in zip(*parts, strict=True)] == whole
-    dealt = 103 // 5 // 4 * 4 * 5 // 8  # batches before the blocks that are left over
-    blocks = [{example // 5 for batch in part[:dealt] for example in batch} for part in parts]
-    assert sum(map(len, blocks)) == len(set().union(*blocks))
-
-
-def test_hosts_of_a_short_last_batch_take_the_same_steps(dataset):
-    parts = [list(dataset.batches(10, epochs=1, hosts=4, host=host, drop_remainder=False, prefetch=0)) for host in range(4)]
-    assert [len(part) for part in parts] == [11] * 4
-    assert sum(len(part[-1]["example_id"]) for part in parts) == 3
-    assert parts[0][-1]["tokens"].shape == (0, LENGTH)
-
-
-@pytest.mark.parametrize("hosts", [1, 4])
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_the_last_batch_filled_up(dataset, hosts, prefetch):
-    features = ["inputs", "example_id", "loss_weights", "document_starts"]
-    plain = list(dataset.batches(20, epochs=1, features=features, drop_remainder=False))
-    options = {"epochs": 1, "features": features, "pad_remainder": True, "prefetch": prefetch}
-    parts = [list(dataset.batches(20, **options, hosts=hosts, host=host)) for host in range(hosts)]
-    for step, batch in enumerate(plain):
-        rows = [part[step] for part in parts]
-        assert all(len(part["inputs"]) == 20 // hosts for part in rows)
-        whole = {name: np.concatenate([part[name] for part in rows]) for name in features}
-        real = len(batch["inputs"])
-        assert all(np.array_equal(whole[name][:real], values) for name, values in batch.items())
-        assert (whole["example_id"][real:] == -1).all() and not whole["loss_weights"][real:].any() and not whole["inputs"][real:].any()
-    running = dataset.batches(20, **options)
-    assert sum(1 for _ in running) == 6 == running.num_batches and running.cursor == COUNT
-
-
-def test_a_fork_starts_a_thread_of_its_own(dataset):
-    batches = dataset.batches(8, seed=1)
-    expected = ids(dataset.batches(8, seed=1), 5)
-    ids(batches, 2)
-    producer = batches._producers[0]
-    producer._process = -1  # as it is in a forked child
-    assert ids(batches, 3) == expected[2:] and batches._producers[0] is not producer
-    producer.stop()
-
-
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
-def test_read_ahead_asks_for_what_comes_and_only_while_reading_waits(dataset, backend, monkeypatch):
-    from tokenreel.loaders import prefetch as module
-
-    opened = load(dataset.path, backend=backend)
-    asked, waits = [], [0]
-    real = opened.records.will_need
-    monkeypatch.setattr(opened.records, "will_need", lambda examples: (asked.append(examples.tolist()), real(examples)))
-    monkeypatch.setattr(module, "_waits", lambda: waits[0])
-    monkeypatch.setattr(module, "_PROBE_EVERY", 20)
-    monkeypatch.setattr(module, "_LOOK_EVERY", 4)
-    expected = ids(dataset.batches(8, seed=1), 60)
-    batches = opened.batches(8, seed=1, prefetch=0)
-    assert ids(batches, 6) == expected[:6] and asked == []  # warm: nothing is asked for
-    waits[0] += 5
-    assert ids(batches, 1) == expected[6:7] and asked == []
-    assert ids(batches, 13) == expected[7:20]  # every fourth batch it is looked at, so before the first of these
-    assert asked == expected[8:24]  # the four batches ahead, each once
-    asked.clear()
-    assert ids(batches, 20) == expected[20:40] and asked == []  # it was tried without, and nothing waited
-    waits[0] += 1
-    ids(batches, 4)
-    first = expected.index(asked[0])
-    assert first > 40 and asked == expected[first : first + len(asked)]  # again, from where it was noticed
-
-
-def test_given_rows(dataset):
-    whole = ids(dataset.batches(12, epochs=1, prefetch=0))
-    some = ids(dataset.batches(12, epochs=1, rows=[7, 0, 11], prefetch=0))
-    assert some == [[batch[7], batch[0], batch[11]] for batch in whole]
-    assert dataset.batches(12, rows=[2], prefetch=0).batch_at(24)["example_id"].tolist() == [whole[2][2]]
-    assert dataset.batches(12).batch_at(24, rows=range(12))["example_id"].tolist() == whole[2]
-    nothing = next(dataset.batches(12, rows=[]))
-    assert nothing["tokens"].shape == (0, LENGTH)
 
 
 def test_batch_k_does_not_depend_on_what_came_before(dataset):
@@ -221,43 +123,6 @@ def test_iterators_pickle_with_their_place(dataset):
     assert ids(pickle.loads(pickle.dumps(batches)), 6) == expected[4:]
 
 
-def test_the_prefetch_thread_ends_with_its_iterator(dataset):
-    before = set(threading.enumerate())  # other tests' iterators may still be alive
-
-    def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "tokenreel-prefetch" and thread not in before]
-
-    batches = dataset.batches(8)
-    next(batches)
-    assert len(threads()) == 1
-    batches.seek(0)
-    next(batches)
-    del batches
-    gc.collect()
-    deadline = time.monotonic() + 5
-    while threads() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threads() == []
-
-
-def test_an_error_in_the_thread_reaches_the_consumer(dataset):
-    class Failing:
-        calls = 0
-
-        def apply(self, arrays, example_ids, *, seed, variant, epoch):
-            self.calls += 1
-            if self.calls == 3:
-                raise ValueError("the third")
-            return arrays
-
-    batches = dataset.batches(8, objective=Failing())
-    expected = ids(dataset.batches(8), 4)
-    assert ids(batches, 2) == expected[:2]
-    with pytest.raises(ValueError, match="the third"):
-        next(batches)
-    assert ids(batches, 2) == expected[2:]  # nothing was lost
-
-
 def test_objectives_are_computed_on_the_fly_with_the_epoch(arrays, dataset):
     class Recording:
         def apply(self, arrays, example_ids, *, seed, variant, epoch):
@@ -279,39 +144,3 @@ def test_objectives_are_computed_on_the_fly_with_the_epoch(arrays, dataset):
     assert list(only) == ["key", "targets"]
     with pytest.raises(ConfigError, match="no feature 'mask': the objective makes tokens, key, seed, example_id"):
         next(dataset.batches(5, objective=Recording(), features=["mask"], prefetch=0))
-
-
-def test_options_are_checked(dataset):
-    for options, message in (
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"batch_size": 4, "host": 2, "hosts": 2}, "host must lie between 0 and hosts - 1 = 1, got 2"),
-        ({"batch_size": 4, "rows": [4]}, "rows must lie between 0 and batch_size - 1 = 3"),
-        ({"batch_size": 4, "epochs": 0}, "epochs must be at least 1"),
-        ({"batch_size": 4, "prefetch": -1}, "prefetch must be at least 0"),
-        ({"batch_size": 4, "features": ["nope"]}, "no feature 'nope'"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            dataset.batches(**options)
-
-
-def test_the_keywords_for_type_checkers_are_the_options(dataset):
-    options = typing.get_type_hints(RunOptions)
-    assert typing.get_type_hints(DatasetKeywords) | {"batch_size": int} == options
-    assert set(typing.get_type_hints(MixtureKeywords)) == set(options) - {"batch_size", "epochs"}
-    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
-        dataset.batches(4, epoch=1)
-    with pytest.raises(TypeError, match="take no epochs: give them to the mixture"):
-        Mixture({"a": dataset}).batches(4, epochs=1)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        RunOptions(batch_size=4).batch_size = 5
-
-
-def test_a_batch_read_alone_is_planned_with_few_others_and_a_run_in_bulk(dataset, monkeypatch):
-    batches = dataset.batches(8, seed=1, prefetch=0)
-    planned, locate = [], batches.plan.locate
-    monkeypatch.setattr(batches.plan, "locate", lambda samples: planned.append(len(samples)) or locate(samples))
-    found = ids(batches, (256 + 1024 + 4096) // 8 + 1)
-    assert planned == [256, 1024, 4096, 4096]
-    planned.clear()
-    assert [batches.batch_at(8 * k)["example_id"].tolist() for k in (300, 5)] == [found[300], found[5]]
-    assert planned == [256]  # the other lies in a chunk that is still there

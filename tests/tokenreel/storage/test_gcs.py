@@ -1,4 +1,3 @@
-import io
 import subprocess
 import sys
 import threading
@@ -6,18 +5,10 @@ import threading
 import pytest
 
 from tests import buckets
-from tokenreel.errors import BuildError, StorageError
+from tokenreel.errors import StorageError
 from tokenreel.storage import files, gcs
 
 ROOT = f"gs://{buckets.BUCKET}"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.005)
-    monkeypatch.setattr(gcs, "PATIENCE", 5.0)
-    with buckets.server() as state:
-        yield state
 
 
 def test_a_listing_of_many_objects_takes_a_request_a_page(server):
@@ -44,28 +35,6 @@ def describe(name, size):
     }
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, gcs.UPLOAD_BYTES, gcs.UPLOAD_BYTES + 1, 2 * gcs.UPLOAD_BYTES + 12345])
-def test_failures_that_pass_are_not_seen(server, size):
-    data = bytes(range(251)) * (size // 251 + 1)
-    data = data[:size]
-    server.every(2, 503, 429, 500)
-    files.write_bytes(f"{ROOT}/x", data)
-    assert files.read_bytes(f"{ROOT}/x") == data
-    with files.open_read(f"{ROOT}/x") as file:
-        assert file.read() == data
-    assert files.list_files(ROOT) == {"x": size}
-    files.remove(f"{ROOT}/x")
-    server.calm()
-    assert files.list_files(ROOT) == {}
-
-
-def test_a_lost_answer_to_an_upload_is_no_conflict(server):
-    server.fail = lambda number, method, path: buckets.DROP if method == "POST" and server.requests["POST"] == 1 else None
-    files.write_bytes(f"{ROOT}/x", b"data")
-    assert server.requests["POST"] == 2  # the second is refused: there is an object by then, and it is ours
-    assert files.read_bytes(f"{ROOT}/x") == b"data"
-
-
 def test_failures_that_stay_are_told_plainly(server, monkeypatch):
     files.write_bytes(f"{ROOT}/x", b"data")
     monkeypatch.setattr(gcs, "PATIENCE", 0.05)
@@ -88,73 +57,6 @@ def test_a_bucket_that_does_not_exist_is_named(server):
         files.list_files("gs://nowhere/x")
     with pytest.raises(FileNotFoundError):
         files.read_bytes("gs://nowhere/x")
-
-
-@pytest.mark.parametrize("size", [10, gcs.UPLOAD_BYTES + 1000])
-def test_of_two_writers_the_second_must_write_the_same(server, size):
-    path = f"{ROOT}/shard"
-    with files.write_atomic(path) as slow:
-        slow.write(b"a" * (size // 2))
-        files.write_bytes(path, b"a" * size)
-        slow.write(b"a" * (size - size // 2))
-    assert files.read_bytes(path) == b"a" * size
-    before = files.remote_stat(path)
-    for other in (b"b" * size, b"a" * (size - 1)):
-        with pytest.raises(BuildError, match="another process wrote other bytes here"), files.write_atomic(path) as slow:
-            files.write_bytes(path, b"c" * 3)
-            slow.write(other)
-        assert files.read_bytes(path) == b"ccc"
-        files.write_bytes(path, b"a" * size)
-    assert before is not None and files.remote_stat(path)[1] != before[1]
-
-
-def test_bytes_that_were_damaged_on_their_way_are_an_error(server, monkeypatch):
-    monkeypatch.setattr(
-        "gcp_storage_emulator.handlers.objects._checksums", lambda data, found: {**found, "crc32c": "AAAAAA==", "md5Hash": None}
-    )
-    for size in (10, gcs.UPLOAD_BYTES + 1):
-        with pytest.raises(StorageError):
-            files.write_bytes(f"{ROOT}/x{size}", b"a" * size)
-
-
-def test_a_reader_reads_one_generation(server):
-    path = f"{ROOT}/text"
-    files.write_bytes(path, b"old" * 200_000)
-    _, generation = files.remote_stat(path)
-    with files.open_read(path) as file, files.open_read(path, generation) as pinned:
-        assert file.read(6) == pinned.read(6) == b"oldold"
-        files.write_bytes(path, b"new" * 200_000)
-        for stream in (file, pinned):
-            with pytest.raises(FileNotFoundError):
-                stream.read()
-    with pytest.raises(FileNotFoundError), files.open_read(path, generation) as pinned:
-        pinned.read(1)
-
-
-def test_reads_are_few_and_never_twice(server):
-    path = f"{ROOT}/text"
-    data = bytes(range(256)) * 40_000
-    files.write_bytes(path, data)
-    _, generation = files.remote_stat(path)
-    server.requests.clear()
-    with files.open_read(path, generation) as file:
-        pieces = []
-        while piece := file.read(1 << 16):
-            pieces.append(piece)
-    assert b"".join(pieces) == data
-    assert server.requests["GET"] <= 6  # 10 MB: 0.25 + 0.5 + 1 + 2 + 4 + the rest
-    server.requests.clear()
-    with files.open_read(path, generation) as file:
-        file.seek(5_000_000)
-        assert file.read(10) == data[5_000_000:5_000_010]
-        assert file.read(1000) == data[5_000_010:5_001_010]
-        assert file.seek(-7, io.SEEK_END) == len(data) - 7
-        assert file.read() == data[-7:] and file.read() == file.read(3) == b""
-        file.seek(3)
-        assert file.tell() == 3
-        buffer = bytearray(5)
-        assert file.readinto(buffer) == 5 and bytes(buffer) == data[3:8]
-    assert server.requests["GET"] <= 4
 
 
 def test_a_checksum_reads_nothing(server, tmp_path):

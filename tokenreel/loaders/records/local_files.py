@@ -1,4 +1,7 @@
-"""Local shards, opened: how many may be open, and what an error says when one is gone."""
+"""Local shards, opened: how many may be open, and what an error says when one is gone.
+
+Tested in tests/tokenreel/loaders/records/test_mapped.py.
+"""
 
 from __future__ import annotations
 

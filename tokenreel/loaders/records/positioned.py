@@ -1,4 +1,7 @@
-"""Records of local files, read with `pread` instead of memory maps."""
+"""Records of local files, read with `pread` instead of memory maps.
+
+Tested in tests/tokenreel/loaders/records/test_mapped.py, with the same tests as memory maps.
+"""
 
 from __future__ import annotations
 

@@ -89,6 +89,8 @@ class RemoteRecords(Records):
         if self.block:
             blocks = np.unique(examples // self.block).tolist()
             return [(block * self.block, min((block + 1) * self.block, self.count)) for block in blocks]
+        if not len(examples):
+            return []  # a host whose devices hold no rows
         unique = np.unique(examples)
         gap = max(1, GAP_BYTES // self.stride)
         far = (np.diff(unique) > gap) | (np.diff(unique // self.per_shard) > 0)

@@ -4,15 +4,12 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tokenreel import keys
 from tokenreel.errors import ConfigError
-from tokenreel.loaders.order.lanes import LaneOrder, Lanes
-from tokenreel.loaders.order.permutation import Permutation, permute, unpermute
+from tokenreel.loaders.order.lanes import Lanes
+from tokenreel.loaders.order.permutation import Permutation
 from tokenreel.loaders.order.plan import ALL_USED, FIRST_EMPTY, ORDER_VERSION, Plan, batch_rows
-from tokenreel.loaders.order.stages import MixtureStage, integer_weights
+from tokenreel.loaders.order.stages import MixtureStage
 
 GOLDEN = pathlib.Path(__file__).parents[3] / "golden" / "order.json"
 
@@ -51,106 +48,6 @@ def test_golden():
     assert golden_values() == json.loads(GOLDEN.read_text())
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 16, 255, 256, 257, 258, 289, 1000, 4097, 65_537])
-def test_permutation_is_a_bijection_with_its_inverse(n):
-    for key in (0, 1, keys.key("another")):
-        permutation = Permutation(n, key)
-        values = permutation(np.arange(n))
-        assert np.array_equal(np.sort(values), np.arange(n))
-        assert np.array_equal(permutation.inverse(values), np.arange(n))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 1 << 62), st.integers(0, 2**64 - 1), st.lists(st.integers(0, 2**62), min_size=1, max_size=50))
-def test_permutation_of_any_size_inverts(n, key, positions):
-    positions = np.array(positions, dtype=np.int64) % n
-    values = Permutation(n, key)(positions)
-    assert values.min() >= 0 and values.max() < n
-    assert np.array_equal(Permutation(n, key).inverse(values), positions)
-    assert len(np.unique(values)) == len(np.unique(positions))
-
-
-def test_keys_of_their_own_agree_with_one_key():
-    own = keys.mix(np.arange(2000, dtype=np.uint64))
-    values = permute(np.arange(2000) % 700, 700, own)
-    expected = [Permutation(700, int(key))(np.array([i % 700]))[0] for i, key in enumerate(own)]
-    assert values.tolist() == expected
-    assert np.array_equal(unpermute(values, 700, own), np.arange(2000) % 700)
-
-
-def test_permutation_refuses_what_is_outside():
-    with pytest.raises(ValueError, match="got 0"):
-        Permutation(0, 1)
-    for n in (5, 5000):
-        for wrong in (-1, n):
-            with pytest.raises(IndexError, match="below"):
-                Permutation(n, 1)([wrong])
-            with pytest.raises(IndexError, match="below"):
-                Permutation(n, 1).inverse([wrong])
-
-
-def test_small_permutations_are_uniform():
-    for n, count in ((3, 6), (4, 24)):
-        seen = np.array([Permutation(n, key)(np.arange(n)) @ (n ** np.arange(n)) for key in range(count * 200)])
-        _, counts = np.unique(seen, return_counts=True)
-        chi2 = ((counts - 200) ** 2 / 200).sum()
-        assert len(counts) == count and chi2 < count - 1 + 4 * np.sqrt(2 * (count - 1))
-
-
-@pytest.mark.parametrize("n", [40_000, 262_144, 1_000_003])
-def test_permutation_mixes_like_a_random_one(n):
-    values = Permutation(n, keys.key("quality", n))(np.arange(n))
-    batches = values[: n // 64 * 64].reshape(-1, 64)
-    for modulus in (2, 3, 16):  # sources interleaved in the file: their share of a batch spreads as the binomial says
-        share = 1 / modulus
-        ratio = (batches % modulus == 0).mean(axis=1).std() / np.sqrt(share * (1 - share) / 64)
-        assert 0.9 < ratio < 1.1
-    serial = np.corrcoef(values[:-1], values[1:])[0, 1] * np.sqrt(n)
-    assert abs(serial) < 4
-    counts = np.bincount(np.diff(values) % 16, minlength=16)
-    z = (((counts - (n - 1) / 16) ** 2) / ((n - 1) / 16)).sum()
-    assert abs(z - 15) / np.sqrt(30) < 4
-
-
-@pytest.mark.parametrize(
-    ("n", "lanes", "mix", "block"), [(1000, 4, 3, 10), (997, 4, 2, 10), (50, 8, 2, 10), (7, 1, 1, 3), (640, 32, 4, 5), (1, 1, 1, 1)]
-)
-def test_lane_order_is_a_bijection_with_its_inverse(n, lanes, mix, block):
-    lane_order = LaneOrder(n, 99, Lanes(lanes=lanes, mix=mix, block=block))
-    values = lane_order(np.arange(n))
-    assert np.array_equal(np.sort(values), np.arange(n))
-    assert np.array_equal(lane_order.inverse(values), np.arange(n))
-
-
-def test_a_lane_reads_each_of_its_blocks_once():
-    lanes = Lanes(lanes=8, mix=3, block=16)
-    n = 8 * 16 * 10 + 5
-    lane_order = LaneOrder(n, 1, lanes)
-    blocks = lane_order(np.arange(lane_order.main)) // lanes.block
-    owners = {}
-    for position, block in enumerate(blocks.tolist()):
-        assert owners.setdefault(block, position % 8) == position % 8
-    for lane in range(8):
-        own = blocks[lane::8]
-        runs = [np.flatnonzero(own == block) for block in np.unique(own)]
-        assert all(run[-1] - run[0] < lanes.mix * lanes.block for run in runs)  # a block stays open no longer than its group
-
-
-@pytest.mark.parametrize("hosts", [1, 2, 4, 8])
-@pytest.mark.parametrize("batch_size", [8, 16, 64])
-def test_hosts_share_no_block_of_the_lanes(hosts, batch_size):
-    lanes = Lanes(lanes=16, mix=2, block=8)
-    plan = Plan([""], [16 * 8 * 6], seed=1, shuffle=lanes)
-    rows = batch_rows(batch_size, lanes)
-    assert sorted(rows.tolist()) == list(range(batch_size))
-    blocks = [set() for _ in range(hosts)]
-    for start in range(0, 16 * 8 * 6, batch_size):
-        located = plan.locate(start + rows)
-        for host, own in enumerate(np.split(located.example // 8, hosts)):
-            blocks[host].update(own.tolist())
-    assert sum(map(len, blocks)) == 16 * 6  # read amplification 1
-
-
 def test_every_example_once_per_epoch_and_epochs_differ():
     plan = Plan(["a"], [1237], seed=4)
     epochs = [plan.locate(np.arange(e * 1237, (e + 1) * 1237)) for e in range(3)]
@@ -179,17 +76,6 @@ def test_random_access_equals_sequential_access():
     for name in ("source", "epoch", "example"):
         assert np.array_equal(getattr(whole, name)[shuffled], getattr(some, name))
         assert np.array_equal(getattr(whole, name)[:10], getattr(plan.locate(np.arange(10)), name))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 1000), min_size=2, max_size=40), st.integers(0, 10**6))
-def test_counts_are_less_than_one_from_the_ideal_at_block_edges(weights, block):
-    stage = MixtureStage(weights=tuple(weights))
-    counts, following = stage.counts_at_edge(block), stage.counts_at_edge(block + 1)
-    assert sum(counts) == block * stage.block
-    for count, after, weight in zip(counts, following, weights, strict=True):
-        assert abs(count * sum(weights) - block * stage.block * weight) < sum(weights)
-        assert after >= count
 
 
 def test_mixture_counts_and_epochs_are_exact():
@@ -297,15 +183,6 @@ def test_every_sample_once_for_any_sequence_of_hosts_and_batch_sizes():
         seen.append(np.concatenate(rows))
         cursor += batch_size
     assert np.array_equal(np.concatenate(seen), expected.example[:cursor])
-
-
-def test_integer_weights():
-    assert integer_weights([0.7, 0.2, 0.1]) == (7, 2, 1)
-    assert integer_weights([1, 2, 0]) == (1, 2, 0)
-    assert integer_weights([1e-3, 1]) == (1, 1000)
-    for wrong in ([], [0, 0], [-1, 2], [float("nan")], [float("inf"), 1]):
-        with pytest.raises(ConfigError, match="rates"):
-            integer_weights(wrong)
 
 
 def test_bad_settings_are_refused():

@@ -1,0 +1,38 @@
+import argparse
+
+import pytest
+
+from tests import verification_datasets as datasets
+from tests.tokenreel.inspection.conftest import SHARD, flip
+from tokenreel.commands import verify as verification
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    datasets.make(tmp_path / "dataset", overlap=1, dead_letters=3)
+    return tmp_path / "dataset"
+
+
+def run(*argv):
+    parser = argparse.ArgumentParser()
+    verification.add_arguments(parser)
+    return verification.run(parser.parse_args([str(argument) for argument in argv]))
+
+
+def test_the_command_lists_and_counts(dataset, capsys):
+    assert run(dataset) == 0
+    assert "sound. 174 records in 19 shards" in capsys.readouterr().out
+    assert run(dataset, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    flip(dataset / SHARD, 700, 1)
+    (dataset / "notes.txt").write_text("")
+    assert run(dataset) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err.endswith("dataset: 3 differences\n")
+
+
+def test_what_an_optional_package_is_needed_for_is_said(dataset, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    assert run(dataset) == 0
+    assert "provenance/train-00000-of-00016.parquet: not compared with the records" in capsys.readouterr().err

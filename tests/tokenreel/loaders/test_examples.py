@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from tests.datasets import random_examples, write_dataset
+from tests.tokenreel.loaders.conftest import COUNT, LENGTH
+from tokenreel.errors import ConfigError
+from tokenreel.format import schema
+from tokenreel.loaders import load
+
+
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("crc", ["off", "first", "always"])
+def test_every_example_is_what_was_written(arrays, directory, backend, crc):
+    dataset = load(directory, backend=backend, crc=crc)
+    assert len(dataset) == COUNT and dataset.features == ("document_starts", "example_id", "tokens")
+    for numbers in (
+        np.arange(COUNT),
+        np.random.default_rng(0).permutation(COUNT),
+        np.array([3, 3, 149, 0]),
+        np.arange(20, 30),
+        np.array([], int),
+    ):
+        batch = dataset.take(numbers)
+        assert np.array_equal(batch["tokens"], arrays["tokens"][numbers]) and batch["tokens"].dtype == np.int32
+        assert np.array_equal(batch["document_starts"], arrays["document_starts"][numbers]) and batch["document_starts"].dtype == bool
+        assert np.array_equal(batch["example_id"], numbers) and batch["example_id"].dtype == np.int64
+        assert all(values.flags.writeable for values in batch.values())
+    one = dataset[-1]
+    assert one["tokens"].shape == (LENGTH,) and np.array_equal(one["tokens"], arrays["tokens"][-1]) and one["example_id"] == COUNT - 1
+    several = dataset.__getitems__([5, 2])
+    assert [int(row["example_id"]) for row in several] == [5, 2] and np.array_equal(several[1]["tokens"], arrays["tokens"][2])
+    assert list(dataset.take([1], ["tokens"])) == ["tokens"]
+
+
+def test_wide_vocabularies_floats_and_padding(tmp_path):
+    arrays = random_examples(10, 8, vocab_size=100_000, padded=True)
+    arrays["scores"] = np.linspace(0, 1, 30, dtype=np.float32).reshape(10, 3)
+    write_dataset(
+        tmp_path / "d", {"train": arrays}, vocab_size=100_000, extra={"scores": schema.Feature(name="scores", dtype="float32", shape=(3,))}
+    )
+    batch = load(tmp_path / "d").take([7, 1, 3])
+    for name in arrays:
+        assert np.array_equal(batch[name], arrays[name][[7, 1, 3]])
+    assert batch["num_tokens"].dtype == np.int32 and batch["scores"].dtype == np.float32
+
+
+def test_numbers_outside_are_refused(directory):
+    dataset = load(directory)
+    for wrong in (COUNT, -COUNT - 1):
+        with pytest.raises(IndexError, match="examples 0 to 149"):
+            dataset[wrong]
+    assert sum(1 for _ in dataset) == COUNT  # the sequence protocol ends
+    with pytest.raises(ConfigError, match="no feature 'labels'"):
+        dataset.take([0], ["labels"])
