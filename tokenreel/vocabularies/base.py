@@ -1,4 +1,4 @@
-"""What turns text into token ids and back: one interface for every kind of vocabulary."""
+"""The interface of every kind of vocabulary: text to token ids, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tokenreel.errors import VocabularyError
 
-Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids end to end, and the number of ids of each text
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids of texts end to end, and the number of ids of each text
 
 
 class Vocabulary(abc.ABC):
@@ -37,11 +37,11 @@ class Vocabulary(abc.ABC):
     data: bytes | None
 
     def piece(self, token: int) -> str | None:
-        """How the vocabulary itself writes a token, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
+        """Writes a token as the vocabulary itself does, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
         return None
 
     def find(self, *names: str) -> int | None:
-        """The id of the first of some pieces that the vocabulary has."""
+        """Finds the first of some pieces that the vocabulary has: its id, or None."""
         return next((self._ids_by_piece[name] for name in names if name in self._ids_by_piece), None)
 
     @functools.cached_property
@@ -50,13 +50,13 @@ class Vocabulary(abc.ABC):
 
     @property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
-        """[vocab_size] which tokens begin a word; None where tokens do not tell."""
+        """Tells which tokens begin a word, bool [vocab_size]; None where tokens do not tell."""
         begins = np.array([(self.piece(token) or "").startswith("▁") for token in range(self.vocab_size)])
         return begins if begins.any() else None
 
     @property
     def characters(self) -> list[str | None] | None:
-        """What each id stands for, in vocabularies of characters or bytes."""
+        """Lists what each id stands for, in vocabularies of characters or bytes; None in all others."""
         return None
 
     def objective_facts(self) -> dict[str, Any]:
@@ -102,15 +102,15 @@ class Vocabulary(abc.ABC):
         """Encodes many documents at once, each as `encode` would.
 
         Args:
-          text: [bytes] valid UTF-8, documents end to end.
-          offsets: [n + 1] their bounds.
+          text: [bytes] uint8, valid UTF-8, documents end to end.
+          offsets: [n + 1] int64 their bounds.
 
         Returns:
-          [tokens] ids, documents end to end, and the [n] number of tokens of each.
+          [tokens] int32 ids, documents end to end, and the [n] int64 number of tokens of each.
         """
 
     def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
-        """Documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
+        """Lists the documents of a block that this vocabulary cannot encode: by index, a word to count by and what is wrong."""
         return {}
 
     def encode_block_with_offsets(
@@ -119,14 +119,14 @@ class Vocabulary(abc.ABC):
         """Encodes many documents at once and says where their tokens lie in the text; see `tokenreel.format.token_spans`.
 
         Args:
-          text: [bytes] valid UTF-8, documents end to end.
-          offsets: [n + 1] their bounds.
+          text: [bytes] uint8, valid UTF-8, documents end to end.
+          offsets: [n + 1] int64 their bounds.
 
         Returns:
           tokens and lengths as `encode_block` gives them, and the [tokens] int32 begin and end of each in characters of its document.
 
         Raises:
-          VocabularyError: this kind of vocabulary does not know.
+          VocabularyError: this kind of vocabulary does not tell.
         """
         raise VocabularyError(
             f"{type(self).__name__} does not tell where its tokens lie in the text: set vocabulary.offsets to false, or use a vocabulary "
@@ -134,16 +134,20 @@ class Vocabulary(abc.ABC):
         )
 
     def for_documents(self, document_keys: npt.NDArray[np.uint64]) -> Vocabulary:
-        """The vocabulary as it encodes a block of documents with these keys; one that samples draws by them."""
+        """Gives the vocabulary as it encodes a block of documents with these [n] uint64 keys; one that samples draws by them."""
         return self
 
     def for_sentences(self, counts: npt.NDArray[np.int64]) -> Vocabulary:
-        """The vocabulary as it encodes the sentences of those documents, `counts` of each."""
+        """Gives the vocabulary as it encodes the sentences of those documents, [n] `counts` of each."""
         return self
 
 
 def check_extra_ids(number: int) -> int:
-    """Refuses what is no number of extra ids."""
+    """Returns a number of extra ids as it is.
+
+    Raises:
+      VocabularyError: it is no whole number of 0 or more.
+    """
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
     return number

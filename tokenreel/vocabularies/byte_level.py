@@ -23,6 +23,9 @@ class ByteVocabulary(Vocabulary):
 
         Args:
           extra_ids: sentinels `<extra_id_0>`, ... at the end of the ids in reverse order, as in SeqIO. ByT5 has 125 in all.
+
+        Raises:
+          VocabularyError: that is no number of ids.
         """
         self._extra_ids = check_extra_ids(extra_ids)
         self.vocab_size = 259 + extra_ids
@@ -30,11 +33,11 @@ class ByteVocabulary(Vocabulary):
 
     @property
     def characters(self) -> list[str | None] | None:
-        """What each id stands for: ASCII characters; other bytes are parts of characters."""
+        """Lists what each id stands for: ASCII characters; other bytes are parts of characters."""
         return [None] * 3 + [chr(byte) if byte < 128 else None for byte in range(256)] + [None] * self._extra_ids
 
     def piece(self, token: int) -> str | None:
-        """How SentencePiece and ByT5 write a token: `<pad>`, `</s>`, `<unk>`, ASCII characters as they are, `<0xE2>`, `<extra_id_0>`."""
+        """Writes a token as SentencePiece and ByT5 do: `<pad>`, `</s>`, `<unk>`, ASCII characters as they are, `<0xE2>`, `<extra_id_0>`."""
         if token >= 259:
             return f"<extra_id_{self.vocab_size - 1 - token}>"
         if token < 3:

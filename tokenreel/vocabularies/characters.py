@@ -23,7 +23,7 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 
 def _nfkc_casefold(text: str) -> str:
-    """Unicode's compatibility caseless form (definition D146): stable under being applied again."""
+    """Turns text into Unicode's compatibility caseless form (definition D146), which stays the same when it is applied again."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())
 
@@ -76,7 +76,11 @@ def write_character_model(path: str, characters: Sequence[str], normalizer: str,
 
 
 def _parse(path: str, data: bytes) -> tuple[str, list[str], list[str]]:
-    """Reads the normaliser, the specials and the characters of a model file."""
+    """Reads the normaliser, the specials and the characters of a model file.
+
+    Raises:
+      VocabularyError: the bytes are no character model.
+    """
 
     def check(condition: bool, problem: str) -> None:
         if not condition:
@@ -105,6 +109,7 @@ def _parse(path: str, data: bytes) -> tuple[str, list[str], list[str]]:
 
 
 def _texts(values: Any) -> bool:
+    """Tells whether something is a list of strings."""
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
@@ -142,24 +147,24 @@ class CharacterVocabulary(Vocabulary):
 
     @functools.cached_property
     def _table(self) -> npt.NDArray[np.int32]:
-        """The id of each code point, up to one above the highest that the model lists."""
+        """Maps code points to ids: int32, up to one above the highest that the model lists, which stands for all beyond."""
         points = np.array([ord(character) for character in self._pieces[self._num_specials :]])
         table = np.full(int(points.max()) + 2, self.unk_id, dtype=np.int32)
         table[points] = self._num_specials + np.arange(len(points), dtype=np.int32)
         return table
 
     def piece(self, token: int) -> str | None:
-        """The character, or the name of a special."""
+        """Writes a token: the character, or the name of a special."""
         return self._pieces[token]
 
     @property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
-        """None: a character does not tell whether it begins a word."""
+        """Tells nothing (None): a character does not show whether it begins a word."""
         return None
 
     @property
     def characters(self) -> list[str | None] | None:
-        """What each id stands for; None for specials."""
+        """Lists what each id stands for; None for specials."""
         return [None] * self._num_specials + list(self._pieces[self._num_specials :])
 
     def encode(self, text: str) -> list[int]:
@@ -204,4 +209,5 @@ class CharacterVocabulary(Vocabulary):
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    """Gives the code point of each character; lone surrogates too, for a Python string may hold them."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

@@ -116,13 +116,13 @@ class HuggingFaceVocabulary(Vocabulary):
         vars(self).update(state, _lock=threading.Lock(), _loaded=None)
 
     def piece(self, token: int) -> str | None:
-        """How the tokenizer writes a token; None for ids that it leaves out."""
+        """Writes a token as the tokenizer does; None for ids that it leaves out."""
         name: str | None = self._tokenizer.id_to_token(token)
         return name
 
     @functools.cached_property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
-        """[vocab_size] which tokens begin a word: by "▁" or "Ġ" at their front, or by no "##"; None where tokens do not tell."""
+        """Tells which tokens begin a word, bool [vocab_size], by "▁" or "Ġ" at their front or no "##"; None where tokens do not tell."""
         prefix, begins_word = self._word_prefix
         if not prefix:
             return None
@@ -174,7 +174,7 @@ class HuggingFaceVocabulary(Vocabulary):
 
 
 def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Iterator[list[str]]:
-    """Cuts a block into lists of documents."""
+    """Cuts a block into lists of documents, of about `_PORTION_BYTES` each."""
     start = 0
     while start < len(offsets) - 1:
         stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _PORTION_BYTES, side="right")) - 1)
@@ -185,7 +185,7 @@ def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> It
 
 
 def _word_prefix(tokenizer: dict[str, Any]) -> tuple[str, bool]:
-    """What tells the beginnings of words: a prefix of tokens, and whether it marks them or the other tokens."""
+    """Finds what tells the beginnings of words in a `tokenizer.json`: a prefix of tokens, and whether it marks them or the other tokens."""
     model = tokenizer.get("model") or {}
     if model.get("type") == "WordPiece":
         return model.get("continuing_subword_prefix") or "", False

@@ -15,6 +15,11 @@ from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabul
 def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
     """Loads a vocabulary.
 
+    Args:
+      kind: `sentencepiece`, `bytes`, `characters`, `pass_through` or `huggingface`.
+      path: of the model file, where the kind has one.
+      options: what the class of the kind takes beside it.
+
     Raises:
       VocabularyError: the kind or an option is unknown, or the file cannot be read.
     """
@@ -22,6 +27,7 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
     from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
     from tokenreel.vocabularies.token_ids import PassThroughVocabulary
 
+    # Here and not above: a trainer that loads one kind need not import the others.
     makers: dict[str, Any] = {
         "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
         "bytes": ByteVocabulary,

@@ -15,9 +15,9 @@ from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.sentencepiece.sampler import VERSION
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
-_PURPOSE = "subword_sampling"
+_PURPOSE = "subword_sampling"  # names the random bits; datasets depend on it
 
-_PROBED_PIECES = 64
+_PROBED_PIECES = 64  # the longest ones, which tell most about how a library reads a model
 
 _FIRM = 1e6  # alpha at which nothing but the best segmentation is left
 
@@ -38,7 +38,7 @@ class SampledVocabulary(Vocabulary):
           seed: the build's.
 
         Raises:
-          VocabularyError: it cannot.
+          VocabularyError: it cannot be sampled.
         """
         if not isinstance(vocabulary, SentencePieceVocabulary):
             raise VocabularyError("vocabulary.sampling needs a vocabulary of kind sentencepiece")
@@ -51,14 +51,13 @@ class SampledVocabulary(Vocabulary):
         self._test()
 
     def for_documents(self, document_keys: npt.NDArray[np.uint64]) -> SampledVocabulary:
-        """The vocabulary for a block of documents with these keys."""
+        """Gives the vocabulary for a block of documents with these [n] uint64 keys."""
         return self._with(keys.streams(self._seed, _PURPOSE, document_keys))
 
     def for_sentences(self, counts: npt.NDArray[np.int64]) -> SampledVocabulary:
-        """The vocabulary for the sentences of the documents, `counts` of each."""
+        """Gives the vocabulary for the sentences of the documents, [n] int64 `counts` of each."""
         assert self._words is not None
-        rank = np.arange(int(counts.sum())) - np.repeat(ragged.offsets_of(counts)[:-1], counts)
-        return self._with(keys.words_at(np.repeat(self._words, counts), rank))
+        return self._with(keys.words_at(np.repeat(self._words, counts), ragged.ranks(counts)))
 
     def _with(self, words: npt.NDArray[np.uint64]) -> SampledVocabulary:
         bound = copy.copy(self)
@@ -68,7 +67,11 @@ class SampledVocabulary(Vocabulary):
     def encode_block(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Encodes the documents of `for_documents`, or the sentences of `for_sentences`."""
+        """Encodes the documents of `for_documents`, or the sentences of `for_sentences`.
+
+        Raises:
+          VocabularyError: neither was called for as many texts.
+        """
         if self._words is None or len(self._words) != len(offsets) - 1:
             raise VocabularyError(
                 f"sampling is keyed by document: call for_documents with the keys of the {len(offsets) - 1} documents first"
@@ -84,15 +87,15 @@ class SampledVocabulary(Vocabulary):
         return self._vocabulary.decode(ids)
 
     def piece(self, token: int) -> str | None:
-        """How the model writes a token."""
+        """Writes a token as the model does."""
         return self._vocabulary.piece(token)
 
     def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
-        """Documents that cannot be encoded."""
+        """Lists the documents that cannot be encoded."""
         return self._vocabulary.refused(text, offsets)
 
     def _test(self) -> None:
-        """Compares what is drawn where there is no choice with what the library encodes.
+        """Compares what is drawn with what the library encodes, where there is no choice.
 
         Segmentations are drawn here and not by the library, whose seeded generator gives other numbers in every process. So this is what
         would show that the library reads models in another way.

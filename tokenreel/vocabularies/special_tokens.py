@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.format import token_spans
+from tokenreel.vocabularies.base import Encoded
 
-Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
-
+# Encodes the parts between special tokens; see `SpecialTokens.encode_block`.
 EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
 
 _BETWEEN = 0xFF  # in no UTF-8, so no name lies across two documents

@@ -13,14 +13,12 @@ from tokenreel.vocabularies.base import Vocabulary
 
 _MOST_DIGITS = 10  # of an id; zeros in front count
 
-_SHOWN = 40
+_SHOWN = 40  # bytes of a wrong number that an error shows
 
 _DIGIT = np.zeros(256, dtype=bool)
-
 _DIGIT[list(b"0123456789")] = True
 
-_KNOWN = _DIGIT.copy()
-
+_KNOWN = _DIGIT.copy()  # bytes that may stand in a document
 _KNOWN[list(b" \t\n\v\f\r,[]")] = True
 
 
@@ -103,13 +101,18 @@ class PassThroughVocabulary(Vocabulary):
         return ids.astype(np.int32), lengths, begins, begins + digits.astype(np.int32)
 
     def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
-        """Documents that are not ids of this vocabulary."""
+        """Lists the documents that are not ids of this vocabulary."""
         return {int(i): self._problem(text, offsets, int(i)) for i in self._parse(text, offsets)[3]}
 
     def _parse(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Reads numbers: the ids, where each begins, how many digits it has, and the documents that hold something else."""
+        """Reads numbers, digit by digit of all of them at once.
+
+        Returns:
+          [numbers] int64 ids, [numbers] the byte at which each begins and how many digits it has, and the documents that hold something
+          else or an id that there is not.
+        """
         digit = np.append(_DIGIT[text], False)
         begins = digit.copy()
         begins[1:] &= ~digit[:-1]
@@ -118,7 +121,7 @@ class PassThroughVocabulary(Vocabulary):
         starts = np.flatnonzero(begins)
         ends_digit = np.flatnonzero(digit[:-1] & (~digit[1:] | begins[1:])) + 1
         digits = ends_digit - starts
-        ids = np.zeros(len(starts), dtype=np.int64)
+        ids = np.zeros(len(starts), dtype=np.int64)  # ten digits fit; longer numbers are refused below
         for place in range(min(_MOST_DIGITS, int(digits.max(initial=0)))):
             live = np.flatnonzero(digits > place) if place else slice(None)
             ids[live] = 10 * ids[live] + (text[starts[live] + place] - np.uint8(48))
@@ -127,6 +130,7 @@ class PassThroughVocabulary(Vocabulary):
         return ids, starts, digits, bad
 
     def _problem(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], document: int) -> tuple[str, str]:
+        """Says what is wrong with a document that is refused: a word to count by, and a message."""
         words = text[offsets[document] : offsets[document + 1]].tobytes().translate(bytes.maketrans(b",[]", b"   ")).split()
         usable = (word.isdigit() and len(word) <= _MOST_DIGITS and int(word) < self.vocab_size for word in words)
         place = list(usable).index(False)

@@ -1,4 +1,4 @@
-"""What a SentencePiece model says about itself, and where a text may be cut without changing its tokens.
+"""Reads what a SentencePiece model says about itself, and finds where a text may be cut without changing its tokens.
 
 The model file is a protobuf message, `sentencepiece_model.proto` of the library, read here without its generated module.
 """
@@ -32,7 +32,7 @@ NO_PREFIX = b"\x1a\x02\x18\x00"
 
 
 def user_symbol(piece: str) -> bytes:
-    """A further user-defined piece (below 100 bytes), to be appended to a model; its id is the next."""
+    """Makes the bytes that append a user-defined piece (below 100 bytes) to a model; its id is the next."""
     name = piece.encode()
     message = b"\x0a" + bytes([len(name)]) + name + b"\x15" + bytes(4) + b"\x18" + bytes([USER_DEFINED])
     return b"\x0a" + bytes([len(message)]) + message
@@ -43,13 +43,13 @@ class Rules:
     """What a normaliser replaces (the longest match at each place, in one pass), as far as cuts need it.
 
     Attributes:
-      first, last: [rules] the first and the last byte of what is replaced.
-      out_first, out_last: [rules] those of the replacement; 0 where it is empty.
-      out_bytes: [rules] the length of the replacement.
-      single: [256] whether a rule replaces this byte alone.
-      pairs: [256, 256] whether a rule replaces something that holds these two bytes side by side.
+      first, last: [rules] uint8 the first and the last byte of what is replaced.
+      out_first, out_last: [rules] uint8 those of the replacement; 0 where it is empty.
+      out_bytes: [rules] int64 the length of the replacement.
+      single: [256] bool whether a rule replaces this byte alone.
+      pairs: [256, 256] bool whether a rule replaces something that holds these two bytes side by side.
       replacements: all replacements, each ended by NUL.
-      trie: uint32, the Darts double array that finds where a replacement begins in them.
+      trie: [units] uint32, the Darts double array that finds where a replacement begins in them.
     """
 
     first: npt.NDArray[np.uint8]
@@ -70,7 +70,7 @@ class Model:
     Attributes:
       pieces: UTF-8 of each piece, by id.
       scores: [pieces] float32.
-      types: [pieces] `NORMAL`, `USER_DEFINED`, ...
+      types: [pieces] uint8 `NORMAL`, `USER_DEFINED`, ...
       kind: `UNIGRAM`, `BPE`, `WORD` or `CHAR`.
       byte_fallback: characters without a piece become bytes.
       space_suffix: spaces end words instead of beginning them.
@@ -126,6 +126,7 @@ def parse(data: bytes) -> Model:
 
 
 def _message(value: int | bytes) -> bytes:
+    """Returns the bytes of a message or string as they are; raises ValueError for a number."""
     if isinstance(value, int):
         raise ValueError("a message holds a number where a string belongs: these bytes are no SentencePiece model")
     return value
@@ -191,9 +192,9 @@ class Cuts:
     """Where a text may be cut.
 
     Attributes:
-      allowed: [65536] whether a cut between two adjacent bytes changes no token; indexed by `second << 8 | first`, as two bytes are read as
-        a little-endian uint16.
-      spaces: [65536] whether two adjacent bytes may be where the normaliser collapses spaces.
+      allowed: [65536] bool whether a cut between two adjacent bytes changes no token; indexed by `second << 8 | first`, as two bytes are
+        read as a little-endian uint16.
+      spaces: [65536] bool whether two adjacent bytes may be where the normaliser collapses spaces.
       plain_spaces: 256 bytes, 1 for ASCII that is always a space alone, to be collapsed with its like; empty if nothing is collapsed.
     """
 
@@ -259,7 +260,10 @@ def find_cuts(model: Model) -> Cuts | None:
 
 
 def is_plain_bpe(model: Model) -> bool:
-    """Whether a BPE model has no user-defined and no unused pieces, every character of a piece among the pieces, and one unknown piece."""
+    """Tells whether `kernels.bpe` knows all that a model does.
+
+    It does if a BPE model has no user-defined and no unused pieces, every character of a piece among the pieces, and one unknown piece.
+    """
     normal = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == NORMAL]
     if model.kind != BPE or np.isin(model.types, (USER_DEFINED, UNUSED)).any() or not _spells_unknown(model):
         return False
@@ -271,12 +275,15 @@ def is_plain_bpe(model: Model) -> bool:
 
 
 def is_plain_unigram(model: Model) -> bool:
-    """Whether a unigram model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback."""
+    """Tells whether `kernels.unigram` knows all that a unigram model does.
+
+    It does if the model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback.
+    """
     normal = model.types == NORMAL
     usual = normal.any() and not (model.types == USER_DEFINED).any() and np.isfinite(model.scores).all() and model.scores[normal].max() <= 0
     return bool(usual) and _spells_unknown(model)
 
 
 def _spells_unknown(model: Model) -> bool:
-    """Whether there is one piece for unknown characters, and one for each byte where they fall back to bytes."""
+    """Tells whether there is one piece for unknown characters, and one for each byte where they fall back to bytes."""
     return int((model.types == UNKNOWN).sum()) == 1 and (not model.byte_fallback or int((model.types == BYTE).sum()) == 256)

@@ -1,4 +1,4 @@
-"""Where the tokens of a SentencePiece model lie in the original text.
+"""Finds where the tokens of a SentencePiece model lie in the original text.
 
 The library says it token by token, as Python objects. The same follows for whole blocks from the ids, however they were found: pieces end
 to end are the normalised text, and the normaliser tells from which byte of the original each of its bytes was made.
@@ -15,16 +15,13 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.format import token_spans
+from tokenreel.ragged import Ints
 
 _PORTION_BYTES = 1 << 20  # text handled at once: the normaliser's answer is a list of Python integers
 
-_Int32s = npt.NDArray[np.int32]
 
-_Int64s = npt.NDArray[np.int64]
-
-
-def piece_sizes(processor: Any) -> _Int64s:
-    """[vocab_size] bytes of normalised text that each id stands for; 0 where the id does not tell (unknown characters)."""
+def piece_sizes(processor: Any) -> Ints:
+    """Counts the bytes of normalised text that each id stands for: [vocab_size], 0 where the id does not tell (unknown characters)."""
     sizes = [0 if processor.is_unknown(i) else 1 if processor.is_byte(i) else -1 for i in range(processor.vocab_size())]
     return np.array(
         [size if size >= 0 else len(processor.id_to_piece(i).encode()) for i, size in enumerate(sizes)],
@@ -33,8 +30,8 @@ def piece_sizes(processor: Any) -> _Int64s:
 
 
 def locate(
-    processor: Any, sizes: _Int64s, text: npt.NDArray[np.uint8], offsets: _Int64s, tokens: _Int32s, lengths: _Int64s
-) -> tuple[_Int32s, _Int64s, _Int32s, _Int32s]:
+    processor: Any, sizes: Ints, text: npt.NDArray[np.uint8], offsets: Ints, tokens: npt.NDArray[np.int32], lengths: Ints
+) -> tuple[npt.NDArray[np.int32], Ints, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Finds the spans of tokens.
 
     Documents whose pieces do not add up to their normalised text, those with unknown characters, are encoded again by the library, which
@@ -42,14 +39,14 @@ def locate(
 
     Args:
       processor: the `SentencePieceProcessor`.
-      sizes: from `piece_sizes`.
-      text: [bytes] valid UTF-8, documents end to end.
-      offsets: [n + 1] their bounds.
-      tokens: ids of all documents.
-      lengths: [n] tokens of each.
+      sizes: [vocab_size] from `piece_sizes`.
+      text: [bytes] uint8, valid UTF-8, documents end to end.
+      offsets: [n + 1] int64 their bounds.
+      tokens: [tokens] int32 ids of all documents.
+      lengths: [n] int64 tokens of each.
 
     Returns:
-      tokens and lengths, and [tokens] begin and end of each in characters of its document.
+      tokens and lengths, and [tokens] int32 begin and end of each in characters of its document.
     """
     spans = np.empty(len(tokens), dtype=np.int64)
     bounds = ragged.offsets_of(lengths)
@@ -67,10 +64,8 @@ def locate(
     return tokens, lengths, *token_spans.unpack(spans)
 
 
-def _locate(
-    processor: Any, text: npt.NDArray[np.uint8], offsets: _Int64s, sizes: _Int64s, lengths: _Int64s
-) -> tuple[_Int64s, npt.NDArray[np.bool_]]:
-    """Packed spans of the tokens of some documents, given the bytes of each, and which documents they are right for."""
+def _locate(processor: Any, text: npt.NDArray[np.uint8], offsets: Ints, sizes: Ints, lengths: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Finds the packed spans of the tokens of some documents from the bytes of each; [n] bool tells for which documents they are right."""
     data = text.tobytes()
     origins = []  # of each document, [normalised bytes + 1] the byte of the original that each was made from
     for begin, end in itertools.pairwise(offsets.tolist()):
@@ -94,12 +89,12 @@ def _locate(
 def _ask(
     processor: Any,
     text: npt.NDArray[np.uint8],
-    offsets: _Int64s,
-    tokens: _Int32s,
-    lengths: _Int64s,
-    spans: _Int64s,
+    offsets: Ints,
+    tokens: npt.NDArray[np.int32],
+    lengths: Ints,
+    spans: Ints,
     documents: Sequence[int],
-) -> tuple[_Int32s, _Int64s, _Int64s]:
+) -> tuple[npt.NDArray[np.int32], Ints, Ints]:
     """Replaces ids and spans of some documents by what the library says."""
     found_ids, found_spans, found_lengths = [tokens], [spans], [lengths]
     for document in documents:

@@ -4,8 +4,8 @@ SentencePiece's own sampling draws differently in every process, even with one s
 Here every choice has a name, the bytes of the document at which it falls, and its bits come from the document's random word and that name
 (`keys.words_at`). So it depends neither on other choices, nor on other documents, nor on who makes it.
 
-Texts are normalised by the library, then cut into units between which no piece lies (see `sentencepiece_model.find_cuts`, which does so
-before normalisation). Units are independent of each other: all of them are sampled at once, one step each at a time.
+Texts are normalised by the library, then cut into units between which no piece lies (see `model.find_cuts`, which does so before
+normalisation). Units are independent of each other: all of them are sampled at once, one step each at a time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
+from tokenreel.ragged import Ints
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import BPE, BYTE, NORMAL, SPACE_SYMBOL, UNIGRAM, UNKNOWN, UNUSED, USER_DEFINED
 from tokenreel.vocabularies.sentencepiece.units import Units, cut_units
 
-_Ints = npt.NDArray[np.int64]
+VERSION = "segmentation-1"
 
 _SLICE_BYTES = 4 << 20  # text sampled at once
 
@@ -42,8 +43,6 @@ _LONGEST_PIECE = 1 << 12  # bytes, for the names of choices
 _ALWAYS = 2**64 - 1  # threshold of a merge that is surely left out
 
 _NONE = np.int32(2**31 - 1)  # rank of a pair that does not merge
-
-VERSION = "segmentation-1"
 
 
 class SegmentationSampler:
@@ -81,17 +80,17 @@ class SegmentationSampler:
         """Whether the model is a unigram model; otherwise it is BPE."""
         return self._model.kind == UNIGRAM
 
-    def sample(self, texts: Sequence[bytes], words: npt.NDArray[np.uint64], alpha: float) -> tuple[npt.NDArray[np.int32], _Ints]:
+    def sample(self, texts: Sequence[bytes], words: npt.NDArray[np.uint64], alpha: float) -> tuple[npt.NDArray[np.int32], Ints]:
         """Draws a segmentation of each text.
 
         Args:
           texts: [n] as the model's normaliser leaves them.
-          words: [n] what the bits of each are made from.
+          words: [n] uint64 what the bits of each are made from.
           alpha: unigram: segmentations are drawn with probabilities proportional to the model's to the power of alpha. BPE: each merge is
             left out with this probability.
 
         Returns:
-          ids end to end, and the number of ids of each text.
+          int32 ids end to end, and the [n] int64 number of ids of each text.
         """
         short = [text.replace(SPACE_SYMBOL, bytes([_SPACE])) for text in texts]
         offsets = ragged.offsets_of(np.fromiter(map(len, short), dtype=np.int64, count=len(short)))
@@ -109,7 +108,7 @@ class SegmentationSampler:
             start = stop
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
-    def _to_ids(self, pieces: _Ints, at: _Ints, text: npt.NDArray[np.uint8], offsets: _Ints) -> tuple[npt.NDArray[np.int32], _Ints]:
+    def _to_ids(self, pieces: Ints, at: Ints, text: npt.NDArray[np.uint8], offsets: Ints) -> tuple[npt.NDArray[np.int32], Ints]:
         """Turns pieces (-1 is an unknown character) and the bytes at which they begin into ids."""
         unknown = pieces < 0
         if not unknown.any():
@@ -134,8 +133,8 @@ class SegmentationSampler:
     # Unigram: forward filtering, backward sampling, as in Kudo (2018), appendix A.
 
     @functools.cached_property
-    def _trie(self) -> tuple[_Ints, _Ints, _Ints]:
-        """Transitions, sorted by (node << 8 | byte), where they lead, and the [nodes] piece that ends at each node, or -1."""
+    def _trie(self) -> tuple[Ints, Ints, Ints]:
+        """A trie: int64 transitions, sorted by (node << 8 | byte), where each leads, and [nodes] the piece that ends at a node, or -1."""
         children: dict[int, int] = {}
         ends: dict[int, int] = {}
         for i, piece in self._used:
@@ -149,8 +148,8 @@ class SegmentationSampler:
         return transitions, np.array([children[key] for key in transitions.tolist()], dtype=np.int64), piece_at
 
     @functools.lru_cache(maxsize=4)  # noqa: B019, for few models are loaded, and each lives as long as its process
-    def _weights(self, alpha: float) -> tuple[npt.NDArray[np.float64], _Ints]:
-        """exp(alpha * score) of each piece and, last, of an unknown character: mantissas and exponents of 2.
+    def _weights(self, alpha: float) -> tuple[npt.NDArray[np.float64], Ints]:
+        """Computes exp(alpha * score) of each piece and, last, of an unknown character: [pieces + 1] mantissas and exponents of 2.
 
         Through decimal numbers, whose exp is rounded the same everywhere; NumPy's differs from processor to processor in the last bit.
         """
@@ -171,13 +170,17 @@ class SegmentationSampler:
                 exponents[i] = exponent + 1
         return mantissas[which], exponents[which]
 
-    def _edges(self, text: npt.NDArray[np.uint8]) -> tuple[_Ints, _Ints, _Ints]:
-        """Finds all pieces in units that each end with `_END`: first byte, byte behind the last, piece (-1 for an unknown character)."""
+    def _edges(self, text: npt.NDArray[np.uint8]) -> tuple[Ints, Ints, Ints]:
+        """Finds all pieces in units that each end with `_END`, one byte further of all places at a time.
+
+        Returns:
+          int64 [edges] the first byte of each piece, the byte behind its last, and the piece (-1 for an unknown character).
+        """
         transitions, targets, piece_at = self._trie
         starts = np.flatnonzero(((text < 0x80) | (text >= 0xC0)) & (text != _END))
         following = np.flatnonzero((text < 0x80) | (text >= 0xC0))
         character_end = following[np.searchsorted(following, starts) + 1]
-        found: list[tuple[_Ints, _Ints, _Ints]] = []
+        found: list[tuple[Ints, Ints, Ints]] = []
         at, node, depth = starts, np.zeros(len(starts), dtype=np.int64), 0
         while len(at):
             key = node << 8 | text[at + depth]
@@ -199,12 +202,12 @@ class SegmentationSampler:
             np.concatenate([piece, np.full(len(unknown), -1)]),
         )
 
-    def _lattice(self, text: npt.NDArray[np.uint8], unit_starts: _Ints, alpha: float) -> tuple[npt.NDArray[np.uint64], _Ints, _Ints]:
+    def _lattice(self, text: npt.NDArray[np.uint8], unit_starts: Ints, alpha: float) -> tuple[npt.NDArray[np.uint64], Ints, Ints]:
         """Weighs the choices among the pieces that end at a byte, given that what follows it is fixed.
 
         Returns:
-          [edges] sorted `end << 33 | bound`, where bounds divide 2**32 among the pieces that end at one byte; where each piece begins;
-          which it is.
+          [edges] uint64 sorted `end << 33 | bound`, where bounds divide 2**32 among the pieces that end at one byte; [edges] int64 where
+          each piece begins; [edges] int64 which it is.
         """
         begin, end, piece = self._edges(text)
         mantissa, exponent = self._weights(alpha)
@@ -215,28 +218,33 @@ class SegmentationSampler:
         # Sums of the weights of all segmentations up to a byte, as mantissa and exponent: a long unit has sums beyond all floats.
         sums, scale = np.full(len(text) + 1, 0.5), np.ones(len(text) + 1, dtype=np.int64)
         bounds = np.zeros(len(begin), dtype=np.uint64)
-        levels = np.flatnonzero(np.diff(depth, prepend=-1))
+        levels = np.flatnonzero(np.diff(depth, prepend=-1))  # by bytes from the unit's first: what ends earlier is summed up already
         for first, last in itertools.pairwise([*levels.tolist(), len(begin)]):
             here = slice(first, last)
-            runs = np.flatnonzero(np.diff(end[here], prepend=-1))  # pieces that end at one byte
-            counts = np.diff(np.append(runs, last - first))
+            groups = np.flatnonzero(np.diff(end[here], prepend=-1))  # of pieces that end at one byte
+            counts = np.diff(np.append(groups, last - first))
             power = scale[begin[here]] + weight_exponent[here]
-            top = np.maximum.reduceat(power, runs)
+            top = np.maximum.reduceat(power, groups)
             term = np.ldexp(sums[begin[here]] * weight_mantissa[here], np.maximum(power - np.repeat(top, counts), -1100))
             running = np.cumsum(term)  # in sequence, so the same everywhere
-            base = np.append(0.0, running[runs[1:] - 1])
-            total = running[np.append(runs[1:], last - first) - 1] - base
+            base = np.append(0.0, running[groups[1:] - 1])
+            total = running[np.append(groups[1:], last - first) - 1] - base
             share = (running - np.repeat(base, counts)) / np.repeat(total, counts)
             bounds[here] = np.clip(share * 2.0**32, 0, 2.0**32).astype(np.uint64)
-            bounds[first + np.append(runs[1:], last - first) - 1] = np.uint64(1 << 32)
-            ends = end[here][runs]
+            bounds[first + np.append(groups[1:], last - first) - 1] = np.uint64(1 << 32)  # the last one takes what rounding left
+            ends = end[here][groups]
             sums[ends], shift = np.frexp(total)
             scale[ends] = top + shift
         order = np.argsort(end, kind="stable")
         choices = (end[order].astype(np.uint64) << np.uint64(33)) + bounds[order]
         return choices, begin[order], piece[order]
 
-    def _draw_unigram(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_unigram(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[Ints, Ints]:
+        """Draws by a unigram model: int64 pieces, -1 for an unknown character, and the bytes at which they begin.
+
+        The lattice of a unit is computed once, however often the unit occurs. All units walk through it side by side, from their ends to
+        their beginnings, one piece at each step.
+        """
         distinct, which = units.distinct()
         text = np.frombuffer(bytes([_END]).join([*distinct, b""]), dtype=np.uint8)
         lengths = np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct))
@@ -245,9 +253,9 @@ class SegmentationSampler:
         first = unit_starts[which]
         shift = units.bounds[:-1] - first  # from the lattice's bytes to the text's
         states, names = words[units.document], units.bounds[:-1] - units.document_start
-        at = first + lengths[which]
+        at = first + lengths[which]  # of each unit, the byte of the lattice that it has come to
         active = np.arange(len(at))
-        steps: list[tuple[_Ints, _Ints]] = []
+        steps: list[tuple[Ints, Ints]] = []
         while len(active):
             now = at[active]
             bits = keys.words_at(states[active], names[active] + (now - first[active])) >> np.uint64(32)
@@ -267,8 +275,8 @@ class SegmentationSampler:
     # equals; it is left out with probability alpha, for good. That is decided here as soon as two symbols become neighbours.
 
     @functools.cached_property
-    def _merges(self) -> tuple[dict[bytes, int], _Ints, npt.NDArray[np.int32], _Ints]:
-        """Symbols by their bytes, and what merges: sorted `left << 32 | right`, the rank of the piece that they make, and that piece.
+    def _merges(self) -> tuple[dict[bytes, int], Ints, npt.NDArray[np.int32], Ints]:
+        """Symbols by their bytes, and what merges: int64 sorted `left << 32 | right`, int32 rank of the piece that they make, that piece.
 
         Characters that only occur within pieces are symbols too, with numbers behind the pieces. User-defined pieces merge with nothing.
         """
@@ -288,8 +296,8 @@ class SegmentationSampler:
         values = np.array([merges[key] for key in order], dtype=np.int64).reshape(-1, 2)
         return symbols, np.array(order, dtype=np.int64), values[:, 0].astype(np.int32), values[:, 1]
 
-    def _symbols(self, units: Units) -> tuple[_Ints, _Ints]:
-        """Cuts units into characters and user-defined pieces: their symbols, -1 where a character is unknown, and their first bytes."""
+    def _symbols(self, units: Units) -> tuple[Ints, Ints]:
+        """Cuts units into characters and user-defined pieces: int64 symbols, -1 where a character is unknown, and their first bytes."""
         text = units.text
         at = np.flatnonzero((text < 0x80) | (text >= 0xC0))
         padded = np.append(text, np.zeros(4, dtype=np.uint8)).astype(np.int64)
@@ -315,7 +323,11 @@ class SegmentationSampler:
             at, symbol = at[keep], symbol[keep]
         return symbol, at
 
-    def _draw_bpe(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[_Ints, _Ints]:
+    def _draw_bpe(self, units: Units, words: npt.NDArray[np.uint64], alpha: float) -> tuple[Ints, Ints]:
+        """Draws by BPE dropout: int64 pieces, -1 for an unknown character, and the bytes at which they begin.
+
+        Units of about one length are merged side by side, those of more than `_LONG_UNIT` symbols one by one.
+        """
         symbol, at = self._symbols(units)
         first = np.searchsorted(at, units.bounds)
         counts = np.diff(first)
@@ -355,9 +367,9 @@ class SegmentationSampler:
         return np.where(piece < len(self._pieces), piece, -1), place[order]
 
     def _rank(
-        self, left: _Ints, right: _Ints, states: npt.NDArray[np.uint64], names: _Ints, threshold: int
-    ) -> tuple[npt.NDArray[np.int32], _Ints]:
-        """Gives the rank of each pair of neighbours, `_NONE` if it stays apart, and the piece that it makes."""
+        self, left: Ints, right: Ints, states: npt.NDArray[np.uint64], names: Ints, threshold: int
+    ) -> tuple[npt.NDArray[np.int32], Ints]:
+        """Gives the int32 rank of each pair of neighbours, `_NONE` if it stays apart, and the piece that it makes."""
         _, pairs, ranks, merged = self._merges
         key = np.where((left >= 0) & (right >= 0), left << 32 | right, -1)
         place = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
@@ -369,8 +381,8 @@ class SegmentationSampler:
         return rank, merged[place]
 
     def _merge_rows(
-        self, ids: _Ints, begins: _Ints, states: npt.NDArray[np.uint64], starts: _Ints, threshold: int
-    ) -> Iterator[tuple[_Ints, _Ints]]:
+        self, ids: Ints, begins: Ints, states: npt.NDArray[np.uint64], starts: Ints, threshold: int
+    ) -> Iterator[tuple[Ints, Ints]]:
         """Merges units side by side, one pair of each at a time; yields symbols and their first bytes as units become final.
 
         Args:
@@ -383,7 +395,7 @@ class SegmentationSampler:
         width = ids.shape[1]
         column = np.arange(width - 1)
 
-        def rank(row: _Ints, place: _Ints) -> tuple[npt.NDArray[np.int32], _Ints]:
+        def rank(row: Ints, place: Ints) -> tuple[npt.NDArray[np.int32], Ints]:
             begin, middle, end = (begins[row, place + i] - starts[row] for i in range(3))
             return self._rank(ids[row, place], ids[row, place + 1], states[row], _name(begin, middle, end), threshold)
 
@@ -411,7 +423,7 @@ class SegmentationSampler:
                 ranks[row, place[row]], made[row, place[row]] = rank(row, place[row])
 
     def _merge_long(self, ids: list[int], begins: list[int], state: int, start: int, threshold: int) -> tuple[list[int], list[int]]:
-        """Merges one long unit with a heap, to what `_merge_rows` would make of it."""
+        """Merges one long unit with a heap and linked lists, to what `_merge_rows` would make of it."""
         pairs, ranks, merged = self._merges_by_pair
         following, previous = list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
         heap: list[tuple[int, int, int, int, int]] = []
@@ -430,6 +442,7 @@ class SegmentationSampler:
         alive = [True] * len(ids)
         while heap:
             _, left, right, end, piece = heapq.heappop(heap)
+            # Entries are not removed from the heap when a neighbour merges: this one is out of date.
             if not alive[left] or following[left] != right or not alive[right] or begins[following[right]] - start != end:
                 continue
             ids[left], alive[right] = piece, False
@@ -454,6 +467,7 @@ def load(data: bytes) -> SegmentationSampler:
 
 
 def _characters(piece: bytes) -> list[bytes]:
+    """Cuts UTF-8 into characters."""
     starts = [i for i, byte in enumerate(piece) if not 0x80 <= byte < 0xC0]
     return [piece[a:b] for a, b in itertools.pairwise([*starts, len(piece)])]
 

@@ -1,4 +1,4 @@
-"""Units: the parts of texts that are segmented independently of each other, for no piece of the model reaches over their bounds."""
+"""Cuts normalised texts into units, which are segmented independently of each other: no piece of the model reaches over their bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-_Ints = npt.NDArray[np.int64]
+from tokenreel.ragged import Ints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Units:
     """
 
     text: npt.NDArray[np.uint8]
-    bounds: _Ints
-    document: _Ints
-    document_start: _Ints
+    bounds: Ints
+    document: Ints
+    document_start: Ints
 
-    def distinct(self) -> tuple[list[bytes], _Ints]:
+    def distinct(self) -> tuple[list[bytes], Ints]:
         """Lists the distinct units, and says which of them each is: int64 [units]."""
         import pyarrow as pa
 
@@ -35,7 +35,7 @@ class Units:
         return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
-def cut_units(text: npt.NDArray[np.uint8], offsets: _Ints, cut: npt.NDArray[np.bool_]) -> Units:
+def cut_units(text: npt.NDArray[np.uint8], offsets: Ints, cut: npt.NDArray[np.bool_]) -> Units:
     """Cuts texts wherever no piece lies between two bytes.
 
     Args:
@@ -43,6 +43,7 @@ def cut_units(text: npt.NDArray[np.uint8], offsets: _Ints, cut: npt.NDArray[np.b
       offsets: int64 [texts + 1] where each begins in `text`, then where the last ends.
       cut: bool [256, 256], true for two bytes that no piece holds side by side.
     """
+    # True where a unit begins. Cut between all texts, too, for the model never sees two of them side by side.
     starts = np.ones(len(text) + 1, dtype=bool)
     starts[1:-1] = cut[text[:-1], text[1:]]
     starts[offsets] = True

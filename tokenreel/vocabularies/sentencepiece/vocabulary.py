@@ -16,17 +16,21 @@ from tokenreel.errors import VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids
-from tokenreel.vocabularies.sentencepiece import model, nbest_sampling
-from tokenreel.vocabularies.sentencepiece import offsets as sentencepiece_offsets
-from tokenreel.vocabularies.sentencepiece import sampler as segmentation_sampler
+from tokenreel.vocabularies.sentencepiece import model, nbest_sampling, sampler
+from tokenreel.vocabularies.sentencepiece.offsets import locate, piece_sizes
 from tokenreel.vocabularies.special_tokens import SpecialTokens
-from tokenreel.vocabularies.unit_memo import memo as unit_memo
+from tokenreel.vocabularies.unit_memo import memo
 
-_EncodeAs = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], Encoded]
+# Encodes documents without special tokens: fields that change the model, text, offsets, and a random word of each document.
+_EncodeDocuments = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]], Encoded]
+
+# The memos of this process, by a digest of the model and the bytes they may take: vocabularies that are unpickled in it share them.
+_MEMOS: dict[tuple[str, int], memo.UnitMemo | None] = {}
+_MEMOS_LOCK = threading.Lock()
 
 
 class SentencePieceVocabulary(Vocabulary):
-    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through `tokenreel.vocabularies.unit_memo.memo`; the ids are the library's.
+    """A SentencePiece model (Kudo & Richardson 2018). Blocks go through a memo of units (`unit_memo`); the ids are the library's.
 
     Special tokens: a model's own control symbols (`</s>`) never come from text, for the library takes them apart like any text, and extra
     ids do not either. With `special_tokens` they do, as in SeqIO and in Hugging Face's tokenizers (`legacy=False`): the text is cut at
@@ -39,7 +43,7 @@ class SentencePieceVocabulary(Vocabulary):
         """Reads the model.
 
         Args:
-          path: of the .model file.
+          path: of the .model file, local or in a bucket.
           memo_bytes: most memory a process spends on the ids of what it encoded before; 0 sends every document to the library.
           extra_ids: sentinels `<extra_id_0>`, ... behind the model's ids in reverse order, as in SeqIO: the highest id is `<extra_id_0>`.
           special_tokens: whether names of control symbols, of unk and of extra ids in the text become these tokens.
@@ -87,10 +91,11 @@ class SentencePieceVocabulary(Vocabulary):
             self._removes_spaces = "▁▁" not in processor.normalize("a  a")
 
     def _extra_name(self, token: int) -> str:
+        """Names an extra id: the highest is `<extra_id_0>`."""
         return f"<extra_id_{self.vocab_size - 1 - token}>"
 
     def _processor(self, changes: bytes = b"") -> Any:
-        """The library with the model, to which fields are appended that change it."""
+        """Gives the library with the model, to which fields are appended that change it; loads it at the first use."""
         with self._lock:
             if changes not in self._loaded:
                 import sentencepiece
@@ -105,7 +110,7 @@ class SentencePieceVocabulary(Vocabulary):
             return self._loaded[changes]
 
     def piece(self, token: int) -> str | None:
-        """How the model writes a token."""
+        """Writes a token as the model does; extra ids by name."""
         return self._extra_name(token) if token >= self._model_size else str(self._processor().id_to_piece(token))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,15 +134,15 @@ class SentencePieceVocabulary(Vocabulary):
 
     @functools.cached_property
     def _extra_pieces(self) -> bytes:
-        """What SeqIO appends to a model; it is used for decoding only, so that no text becomes an extra id unasked."""
+        """The pieces that SeqIO appends to a model; used for decoding only, so that no text becomes an extra id unasked."""
         return b"".join(model.user_symbol(f"▁{self._extra_name(i)}") for i in range(self._model_size, self.vocab_size))
 
     def encode_block(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
-        words = np.zeros(len(offsets) - 1, dtype=np.uint64)
-        return self._encode_parts(text, offsets, words, lambda changes, text, offsets, _: self._encode(changes, text, offsets))
+        unused = np.zeros(len(offsets) - 1, dtype=np.uint64)
+        return self._encode_parts(text, offsets, unused, lambda changes, text, offsets, _: self._encode(changes, text, offsets))
 
     def encode_block_with_offsets(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -165,9 +170,8 @@ class SentencePieceVocabulary(Vocabulary):
     def _locate(
         self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        return sentencepiece_offsets.locate(
-            self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets)
-        )
+        """Encodes documents without special tokens, and finds the spans of their tokens."""
+        return locate(self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets))
 
     def _locate_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
@@ -184,7 +188,7 @@ class SentencePieceVocabulary(Vocabulary):
 
     @functools.cached_property
     def _piece_sizes(self) -> npt.NDArray[np.int64]:
-        return sentencepiece_offsets.piece_sizes(self._processor())
+        return piece_sizes(self._processor())
 
     def sample_block(
         self,
@@ -198,43 +202,49 @@ class SentencePieceVocabulary(Vocabulary):
         """Encodes documents at random, as [n] random words decide.
 
         Args:
-          text: as for `encode_block`.
-          offsets: likewise.
-          words: one of each document.
+          text: [bytes] uint8, as for `encode_block`.
+          offsets: [n + 1] int64, likewise.
+          words: [n] uint64, one of each document.
           alpha: as in SentencePiece: the smoothing of a unigram model's probabilities, or the rate at which BPE leaves merges out.
           nbest_size: as in SentencePiece: unigram models draw among so many best segmentations, or -1 among all.
+
+        Returns:
+          int32 ids end to end, and the [n] int64 number of ids of each document.
+
+        Raises:
+          VocabularyError: no segmentation can be drawn from this kind of model.
         """
 
         def sample(changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64]) -> Encoded:
-            data, processor, sampler = text.tobytes(), self._processor(changes), self._sampler
+            data, processor = text.tobytes(), self._processor(changes)
             documents = (data[start:stop] for start, stop in itertools.pairwise(offsets.tolist()))
-            if nbest_size > 1 and sampler.is_unigram:
+            if nbest_size > 1 and self.is_unigram:
                 return nbest_sampling.sample_best(processor, documents, words, alpha, nbest_size)
-            return sampler.sample([processor.normalize(document.decode()).encode() for document in documents], words, alpha)
+            return self._sampler.sample([processor.normalize(document.decode()).encode() for document in documents], words, alpha)
 
         return self._encode_parts(text, offsets, words, sample)
 
     @property
     def is_unigram(self) -> bool:
-        """Whether the model is a unigram model, of those that can be sampled.
+        """Whether the model is a unigram model; else it is BPE, the other kind that can be sampled.
 
         Raises:
-          VocabularyError: it can not.
+          VocabularyError: it is of a kind that cannot.
         """
         return self._sampler.is_unigram
 
     def score(self, ids: Sequence[int]) -> float:
-        """The sum of the model's scores of tokens."""
+        """Adds up the model's scores of tokens."""
         return float(sum(self._processor().get_score(i) for i in ids))
 
     @property
-    def _sampler(self) -> segmentation_sampler.SegmentationSampler:
-        return segmentation_sampler.load(self.data or b"")
+    def _sampler(self) -> sampler.SegmentationSampler:
+        return sampler.load(self.data or b"")
 
     def _encode_parts(
-        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], encode: _EncodeAs
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], words: npt.NDArray[np.uint64], encode: _EncodeDocuments
     ) -> Encoded:
-        """Encodes documents with a function for text without special tokens; it takes changes of the model and random words, too."""
+        """Encodes documents with a function for text without special tokens: as they are, or the parts between special tokens."""
         if self._special is None:
             return encode(b"", text, offsets, words)
 
@@ -255,7 +265,7 @@ class SentencePieceVocabulary(Vocabulary):
     def _kinds_of_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]
     ) -> list[tuple[npt.NDArray[np.int64], bytes]]:
-        """Which parts are encoded with which changes to the model: inside documents, a prefix stands for a space of the text only."""
+        """Tells which parts are encoded with which changes to the model: inside documents, a prefix stands for a space of the text only."""
         spaced = self._begin_with_space(text, offsets, ~begins & (np.diff(offsets) > 0))
         kinds = ((begins, b""), (spaced, model.PREFIX), (~begins & ~spaced, model.NO_PREFIX))
         return [(np.flatnonzero(chosen), changes) for chosen, changes in kinds]
@@ -263,12 +273,12 @@ class SentencePieceVocabulary(Vocabulary):
     def _begin_with_space(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
-        """Which of the parts in question begin, normalised, with a space that the model would remove."""
+        """Tells which of the parts that are asked for, [parts] bool, begin with a space that the model would remove, once normalised."""
         spaced = np.zeros(len(asked), dtype=bool)
-        if not self._removes_spaces:  # then it keeps it, and no prefix is needed
+        if not self._removes_spaces:  # a space at the beginning stays, and no prefix is needed
             return spaced
         which = np.flatnonzero(asked)
-        byte = text[offsets[which]]
+        byte = text[offsets[which]]  # the first of each part; of other ASCII that is printed, none becomes a space
         spaced[which[byte == model.SPACE]] = True
         for i in which[(byte < 0x20) | (byte > 0x7E)].tolist():
             normal = self._processor(model.MID_TEXT).normalize(text[offsets[i] : offsets[i + 1]].tobytes().decode())
@@ -278,21 +288,17 @@ class SentencePieceVocabulary(Vocabulary):
     def _encode(
         self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        memo = self._memo(changes)
-        return memo.encode_block(text, offsets) if memo else unit_memo.encode_documents(self._processor(changes), text, offsets)
+        """Encodes documents without special tokens, through the memo where there is one."""
+        units = self._memo(changes)
+        return units.encode_block(text, offsets) if units else memo.encode_documents(self._processor(changes), text, offsets)
 
-    def _memo(self, changes: bytes) -> unit_memo.UnitMemo | None:
-        """The memo that all threads of this process share; None for models that only encode whole documents."""
+    def _memo(self, changes: bytes) -> memo.UnitMemo | None:
+        """Gives the memo that all threads of this process share; None for models that only encode whole documents."""
         if not self._memo_bytes or not self.data:
             return None
         memo_bytes = self._memo_bytes // (3 if self._special else 1)  # one for each kind of part
         with _MEMOS_LOCK:
             name = keys.digest(self.data, changes), memo_bytes
             if name not in _MEMOS:
-                _MEMOS[name] = unit_memo.load(self.data + changes, memo_bytes)
+                _MEMOS[name] = memo.load(self.data + changes, memo_bytes)
             return _MEMOS[name]
-
-
-_MEMOS: dict[tuple[str, int], unit_memo.UnitMemo | None] = {}
-
-_MEMOS_LOCK = threading.Lock()

@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
+from tokenreel.ragged import Ints
+from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import Cuts, Model
 from tokenreel.vocabularies.unit_memo.model_arrays import Merges, Unigram, split, to_arrays, trie_of
-from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, Encoded, EncodedUnits, Entries, Integers, Table, pick
+from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, EncodedUnits, Entries, Table, pick
 from tokenreel.vocabularies.unit_memo.worth import TRIAL_BYTES, Worth
 
 _MOST_BYTES = 1 << 31  # of a document: units are counted and placed in int32
@@ -72,7 +74,7 @@ class UnitMemo:
         """The bytes of memory that the memo takes."""
         return self._table.nbytes
 
-    def encode_block(self, text: Bytes, offsets: Integers) -> Encoded:
+    def encode_block(self, text: Bytes, offsets: Ints) -> Encoded:
         """Encodes documents as `Vocabulary.encode_block` does, slice by slice as `Worth` decides.
 
         Args:
@@ -83,7 +85,7 @@ class UnitMemo:
           int32 ids end to end, and the [n] int64 number of ids of each document.
         """
         arrays: list[npt.NDArray[np.int32]] = []
-        lengths: list[Integers] = []
+        lengths: list[Ints] = []
         start = 0
         while start < len(offsets) - 1:
             size, use_memo = self._worth.next_slice()
@@ -115,7 +117,7 @@ class UnitMemo:
         _encode_each(self._library, text, np.array([0, len(text)], dtype=np.int64))
         self._worth.timed(False, time.process_time() - began, self._worth.SAMPLE_BYTES)
 
-    def _encode_slice(self, text: Bytes, offsets: Integers) -> Encoded | None:
+    def _encode_slice(self, text: Bytes, offsets: Ints) -> Encoded | None:
         """Encodes documents by looking up; None if too much of them is new."""
         from tokenreel.vocabularies.unit_memo.kernels.units import count_ids, cut_documents, gather_ids
 
@@ -131,7 +133,7 @@ class UnitMemo:
 
         counts = count_ids(entries, first, known.id_bounds, new.id_bounds)
         by_library = np.flatnonzero(with_symbol)  # the normaliser confuses it with the spaces it writes
-        again: list[tuple[Integers, npt.NDArray[np.int32], Integers]] = []  # documents, and what takes the place of their units' ids
+        again: list[tuple[Ints, npt.NDArray[np.int32], Ints]] = []  # documents, and what takes the place of their units' ids
         if len(by_library):
             again.append((by_library, *encode_documents(self._library, *ragged.take(text, offsets, by_library))))
         if self._unigram:
@@ -220,12 +222,12 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
     return UnitMemo(data, model, cuts, memo_bytes)
 
 
-def encode_documents(processor: Any, text: Bytes, offsets: Integers) -> Encoded:
+def encode_documents(processor: Any, text: Bytes, offsets: Ints) -> Encoded:
     """Encodes whole documents, [bytes] uint8 and [n + 1] int64 bounds, with the library; gives int32 ids and [n] int64 lengths."""
     return _join(_encode_each(processor, text, offsets))
 
 
-def _encode_each(processor: Any, text: Bytes, offsets: Integers) -> list[npt.NDArray[np.int32]]:
+def _encode_each(processor: Any, text: Bytes, offsets: Ints) -> list[npt.NDArray[np.int32]]:
     """Gives the ids of each document, as arrays: without an object for each token."""
     arrays: list[npt.NDArray[np.int32]] = []
     start = 0

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
+from tokenreel.ragged import Ints
+from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import Model
-from tokenreel.vocabularies.unit_memo.unit_table import Bytes, Encoded, EncodedUnits, Entries, Integers
+from tokenreel.vocabularies.unit_memo.unit_table import Bytes, EncodedUnits, Entries
 
 _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
@@ -36,20 +38,20 @@ class Unigram:
             byte_ids,
         )
 
-    def segment(self, text: Bytes, bounds: Integers) -> dict[str, npt.NDArray[Any]]:
+    def segment(self, text: Bytes, bounds: Ints) -> dict[str, npt.NDArray[Any]]:
         """Segments normalised texts, [bytes] uint8 and [n + 1] bounds; gives the attributes of `EncodedUnits` that follow from them."""
         from tokenreel.vocabularies.unit_memo.kernels import unigram
 
         found = unigram.segment(text, bounds, self._model)
         return dict(zip(("ids", "id_bounds", "scores", "certain"), found, strict=True))
 
-    def in_doubt(self, entries: Entries, first: Integers, known: EncodedUnits, new: EncodedUnits) -> Integers:
+    def in_doubt(self, entries: Entries, first: Ints, known: EncodedUnits, new: EncodedUnits) -> Ints:
         """Lists the documents in which rounding may decide; see `kernels.unigram.in_doubt`."""
         from tokenreel.vocabularies.unit_memo.kernels import unigram
 
         return np.flatnonzero(unigram.in_doubt(entries, first, known.scores, known.certain, new.scores, new.certain))
 
-    def segment_again(self, documents: Integers, entries: Entries, first: Integers, known: EncodedUnits, new: EncodedUnits) -> Encoded:
+    def segment_again(self, documents: Ints, entries: Entries, first: Ints, known: EncodedUnits, new: EncodedUnits) -> Encoded:
         """Encodes documents in which rounding may decide; see `kernels.unigram.segment_again`."""
         from tokenreel.vocabularies.unit_memo.kernels import unigram
 
@@ -82,7 +84,7 @@ class Merges:
             _byte_ids(model),
         )
 
-    def encode(self, text: Bytes, bounds: Integers) -> Encoded:
+    def encode(self, text: Bytes, bounds: Ints) -> Encoded:
         """Encodes normalised texts, [bytes] uint8 and [n + 1] bounds; gives their ids end to end, int32, and [n + 1] bounds."""
         from tokenreel.vocabularies.unit_memo.kernels.bpe import merge
         from tokenreel.vocabularies.unit_memo.kernels.units import take_sequences
@@ -106,13 +108,13 @@ def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
     return ids
 
 
-def split(text: Bytes, bounds: Integers, which: Integers) -> list[bytes]:
+def split(text: Bytes, bounds: Ints, which: Ints) -> list[bytes]:
     """Cuts the units `which` ([k] indices) out of a text, [bytes] uint8 whose units have [n + 1] bounds."""
     view = memoryview(text.data)
     return [bytes(view[start:stop]) for start, stop in zip(bounds[which].tolist(), bounds[which + 1].tolist(), strict=True)]
 
 
-def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Integers, npt.NDArray[np.int32]]:
+def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Ints, npt.NDArray[np.int32]]:
     """Sorts some pieces ([pieces] bool) by their bytes; gives [bytes] uint8 end to end, [k + 1] int64 bounds, and [k] int32 ids."""
     order = sorted(np.flatnonzero(which).tolist(), key=model.pieces.__getitem__)
     pieces, ids = [model.pieces[i] for i in order], np.array(order, dtype=np.int32)
@@ -120,11 +122,11 @@ def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Integ
     return np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids
 
 
-def trie_of(model: Model, which: npt.NDArray[np.bool_]) -> Integers:
+def trie_of(model: Model, which: npt.NDArray[np.bool_]) -> Ints:
     """Builds a trie of some of the pieces ([pieces] bool): int64, as `kernels.trie.build_trie` gives it."""
     from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
-    trie: Integers = build_trie(*_pieces_of(model, which))
+    trie: Ints = build_trie(*_pieces_of(model, which))
     return trie
 
 

@@ -7,13 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.ragged import Ints
+
 Bytes = npt.NDArray[np.uint8]
 
-Integers = npt.NDArray[np.int64]
 
 Entries = npt.NDArray[np.int32]
-
-Encoded = tuple[npt.NDArray[np.int32], Integers]
 
 
 class EncodedUnits(NamedTuple):
@@ -32,11 +31,11 @@ class EncodedUnits(NamedTuple):
 
     flags: Bytes
     text: Bytes
-    text_bounds: Integers
+    text_bounds: Ints
     ids: npt.NDArray[np.int32]
-    id_bounds: Integers
+    id_bounds: Ints
     spelling: Bytes
-    spelling_bounds: Integers
+    spelling_bounds: Ints
     scores: npt.NDArray[np.float32]
     certain: npt.NDArray[np.float32]
 
