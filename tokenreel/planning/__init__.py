@@ -1,7 +1,7 @@
 """The total order of documents, the splits and repeats, and which shard holds what.
 
-Counts and lengths from stage files come in, plans of integers go out. It never reads a token, and the same text and seed give the same plan
-whoever made the stage files.
+Counts and lengths from stage files come in, plans of integers go out. It never plans by a token, or by who made the stage files: the same
+text and seed give the same plan.
 """
 
 from tokenreel.planning.document_order import DocumentOrder as DocumentOrder
