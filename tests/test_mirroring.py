@@ -46,23 +46,6 @@ UNSORTED = {
     "tokenreel/loaders/run.py",
     "tokenreel/loaders/run_options.py",
     "tokenreel/storage/locking.py",
-    "tokenreel/vocabularies/byte_level.py",
-    "tokenreel/vocabularies/character_offsets.py",
-    "tokenreel/vocabularies/loading.py",
-    "tokenreel/vocabularies/sentencepiece/model.py",
-    "tokenreel/vocabularies/sentencepiece/nbest_sampling.py",
-    "tokenreel/vocabularies/sentencepiece/offsets.py",
-    "tokenreel/vocabularies/sentencepiece/sampler.py",
-    "tokenreel/vocabularies/sentencepiece/units.py",
-    "tokenreel/vocabularies/sentencepiece/vocabulary.py",
-    "tokenreel/vocabularies/unit_memo/kernels/bpe.py",
-    "tokenreel/vocabularies/unit_memo/kernels/hashing.py",
-    "tokenreel/vocabularies/unit_memo/kernels/normalizer.py",
-    "tokenreel/vocabularies/unit_memo/kernels/unigram.py",
-    "tokenreel/vocabularies/unit_memo/kernels/units.py",
-    "tokenreel/vocabularies/unit_memo/model_arrays.py",
-    "tokenreel/vocabularies/unit_memo/unit_table.py",
-    "tokenreel/vocabularies/unit_memo/worth.py",
 }
 
 

@@ -2,6 +2,8 @@
 
 Unicode's normal forms work on clusters: a character that begins one, and marks and others that join it. A text is cut between clusters,
 each is normalised by itself, and every character of the result has the span of its cluster.
+
+Tested in tests/tokenreel/format/test_token_spans.py.
 """
 
 from __future__ import annotations

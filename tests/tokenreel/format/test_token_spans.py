@@ -13,7 +13,7 @@ import sentencepiece
 
 from benchmarks.tokenization import convert
 from tests.conftest import train_model
-from tests.tokenreel.vocabularies.test_base import block
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.format import token_spans

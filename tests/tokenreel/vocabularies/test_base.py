@@ -1,27 +1,13 @@
+"""What holds for vocabularies of every kind."""
+
 from __future__ import annotations
 
-import pickle
-
-import numpy as np
 import pytest
 
-from tokenreel import ragged
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies.base import check_extra_ids
 from tokenreel.vocabularies.loading import load_vocabulary
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
-
-
-@pytest.mark.parametrize("options", [{}, {"memo_bytes": 0}, {"memo_bytes": 10_000}])
-def test_a_block_is_encoded_as_its_documents(unigram_model, texts, options):
-    vocabulary = load_vocabulary("sentencepiece", unigram_model, **options)
-    documents = ["", *texts[:200], "", "é ▁ \t日本", ""]
-    ids, lengths = vocabulary.encode_block(*block(documents))
-    assert ids.dtype == np.int32
-    assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == [vocabulary.encode(text) for text in documents]
 
 
 @pytest.mark.parametrize("documents", [[], [""], ["", ""]])
@@ -31,37 +17,23 @@ def test_blocks_without_text(unigram_model, documents):
         assert ids.tolist() == [] and lengths.tolist() == [0] * len(documents)
 
 
-def test_a_pickled_vocabulary_gives_the_same_ids(unigram_model, texts):
-    vocabulary = load_vocabulary("sentencepiece", unigram_model, memo_bytes=1 << 20)
-    copy = pickle.loads(pickle.dumps(vocabulary))
-    assert copy.fingerprint == vocabulary.fingerprint
-    for a, b in zip(copy.encode_block(*block(texts[:50])), vocabulary.encode_block(*block(texts[:50])), strict=True):
-        assert a.tolist() == b.tolist()
+def test_tokens_are_found_by_the_first_name_that_there_is(unigram_model):
+    vocabulary = load_vocabulary("bytes", extra_ids=3)
+    assert vocabulary.find("[EOS]", "</s>", "<pad>") == 1 and vocabulary.find("[EOS]") is None
+    plain = load_vocabulary("sentencepiece", unigram_model)
+    assert all(plain.find(str(plain.piece(token))) == token for token in range(plain.vocab_size))
 
 
-def test_bytes_go_there_and_back():
-    vocabulary = load_vocabulary("bytes")
-    assert vocabulary.encode("é") == [0xC3 + 3, 0xA9 + 3]
-    ids, lengths = vocabulary.encode_block(*block(["é", "", "ab"]))
-    assert ids.tolist() == [*vocabulary.encode("é"), *vocabulary.encode("ab")] and lengths.tolist() == [2, 0, 2]
-    assert vocabulary.decode([1, *vocabulary.encode("né"), 0]) == "né"
+def test_facts_for_objectives_leave_out_what_there_is_not(unigram_model):
+    facts = load_vocabulary("bytes", extra_ids=3).objective_facts()
+    assert (facts["first_sentinel_id"], facts["num_sentinels"]) == (261, 3) and "mask_id" not in facts and "word_starts" not in facts
+    assert (facts["vocab_size"], facts["pad_id"], facts["eos_id"], facts["special_ids"]) == (262, 0, 1, (0, 1, 2))
+    facts = load_vocabulary("sentencepiece", unigram_model).objective_facts()
+    assert "first_sentinel_id" not in facts and "num_sentinels" not in facts and "characters" not in facts and facts["word_starts"].any()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        (("nonsense",), {}, "vocabulary.kind"),
-        (("bytes",), {"memo_bytes": 1}, "takes no option 'memo_bytes'"),
-        (("sentencepiece", "x"), {"colour": 1}, "takes no option 'colour'"),
-        (("sentencepiece", "/nowhere/at.all"), {}, "cannot read the SentencePiece model"),
-    ],
-)
-def test_what_cannot_be_loaded_is_named(arguments, options, message):
-    with pytest.raises(VocabularyError, match=message):
-        load_vocabulary(*arguments, **options)
-
-
-def test_a_file_that_is_no_model(tmp_path):
-    (tmp_path / "x.model").write_bytes(b"hello")
-    with pytest.raises(VocabularyError, match="not a SentencePiece model"):
-        load_vocabulary("sentencepiece", str(tmp_path / "x.model"))
+@pytest.mark.parametrize("number", [-1, True, 1.5, "3", None])
+def test_what_is_no_number_of_extra_ids(number):
+    with pytest.raises(VocabularyError, match="extra_ids must be a whole number"):
+        check_extra_ids(number)
+    assert check_extra_ids(0) == 0 and check_extra_ids(7) == 7

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import cli
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
-from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.characters import NORMALIZERS, CharacterVocabulary, normalize, write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -27,11 +27,6 @@ def model(tmp_path, characters=CHARACTERS, normalizer="none", **entries):
         with open(path, "w", encoding="utf-8") as file:
             json.dump(content, file)
     return path
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
 
 
 def test_ids_follow_the_specials_in_the_order_of_the_file(tmp_path):

@@ -9,15 +9,10 @@ import pytest
 import tokenizers
 
 from pipelines import cli
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
-from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.loading import load_vocabulary
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import functools
 import itertools
 import os
 import pickle
-import struct
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from tests.conftest import train_model, tree_digest
-from tokenreel import keys, ragged
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
 from tokenreel.config import build, parsing
 from tokenreel.errors import ConfigError, VocabularyError
@@ -26,11 +25,6 @@ from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.sampled import SampledVocabulary
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece import sampler
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
 
 
 @pytest.fixture(scope="module", params=["unigram", "bpe"])
@@ -309,37 +303,3 @@ def test_processes_change_nothing(write_config, tmp_path, unigram_model):
     options = ["--set", "execution.block_mb=0.05", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     subprocess.run([*command, *options], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=300)
     assert tree_digest(tmp_path / "two") == tree_digest(tmp_path / "one")
-
-
-def small_model(kind):
-    """A .model file of a few pieces, byte by byte, so that no version of the library has a say."""
-    pieces = [
-        ("<unk>", 0.0, 2),
-        ("▁", -2.0, 1),
-        ("a", -3.0, 1),
-        ("b", -3.5, 1),
-        ("ab", -2.5, 1),
-        ("▁a", -2.25, 1),
-        ("▁ab", -2.75, 1),
-        ("ba", -4.0, 1),
-    ]
-    data = b""
-    for piece, score, type_ in pieces:
-        name = piece.encode()
-        message = b"\x0a" + bytes([len(name)]) + name + b"\x15" + struct.pack("<f", score) + b"\x18" + bytes([type_])
-        data += b"\x0a" + bytes([len(message)]) + message
-    return data + b"\x12\x02\x18" + bytes([kind])
-
-
-@pytest.mark.parametrize(
-    ("kind", "alpha", "expected"),
-    [
-        (sentencepiece_model.UNIGRAM, 0.1, [[5, 7, 3, 1, 4, 1, 3, 0, 2, 4], [], [1, 4], [6, 4, 6, 1, 3, 0, 2, 2, 3], [], [6]]),
-        (sentencepiece_model.BPE, 0.3, [[5, 3, 4, 6, 1, 3, 0, 2, 4], [], [6], [6, 4, 1, 2, 3, 1, 3, 0, 2, 2, 3], [], [6]]),
-    ],
-)
-def test_draws_are_pinned(kind, alpha, expected):
-    """Who has built a dataset with sampling can build it again: a change of these needs another `segmentation_sampler.VERSION`."""
-    texts = ["▁abab▁ab▁b日aab".encode(), b"", "▁ab".encode()] * 2
-    ids, lengths = sampler.load(small_model(kind)).sample(texts, keys.streams(7, "subword_sampling", np.arange(6)), alpha)
-    assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == expected

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipelines import cli
 from tests.conftest import train_model
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
-from tokenreel import ragged
 from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.planning.recipe import make_recipe
@@ -22,11 +22,6 @@ from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.special_tokens import SpecialTokens
 
 NAMES = ["</s>", "<s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_7>"]
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
 
 
 @pytest.fixture(scope="module")

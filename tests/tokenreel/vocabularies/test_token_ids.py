@@ -9,17 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import cli
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
-from tokenreel import ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.loading import load_vocabulary
 
 VOCABULARY = load_vocabulary("pass_through", vocab_size=50_000, eos_id=49_999)
-
-
-def block(documents):
-    data = [document.encode() for document in documents]
-    return np.frombuffer(b"".join(data), dtype=np.uint8), ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64))
 
 
 @settings(max_examples=200, deadline=None)

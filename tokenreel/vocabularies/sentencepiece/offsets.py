@@ -2,6 +2,8 @@
 
 The library says it token by token, as Python objects. The same follows for whole blocks from the ids, however they were found: pieces end
 to end are the normalised text, and the normaliser tells from which byte of the original each of its bytes was made.
+
+Tested in tests/tokenreel/format/test_token_spans.py.
 """
 
 from __future__ import annotations

@@ -18,45 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tokenreel
-from tokenreel import ragged
-from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tests.tokenreel.vocabularies.blocks import NASTY, block, nasty_documents, split
 from tokenreel.vocabularies.unit_memo.memo import UnitMemo, load
 from tokenreel.vocabularies.unit_memo.worth import SLICE_BYTES, Worth
 
-# What goes wrong in tokenizers: spaces of every kind, nothings, what is joined with its neighbours, what no model knows.
-NASTY = [
-    *" \t\n\r\0\v\f\x1c\x85", "  ", "   ", "\r\n", "\n\n    ", "\u00a0", "\u2002", "\u2028", "\u2029", "\u3000", "\u202f",
-    "\u200b", "\u200d", "\ufeff", "\u00ad", "\u180e", "▁", "▁▁", "a", "A", "the", " the", "The", "ing", "?", "??", "...", ".", ",",
-    "é", "e\u0301", "\u0301", "ß", "ﬁ", "Å", "½", "①", "㍿", "ｱ", "ﾞ", "한", "\u1112\u1161\u11ab", "日本語", "、", "。", "\u00a8", "\u2017",
-    "שלום", "עִבְרִית", "مرحبا", "ﷺ", "мир", "при", "наряд", "हिन्दी", "👍🏽", "👩\u200d👩\u200d👧", "🇩🇪", "\U0010ffff",
-    "<s>", "</s>", "<unk>", "<0x0A>", "<sep>", "[REF_1]", "[REF_", "the cat", "Red", "~", "~~", "\x7f", "^", "`", "0", "12", "_",
-    "__init__", "(", ")",
-]  # fmt: skip
-
 SETTINGS = list(itertools.product(("bpe", "unigram", "char", "word"), ("identity", "nfkc", "nmt_nfkc", "nmt_nfkc_cf"), (False, True)))
-
-
-@pytest.fixture(scope="module")
-def train(texts, tmp_path_factory):
-    """Trains a small model; each only once."""
-    directory = tmp_path_factory.mktemp("models")
-    corpus = directory / "corpus.txt"
-    lines = [line for text in texts[:900] for line in text.split("\n") if line.strip()]
-    corpus.write_text("\n".join([*lines, *(f"{word} = {word}" for word in NASTY if word.strip() and "\0" not in word)]), encoding="utf-8")
-    made: dict[str, bytes] = {}
-
-    def make(kind="bpe", normalizer="nmt_nfkc", byte_fallback=True, **options) -> bytes:
-        name = json.dumps([kind, normalizer, byte_fallback, options], sort_keys=True)
-        if name not in made:
-            prefix = directory / str(len(made))
-            sentencepiece.SentencePieceTrainer.train(
-                input=str(corpus), model_prefix=str(prefix), model_type=kind, vocab_size=500, normalization_rule_name=normalizer,
-                byte_fallback=byte_fallback, hard_vocab_limit=False, character_coverage=0.995, num_threads=1, minloglevel=2, **options,
-            )  # fmt: skip
-            made[name] = pathlib.Path(f"{prefix}.model").read_bytes()
-        return made[name]
-
-    return make
 
 
 def memo_of(data: bytes, memo_bytes: int = 1 << 24) -> UnitMemo | None:
@@ -64,11 +30,9 @@ def memo_of(data: bytes, memo_bytes: int = 1 << 24) -> UnitMemo | None:
 
 
 def encode(memo: UnitMemo, documents: list[str]) -> list[list[int]]:
-    data = [document.encode() for document in documents]
-    text = np.frombuffer(b"".join(data), dtype=np.uint8)
-    ids, lengths = memo.encode_block(text, ragged.offsets_of(np.array([len(d) for d in data], dtype=np.int64)))
+    ids, lengths = memo.encode_block(*block(documents))
     assert ids.dtype == np.int32 and len(lengths) == len(documents)
-    return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] if documents else []
+    return split(ids, lengths)
 
 
 def assert_equal(data: bytes, documents: list[str], memo: UnitMemo | None = None) -> None:
@@ -78,11 +42,6 @@ def assert_equal(data: bytes, documents: list[str], memo: UnitMemo | None = None
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     for document, ids in zip(documents, encode(memo, documents), strict=True):
         assert ids == library.encode(document), repr(document)
-
-
-def nasty_documents(count: int, seed: int) -> list[str]:
-    chooser = random.Random(seed)
-    return ["".join(chooser.choices(NASTY, k=chooser.choice([0, 1, 2, 3, 8, 30]))) for _ in range(count)]
 
 
 def always(monkeypatch):
@@ -233,24 +192,6 @@ def test_what_the_library_is_not_asked_again(train, texts, monkeypatch):
     assert memo.encoded_bytes == before
 
 
-def bytes_looked_up(seconds_of_memo: float, new: float, total: int = 200 << 20) -> int:
-    """How much of a text is looked up if the library takes 100 ns a byte."""
-    worth, done, looked_up = Worth(1e-6, 50e-9), 0, 0
-    while done < total:
-        size, use_memo = worth.next_slice()
-        use_memo = use_memo and worth.report(int(size / 5), size, int(new * size / 5), int(new * size), 0)
-        looked_up += size * use_memo
-        worth.timed(use_memo, size * (seconds_of_memo if use_memo else 100e-9), size)
-        done += size
-    return looked_up
-
-
-def test_the_memo_stays_out_of_the_way_where_it_is_slower():
-    assert bytes_looked_up(30e-9, new=0.1) > 195 << 20
-    assert bytes_looked_up(200e-9, new=0.3) < 6 << 20
-    assert bytes_looked_up(400e-9, new=0.9) < 2 << 20
-
-
 def test_text_without_repetition_gives_the_ids_of_the_library(train):
     """Random letters, most of the time sent to the library whole, some of the time not."""
     letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
@@ -280,36 +221,6 @@ def test_threads_share_a_memo(train, texts, monkeypatch, kind, memo_bytes):
     for thread in threads:
         thread.join()
     assert failures == []
-
-
-def test_the_model_file_is_read_as_the_library_reads_it(train):
-    data = train("bpe", "nmt_nfkc", False, add_dummy_prefix=False)
-    model = sentencepiece_model.parse(data)
-    library = sentencepiece.SentencePieceProcessor(model_proto=data)
-    assert [piece.decode() for piece in model.pieces] == [library.id_to_piece(i) for i in range(library.vocab_size())]
-    assert model.scores.tolist() == [library.get_score(i) for i in range(library.vocab_size())]
-    assert [i for i, kind in enumerate(model.types) if kind == sentencepiece_model.CONTROL] == [
-        i for i in range(library.vocab_size()) if library.is_control(i)
-    ]
-    assert not model.dummy_prefix and model.collapse and not model.byte_fallback and model.kind == sentencepiece_model.BPE
-
-
-def test_the_normalisers_rules_are_read(train):
-    rules = sentencepiece_model.parse(train("bpe", "nmt_nfkc_cf")).rules
-    assert len(rules.first) > 100_000
-    assert rules.single[ord("\t")] and rules.single[ord("A")] and not rules.single[ord("a")] and not rules.single[ord("e")]
-    assert rules.pairs[ord("e"), "\u0301".encode()[0]] and not rules.pairs[ord("e"), ord("a")]
-    cuts = sentencepiece_model.find_cuts(sentencepiece_model.parse(train("bpe", "nmt_nfkc")))
-    assert {byte for byte in range(256) if cuts.plain_spaces[byte]} == set(b"\t\n\f\r ")
-
-
-@pytest.mark.parametrize("cut", [1, 100, 5_000, 200_000])
-def test_a_broken_model_is_no_model(train, cut):
-    data = train("bpe", "nmt_nfkc")
-    with pytest.raises(ValueError):
-        sentencepiece_model.read_charsmap(b"\xff\xff\xff\x7f" + data[:cut])
-    with pytest.raises(ValueError):
-        sentencepiece_model.parse(data[:-1])
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import ragged
+from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 NASTY = [
@@ -135,3 +139,26 @@ def test_any_text(corpus: pathlib.Path, data: st.DataObject) -> None:
 def test_real_text(texts: list[str], unigram_model: str, corpus: pathlib.Path) -> None:
     check(unigram_model, texts[:500])
     check(train(corpus, "bpe", "nmt_nfkc", True, True, True), texts)
+
+
+@pytest.mark.parametrize("options", [{}, {"memo_bytes": 0}, {"memo_bytes": 10_000}])
+def test_a_block_is_encoded_as_its_documents(unigram_model, texts, options):
+    vocabulary = load_vocabulary("sentencepiece", unigram_model, **options)
+    documents = ["", *texts[:200], "", "é ▁ \t日本", ""]
+    ids, lengths = vocabulary.encode_block(*block(documents))
+    assert ids.dtype == np.int32
+    assert [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])] == [vocabulary.encode(text) for text in documents]
+
+
+def test_a_pickled_vocabulary_gives_the_same_ids(unigram_model, texts):
+    vocabulary = load_vocabulary("sentencepiece", unigram_model, memo_bytes=1 << 20)
+    copy = pickle.loads(pickle.dumps(vocabulary))
+    assert copy.fingerprint == vocabulary.fingerprint
+    for a, b in zip(copy.encode_block(*block(texts[:50])), vocabulary.encode_block(*block(texts[:50])), strict=True):
+        assert a.tolist() == b.tolist()
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    (tmp_path / "x.model").write_bytes(b"hello")
+    with pytest.raises(VocabularyError, match="not a SentencePiece model"):
+        load_vocabulary("sentencepiece", str(tmp_path / "x.model"))
