@@ -6,6 +6,7 @@ The model file is a protobuf message, `sentencepiece_model.proto` of the library
 from __future__ import annotations
 
 import dataclasses
+import functools
 import struct
 
 import numpy as np
@@ -132,6 +133,7 @@ def _message(value: int | bytes) -> bytes:
     return value
 
 
+@functools.lru_cache(maxsize=2)  # takes a second, and nearly all models come with the same rules
 def read_charsmap(data: bytes) -> Rules:
     """Reads the rules of a precompiled normaliser.
 
