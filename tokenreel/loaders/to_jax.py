@@ -72,18 +72,22 @@ class JaxBatches(Iterator[dict[str, Any]]):
         return {name: self._places[name].put(values, self.rows) for name, values in local.items()}
 
     def get_state(self) -> dict[str, Any]:
-        """As `Batches.get_state`: where the consumer is, not the transfers."""
+        """Gives what `Batches.get_state` does, for where the consumer is: batches under way to the devices count as not delivered."""
         return self._batches.get_state(self._cursor)
 
     def set_state(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> None:
-        """As `Batches.set_state`."""
+        """Does what `Batches.set_state` does, and forgets the batches under way."""
         self._batches.set_state(state, allow_changes=allow_changes)
         self._pending.clear()
         self._cursor = self._batches.cursor
 
 
 class _Place:
-    """Where the rows of one field go."""
+    """Where the rows of one field go: which devices of this process hold which of them.
+
+    Attributes:
+      rows: int64 [k] rows of the global batch that this process holds, sorted.
+    """
 
     def __init__(self, sharding: Any, shape: tuple[int, ...]) -> None:
         if len(shape) == 1:
@@ -114,7 +118,7 @@ class _Place:
 
 
 def _of_scalars(sharding: Any) -> Any:
-    """The sharding of a field without axes beside the batch: later axes of the partition do not concern it."""
+    """Gives the sharding of a field without axes beside the batch: later axes of the partition do not concern it."""
     import jax
 
     if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > 1:
