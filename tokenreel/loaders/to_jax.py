@@ -41,8 +41,9 @@ class JaxBatches(Iterator[dict[str, Any]]):
         self._sharding = sharding
         self._ahead = ahead
         self.batch_size = batches.batch_size
-        sample = batches.example_batch()
+        sample = batches.example_batch()  # fields may have shardings of their own, so all shapes are needed beforehand
         self._places = {name: _Place(self._sharding_of(name), (self.batch_size, *values.shape[1:])) for name, values in sample.items()}
+        # Fields that are sharded otherwise hold other rows: each is read once, and each field takes its own.
         wanted = [place.rows for place in self._places.values()]
         self.rows: npt.NDArray[np.int64] = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, dtype=np.int64)
         self._batches = batches.with_rows(self.rows)
@@ -65,6 +66,7 @@ class JaxBatches(Iterator[dict[str, Any]]):
             self._pending.append(self._place(local))
         if not self._pending:
             raise StopIteration
+        # The iterator behind is `ahead` batches further; a checkpoint must say where the consumer is.
         self._cursor += self._batches.size_at(self._cursor)
         return self._pending.popleft()
 
@@ -108,6 +110,7 @@ class _Place:
         import jax
 
         values = _canonical(local)
+        # `rows` is sorted and a device's rows are contiguous, so they lie side by side in `local` as well.
         starts = np.searchsorted(rows, self._first)
         parts = [
             values[(slice(int(start), int(start) + count), *index[1:])]
