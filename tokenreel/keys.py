@@ -17,12 +17,8 @@ import numpy.typing as npt
 
 VERSION = "keys-1"
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio: the step of SplitMix64
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of its finaliser
 _ALL = np.uint64(2**64 - 1)
 
 
@@ -172,7 +168,7 @@ def shuffled(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | No
 
 
 def choose(words: npt.NDArray[np.uint64], counts: npt.ArrayLike, eligible: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
-    """Chooses positions of each row without replacement: the first of `order`, in ascending order.
+    """Chooses positions of each row without replacement: the first ones of `shuffled`, in ascending order.
 
     Args:
       words: uint64 [n, L].
@@ -213,4 +209,5 @@ def _marked(words: npt.NDArray[np.uint64], eligible: npt.NDArray[np.bool_] | Non
 
 
 def _positions(marked: npt.NDArray[np.uint64], low: np.uint64) -> npt.NDArray[np.int32]:
+    """Gives the positions back that `_marked` put into words."""
     return (marked & low).astype(np.int32)

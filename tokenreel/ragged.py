@@ -7,6 +7,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+Ints = npt.NDArray[np.int64]
+
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -27,6 +29,11 @@ def take(
     """Picks sequences in a given order, one memory copy for each.
 
     Arrow does it on the bytes of the values: ten times as fast as NumPy with an index for each value.
+
+    Args:
+      values: [values] sequences end to end.
+      offsets: int64 [n + 1] their bounds.
+      indices: int64 [k] which to pick; one may come more than once.
 
     Returns:
       the values of the picked sequences end to end, and their [len(indices) + 1] offsets.
@@ -53,7 +60,16 @@ def take(
 def surround(
     values: npt.NDArray[_Scalar], offsets: npt.NDArray[np.int64], first: int | None, last: int | None
 ) -> tuple[npt.NDArray[_Scalar], npt.NDArray[np.int64]]:
-    """Puts a value before and after each sequence; None puts nothing.
+    """Puts a value before and after each of n sequences; None puts nothing.
+
+    Args:
+      values: [values] sequences end to end.
+      offsets: int64 [n + 1] their bounds.
+      first: what to put before each.
+      last: what to put after each.
+
+    Returns:
+      the longer sequences end to end, and their int64 [n + 1] bounds.
 
     >>> values, offsets = surround(np.array([7, 8, 9]), np.array([0, 2, 3]), first=None, last=1)
     >>> values.tolist(), offsets.tolist()
@@ -78,16 +94,22 @@ def surround(
     return out, new
 
 
-Ints = npt.NDArray[np.int64]
-
-
 def ranks(counts: Ints) -> Ints:
-    """0, 1, ... counts[0] - 1, 0, 1, ... counts[1] - 1, and so on."""
+    """Counts from 0 in each of [n] groups: int64 [sum of counts].
+
+    >>> ranks(np.array([2, 0, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
     ends = np.cumsum(counts)
     return np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64) - np.repeat(ends - counts, counts)
 
 
 def run_lengths(values: Ints) -> tuple[Ints, Ints]:
-    """The distinct neighbours of an array, and how often each stands in a row."""
+    """Gives the values of int64 [n] without those that repeat the one before, and how often each stands in a row: int64 [k] both.
+
+    >>> values, lengths = run_lengths(np.array([7, 7, 3, 7]))
+    >>> values.tolist(), lengths.tolist()
+    ([7, 3, 7], [2, 1, 1])
+    """
     heads = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
     return values[heads], np.diff(np.append(heads, len(values)))

@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
 
-PARTS = 10**9
+PARTS = 10**9  # of a rate, so that nine decimal places are exact
+
 Ints = npt.NDArray[np.int64]
 
 
 @functools.lru_cache(maxsize=256)
 def parts(rate: float) -> int:
-    """A rate in parts per 1e9.
+    """Turns a rate into parts per 1e9.
 
     >>> parts(0.15)
     150000000
@@ -47,18 +48,19 @@ def check_rate(setting: str, rate: float, *, zero: bool = False) -> None:
 
 
 def divide(numerators: npt.ArrayLike, denominator: int) -> Ints:
-    """Divides and rounds to the nearest integer, ties to even.
+    """Divides int [n] numerators and rounds to the nearest integer, ties to even: int64 [n].
 
     >>> divide([1, 3, 5, 6], 2).tolist()
     [0, 2, 2, 3]
     """
     quotients, rest = np.divmod(np.asarray(numerators, dtype=np.int64), denominator)
+    # Twice the rest tells which side of the middle it lies on, without a fraction.
     up = (2 * rest > denominator) | ((2 * rest == denominator) & (quotients % 2 == 1))
     return np.asarray(quotients + up)
 
 
 def share(lengths: npt.ArrayLike, rate: float) -> Ints:
-    """How many of `lengths` (below 2**32) a rate amounts to.
+    """Counts how many of int [n] lengths (below 2**32) a rate amounts to: int64 [n].
 
     >>> share([10, 20, 30, 70, 128], 0.15).tolist()  # 1.5, 3, 4.5, 10.5, 19.2
     [2, 3, 4, 10, 19]
@@ -67,7 +69,7 @@ def share(lengths: npt.ArrayLike, rate: float) -> Ints:
 
 
 def ratio(counts: npt.ArrayLike, mean: float) -> Ints:
-    """How many groups of `mean` each make up `counts` (below 2**23).
+    """Counts how many groups of `mean` each make up int [n] counts (below 2**23): int64 [n].
 
     >>> ratio([8, 85, 3], 3.0).tolist()
     [3, 28, 1]
@@ -76,7 +78,7 @@ def ratio(counts: npt.ArrayLike, mean: float) -> Ints:
 
 
 def ceiling(lengths: npt.ArrayLike, rate: float) -> Ints:
-    """The exact product, rounded up.
+    """Rounds the exact product of int [n] lengths (below 2**32) and a rate up: int64 [n].
 
     >>> ceiling([512, 20], 0.15).tolist()
     [77, 3]

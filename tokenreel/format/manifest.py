@@ -149,7 +149,7 @@ class Manifest:
         }
 
     def to_text(self) -> str:
-        """The exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
+        """Writes the exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
         body = self._body() | {"fingerprint": self.fingerprint}
         return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 
 MANIFEST = "manifest.json"
-
 STATISTICS = "statistics.json"
-
 REPORT = "report.html"
-
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
-
 STAGE = ".stage"
 
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
@@ -27,7 +23,7 @@ def shard(split: str, index: int, count: int) -> str:
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file name is one that `shard` makes."""
+    """Says whether a file name is one that `shard` makes."""
     return _SHARD.match(name) is not None
 
 

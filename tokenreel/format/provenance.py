@@ -13,24 +13,18 @@ from tokenreel.errors import ManifestError
 from tokenreel.storage import files
 
 EXAMPLE = "example"  # int64, the example's number in the split
-
 SEGMENT = "segment"  # int32, the segment's place in the example, from 0
-
 SOURCE = "source"  # string, the body of text
-
 DOC_ID = "doc_id"  # string, the document in it
-
 DOC_TOKEN_START = "doc_token_start"  # int64, the segment's first token in the document, bos counted
-
 LENGTH = "length"  # int32, tokens of the segment
-
 COPY = "copy"  # int32, which copy of the document, from 0; only where sources are taken more than once
 
 META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
 
 
 def schema(fields: Sequence[str], *, copies: bool) -> Any:
-    """The `pyarrow.Schema` of the tables that a build writes.
+    """Makes the `pyarrow.Schema` of the tables that a build writes.
 
     Args:
       fields: names of the metadata fields that are kept.

@@ -75,7 +75,7 @@ def find_shard_damage(path: str, info: ShardInfo, fixed_format: RecordFormat) ->
                 crc = google_crc32c.extend(crc, data)
                 data = rest + data  # a read may end inside a record
                 whole = len(data) // stride * stride
-                rest = data[whole:]
+                rest = data[whole:]  # the beginning of a record that the next read goes on with
                 records = np.frombuffer(data, dtype=np.uint8, count=whole).reshape(-1, stride)
                 for row, what in find_damage(fixed_format, records):
                     yield f"{path}: record {record + row:,} at byte {(record + row) * stride:,}: {what}"
@@ -136,12 +136,14 @@ def locate(stored: int, computed: int, record_bytes: int) -> int | None:
     backwards over the zeros, the difference is one entry of the table exactly where a single byte was altered. Damage of several bytes
     looks like that by chance once in 2**24 places.
     """
+    # The stored CRC itself may be what was altered: then it differs from the right one in one byte.
     difference = [place for place in range(4) if (stored ^ computed) >> 8 * place & 0xFF]
     if len(difference) == 1:
         return record_bytes - tfrecord.FOOTER_BYTES + difference[0]
     table, by_top = _crc_table()
     state = _unmask(stored) ^ _unmask(computed)
     for place in range(record_bytes - tfrecord.FOOTER_BYTES - 1, tfrecord.HEADER_BYTES - 1, -1):
+        # Backwards over one byte: the top byte tells which entry of the table the register was shifted and xored with.
         index = by_top[state >> 24]
         if state == table[index]:
             return place

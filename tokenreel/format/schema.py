@@ -12,15 +12,10 @@ import numpy.typing as npt
 from tokenreel.errors import ManifestError
 
 TOKENS = "tokens"  # [L] or, with one token of overlap, [L + 1] token ids
-
 DOCUMENT_STARTS = "document_starts"  # [L] or [L + 1] bits: this token is the first of its document (or of its chunk of a cut document)
-
 NUM_TOKENS = "num_tokens"  # [] how many tokens are real; the rest is padding. Absent where every example is full
-
 TOKEN_BEGINS = "token_begins"  # [L] or [L + 1] first character of its document's text that the token stands for; -1: none, as for padding
-
 TOKEN_ENDS = "token_ends"  # likewise, the character behind the last
-
 EXAMPLE_ID = "example_id"  # [] the example's index in its split: what random choices about it are keyed by
 
 BIT = "bit"

@@ -86,7 +86,7 @@ def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, align: int, o
     """Yields (first position, position behind it, description) of each segment."""
     starts = arrays.get(schema.DOCUMENT_STARTS, np.zeros(len(arrays[schema.TOKENS]), dtype=bool)).astype(bool)
     ids = segments.segment_ids(starts[None], [length], align)[0]
-    begins = np.flatnonzero(np.diff(ids, prepend=0) * (ids > 0)).tolist()
+    begins = np.flatnonzero(np.diff(ids, prepend=0) * (ids > 0)).tolist()  # where a number begins that is not padding's
     ends = [begin + int(np.count_nonzero(ids == ids[begin])) for begin in begins]
     for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         label = f"{'a document begins' if starts[begin] else 'continued'}, positions {begin:,} to {end - 1:,}"
@@ -112,6 +112,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
     parts: list[str] = []
     pending: list[int] = []
 
+    # Text is decoded in stretches: a character may take several tokens, and pieces put spaces between each other.
     def flush() -> None:
         if pending:
             parts.append(_plain(vocabulary.decode(pending)))

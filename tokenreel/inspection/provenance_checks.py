@@ -61,7 +61,7 @@ def read_table(directory: str, name: str, place: Place) -> Table:
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
     example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
-    example -= place.first
+    example -= place.first  # tables number examples through the split
     return Table(name=name, example=example, segment=segment, start=start, length=length, document=rows.column(DOC_ID))
 
 
@@ -156,6 +156,7 @@ def _check_tokens(table: Table, place: Place, held: Held) -> Iterator[str]:
 def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[str]:
     """Checks that records mark the document starts that follow from the segments, and no others."""
     width = place.manifest.fixed_format.feature(schema.TOKENS).size
+    # The position of a segment is the room of all before it, less that of the records before: tables hold lengths, not positions.
     room = -(-table.length // place.align) * place.align
     before = np.cumsum(room) - room
     first = table.begins_record
@@ -186,7 +187,9 @@ def check_continuity(table: Table, place: Place, before: tuple[str, int] | None)
     documents, start = table.document, table.start
     last_document, last_end = before or ("", 0)
     ends = np.append(last_end, (start + table.length)[:-1])
+    # Arrow compares the ids: a string for each row in Python would take longer than reading the shard.
     same = np.append(documents[0].as_py() == last_document, pc.equal(documents[1:], documents[:-1]).to_numpy().astype(bool))
+    # With an overlap, a record begins with the token that the one before ends with.
     shared = table.begins_record * place.manifest.overlap
     anew = ((table.example + place.first) % place.variant_examples == 0) & table.begins_record
     wrong = np.where(anew, start != 0, (start > 0) & ~(same & (start == ends - shared)))

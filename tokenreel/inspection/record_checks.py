@@ -135,6 +135,7 @@ class Records:
             return self.tokens
         tokens = self.tokens.copy()
         row, slot = np.nonzero(self.arrays["mask_weights"])
+        # A wrong position is told by its own check; here it must not raise.
         position = np.clip(self.arrays["mask_positions"][row, slot], 0, tokens.shape[1] - 1)
         tokens[row, position] = self.arrays["mask_ids"][row, slot]
         return tokens
@@ -179,6 +180,7 @@ class Tally:
         self.tokens += int(records.real_tokens.sum())
         self.document_starts += int(np.count_nonzero(records.starts))
         tokens = records.unmasked
+        # Ids that the vocabulary does not have are told by another check; here they share one bin, which is thrown away.
         real = tokens.ravel() if records.padding is None else tokens[~records.padding]
         self.counts += np.bincount(np.clip(real, 0, self.vocab_size), minlength=self.vocab_size + 1)[: self.vocab_size]
         for name in ("bos", "eos", "pad", "unk"):
@@ -192,7 +194,7 @@ class Tally:
             return
         self.segments += len(starts)
         self.continued += int(np.count_nonzero(starts))
-        digits = np.frexp(lengths.astype(np.float64))[1]
+        digits = np.frexp(lengths.astype(np.float64))[1]  # the exponent of 2**(d - 1) <= length < 2**d is d
         self.segment_lengths += np.bincount(np.maximum(digits, 0), minlength=64)[:64]
 
 
@@ -259,6 +261,7 @@ def _check_token_ids(records: Records) -> Iterator[str]:
     """Checks that the vocabulary has the ids of all tokens."""
     tokens, size = records.tokens, records.place.manifest.vocabulary.vocab_size
     wrong = (tokens < 0) | (tokens >= size)
+    # What stands in padding is compared with the pad id, by the next check.
     if records.padding is not None:
         wrong &= ~records.padding
     for stretch, column in stretches_of_rows(wrong):
@@ -298,6 +301,7 @@ def _check_spans(records: Records) -> Iterator[str]:
     """Checks that spans are ranges, that what is no text has none, and that they follow each other within a document."""
     vocabulary = records.place.manifest.vocabulary
     begins, ends = records.arrays[schema.TOKEN_BEGINS], records.arrays[schema.TOKEN_ENDS]
+    # -1 for both is how a token without text is written.
     none = (begins == -1) & (ends == -1)
     without_text = np.zeros(begins.shape, dtype=bool) if records.padding is None else records.padding.copy()
     for number in (vocabulary.bos_id, vocabulary.eos_id):
@@ -331,6 +335,7 @@ def check_overlap(records: Records, before_first: int | None) -> Iterator[str]:
     tokens = records.tokens
     before = np.empty(len(records), dtype=np.int64)  # -1 where it is not known
     before[0] = -1 if before_first is None else before_first
+    # Known where the record before is sound, full (padding says nothing) and the very one before: damaged ones are left out.
     full_neighbour = (records.lengths[:-1] == tokens.shape[1]) & (np.diff(records.rows) == 1)
     before[1:] = np.where(full_neighbour, tokens[:-1, -1].astype(np.int64), -1)
     begins_anew = (records.place.first + records.rows) % records.place.variant_examples == 0

@@ -216,7 +216,7 @@ def _other_numbers(splits: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _is_long(value: Any) -> bool:
-    """Whether a value is a list that is drawn rather than written out, such as a count for each position."""
+    """Says whether a value is a list that is drawn rather than written out, such as a count for each position."""
     return isinstance(value, list) and len(value) > 8
 
 

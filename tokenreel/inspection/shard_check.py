@@ -54,6 +54,7 @@ class ShardCheck:
 
     def check(self) -> Iterator[str]:
         """Reads the shard once and yields a line for each difference."""
+        # Forgotten first: whatever ends this check early, the next shard must not compare with the one before this.
         self._before, self._tally.last_segment = self._tally.last_segment, None
         try:
             with files.open_read(self._path) as file:
@@ -75,6 +76,7 @@ class ShardCheck:
         import google_crc32c
 
         parts = []
+        # A read from a bucket or a pipe may give less than it was asked for; the CRC is of the file, so it is updated here.
         while size and (data := file.read(size)):
             parts.append(data)
             size -= len(data)
@@ -91,7 +93,7 @@ class ShardCheck:
             damage = dict(find_damage(fixed_format, records))
             yield from self._describe_damage(damage, row)
             arrays = fixed_format.decode(records)
-            if damage:
+            if damage:  # what a damaged record holds is not checked: its values would be named a second time
                 self._sound = False
                 sound = np.setdiff1d(np.arange(len(records)), np.fromiter(damage, dtype=np.int64))
                 self._last_token = None
@@ -154,6 +156,7 @@ class ShardCheck:
                     rows[name].append(values)
             offset += tfrecord.HEADER_BYTES + len(body)
             row += 1
+            # By chunks, so that memory does not grow with the shard; the fixed format's record is about as large.
             if len(numbers) * self._manifest.fixed_format.record_bytes >= _CHUNK_BYTES:
                 yield from self._check_values({name: np.stack(values) for name, values in rows.items()}, np.array(numbers))
                 rows, numbers = {name: [] for name in features}, []

@@ -48,7 +48,7 @@ def differences(
     except TokenreelError as error:
         yield str(error)
         return
-    present = files.list_files(directory)
+    present = files.list_files(directory)  # once: for a bucket each listing costs requests
     yield from _check_names(manifest, present)
     intact: set[str] = set()
     yield from _check_files(directory, manifest, present, intact)
@@ -61,6 +61,7 @@ def differences(
                 tally.complete, tally.last_segment = False, None
                 continue
             progress(shard.file)
+            # A table that is missing or damaged was named already; what depends on it is not counted.
             name = naming.provenance(split, index, len(info.shards))
             table = name if name in intact else None
             if table is None:
@@ -209,6 +210,7 @@ def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
 
 def _expected_counts(manifest: Manifest, tally: Tally) -> dict[str, Any]:
     unk = manifest.vocabulary.unk_id
+    # The build lists the fifty most frequent, equal ones by their id: a stable sort does so.
     frequent = np.argsort(-tally.counts, kind="stable")[:50]
     known = [name for name in ("bos", "eos", "unk", "pad") if getattr(manifest.vocabulary, f"{name}_id") is not None]
     return {

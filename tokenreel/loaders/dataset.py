@@ -75,7 +75,7 @@ class Dataset(Examples):
         for an objective that needs them: `characters`, which takes no library; and what a dataset of before lacks in its manifest.
         """
         info, packed = self.manifest.vocabulary, self.manifest.objective_facts
-        if packed is None:
+        if packed is None:  # built before manifests told the facts
             special = {i for i in (info.pad_id, info.bos_id, info.eos_id, info.unk_id) if i is not None}
             facts, beside = {"special_ids": tuple(sorted(special))}, needed
         else:
@@ -83,7 +83,7 @@ class Dataset(Examples):
             beside = needed & packed.keys() - facts.keys()
         if beside:
             try:
-                facts = self.vocabulary().objective_facts() | facts
+                facts = self.vocabulary().objective_facts() | facts  # what the manifest says goes before
             except ModuleNotFoundError as error:
                 raise VocabularyError(
                     f"{self.path}: objective {objective} needs {', '.join(sorted(beside))}, which the manifest of so old a dataset does "

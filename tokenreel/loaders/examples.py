@@ -81,6 +81,7 @@ class Examples:
             raise IndexError(
                 f"{self.path}: split {self.split!r} has the examples 0 to {len(self) - 1:,}, got {numbers.min()} to {numbers.max()}"
             )
+        # Negative numbers count from the end, as in a list; records know only those from 0 on.
         numbers = np.where(numbers < 0, numbers + len(self), numbers)
         fields = Fields(self.manifest, features, across_documents=across_documents)
         return fields(self.stored(numbers, fields.stored))

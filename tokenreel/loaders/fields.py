@@ -64,6 +64,7 @@ class Fields:
                     raise ConfigError(
                         f"{name} is derived from {', '.join(wanted)}, which the records do not hold; they hold {', '.join(stored)}"
                     )
+                # Where examples are padded, everything derived depends on where the padding begins.
                 self._needs |= wanted | ({schema.NUM_TOKENS} & set(stored))
             elif made is not None and name not in made:
                 raise ConfigError(f"no feature {name!r}; the records hold {', '.join(stored)}, and {', '.join(DERIVED)} can be derived")
@@ -76,6 +77,7 @@ class Fields:
         Raises:
           ConfigError: a wanted field is neither there nor derived.
         """
+        # Most runs ask for what is stored, and a batch is small: nothing is looked up for them.
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
         shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
@@ -91,13 +93,14 @@ class Fields:
             elif name == TARGETS:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
-                if found is None:
+                if found is None:  # the map serves all three of the fields below
                     found = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
                     values = found.next_token_weights(across_documents=self.across_documents)
                 else:
                     values = found.positions() if name == POSITIONS else found.segment_ids()
+                # Beside inputs the fields are the inputs' own: the token shared with the next example has no position there.
                 out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
         return out
 

@@ -59,7 +59,7 @@ class Mixture:
         self.datasets, self.by, self.stop, self.epochs, self.budget = dict(datasets), by, stop, epochs, budget
         self._check_alike(same_vocabulary)
         self._tokens = [_tokens_per_example(dataset) if by == TOKENS else Fraction(1) for dataset in self.datasets.values()]
-        if weights is None:
+        if weights is None:  # by examples, so that each is read about once when all are
             first = integer_weights([Fraction(len(dataset)) for dataset in self.datasets.values()])
         else:
             first = self._in_examples(weights)
@@ -84,6 +84,7 @@ class Mixture:
         """Turns weights into integers that count examples."""
         if set(weights) != set(self.datasets):
             raise ConfigError(f"weights name {sorted(weights)}, the datasets are {sorted(self.datasets)}")
+        # Through fractions, so that no rounding depends on the platform: the plan counts with these integers.
         whole = integer_weights([weights[name] for name in self.datasets])
         return integer_weights([Fraction(weight) / tokens for weight, tokens in zip(whole, self._tokens, strict=True)])
 
@@ -107,7 +108,7 @@ class Mixture:
             sizes = [len(dataset) for dataset in self.datasets.values()]
             return Plan(self.names, sizes, seed=seed, shuffle=shuffle, stages=self.stages, stop=stop, epochs=self.epochs, skip=skip)
 
-        plan = make(self.stop)
+        plan = make(self.stop)  # with a budget it has no end yet: it tells how many samples the budget buys
         return plan if self.budget is None else make(self._samples_of_budget(plan))
 
     def _samples_of_budget(self, plan: Plan) -> int:
@@ -117,6 +118,7 @@ class Mixture:
         def spent(samples: int) -> Fraction:
             return sum((count * tokens for count, tokens in zip(plan.counts_before(samples), self._tokens, strict=True)), Fraction(0))
 
+        # What is spent never falls from sample to sample, so the place where it reaches the budget is found by halving.
         low, high = 0, int(self.budget / min(self._tokens)) + 1
         while low < high:
             middle = (low + high) // 2

@@ -89,7 +89,7 @@ def _records(
     shards, fixed_format = manifest.splits[split].shards, manifest.fixed_format
     if backend not in ("auto", "mmap", "pread"):
         raise ConfigError(f"backend must be auto, mmap or pread, got {backend!r}")
-    if cache is not None:
+    if cache is not None:  # local files are copied too: the source may be a slow disk
         return MappedRecords(path, shards, fixed_format, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
     if files.is_remote(path):
         if backend != "auto":
@@ -109,10 +109,12 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
     for index, shard in enumerate(shards):
         if shard.file != naming.shard(split, index, len(shards)) or shard.bytes != shard.records * fixed_format.record_bytes:
             raise ManifestError(f"{path}: the manifest contradicts itself about {shard.file}. Build the dataset again.")
+        # Record i is found by division, which needs shards of one size.
         if shard.records != shards[0].records and (index < len(shards) - 1 or shard.records > shards[0].records):
             raise ManifestError(
                 f"{path}: {shard.file} has {shard.records:,} records; all but the last need {shards[0].records:,}. Build it again."
             )
+    # A bucket lists a thousand objects a request, with their sizes; a local directory is not walked below its first level.
     present = files.list_files(path) if files.is_remote(path) else _shards_in(path)
     for shard in shards:
         found = present.get(shard.file)
@@ -125,6 +127,7 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
                 f"{files.join(path, shard.file)}: {found:,} bytes ({found / fixed_format.record_bytes:,.2f} records), the manifest says "
                 f"{shard.bytes:,} ({shard.records:,} records). {_ALL_FILES}"
             )
+    # Shards of all splits: those of another split are no strangers.
     known = {shard.file for info in manifest.splits.values() for shard in info.shards}
     for name in present:
         if naming.is_shard(name) and name not in known:
@@ -136,6 +139,6 @@ def _shards_in(path: str) -> dict[str, int]:
     with os.scandir(path) as entries:
         for entry in entries:
             if naming.is_shard(entry.name):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile: missing, like any other
                     found[entry.name] = entry.stat().st_size
     return found

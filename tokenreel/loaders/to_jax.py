@@ -41,8 +41,9 @@ class JaxBatches(Iterator[dict[str, Any]]):
         self._sharding = sharding
         self._ahead = ahead
         self.batch_size = batches.batch_size
-        sample = batches.example_batch()
+        sample = batches.example_batch()  # fields may have shardings of their own, so all shapes are needed beforehand
         self._places = {name: _Place(self._sharding_of(name), (self.batch_size, *values.shape[1:])) for name, values in sample.items()}
+        # Fields that are sharded otherwise hold other rows: each is read once, and each field takes its own.
         wanted = [place.rows for place in self._places.values()]
         self.rows: npt.NDArray[np.int64] = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, dtype=np.int64)
         self._batches = batches.with_rows(self.rows)
@@ -65,6 +66,7 @@ class JaxBatches(Iterator[dict[str, Any]]):
             self._pending.append(self._place(local))
         if not self._pending:
             raise StopIteration
+        # The iterator behind is `ahead` batches further; a checkpoint must say where the consumer is.
         self._cursor += self._batches.size_at(self._cursor)
         return self._pending.popleft()
 
@@ -72,18 +74,22 @@ class JaxBatches(Iterator[dict[str, Any]]):
         return {name: self._places[name].put(values, self.rows) for name, values in local.items()}
 
     def get_state(self) -> dict[str, Any]:
-        """As `Batches.get_state`: where the consumer is, not the transfers."""
+        """Gives what `Batches.get_state` does, for where the consumer is: batches under way to the devices count as not delivered."""
         return self._batches.get_state(self._cursor)
 
     def set_state(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> None:
-        """As `Batches.set_state`."""
+        """Does what `Batches.set_state` does, and forgets the batches under way."""
         self._batches.set_state(state, allow_changes=allow_changes)
         self._pending.clear()
         self._cursor = self._batches.cursor
 
 
 class _Place:
-    """Where the rows of one field go."""
+    """Where the rows of one field go: which devices of this process hold which of them.
+
+    Attributes:
+      rows: int64 [k] rows of the global batch that this process holds, sorted.
+    """
 
     def __init__(self, sharding: Any, shape: tuple[int, ...]) -> None:
         if len(shape) == 1:
@@ -104,6 +110,7 @@ class _Place:
         import jax
 
         values = _canonical(local)
+        # `rows` is sorted and a device's rows are contiguous, so they lie side by side in `local` as well.
         starts = np.searchsorted(rows, self._first)
         parts = [
             values[(slice(int(start), int(start) + count), *index[1:])]
@@ -114,7 +121,7 @@ class _Place:
 
 
 def _of_scalars(sharding: Any) -> Any:
-    """The sharding of a field without axes beside the batch: later axes of the partition do not concern it."""
+    """Gives the sharding of a field without axes beside the batch: later axes of the partition do not concern it."""
     import jax
 
     if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > 1:

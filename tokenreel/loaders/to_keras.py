@@ -16,7 +16,7 @@ Choice = str | Callable[[Arrays], Any]
 
 
 def model_inputs(model: Any) -> tuple[list[str], bool]:
-    """The names of a functional model's inputs, and whether it takes them as a dict (else in order).
+    """Gives the names of a functional model's inputs, and whether it takes them as a dict (else in order).
 
     Raises:
       ConfigError: the model has no fixed inputs; name them.
@@ -128,7 +128,7 @@ def _class() -> Any:
             return self._project(self._batches.batch_at(self._start + index * self._batches.batch_size))
 
         def get_state(self, steps: int) -> dict[str, Any]:
-            """The state of the run after so many batches from its start here; `model.optimizer.iterations` counts them."""
+            """Gives the state of the run after so many batches from its start here; `model.optimizer.iterations` counts them."""
             return self._batches.get_state(self._start + int(steps) * self._batches.batch_size)
 
     return KerasBatches

@@ -71,7 +71,7 @@ def parsed(
 
 
 def _parser(manifest: Manifest, names: Sequence[str]) -> Any:
-    """A graph function from [n] serialized Examples to arrays. Parsing whole batches is ten times faster than one Example at a time."""
+    """Makes a graph function from [n] serialized Examples to arrays: whole batches parse ten times faster than one Example at a time."""
     import tensorflow as tf
 
     chosen = [feature for feature in manifest.features if feature.name in set(names)]
@@ -90,6 +90,7 @@ def _parser(manifest: Manifest, names: Sequence[str]) -> Any:
 
 
 def _decode(feature: schema.Feature, values: Any, fixed: bool) -> Any:
+    """Turns parsed values of a feature, [n] strings of the fixed format or [n, *shape] numbers, into [n, *shape] of the final dtype."""
     import tensorflow as tf
 
     final = {"bit": tf.bool, "uint8": tf.int32, "uint16": tf.int32, "int32": tf.int32, "int64": tf.int64, "float32": tf.float32}[
@@ -98,6 +99,7 @@ def _decode(feature: schema.Feature, values: Any, fixed: bool) -> Any:
     if not fixed:
         return tf.cast(values, final)
     if feature.dtype == schema.BIT:
+        # Eight booleans from each byte, the first from its lowest bit; the last byte may have bits to spare.
         packed = tf.io.decode_raw(values, tf.uint8)
         bits = tf.bitwise.right_shift(packed[..., None], tf.constant(np.arange(8, dtype=np.uint8))) & tf.constant(1, tf.uint8)
         flat = tf.cast(tf.reshape(bits, [tf.shape(packed)[0], -1])[:, : feature.size], tf.bool)
@@ -107,7 +109,7 @@ def _decode(feature: schema.Feature, values: Any, fixed: bool) -> Any:
 
 
 def exact(batches: Batches) -> Any:
-    """The batches of a run, in its exact order, as a `tf.data.Dataset`.
+    """Gives the batches of a run, in its exact order, as a `tf.data.Dataset`.
 
     It begins where `batches` stands, so that a run resumes by `batches.set_state`; after k steps the state is
     `batches.get_state(start + k * batch_size)`. It may also be checkpointed by `tf.train.Checkpoint`: its position is an index.
@@ -134,6 +136,6 @@ def exact(batches: Batches) -> Any:
 
 
 def _end(batches: Batches) -> int:
-    """The sample behind the last batch of a run that ends."""
+    """Gives the sample behind the last batch of a run that ends."""
     assert batches.num_batches is not None
     return batches.num_batches * batches.batch_size if batches.drop_remainder else len(batches.plan)

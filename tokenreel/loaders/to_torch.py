@@ -80,7 +80,7 @@ def _batches_class() -> Any:
                 cursor += workers * batches.batch_size
 
         def state_dict(self, steps: int | None = None) -> dict[str, Any]:
-            """The state of the run: here, or `steps` batches from where this object stands."""
+            """Gives the state of the run: here, or `steps` batches from where this object stands."""
             batches = self.batches
             return batches.get_state(None if steps is None else batches.cursor + steps * batches.batch_size)
 

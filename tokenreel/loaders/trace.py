@@ -66,7 +66,7 @@ def where_samples(run: Run, samples: npt.ArrayLike, *, vocabulary: Any = None) -
         examples = located.example[places]
         try:
             listed: list[Any] = documents(source.dataset, examples, vocabulary=vocabulary)
-        except FileNotFoundError:
+        except FileNotFoundError:  # built without provenance: the rest is known all the same
             listed = [None] * len(places)
         for place, example, found in zip(places.tolist(), examples.tolist(), listed, strict=True):
             file, record, start, end = source.dataset.records.place(example)
@@ -108,6 +108,7 @@ def when(run: Run, example: int, source: str | int = 0, *, limit: int | None = N
         if source not in names:
             raise ConfigError(f"no source {source!r}; there are {', '.join(map(repr, names))}")
         source = names.index(source)
+    # Lanes sort the rows of a full batch; this is the inverse, from the sample's place to its row.
     row_of_sample = np.argsort(run.samples_at(0, np.arange(run.batch_size))) if run.size_at(0) else np.arange(run.batch_size)
     found: list[Mapping[str, int]] = []
     for epoch, sample in run.plan.find(source, int(example)):
@@ -139,6 +140,7 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
     numbers = np.asarray(examples, dtype=np.int64).reshape(-1)
     shards = dataset.manifest.splits[dataset.split].shards
     out: list[list[dict[str, Any]]] = [[] for _ in numbers]
+    # One table for each shard: examples are grouped by shard, so that none is opened twice.
     shard_of = numbers // dataset.records.per_shard
     for shard in np.unique(shard_of).tolist():
         wanted = numbers[shard_of == shard]
@@ -160,7 +162,7 @@ def _decode(dataset: Examples, numbers: npt.NDArray[np.int64], listed: Sequence[
     align = align_of(dataset.manifest)
     for row, segments in enumerate(listed):
         start = 0
-        for segment in segments:
+        for segment in segments:  # side by side in the example, each filled up to a multiple of `align`
             segment["text"] = vocabulary.decode(tokens[row, start : start + segment[LENGTH]].tolist())
             start += -(-segment[LENGTH] // align) * align
 

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 
 
 def redact(text: object) -> str:
-    """The text without what grants access.
+    """Takes out of a text what grants access.
 
     >>> redact("PUT https://storage.example/b/o?uploadType=resumable&upload_id=AB12 failed")
     'PUT https://storage.example/b/o?[redacted] failed'

@@ -8,7 +8,7 @@ from tests import verification_datasets as datasets
 from tokenreel import commands
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest, naming
-from tokenreel.inspection import opening, report, verification
+from tokenreel.inspection import report, verification
 
 VOID = {"meta", "line", "rect"}
 
@@ -145,6 +145,6 @@ def test_tokens_are_numbers_where_the_vocabulary_cannot_be_loaded(dataset, monke
     def fail(directory, found):
         raise VocabularyError("no sentencepiece here")
 
-    monkeypatch.setattr(opening, "open_vocabulary", fail)
+    monkeypatch.setattr(report, "open_vocabulary", fail)
     assert "<title>104: " in page_of(dataset)
     assert "no sentencepiece here" in capsys.readouterr().err
