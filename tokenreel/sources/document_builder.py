@@ -1,4 +1,7 @@
-"""Collects documents and faults, file by file, into the arrays of `Documents`."""
+"""Collects documents and faults, file by file, into the arrays of `Documents`.
+
+Tested in tests/tokenreel/sources/test_documents.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Documents out of rows, whatever the format of the file: what is left to check is the same for all."""
+"""Documents out of rows, whatever the format of the file: what is left to check is the same for all.
+
+Tested in tests/tokenreel/sources/readers/test_delimited.py and tests/tokenreel/sources/readers/test_parquet.py.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def add_rows(builder: DocumentBuilder, rows: Rows) -> None:
 
 
 def _find_bad_rows(builder: DocumentBuilder, rows: Rows) -> dict[int, BadDocument]:
-    """Finds the rows that are no documents: by index, why. Of several reasons the first in this function's order of reports counts."""
+    """Finds the rows that are no documents: by index, why. Of several reasons, length counts before UTF-8 and UTF-8 before fields."""
     source, bad = builder.source, dict[int, BadDocument]()
     text, offsets = rows.text, rows.offsets
     starts = offsets[:-1][offsets[:-1] < offsets[1:]]

@@ -1,4 +1,7 @@
-"""Documents out of text ranges: lines, paragraphs, whole files and lines of JSON."""
+"""Documents out of text ranges: lines, paragraphs, whole files and lines of JSON.
+
+Tested in tests/tokenreel/sources/test_documents.py and tests/tokenreel/sources/test_json_lines.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 `COLUMNS` is the one table of them. Writing follows it from the first row to the last, and where a column lies follows from the lengths of
 those before it, so a file needs no directory: the counts in its header (`StageInfo`) are enough.
+
+Tested in tests/tokenreel/staging/test_stage_file.py.
 """
 
 from __future__ import annotations
