@@ -13,26 +13,31 @@ from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
-from tokenreel.staging.token_cache import DAMAGED, SOUND, TEMPORARY, THREADS, Entry, choose, read, uses
+from tokenreel.staging.token_cache import THREADS, Entry, choose, read, uses
 from tokenreel.storage import files
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def table(entries: Sequence[Entry], foreign: int) -> str:
-    """What `tokenreel cache list` prints."""
+    """Lays out what `tokenreel cache list` prints: the stage files by how they were made, then what is left over.
+
+    Args:
+      entries: the files of a stage directory.
+      foreign: number of other files in it.
+    """
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        if entry.state == SOUND:
+        if entry.state is Entry.State.SOUND:
             groups.setdefault(entry.group, []).append(entry)
     lines = []
     for group, members in sorted(groups.items()):
         source, vocabulary, filters, sentences, version = group
         lines.append(f"{source}  vocabulary {vocabulary}  filters {filters}  sentences {sentences}  {version}")
         lines.append(f"    {_sums(members)}, last used {_date(max(entry.used for entry in members))}")
-    lines.append(f"total: {_sums([entry for entry in entries if entry.state == SOUND])}")
-    for state, meaning in ((TEMPORARY, "unfinished writes"), (DAMAGED, "damaged or of another version")):
-        members = [entry for entry in entries if entry.state == state]
+    lines.append(f"total: {_sums([entry for entry in entries if entry.state is Entry.State.SOUND])}")
+    for state, meaning in ((Entry.State.TEMPORARY, "unfinished writes"), (Entry.State.DAMAGED, "damaged or of another version")):
+        members = [entry for entry in entries if entry.state is state]
         if members:
             lines.append(
                 f"{meaning}: {len(members):,} files, {_size(sum(entry.bytes for entry in members))}; `tokenreel cache clean` removes them"
@@ -57,13 +62,13 @@ def _date(moment: float) -> str:
 
 
 def seconds(text: str) -> float:
-    """Reads a time span.
+    """Reads a duration, in seconds.
 
     >>> seconds("30d"), seconds("12h")
     (2592000.0, 43200.0)
 
     Raises:
-      ConfigError: it is none.
+      ConfigError: the text is no number of hours, days or weeks.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", text.strip())
     if match is None:
@@ -95,7 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Lists or clears a stage directory.
 
     Returns:
-      0.
+      The exit code, 0.
+
+    Raises:
+      ConfigError: a config or the duration cannot be read.
     """
     entries, foreign = read(arguments.directory)
     with reader_may_leave():

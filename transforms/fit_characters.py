@@ -1,4 +1,4 @@
-"""Text to a vocabulary of characters, with a tf.Transform analyzer.
+"""Fits a vocabulary of characters to text, with a tf.Transform analyzer.
 
 Tested in tests/pipelines/test_train_tokenizer.py.
 """
@@ -23,8 +23,9 @@ from tokenreel.vocabularies.characters import write_character_model
 from transforms.sample_documents import Sampled
 from transforms.train_tokenizer import Trained
 
-_PART_BYTES = 1 << 24
-_FILE = "characters"
+_PART_BYTES = 1 << 24  # of text that is counted at once
+
+_FILE = "characters"  # what the analyzer calls its list
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""Sources to blocks.
+"""Lists the blocks of all sources, on a worker.
 
 Tested in tests/pipelines/test_determinism.py and tests/pipelines/test_faults.py.
 """
@@ -22,7 +22,7 @@ class ListBlocks(beam.PTransform):
     """Lists the files of every source and spreads their blocks over the workers.
 
     The listing happens in a worker: a job graph that held the blocks of a large corpus would exceed what services accept. What it finds
-    must be what `output.list_inputs` found before (`inputs`), since that is what the manifest says.
+    must be what `curation.inputs.list_inputs` found before (`inputs`), since that is what the manifest says.
     """
 
     config: JobConfig | TokenizerJobConfig

@@ -1,4 +1,4 @@
-"""Finding texts that are elsewhere in the corpus, and leaving all but one copy of each out.
+"""Finds texts that are elsewhere in the corpus, and leaves all of each but one out.
 
 Tested in tests/pipelines/test_selection.py.
 """
@@ -143,6 +143,7 @@ class RemoveDuplicateText(beam.PTransform):
 
 
 def _blocks(parts: list[HashedPart], removed: dict[int, str]) -> Iterator[Block]:
+    """Makes blocks again of parts in the order of the text, each with the files that list what to leave out of its parts."""
     found: dict[tuple[int, int], list[str]] = {}
     blocks = {}
     for index, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Blocks to a sample of their documents."""
+"""Samples the documents of blocks."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Blocks to stage files.
+"""Tokenizes blocks into stage files.
 
 Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
 """
@@ -60,6 +60,7 @@ class _TokenizeBlock(beam.DoFn):
             yield selection.count_splits(info, self._config)
 
     def _staged(self, block: Block) -> Iterator[StageInfo]:
+        """Yields the stage files of a block; reads it only where the last of them is missing, and writes only those that are."""
         config = self._config
         source, rules = config.sources[block.source], self._rules[block.source]
         part_bytes = config.execution.block_bytes
@@ -93,6 +94,7 @@ class _TokenizeBlock(beam.DoFn):
             part, documents = part + 1, following
 
     def _finished(self, block: Block, name: str) -> Iterator[StageInfo]:
+        """Yields the parts that an earlier build finished, up to the first that is missing."""
         part = 0
         while info := stage_file.reopen(identity.path_of(self._directory, name, part), block):
             yield info

@@ -1,4 +1,4 @@
-"""A sample of documents to a tokenizer and its report.
+"""Trains a tokenizer on a sample of documents, and writes it with its report.
 
 Tested in tests/pipelines/test_train_tokenizer.py.
 """

@@ -265,15 +265,15 @@ class JobConfig(CorpusSettings):
 
 
 def stage_directory(config: JobConfig) -> str:
-    """Where the stage files of a build lie."""
+    """Names the directory of the stage files of a build."""
     return config.execution.stage or files.join(config.output, naming.STAGE)
 
 
 def state_directory(config: JobConfig) -> str:
-    """Where a build remembers which shards it has finished."""
+    """Names the directory where a build remembers which shards it has finished."""
     return files.join(files.join(config.output, naming.STAGE), "shards")
 
 
 def duplicates_directory(config: JobConfig) -> str:
-    """Where a build remembers what it leaves out because it is elsewhere in the corpus."""
+    """Names the directory where a build remembers what it leaves out because it is elsewhere in the corpus."""
     return files.join(files.join(config.output, naming.STAGE), "duplicates")

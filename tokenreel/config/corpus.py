@@ -38,7 +38,7 @@ class SourceConfig:
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
         a third time. Which ones is a hash of their names, so a smaller share is part of a larger one. Held-out splits repeat nothing.
-        Copies lie far from each other.
+        Repeats of a document lie far from each other.
       max_document_mb: a document that takes more of its file than this (markup of the format included) goes to the dead letters as
         `oversized`, so that no archive and no endless line exhausts a worker; one of this size takes about 10 times as much memory.
     """

@@ -34,10 +34,10 @@ def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, 
     """Reads a YAML config.
 
     Args:
-      kind: of settings: the dataclass to make.
-      text: YAML.
+      kind: the dataclass of settings to make.
+      text: the YAML.
       overrides: "packing.seq_len=1024" and the like, in order; the value is YAML. "sources.0.format" reaches into a list.
-      name: of the file, for errors.
+      name: name of the file, for errors.
       **replacements: whole top-level settings; None leaves what the text says. `input` replaces the files of the only source.
 
     Raises:
@@ -70,6 +70,11 @@ def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, 
 
 
 def _yaml(text: str, where: str) -> Any:
+    """Parses YAML; None for an empty text.
+
+    Raises:
+      ConfigError: the text is no YAML, or gives a key twice.
+    """
     import yaml
 
     try:
@@ -127,11 +132,12 @@ def _refuse_repeated_keys(loader: Any, root: Any, where: str) -> None:
 
 
 def _repeated(where: str, name: str, first: int, second: int, way: str) -> str:
+    """Writes the message for a key that two lines give; `way` says what to do."""
     return f"{where}: {name!r} is given in line {first} and again in line {second}, and one would silently replace the other. {way}"
 
 
 def _named(loader: Any, node: Any) -> list[tuple[str, int, Any]]:
-    """The entries of a YAML mapping whose keys are scalars: name, line and node of the value. The loader refuses other keys."""
+    """Lists the entries of a YAML mapping whose keys are scalars: name, line and node of the value. The loader refuses other keys."""
     import yaml
 
     found = []
@@ -144,7 +150,7 @@ def _named(loader: Any, node: Any) -> list[tuple[str, int, Any]]:
 
 
 def _merged(loader: Any, node: Any) -> list[Any]:
-    """The mappings that a YAML mapping merges."""
+    """Lists the mappings that a YAML mapping merges."""
     import yaml
 
     values = [value for name, _, value in _named(loader, node) if name == "<<"]
@@ -153,12 +159,17 @@ def _merged(loader: Any, node: Any) -> list[Any]:
 
 
 def _keys(loader: Any, node: Any) -> dict[str, int]:
-    """The line of each key that a YAML mapping has, by itself or by what it merges."""
+    """Finds the line of each key that a YAML mapping has, by itself or by what it merges."""
     lines = {name: line for part in _merged(loader, node) for name, line in _keys(loader, part).items()}
     return lines | {name: line for name, line, _ in _named(loader, node) if name != "<<"}
 
 
 def _assign(data: Any, path: list[str], value: Any, override: str) -> None:
+    """Sets the value at a path of names and indices of lists, and makes the mappings that are missing on the way.
+
+    Raises:
+      ConfigError: the path leads into a value, or beside a list.
+    """
     for step, following in itertools.pairwise(path):
         if isinstance(data, list):
             data = _item(data, step, override)
@@ -176,6 +187,11 @@ def _assign(data: Any, path: list[str], value: Any, override: str) -> None:
 
 
 def _item(data: list[Any], step: str, override: str) -> Any:
+    """Takes the item of a list that a step of a path names.
+
+    Raises:
+      ConfigError: the step is no index of the list.
+    """
     if not step.isdigit() or int(step) >= len(data):
         raise ConfigError(f"--set {override}: {step!r} is no index of a list of {len(data)}")
     return data[int(step)]

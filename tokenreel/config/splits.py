@@ -1,17 +1,20 @@
-"""The ranges of document keys that are held out."""
+"""Says which ranges of document keys are held out."""
 
 from __future__ import annotations
 
 from tokenreel.config.build import JobConfig
 from tokenreel.config.corpus import CorpusSettings
 
-TRAIN = "train"
+TRAIN = "train"  # what held-out splits leave
 
-KEYS = 1 << 64
+KEYS = 1 << 64  # one more than the largest key
 
 
 def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, int]]:
-    """The range of keys of each split in a source: held-out splits first, the rest is `train`."""
+    """Cuts the keys of a source's documents into a range [low, high) for each split: held-out splits first, the rest is `train`.
+
+    A split that the source does not have gets an empty range.
+    """
     ranges = dict.fromkeys(config.split_names, (0, 0))
     low = 0
     for name, fraction in config.splits_of(source).items():
@@ -23,5 +26,5 @@ def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, in
 
 
 def split_names(config: JobConfig) -> tuple[str, ...]:
-    """All splits, `train` last."""
+    """Lists all splits, `train` last."""
     return (*config.split_names, TRAIN)

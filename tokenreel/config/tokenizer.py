@@ -14,14 +14,19 @@ from tokenreel.config.parsing import to_dict
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files
 
+_SAMPLE_BYTES = 100_000_000  # by default, for `sentencepiece`
+
+# Options of SentencePiece that name a file: what it holds decides the model.
+_FILES = ("normalization_rule_tsv", "seed_sentencepieces_file")
+
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
     """Says how a budget is divided among sources.
 
     Attributes:
-      weights: of the sources.
-      by_text: whether the weights are multiplied by the bytes that each source has.
+      weights: the weight of each source.
+      by_text: whether a weight is multiplied by the bytes that its source has.
     """
 
     weights: tuple[float, ...]
@@ -31,12 +36,6 @@ class Shares:
         """Gives the exact weights, by the bytes of each source."""
         exact = [Fraction(repr(weight)) for weight in self.weights]
         return [weight * size for weight, size in zip(exact, available, strict=True)] if self.by_text else exact
-
-
-_SAMPLE_BYTES = 100_000_000
-
-# Options of SentencePiece that name a file: what it holds decides the model.
-_FILES = ("normalization_rule_tsv", "seed_sentencepieces_file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

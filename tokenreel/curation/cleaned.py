@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.sources.documents import Documents
 
-# Why a document is left out; arrays hold the place in this list, 0 for documents that stay.
+# Why a document is left out; arrays hold the place in this list, 0 for documents that stay. Files and statistics name reasons by these
+# words. Of several rules that a document breaks, the first in this list counts.
 REASONS = (
     "",
     "empty",
@@ -53,9 +54,9 @@ class Cleaned:
     Attributes:
       documents: [n] the same documents, their text as the rules left it.
       reasons: [n] int64 place in `REASONS`.
-      modified: [n] bool: whether something was taken out of them.
-      lines: lines and paragraphs taken out, by reason.
-      characters: taken out with them.
+      modified: [n] bool, true for documents of which something was taken out.
+      lines: number of lines and paragraphs taken out, by reason.
+      characters: number of characters taken out with them.
     """
 
     documents: Documents
@@ -66,17 +67,17 @@ class Cleaned:
 
     @classmethod
     def of(cls, documents: Documents) -> Cleaned:
-        """Documents as they were read."""
+        """Begins with documents as they were read: all stay, and nothing is taken out."""
         return cls(documents, np.zeros(len(documents), dtype=np.int64), np.zeros(len(documents), dtype=bool), Counter(), 0)
 
     def left_out(self) -> dict[str, int]:
-        """How many documents are left out, by reason."""
+        """Counts the documents that are left out, by reason."""
         counts = np.bincount(self.reasons, minlength=len(REASONS))
         return {name: int(count) for name, count in zip(REASONS[1:], counts[1:], strict=True) if count}
 
 
 def replace_text(documents: Documents, texts: Sequence[bytes]) -> Documents:
-    """The same documents with other texts."""
+    """Gives n documents other texts, UTF-8, and leaves everything else about them as it is."""
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     return dataclasses.replace(documents, text=np.frombuffer(b"".join(texts), dtype=np.uint8), offsets=ragged.offsets_of(sizes))
 

@@ -1,4 +1,4 @@
-"""Documents, paragraphs and lines whose text is elsewhere in the corpus.
+"""Finds the documents, paragraphs and lines whose text is elsewhere in the corpus.
 
 Texts are compared by 128 bits of BLAKE2b: among 10**12 different ones, two are taken for the same with a probability of 10**-15. Each part
 of a block makes a *table* of the hashes of its distinct texts, sorted, 32 bytes each. Ranges of hashes are then looked through one by one,
@@ -39,14 +39,17 @@ def cut(text: bytes, unit: str) -> list[tuple[int, int]]:
     return bounds
 
 
-def _texts(documents: Documents) -> Iterator[bytes]:
-    data = documents.text.tobytes()
-    for start, end in zip(documents.offsets[:-1].tolist(), documents.offsets[1:].tolist(), strict=True):
-        yield data[start:end]
-
-
 def tabulate_parts(documents: Documents, config: DuplicateConfig) -> tuple[Entries, Rows]:
-    """Makes the table of the paragraphs or lines of the documents; their rows number them through all documents, blank ones counted."""
+    """Makes the table of the paragraphs or lines of a part's documents.
+
+    Args:
+      documents: the documents of the part.
+      config: the unit that is compared, and how short a text may be.
+
+    Returns:
+      What `hash_tables.tabulate` gives. Rows number the units through all documents of the part; blank and short ones are counted, so that
+      `prune` finds a row without hashing anything.
+    """
     texts: list[bytes] = []
     rows: list[int] = []
     owners: list[int] = []
@@ -62,8 +65,15 @@ def tabulate_parts(documents: Documents, config: DuplicateConfig) -> tuple[Entri
     return tabulate(hash_texts(texts), ranks(documents.key)[np.array(owners, dtype=np.int64)], np.array(rows, dtype=np.int64))
 
 
+def _texts(documents: Documents) -> Iterator[bytes]:
+    """Yields the text of each document."""
+    data = documents.text.tobytes()
+    for start, end in zip(documents.offsets[:-1].tolist(), documents.offsets[1:].tolist(), strict=True):
+        yield data[start:end]
+
+
 def _is_long(text: bytes, characters: int) -> bool:
-    """Whether a text has so many characters; a character has one to four bytes, so most texts need not be decoded."""
+    """Tells whether a text has so many characters; a character has one to four bytes, so most texts need not be decoded."""
     return len(text) >= characters and (len(text) >= 4 * characters or len(text.decode()) >= characters)
 
 
@@ -72,7 +82,7 @@ def prune(documents: Documents, rows: Rows, unit: str) -> Cleaned:
 
     Args:
       documents: as `tabulate_parts` saw them.
-      rows: [k] which to take out, sorted.
+      rows: [k] int64 rows to take out, as `tabulate_parts` numbers them, ascending.
       unit: "paragraphs" or "lines".
     """
     cleaned = Cleaned.of(documents)
@@ -98,5 +108,6 @@ def prune(documents: Documents, rows: Rows, unit: str) -> Cleaned:
 
 
 def _join(document: bytes, bounds: Sequence[tuple[int, int]], kept: Sequence[tuple[int, int]]) -> bytes:
+    """Joins the units that are kept, each but the first with the separator that stands before it in the document."""
     before = {start: end for (_, end), (start, _) in itertools.pairwise(bounds)}  # where the separator of each begins
     return b"".join(document[before[start] if i else start : end] for i, (start, end) in enumerate(kept))

@@ -50,7 +50,7 @@ class Rules:
 
     @functools.cached_property
     def reads_text(self) -> bool:
-        """Whether any rule asks for more than the lengths of documents."""
+        """True where any rule asks for more than the lengths of documents."""
         lengths = ("min_characters", "max_characters", "min_tokens", "max_tokens")
         return dataclasses.replace(self.config, **{name: getattr(FilterConfig(), name) for name in lengths}) != FilterConfig()
 
@@ -64,7 +64,7 @@ class Rules:
         return tuple((phrase, re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)")) for phrase in others)
 
     def has_bad_word(self, text: str) -> bool:
-        """Whether a text in small letters holds an entry of the list that no letter, digit or underscore adjoins."""
+        """Tells whether a text in small letters holds an entry of the list that no letter, digit or underscore adjoins."""
         if not self._bad_single.isdisjoint(WORD.findall(text)):
             return True
         return any(phrase in text and pattern.search(text) for phrase, pattern in self._bad_phrases)  # the plain search is much faster
@@ -74,7 +74,7 @@ def load_rules(config: FilterConfig) -> Rules:
     """Reads the list of bad words, if there is one.
 
     Raises:
-      ConfigError: it cannot be read, or is empty.
+      ConfigError: the list cannot be read, or is empty.
     """
     if config.bad_words is None:
         return Rules(config)
@@ -93,7 +93,10 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
 
     Args:
       cleaned: the documents; those that are to be left out already are passed over.
-      rules: of their source.
+      rules: the rules of their source.
+
+    Returns:
+      The documents with the text that is left of them, and with the reasons of those that are left out.
     """
     if not rules.reads_text:
         return cleaned
@@ -120,35 +123,13 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
     return Cleaned(documents, reasons, modified, lines, removed)
 
 
-def judge_characters(reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], limits: FilterConfig) -> npt.NDArray[np.int64]:
-    """Leaves out the documents without text, and those with too few or too many characters.
-
-    Args:
-      reasons: [n] int64 places in `REASONS`, 0 for documents that stay so far; others keep their reason.
-      characters: [n] int64 characters of each document.
-      limits: `min_characters` and `max_characters`.
-
-    Returns:
-      [n] int64 new reasons.
-    """
-    most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
-    judged = reasons.copy()
-    for reason, broken in (
-        ("empty", characters == 0),
-        ("too_few_characters", characters < limits.min_characters),
-        ("too_many_characters", characters > most),
-    ):
-        judged[(judged == 0) & broken] = CODES[reason]
-    return judged
-
-
 def clean_lines(text: str, rules: LineRules, counts: Counter[str]) -> str:
     r"""Takes out the lines that a rule forbids; the others stay as they are.
 
     Args:
-      text: of a document.
-      rules: for lines.
-      counts: of lines taken out by reason; is added to.
+      text: the text of a document.
+      rules: the rules for lines.
+      counts: lines taken out, by reason; is added to.
 
     >>> counts = Counter()
     >>> rules = LineRules(end_marks=(".",), drop_phrases=("javascript",))
@@ -172,6 +153,7 @@ def clean_lines(text: str, rules: LineRules, counts: Counter[str]) -> str:
 
 
 def _line_reason(line: str, rules: LineRules) -> str | None:
+    """Says why a line without white space at its ends is taken out; None if it stays. The cheapest rules come first."""
     longest = rules.max_word_length
     if longest is not None and len(line) > longest and any(len(word) > longest for word in line.split()):
         return "line_with_long_word"
@@ -194,6 +176,28 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 @functools.lru_cache(maxsize=256)
 def _small(phrases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(phrase.lower() for phrase in phrases)
+
+
+def judge_characters(reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], limits: FilterConfig) -> npt.NDArray[np.int64]:
+    """Leaves out the documents without text, and those with too few or too many characters.
+
+    Args:
+      reasons: [n] int64 places in `REASONS`, 0 for documents that stay so far; others keep their reason.
+      characters: [n] int64 characters of each document.
+      limits: `min_characters` and `max_characters`.
+
+    Returns:
+      [n] int64 new reasons.
+    """
+    most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
+    judged = reasons.copy()
+    for reason, broken in (
+        ("empty", characters == 0),
+        ("too_few_characters", characters < limits.min_characters),
+        ("too_many_characters", characters > most),
+    ):
+        judged[(judged == 0) & broken] = CODES[reason]
+    return judged
 
 
 def judge(text: str, rules: Rules) -> str:

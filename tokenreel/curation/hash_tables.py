@@ -1,4 +1,9 @@
-"""Sorted tables of text hashes on disk, in which equal texts are found whatever worker read them."""
+"""Sorted tables of text hashes on disk, in which equal texts are found whatever worker read them.
+
+Each part of a block writes one table. All tables are then compared range by range of the hash: a range of every table is one contiguous
+read, because tables are sorted, and holds about the same share of each, because hashes are spread evenly. So memory stays within
+`_RANGE_ENTRIES` whatever the size of the corpus.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.storage import files
 
-_KEYS = 1 << 64
+_KEYS = 1 << 64  # values of the first half of a hash, by which ranges are cut
 
 _COLUMNS = 4  # the hash, first and second half; rank; row
 
@@ -23,9 +28,9 @@ _ENTRY_BYTES = 8 * _COLUMNS
 
 _RANGE_ENTRIES = 1 << 20  # looked through at once: about 150 MB
 
-Rows = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]  # [n] what texts are called within their part
 
-Entries = npt.NDArray[np.uint64]
+Entries = npt.NDArray[np.uint64]  # [n, 4] the columns above
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +38,9 @@ class HashTable:
     """Where a sorted table of hashes lies in a file.
 
     Attributes:
-      path: of the file.
+      path: the file.
       begin: byte at which the [entries, 4] uint64 begin: the hash in two halves, by which they are sorted; rank; row.
-      entries: distinct texts.
+      entries: number of distinct texts.
       duplicates: number of rows (int64, behind the table) whose text is in the same part once more, with a better rank.
       duplicates_begin: byte at which those begin.
     """
@@ -47,13 +52,17 @@ class HashTable:
     duplicates_begin: int
 
     def between(self, low: int, high: int) -> Entries:
-        """The entries whose first half lies in [low, high)."""
-        spread = 4 * int(self.entries**0.5) + 8  # hashes are spread evenly: a bound is where it should be, to 8 standard deviations
+        """Reads the entries whose first half lies in [low, high), bounds up to 2**64.
+
+        Reads no more than where they should be, and the whole table where they are not: texts that somebody made to collide.
+        """
+        # The number of hashes below a bound is binomial, with a standard deviation of at most sqrt(entries) / 2: this is 8 of them.
+        spread = 4 * int(self.entries**0.5) + 8
         first, last = max(0, self.entries * low // _KEYS - spread), min(self.entries, self.entries * high // _KEYS + spread)
         entries = self._read(first, last)
         if (first and int(entries[0, 0]) >= low) or (last < self.entries and int(entries[-1, 0]) < high):
             entries = self._read(0, self.entries)
-        halves = entries[:, 0]
+        halves = entries[:, 0]  # as 2**64 is no uint64, NumPy cannot search for it
         return entries[bisect.bisect_left(halves, low, key=int) : bisect.bisect_left(halves, high, key=int)]
 
     def _read(self, first: int, last: int) -> Entries:
@@ -61,53 +70,61 @@ class HashTable:
         return np.frombuffer(data, dtype="<u8").reshape(-1, _COLUMNS)
 
     def read_duplicates(self) -> Rows:
-        """The rows whose text is in the same part once more."""
+        """Reads the [duplicates] int64 rows whose text is in the same part once more, ascending."""
         return np.frombuffer(files.read_bytes(self.path, self.duplicates_begin, 8 * self.duplicates), dtype="<i8")
 
 
 def hash_texts(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
-    """Hashes texts: [n, 2] uint64."""
+    """Hashes n texts to 128 bits each: [n, 2] uint64."""
     digests = b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts)
     return np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
 
 
 def ranks(names: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """What decides between copies, given the hashes of their documents' names: the smallest stays."""
+    """Ranks documents: of equal texts the one in the document with the lowest rank is kept.
+
+    Args:
+      names: [n] uint64 hashes of the documents' names.
+
+    Returns:
+      [n] uint64 ranks. Another hash of the name than the one that decides the split, so that held-out copies win no more often.
+    """
     return keys.mix(names ^ np.uint64(keys.key("duplicates")))
 
 
 def tabulate(hashes: npt.NDArray[np.uint64], rank: npt.NDArray[np.uint64], rows: Rows) -> tuple[Entries, Rows]:
-    """Sorts hashes, and sets those aside that occur again in the same part.
+    """Sorts the hashes of a part, and sets those aside that occur again in it.
 
     Args:
-      hashes: [n, 2] of texts, in the order of the text where ranks are equal.
-      rank: [n] of their documents.
-      rows: [n] what to call each.
+      hashes: [n, 2] uint64 hashes of texts, in the order of the text where ranks are equal.
+      rank: [n] uint64 ranks of their documents.
+      rows: [n] int64 what to call each text.
 
     Returns:
-      [m, 4] entries of a table, and the [n - m] rows of the others, sorted.
+      [m, 4] uint64 entries of a table, and the [n - m] int64 rows of the others, ascending.
     """
-    order = np.lexsort((rank, hashes[:, 1], hashes[:, 0]))  # stable
+    order = np.lexsort((rank, hashes[:, 1], hashes[:, 0]))  # stable: of equal ranks the first in the text comes first
     entries = np.column_stack([hashes, rank, rows.astype(np.uint64)])[order]
     again = _same_as_before(entries)
     return entries[~again], np.sort(entries[again, 3].astype(np.int64))
 
 
 def _same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
+    """Finds the entries of the text of the one before: [n] bool for [n, 4] sorted entries. The first of each sorted run is not marked."""
     same = np.zeros(len(entries), dtype=bool)
     same[1:] = (entries[1:, :2] == entries[:-1, :2]).all(axis=1)
     return same
 
 
 def write_table(path: str, entries: Entries, duplicate_rows: Rows) -> HashTable:
-    """Writes a table to a file of its own."""
+    """Writes the [m, 4] entries and the [k] duplicate rows that `tabulate` gives to a file of its own."""
     table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
     files.write_bytes(path, table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes())
     return HashTable(path=path, begin=0, entries=len(entries), duplicates=len(duplicate_rows), duplicates_begin=len(table))
 
 
 def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:
-    """Cuts the hashes into ranges that fit in memory."""
+    """Cuts all hashes into ranges [low, high) of their first half, so that the entries of a range in all tables fit in memory."""
     count = max(1, -(-sum(table.entries for table in tables) // _RANGE_ENTRIES))
     bounds = [_KEYS * i // count for i in range(count + 1)]
     return list(itertools.pairwise(bounds))
@@ -117,17 +134,17 @@ def find(tables: Sequence[HashTable], low: int, high: int) -> Iterator[tuple[int
     """Finds the texts that are in several tables.
 
     Args:
-      tables: of all parts, sorted as the text lies.
-      low: first half of the hashes to look through, and
-      high: where they end.
+      tables: the tables of all parts, in the order of the text.
+      low: looks through hashes whose first half is at least this,
+      high: and below this.
 
     Yields:
-      index of a table, and the rows in it that do not stay.
+      The index of a table that loses something, and the int64 rows in it that do not stay, ascending.
     """
     parts = [table.between(low, high) for table in tables]
     entries = np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.uint64)
     table = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    order = np.lexsort((entries[:, 2], entries[:, 1], entries[:, 0]))  # stable: of equal ranks the first in the text
+    order = np.lexsort((entries[:, 2], entries[:, 1], entries[:, 0]))  # stable: of equal ranks the first in the text comes first
     lost = order[_same_as_before(entries[order])]
     lost = lost[np.argsort(table[lost], kind="stable")]
     for rows in np.split(lost, np.flatnonzero(np.diff(table[lost])) + 1):
@@ -136,7 +153,15 @@ def find(tables: Sequence[HashTable], low: int, high: int) -> Iterator[tuple[int
 
 
 def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:
-    """Writes a sorted list of rows under a name that tells its content; returns its path."""
+    """Writes [n] int64 ascending rows under a name that tells their content, and returns the path.
+
+    A block's name is made of these names, so that text from which other lines were taken out is never found in the token cache.
+
+    Args:
+      directory: where the file lies.
+      unit: what is numbered: "documents", "paragraphs" or "lines".
+      rows: the rows.
+    """
     data = np.ascontiguousarray(rows, dtype="<i8").tobytes()
     path = files.join(directory, f"{keys.digest(unit, data)}.rows")
     files.write_bytes(path, data)
@@ -145,5 +170,5 @@ def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def read_rows(path: str) -> npt.NDArray[np.int64]:
-    """Reads what `write_rows` wrote."""
+    """Reads the [n] int64 rows that `write_rows` wrote; keeps the last files in memory, because every shard asks for most of them."""
     return np.frombuffer(files.read_bytes(path), dtype="<i8")

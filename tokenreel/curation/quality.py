@@ -69,7 +69,7 @@ def _broken_word_rules(text: str, words: Sequence[str], rules: QualityRules) -> 
 
 
 def _broken_repetition_rules(text: str, lines: Sequence[str], words: Sequence[str], rules: QualityRules) -> Iterator[str]:
-    """Looks for lines, paragraphs and runs of words that come again."""
+    """Looks for lines, paragraphs and sequences of words that come again."""
     if _repeats(lines, rules.max_repeated_lines, rules.max_repeated_line_characters):
         yield "repeated_lines"
     if rules.max_repeated_paragraphs is not None or rules.max_repeated_paragraph_characters is not None:
@@ -83,7 +83,7 @@ def _broken_repetition_rules(text: str, lines: Sequence[str], words: Sequence[st
 
 
 def _exceeds(words: Sequence[str], limits: Mapping[str, float], share: Callable[[Sequence[str], int], float]) -> bool:
-    """Whether a share is above its limit for any n. Where no n words in a row occur twice, no longer ones do, and that ends the search."""
+    """Tells whether a share is above its limit for any n. Where no n words in a row occur twice, no more words do: that ends the search."""
     for n, limit in sorted((int(n), limit) for n, limit in limits.items()):
         found = share(words, n)
         if found > limit:
@@ -94,7 +94,7 @@ def _exceeds(words: Sequence[str], limits: Mapping[str, float], share: Callable[
 
 
 def _repeats(parts: Sequence[str], share: float | None, share_of_characters: float | None) -> bool:
-    """Whether too many parts, or too many characters in them, stood in the text before."""
+    """Tells whether too many parts, or too many characters in them, stood in the text before."""
     if share is None and share_of_characters is None:
         return False
     seen: set[str] = set()
@@ -110,7 +110,7 @@ def _repeats(parts: Sequence[str], share: float | None, share_of_characters: flo
 
 
 def top_ngram_share(words: Sequence[str], n: int) -> float:
-    """The share of the characters of the words that the most frequent n words in a row cover; 0 if none occurs twice.
+    """Measures which share of the characters of the words the most frequent n words in a row cover; 0 if none occurs twice.
 
     >>> top_ngram_share("a b a b c".split(), 2)
     0.8
@@ -124,7 +124,7 @@ def top_ngram_share(words: Sequence[str], n: int) -> float:
 
 
 def repeated_ngram_share(words: Sequence[str], n: int) -> float:
-    """The share of the characters of the words that lie in n words in a row which stood in the text before; none is counted twice.
+    """Measures which share of the characters of the words lies in n words in a row that stood in the text before; none counts twice.
 
     >>> repeated_ngram_share("a b c a b c d e".split(), 3)
     0.375

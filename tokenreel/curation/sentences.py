@@ -1,4 +1,4 @@
-"""Where sentences end: in text, by lines or by a few rules, and in tokens.
+"""Finds where sentences end: in text, by lines or by a few rules, and in tokens.
 
 The rules are for running text in languages that end sentences with `.`, `!`, `?` or their full-width forms. They need no model, give the
 same answer everywhere, and err on the side of not splitting: a stop too many on the list of abbreviations makes a sentence longer, which
@@ -45,7 +45,7 @@ def split(text: str, rule: str = "rules") -> list[str]:
     """Cuts text into sentences, each with the white space behind it: joined, they are the text.
 
     Args:
-      text: of one document.
+      text: the text of one document.
       rule: "newline", one sentence per line, or "rules".
 
     Raises:
@@ -71,6 +71,7 @@ def split(text: str, rule: str = "rules") -> list[str]:
 
 
 def _is_abbreviation(text: str, stop: int) -> bool:
+    """Tells whether the stop at a place of the text ends an abbreviation or an initial. Looks at 16 characters before it at most."""
     word = _WORD.search(text, max(0, stop - 16), stop)
     if word is None:
         return False
@@ -82,7 +83,7 @@ def end_ids(pieces: Sequence[str], rule: str = "rules") -> Ints:
     """Finds the pieces of a vocabulary that can end a sentence, for `lengths_in_tokens`.
 
     Args:
-      pieces: of each id, as the vocabulary writes them (U+010A and <0x0A> are a newline, too).
+      pieces: the piece of each id, as the vocabulary writes them (U+010A and <0x0A> are a newline, too).
       rule: "newline", pieces that hold one; "rules", pieces that end with a stop, closing quotes and brackets aside.
 
     Returns:
@@ -113,9 +114,9 @@ def lengths_in_tokens(
     """Finds sentences in tokens: each ends with one of some ids (a newline's, a stop's), or with its document.
 
     Args:
-      tokens: [num_tokens] documents end to end.
-      offsets: int [n + 1] where each document begins, and the end.
-      end_ids: ids that end a sentence and belong to it.
+      tokens: [num_tokens] token ids, documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `tokens`.
+      end_ids: [k] integers, the ids that end a sentence and belong to it.
       word_starts: bool [vocab_size]; if given, a sentence ends only where the next token begins a word, so not inside 3.14.
 
     Returns:

@@ -8,14 +8,27 @@ from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.listing import list_files
 
-# A compressed file is taken for this many times its size when small files are gathered into a block.
+# A compressed file is taken for this many times its size when small files are gathered into a block: how much text it holds is known only
+# when it has been read.
 _EXPANSION = 4
 
 
 def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
     """Cuts the files of a source into blocks of about `block_bytes`: large ones are split if they can be, small ones are gathered.
 
-    Which block a document falls into changes nothing about it. `found` is what `list_files` gives, where it is known already.
+    Which block a document falls into changes nothing about it.
+
+    Args:
+      source: the settings of the source.
+      source_index: its index in the config.
+      block_bytes: bytes of text to aim at.
+      found: what `list_files` gives, where it is known already.
+
+    Yields:
+      The blocks, in the order of the files.
+
+    Raises:
+      SourceError: as `list_files`, or a table cannot be read to find where it may be cut.
     """
     index = 0
     gathered: list[FileRange] = []

@@ -1,4 +1,4 @@
-"""Documents out of blocks: reading, decompressing, cutting, parsing.
+"""The documents of a block, and the faults of what could not be read.
 
 A block is read into a few large arrays: all its text end to end, and one number a document for everything else. What cannot be read becomes
 a `Fault` with its place and reason, and the documents around it are kept.
@@ -25,7 +25,7 @@ class Fault:
       line: line in the file, counted from 1, relative to the first line of the part of the file that was read together; 0 is not known.
       reason: one word for counting.
       message: what is wrong.
-      excerpt: the first characters of the document.
+      excerpt: the first characters of the document, at most `values.EXCERPT`.
     """
 
     file: str
@@ -70,7 +70,11 @@ class Documents:
         return len(self.position)
 
     def set_aside(self, problems: Mapping[int, tuple[str, str]]) -> None:
-        """Adds documents that turn out to be unusable, by index with a word to count by and what is wrong, to the faults."""
+        """Adds documents that turn out to be unusable to the faults. They stay in the arrays: the caller leaves them out.
+
+        Args:
+          problems: by the index of the document, one word for counting and what is wrong.
+        """
         for i, (reason, message) in problems.items():
             data = self.text[self.offsets[i] : min(self.offsets[i + 1], self.offsets[i] + 4 * EXCERPT)].tobytes()
             excerpt = data.decode("utf-8", "ignore")[:EXCERPT]

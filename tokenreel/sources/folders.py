@@ -1,4 +1,4 @@
-"""Which files of a folder, or of a list, hold a source: lists of files, prepared TensorFlow Datasets, Hugging Face `datasets`."""
+"""Finds which files of a folder, or of a list, hold a source: lists of files, prepared TensorFlow Datasets, Hugging Face `datasets`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources.inputs import COMPRESSED
 from tokenreel.storage import files
 
 # What a file's name says it holds. What is not listed may hold anything.
@@ -58,6 +59,11 @@ def expand(source: SourceConfig) -> Iterator[tuple[str, str]]:
 
 
 def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
+    """Yields the patterns of a list of files, and where each stands in it.
+
+    Raises:
+      SourceError: the list cannot be read, names no file or names another list.
+    """
     path = setting[1:]
     try:
         lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
@@ -83,14 +89,18 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
 
 
 def _beside(directory: str, pattern: str) -> str:
-    """A relative pattern, from the directory on; a bucket knows no `..`."""
+    """Joins a directory and a relative pattern; resolves `..` in a bucket, which does not know it."""
     if not files.is_remote(directory):
         return files.join(directory, pattern)
     return files.GS + posixpath.normpath(posixpath.join(directory.removeprefix(files.GS), pattern))
 
 
 def _json(path: str) -> Any:
-    """The content of a JSON file, or None where there is none."""
+    """Reads a JSON file; None where there is none.
+
+    Raises:
+      SourceError: the file is no JSON.
+    """
     try:
         return json.loads(files.read_bytes(path))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -100,7 +110,7 @@ def _json(path: str) -> Any:
 
 
 def _index(folder: str) -> tuple[str, Any] | None:
-    """The file by which `datasets` describes a folder that it saved, and its content."""
+    """Finds the file by which `datasets` describes a folder that it saved: its name and content; None where there is none."""
     if not files.is_remote(folder) and not os.path.isdir(folder):
         return None
     for name in ("dataset_dict.json", "state.json"):
@@ -111,7 +121,18 @@ def _index(folder: str) -> tuple[str, Any] | None:
 
 
 def _saved(folder: str, name: str, content: Any, source: SourceConfig, where: str) -> list[str]:
-    """Files of a folder that `save_to_disk` wrote: those of its state alone, as maps leave other tables beside them."""
+    """Lists the files of a folder that `save_to_disk` wrote: those of its state alone, as maps leave other tables beside them.
+
+    Args:
+      folder: the folder.
+      name: the file that describes it, as `_index` found it,
+      content: and what that holds.
+      source: names the split.
+      where: where the folder is named, for errors.
+
+    Raises:
+      SourceError: the split is missing, or the state names no files of the folder.
+    """
     if name == "dataset_dict.json":
         splits = content.get("splits") if isinstance(content, dict) else None
         if not isinstance(splits, list) or source.split not in splits:
@@ -134,7 +155,11 @@ def _saved(folder: str, name: str, content: Any, source: SourceConfig, where: st
 
 
 def _prepared(folder: str, source: SourceConfig, where: str) -> list[str]:
-    """Files of a split of a data set that TensorFlow Datasets prepared."""
+    """Lists the files of a split of a data set that TensorFlow Datasets prepared.
+
+    Raises:
+      SourceError: the folder is no such data set, has no such split, or holds files of another format.
+    """
     info = _json(files.join(folder, "dataset_info.json"))
     if not isinstance(info, dict) or "splits" not in info:
         raise SourceError(
@@ -166,12 +191,12 @@ def _prepared(folder: str, source: SourceConfig, where: str) -> list[str]:
 
 
 def _literal(path: str) -> str:
-    """A path as a pattern that matches it alone."""
+    """Makes a pattern that matches a path alone."""
     return path if files.is_remote(path) or os.path.exists(path) else glob.escape(path)
 
 
 def belongs(name: str, source: SourceConfig) -> bool:
-    """Whether a file found in a folder is of the source: beside tables lie descriptions, and what maps of `datasets` left."""
+    """Tells whether a file found in a folder is of the source: beside tables lie descriptions, and what maps of `datasets` left."""
     if source.format not in _TABLES:
         return True
     return _kind(name) == source.format and not (source.format == "arrow" and posixpath.basename(name).startswith("cache-"))
@@ -185,7 +210,7 @@ def check_kind(path: str, source: SourceConfig) -> None:
     """
     kind = _kind(path)
     if kind is None or kind == source.format or kind in _COMPATIBLE.get(source.format, ()):
-        if source.format in _TABLES and path.endswith(COMPRESSED_ENDINGS):
+        if source.format in _TABLES and path.endswith(COMPRESSED):
             raise SourceError(
                 f"{path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; tables "
                 "are compressed inside."
@@ -197,10 +222,8 @@ def check_kind(path: str, source: SourceConfig) -> None:
     )
 
 
-COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst")
-
-
 def _kind(path: str) -> str | None:
-    for ending in COMPRESSED_ENDINGS:
+    """Says what format a file's name tells of, compressed or not; None where it tells nothing."""
+    for ending in COMPRESSED:
         path = path.removesuffix(ending)
     return ENDINGS.get(posixpath.splitext(path)[1].lower())

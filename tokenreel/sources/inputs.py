@@ -18,10 +18,10 @@ class InputFile:
     """A file as the listing saw it.
 
     Attributes:
-      path: where it is.
+      path: where it lies, local or `gs://`.
       name: its path relative to the source's common directory, "/" between the parts: what documents are named by.
       size: in bytes.
-      version: of its content: the modification time in nanoseconds, or the generation of an object.
+      version: what changes with its content: the modification time in nanoseconds, or the generation of an object.
       changed: when the system last changed anything about a local file, in nanoseconds: tells of bytes that were replaced under an old
         date. Part of what staged tokens are known by, but no reason to stop a build: a backup that links the file changes it too.
     """
@@ -34,16 +34,16 @@ class InputFile:
 
     @property
     def compressed(self) -> bool:
-        """Whether it must be read from its start."""
+        """True for a file that must be read from its start."""
         return self.name.endswith(COMPRESSED)
 
     @property
     def generation(self) -> int | None:
-        """Of an object, which alone is read: an object that is replaced meanwhile cannot mix old and new bytes."""
+        """The generation of an object, None for a local file. Reads ask for it: an object that is replaced cannot mix in new bytes."""
         return self.version if files.is_remote(self.path) else None
 
     def check_unchanged(self) -> None:
-        """Compares the file with what the listing saw.
+        """Checks that the file is what the listing saw.
 
         Raises:
           SourceError: it is gone or was written since.
@@ -57,9 +57,14 @@ class InputFile:
 
 @dataclasses.dataclass(frozen=True)
 class FileRange:
-    """The lines of a file that begin in [start, end); a whole file where `end` is None.
+    """A part of a file that can be read by itself.
 
-    In Parquet files the row groups of [start, end), in Arrow files the record batches, of which `first_row` is the first one's first row.
+    Attributes:
+      file: the file.
+      start: the first byte. The range owns the lines, paragraphs or rows that begin in [start, end), wherever they end; of an Arrow file
+        the record batches; of a Parquet file `start` and `end` count row groups instead of bytes.
+      end: the byte behind the last; None reads the whole file.
+      first_row: number of the first row, in an Arrow file, whose batches do not know how many rows come before them.
     """
 
     file: InputFile
@@ -74,9 +79,9 @@ class Block:
 
     Attributes:
       source: index of the source in the config.
-      index: the block's place in the source.
+      index: index of the block in the source.
       file_ranges: what it reads, in order.
-      removed: for each part of it the file that lists the paragraphs or lines to leave out, or ""; none where nothing is.
+      removed: for each part of the block, the file that lists the paragraphs or lines to leave out, or ""; empty where nothing is left out.
     """
 
     source: int
@@ -93,7 +98,11 @@ class Block:
 
 
 def stat_file(path: str) -> tuple[int, int] | None:
-    """Size and version of a file, or None where there is none."""
+    """Finds the size and the version of a file, as in `InputFile`; None where there is no file.
+
+    Raises:
+      SourceError: the file cannot be examined, or is no regular file.
+    """
     if files.is_remote(path):
         return files.remote_stat(path)
     try:

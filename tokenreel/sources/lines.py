@@ -1,4 +1,8 @@
-"""Finds lines, paragraphs and whole files in a range of bytes, or in a stream that cannot be split."""
+"""Finds lines, paragraphs and whole files in a range of bytes, or in a stream that cannot be split.
+
+A *boundary* is where one document ends and the next may begin: behind a newline, and for paragraphs behind a blank line. A range of a
+file owns the documents that begin in it, however far the last one reaches behind its end, so that each is read once whatever the ranges.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import FileRange, InputFile
 from tokenreel.sources.values import EXCERPT
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 18  # read at once
 
-BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"  # a byte order mark before the first document is no text
 
 NEWLINE = 0x0A
 
@@ -25,32 +29,49 @@ _BLANKS = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
 
 @dataclasses.dataclass
 class TextRange:
-    """Some bytes of a file that hold whole documents, or the reason why there are none."""
+    """Some bytes of a file that hold whole documents, or the reason why there are none.
+
+    Attributes:
+      file: the file.
+      position: the place of the first byte in the (decompressed) file.
+      data: the bytes; of a fault the first of those that are lost.
+      fault: reason and message where the bytes hold no document that can be read.
+      lines: lines of the file that the fault passes over.
+    """
 
     file: InputFile
     position: int
     data: bytes
     fault: tuple[str, str] | None = None
-    lines: int = 0  # that a fault passed over
+    lines: int = 0
 
     @property
     def size(self) -> int:
-        """Bytes of text."""
+        """The number of bytes of text."""
         return len(self.data)
 
 
 def locate_documents(stream: IO[bytes], file_range: FileRange, *, paragraphs: bool) -> tuple[int, int]:
-    """Where the documents that begin in [start, end) lie: from the first one on, and past the end to the end of the last one."""
+    """Finds the documents that begin in a range: the byte at which the first begins, and the byte behind the last.
+
+    Both may lie behind the range's end: a document that reaches over it is read by the range in which it begins. Where one document fills
+    the whole range, the two are the same.
+
+    Args:
+      stream: the file, uncompressed.
+      file_range: the range, with an end.
+      paragraphs: whether documents are paragraphs; otherwise they are lines.
+    """
     assert file_range.end is not None
     begins = _paragraph_begins if paragraphs else _line_begins
     return begins(stream, file_range.start, file_range.file.size), begins(stream, file_range.end, file_range.file.size)
 
 
 def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
-    """The first byte at or after `position` that begins a line."""
+    """Finds the first byte at or after `position` that begins a line; `size` where none does."""
     if position == 0:
         return 0
-    stream.seek(position - 1)
+    stream.seek(position - 1)  # a newline just before `position` makes that the beginning of a line
     at = position - 1
     while chunk := stream.read(READ_BYTES):
         found = chunk.find(b"\n")
@@ -61,7 +82,7 @@ def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
 
 
 def _paragraph_begins(stream: IO[bytes], position: int, size: int) -> int:
-    """The first byte at or after `position` that begins a line after a blank one."""
+    """Finds the first byte at or after `position` that begins a line after a blank one; `size` where none does."""
     if position == 0:
         return 0
     at = _line_begins(stream, position, size)
@@ -83,7 +104,10 @@ def _paragraph_begins(stream: IO[bytes], position: int, size: int) -> int:
 
 
 def _blank_before(stream: IO[bytes], at: int) -> bool:
-    """Whether the line that ends just before byte `at` is blank; the start of the file counts as such."""
+    """Tells whether the line that ends just before byte `at` is blank; the start of the file counts as a blank line.
+
+    Reads backwards, and only while there is nothing but white space: a line of text ends the search at its last byte.
+    """
     end = at - 1  # its newline
     while end > 0:
         start = max(0, end - 4096)
@@ -107,13 +131,23 @@ def read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
 def cut_stream(
     chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int, position: int = 0
 ) -> Iterator[TextRange]:
-    """Cuts a stream at ends of documents into text ranges of about `part_bytes`.
+    """Cuts a stream at boundaries into text ranges of about `part_bytes`.
 
     Holds no more of an oversized document than shows that it is oversized.
+
+    Args:
+      chunks: the bytes of a file from `position` on; last an exception where they cannot be read to the end.
+      file: the file that the bytes are from.
+      source: the format, and how long a document may be.
+      part_bytes: bytes in a text range, unless a document is longer.
+      position: the place of the first byte in the (decompressed) file.
+
+    Yields:
+      Text ranges that join without a gap. A document that is lost is one with a fault.
     """
     kind, limit = source.format, source.max_document_bytes
     buffer = bytearray()
-    searched = 0
+    searched = 0  # bytes of the buffer that hold no boundary: each is looked at once, or a long line would take quadratic time
     for chunk in chunks:
         if isinstance(chunk, Exception):
             # The last document may be cut anywhere, so it cannot be trusted; those before it were read whole.
@@ -128,7 +162,7 @@ def cut_stream(
             return  # the rest of the file is the rest of the document
         if kind != "text" and len(buffer) >= part_bytes:
             cut = _last_boundary(buffer, kind, searched)
-            searched = max(0, len(buffer) - 1)
+            searched = max(0, len(buffer) - 1)  # the last may be half of a boundary
             if cut:
                 yield TextRange(file, position, bytes(buffer[:cut]))
                 del buffer[:cut]
@@ -148,11 +182,13 @@ def cut_stream(
 
 
 def _broken(file: InputFile, position: int, data: bytes | bytearray, read: int, error: Exception) -> TextRange:
+    """Makes the fault of a stream that broke after `read` bytes, inside the document that begins at `position`."""
     message = f"the archive is cut short or broken after {read:,} bytes of text: {error}. Fetch the file again."
     return TextRange(file, position, bytes(data), fault=("broken_archive", message))
 
 
 def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0) -> TextRange:
+    """Makes the fault of a document that is too long, from its first bytes and the lines it has."""
     if position == 0 and head.startswith(BOM):
         position, head = len(BOM), head[len(BOM) :]
     return TextRange(file, position, head[: 4 * EXCERPT], fault=("oversized", oversized_message(source)), lines=lines)
@@ -167,7 +203,7 @@ def _skip_document(buffer: bytearray, chunks: Iterator[bytes | Exception], kind:
     """Reads on to the end of the document in `buffer`, and leaves there what follows.
 
     Returns:
-      bytes and lines passed over, whether what was read on is blank, and the exception if the stream broke meanwhile.
+      The bytes and the lines passed over, whether all that was read after `buffer` is blank, and the exception if the stream broke.
     """
     boundary = re.compile(rb"\n[ \t\r\v\f]*\n" if kind == "paragraphs" else rb"\n")
     skipped = lines = 0
@@ -194,7 +230,7 @@ def _skip_document(buffer: bytearray, chunks: Iterator[bytes | Exception], kind:
 
 
 def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
-    """Where the last document that may be incomplete begins; 0 if that is the only one. Bytes before `searched` hold no boundary."""
+    """Finds where the last document begins, which may be incomplete; 0 if it is the only one. Bytes before `searched` hold no boundary."""
     if kind != "paragraphs":
         return buffer.rfind(b"\n", searched) + 1
     end = buffer.rfind(b"\n")
@@ -207,9 +243,20 @@ def _last_boundary(buffer: bytearray, kind: str, searched: int) -> int:
 
 
 def line_bounds(buffer: npt.NDArray[np.uint8], kind: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Finds where the documents of a text range begin and end, line ends left out.
+    r"""Finds the documents of a text range, line ends left out.
 
     Blank lines hold no document, except that `lines` and `text` keep theirs.
+
+    Args:
+      buffer: [num_bytes] uint8, the text range.
+      kind: the source's format.
+
+    Returns:
+      [n] int64 first bytes of the documents, and [n] int64 bytes behind their last.
+
+    >>> starts, ends = line_bounds(np.frombuffer(b"one\r\n \ntwo", np.uint8), "jsonl")
+    >>> starts.tolist(), ends.tolist()
+    ([0, 7], [3, 10])
     """
     if kind == "text":
         return np.zeros(1, dtype=np.int64), np.array([len(buffer)], dtype=np.int64)
@@ -218,11 +265,11 @@ def line_bounds(buffer: npt.NDArray[np.uint8], kind: str) -> tuple[npt.NDArray[n
     ends = np.concatenate([newlines, [len(buffer)]])
     if starts[-1] == len(buffer):  # a final newline ends the last line, it does not begin another
         starts, ends = starts[:-1], ends[:-1]
-    ends = ends - ((ends > starts) & (buffer[np.maximum(ends, 1) - 1] == 0x0D))
+    ends = ends - ((ends > starts) & (buffer[np.maximum(ends, 1) - 1] == 0x0D))  # a carriage return belongs to the line end
     if kind == "lines":
         return starts, ends
     full = ~_blank(buffer, starts, ends)
-    if kind == "paragraphs" and len(full):
+    if kind == "paragraphs" and len(full):  # full lines in a row are one document
         first = full & ~np.concatenate([[False], full[:-1]])
         last = full & ~np.concatenate([full[1:], [False]])
         return starts[first], ends[last]
@@ -230,7 +277,10 @@ def line_bounds(buffer: npt.NDArray[np.uint8], kind: str) -> tuple[npt.NDArray[n
 
 
 def _blank(buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which lines hold nothing but white space. Few lines begin with white space, so only those are read through."""
+    """Finds the lines that hold nothing but white space: [n] bool, of [n] int64 bounds in a [num_bytes] uint8 buffer.
+
+    Few lines begin with white space, so only those are read through.
+    """
     blank: npt.NDArray[np.bool_] = starts == ends
     suspects = np.flatnonzero(~blank)
     suspects = suspects[np.isin(buffer[starts[suspects]], _BLANKS)]
@@ -240,7 +290,18 @@ def _blank(buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: n
 
 
 def gather(buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Copies some ranges end to end."""
+    """Copies ranges of a buffer end to end.
+
+    Marks where ranges begin and end, and sums the marks up: a mask of the bytes inside, in one pass without a loop over the ranges.
+
+    Args:
+      buffer: [num_bytes] uint8.
+      starts: [n] int64 first bytes, ascending.
+      ends: [n] int64 bytes behind the last; no range overlaps the next.
+
+    Returns:
+      [sum(ends - starts)] uint8.
+    """
     inside = np.zeros(len(buffer) + 1, dtype=np.int8)
     np.add.at(inside, starts, 1)
     np.add.at(inside, ends, -1)
@@ -252,9 +313,10 @@ class LineCounter:
     """Counts lines up to ever later bytes, each byte looked at once."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.lines, self._seen = data, 0, 0
+        self._data, self._lines, self._seen = data, 0, 0
 
-    def advance(self, position: int) -> None:
-        """Counts the line ends up to a position of the buffer."""
-        self.lines += self.data.count(b"\n", self._seen, position)
+    def count_to(self, position: int) -> int:
+        """Counts the line ends before a byte, which must not lie before that of the last call."""
+        self._lines += self._data.count(b"\n", self._seen, position)
         self._seen = position
+        return self._lines

@@ -1,4 +1,4 @@
-"""From the patterns of a source to blocks: byte ranges of files, the unit of work."""
+"""Finds the files that the patterns of a source match, and the names by which documents know them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _WILDCARDS = set("*?[")
 
 
 def _base(pattern: str, is_directory: bool) -> str:
-    """The directory before a pattern's first wildcard; `is_directory` tells of a pattern in a bucket, which has no directories to ask."""
+    """Gives the directory before a pattern's first wildcard.
+
+    A bucket has no directories that could be asked, so for a pattern in a bucket `is_directory` tells whether it names one.
+    """
     if files.is_remote(pattern):
         if is_directory:
             return pattern.rstrip("/")
@@ -29,6 +32,7 @@ def _base(pattern: str, is_directory: bool) -> str:
 
 
 def _fixed_parts(parts: Sequence[str]) -> list[str]:
+    """Takes the parts of a path before the first with a wildcard, and never the last, which names files."""
     kept = []
     for part in parts[:-1]:
         if _WILDCARDS & set(part):
@@ -38,7 +42,7 @@ def _fixed_parts(parts: Sequence[str]) -> list[str]:
 
 
 def _common(directories: Sequence[str]) -> str:
-    """The directory that all lie in; none where some are remote and some are not."""
+    """Finds the directory that all lie in; "" where some are remote and some are not."""
     remote = {files.is_remote(directory) for directory in directories}
     if remote == {True}:
         return files.GS + posixpath.commonpath([directory.removeprefix(files.GS) for directory in directories])
@@ -46,17 +50,16 @@ def _common(directories: Sequence[str]) -> str:
 
 
 def _match(pattern: str) -> list[str]:
+    """Finds the local files that a pattern matches, or all files below the directory that it names."""
     if os.path.isdir(pattern):
         return list(_walk(pattern, ()))
     if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
-        return [
-            path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)
-        ]  # a link to nothing is an error, not nothing
-    return [pattern] if os.path.lexists(pattern) else []
+        return [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+    return [pattern] if os.path.lexists(pattern) else []  # a link to nothing is found, and then an error
 
 
 def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
-    """The files below a folder; links to folders are followed, but for those to a folder that they lie in (`above`)."""
+    """Yields the files below a folder. Follows links to folders, but for those to a folder that they lie in (`above`, real paths)."""
     real = os.path.realpath(folder)
     if real in above:
         return

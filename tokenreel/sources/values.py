@@ -1,4 +1,4 @@
-"""Turns the values of a record into text, names and order keys, and says what is wrong with them."""
+"""Turns the values of a record into text, names and sort values, and says what is wrong with them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import numpy.typing as npt
 
 from tokenreel import keys
 
-EXCERPT = 200
+EXCERPT = 200  # characters of a document that a fault shows
 
 
 def to_sort_value(value: Any, field: str) -> int:
-    """An unsigned 64-bit integer that sorts as a number does, or as the first 8 bytes of a text.
+    """Makes an unsigned 64-bit integer that sorts as a number does, or as the first 8 bytes of a text.
+
+    Of a number it is the bits of its float64, which sort as the numbers do once the sign bit of positive ones is set and all bits of
+    negative ones are flipped.
+
+    Args:
+      value: what the order field of a document holds.
+      field: name of the field, for the message.
+
+    Raises:
+      BadDocument: the value is neither text nor a number that can be compared.
 
     >>> to_sort_value(-1.5, "n") < to_sort_value(0, "n") < to_sort_value(2, "n"), to_sort_value("a", "n") < to_sort_value("b", "n")
     (True, True)
@@ -33,12 +43,26 @@ def to_sort_value(value: Any, field: str) -> int:
 
 
 def position_keys(source: str, file: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """The keys of documents that are named by their place: [n] uint64."""
+    """Hashes the names of documents that are named by their place, `path#position`.
+
+    Args:
+      source: name of the source.
+      file: name of the file in the source.
+      positions: [n] int64 positions in the file.
+
+    Returns:
+      [n] uint64 keys.
+    """
     return keys.mix(keys.mix(positions.astype(np.uint64)) ^ np.uint64(keys.key("document", source, file)))
 
 
 class BadDocument(Exception):
-    """A document that becomes a dead letter, with the reason and what is wrong with it."""
+    """A document that becomes a dead letter.
+
+    Attributes:
+      reason: one word for counting.
+      message: what is wrong with it.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -58,7 +82,11 @@ def read_document_id(value: Any, field: str) -> str:
 
 
 def encode_text(text: str) -> bytes:
-    """Turns text into UTF-8; half of a surrogate pair is no text."""
+    """Turns text into UTF-8.
+
+    Raises:
+      BadDocument: the text holds half of a surrogate pair, as JSON allows.
+    """
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -67,7 +95,7 @@ def encode_text(text: str) -> bytes:
 
 def is_utf8(data: bytes | memoryview) -> bool:
     """Tells whether bytes are valid UTF-8."""
-    try:
+    try:  # the decoder is the quickest check there is; what it makes is thrown away
         codecs.utf_8_decode(data, "strict", True)
     except UnicodeDecodeError:
         return False

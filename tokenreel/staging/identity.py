@@ -12,7 +12,7 @@ from tokenreel.curation.filters import Rules
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 
-VERSION = "stage-1"
+VERSION = "stage-1"  # changes where the same input and settings would give other bytes
 
 
 def fingerprint(
@@ -26,7 +26,20 @@ def fingerprint(
     hashed: bool = False,
     with_offsets: bool = False,
 ) -> str:
-    """Names the stage files of a block: what they are made from and how."""
+    """Names the stage files of a block by what they are made from, and how.
+
+    A setting that is added later must leave the name as it is where it has its default: people's caches are found by it.
+
+    Args:
+      block: the files, and what is left out of them.
+      source: the settings of the block's source.
+      vocabulary: fingerprint of the vocabulary.
+      rules: the filters of the source.
+      sentences: rule by which documents are cut into sentences, or None.
+      block_bytes: size of a block, which decides where its parts end.
+      hashed: whether texts are hashed.
+      with_offsets: whether the places of tokens in the text are stored.
+    """
     reading = (source.name, source.format, source.text_field, source.id_field or "", source.order_field or "", *source.metadata_fields)
     if source.format in ("csv", "tsv"):
         reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
@@ -49,10 +62,10 @@ def name_of(config: JobConfig, block: Block, vocabulary: str, rules: Rules) -> s
     """Names the stage files of a block in a build: the `fingerprint` of all that they depend on.
 
     Args:
-      config: of the build.
-      block: of a source.
-      vocabulary: its fingerprint.
-      rules: of the source.
+      config: the settings of the build.
+      block: a block of one of its sources.
+      vocabulary: fingerprint of the vocabulary.
+      rules: the filters of the source.
     """
     return fingerprint(
         block,
@@ -67,9 +80,15 @@ def name_of(config: JobConfig, block: Block, vocabulary: str, rules: Rules) -> s
 
 
 def describe(config: JobConfig, source: int, vocabulary: str, rules: Rules) -> dict[str, Any]:
-    """What a stage file says of how it was made, for people: nothing reads it back into a build.
+    """Describes for people how a stage file was made; no build reads it.
 
-    Only what its name depends on, so that whoever makes the file writes the same bytes; no paths.
+    Tells only what the file's name depends on, and no paths, so that whoever makes the file writes the same bytes.
+
+    Args:
+      config: the settings of the build.
+      source: index of the source.
+      vocabulary: fingerprint of the vocabulary.
+      rules: the filters of the source.
     """
     filters = dataclasses.asdict(rules.config)
     plain = dataclasses.asdict(FilterConfig())
@@ -86,5 +105,5 @@ def describe(config: JobConfig, source: int, vocabulary: str, rules: Rules) -> d
 
 
 def path_of(directory: str, block_fingerprint: str, part: int) -> str:
-    """Where a stage file lies."""
+    """Says where the stage file of a part lies in a stage directory; the block's fingerprint is what `name_of` gives."""
     return files.join(directory, f"{block_fingerprint}-{part:05d}.stage")

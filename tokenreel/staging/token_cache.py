@@ -1,8 +1,8 @@
-"""The token cache, the stage files that people keep (`execution.stage`): what is there, what a config would find, and clearing it.
+"""The token cache: says which stage files people keep (`execution.stage`), which of them a config would find, and which may go.
 
-A stage file is named by a hash of everything that its content depends on (`stage.fingerprint`). A build looks for that name, so tokens of
-another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose bytes were changed
-without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
+A stage file is named by a hash of everything that its content depends on (`identity.fingerprint`). A build looks for that name, so tokens
+of another input, filter or vocabulary are never found; they are only left over. What nobody can see is a local file whose bytes were
+changed without the system's clock moving or beneath the file system (a disk image that is edited, a clock that is set back).
 
 Tested in tests/pipelines/test_token_cache.py.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import enum
 import json
 import re
 import time
@@ -21,7 +22,7 @@ from typing import Any
 from tokenreel.config.build import JobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import ConfigError
-from tokenreel.sources import blocks as sources
+from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import identity, stage_file
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
@@ -30,9 +31,7 @@ from tokenreel.vocabularies.sampled import sampled
 
 _NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
 
-THREADS = 32
-
-SOUND, DAMAGED, TEMPORARY = "sound", "damaged", "temporary"
+THREADS = 32  # requests to a bucket at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,24 +39,32 @@ class Entry:
     """A file that a build left in a stage directory.
 
     Attributes:
-      path: of it.
+      path: where it lies.
       name: its path in the directory.
-      bytes: in it.
+      bytes: its size.
       used: seconds since 1970 when it was last written or, to the day, used.
-      state: `sound`, `damaged` (no header, cut short, or of another version), or `temporary` (a write that did not finish).
+      state: whether a build can use it.
       block: the name of its block, "" for a temporary file.
-      part: of the block.
+      part: index of its part in the block.
       last: whether it is the block's last part.
-      documents, tokens: in it.
-      about: how it was made, as `stage.describe` says.
-      version: of the format.
+      documents: number of documents in it.
+      tokens: number of tokens in it.
+      about: how it was made, as `identity.describe` says.
+      version: the version of its format.
     """
+
+    class State(enum.Enum):
+        """What became of a write."""
+
+        SOUND = "sound"  # it ended, and the file is as long as its header says
+        DAMAGED = "damaged"  # no header, cut short, or of another version
+        TEMPORARY = "temporary"  # it has not ended, or never will
 
     path: str
     name: str
     bytes: int
     used: float
-    state: str
+    state: State
     block: str = ""
     part: int = 0
     last: bool = False
@@ -68,7 +75,7 @@ class Entry:
 
     @property
     def group(self) -> tuple[str, str, str, str, str]:
-        """What is listed together: source, vocabulary, filters, sentences, version."""
+        """Names what is listed together: source, vocabulary, filters, sentences, version."""
         about = self.about
         kind, vocabulary = about.get("vocabulary_kind", "?"), about.get("vocabulary", "?")
         filters = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(about.get("filters", {}).items())) or "-"
@@ -79,6 +86,9 @@ def read(directory: str) -> tuple[list[Entry], int]:
     """Lists the stage files of a directory, and counts the files in it that no build wrote.
 
     Reads the header of each file: one request each for `gs://`, 32 at a time.
+
+    Args:
+      directory: an `execution.stage` directory, local or `gs://`.
     """
     found = files.list_files(directory)
     ours = [name for name in found if _NAME.match(files.TEMPORARY.sub("", name))]
@@ -88,20 +98,21 @@ def read(directory: str) -> tuple[list[Entry], int]:
 
 
 def _entry(directory: str, name: str, size: int) -> Entry | None:
+    """Examines a file of the size that the listing told."""
     path = files.join(directory, name)
     known: dict[str, Any] = {"path": path, "name": name, "bytes": size, "used": time.time() - files.age(path)}
     match = _NAME.match(name)
     if match is None:
-        return Entry(**known, state=TEMPORARY)
+        return Entry(**known, state=Entry.State.TEMPORARY)
     known |= {"block": match["block"], "part": int(match["part"])}
     header = stage_file.read_header(path)
     if header is None:
-        return Entry(**known, state=DAMAGED)
+        return Entry(**known, state=Entry.State.DAMAGED)
     fields, body = header
     sound = fields.get("version") == identity.VERSION and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
     facts = {field: fields.get(field, 0) for field in ("documents", "tokens")}
     about, version = fields.get("about", {}), str(fields.get("version", ""))
-    state = SOUND if sound else DAMAGED
+    state = Entry.State.SOUND if sound else Entry.State.DAMAGED
     return Entry(**known, **facts, state=state, last=bool(fields.get("last")), about=about, version=version)
 
 
@@ -111,11 +122,11 @@ class Use:
 
     Attributes:
       source: its name.
-      blocks: it is cut into.
-      hits: blocks whose tokens are all there.
-      bytes: of the files.
-      missing_bytes: of files (compressed or not) that would be read and tokenized.
-      names: of all its blocks.
+      blocks: number of blocks that it is cut into.
+      hits: number of blocks whose tokens are all there.
+      bytes: size of its files.
+      missing_bytes: bytes of the files (compressed or not) that would be read and tokenized.
+      names: the names that the stage files of all its blocks have.
     """
 
     source: str
@@ -129,8 +140,13 @@ class Use:
 def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
     """Finds out which blocks of a config are tokenized already. Lists the files of the sources and reads none of them.
 
+    Args:
+      config: the config of a build.
+      entries: the files of its stage directory.
+
     Raises:
       ConfigError: what the build would look for is not known before it runs.
+      SourceError: a pattern matches no file, or a file cannot be examined.
     """
     if config.duplicates.remove in ("paragraphs", "lines"):
         raise ConfigError(
@@ -144,7 +160,7 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))
         names, hits, total, missing = [], 0, 0, 0
-        for block in sources.list_blocks(source, index, config.execution.block_bytes):
+        for block in list_blocks(source, index, config.execution.block_bytes):
             size = sum(
                 (file_range.file.size if file_range.end is None else file_range.end) - file_range.start for file_range in block.file_ranges
             )
@@ -156,11 +172,11 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
 
 
 def _complete(entries: Iterable[Entry]) -> set[str]:
-    """The blocks of which every part is there."""
+    """Finds the blocks of which every part is there; parts are counted from 0, so the last tells how many there must be."""
     parts: Counter[str] = Counter()
     lasts: dict[str, int] = {}
     for entry in entries:
-        if entry.state == SOUND:
+        if entry.state is Entry.State.SOUND:
             parts[entry.block] += 1
             if entry.last:
                 lasts[entry.block] = entry.part
@@ -179,12 +195,15 @@ def choose(
     """Picks the files to remove: damaged ones and abandoned temporary ones always, others if every condition that is given holds.
 
     Args:
-      entries: of the directory.
-      older_than: seconds for which a file was not used.
-      vocabulary: the first digits of a vocabulary's fingerprint.
-      source: name of a source.
-      unused_by: configs none of which would find the file.
-      everything: picks all where no condition is given.
+      entries: the files of a stage directory.
+      older_than: picks files that were not used for so many seconds.
+      vocabulary: picks files made with the vocabulary whose fingerprint begins so.
+      source: picks files made from the source of this name.
+      unused_by: picks files that a build of none of these configs would find.
+      everything: picks all files where no condition is given.
+
+    Raises:
+      ConfigError: as `uses`, for one of the configs.
     """
     entries = list(entries)
     now = time.time()
@@ -193,8 +212,8 @@ def choose(
     chosen = []
     for entry in entries:
         idle = now - entry.used
-        if entry.state != SOUND:  # a file that is just being written is neither
-            remove = entry.state == DAMAGED or idle > ABANDONED_SECONDS
+        if entry.state is not Entry.State.SOUND:  # a file that is just being written is neither damaged nor abandoned
+            remove = entry.state is Entry.State.DAMAGED or idle > ABANDONED_SECONDS
         else:
             remove = (
                 conditional

@@ -1,4 +1,4 @@
-"""Which characters a vocabulary of characters lists: counting them, and choosing."""
+"""Counts characters, and chooses those that a vocabulary of characters lists."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def count_characters(
     """Counts the characters of some documents.
 
     Args:
-      text: [bytes] valid UTF-8, documents end to end.
-      offsets: [n + 1] their bounds.
-      normalizer: applied to each document.
+      text: [num_bytes] uint8, valid UTF-8, documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+      normalizer: name of what is applied to each document.
 
     Yields:
-      [k] code points, ascending, and their counts: once, or again where a count is more than a float32 holds exactly.
+      [k] int64 code points, ascending, and their [k] float32 counts: once, or again where a count is more than a float32 holds exactly.
 
     >>> (points, counts), = count_characters(np.frombuffer(b"abA", dtype=np.uint8), np.array([0, 2, 3]), "lowercase")
     >>> points.tolist(), counts.tolist()
@@ -86,14 +86,14 @@ def choose_characters(lines: Iterable[bytes], options: CharacterOptions) -> tupl
     r"""Chooses the characters of a vocabulary from the file that the analyzer wrote.
 
     Args:
-      lines: "count codepoint", of the characters that occur often enough.
-      options: of the vocabulary.
+      lines: "count codepoint", a line for each character that occurs often enough.
+      options: the options of the vocabulary.
 
     Returns:
-      the characters by descending count, ties by code point, and their counts.
+      The characters by descending count, ties by code point, and their counts.
 
     Raises:
-      ConfigError: there are none.
+      ConfigError: no character occurs often enough.
 
     >>> choose_characters([b"3.0 98", b"5 10", b"3 97"], CharacterOptions(max_size=2))
     (['\n', 'a'], [5, 3])

@@ -1,4 +1,4 @@
-"""A sample of documents that depends on the text and the seed alone, found without moving the text.
+"""Finds a sample of documents that depends on the text and the seed alone, without moving the text.
 
 Every document has a hash of (seed, its key). The sample of a source is its documents with the smallest hashes, up to a number of bytes.
 Each worker counts bytes by *bucket*, the upper 16 bits of the hash; the sum over all workers tells at which bucket the budget is full; only
@@ -19,7 +19,7 @@ from tokenreel.tokenizer_training.texts import Texts
 
 
 def hash_documents(seed: int, key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Hashes documents to the numbers by which they are sampled: uint64 [n], different for different keys."""
+    """Hashes [n] uint64 keys of documents to the [n] uint64 numbers by which they are sampled, different for different keys."""
     return keys.streams(seed, "tokenizer/sample", key)
 
 
@@ -27,11 +27,14 @@ def measure(documents: Texts, source: int, seed: int, max_document_bytes: int, l
     """Counts documents by bucket, and takes those in the first `limit` buckets.
 
     Args:
-      documents: [n] documents.
-      source: their index.
+      documents: the documents of a part of a block.
+      source: index of their source.
       seed: decides which documents are chosen.
       max_document_bytes: where documents are cut.
       limit: number of buckets to take.
+
+    Returns:
+      The counts of all documents, and the documents in these buckets, in the order of their hashes.
     """
     hashes = hash_documents(seed, documents.key)
     lengths = cut_lengths(documents.text, documents.offsets, max_document_bytes)

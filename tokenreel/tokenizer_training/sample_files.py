@@ -19,8 +19,8 @@ class Candidates:
 
     Attributes:
       hashes: [n] uint64.
-      text: [bytes] uint8, end to end.
-      offsets: [n + 1] int64.
+      text: [num_bytes] uint8, documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
     """
 
     hashes: npt.NDArray[np.uint64]
@@ -52,8 +52,8 @@ class Chosen:
     """A sampled document.
 
     Attributes:
-      source: its index.
-      hash: its place in the order.
+      source: index of its source.
+      hash: what it is sampled and sorted by.
       text: UTF-8; of the document at the end of a quota the beginning.
     """
 
@@ -66,7 +66,8 @@ class Sample:
     """The chosen documents, in the order of their hashes.
 
     Attributes:
-      bytes, documents: [sources] of the sample.
+      bytes: bytes of the sample from each source.
+      documents: documents of the sample from each source.
       measured_on: for each source "held_out", or "sample" where the sample took everything there is.
     """
 
@@ -74,8 +75,8 @@ class Sample:
         """Reads the files of candidates: memory for the sample, once.
 
         Args:
-          sample_plan: what to take.
-          parts: (source, path) of the files.
+          sample_plan: what to take of each source.
+          parts: (source, path) of the files, in any order.
         """
         sources = len(sample_plan.quotas)
         self.bytes, self.documents = [0] * sources, [0] * sources
@@ -90,12 +91,13 @@ class Sample:
             self._choose(source)
 
     def _choose(self, source: int) -> None:
+        """Takes the documents of a source with the smallest hashes, as many as fill its quota, and those after them to measure on."""
         parts, quota, wanted = self._parts[source], self._plan.quotas[source], self._plan.held_out[source]
         hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *(part.hashes for part in parts)])
         part = np.repeat(np.arange(len(parts)), [len(one.hashes) for one in parts]).astype(np.int64)
         row = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(one.hashes)) for one in parts)])
         order = np.argsort(hashes, kind="stable")
-        for start, end in _runs(hashes[order]):  # documents of one name: by their text, so that where they lie does not matter
+        for start, end in _sorted_runs(hashes[order]):  # documents of one name: by their text, so that where they lie does not matter
             order[start:end] = sorted(order[start:end].tolist(), key=lambda i: parts[part[i]].document(int(row[i])))
         hashes, part, row = hashes[order], part[order], row[order]
         sizes = np.concatenate([np.zeros(0, dtype=np.int64), *(np.diff(one.offsets) for one in parts)])[order]
@@ -128,12 +130,13 @@ class Sample:
         return self._held_out[source]
 
 
-def _runs(values: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Finds the bounds of the runs of equal values that are longer than 1, in sorted values."""
+def _sorted_runs(values: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yields the bounds of the sorted runs of equal values that are longer than 1, in [n] uint64 ascending values."""
     bounds = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1], [True]])) if len(values) else np.zeros(1, dtype=np.int64)
     for i in np.flatnonzero(np.diff(bounds) > 1):
         yield int(bounds[i]), int(bounds[i + 1])
 
 
 def _cut(text: bytes, size: int) -> bytes:
+    """Takes the first characters of a text, in at most `size` bytes."""
     return text[: int(cut_lengths(np.frombuffer(text, dtype=np.uint8), np.array([0, len(text)]), size)[0])] if size < len(text) else text

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
 
-BUCKETS = 1 << 16
+BUCKETS = 1 << 16  # the upper 16 bits of a hash
 
-SHIFT = np.uint64(48)
+SHIFT = np.uint64(48)  # from a hash to its bucket
 
-FAULTS_SHOWN = 3
+FAULTS_SHOWN = 3  # in the message that too many documents could not be read
 
 # Text is more or less than the bytes of its files; a document is written in the first reading if it may be needed by this much.
 _MARGIN = 1.5
@@ -25,6 +25,14 @@ _MARGIN = 1.5
 
 def cut_lengths(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
     """Counts the bytes of each document that are sampled: at most `limit`, and whole characters only.
+
+    Args:
+      text: [num_bytes] uint8, valid UTF-8, n documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+      limit: most bytes of a document.
+
+    Returns:
+      [n] int64.
 
     >>> text = np.frombuffer("aéab".encode(), np.uint8)
     >>> cut_lengths(text, np.array([0, 3, 5]), 2).tolist()
@@ -42,18 +50,18 @@ def cut_lengths(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], lim
 
 @dataclasses.dataclass
 class Measured:
-    """What one part of a block tells about its source.
+    """Counts of one part of a block, for the plan of its source.
 
     Attributes:
       source: index of the source.
       buckets: [b] int64 buckets that hold something, ascending.
-      bytes: [b] int64 in each, documents cut.
-      documents: that are not empty.
-      text_bytes: in them, uncut.
-      cut_documents: longer than the limit.
-      faults: documents that could not be read, by reason.
-      left_out: documents that were, by reason.
-      examples: some of the faults, where and why.
+      bytes: [b] int64 bytes in each bucket, of documents as they are cut.
+      documents: number of documents that are not empty.
+      text_bytes: bytes in them, uncut.
+      cut_documents: number of documents that are longer than the limit.
+      faults: number of documents that could not be read, by reason.
+      left_out: number of documents that filters left out, by reason.
+      examples: some of the faults: file, position and message.
     """
 
     source: int
@@ -71,11 +79,11 @@ class Totals:
     """The sum of what was measured, source by source; the order of summing does not matter.
 
     Attributes:
-      bytes: [sources, BUCKETS] int64.
-      documents, text_bytes, cut_documents: [sources] int64.
-      faults: documents that could not be read, by reason, for each source.
-      left_out: documents that were, likewise.
-      examples: the first of them by (source, file, position).
+      bytes: [num_sources, BUCKETS] int64 bytes of documents as they are cut.
+      documents, text_bytes, cut_documents: [num_sources] int64, as in `Measured`.
+      faults: for each source, the documents that could not be read, by reason.
+      left_out: for each source, the documents that filters left out, by reason.
+      examples: the first faults, by (source, file, position).
     """
 
     def __init__(self, sources: int) -> None:
@@ -135,8 +143,8 @@ class SamplePlan:
 
     Attributes:
       quotas: bytes of the sample from each source.
-      held_out: bytes of other documents to measure on.
-      limits: the documents are in the first so many buckets.
+      held_out: bytes of other documents to measure on, from each source.
+      limits: number of buckets, from the first on, in which the documents of each source lie.
     """
 
     quotas: tuple[int, ...]
@@ -174,7 +182,7 @@ def plan(totals: Totals, budget: int | None, held_out_bytes: int, shares: Shares
     Args:
       totals: the sum of what was measured in all blocks.
       budget: bytes to sample; None samples nothing, for what is fitted on the whole text, and takes the first documents to measure on.
-      held_out_bytes: to measure on.
+      held_out_bytes: bytes of other documents to measure on.
       shares: says how the budget is divided among the sources.
       max_document_bytes: where documents are cut.
     """

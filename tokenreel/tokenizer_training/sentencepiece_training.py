@@ -1,4 +1,4 @@
-"""Training a tokenizer on a sample: what goes into the trainer, and what came of it."""
+"""Trains SentencePiece on a sample, counts what goes into the trainer, and measures what came of it."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ def _probe(options: Mapping[str, Any]) -> str | None:
 
 
 def _explain(name: str, value: Any, message: str) -> str:
+    """Writes what is wrong with an option, from the trainer's own message."""
     if "unknown field name" in message:
         near = difflib.get_close_matches(name, _KNOWN, n=1)
         return f"options.{name}: SentencePiece's trainer has no such option" + (f"; did you mean {near[0]!r}?" if near else "")
@@ -107,6 +108,11 @@ def _explain(name: str, value: Any, message: str) -> str:
 
 
 def _train(lines: Iterable[bytes | str], options: Mapping[str, Any]) -> bytes:
+    """Calls the trainer, and returns the model.
+
+    Raises:
+      RuntimeError, ValueError, OSError: the trainer refuses, in its own words.
+    """
     import sentencepiece
 
     model = io.BytesIO()
@@ -120,12 +126,12 @@ class TrainerInput:
     """What became of the sampled text on its way into the trainer. No line is left out without being counted.
 
     Attributes:
-      lines: that the trainer learned from.
-      bytes: in them.
-      cut_lines: longer than `max_sentence_length`, and cut into several.
-      reserved_characters: "▅", of which SentencePiece makes its own use; the text is cut there, and the characters are left out.
-      null_characters: which no model can learn.
-      lines_beyond_limit: left out for `input_sentence_size`.
+      lines: number of lines that the trainer learned from.
+      bytes: bytes in them.
+      cut_lines: number of lines longer than `max_sentence_length`, which were cut into several.
+      reserved_characters: number of "▅", of which SentencePiece makes its own use; the text is cut there, and the characters are left out.
+      null_characters: number of NUL characters, which no model can learn.
+      lines_beyond_limit: number of lines left out for `input_sentence_size`.
     """
 
     lines: int = 0
@@ -142,9 +148,9 @@ def sentences(texts: Iterable[bytes], counts: TrainerInput, max_bytes: int = _MA
     The trainer itself would drop, and mention only in its log, every line over `max_bytes`: such a line is cut, if possible after a space.
 
     Args:
-      texts: UTF-8.
+      texts: documents in UTF-8.
       counts: is added to.
-      max_bytes: longest line.
+      max_bytes: bytes of the longest line.
       limit: most lines; 0 for all.
 
     >>> counts = TrainerInput()
@@ -158,16 +164,17 @@ def sentences(texts: Iterable[bytes], counts: TrainerInput, max_bytes: int = _MA
             counts.reserved_characters += len(parts) - 1
             for part in parts:
                 counts.cut_lines += len(part) > max_bytes
-                for piece in _cut(part, max_bytes):
+                for cut in _cut(part, max_bytes):
                     if limit and counts.lines == limit:
                         counts.lines_beyond_limit += 1
                         continue
                     counts.lines += 1
-                    counts.bytes += len(piece)
-                    yield piece
+                    counts.bytes += len(cut)
+                    yield cut
 
 
 def _cut(line: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Cuts a line into lines of at most `max_bytes`: after a space, else between characters, else anywhere (a limit below 4 bytes)."""
     start = 0
     while len(line) - start > max_bytes:
         end = line.rfind(b" ", start, start + max_bytes) + 1

@@ -1,4 +1,4 @@
-"""The documents that a tokenizer may see: those that a build of the same settings would train on.
+"""Reads the documents that a tokenizer may see: those that a build of the same settings would train on.
 
 Tested in tests/pipelines/test_train_tokenizer.py.
 """
@@ -26,14 +26,14 @@ from tokenreel.sources.reading import read_documents
 
 @dataclasses.dataclass
 class Texts:
-    """Documents of a part of a block.
+    """The documents of a part of a block that may be sampled.
 
     Attributes:
-      text: [bytes] uint8, end to end, as the filters left it.
-      offsets: [n + 1] int64.
-      key: [n] uint64 hashes of their names.
+      text: [num_bytes] uint8, documents end to end, as the filters left them.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+      key: [n] uint64 hashes of the documents' names.
       faults: what could not be read.
-      left_out: documents that were, by reason.
+      left_out: number of documents that filters or held-out splits left out, by reason.
     """
 
     text: npt.NDArray[np.uint8]
@@ -47,10 +47,10 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
     """Reads a block in parts, without the documents that filters leave out and those of held-out splits.
 
     Args:
-      block: to read.
+      block: the block to read.
       config: the sources, filters and splits.
       rules: the filters of the block's source.
-      part_bytes: about as much text at a time.
+      part_bytes: text to hold at once.
     """
     low, high = split_ranges(config, block.source)[TRAIN]
     for documents in read_documents(block, config.sources[block.source], part_bytes):

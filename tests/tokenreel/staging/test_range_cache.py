@@ -15,7 +15,7 @@ def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path, mo
     monkeypatch.setattr(files, "read_bytes", lambda path, begin, size: (read.append(path[-1]), original(path, begin, size))[1])
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode() * 100)
-    kept = range_cache._Kept(100)
+    kept = range_cache._RangeCache(100)
 
     def reads(order: str, size: int = 50) -> str:
         read.clear()

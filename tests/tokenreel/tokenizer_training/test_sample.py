@@ -33,7 +33,7 @@ def test_empty_documents_are_not_sampled(tmp_path: pathlib.Path) -> None:
 
 
 def test_hashes_stay_as_they_are() -> None:
-    """Whoever trains a tokenizer again from the same text relies on them: a change needs another version in `tokenizer_output`."""
+    """Whoever trains a tokenizer again from the same text relies on them: a change needs another `output.VERSION`."""
     assert output.VERSION == "tokenizer-sample-1"
     assert [hex(h) for h in hash_documents(5, np.array([0, 1, 2**63], dtype=np.uint64)).tolist()] == [
         "0x8731fcc276c59ba5",

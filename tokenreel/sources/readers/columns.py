@@ -18,7 +18,7 @@ from tokenreel.sources.readers.unreadable import errors, first_line
 
 
 def wanted(source: SourceConfig) -> list[str]:
-    """The columns that a source reads."""
+    """Names the columns that a source reads, that of the text first."""
     names = (source.text_field, source.id_field, source.order_field, *source.metadata_fields)
     return list(dict.fromkeys(name for name in names if name is not None))
 
@@ -57,7 +57,7 @@ def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
 
 
 def _find(schema: Any, path: str) -> Any:
-    """Type of a column, or None; a column of that very name comes before a nested one."""
+    """Finds the type of a column, or None; a column of that very name comes before a nested one."""
     import pyarrow as pa
 
     place = schema.get_field_index(path)
@@ -74,7 +74,11 @@ def _find(schema: Any, path: str) -> Any:
 
 
 def _pick(batch: Any, path: str) -> Any:
-    """A column of a batch; a nested value is null where what it lies in is."""
+    """Takes a column of a batch; a nested value is null where what it lies in is.
+
+    Raises:
+      KeyError: there is no such column.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -114,7 +118,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, trusted: bool) -> Rows:
-    """Makes rows of a record batch.
+    """Makes rows of a record batch. Rows without text are problems; a batch that cannot be read is one problem for all its rows.
 
     Args:
       batch: a `pyarrow.RecordBatch` with the wanted columns.
@@ -166,7 +170,7 @@ def _at(values: list[Any], places: npt.NDArray[np.int64]) -> list[Any]:
 
 
 def _as_binary(column: Any) -> Any:
-    """The text column as binary of 32 or 64 bit offsets; a view unless it is stored another way."""
+    """Gives the text column as binary of 32 or 64 bit offsets; a view unless it is stored another way."""
     import pyarrow as pa
 
     types = pa.types
@@ -180,7 +184,11 @@ def _as_binary(column: Any) -> Any:
 
 
 def _buffers(column: Any) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Bytes and bounds of the values that are there, and which are."""
+    """Takes the buffers of a binary column of n values.
+
+    Returns:
+      [num_bytes] uint8 bytes of the m values that are not null, their [m + 1] int64 bounds, and [n] bool, true where a value is not null.
+    """
     import pyarrow as pa
 
     present = np.ones(len(column), dtype=bool)

@@ -1,4 +1,4 @@
-"""What a reader hands over: records of a file with their places, and what could not be read.
+"""Rows, which readers of all formats with fields hand over: records of a file with their places, and what could not be read.
 
 Tested in tests/tokenreel/sources/readers/test_delimited.py and tests/tokenreel/sources/readers/test_parquet.py.
 """

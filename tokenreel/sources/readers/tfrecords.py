@@ -61,7 +61,7 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
 
 
 def collector(file: InputFile, source: SourceConfig) -> Collector:
-    """Gathers what a source wants."""
+    """Makes the collector of the fields that a source names."""
     return Collector(
         file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
     )
@@ -77,7 +77,7 @@ class _Framed:
         self.broken: Exception | None = None
 
     def fill(self, count: int) -> bool:
-        """Whether there are so many bytes."""
+        """Reads on until so many bytes are there; False where the stream ends or breaks before."""
         if len(self._buffer) - self._at >= count:
             return True
         del self._buffer[: self._at]
@@ -103,14 +103,16 @@ class _Framed:
         return None if count else beginning
 
     def take(self, count: int) -> bytes:
+        """Takes so many bytes, which `fill` has found."""
         data = bytes(self._buffer[self._at : self._at + count])
         self._at += count
         return data
 
 
 def _record(framed: _Framed, longest: int) -> tuple[str, bytes | None, int]:
-    """What is wrong with the next record, its payload, and bytes of it; None for a payload where it cannot be told where it ends.
+    """Reads the next record: what is wrong with it, its payload, and the number of its bytes.
 
+    The payload is None where nobody can tell where it ends.
     Of a payload over `longest` there is only the beginning: a few compressed bytes may claim to be terabytes.
     """
     if not framed.fill(tfrecord.HEADER_BYTES):

@@ -1,4 +1,4 @@
-"""Telling bytes that cannot be understood from a disk that cannot be read.
+"""Tells bytes that no decoder understands, which are a fault of the file, from a disk that cannot be read, which stops the build.
 
 Tested in tests/tokenreel/sources/readers/test_parquet.py and tests/tokenreel/sources/readers/test_arrow.py.
 """
@@ -12,7 +12,7 @@ from tokenreel.sources.inputs import InputFile
 
 
 def errors() -> tuple[type[BaseException], ...]:
-    """What decoders raise on bytes that are not what they should be: Arrow's own exceptions, and all that it borrows."""
+    """Lists what decoders raise on bytes that are not what they should be: Arrow's own exceptions, and all that it borrows from Python."""
     import pyarrow as pa
 
     return (
@@ -30,10 +30,14 @@ def errors() -> tuple[type[BaseException], ...]:
 
 
 def reraise_reading(error: BaseException, file: InputFile) -> None:
-    """Raises what concerns the disk or the network: it has an error number, or a class of its own. Arrow raises plain OSErrors.
+    """Raises an error again that concerns the disk or the network; returns where it concerns the bytes of the file.
+
+    The system's errors have a number, or a class of their own such as PermissionError; what Arrow raises on broken bytes is a plain OSError
+    without a number.
 
     Raises:
-      SourceError: the file cannot be read.
+      SourceError: the disk or the network failed with a number.
+      OSError: it failed with a class of its own.
     """
     if isinstance(error, OSError) and type(error) is not OSError:
         raise error
@@ -42,5 +46,5 @@ def reraise_reading(error: BaseException, file: InputFile) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in short."""
+    """Gives the first line of an exception's message, or its class's name, in at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,119 @@
+"""Collects documents and faults, file by file, into the arrays of `Documents`.
+
+Tested in tests/tokenreel/sources/test_documents.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys, ragged
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources.documents import Documents, Fault
+from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.values import EXCERPT, position_keys
+
+
+class DocumentBuilder:
+    """Collects the documents of one part of a block.
+
+    Whoever reads a file announces it with `enter`, adds its documents and faults in any order, and closes what was read together with
+    `pass_lines`, because lines of faults are counted from there.
+    """
+
+    def __init__(self, source: SourceConfig) -> None:
+        self.source = source
+        self._files: list[str] = []
+        self._lines: list[int] = []  # read from each file
+        self._texts: list[npt.NDArray[np.uint8]] = []
+        self._lengths: list[npt.NDArray[np.int64]] = []
+        self._file: list[npt.NDArray[np.int32]] = []
+        self._position: list[npt.NDArray[np.int64]] = []
+        self._key: list[npt.NDArray[np.uint64]] = []
+        self._ids: list[str] = []
+        self._metadata: list[str] = []
+        self._sort_values: list[int] = []
+        self._faults: list[Fault] = []
+        self._sorted_faults = 0  # those of earlier ranges stay where they are
+
+    def enter(self, file: InputFile) -> None:
+        """Says that what is added from now on is from this file."""
+        if not self._files or self._files[-1] != file.name:
+            self._files.append(file.name)
+            self._lines.append(0)
+
+    def add(
+        self,
+        text: npt.NDArray[np.uint8],
+        lengths: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+        *,
+        ids: Sequence[str] = (),
+        sort_values: Sequence[int] = (),
+        metadata: Sequence[str] = (),
+    ) -> None:
+        """Adds n documents of the file at hand.
+
+        Args:
+          text: [num_bytes] valid UTF-8, documents end to end.
+          lengths: [n] int64 bytes of each.
+          positions: [n] int64 what names each in its file, as in `Documents.position`.
+          ids: their names, where the source has an id field.
+          sort_values: what they are sorted by, where the source has an order field.
+          metadata: JSON of their kept fields, where the source keeps some.
+        """
+        self._texts.append(text)
+        self._lengths.append(lengths)
+        self._position.append(positions)
+        self._file.append(np.full(len(lengths), len(self._files) - 1, dtype=np.int32))
+        if self.source.id_field is None:
+            self._key.append(position_keys(self.source.name, self._files[-1], positions))
+        self._ids += ids
+        self._sort_values += sort_values
+        self._metadata += metadata
+
+    def add_fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0) -> None:
+        """Adds a document that could not be read.
+
+        Args:
+          position: what names it in its file, as in `Documents.position`.
+          reason: one word for counting.
+          message: what is wrong.
+          data: the document, or its first bytes.
+          line: lines between the first one that is read together and the document.
+        """
+        excerpt = data[: 4 * EXCERPT].decode("utf-8", "replace")[:EXCERPT]
+        self._faults.append(Fault(self._files[-1], position, self._lines[-1] + line + 1, reason, message, excerpt))
+
+    def pass_lines(self, count: int) -> None:
+        """Ends what was read together: sorts its faults by position, and counts its lines, behind which the file goes on."""
+        self._faults[self._sorted_faults :] = sorted(self._faults[self._sorted_faults :], key=lambda fault: fault.position)
+        self._sorted_faults = len(self._faults)
+        self._lines[-1] += count
+
+    def build(self) -> Documents:
+        """Joins everything that was added."""
+        source = self.source
+        if source.id_field is not None:
+            self._key = [np.array([keys.key("document", source.name, document_id) for document_id in self._ids], dtype=np.uint64)]
+        return Documents(
+            files=self._files,
+            text=_concatenate(self._texts, np.uint8),
+            offsets=ragged.offsets_of(_concatenate(self._lengths, np.int64)),
+            file=_concatenate(self._file, np.int32),
+            position=_concatenate(self._position, np.int64),
+            key=_concatenate(self._key, np.uint64),
+            ids=self._ids if source.id_field is not None else None,
+            metadata=self._metadata if source.metadata_fields else None,
+            sort_value=np.array(self._sort_values, dtype=np.uint64) if source.order_field is not None else None,
+            faults=self._faults,
+            lines=self._lines,
+        )
+
+
+def _concatenate(parts: Sequence[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
