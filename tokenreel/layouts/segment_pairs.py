@@ -53,8 +53,8 @@ class Pairs:
         rows = np.asarray(rows, dtype=np.int64)
         return Pairs(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
-    def segments(self) -> Layout:
-        """Gives the table of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
+    def layout(self) -> Layout:
+        """Gives the layout of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
         return Layout(
             example=np.repeat(np.arange(len(self), dtype=np.int64), 2),
             document=self.document.ravel(),
