@@ -52,6 +52,7 @@ def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.A
 
     Raises:
       ConfigError: the mode is unknown, does not have a setting, or refuses its value.
+      BuildError: a length is negative or no integer.
     """
     function = _function(mode, settings)
     given = {name: value for name, value in settings.items() if value is not None}
@@ -76,6 +77,7 @@ def check(*, mode: str, seq_len: int, **settings: Any) -> None:
       ConfigError: names the setting and what would work.
     """
     if mode != PAIRS:
+        # Laying out no documents checks everything that the mode itself would refuse, in the mode's own words.
         lay_out([], mode=mode, seq_len=seq_len, sentences=[], **settings)
         return
     for name, value in settings.items():

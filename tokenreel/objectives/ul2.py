@@ -114,7 +114,7 @@ class MixtureOfDenoisers(Denoising):
         return self._choose(np.asarray(example_ids), draw)
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """See `Objective`: what the example's denoiser takes."""
+        """See `Objective`: as many tokens as the example's denoiser takes."""
         return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
 
     def _choose(self, ids: Array, draw: Draw) -> Ints:
