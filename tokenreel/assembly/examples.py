@@ -126,7 +126,7 @@ def _assemble_wrap(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
             recipe.packing,
             pad_id=recipe.pad_id,
             pads=recipe.pads,
-            spans=stretch.spans if order.config.vocabulary.offsets else None,
+            spans=stretch.token_spans if order.config.vocabulary.offsets else None,
         )
         yield ExampleChunk(
             arrays=arrays,
@@ -146,13 +146,13 @@ class _Stretch:
     Attributes:
       offset: the token of the split with which the first document begins.
       tokens: [num_tokens] documents end to end.
-      spans: int64 [num_tokens] where each token lies in the text; empty where stage files do not say.
+      token_spans: int64 [num_tokens] where each token lies in the text; empty where stage files do not say.
       lengths, stage, row, repeat: int64 [d], see `ExampleChunk`.
     """
 
     offset: int
     tokens: npt.NDArray[Any]
-    spans: npt.NDArray[np.int64]
+    token_spans: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
@@ -189,14 +189,14 @@ def _read_stretch(read: Callable[[int], GroupDocuments], groups: Sequence[Placed
             _Stretch(
                 offset=offset,
                 tokens=documents.tokens[inside],
-                spans=documents.tokens[:0] if documents.spans is None else documents.spans[inside],
+                token_spans=documents.tokens[:0] if documents.token_spans is None else documents.token_spans[inside],
                 lengths=np.diff(documents.offsets[a : b + 1]),
                 stage=documents.stage[a:b],
                 row=documents.row[a:b],
                 repeat=documents.repeat[a:b],
             )
         )
-    arrays = ("tokens", "spans", "lengths", "stage", "row", "repeat")
+    arrays = ("tokens", "token_spans", "lengths", "stage", "row", "repeat")
     return _Stretch(offset=parts[0].offset, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
 
 
@@ -217,7 +217,7 @@ def _assemble_rows(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
         for first, last in _chunks(0, len(rows), recipe):
             own = layout.select(rows[first:last])
             arrays = filling.fill(
-                documents.tokens, lengths, own, recipe.packing, pad_id=recipe.pad_id, pads=recipe.pads, spans=documents.spans
+                documents.tokens, lengths, own, recipe.packing, pad_id=recipe.pad_id, pads=recipe.pads, spans=documents.token_spans
             )
             yield ExampleChunk(
                 arrays=arrays,

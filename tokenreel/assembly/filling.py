@@ -22,9 +22,9 @@ def fill_pairs(documents: GroupDocuments, pairs: segment_pairs.Pairs, packing: P
     begins = documents.offsets[:-1]
     ids = {"first_id": int(packing.options["first_id"]), "separator_id": packing.separator_id, "pad_id": pad_id}
     arrays = segment_pairs.fill(documents.tokens, begins, pairs, packing.seq_len, **ids)
-    if documents.spans is not None:
+    if documents.token_spans is not None:
         none = dict.fromkeys(ids, token_spans.NO_SPAN)
-        arrays |= _unpack(segment_pairs.fill(documents.spans, begins, pairs, packing.seq_len, **none)["tokens"])
+        arrays |= _unpack(segment_pairs.fill(documents.token_spans, begins, pairs, packing.seq_len, **none)["tokens"])
     return arrays
 
 

@@ -256,7 +256,7 @@ class DocumentOrder:
         spans = None
         if with_spans:
             nowhere = [None if token is None else token_spans.NO_SPAN for token in ends]  # bos and eos stand for no text
-            spans, _ = _in_order([part.spans for part in parts], lengths, order, *nowhere)
+            spans, _ = _in_order([part.token_spans for part in parts], lengths, order, *nowhere)
         if with_tokens:
             tokens, offsets = _in_order([part.tokens for part in parts], lengths, order, *ends)
         else:
@@ -273,7 +273,7 @@ class DocumentOrder:
             sentences=sentences,
             sentences_per_document=per_document,
             added=int(offsets[-1]) - int(lengths[order].sum()) - self._extra * len(order),
-            spans=spans,
+            token_spans=spans,
         )
 
     def _rearrange(

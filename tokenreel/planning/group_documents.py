@@ -53,8 +53,8 @@ class GroupDocuments:
       sentences: int64 [num_sentences] tokens of each sentence, where documents were cut into sentences.
       sentences_per_document: int64 [n].
       added: tokens that an objective put into the documents.
-      spans: int64 [num_tokens] where each token lies in the text, packed as in `token_spans`, if the stage files say so and tokens were
-        read; else None.
+      token_spans: int64 [num_tokens] where each token lies in the text, packed as in `format.token_spans`, if the stage files say so and
+        tokens were read; else None.
     """
 
     tokens: npt.NDArray[Any]
@@ -66,7 +66,7 @@ class GroupDocuments:
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
     added: int
-    spans: npt.NDArray[np.int64] | None = None
+    token_spans: npt.NDArray[np.int64] | None = None
 
 
 def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Layout:
@@ -108,7 +108,7 @@ class StageRows:
       tokens: [num_tokens] documents end to end; empty where only lengths were read.
       sentences: int64 [num_sentences] tokens of each sentence.
       sentences_per_document: int64 [n].
-      spans: int64 [num_tokens] packed as in `token_spans`; empty where the file has none, or only lengths were read.
+      token_spans: int64 [num_tokens] packed as in `format.token_spans`; empty where the file has none, or only lengths were read.
     """
 
     stage: int
@@ -119,7 +119,7 @@ class StageRows:
     tokens: npt.NDArray[Any]
     sentences: npt.NDArray[np.int64]
     sentences_per_document: npt.NDArray[np.int64]
-    spans: npt.NDArray[np.int64]
+    token_spans: npt.NDArray[np.int64]
 
     @classmethod
     def read(
