@@ -44,6 +44,7 @@ def conservation(
     repeated = sum(count_repeats(selection) for selection in selections)
     taken = sum(plan.documents for plan in plans.values())
     _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    # For each source, too: what one lacks and another has too often would cancel out in the sum.
     for index, source in enumerate(config.sources):
         own = [selection for selection in selections if selection.info.source == index]
         held = sum(selection.info.documents + count_repeats(selection) for selection in own)
@@ -51,6 +52,7 @@ def conservation(
         _require_equal(f"{source.name}: documents and repeats", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
+        # An overlap stores tokens twice; each counts where it stands first.
         documents, tokens = found.documents, found.tokens - found.overlapping_tokens
         dropped = sum(plan.dropped_tokens.values())
         variants = config.variants

@@ -78,13 +78,14 @@ def finish(
         tokenreel_version=__version__,
         objective_facts=recipe.objective_facts,
     )
+    # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
     return manifest
 
 
 def _remove_older(directory: str, manifest: Manifest) -> None:
-    """Removes shards and tables that a run over other text of the same names and sizes left before it was killed."""
+    """Removes shards and tables that a build over other text of the same names and sizes left before it was killed."""
     known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
     for name in files.list_files(directory):
         if name not in known and (naming.is_shard(name) or name.startswith("provenance/")):

@@ -117,7 +117,7 @@ def describe(chunk: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStati
     real = filling.is_real(chunk.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
-    for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token
+    for start in range(0, examples, _COUNTED_EXAMPLES):  # some at a time: bincount makes 8 bytes of each token
         rows = tokens[start : start + _COUNTED_EXAMPLES]
         counted = rows.ravel() if real is None else rows[real[start : start + _COUNTED_EXAMPLES]]
         counts += np.bincount(counted, minlength=vocabulary.vocab_size)

@@ -85,7 +85,7 @@ _Alike: TypeAlias = tuple[int, int, int]
 class _OpenExamples:
     """The examples that still have room, by their space; among those of equal space, the ones that have had it longest come first.
 
-    Few spaces occur at a time, so a sorted list of them beats a tree: finding one is a bisection, and inserting one moves a few words.
+    There are at most as many spaces as positions in an example, so a sorted list of them is short: finding one is a bisection.
     """
 
     def __init__(self) -> None:

@@ -99,7 +99,7 @@ def copy_stretches(tokens: npt.NDArray[Any], source: Ints, target: Ints, length:
     gaps = np.append(target, len(out)) - np.append(0, stops)  # padding before each stretch, and after the last
     if length.sum() < _SHORT_STRETCH * len(length):
         out[:] = pad_id
-        for a in range(0, len(source), 1 << 14):  # some at a time: an index for every token of a shard would be eight times its size
+        for a in range(0, len(source), 1 << 14):  # some at a time: an index for every token of a shard would be many times its size
             b = a + (1 << 14)
             inside = ranks(length[a:b])
             out[np.repeat(target[a:b], length[a:b]) + inside] = tokens[np.repeat(source[a:b], length[a:b]) + inside]

@@ -89,11 +89,12 @@ def check(*, mode: str, seq_len: int, **settings: Any) -> None:
 
 
 def pair_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Picks the settings that `segment_pairs.plan` takes."""
+    """Picks the settings that `segment_pairs.plan` takes; the ids that stand around segments are for `segment_pairs.fill`."""
     return {name: settings[name] for name in ("task", "short_rate") if name in settings}
 
 
 def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Layout]:
+    """Finds a mode's function, after a check that it has all settings that are given. Its signature tells which ones it has."""
     if mode not in MODES:
         raise ConfigError(f"packing.mode must be one of {', '.join([*MODES, PAIRS])}, got {mode!r}")
     known = list(inspect.signature(MODES[mode]).parameters)

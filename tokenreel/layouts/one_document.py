@@ -67,7 +67,7 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
         )
     if extra not in (0, 1):
         raise ConfigError(f"extra must be 0 or 1, got {extra}")
-    # The binary digits of a length say which segments it makes, longest first; what is left after each length goes to the next.
+    # Each length takes as many segments of a document as it can, and what is left goes to the next shorter one.
     left = as_lengths(lengths).copy()
     start = np.zeros_like(left)
     layouts: dict[int, Layout] = {}

@@ -152,7 +152,7 @@ class _Sentences:
     first: Ints
 
     def locate(self, first: Ints, stop: Ints) -> tuple[Ints, Ints, Ints]:
-        """Gives the document, the start in it and the length, in tokens, of each of int64 [...] ranges of sentences [first, stop)."""
+        """Gives the document, the start in it and the length, in tokens, of each of the int64 ranges of sentences [first, stop)."""
         document = self.document[first]
         begin = self.bounds[first]
         return document, begin - self.bounds[self.first[document]], self.bounds[stop] - begin
@@ -182,7 +182,7 @@ def _lay_end_to_end(sentence_lengths: npt.ArrayLike, sentences_per_document: npt
 
 
 def _targets(scope: int, ids: npt.NDArray[Any], room: int, short_rate: float) -> list[int]:
-    """Draws the number of tokens that the chunks of each document, of integer [D] ids, aim at: `room`, or now and then any from 2 on."""
+    """Draws the number of tokens that the chunks of each document aim at, by its id: `room`, or now and then any from 2 on."""
     words = keys.bits(scope, f"{VERSION}/target", ids, 2)
     targets: list[int] = np.where(rates.happens(words[:, 0], short_rate), 2 + keys.below(words[:, 1], room - 1), room).tolist()
     return targets

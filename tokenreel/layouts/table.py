@@ -55,6 +55,7 @@ class Layout:
     @property
     def place(self) -> Ints:
         """Position of each segment's first token inside its example, int64 [S]."""
+        # The running sum of the room that all segments take, less what it was at the example's first segment.
         room = -(-self.length // self.align) * self.align
         before = np.cumsum(room) - room
         counts = self.num_segments()
@@ -65,7 +66,7 @@ class Layout:
 
     def num_tokens(self) -> Ints:
         """Counts the positions up to the last token of each example: int64 [num_examples]; with `align`, gaps between segments count."""
-        tokens = np.zeros(self.num_examples, np.int64)
+        tokens = np.zeros(self.num_examples, np.int64)  # 0 for examples without segments
         last = np.flatnonzero(np.append(self.example[1:] != self.example[:-1], True)) if len(self) else np.zeros(0, np.int64)
         tokens[self.example[last]] = self.place[last] + self.length[last]
         return tokens
@@ -114,7 +115,7 @@ def split_documents(lengths: Ints, seq_len: int, long_documents: LongDocuments) 
         lengths = np.where(too_long, 0, lengths)
     else:
         raise ConfigError(f"packing.long_documents must be 'split', 'truncate' or 'drop', got {long_documents!r}")
-    chunks = -(-lengths // seq_len)
+    chunks = -(-lengths // seq_len)  # none of an empty document, or of one that is dropped
     document = np.repeat(np.arange(len(lengths), dtype=np.int64), chunks)
     start = ranks(chunks) * seq_len
     return document, start, np.minimum(lengths[document] - start, seq_len), dropped

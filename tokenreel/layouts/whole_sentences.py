@@ -8,7 +8,7 @@ import numpy.typing as npt
 from tokenreel.errors import BuildError
 from tokenreel.layouts.settings import check_seq_len
 from tokenreel.layouts.table import Layout, as_lengths, counted, greedy
-from tokenreel.ragged import ranks
+from tokenreel.ragged import Ints, ranks
 
 
 def full_sentences(
@@ -46,19 +46,14 @@ def full_sentences(
     check_seq_len(seq_len)
     if per_document.sum() != len(sentences):
         raise BuildError(f"the documents have {per_document.sum():,} sentences, {len(sentences):,} lengths were given")
-    document_of = np.repeat(np.arange(len(per_document), dtype=np.int64), per_document)
-    # A part is a sentence, or one of several that a sentence over `seq_len` is cut into.
-    parts = -(-sentences // seq_len)
-    part_start = ranks(parts) * seq_len
-    length = np.minimum(np.repeat(sentences, parts) - part_start, seq_len)
-    document = np.repeat(document_of, parts)
+    document, length = _cut_long(sentences, per_document, seq_len)
     opens = np.append(True, document[1:] != document[:-1])[: len(document)]
     heads = greedy(length, seq_len, breaks=None if cross_documents else opens)
     block = np.zeros(len(length), np.int64)
     block[heads[1:]] = 1
-    block = np.cumsum(block)
+    block = np.cumsum(block)  # the example of each part, before short ones are left out
     too_short = np.bincount(block, weights=length, minlength=len(heads)) < min_tokens
-    # Parts of one document in one example are one segment: `block` numbers the examples before short ones are left out.
+    # Parts of one document in one example are one segment.
     segment_heads = np.flatnonzero(opens | np.append(True, block[1:] != block[:-1])[: len(block)])
     begin = np.cumsum(length) - length
     begin -= np.repeat(begin[opens], np.diff(np.append(np.flatnonzero(opens), len(begin))))  # inside the document
@@ -73,3 +68,20 @@ def full_sentences(
         num_examples=int((~too_short).sum()),
         dropped=counted(too_short=int(segment_length[~kept].sum())),
     )
+
+
+def _cut_long(sentences: Ints, per_document: Ints, seq_len: int) -> tuple[Ints, Ints]:
+    """Cuts sentences over `seq_len` tokens into parts that fit.
+
+    Args:
+      sentences: int64 [num_sentences] lengths, documents in order.
+      per_document: int64 [num_documents] sentences of each.
+      seq_len: positions in an example.
+
+    Returns:
+      int64 [parts] the document and the length of each part, which mostly is a whole sentence.
+    """
+    document = np.repeat(np.arange(len(per_document), dtype=np.int64), per_document)
+    parts = -(-sentences // seq_len)
+    length = np.minimum(np.repeat(sentences, parts) - ranks(parts) * seq_len, seq_len)
+    return np.repeat(document, parts), length

@@ -121,7 +121,7 @@ class TypoNoise(Objective):
         weights = [rates.parts(getattr(self, name)) for name in EDITS]
         # One draw decides among all mistakes and none, so that a character suffers at most one.
         kind = keys.pick(draw.words("edit", ids, length), [*weights, rates.PARTS - sum(weights)])
-        kind[~known] = len(EDITS)
+        kind[~known] = len(EDITS)  # no mistake
         swap = kind == 0
         swap[:, -1] = False
         swap[:, :-1] &= known[:, 1:] & ~begins[:, 1:]
@@ -134,6 +134,7 @@ class TypoNoise(Objective):
         options = np.count_nonzero(self._neighbours >= 0, axis=1)[tokens]
         near = (kind == 3) & (options > 0)
         insert = (kind == 2) & (options > 0)
+        # Insertions have the room that padding and drops leave; the last ones that find none are left out.
         room = length - num_tokens + np.count_nonzero(drop, axis=1)
         insert &= np.cumsum(insert, axis=1) <= room[:, None]
         case = (kind == 4) & (self._cases[tokens] != tokens)
@@ -150,6 +151,7 @@ class TypoNoise(Objective):
         changed[row[replaces], at[replaces]] = struck[replaces]
         inserted[row[~replaces], at[~replaces]] = struck[~replaces]
 
+        # Each character is followed by a place for what is inserted behind it; then all that is kept moves to the left.
         values = np.stack([changed, inserted], axis=2).reshape(n, 2 * length)
         keep = np.stack([real & ~drop, insert], axis=2).reshape(n, 2 * length)
         marks = np.stack([begins, np.zeros_like(begins)], axis=2).reshape(n, 2 * length)

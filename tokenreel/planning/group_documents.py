@@ -72,7 +72,7 @@ class GroupDocuments:
 def lay_out_group(documents: GroupDocuments, packing: PackingConfig) -> Layout:
     """Lays the documents of a group out by the mode of the settings."""
     lengths = np.diff(documents.offsets)
-    if packing.mode == "full_sentences":
+    if packing.mode == "full_sentences":  # the one layout that is made of sentences instead of documents
         settings = {name: value for name, value in packing.settings().items() if value is not None}
         return whole_sentences.full_sentences(documents.sentences, documents.sentences_per_document, packing.seq_len, **settings)
     return modes.lay_out(lengths, mode=packing.mode, seq_len=packing.seq_len, **packing.settings())

@@ -119,7 +119,7 @@ def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
     >>> bit_histogram(np.array([1, 2, 3, 4]))[:5]
     (0, 1, 2, 1, 0)
     """
-    digits = np.frexp(lengths.astype(np.float64))[1]
+    digits = np.frexp(lengths.astype(np.float64))[1]  # the exponent, exact below 2**53
     counts: list[int] = np.bincount(digits, minlength=HISTOGRAM_BINS).tolist()
     return tuple(counts)
 
@@ -197,6 +197,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> 
     """
     sizes = sorted(sizes, key=lambda size: size.group.index)
     _check_totals(order, split, sizes)
+    # From here on all is arithmetic on what was measured: no document is read to plan a shard.
     groups = _place(sizes, by_tokens=order.recipe.packing.cuts_stream)
     examples = _count_examples(order.recipe, groups)
     dropped_documents, dropped_tokens = _count_dropped(order, groups, examples)
@@ -245,7 +246,7 @@ def _count_dropped(order: DocumentOrder, groups: Sequence[PlacedGroup], examples
     documents = sum(placed.size.dropped_documents for placed in groups)
     tokens = Counter[str]()
     for placed in groups:
-        tokens.update(placed.size.dropped_tokens)
+        tokens.update(placed.size.dropped_tokens)  # adds, as a Counter does
     if order.recipe.packing.cuts_stream:
         total = groups[-1].end if groups else 0
         used = min(total, Stream(order.recipe).end(examples)) if examples else 0
