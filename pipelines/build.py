@@ -13,7 +13,7 @@ from apache_beam.runners.runner import PipelineResult
 from pipelines import local
 from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
-from tokenreel.assembly.summary import summary as summary
+from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
@@ -40,17 +40,17 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
         blocks |= RemoveDuplicateText(job, duplicates_directory(job))  # Block, with what to leave out of it
-    staged = blocks | TokenizeBlocks(job, vocabulary, rules, stage_directory(job))  # Staged: counts and paths
-    stages = (
-        staged
+    selections = (
+        blocks
+        | TokenizeBlocks(job, vocabulary, rules, stage_directory(job))  # StageSelection: counts and paths
         | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.sort_key)  # [Staged] as the text lies
+        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.sort_key)  # [StageSelection] as the text lies
     )
     if job.duplicates.remove == "documents":
-        stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    plans = stages | PlanShards(recipe)  # [SplitPlan]
-    built = (plans, stages) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
-    _ = (stages, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
+        selections |= RemoveDuplicateDocuments(job, duplicates_directory(job))
+    plans = selections | PlanShards(recipe)  # [SplitPlan]
+    built = (plans, selections) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
+    _ = (selections, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +108,11 @@ def _from_cache(result: PipelineResult) -> str:
     counts = {counter.key.metric.name: counter.result for counter in counters}
     blocks, cached = counts.get(BLOCKS, 0), counts.get(CACHED, 0)
     return f"tokenreel: {cached:,} of {blocks:,} blocks came from the token cache, {blocks - cached:,} were tokenized"
+
+
+def summary(found: Manifest) -> str:
+    """What the command prints at its end."""
+    return summarize(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

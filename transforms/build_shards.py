@@ -28,16 +28,16 @@ class BuildShards(beam.PTransform):
     build: str
 
     def expand(self, inputs) -> beam.PCollection[BuiltShard]:  # Beam takes no hint for several inputs
-        plans, stages = inputs  # [SplitPlan], [Staged]
+        plans, selections = inputs  # [SplitPlan], [StageSelection]
         return (
             plans
             | "Shards" >> beam.FlatMap(_shards)  # ShardPlan: ranges, never tokens
             | "SpreadShards" >> beam.Reshuffle()
-            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(stages))  # BuiltShard
+            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(selections))  # BuiltShard
         )
 
-    def _build(self, plan: ShardPlan, stages: list[StageSelection]) -> BuiltShard:
-        return shard_building.build_shard(DocumentOrder(self.recipe, stages), plan, self.state, self.build)
+    def _build(self, plan: ShardPlan, selections: list[StageSelection]) -> BuiltShard:
+        return shard_building.build_shard(DocumentOrder(self.recipe, selections), plan, self.state, self.build)
 
 
 def _shards(plans: list[SplitPlan]) -> list[ShardPlan]:

@@ -26,27 +26,27 @@ class PlanShards(beam.PTransform):
 
     recipe: Recipe
 
-    def expand(self, stages: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[SplitPlan]]:
-        every_stage = beam.pvalue.AsSingleton(stages)
+    def expand(self, selections: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[SplitPlan]]:
+        every_stage = beam.pvalue.AsSingleton(selections)
         return (
-            stages
-            | "CutGroups" >> beam.FlatMap(self._groups)  # Group: a range of keys or of tokens
+            selections
+            | "CutGroups" >> beam.FlatMap(self._groups)  # DocumentGroup: a range of keys or of tokens
             | "SpreadGroups" >> beam.Reshuffle()
             | "MeasureGroup" >> beam.Map(self._measure, every_stage)  # GroupSize
             | "CollectSizes" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
             | "CutShards" >> beam.Map(self._plan, every_stage)  # [SplitPlan]
         )
 
-    def _groups(self, stages: list[StageSelection]) -> Iterable[DocumentGroup]:
-        order = DocumentOrder(self.recipe, stages)
+    def _groups(self, selections: list[StageSelection]) -> Iterable[DocumentGroup]:
+        order = DocumentOrder(self.recipe, selections)
         groups = order.groups()
-        planned = read_budget.plan(order, groups)
+        planned = read_budget.plan_reads(order, groups)
         print(f"tokenreel: {planned}", file=sys.stderr, flush=True)
         read_budget.check(planned, self.recipe.config)
         return groups
 
-    def _measure(self, group: DocumentGroup, stages: list[StageSelection]) -> GroupSize:
-        return shard_plan.measure(DocumentOrder(self.recipe, stages), group)
+    def _measure(self, group: DocumentGroup, selections: list[StageSelection]) -> GroupSize:
+        return shard_plan.measure(DocumentOrder(self.recipe, selections), group)
 
-    def _plan(self, sizes: list[GroupSize], stages: list[StageSelection]) -> list[SplitPlan]:
-        return shard_plan.plan_all(DocumentOrder(self.recipe, stages), sizes)
+    def _plan(self, sizes: list[GroupSize], selections: list[StageSelection]) -> list[SplitPlan]:
+        return shard_plan.plan_all(DocumentOrder(self.recipe, selections), sizes)

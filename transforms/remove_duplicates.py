@@ -13,8 +13,7 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
-from tokenreel.planning import selection
-from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.selection import StageSelection, count_splits
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
@@ -76,22 +75,22 @@ class RemoveDuplicateDocuments(beam.PTransform):
     config: JobConfig
     directory: str
 
-    def expand(self, stages: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[StageSelection]]:
+    def expand(self, selections: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[StageSelection]]:
         counted = (
-            stages
-            | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(staged.info) for staged in found])
+            selections
+            | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(selection.info) for selection in found])
             | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove)
-            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # (index, StageSelection)
+            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(selections))  # (index, StageSelection)
         )
-        return stages | "Replace" >> beam.Map(_replace, beam.pvalue.AsDict(counted))
+        return selections | "Replace" >> beam.Map(_replace, beam.pvalue.AsDict(counted))
 
-    def _count(self, found: tuple[int, str], stages: list[StageSelection]) -> tuple[int, StageSelection]:
+    def _count(self, found: tuple[int, str], selections: list[StageSelection]) -> tuple[int, StageSelection]:
         index, removed = found
-        return index, selection.count_splits(stages[index].info, self.config, removed)
+        return index, count_splits(selections[index].info, self.config, removed)
 
 
-def _replace(stages: list[StageSelection], counted: dict[int, StageSelection]) -> list[StageSelection]:
-    return [counted.get(index, staged) for index, staged in enumerate(stages)]
+def _replace(selections: list[StageSelection], counted: dict[int, StageSelection]) -> list[StageSelection]:
+    return [counted.get(index, selection) for index, selection in enumerate(selections)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,12 +29,12 @@ class WriteManifest(beam.PTransform):
     inputs: Mapping[str, Any]
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
-        stages, plans, built = parts  # [Staged], [SplitPlan], BuiltShard
+        selections, plans, built = parts  # [StageSelection], [SplitPlan], BuiltShard
         return (
             built
             | "CollectShards" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "WriteManifest" >> beam.Map(self._finish, beam.pvalue.AsSingleton(stages), beam.pvalue.AsSingleton(plans))  # str
+            | "WriteManifest" >> beam.Map(self._finish, beam.pvalue.AsSingleton(selections), beam.pvalue.AsSingleton(plans))  # str
         )
 
-    def _finish(self, built: list[BuiltShard], stages: list[StageSelection], plans: list[SplitPlan]) -> str:
-        return finishing.finish(self.recipe, self.vocabulary, stages, plans, built, self.inputs).fingerprint
+    def _finish(self, built: list[BuiltShard], selections: list[StageSelection], plans: list[SplitPlan]) -> str:
+        return finishing.finish(self.recipe, self.vocabulary, selections, plans, built, self.inputs).fingerprint

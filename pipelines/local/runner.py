@@ -38,7 +38,7 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
     given = {argument.split("=")[0].lstrip("-") for argument in argv}
     if standard.runner == LOCAL_RUNNER:
         _check_known(argv)
-        if "direct_num_workers" not in given:
+        if "direct_num_workers" not in given:  # the processors that this process may use, which can be fewer than there are
             direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if "direct_running_mode" not in given:
             mode = "multi_threading" if releases_gil else "multi_processing"
@@ -55,6 +55,7 @@ class _LocalRunner(FnApiRunner):
     """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        # Beam gives the command to a shell. With `exec` the worker takes its place, so what is sent to the child reaches the worker.
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
                 environment.payload = f"exec {shlex.quote(sys.executable)} -m transforms.workers.worker".encode()

@@ -56,7 +56,7 @@ def guard() -> Iterator[None]:
 def _interruptible() -> Iterator[None]:
     """Ends the process and its workers at once on SIGINT and SIGTERM: the runner's threads would first finish what they are at.
 
-    What a killed build leaves is what the next run expects to find.
+    What a killed build leaves is what the same command expects to find when it is given again.
     """
 
     def on_signal(number: int, _: FrameType | None) -> None:

@@ -15,38 +15,49 @@ from tokenreel.planning.shard_plan import SplitPlan
 
 
 def conservation(
-    config: JobConfig, stages: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    config: JobConfig, selections: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """Checks documents in = written + left out + dropped + dead-lettered, and tokens likewise, split by split.
 
     What was written is counted from the examples themselves, what was read from the stage files, what was dropped from the plan: three
     separate measurements.
 
+    Args:
+      config: the settings of the build.
+      selections: what is taken of each stage file.
+      plans: the plan of each split.
+      sums: what the shards of each split hold.
+
+    Returns:
+      the totals of the manifest, but for its input files.
+
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered = cleaned.summed([staged.info.filtered for staged in stages])
-    kept = sum(staged.info.documents for staged in stages)
-    dead = sum(staged.info.dead_letters for staged in stages)
+    filtered = cleaned.summed([selection.info.filtered for selection in selections])
+    kept = sum(selection.info.documents for selection in selections)
+    dead = sum(selection.info.dead_letters for selection in selections)
     read = kept + sum(filtered.values()) + dead
     if read and dead / read > config.execution.max_dead_letter_fraction:
-        raise BuildError(too_many_dead_letters(config, stages, dead, read))
-    duplicates, not_sampled = (sum(getattr(staged, name) for staged in stages) for name in ("duplicates", "not_sampled"))
-    repeated = sum(count_repeats(staged) for staged in stages)
+        raise BuildError(too_many_dead_letters(config, selections, dead, read))
+    duplicates, not_sampled = (sum(getattr(selection, name) for selection in selections) for name in ("duplicates", "not_sampled"))
+    repeated = sum(count_repeats(selection) for selection in selections)
     taken = sum(plan.documents for plan in plans.values())
-    _require_equal("documents in stage files, and copies of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    # For each source, too: what one lacks and another has too often would cancel out in the sum.
     for index, source in enumerate(config.sources):
-        own = [staged for staged in stages if staged.info.source == index]
-        held = sum(staged.info.documents + count_repeats(staged) for staged in own)
-        used = sum(staged.duplicates + staged.not_sampled + sum(staged.counts(split)[0] for split in plans) for staged in own)
-        _require_equal(f"{source.name}: documents and copies", held, "taken + left out", used)
+        own = [selection for selection in selections if selection.info.source == index]
+        held = sum(selection.info.documents + count_repeats(selection) for selection in own)
+        used = sum(each.duplicates + each.not_sampled + sum(each.counts(split)[0] for split in plans) for each in own)
+        _require_equal(f"{source.name}: documents and repeats", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
+        # An overlap stores tokens twice; each counts where it stands first.
         documents, tokens = found.documents, found.tokens - found.overlapping_tokens
         dropped = sum(plan.dropped_tokens.values())
-        copies = config.variants
-        _require_equal(f"{split}: documents", plan.documents * copies, "written + dropped", documents + plan.dropped_documents * copies)
-        _require_equal(f"{split}: tokens", plan.tokens * copies, "written + dropped", tokens + dropped * copies)
+        variants = config.variants
+        _require_equal(f"{split}: documents", plan.documents * variants, "written + dropped", documents + plan.dropped_documents * variants)
+        _require_equal(f"{split}: tokens", plan.tokens * variants, "written + dropped", tokens + dropped * variants)
         _require_equal(f"{split}: examples planned", sum(s.examples for s in plan.shards), "examples written", found.examples)
     return {
         "documents_read": read,
@@ -63,9 +74,9 @@ def conservation(
     }
 
 
-def count_repeats(staged: StageSelection) -> int:
-    """Copies behind the first of the documents of a stage file."""
-    return sum(counts[0] for copies in staged.splits.values() for counts in copies[1:])
+def count_repeats(selection: StageSelection) -> int:
+    """Counts the repeats behind the first of the documents of a stage file."""
+    return sum(counts[0] for by_repeat in selection.splits.values() for counts in by_repeat[1:])
 
 
 def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:

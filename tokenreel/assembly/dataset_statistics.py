@@ -13,55 +13,61 @@ import numpy as np
 from tokenreel.assembly.conservation import count_repeats
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.curation import cleaned
-from tokenreel.planning import selection
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.selection import Counts, StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
 
 _TOP_TOKENS = 50
 
 
 def statistics(
-    recipe: Recipe, stages: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    recipe: Recipe, selections: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
-    """What `statistics.json` says: whole numbers and ratios, by split and by source."""
+    """Makes the content of `statistics.json`: whole numbers and ratios, by split and by source.
+
+    Args:
+      recipe: what was built.
+      selections: what is taken of each stage file.
+      plans: the plan of each split.
+      sums: what the shards of each split hold.
+    """
     return {
-        "splits": {split: _split_statistics(recipe, stages, plans[split], sums[split]) for split in sorted(plans)},
+        "splits": {split: _split_statistics(recipe, selections, plans[split], sums[split]) for split in sorted(plans)},
         "sources": {
-            source.name: _source_statistics([staged for staged in stages if staged.info.source == index], plans)
+            source.name: _source_statistics([selection for selection in selections if selection.info.source == index], plans)
             for index, source in enumerate(recipe.config.sources)
         },
     }
 
 
-def _source_statistics(stages: Sequence[StageSelection], splits: Iterable[str]) -> dict[str, Any]:
-    filtered = cleaned.summed([staged.info.filtered for staged in stages])
+def _source_statistics(selections: Sequence[StageSelection], splits: Iterable[str]) -> dict[str, Any]:
+    filtered = cleaned.summed([selection.info.filtered for selection in selections])
     return {
-        "dead_letters": sum(staged.info.dead_letters for staged in stages),
+        "dead_letters": sum(selection.info.dead_letters for selection in selections),
         "filtered": sum(filtered.values()),
         "filtered_by_reason": filtered,
-        "duplicates": sum(staged.duplicates for staged in stages),
-        "not_sampled": sum(staged.not_sampled for staged in stages),
-        "repeated": sum(count_repeats(staged) for staged in stages),
-        "lines_removed_by_reason": cleaned.summed([staged.info.lines_removed for staged in stages]),
-        "modified": sum(staged.info.modified for staged in stages),
-        "characters_removed": sum(staged.info.characters_removed for staged in stages),
-        **_text_totals([staged.counts(split) for staged in stages for split in splits]),
+        "duplicates": sum(selection.duplicates for selection in selections),
+        "not_sampled": sum(selection.not_sampled for selection in selections),
+        "repeated": sum(count_repeats(selection) for selection in selections),
+        "lines_removed_by_reason": cleaned.summed([selection.info.lines_removed for selection in selections]),
+        "modified": sum(selection.info.modified for selection in selections),
+        "characters_removed": sum(selection.info.characters_removed for selection in selections),
+        **_text_totals([selection.counts(split) for selection in selections for split in splits]),
     }
 
 
-def _text_totals(rows: Sequence[selection.Counts]) -> dict[str, int]:
+def _text_totals(rows: Sequence[Counts]) -> dict[str, int]:
     names = ("documents", "tokens", "characters", "bytes")
     return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
 
 
-def _split_statistics(recipe: Recipe, stages: Sequence[StageSelection], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
+def _split_statistics(recipe: Recipe, selections: Sequence[StageSelection], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
     vocabulary = recipe.vocabulary
     positions = found.examples * (recipe.packing.seq_len + recipe.packing.overlap)
     counts = found.token_counts
     top = np.argsort(-counts, kind="stable")[:_TOP_TOKENS]
     unknown = int(counts[vocabulary.unk_id]) if vocabulary.unk_id is not None else 0
-    text = _text_totals([staged.counts(plan.split) for staged in stages])
+    text = _text_totals([selection.counts(plan.split) for selection in selections])
     return {
         "documents": text["documents"],
         "characters": text["characters"],

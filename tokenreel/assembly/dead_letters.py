@@ -18,11 +18,18 @@ from tokenreel.staging import stage_file
 from tokenreel.storage import files
 
 
-def too_many_dead_letters(config: JobConfig, stages: Sequence[StageSelection], dead: int, read: int) -> str:
-    """Says what could not be read, with the first few places."""
+def too_many_dead_letters(config: JobConfig, selections: Sequence[StageSelection], dead: int, read: int) -> str:
+    """Says what could not be read, with the first few places: the message of an error.
+
+    Args:
+      config: the settings of the build.
+      selections: all stage files, sorted as the text lies.
+      dead: documents that could not be read.
+      read: documents in all.
+    """
     reasons: Counter[str] = Counter()
     samples: list[str] = []
-    for source, name, line, fault in _dead_letters(stages):
+    for source, name, line, fault in _dead_letters(selections):
         reasons[fault.reason] += 1
         if len(samples) < 3:
             place = f"byte {fault.position:,}" if line is None else f"line {line:,}"
@@ -35,11 +42,11 @@ def too_many_dead_letters(config: JobConfig, stages: Sequence[StageSelection], d
     )
 
 
-def _dead_letters(stages: Sequence[StageSelection]) -> Iterable[tuple[int, str, int | None, Fault]]:
-    """Every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
-    lines: dict[tuple[int, str], int] = {}
-    for staged in stages if any(staged.info.dead_letters for staged in stages) else ():
-        info = staged.info
+def _dead_letters(selections: Sequence[StageSelection]) -> Iterable[tuple[int, str, int | None, Fault]]:
+    """Yields every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
+    lines: dict[tuple[int, str], int] = {}  # of each file, in the blocks so far: a fault counts lines from the beginning of its block
+    for selection in selections if any(selection.info.dead_letters for selection in selections) else ():
+        info = selection.info
         header = stage_file.StageFile(info).header()
         for fault in stage_file.read_faults(info):
             line = lines.get((info.source, fault.file), 0) + fault.line if fault.line else None
@@ -48,12 +55,12 @@ def _dead_letters(stages: Sequence[StageSelection]) -> Iterable[tuple[int, str, 
             lines[info.source, name] = lines.get((info.source, name), 0) + count
 
 
-def write_dead_letters(config: JobConfig, stages: Sequence[StageSelection]) -> FileInfo | None:
+def write_dead_letters(config: JobConfig, selections: Sequence[StageSelection]) -> FileInfo | None:
     """Writes the dead letters of all blocks into one file, in the order of sources, files and places; None where there are none."""
-    if not any(staged.info.dead_letters for staged in stages):
+    if not any(selection.info.dead_letters for selection in selections):
         return None
     with files.write_atomic(files.join(config.output, naming.DEAD_LETTERS)) as file:
-        for source, name, line, fault in _dead_letters(stages):
+        for source, name, line, fault in _dead_letters(selections):
             letter = {
                 "source": config.sources[source].name,
                 "file": name,

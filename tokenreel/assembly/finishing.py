@@ -1,4 +1,4 @@
-"""The end of a build: building a shard, adding up, checking that nothing was lost, and writing the manifest.
+"""The end of a build: adding up, checking that nothing was lost, and writing the manifest.
 
 Tested in tests/pipelines/test_interruption.py and tests/pipelines/test_faults.py.
 """
@@ -27,7 +27,7 @@ from tokenreel.vocabularies.base import Vocabulary
 def finish(
     recipe: Recipe,
     vocabulary: Vocabulary,
-    stages: Sequence[StageSelection],
+    selections: Sequence[StageSelection],
     plans: Iterable[SplitPlan],
     built: Iterable[BuiltShard],
     inputs: Mapping[str, Any],
@@ -35,9 +35,9 @@ def finish(
     """Adds everything up, checks that nothing was lost, and writes dead letters, statistics, vocabulary and, last, the manifest.
 
     Args:
-      recipe: of the build.
+      recipe: what was built.
       vocabulary: its copy is written beside the shards.
-      stages: all stage files, sorted.
+      selections: what is taken of each stage file, sorted as the text lies.
       plans: one for each split.
       built: all shards.
       inputs: what the listing found, for the manifest.
@@ -51,10 +51,10 @@ def finish(
     for shard in built:
         finished[shard.split].append(shard)
     sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
-    written = [write_dead_letters(config, stages)]  # first: if there are too many, they are what is wanted
-    totals = conservation(config, stages, by_split, sums)
+    written = [write_dead_letters(config, selections)]  # first: if there are too many, they are what is wanted
+    totals = conservation(config, selections, by_split, sums)
     totals["inputs"] = dict(inputs)
-    written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, stages, by_split, sums)))
+    written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)
         written.append(file_info(config.output, info.file))
@@ -78,13 +78,14 @@ def finish(
         tokenreel_version=__version__,
         objective_facts=recipe.objective_facts,
     )
+    # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
     return manifest
 
 
 def _remove_older(directory: str, manifest: Manifest) -> None:
-    """Removes shards and tables that a run over other text of the same names and sizes left before it was killed."""
+    """Removes shards and tables that a build over other text of the same names and sizes left before it was killed."""
     known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
     for name in files.list_files(directory):
         if name not in known and (naming.is_shard(name) or name.startswith("provenance/")):

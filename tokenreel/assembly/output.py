@@ -59,11 +59,12 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
 
 
 def _present(directory: str) -> dict[str, int]:
-    """What lies in the output, our own lock aside."""
+    """Lists what lies in the output, with its bytes, our own lock aside."""
     return {name: size for name, size in files.list_files(directory).items() if name != locking.LOCK}
 
 
 def _read_state(path: str) -> str | None:
+    """Reads which build, by its identity, began to write to a directory."""
     try:
         return str(json.loads(files.read_bytes(path))["build"])
     except (ValueError, KeyError, TypeError):  # damaged: whatever is there cannot be trusted
@@ -71,6 +72,7 @@ def _read_state(path: str) -> str | None:
 
 
 def _is_ours(name: str) -> bool:
+    """Says whether a build writes files of this name: others are somebody's, and no build removes them."""
     top = name.split("/")[0]
     known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, "vocabulary.model", "vocabulary.json")
     plain = files.TEMPORARY.sub("", name)
@@ -84,6 +86,11 @@ def _clear(directory: str, present: Mapping[str, int]) -> None:
 
 
 def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
+    """Reads the manifest of a finished dataset.
+
+    Raises:
+      BuildError: it is damaged, or says that another build made it; names what differs.
+    """
     config = recipe.config
     advice = "Add --overwrite to replace it, or choose another --output."
     try:
@@ -91,7 +98,7 @@ def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
     except ManifestError as error:
         raise BuildError(f"{error} {advice}") from error
     wanted = {
-        "settings": (found.config, json.loads(json.dumps(config.semantics()))),
+        "settings": (found.config, json.loads(json.dumps(config.semantics()))),  # as they read after a way through JSON
         "seed": (found.seed, config.seed),
         "vocabulary": (found.vocabulary.fingerprint, recipe.vocabulary.fingerprint),
         "input files": (found.totals["inputs"], dict(inputs)),
@@ -104,6 +111,7 @@ def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
 
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
+    """Removes what writes left that did not finish."""
     for name in present:
         if files.TEMPORARY.search(name):
             files.remove(files.join(config.output, name))

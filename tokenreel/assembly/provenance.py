@@ -19,48 +19,54 @@ from tokenreel.planning.selection import StageSelection
 from tokenreel.staging.stage_file import StageFile
 
 
-def table(pieces: Sequence[ExampleChunk], stages: Sequence[StageSelection], config: JobConfig) -> Any:
+def table(chunks: Sequence[ExampleChunk], selections: Sequence[StageSelection], config: JobConfig) -> Any:
     """Lists the segments of a shard.
 
+    Args:
+      chunks: all examples of the shard.
+      selections: what is taken of each stage file, sorted as the text lies.
+      config: the settings of the build.
+
     Returns:
-      a `pyarrow.Table` with one row a segment, sorted by example and place, and the columns of `provenance_table.schema`.
+      a `pyarrow.Table` with one row a segment, sorted by example and place, and the columns of `format.provenance.schema`.
     """
     import pyarrow as pa
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
     schema = provenance.schema(names, copies=_repeats(config))
-    return pa.concat_tables([_piece_table(piece, stages, config, names, schema) for piece in pieces] or [schema.empty_table()])
+    return pa.concat_tables([_chunk_table(chunk, selections, config, names, schema) for chunk in chunks] or [schema.empty_table()])
 
 
 def _repeats(config: JobConfig) -> bool:
+    """Says whether any document is taken more than once: only then the tables number the repeats, in the column `copy`."""
     return any(source.epochs > 1 for source in config.sources)
 
 
-def _piece_table(piece: ExampleChunk, stages: Sequence[StageSelection], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
+def _chunk_table(chunk: ExampleChunk, selections: Sequence[StageSelection], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
     import pyarrow as pa
 
-    segments = piece.segments
-    used, document = np.unique(segments.document, return_inverse=True)
+    layout = chunk.layout
+    used, document = np.unique(layout.document, return_inverse=True)
     ids = np.empty(len(used), dtype=object)
     metadata = np.empty(len(used), dtype=object)
     source = np.empty(len(used), dtype=np.int32)
-    for stage, places in _by_stage(piece.stage[used]):
-        info = stages[stage].info
-        rows = piece.row[used[places]]
+    for stage, places in _by_stage(chunk.stage[used]):
+        info = selections[stage].info
+        rows = chunk.row[used[places]]
         source[places] = info.source
         ids[places], metadata[places] = _describe(StageFile(info), rows, int(rows.min()), int(rows.max()) + 1)
-    opening = np.searchsorted(segments.example, segments.example)
+    opening = np.searchsorted(layout.example, layout.example)
     dictionary = pa.array([source.name for source in config.sources])
     columns = [
-        pa.array(segments.example + piece.first),
+        pa.array(layout.example + chunk.first),
         pa.array((np.arange(len(opening)) - opening).astype(np.int32)),
         pa.DictionaryArray.from_arrays(pa.array(source[document]), dictionary),
         pa.array(map(_unicode, ids), type=pa.string()).take(pa.array(document)),
-        pa.array(segments.start),
-        pa.array(segments.length.astype(np.int32)),
+        pa.array(layout.start),
+        pa.array(layout.length.astype(np.int32)),
     ]
     if _repeats(config):
-        columns.append(pa.array(piece.copy[segments.document].astype(np.int32)))
+        columns.append(pa.array(chunk.repeat[layout.document].astype(np.int32)))
     kept = [json.loads(text) if text else {} for text in metadata] if names else []
     columns += [pa.array([_text(fields.get(name)) for fields in kept], type=pa.string()).take(pa.array(document)) for name in names]
     return pa.Table.from_arrays(columns, schema=schema)
@@ -76,6 +82,7 @@ def _unicode(text: str) -> str:
 
 
 def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yields each stage file of int64 [n] documents, and the int64 places of its documents among them."""
     order = np.argsort(stage, kind="stable")
     bounds = np.flatnonzero(np.diff(stage[order])) + 1
     for places in np.split(order, bounds):
@@ -84,7 +91,14 @@ def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[n
 
 
 def _describe(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> tuple[list[str], list[str | None]]:
-    """Names and metadata of some documents of a stage file, all within rows [low, high)."""
+    """Reads the names and metadata of some documents of a stage file.
+
+    Args:
+      stage: the file.
+      rows: int64 [n] the documents.
+      low: the rows from here on are read at once,
+      high: up to this one; all documents lie between.
+    """
     info = stage.info
     if info.id_bytes:
         ids = _strings(stage, "id", rows, low, high)
@@ -99,6 +113,7 @@ def _describe(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int
 
 
 def _strings(stage: StageFile, name: str, rows: npt.NDArray[np.int64], low: int, high: int) -> list[str]:
+    """Reads the texts of the field `name`; see `_describe`."""
     offsets = stage.read(f"{name}_offset", low, high + 1)
     data = stage.read(name, int(offsets[0]), int(offsets[-1])).tobytes()
     bounds = offsets - offsets[0]

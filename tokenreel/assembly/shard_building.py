@@ -26,7 +26,15 @@ from tokenreel.storage import files
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltShard:
-    """A shard that lies in its place."""
+    """A shard that lies in its place.
+
+    Attributes:
+      split: the shard's split.
+      index: its number in the split.
+      shard: its file.
+      provenance: the file of its provenance table; None where none is wanted.
+      statistics: what was counted in it.
+    """
 
     split: str
     index: int
@@ -36,47 +44,50 @@ class BuiltShard:
 
 
 def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -> BuiltShard:
-    """Writes one shard and its provenance; a shard that an earlier run of the same build finished is verified and kept.
+    """Writes one shard and its provenance; a shard that this build finished before it was interrupted is verified and kept.
 
     Args:
-      order: of the documents.
-      plan: of the shard.
+      order: the documents.
+      plan: what the shard holds.
       state: directory that remembers finished shards.
       build: digest of everything that decides the bytes.
+
+    Raises:
+      BuildError: the documents read are not those that were planned.
     """
     recipe, config = order.recipe, order.config
     path = files.join(config.output, plan.file)
     record = files.join(state, f"{plan.file}.json")
-    identity = keys.digest(build, str(plan), json.dumps([(staged.info.path, staged.removed) for staged in order.stages]))
+    identity = keys.digest(build, str(plan), json.dumps([(each.info.path, each.removed) for each in order.selections]))
     if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
-    pieces = []
+    chunks = []
     with files.write_atomic(path) as file:
         writer = ShardWriter(file, recipe.fixed_format, config.shards.format)
-        for piece in examples.assemble(order, plan):
-            found = shard_statistics.describe(piece, plan, recipe)
-            ids = np.arange(piece.base, piece.base + found.examples)
-            arrays = recipe.objective.apply(piece.arrays, ids, seed=config.seed, variant=piece.variant)
-            found.objective = recipe.objective.statistics(piece.arrays, arrays)
-            writer.write(arrays, piece.first)
+        for chunk in examples.assemble(order, plan):
+            found = shard_statistics.describe(chunk, plan, recipe)
+            ids = np.arange(chunk.base, chunk.base + found.examples)
+            arrays = recipe.objective.apply(chunk.arrays, ids, seed=config.seed, variant=chunk.variant)
+            found.objective = recipe.objective.statistics(chunk.arrays, arrays)
+            writer.write(arrays, chunk.first)
             statistics += found
-            piece.arrays.clear()
-            pieces.append(piece)
+            chunk.arrays.clear()  # provenance needs the layout alone, and the tokens are most of the memory
+            chunks.append(chunk)
     if writer.records != plan.examples:
         raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
-    table = _write_provenance(order, plan, pieces) if config.shards.provenance else None
+    table = _write_provenance(order, plan, chunks) if config.shards.provenance else None
     built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
     files.write_bytes(record, json.dumps({"identity": identity, **_plain(built)}).encode())
     return built
 
 
-def _write_provenance(order: DocumentOrder, plan: ShardPlan, pieces: Sequence[examples.ExampleChunk]) -> FileInfo:
+def _write_provenance(order: DocumentOrder, plan: ShardPlan, chunks: Sequence[examples.ExampleChunk]) -> FileInfo:
     name = naming.provenance(plan.split, plan.index, plan.count)
     path = files.join(order.config.output, name)
     with files.write_atomic(path) as file:
-        provenance.write(file, provenance.table(pieces, order.stages, order.config))
+        provenance.write(file, provenance.table(chunks, order.selections, order.config))
     return file_info(order.config.output, name)
 
 
@@ -92,6 +103,7 @@ def _plain(built: BuiltShard) -> dict[str, Any]:
 
 
 def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
+    """Reads what is remembered of a shard; None unless it was made by this very plan and its files are still what they were."""
     if files.size(record) is None:
         return None
     try:

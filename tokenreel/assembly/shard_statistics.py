@@ -29,10 +29,10 @@ class ShardStatistics:
       examples: number of examples.
       tokens: real tokens in them, those of the overlap counted twice.
       overlapping_tokens: tokens that stand in the example before as well.
-      documents: whose first token is here.
-      segments: pieces of documents.
-      cut_documents: that do not lie whole in one example.
-      document_starts: bits set.
+      documents: documents whose first token is here.
+      segments: number of segments, which are parts of documents.
+      cut_documents: documents that do not lie whole in one example.
+      document_starts: bits set in the field of this name.
       special_tokens: examples that hold the token, by name (bos, eos, unk, pad).
       segment_lengths: histogram as in `bit_histogram`.
       token_counts: [vocab_size] how often each id occurs, padding not counted.
@@ -53,7 +53,7 @@ class ShardStatistics:
 
     @classmethod
     def zero(cls, vocabulary: VocabularyInfo) -> ShardStatistics:
-        """Of no example."""
+        """Makes the sums over no example."""
         names = {name: 0 for name, _ in _specials(vocabulary)}
         histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         return cls(0, 0, 0, 0, 0, 0, 0, names, histogram, np.zeros(vocabulary.vocab_size, dtype=np.int64))
@@ -69,7 +69,7 @@ class ShardStatistics:
         return ShardStatistics(special_tokens=special, objective=objective, **sums)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; the counts of tokens as [id, count] pairs of those that occur."""
+        """Gives plain values; the counts of tokens as [id, count] pairs of those that occur."""
         plain = {name: _to_lists(value) for name, value in vars(self).items()}
         used = np.flatnonzero(self.token_counts)
         plain["token_counts"] = np.stack([used, self.token_counts[used]], axis=1).tolist()
@@ -103,21 +103,21 @@ def _specials(vocabulary: VocabularyInfo) -> list[tuple[str, int]]:
     return [(name, number) for name, number in ids.items() if number is not None]
 
 
-def describe(piece: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
-    """Counts what a piece of a shard holds before its objective is computed."""
+def describe(chunk: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStatistics:
+    """Counts what a chunk of a shard holds before its objective is computed."""
     vocabulary = recipe.vocabulary
-    tokens, starts = piece.arrays[schema.TOKENS], piece.arrays.get(schema.DOCUMENT_STARTS, np.zeros(0, dtype=bool))
-    segments = piece.segments
+    tokens, starts = chunk.arrays[schema.TOKENS], chunk.arrays.get(schema.DOCUMENT_STARTS, np.zeros(0, dtype=bool))
+    layout = chunk.layout
     examples = len(tokens)
-    # The first of each variant; only `wrap` asks.
-    first = (np.arange(examples) + piece.first) % plan.split_examples == 0
-    repeated = filling.repeats(segments, recipe.packing, first)
-    begins = segments.start == piece.first_start[segments.document]
+    # Of each variant, the first example has none before it whose tokens it could repeat; only `wrap` asks.
+    first = (np.arange(examples) + chunk.first) % plan.split_examples == 0
+    overlapping = filling.opens_in_overlap(layout, recipe.packing, first)
+    begins = layout.start == chunk.first_start[layout.document]
     pairs = recipe.packing.mode == PAIRS
-    real = filling.is_real(piece.arrays, recipe.packing)
+    real = filling.is_real(chunk.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
     special = dict.fromkeys((name for name, _ in _specials(vocabulary)), 0)
-    for start in range(0, examples, _COUNTED_EXAMPLES):  # bincount makes 8 bytes of each token
+    for start in range(0, examples, _COUNTED_EXAMPLES):  # some at a time: bincount makes 8 bytes of each token
         rows = tokens[start : start + _COUNTED_EXAMPLES]
         counted = rows.ravel() if real is None else rows[real[start : start + _COUNTED_EXAMPLES]]
         counts += np.bincount(counted, minlength=vocabulary.vocab_size)
@@ -125,13 +125,13 @@ def describe(piece: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStati
             special[name] += int(np.count_nonzero((rows == number).any(axis=1)))
     return ShardStatistics(
         examples=examples,
-        tokens=int(segments.length.sum()),
-        overlapping_tokens=piece.repeated if pairs else int(np.count_nonzero(repeated)),
-        documents=piece.begun if pairs else int(np.count_nonzero(begins & ~repeated)),
+        tokens=int(layout.length.sum()),
+        overlapping_tokens=chunk.repeated_tokens if pairs else int(np.count_nonzero(overlapping)),
+        documents=chunk.begun_documents if pairs else int(np.count_nonzero(begins & ~overlapping)),
         segments=len(begins),
-        cut_documents=int(np.count_nonzero(begins & ~repeated & (segments.length < piece.lengths[segments.document]))),
+        cut_documents=int(np.count_nonzero(begins & ~overlapping & (layout.length < chunk.lengths[layout.document]))),
         document_starts=int(np.count_nonzero(starts)),
         special_tokens=special,
-        segment_lengths=np.array(bit_histogram(segments.length), dtype=np.int64),
+        segment_lengths=np.array(bit_histogram(layout.length), dtype=np.int64),
         token_counts=counts,
     )

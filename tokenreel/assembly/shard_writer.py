@@ -16,13 +16,20 @@ from tokenreel.format.manifest import FIXED, ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.storage import files
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 8 << 20  # encoded at a time; a record is built in memory field by field
 
 
 class ShardWriter:
     """Writes records to a file and keeps its size and CRC."""
 
     def __init__(self, file: Any, fixed_format: RecordFormat, record_format: str) -> None:
+        """Begins an empty shard.
+
+        Args:
+          file: open for writing.
+          fixed_format: where the fields lie in a record.
+          record_format: `shards.format`: records of one length, or protobufs that TensorFlow reads.
+        """
         self._file, self._fixed_format, self._format = file, fixed_format, record_format
         self.records = self.bytes = self.crc32c = 0
 
@@ -47,7 +54,7 @@ class ShardWriter:
 
 
 def matches(path: str, info: ShardInfo) -> bool:
-    """Whether a file is the shard that was written: its size and its CRC."""
+    """Says whether a file is the shard that was written: compares its size, and then its CRC, for which it is read."""
     if files.size(path) != info.bytes:
         return False
     return files.checksum(path) == (info.bytes, info.crc32c) and info.bytes > tfrecord.HEADER_BYTES

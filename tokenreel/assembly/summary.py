@@ -6,8 +6,8 @@ from tokenreel.format import naming
 from tokenreel.format.manifest import Manifest
 
 
-def summary(found: Manifest) -> str:
-    """What a build prints at its end."""
+def summarize(found: Manifest) -> str:
+    """Says what a build made: the lines that the command prints at its end."""
     totals = found.totals
     lines = [
         f"{name}: {split.examples:,} examples of {found.seq_len:,} tokens in {len(split.shards):,} shards, "

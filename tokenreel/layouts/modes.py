@@ -52,6 +52,7 @@ def lay_out(lengths: npt.ArrayLike, *, mode: str, seq_len: int, sentences: npt.A
 
     Raises:
       ConfigError: the mode is unknown, does not have a setting, or refuses its value.
+      BuildError: a length is negative or no integer.
     """
     function = _function(mode, settings)
     given = {name: value for name, value in settings.items() if value is not None}
@@ -76,6 +77,7 @@ def check(*, mode: str, seq_len: int, **settings: Any) -> None:
       ConfigError: names the setting and what would work.
     """
     if mode != PAIRS:
+        # Laying out no documents checks everything that the mode itself would refuse, in the mode's own words.
         lay_out([], mode=mode, seq_len=seq_len, sentences=[], **settings)
         return
     for name, value in settings.items():
@@ -87,11 +89,12 @@ def check(*, mode: str, seq_len: int, **settings: Any) -> None:
 
 
 def pair_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Picks the settings that `segment_pairs.plan` takes."""
+    """Picks the settings that `segment_pairs.plan` takes; the ids that stand around segments are for `segment_pairs.fill`."""
     return {name: settings[name] for name in ("task", "short_rate") if name in settings}
 
 
 def _function(mode: str, settings: Mapping[str, Any]) -> Callable[..., Layout]:
+    """Finds a mode's function, after a check that it has all settings that are given. Its signature tells which ones it has."""
     if mode not in MODES:
         raise ConfigError(f"packing.mode must be one of {', '.join([*MODES, PAIRS])}, got {mode!r}")
     known = list(inspect.signature(MODES[mode]).parameters)

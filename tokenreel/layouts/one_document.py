@@ -21,6 +21,10 @@ def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments =
       seq_len: positions in an example.
       long_documents: over `seq_len` tokens: "truncate" (reason `truncated`), "split" into several examples, or "drop" (reason `too_long`).
 
+    Raises:
+      ConfigError: a setting is out of its range.
+      BuildError: a length is negative or no integer.
+
     >>> pad([3, 9], 4).length.tolist(), pad([3, 9], 4, long_documents="split").length.tolist()
     ([3, 4], [3, 4, 4, 1])
     """
@@ -37,18 +41,22 @@ def pad(lengths: npt.ArrayLike, seq_len: int, *, long_documents: LongDocuments =
 
 
 def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 13, extra: int = 1) -> dict[int, Layout]:
-    """Cuts documents into pieces of powers of two, longest first (Dataset Decomposition, Pouransari et al. 2024, arXiv:2405.13226).
+    """Cuts documents into segments of powers of two, longest first (Dataset Decomposition, Pouransari et al. 2024, arXiv:2405.13226).
 
     A training run draws batches of one length at a time: no padding, no attention across documents, short sequences early.
 
     Args:
       lengths: int [num_documents].
-      min_exponent: the shortest pieces have 2**min_exponent + extra tokens; what is left of a document is dropped (reason `too_short`).
-      max_exponent: the longest pieces.
+      min_exponent: the shortest segments have 2**min_exponent + extra tokens; what is left of a document is dropped (reason `too_short`).
+      max_exponent: the longest segments have 2**max_exponent + extra tokens.
       extra: 1 keeps the token that is only a target of the last position, as the paper's code does; 0 leaves it out.
 
     Returns:
       A layout for each length 2**k + extra, shortest first. The drops are counted in the first.
+
+    Raises:
+      ConfigError: a setting is out of its range.
+      BuildError: a length is negative or no integer.
 
     >>> {length: layout.num_examples for length, layout in buckets([3000], 8, 11).items()}
     {257: 1, 513: 1, 1025: 0, 2049: 1}
@@ -59,6 +67,7 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
         )
     if extra not in (0, 1):
         raise ConfigError(f"extra must be 0 or 1, got {extra}")
+    # Each length takes as many segments of a document as it can, and what is left goes to the next shorter one.
     left = as_lengths(lengths).copy()
     start = np.zeros_like(left)
     layouts: dict[int, Layout] = {}
@@ -81,7 +90,7 @@ def buckets(lengths: npt.ArrayLike, min_exponent: int = 8, max_exponent: int = 1
 
 
 def bucket(lengths: npt.ArrayLike, seq_len: int, overlap: Literal[0, 1] = 0, *, min_exponent: int = 8, max_exponent: int = 13) -> Layout:
-    """One of the layouts of `buckets`: that of the pieces of `seq_len + overlap` tokens, for a dataset of its own.
+    """Gives one of the layouts of `buckets`: that of the segments of `seq_len + overlap` tokens, for a dataset of its own.
 
     Args:
       lengths: int [num_documents].
@@ -91,7 +100,11 @@ def bucket(lengths: npt.ArrayLike, seq_len: int, overlap: Literal[0, 1] = 0, *, 
       max_exponent: see `buckets`.
 
     Returns:
-      The layout. What the pieces of other lengths hold is counted as dropped, reason `other_buckets`; the rest is `too_short`.
+      The layout. What the segments of other lengths hold is counted as dropped, reason `other_buckets`; the rest is `too_short`.
+
+    Raises:
+      ConfigError: a setting is out of its range, or no segments have this length.
+      BuildError: a length is negative or no integer.
 
     >>> layout = bucket([3000], 512, 1)
     >>> layout.length.tolist(), dict(layout.dropped)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.layouts.filling import copy_runs
+from tokenreel.layouts.filling import copy_stretches
 from tokenreel.layouts.table import Layout, as_lengths
 from tokenreel.ragged import Ints, ranks
 
@@ -49,12 +49,12 @@ class Pairs:
         return len(self.label)
 
     def select(self, rows: npt.ArrayLike) -> Pairs:
-        """Keeps some pairs, in the order given."""
+        """Keeps some pairs, int [n] numbers, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
         return Pairs(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
-    def segments(self) -> Layout:
-        """Gives the table of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
+    def layout(self) -> Layout:
+        """Gives the layout of both parts of every pair, for provenance. Only `fill` of this module knows where special tokens go."""
         return Layout(
             example=np.repeat(np.arange(len(self), dtype=np.int64), 2),
             document=self.document.ravel(),
@@ -92,7 +92,7 @@ def plan(
       document_ids: integers [num_documents], all different.
       seq_len: positions in an example, [CLS] and two [SEP] included.
       seed: of the build.
-      variant: which copy of the data (BERT makes 10, `dupe_factor`).
+      variant: which variant of the dataset (BERT makes 10, `dupe_factor`).
       task: which pairs.
       short_rate: share of the documents with a shorter target.
 
@@ -110,6 +110,7 @@ def plan(
     scope = keys.key(seed, "segment_pairs", variant)
     states = keys.streams(scope, f"{VERSION}/sentence", ids)
     room = seq_len - 3
+    # Pairs are made of whole sentences first, and trimmed afterwards, all at once: what is trimmed does not change which pairs there are.
     parts = _pair_up(sentences, ids, states, _targets(scope, ids, room, short_rate), swap=task == "sentence_order")
 
     document, start, length = sentences.locate(parts.first, parts.stop)
@@ -126,6 +127,7 @@ def plan(
 
 
 def _check(seq_len: int, task: str, short_rate: float) -> None:
+    """Refuses settings that are out of their range, with a `ConfigError`."""
     if seq_len < 5:
         raise ConfigError(f"packing.seq_len must be at least 5 for pairs with [CLS] and two [SEP], got {seq_len}")
     if task not in ("next_sentence", "sentence_order"):
@@ -150,7 +152,7 @@ class _Sentences:
     first: Ints
 
     def locate(self, first: Ints, stop: Ints) -> tuple[Ints, Ints, Ints]:
-        """Gives the document, the start in it and the length, in tokens, of each range of sentences [first, stop)."""
+        """Gives the document, the start in it and the length, in tokens, of each of the int64 ranges of sentences [first, stop)."""
         document = self.document[first]
         begin = self.bounds[first]
         return document, begin - self.bounds[self.first[document]], self.bounds[stop] - begin
@@ -168,6 +170,7 @@ def _lay_end_to_end(sentence_lengths: npt.ArrayLike, sentences_per_document: npt
             f"{len(per_document):,} documents of {per_document.sum():,} sentences need as many ids and lengths, got {len(ids):,} and "
             f"{len(lengths):,}"
         )
+    # A sentence without tokens could become a segment without tokens, which no layout has.
     document = np.repeat(np.arange(len(per_document)), per_document)[lengths > 0]
     per_document = np.bincount(document, minlength=len(ids)).astype(np.int64)
     return _Sentences(
@@ -179,7 +182,7 @@ def _lay_end_to_end(sentence_lengths: npt.ArrayLike, sentences_per_document: npt
 
 
 def _targets(scope: int, ids: npt.NDArray[Any], room: int, short_rate: float) -> list[int]:
-    """Draws the number of tokens that each document's chunks aim at: `room`, or now and then any from 2 on."""
+    """Draws the number of tokens that the chunks of each document aim at, by its id: `room`, or now and then any from 2 on."""
     words = keys.bits(scope, f"{VERSION}/target", ids, 2)
     targets: list[int] = np.where(rates.happens(words[:, 0], short_rate), 2 + keys.below(words[:, 1], room - 1), room).tolist()
     return targets
@@ -200,8 +203,9 @@ class _Others:
         """Draws a document by a random word: never `own`, unless there is no other."""
         if len(self._documents) == 1:
             return own
+        # One number less than there are documents: `own` is stepped over instead of drawn again, so one word is always enough.
         drawn = _below(word, len(self._documents) - 1)
-        return self._documents[drawn + (drawn >= self._number[own])]  # steps over `own`
+        return self._documents[drawn + (drawn >= self._number[own])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -234,6 +238,7 @@ def _pair_up(sentences: _Sentences, ids: npt.NDArray[Any], states: npt.NDArray[n
       swap: a coin decides whether the parts change places, not whether the second is replaced.
     """
     others = _Others(ids, sentences)
+    # Where a chunk ends decides where the next one begins, so this is a loop. It runs over lists: an array gives out single numbers slowly.
     words = keys.words_at(states[sentences.document][:, None], sentences.rank[:, None] * 4 + np.arange(4)).tolist()
     bounds: list[int] = sentences.bounds.tolist()
     first: list[int] = sentences.first.tolist()
@@ -243,7 +248,7 @@ def _pair_up(sentences: _Sentences, ids: npt.NDArray[Any], states: npt.NDArray[n
         while at < stop:
             end = _reach(bounds, at, target, stop)
             coin, cut, other, begin = words[at]
-            heads = coin >> 63 == 0
+            heads = coin >> 63 == 0  # its top bit
             middle = at + 1 + _below(cut, end - at - 1) if end - at > 1 else end
             if middle == end or (heads and not swap):
                 drawn = others.draw(document, other)
@@ -254,14 +259,14 @@ def _pair_up(sentences: _Sentences, ids: npt.NDArray[Any], states: npt.NDArray[n
             else:
                 rows.append((at, middle, middle, end, False, heads))
                 at = end
-    table = np.array(rows, np.int64).reshape(-1, 6)
+    table = np.array(rows, np.int64).reshape(-1, 6)  # the shape of no rows, too
     begins, stops, swapped = table[:, [0, 2]], table[:, [1, 3]], table[:, 5] == 1
     begins[swapped], stops[swapped] = begins[swapped, ::-1], stops[swapped, ::-1]
     return _Parts(chunk=table[:, 0], first=begins, stop=stops, elsewhere=table[:, 4] == 1, swapped=swapped)
 
 
 def _reach(bounds: Sequence[int], first: int, tokens: int, stop: int) -> int:
-    """Finds the sentence behind the shortest run from `first` on that holds so many tokens; `stop` where they end before."""
+    """Finds the sentence behind the shortest range from `first` on that holds so many tokens; `stop` where they end before."""
     return bisect.bisect_left(bounds, bounds[first] + tokens, first + 1, stop)
 
 
@@ -278,6 +283,7 @@ def _trims(length: Ints, room: int) -> Ints:
     >>> _trims(np.array([[9, 4], [4, 4], [2, 1]]), 6).tolist()
     [[6, 1], [1, 1], [0, 0]]
     """
+    # BERT's script takes a token at a time from the longer part, and from the second where both are equal. Its end, without the loop:
     excess = np.maximum(length.sum(axis=1) - room, 0)
     longer = np.minimum(excess, np.abs(length[:, 0] - length[:, 1]))
     both = excess - longer
@@ -286,16 +292,33 @@ def _trims(length: Ints, room: int) -> Ints:
 
 
 def _left_trims(cut: Ints, names: npt.NDArray[np.uint64], scope: int) -> Ints:
-    """Draws how many of the [P, 2] tokens that the parts lose are taken from their beginnings, a coin for each token."""
+    """Draws how many of the tokens that the parts lose are taken from their beginnings, a coin for each token.
+
+    Args:
+      cut: int64 [P, 2] tokens that each part loses.
+      names: uint64 [P] that name the bits of each pair.
+      scope: of the bits.
+
+    Returns:
+      int64 [P, 2].
+    """
     return np.stack([_coins(keys.streams(scope, f"{VERSION}/trim-{side}", names), cut[:, side]) for side in (0, 1)], axis=1)
 
 
 def _coins(states: npt.NDArray[np.uint64], counts: Ints) -> Ints:
-    """Tosses `counts` coins for each stream, a bit each, the lowest first, and counts the heads: int64 [n]."""
-    words = -(-counts // 64)
+    """Tosses coins, a bit each, the lowest first, and counts the heads.
+
+    Args:
+      states: uint64 [n] streams of random words.
+      counts: int64 [n] coins of each stream.
+
+    Returns:
+      int64 [n].
+    """
+    words = -(-counts // 64)  # of each stream
     if not words.sum():
         return np.zeros_like(counts)
-    drawn = keys.words_at(np.repeat(states, words), ranks(words)).astype("<u8")
+    drawn = keys.words_at(np.repeat(states, words), ranks(words)).astype("<u8")  # little-endian, so that bits come alike everywhere
     bits = np.unpackbits(drawn.view(np.uint8), bitorder="little")
     bits[ranks(words * 64) >= np.repeat(counts, words * 64)] = 0
     heads = np.zeros_like(counts)
@@ -318,7 +341,7 @@ def fill(
     """Writes `[CLS] A [SEP] B [SEP]` and padding.
 
     Args:
-      tokens: [num_tokens] documents.
+      tokens: [num_tokens] ids of any integer dtype, documents end to end.
       document_offsets: int [num_documents] where each begins in `tokens`.
       pairs: the plan.
       seq_len: positions in an example.
@@ -335,13 +358,13 @@ def fill(
     source = np.asarray(document_offsets, dtype=np.int64)[pairs.document] + pairs.start
     row = np.arange(size)
     place = np.stack([np.ones(size, np.int64), pairs.length[:, 0] + 2], axis=1) + row[:, None] * seq_len
-    copy_runs(tokens, source.ravel(), place.ravel(), pairs.length.ravel(), out.reshape(-1), pad_id)
+    copy_stretches(tokens, source.ravel(), place.ravel(), pairs.length.ravel(), out.reshape(-1), pad_id)
     num_tokens = pairs.length.sum(axis=1) + 3
     out[:, 0] = first_id
     out[row, pairs.length[:, 0] + 1] = separator_id
     out[row, num_tokens - 1] = separator_id
     column = np.arange(seq_len)
-    second = (column > pairs.length[:, :1] + 1) & (column < num_tokens[:, None])
+    second = (column > pairs.length[:, :1] + 1) & (column < num_tokens[:, None])  # behind the first [SEP], up to the second
     return {"tokens": out, "segment_ids": second.astype(np.uint8), "num_tokens": num_tokens, "pair_label": pairs.label}
 
 

@@ -1,10 +1,11 @@
-"""Tables that say which piece of which document stands where in which example, and the copy that follows them.
+"""The layout: which segment of which document stands where in which example.
 
-Every layout is such a table, computed from the documents' lengths alone: planning touches no tokens. Documents come in the dataset's total
-order, with lengths that count everything a document brings with it: its own tokens, bos, eos, separators.
+A layout is computed from the documents' lengths alone: planning touches no tokens. Documents come in the dataset's total order, with
+lengths that count everything a document brings with it: its own tokens, bos, eos, separators. A **segment** is a part of a document that
+lies in one example.
 
-Rules that every layout keeps: each (document, offset) is in exactly one piece, or counted in `dropped` by reason (or, with an overlap, in
-`repeated`); the pieces of a document stand in order and concatenate to it; an example never exceeds its length; empty documents vanish.
+Rules that every layout keeps: each (document, offset) is in exactly one segment, or counted in `dropped` by reason (or, with an overlap, in
+`repeated`); the segments of a document stand in order and concatenate to it; an example never exceeds its length; empty documents vanish.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from tokenreel.ragged import Ints, ranks
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
-    """A layout: S pieces of documents, sorted by (example, place in it).
+    """S segments of documents, sorted by (example, place in it).
 
     Attributes:
-      example: int64 [S] example of each piece, from 0.
+      example: int64 [S] example of each segment, from 0.
       document: int64 [S] index of the document among the lengths given.
-      start: int64 [S] offset of the piece inside its document, in tokens.
-      length: int64 [S] tokens of the piece, at least 1.
-      num_examples: how many examples there are; those without pieces are all padding.
-      align: each piece begins at a multiple of this many positions.
+      start: int64 [S] offset of the segment inside its document, in tokens.
+      length: int64 [S] tokens of the segment, at least 1.
+      num_examples: how many examples there are; those without segments are all padding.
+      align: each segment begins at a multiple of this many positions.
       dropped: tokens left out, by reason.
       repeated: tokens that stand in two examples because of an overlap.
     """
@@ -48,12 +49,13 @@ class Layout:
         return len(self.example)
 
     def num_segments(self) -> Ints:
-        """Pieces of each example, int64 [num_examples]."""
+        """Counts the segments of each example: int64 [num_examples]."""
         return np.bincount(self.example, minlength=self.num_examples).astype(np.int64)
 
     @property
     def place(self) -> Ints:
-        """Position of each piece's first token inside its example, int64 [S]."""
+        """Position of each segment's first token inside its example, int64 [S]."""
+        # The running sum of the room that all segments take, less what it was at the example's first segment.
         room = -(-self.length // self.align) * self.align
         before = np.cumsum(room) - room
         counts = self.num_segments()
@@ -63,14 +65,14 @@ class Layout:
         return result
 
     def num_tokens(self) -> Ints:
-        """Positions up to the last token of each example, int64 [num_examples]; with `align`, gaps between pieces count."""
-        tokens = np.zeros(self.num_examples, np.int64)
+        """Counts the positions up to the last token of each example: int64 [num_examples]; with `align`, gaps between segments count."""
+        tokens = np.zeros(self.num_examples, np.int64)  # 0 for examples without segments
         last = np.flatnonzero(np.append(self.example[1:] != self.example[:-1], True)) if len(self) else np.zeros(0, np.int64)
         tokens[self.example[last]] = self.place[last] + self.length[last]
         return tokens
 
     def select(self, examples: npt.ArrayLike) -> Layout:
-        """Keeps some examples, in the order given, numbered from 0. Drops stay with the whole layout."""
+        """Keeps some examples, int [n] numbers in any order, and numbers them anew from 0. Drops stay with the whole layout."""
         examples = np.asarray(examples, dtype=np.int64)
         counts = self.num_segments()
         first = np.cumsum(counts) - counts
@@ -89,7 +91,19 @@ class Layout:
 
 
 def split_documents(lengths: Ints, seq_len: int, long_documents: LongDocuments) -> tuple[Ints, Ints, Ints, dict[str, int]]:
-    """Cuts documents into pieces of at most `seq_len` tokens: document, start, length of each, and the drops."""
+    """Cuts documents into segments of at most `seq_len` tokens.
+
+    Args:
+      lengths: int64 [num_documents].
+      seq_len: positions in an example.
+      long_documents: what becomes of longer documents: see `bin_packing.best_fit`.
+
+    Returns:
+      int64 [S] document, start and length of each segment, and the dropped tokens by reason.
+
+    Raises:
+      ConfigError: `long_documents` is unknown.
+    """
     too_long = lengths > seq_len
     if long_documents == "split":
         dropped = {}
@@ -101,19 +115,23 @@ def split_documents(lengths: Ints, seq_len: int, long_documents: LongDocuments) 
         lengths = np.where(too_long, 0, lengths)
     else:
         raise ConfigError(f"packing.long_documents must be 'split', 'truncate' or 'drop', got {long_documents!r}")
-    chunks = -(-lengths // seq_len)
+    chunks = -(-lengths // seq_len)  # none of an empty document, or of one that is dropped
     document = np.repeat(np.arange(len(lengths), dtype=np.int64), chunks)
     start = ranks(chunks) * seq_len
     return document, start, np.minimum(lengths[document] - start, seq_len), dropped
 
 
 def counted(**tokens: int) -> dict[str, int]:
-    """Keeps the reasons that have tokens."""
+    """Keeps those of the reasons that have tokens."""
     return {reason: count for reason, count in tokens.items() if count}
 
 
 def as_lengths(lengths: npt.ArrayLike) -> Ints:
-    """Checks document lengths."""
+    """Turns document lengths into int64 [num_documents].
+
+    Raises:
+      BuildError: one is negative or no integer.
+    """
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or (len(lengths) and (lengths.dtype.kind not in "iu" or lengths.min() < 0)):
         raise BuildError(
@@ -125,8 +143,6 @@ def as_lengths(lengths: npt.ArrayLike) -> Ints:
 def greedy(costs: Ints, capacity: int, max_items: int | None = None, breaks: npt.NDArray[np.bool_] | None = None) -> Ints:
     """Fills blocks in order: an item opens a new block when the open one has no room for it (next fit).
 
-    Where each block ends follows from where it begins, so all ends are searched for at once and only the blocks are walked through.
-
     Args:
       costs: int64 [n], at least 1. One over `capacity` makes a block of its own.
       capacity: of a block.
@@ -136,6 +152,8 @@ def greedy(costs: Ints, capacity: int, max_items: int | None = None, breaks: npt
     Returns:
       int64 [blocks] first item of each block.
     """
+    # Where a block ends follows from where it begins. So the ends of blocks that begin at any item are found at once, and the loop goes
+    # from block to block instead of from item to item.
     total = np.append(0, np.cumsum(costs))
     items = np.arange(len(costs))
     following = np.maximum(np.searchsorted(total, total[:-1] + capacity, side="right") - 1, items + 1)

@@ -28,6 +28,10 @@ def wrap(lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example
       overlap: tokens that the next example repeats; examples hold `seq_len + overlap`.
       last_example: what becomes of the tokens that do not fill an example: dropped (reason `last_example`), or kept in a short one.
 
+    Raises:
+      ConfigError: a setting is out of its range.
+      BuildError: a length is negative or no integer.
+
     >>> wrap([14, 11], 8).num_examples, dict(wrap([14, 11], 8).dropped)  # keras-hub issue 701: one `</s>` is left over
     (3, {'last_example': 1})
     """
@@ -36,20 +40,24 @@ def wrap(lengths: npt.ArrayLike, seq_len: int, overlap: int = 0, *, last_example
     check_overlap(overlap, seq_len)
     total = int(lengths.sum())
     num_examples = wrapped_examples(total, seq_len, overlap, last_example=last_example)
-    segments = wrap_range(lengths, 0, seq_len, overlap, 0, num_examples)
+    layout = wrap_range(lengths, 0, seq_len, overlap, 0, num_examples)
+    # The examples cover a stretch from the first token on. What lies behind is dropped, what they hold beyond its length stands twice.
     covered = min(total, num_examples * seq_len + overlap) if num_examples else 0
-    return dataclasses.replace(segments, dropped=counted(last_example=total - covered), repeated=int(segments.length.sum()) - covered)
+    return dataclasses.replace(layout, dropped=counted(last_example=total - covered), repeated=int(layout.length.sum()) - covered)
 
 
 def wrapped_examples(num_tokens: int, seq_len: int, overlap: int = 0, *, last_example: LastExample = "drop") -> int:
     """How many examples `wrap` makes of a stream of `num_tokens` tokens.
+
+    Raises:
+      ConfigError: `last_example` is unknown.
 
     >>> wrapped_examples(25, 8), wrapped_examples(25, 8, last_example="pad"), wrapped_examples(25, 8, 1, last_example="pad")
     (3, 4, 3)
     """
     if last_example not in ("drop", "pad"):
         raise ConfigError(f"packing.last_example must be 'drop' or 'pad', got {last_example!r}")
-    room = max(num_tokens - overlap, 0)
+    room = max(num_tokens - overlap, 0)  # the last example's overlap begins no other
     return room // seq_len if last_example == "drop" else -(-room // seq_len)
 
 
@@ -104,8 +112,19 @@ def wrap_cuts(lengths: npt.ArrayLike, first_offset: int, cuts: npt.ArrayLike) ->
 
 
 def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: int) -> Layout:
-    """Lays ranges of a stream out as examples; only the last may be cut short by the stream's end, to `least` tokens or more."""
-    present = np.flatnonzero(lengths)
+    """Lays ranges of a stream out as examples; only the last may be cut short by the stream's end.
+
+    Args:
+      lengths: int64 [num_documents] of consecutive documents.
+      first_offset: position of the first document's first token in the stream.
+      begins: int64 [num_examples] where each example begins in the stream, ascending.
+      stops: int64 [num_examples] where each example ends.
+      least: tokens that every example must have.
+
+    Raises:
+      BuildError: the documents do not cover the examples.
+    """
+    present = np.flatnonzero(lengths)  # an empty document would be a segment without tokens
     ends = first_offset + np.cumsum(lengths[present])
     end = int(ends[-1]) if len(ends) else first_offset
     stops = np.minimum(stops, end)
@@ -118,6 +137,7 @@ def _ranges(lengths: Ints, first_offset: int, begins: Ints, stops: Ints, least: 
     first = np.searchsorted(ends, begins, side="right")  # the document that holds the example's first token
     last = np.searchsorted(ends, stops, side="left")  # and its last one
     counts = last - first + 1
+    # A segment is where an example and a document meet: from the later of their begins to the earlier of their ends.
     example = np.repeat(np.arange(num_examples, dtype=np.int64), counts)
     index = np.repeat(first, counts) + ranks(counts)
     starts = ends - lengths[present]
@@ -138,6 +158,10 @@ def wrap_within_document(
       last_example: what becomes of the end of each document that does not fill an example: kept in a short one, or dropped.
       min_tokens: shorter examples are dropped (reason `too_short`).
 
+    Raises:
+      ConfigError: a setting is out of its range.
+      BuildError: a length is negative or no integer.
+
     >>> wrap_within_document([5, 2, 9], 4).length.tolist()
     [4, 1, 2, 4, 4, 1]
     """
@@ -153,6 +177,7 @@ def wrap_within_document(
     length = np.minimum(lengths[document] - start, seq_len + overlap)
     covered = np.where(counts > 0, np.minimum(lengths, counts * seq_len + overlap), 0)
     kept = length >= min_tokens  # only a document's last example can be shorter
+    # Of a short example only what the one before does not hold is lost; that one keeps the overlap.
     too_short = length[~kept] - np.where(start[~kept] > 0, overlap, 0)
     repeated = int(length[kept].sum()) - int(covered.sum()) + int(too_short.sum())
     return Layout(

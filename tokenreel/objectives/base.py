@@ -53,31 +53,42 @@ class Objective:
             raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
 
     def raw_length(self) -> int:
-        """Tokens that an example holds before the objective is applied, without overlap: the length to lay documents out for."""
+        """Gives the tokens that an example holds before the objective is applied, without overlap: the length to lay documents out for."""
         return self.seq_len
 
     def takes(self, width: int) -> bool:
-        """Whether `apply` takes examples of so many tokens: `raw_length`, or more where an overlap holds targets."""
+        """Says whether `apply` takes examples of so many tokens: `raw_length`, or more where an overlap holds targets."""
         return width == self.raw_length()
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
+        """Gives the tokens that fill each example, int64 [n]: all `raw_length`, unless `varies_length`.
 
-        They depend on nothing but the ids, so that a stream can be cut before it is read (`stream.Stream`, `wrapping.wrap_cuts`).
+        They depend on nothing but the ids, so that a stream can be cut before it is read (`layouts.wrapping.wrap_cuts`).
         """
         return np.full(np.asarray(example_ids).shape, self.raw_length(), np.int64)
 
     def document_lengths(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """Tokens of each document after `rearrange`, int64 [n], without its tokens: what to lay out."""
+        """Gives the tokens that each document has after `rearrange`, from its length alone: what to lay out.
+
+        Args:
+          lengths: int [n] tokens of the documents.
+          document_ids: integers [n] that identify the documents.
+          seed: see `apply`.
+          variant: see `apply`.
+          epoch: see `apply`.
+
+        Returns:
+          int64 [n].
+        """
         return np.asarray(lengths, dtype=np.int64)
 
     def rearrange(
         self, tokens: Array, offsets: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0
     ) -> tuple[Array, Ints]:
-        """Does what is to be done to whole documents, before they are laid out: nothing, unless `changes_documents`.
+        """Rearranges whole documents before they are laid out. The default returns them unchanged.
 
         Args:
-          tokens: [num_tokens] documents end to end.
+          tokens: [num_tokens] ids of any integer dtype, documents end to end.
           offsets: int [n + 1] where each begins, and the end.
           document_ids: integers [n] that identify the documents.
           seed: see `apply`.
@@ -90,7 +101,7 @@ class Objective:
         return tokens, np.asarray(offsets, dtype=np.int64)
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Dtype (as in `schema.DTYPES`) and shape, in one example, of the arrays that `apply` makes or replaces."""
+        """Gives the dtype (as in `schema.DTYPES`) and the shape, in one example, of each array that `apply` makes or replaces."""
         raise NotImplementedError
 
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
@@ -108,7 +119,7 @@ class Objective:
             the example is one document), `num_tokens` int [n] (absent: all are full). Others are passed on.
           example_ids: int [n].
           seed: of the build or of the training run.
-          variant: which copy of the data.
+          variant: which variant of the dataset.
           epoch: which pass over it, where the objective is applied on the fly.
 
         Returns:
@@ -122,6 +133,7 @@ class Objective:
         if ids.shape != (len(tokens),):
             raise BuildError(f"{len(tokens)} examples need {len(tokens)} example ids, got an array of shape {ids.shape}")
         draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        # Every example is done by itself, so parts of the rows give the same bytes as all rows at once, and stay in the cache.
         out = {name: np.zeros((len(tokens), *shape), _dtype(dtype)) for name, (dtype, shape) in self.output_shapes().items()}
         for part in chunks(len(tokens), tokens.shape[1], self._chunk_tokens):
             made = self._corrupt(tokens[part], None if starts is None else starts[part], num_tokens[part], ids[part], draw)
@@ -129,16 +141,30 @@ class Objective:
                 out[name][part] = values
         return {**self._kept(arrays), **out}
 
-    _chunk_tokens: ClassVar[int] = 1 << 16
-    _drops: ClassVar[tuple[str, ...]] = ()
+    _chunk_tokens: ClassVar[int] = 1 << 16  # done at a time
+    _drops: ClassVar[tuple[str, ...]] = ()  # arrays that no longer hold afterwards
 
     def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
+        """Makes the arrays of `output_shapes` for some examples.
+
+        Args:
+          tokens: [n, raw_length] ids of any integer dtype.
+          starts: bool of the same shape, where documents begin; None where each example is one document.
+          num_tokens: int64 [n] real tokens.
+          ids: [n] example ids, which name the random words.
+          draw: makes the random words.
+        """
         raise NotImplementedError
 
     def _kept(self, arrays: Arrays) -> dict[str, Array]:
         return {name: values for name, values in arrays.items() if name not in self._drops}
 
     def _inputs(self, arrays: Arrays) -> tuple[Array, Bools | None, Ints]:
+        """Gives the tokens, document starts and numbers of tokens of examples as `_corrupt` takes them.
+
+        Raises:
+          BuildError: the objective is not made for these arrays.
+        """
         tokens = arrays["tokens"]
         if tokens.ndim != 2 or not self.takes(tokens.shape[1]):
             raise BuildError(
@@ -176,20 +202,20 @@ class Draw:
     scope: str
 
     def states(self, decision: str, ids: npt.ArrayLike) -> Words:
-        """State [n] of each example's stream, for `keys.words_at`."""
+        """Gives the state of each example's stream, for `keys.words_at`: uint64 [n]."""
         return keys.streams(self.seed, f"{self.scope}/{decision}", ids)
 
     def words(self, decision: str, ids: npt.ArrayLike, count: int) -> Words:
-        """[n, count] words."""
+        """Gives `count` words for each example: uint64 [n, count]."""
         return keys.bits(self.seed, f"{self.scope}/{decision}", ids, count)
 
     def word(self, decision: str, ids: npt.ArrayLike) -> Words:
-        """[n] words."""
+        """Gives a word for each example: uint64 [n]."""
         return keys.words_at(self.states(decision, ids), 0)
 
 
 def chunks(rows: int, width: int, tokens: int) -> Iterator[slice]:
-    """Cuts rows into parts of about so many tokens, which stay in the processor's cache."""
+    """Cuts rows into parts of about so many tokens."""
     step = max(1, tokens // max(1, width))
     for at in range(0, rows, step):
         yield slice(at, min(rows, at + step))
@@ -200,13 +226,13 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 
 def token_counts(arrays: Arrays) -> Ints:
-    """Real tokens of each example, int64 [n]."""
+    """Counts the real tokens of each example: int64 [n]."""
     tokens = arrays["tokens"]
     return arrays["num_tokens"].astype(np.int64) if "num_tokens" in arrays else np.full(len(tokens), tokens.shape[1], np.int64)
 
 
 def position_dtype(length: int) -> str:
-    """The narrowest dtype for positions of an example."""
+    """Names the narrowest dtype for positions of an example."""
     return "uint16" if length <= 1 << 16 else "int32"
 
 
@@ -238,7 +264,7 @@ def compact(values: Array, keep: Bools, width: int, fill: int) -> tuple[Array, I
     """Moves the kept values of each row to its left.
 
     Args:
-      values: [n, L].
+      values: [n, L] of any dtype.
       keep: bool [n, L], at most `width` in a row.
       width: of the result.
       fill: what stands behind them.
@@ -248,7 +274,7 @@ def compact(values: Array, keep: Bools, width: int, fill: int) -> tuple[Array, I
     """
     counts = np.count_nonzero(keep, axis=1)
     flat = values[keep]
-    if len(counts) and (counts == width).all():
+    if len(counts) and (counts == width).all():  # the usual case when a dataset is built, and no mask is needed
         return flat.reshape(len(values), width), counts
     out = np.full((len(values), width), fill, values.dtype)
     out[np.arange(width) < counts[:, None]] = flat

@@ -75,12 +75,13 @@ class NextTokens(Objective):
 
     def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
         n = len(tokens)
-        piece = segments.segment_ids(np.zeros(tokens.shape, np.bool_) if starts is None else starts, num_tokens)
+        segment = segments.segment_ids(np.zeros(tokens.shape, np.bool_) if starts is None else starts, num_tokens)
         targets = np.full((n, self.seq_len, self.steps), self.pad_id, tokens.dtype)
         weights = np.zeros(targets.shape, np.bool_)
         for step in range(1, self.steps + 1):
             width = min(self.seq_len, tokens.shape[1] - step)
-            here, there = piece[:, :width], piece[:, step : step + width]
+            here, there = segment[:, :width], segment[:, step : step + width]
+            # Segment 0 is padding; two positions with the same segment lie in the same document.
             counts = (there > 0) & (here > 0) if self.across_documents else (there > 0) & (here == there)
             weights[:, :width, step - 1] = counts
             targets[:, :width, step - 1] = np.where(counts, tokens[:, step : step + width], self.pad_id)

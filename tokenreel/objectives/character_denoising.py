@@ -1,4 +1,4 @@
-"""Noise for models that read characters: hidden characters and runs, and the mistakes that people make when they type."""
+"""Noise for models that read characters: single characters and stretches of neighbours are hidden."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CharacterDenoising(Objective):
         real = np.arange(length) < num_tokens[:, None]
         eligible = ~self._special[tokens] & real
         able = np.count_nonzero(eligible, axis=1)
-        hidden = np.zeros((n, length + 1), np.bool_)
+        hidden = np.zeros((n, length + 1), np.bool_)  # one column more: what `choose` fills up with stands there
         at = keys.choose(draw.words("positions", ids, length), rates.share(able, self.rate), eligible)
         hidden[np.arange(n)[:, None], at] = True
         if self.runs:
@@ -80,7 +80,8 @@ class CharacterDenoising(Objective):
                 fence |= starts
             column = np.arange(length, dtype=np.int32)
             following = np.minimum.accumulate(np.where(fence, column, np.int32(length))[:, ::-1], axis=1)[:, ::-1]
-            ends = np.append(following[:, 1:], np.full((n, 1), length, np.int32), axis=1)  # of what a run from here may cover
+            # A run may cover what follows its first character up to the next fence: the fence under that character does not count.
+            ends = np.append(following[:, 1:], np.full((n, 1), length, np.int32), axis=1)
             begins = keys.choose(draw.words("runs", ids, length), np.minimum(able, self.runs), eligible)
             row, slot = np.nonzero(begins < length)
             begin = begins[row, slot].astype(np.int64)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
-from tokenreel.layouts.filling import copy_runs
+from tokenreel.layouts.filling import copy_stretches
 from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id
 
 
@@ -93,10 +93,10 @@ class FillInTheMiddle(Objective):
         return dict(arrays)
 
     def splits(self, lengths: npt.ArrayLike, document_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Splits:
-        """Decides what becomes of documents.
+        """Decides what becomes of documents, from their lengths alone.
 
         Args:
-          lengths: int [n] places to cut are 0 to these.
+          lengths: int [n] tokens of each; the places to cut are 0 to these.
           document_ids: integers [n] that identify the documents.
           seed: see `Objective.apply`.
           variant: see `Objective.apply`.
@@ -114,7 +114,7 @@ class FillInTheMiddle(Objective):
         )
 
     def _inner(self, lengths: Ints) -> tuple[Ints, Ints, Bools]:
-        """Where the part that is rearranged begins and how long it is; False for documents too short to have one."""
+        """Gives where the part that is rearranged begins and its length, int64 [n] each, and bool [n], False for documents without one."""
         inner = lengths - self.keep_first - self.keep_last
         return np.full_like(lengths, self.keep_first), np.maximum(inner, 0), inner >= 0
 
@@ -148,8 +148,9 @@ class FillInTheMiddle(Objective):
         spm = chosen & split.suffix_first
         begin = offsets[:-1] + skip
         first, second, last = begin + split.first, begin + split.second, begin + inner
-        pre, suf, mid = (len(tokens) + i for i in range(3))
+        pre, suf, mid = (len(tokens) + i for i in range(3))  # the sentinels stand behind the tokens, so that all is copied alike
         n = len(lengths)
+        # A document becomes up to eight stretches; those of length 0 are left out. Columns stand in the order of the new document.
         source, length = np.zeros((n, 8), np.int64), np.zeros((n, 8), np.int64)
 
         def put(rows: Bools, column: int, at: Any, size: Any) -> None:
@@ -172,5 +173,5 @@ class FillInTheMiddle(Objective):
         sizes = length.ravel()[used]
         out = np.empty(int(new[-1]), tokens.dtype)
         extended = np.concatenate([tokens, np.array(sentinels or (self.prefix_id, self.suffix_id, self.middle_id), tokens.dtype)])
-        copy_runs(extended, source.ravel()[used], np.cumsum(sizes) - sizes, sizes, out, self.pad_id)
+        copy_stretches(extended, source.ravel()[used], np.cumsum(sizes) - sizes, sizes, out, self.pad_id)
         return out, new

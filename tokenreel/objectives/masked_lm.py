@@ -75,6 +75,9 @@ class MaskedLM(Objective):
     boundaries: bool = False
     word_starts: npt.NDArray[np.bool_] | None = None
 
+    _special: Bools = dataclasses.field(init=False, repr=False)  # [vocab_size] ids that are never selected
+    _drawn: Ints = dataclasses.field(init=False, repr=False)  # [k] ids that random tokens are drawn from
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_id("mask_id", self.mask_id, self.vocab_size)
@@ -109,9 +112,6 @@ class MaskedLM(Objective):
         if self.random_share and not len(drawn):
             raise ConfigError("objective.random_share needs ids that are not special, there are none: set it to 0")
         object.__setattr__(self, "_drawn", drawn)
-
-    _special: Bools = dataclasses.field(init=False, repr=False)
-    _drawn: Ints = dataclasses.field(init=False, repr=False)
 
     def _default_slots(self) -> int:
         if self.rounding == "nearest":
@@ -155,10 +155,11 @@ class MaskedLM(Objective):
         positions = self._select(tokens, starts, eligible, counts, ids, draw)
         row, slot = np.nonzero(positions < length)
         at = positions[row, slot]
-        old, deciding = tokens[row, at], at
+        old, deciding = tokens[row, at], at  # [k] selected tokens of all examples, one after the other
         made: dict[str, Array] = {}
         if self.action_unit == "span" or self.boundaries:
             fence = fences(eligible, starts)
+            # Spans that touch at a document's beginning are two, with a fate and neighbours each.
             begins, ends = span_bounds(row, at, fence[row, at])
             deciding = begins if self.action_unit == "span" else at
             if self.boundaries:
@@ -191,27 +192,31 @@ class MaskedLM(Objective):
           [k] tokens in the places of the old ones.
         """
         action = keys.words_at(draw.states("action", ids)[row], deciding)
+        # Mask and random token are two stretches of the range of one word: the shares hold exactly, and exclude each other.
         masked = rates.happens(action, self.mask_share)
         new = np.where(masked, np.asarray(self.mask_id, old.dtype), old)
         if self.random_share:
             changed = rates.happens(action, self.mask_share, self.random_share)
             changed &= ~masked
+            # Which token it becomes is another stream's word, at the token's own position: another mask rate leaves it alone.
             words = keys.words_at(draw.states("replacement", ids)[row[changed]], at[changed])
             new[changed] = self._drawn[keys.below(words, len(self._drawn))]
         return new
 
     def _slots(self, n: int, row: Ints, slot: Ints, values: Array) -> Array:
+        """Puts [k] values into [n, slots]; slots without one are 0."""
         out = np.zeros((n, self.slots), values.dtype)
         out[row, slot] = values
         return out
 
     def _counts(self, num_tokens: Ints, eligible: Ints, ids: Array, draw: Draw) -> Ints:
+        """Says how many tokens of each example to select: int64 [n], from int64 [n] tokens and int64 [n] eligible ones."""
         if self.rounding == "chance":
             wanted = rates.share_by_chance(num_tokens, self.rate, draw.word("rounding", ids))
         elif self.rounding == "up":
             wanted = rates.ceiling(num_tokens, self.rate)
         else:
-            wanted = np.maximum(rates.share(num_tokens, self.rate), 1)
+            wanted = np.maximum(rates.share(num_tokens, self.rate), 1)  # BERT masks at least one, however short the example
         return np.minimum(np.minimum(wanted, self.slots), eligible)
 
     def _select(self, tokens: Array, starts: Bools | None, eligible: Bools, counts: Ints, ids: Array, draw: Draw) -> Array:
@@ -226,6 +231,7 @@ class MaskedLM(Objective):
         else:
             limit = self.max_unit or (3 if self.unit == "ngram" else 10)
             weights = one_over_n(limit) if self.unit == "ngram" else geometric(self.span_p, limit)
+            # The length of a span is named by its anchor, so it does not depend on which anchors were visited before.
             states = draw.states("lengths", ids)
             selected = take_word_spans(
                 found, words, counts, lambda row, at: keys.pick(keys.words_at(states[row], at), weights) + 1, whole=self.unit == "ngram"
@@ -272,9 +278,8 @@ class ReplacedTokenCandidates(MaskedLM):
     random_share: float = 0.0
 
     def _default_slots(self) -> int:
-        return max(
-            1, int((rates.parts(self.rate) + rates.PARTS // 200) * self.seq_len // rates.PARTS)
-        )  # int((rate + 0.005) * L), its limit
+        # ELECTRA's own limit, int((rate + 0.005) * L), in whole numbers.
+        return max(1, int((rates.parts(self.rate) + rates.PARTS // 200) * self.seq_len // rates.PARTS))
 
 
 def _boundaries(row: Ints, begins: Ints, ends: Ints, eligible: Bools, fence: Bools) -> tuple[Ints, Ints, Bools]:

@@ -1,4 +1,9 @@
-"""Random spans of noise with exact counts (Raffel et al. 2020, arXiv:1910.10683), and sentinels in their place."""
+"""Random spans of noise with exact counts (Raffel et al. 2020, arXiv:1910.10683), and sentinels in their place.
+
+Noise is a number of spans. Their lengths are a uniformly random composition (each way to split the noise into that many parts is equally
+likely), and so are those of the text between them. In the inputs each span becomes a sentinel, in the targets it stands behind that
+sentinel, so that `splice` can put the example together again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from tokenreel.format.schema import token_dtype
 from tokenreel.objectives.base import Array, Arrays, Bools, Ints, Objective, Words, check_id, compact, token_counts
 from tokenreel.ragged import ranks
 
-SPAN_BINS = 129
+SPAN_BINS = 129  # lengths in the statistics: 0 to 127, and one bin for all longer spans
 
 
 def noise_counts(lengths: npt.ArrayLike, density: float, mean_span: float) -> tuple[Ints, Ints]:
@@ -30,7 +35,7 @@ def noise_counts(lengths: npt.ArrayLike, density: float, mean_span: float) -> tu
     lengths = np.asarray(lengths, dtype=np.int64)
     noise = np.clip(rates.share(lengths, density), 1, np.maximum(lengths - 1, 1))
     spans = np.maximum(rates.ratio(noise, mean_span), 1)
-    spans = np.minimum(spans, np.minimum(noise, lengths - noise))
+    spans = np.minimum(spans, np.minimum(noise, lengths - noise))  # a span has a token of noise, and a token of text before it
     enough = lengths >= 2
     return np.where(enough, noise, 0), np.where(enough, spans, 0)
 
@@ -106,6 +111,7 @@ class Denoising(Objective):
 
     @property
     def _extra(self) -> int:
+        """Ids that end the inputs, and the targets."""
         return int(self.eos_id is not None)
 
     def sentinels(self, count: int) -> Ints:
@@ -122,6 +128,7 @@ class Denoising(Objective):
             raise ConfigError(f"objective {self.name} moves positions and cannot keep packing.align = {align}: set it to 1")
 
     def _targets_width(self) -> int:
+        """Gives the positions of the targets."""
         raise NotImplementedError
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -135,6 +142,7 @@ class Denoising(Objective):
         }
 
     def _check_sentinels(self, what: str, length: int, spans: int, mean_span: float) -> None:
+        """Refuses noise of more spans than there are sentinels, with a `ConfigError`."""
         if self.sentinel_step and spans > self.num_sentinels:
             raise ConfigError(
                 f"{what} makes {spans} spans in {length} tokens, the vocabulary has {self.num_sentinels} sentinels. "
@@ -142,7 +150,17 @@ class Denoising(Objective):
             )
 
     def _split(self, tokens: Array, noise: Bools, num_tokens: Ints, prefix: Array | None = None) -> dict[str, Array]:
-        """Turns noise into inputs and targets; `prefix` [n] begins the inputs."""
+        """Turns noise into inputs and targets.
+
+        Args:
+          tokens: [n, L] ids of any integer dtype.
+          noise: bool [n, L].
+          num_tokens: int64 [n] real tokens.
+          prefix: [n] ids that begin the inputs; None for none.
+
+        Raises:
+          BuildError: inputs or targets are longer than their width.
+        """
         n, length = tokens.shape
         real = None
         if (num_tokens < length).any():
@@ -192,6 +210,7 @@ class Denoising(Objective):
         )
 
     def _prefix_ids(self) -> int:
+        """Gives the number of ids that begin the inputs."""
         return 0
 
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
@@ -226,7 +245,7 @@ def noise_to_sentinels(tokens: Array, noise: Bools, first_sentinel: int, step: i
     """Puts a sentinel on the first token of each span of noise (T5's `noise_span_to_unique_sentinel`; its other one if `step` is 0).
 
     Args:
-      tokens: [n, L].
+      tokens: [n, L] ids of any integer dtype.
       noise: bool [n, L].
       first_sentinel: id for the first span of each example.
       step: from one span's id to the next.
@@ -275,7 +294,7 @@ def random_spans(length: int, num_tokens: Ints, noise: Ints, spans: Ints, words:
     noise_bounds = _bounds(noise_ends - text[:, None], spans, noise, most)
     # Span k begins behind the first k + 1 parts of text and the first k parts of noise.
     before = np.concatenate([np.zeros((len(noise), 1), np.int64), noise_bounds[:, :-1]], axis=1) if most else noise_bounds
-    edges = np.zeros((len(num_tokens), length + 1), np.int8)
+    edges = np.zeros((len(num_tokens), length + 1), np.int8)  # +1 where a span begins, -1 behind it: the running sum is the mask
     row = np.nonzero(inside)[0]
     edges[row, (text_bounds + before)[inside]] = 1
     edges[row, (text_bounds + noise_bounds)[inside]] = -1
@@ -283,11 +302,12 @@ def random_spans(length: int, num_tokens: Ints, noise: Ints, spans: Ints, words:
 
 
 def _cuts(words: Words, counts: Ints, eligible: Bools) -> Ints:
+    """Chooses int64 [n] counts of the bool [n, L] eligible places by uint64 [n, L] words: int64 [n, most], ascending."""
     return keys.choose(words, counts, eligible).astype(np.int64)
 
 
 def _bounds(cuts: Ints, parts: Ints, total: Ints, most: int) -> Ints:
-    """Lists where the parts of each row end: at its cuts, then at its total; int64 [n, most]."""
+    """Lists where the parts of each row end: at its cuts, int64 [n, k], then at its total, int64 [n]; int64 [n, most]."""
     bounds = np.zeros((len(parts), most), np.int64)
     width = min(most, cuts.shape[1])
     bounds[:, :width] = cuts[:, :width]
@@ -302,17 +322,17 @@ def splice(
     """Puts examples together again from inputs and targets with a sentinel for each span.
 
     Args:
-      inputs: [n, L].
-      targets: [n, M], each span behind its sentinel.
+      inputs: [n, L] ids of any integer dtype.
+      targets: [n, M] ids, each span behind its sentinel.
       num_inputs: int64 [n] tokens of the inputs, eos not counted.
       num_targets: int64 [n] tokens of the targets, eos not counted.
-      sentinels: sorted ids; they must not occur in the text.
+      sentinels: int64 [k] sorted ids; they must not occur in the text.
       width: positions of the result.
       pad_id: fills the result up.
       skip: tokens at the beginning of the inputs that are no text (mode token).
 
     Returns:
-      [n, width].
+      [n, width] ids.
     """
     values = np.concatenate([inputs, targets], axis=1)
     half = inputs.shape[1]
@@ -328,7 +348,7 @@ def splice(
 
 
 def check_noise(density: float, mean_span: float) -> None:
-    """Refuses a density or a mean length of spans that noise cannot have."""
+    """Refuses a density or a mean length of spans that noise cannot have, with a `ConfigError`."""
     if not 0 < density < 1:
         raise ConfigError(f"objective.density must lie between 0 and 1, both excluded, got {density}")
     if mean_span < 1:

@@ -78,14 +78,16 @@ class PrefixLM(Objective):
         if starts is not None and self.form == "decoder":
             begins |= starts & (column < num_tokens[:, None])
         begins[:, 0] = num_tokens > 0
-        row, at = np.nonzero(begins)
+        row, at = np.nonzero(begins)  # the documents of all examples, one after the other
         following = np.append(at[1:], 0)
         last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
         sizes = np.where(last, num_tokens[row], following) - at
+        # Named by the position: a document's split does not depend on how many documents stand before it.
         words = keys.words_at(draw.states("split", ids)[row], at)
         split = np.where(sizes >= 2, 1 + keys.below(words, np.maximum(sizes - 1, 1)), 0)
         if self.form == "decoder":
             edges = np.zeros((n, length + 1), np.int8)
+            # A prefix ends where it begins if its document has one token: additions, where assignments would overwrite each other.
             np.add.at(edges, (row, at), 1)
             np.add.at(edges, (row, at + split), -1)
             mask = np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(np.bool_)

@@ -140,6 +140,7 @@ def add_statistics(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 
 
 def _fits(value: Any, hint: Any) -> bool:
+    """Says whether a value has the type of a setting, as its class annotates it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
@@ -163,6 +164,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _plain(hint: Any) -> str:
+    """Says the type of a setting in words, for an error."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_plain(argument) for argument in arguments)

@@ -1,9 +1,4 @@
-"""Objectives that cut an example into what an encoder reads and what a decoder writes: T5 span corruption, UL2, prefix LM.
-
-Noise is a number of spans. Their lengths are a uniformly random composition (each way to split the noise into that many parts is equally
-likely), and so are those of the text between them. In the inputs each span becomes a sentinel, in the targets it
-stands behind that sentinel, so that `splice` can put the example together again.
-"""
+"""Span corruption, T5's objective: an encoder reads the text with sentinels in place of some spans, a decoder writes the spans."""
 
 from __future__ import annotations
 
@@ -47,6 +42,7 @@ class SpanCorruption(Denoising):
 
     @property
     def _room(self) -> int:
+        """Ids beside text and noise: eos, and the sentinel of a span that `roll` cuts in two."""
         return self._extra + int(self.roll)
 
     def raw_length(self) -> int:

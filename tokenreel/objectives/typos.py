@@ -22,7 +22,7 @@ _INDENT = (0.0, 0.5, 0.75, 1.25)  # of the rows of a keyboard, in keys
 
 
 def keyboard_neighbours(characters: Sequence[str | None]) -> npt.NDArray[np.int64]:
-    """Which characters lie next to each other on a QWERTY keyboard, capitals next to capitals.
+    """Finds which characters lie next to each other on a QWERTY keyboard, capitals next to capitals.
 
     Args:
       characters: what each id stands for; None for ids that are no character.
@@ -46,7 +46,7 @@ def keyboard_neighbours(characters: Sequence[str | None]) -> npt.NDArray[np.int6
 
 
 def other_case(characters: Sequence[str | None]) -> npt.NDArray[np.int64]:
-    """The same letter in the other case, int64 [vocab_size]; the id itself where the vocabulary has none."""
+    """Finds the same letter in the other case: int64 [vocab_size] ids, the id itself where the vocabulary has none."""
     ids = {character: i for i, character in enumerate(characters) if character is not None}
     swapped = [own if character is None else ids.get(character.swapcase(), own) for own, character in enumerate(characters)]
     return np.array(swapped, np.int64)
@@ -118,11 +118,10 @@ class TypoNoise(Objective):
         real = np.arange(length) < num_tokens[:, None]
         begins = np.zeros((n, length), np.bool_) if starts is None else starts & real
         known = np.array([character is not None for character in self.characters])[tokens] & real
-        left = [getattr(self, name) for name in EDITS]
-        left.append(0)
-        weights = [rates.parts(rate) for rate in left[:-1]]
+        weights = [rates.parts(getattr(self, name)) for name in EDITS]
+        # One draw decides among all mistakes and none, so that a character suffers at most one.
         kind = keys.pick(draw.words("edit", ids, length), [*weights, rates.PARTS - sum(weights)])
-        kind[~known] = len(EDITS)
+        kind[~known] = len(EDITS)  # no mistake
         swap = kind == 0
         swap[:, -1] = False
         swap[:, :-1] &= known[:, 1:] & ~begins[:, 1:]
@@ -135,6 +134,7 @@ class TypoNoise(Objective):
         options = np.count_nonzero(self._neighbours >= 0, axis=1)[tokens]
         near = (kind == 3) & (options > 0)
         insert = (kind == 2) & (options > 0)
+        # Insertions have the room that padding and drops leave; the last ones that find none are left out.
         room = length - num_tokens + np.count_nonzero(drop, axis=1)
         insert &= np.cumsum(insert, axis=1) <= room[:, None]
         case = (kind == 4) & (self._cases[tokens] != tokens)
@@ -151,6 +151,7 @@ class TypoNoise(Objective):
         changed[row[replaces], at[replaces]] = struck[replaces]
         inserted[row[~replaces], at[~replaces]] = struck[~replaces]
 
+        # Each character is followed by a place for what is inserted behind it; then all that is kept moves to the left.
         values = np.stack([changed, inserted], axis=2).reshape(n, 2 * length)
         keep = np.stack([real & ~drop, insert], axis=2).reshape(n, 2 * length)
         marks = np.stack([begins, np.zeros_like(begins)], axis=2).reshape(n, 2 * length)
@@ -169,7 +170,7 @@ class TypoNoise(Objective):
 
 
 def _every_other(marks: Bools) -> Bools:
-    """Keeps the first, third, ... of each run of true values."""
+    """Keeps the first, third, ... of neighbouring true values in each row: bool [n, L]."""
     column = np.arange(marks.shape[1])
     before = np.maximum.accumulate(np.where(marks, -1, column), axis=1)  # the last position that is not marked
     result: Bools = marks & ((column - before) % 2 == 1)

@@ -80,6 +80,7 @@ class MixtureOfDenoisers(Denoising):
             raise ConfigError(f"objective.denoisers are mappings with the settings {known}: {error}") from error
         if not mixture or min(d.weight for d in mixture) < 0 or not any(d.weight for d in mixture):
             raise ConfigError("objective.denoisers needs at least one denoiser, and weights that are not negative and not all 0")
+        # One width of inputs serves all denoisers, so each of them has room for a mode token or none has.
         modes = [d.mode_id for d in mixture if d.mode_id is not None]
         if modes and len(modes) < len(mixture):
             raise ConfigError("objective.denoisers: give every denoiser a mode_id, or none")
@@ -114,7 +115,7 @@ class MixtureOfDenoisers(Denoising):
         return self._choose(np.asarray(example_ids), draw)
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
-        """See `Objective`: what the example's denoiser takes."""
+        """See `Objective`: as many tokens as the example's denoiser takes."""
         return self._raw[self.choose(example_ids, seed=seed, variant=variant, epoch=epoch)]
 
     def _choose(self, ids: Array, draw: Draw) -> Ints:
@@ -132,7 +133,7 @@ class MixtureOfDenoisers(Denoising):
 
     def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
         which = self._choose(ids, draw)
-        num_tokens = np.minimum(num_tokens, self._raw[which])
+        num_tokens = np.minimum(num_tokens, self._raw[which])  # what has no room is cropped, where examples have one length
         noise, spans = np.zeros_like(num_tokens), np.zeros_like(num_tokens)
         for number, denoiser in enumerate(self._mixture):
             own = which == number

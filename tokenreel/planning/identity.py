@@ -19,7 +19,7 @@ from tokenreel.vocabularies.sentencepiece import sampler
 
 
 def algorithms(recipe: Recipe) -> dict[str, str]:
-    """Versions of what the bytes of a dataset depend on."""
+    """Names the version of each algorithm that the bytes of a dataset depend on."""
     objective = f"{recipe.objective.name}-{recipe.objective.version}"
     versions = {
         "filters": filters.VERSION,
@@ -30,12 +30,12 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
         "stage": VERSION,
     }
     if recipe.config.vocabulary.sampling is not None:
-        versions["sampling"] = sampler.VERSION
+        versions["sampling"] = sampler.VERSION  # only there: datasets from before sampling keep their identity
     return versions
 
 
 def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
-    """The digest of everything that decides the bytes of a dataset."""
+    """Digests everything that decides the bytes of a dataset: builds of one identity may go on with each other's files."""
     config = recipe.config
     return keys.digest(
         json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)

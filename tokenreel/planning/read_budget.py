@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from tokenreel.config import splits
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
-from tokenreel.planning import selection, shard_plan
+from tokenreel.planning import shard_plan
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
+from tokenreel.planning.selection import StageSelection, passes
 
 _MARGIN = 1.25  # each split has a group at least, and sizes are rounded
 
@@ -29,9 +30,9 @@ class PlannedReads:
     Attributes:
       groups: of documents.
       stages: stage files.
-      reads: a group is read for every shard that it lies in.
-      repeated: of these, how many are due to shards that begin inside a group.
-      bytes: in all of them.
+      reads: all reads; a group is read for every shard that it lies in.
+      repeated: how many of these are due to shards that begin inside a group.
+      bytes: in all reads.
     """
 
     groups: int
@@ -49,40 +50,49 @@ class PlannedReads:
         return f"{self.groups:,} groups in {self.stages:,} stage files: up to {self.reads:,} reads of {self.mean / 1e3:,.1f} KB on average"
 
 
-def plan(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> PlannedReads:
+def plan_reads(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> PlannedReads:
     """Counts the reads that groups will take.
 
     Args:
-      order: of the documents.
+      order: the documents.
       groups: all of them, as `order.groups()` gives them.
     """
     config = order.config
     tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.fixed_format) * config.packing.seq_len
     total = repeated = size = 0
-    for split in splits.split_names(config):
-        sources = {group.source for group in groups if group.split == split}
-        for source in sources:
-            count = sum(group.split == split and group.source == source for group in groups)
-            chosen = [staged for staged in order.stages if source is None or staged.info.source == source]
-            documents = np.array([staged.counts(split)[0] for staged in chosen], dtype=np.int64)
-            tokens = sum(staged.counts(split)[1] * np.dtype(staged.info.token_dtype).itemsize for staged in chosen)
-            if config.order.mode == "source":  # a group is a stretch of the text
-                once = int(np.count_nonzero(documents)) * selection.passes(config, split, source) + count
-            else:
-                ranges = [_ranges(config, split, staged.info.source, count) for staged in chosen]
-                once = int(np.minimum(documents, np.array(ranges, dtype=np.int64)).sum())
-            # Each border between shards lies in a group, which both of them read.
-            again = math.ceil(order.totals(split, source)[1] * config.variants / tokens_per_shard) / max(count, 1)
-            total += math.ceil(once * (1 + again))
-            repeated += math.ceil(once * again)
-            size += math.ceil(tokens * (1 + again))
-    return PlannedReads(groups=len(groups), stages=len(order.stages), reads=total, repeated=repeated, bytes=size)
+    for (split, source), count in Counter((group.split, group.source) for group in groups).items():
+        chosen = [selection for selection in order.selections if source is None or selection.info.source == source]
+        once = _reads_once(config, split, source, chosen, count)
+        # Each border between shards lies in a group, which both of them read.
+        again = math.ceil(order.totals(split, source)[1] * config.variants / tokens_per_shard) / count
+        total += math.ceil(once * (1 + again))
+        repeated += math.ceil(once * again)
+        read = sum(selection.counts(split)[1] * np.dtype(selection.info.token_dtype).itemsize for selection in chosen)
+        size += math.ceil(read * (1 + again))
+    return PlannedReads(groups=len(groups), stages=len(order.selections), reads=total, repeated=repeated, bytes=size)
+
+
+def _reads_once(config: JobConfig, split: str, source: int | None, chosen: Sequence[StageSelection], groups: int) -> int:
+    """Counts the reads that take each group once.
+
+    Args:
+      config: the settings of the build.
+      split: the groups' split.
+      source: their source; None for all.
+      chosen: the stage files of that source.
+      groups: how many groups there are.
+    """
+    documents = np.array([selection.counts(split)[0] for selection in chosen], dtype=np.int64)
+    if config.order.mode == "source":  # a group is a stretch of the text: it meets few files, and each border of groups lies in one
+        return int(np.count_nonzero(documents)) * passes(config, split, source) + groups
+    ranges = [_ranges(config, split, selection.info.source, groups) for selection in chosen]
+    return int(np.minimum(documents, np.array(ranges, dtype=np.int64)).sum())  # a file of few documents is not read more often than that
 
 
 def _ranges(config: JobConfig, split: str, source: int, groups: int) -> int:
-    """How many ranges of a stage file groups read: in shuffled order one for each copy, and one where it wraps around."""
-    copies = selection.passes(config, split, source)
-    return groups * copies + copies - 1 if config.order.mode == "shuffle" else groups
+    """Counts the ranges of a stage file that groups read: in shuffled order one for each repeat, and one where it wraps around."""
+    repeats = passes(config, split, source)
+    return groups * repeats + repeats - 1 if config.order.mode == "shuffle" else groups
 
 
 def check(planned: PlannedReads, config: JobConfig) -> None:

@@ -43,19 +43,19 @@ class Recipe:
 
     @property
     def first_id(self) -> int | None:
-        """The token that begins each document."""
+        """The id that begins each document; None for none."""
         return self.vocabulary.bos_id if self.config.packing.add_bos else None
 
     @property
     def last_id(self) -> int | None:
-        """The token that ends each document."""
+        """The id that ends each document; None for none."""
         if self.packing.mode == PAIRS:  # its separators belong to the pairs
             return None
         return self.vocabulary.eos_id if self.packing.add_eos else self.separator_id
 
     @property
     def separator_id(self) -> int | None:
-        """The token that `packing.separator_id` names."""
+        """The id that `packing.separator_id` names; None for none."""
         assert not isinstance(self.packing.separator_id, str)
         return self.packing.separator_id
 
@@ -92,6 +92,7 @@ class Recipe:
         if self.config.vocabulary.offsets:
             both = (schema.TOKEN_BEGINS, schema.TOKEN_ENDS)
             laid_out |= {name: Feature(name=name, dtype="int32", shape=(length,)) for name in both}
+        # Which of the arrays an objective keeps, it tells best itself: it is applied to no examples.
         none = {name: np.zeros((0, *feature.shape), dtype=np.int32) for name, feature in laid_out.items()}
         made = self.objective.output_shapes()
         kept = set(self.objective.apply(none, np.zeros(0, dtype=np.int64), seed=0)) - set(made)
@@ -107,7 +108,7 @@ class Recipe:
 
 
 def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:
-    """What the manifest says of the vocabulary."""
+    """Makes what the manifest says of the vocabulary."""
     return VocabularyInfo(
         kind=config.vocabulary.kind,
         fingerprint=vocabulary.fingerprint,
@@ -117,7 +118,9 @@ def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo
         eos_id=vocabulary.eos_id,
         unk_id=vocabulary.unk_id,
         file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
-        options={name: value for name, value in config.vocabulary.options.items() if name != "memo_bytes"},
+        options={
+            name: value for name, value in config.vocabulary.options.items() if name != "memo_bytes"
+        },  # which costs memory and changes no token
     )
 
 
@@ -150,6 +153,7 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
         what = packing.mode if packing.mode == PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
+    # Documents are laid out for what the objective reads of them, which for span corruption is longer than what the model reads.
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
     recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw, objective_facts=pack_facts(facts))
     if config.vocabulary.offsets:

@@ -18,33 +18,12 @@ from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.schema import RecordFormat
 from tokenreel.layouts.modes import PAIRS
-from tokenreel.planning import shard_plan
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup, lay_out_group, plan_pairs
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stream import Stream
 
-
-def plan_all(order: DocumentOrder, sizes: Sequence[shard_plan.GroupSize]) -> list[SplitPlan]:
-    """Plans every split.
-
-    Raises:
-      BuildError: nothing is left to train on.
-    """
-    fixed_format = order.recipe.fixed_format
-    plans = []
-    for split in split_names(order.config):
-        plan = shard_plan.plan_split(order, split, [size for size in sizes if size.group.split == split], fixed_format)
-        if split == TRAIN and not plan.shards:
-            raise BuildError(
-                f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
-                f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
-            )
-        plans.append(plan)
-    return plans
-
-
-_ALIGNED_EXAMPLES = 64
+_ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
 
 HISTOGRAM_BINS = 64
 
@@ -54,13 +33,13 @@ class GroupSize:
     """What a group amounts to.
 
     Attributes:
-      group: the documents.
+      group: the group that was measured.
       documents: their number.
       tokens: in them, bos and eos included.
-      added_tokens: of these, put there by an objective.
+      added_tokens: how many of these an objective put there.
       examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
-      dropped_documents: of which no token is laid out.
-      dropped_tokens: that are not laid out, by reason.
+      dropped_documents: documents of which no token is laid out.
+      dropped_tokens: tokens that are not laid out, by reason.
       document_lengths: [64] number of documents whose token count has so many binary digits.
     """
 
@@ -76,10 +55,11 @@ class GroupSize:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlacedGroup:
-    """A group and where it begins in its split: a token for `wrap`, an example otherwise."""
+    """A group and its range [begin, end) in the split: of tokens for `wrap`, of examples for the other layouts."""
 
     size: GroupSize
     begin: int
+    end: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,10 +69,10 @@ class ShardPlan:
     Attributes:
       split: of the dataset.
       index, count: which shard of how many.
-      first: number of its first example in the split.
+      first: number of its first example in the split, variants counted.
       examples: in the shard.
-      split_examples: of one variant of the split.
-      spans: the groups that overlap it.
+      split_examples: examples of one variant of the split.
+      groups: the groups that overlap the shard.
     """
 
     split: str
@@ -101,7 +81,7 @@ class ShardPlan:
     first: int
     examples: int
     split_examples: int
-    spans: tuple[PlacedGroup, ...]
+    groups: tuple[PlacedGroup, ...]
 
     @property
     def file(self) -> str:
@@ -117,9 +97,9 @@ class SplitPlan:
       split: its name.
       shards: in order.
       documents, tokens: in the split, bos and eos included.
-      added_tokens: of these, put there by an objective.
-      dropped_documents: of which no token is in an example.
-      dropped_tokens: that are in no example, by reason.
+      added_tokens: how many of these tokens an objective put there.
+      dropped_documents: documents of which no token is in an example.
+      dropped_tokens: tokens that are in no example, by reason.
       document_lengths: histogram as in `GroupSize`.
     """
 
@@ -134,12 +114,12 @@ class SplitPlan:
 
 
 def bit_histogram(lengths: npt.NDArray[np.integer]) -> tuple[int, ...]:
-    """Counts values by their number of binary digits: bin b holds 2**(b-1) to 2**b - 1.
+    """Counts [n] values by their number of binary digits: bin b holds 2**(b-1) to 2**b - 1.
 
     >>> bit_histogram(np.array([1, 2, 3, 4]))[:5]
     (0, 1, 2, 1, 0)
     """
-    digits = np.frexp(lengths.astype(np.float64))[1]
+    digits = np.frexp(lengths.astype(np.float64))[1]  # the exponent, exact below 2**53
     counts: list[int] = np.bincount(digits, minlength=HISTOGRAM_BINS).tolist()
     return tuple(counts)
 
@@ -148,18 +128,19 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
     """Counts what a group holds, from the lengths of its documents alone."""
     documents = order.read(group, with_tokens=False)
     lengths = np.diff(documents.offsets)
+    packing = order.recipe.packing
     examples = dropped_documents = 0
     dropped_tokens: dict[str, int] = {}
-    if not order.recipe.packing.cuts_stream:
-        if order.recipe.packing.mode == PAIRS:
-            pairs = plan_pairs(documents, order.recipe.packing, order.config.seed)
+    if not packing.cuts_stream:  # what a cut stream drops is only known once all groups are measured
+        if packing.mode == PAIRS:
+            pairs = plan_pairs(documents, packing, order.config.seed)
             examples, laid_out = len(pairs), pairs.document
             if pairs.trimmed.any():
                 dropped_tokens["trimmed"] = int(pairs.trimmed.sum())
         else:
-            table = lay_out_group(documents, order.recipe.packing)
-            examples, laid_out = table.num_examples, table.document
-            dropped_tokens.update(table.dropped)
+            layout = lay_out_group(documents, packing)
+            examples, laid_out = layout.num_examples, layout.document
+            dropped_tokens.update(layout.dropped)
         dropped_documents = len(lengths) - len(np.unique(laid_out))
     return GroupSize(
         group=group,
@@ -174,94 +155,148 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
 
 
 def examples_per_shard(config: JobConfig, fixed_format: RecordFormat) -> int:
-    """How many examples every shard but the last holds."""
+    """Says how many examples every shard but the last holds."""
     if config.shards.examples is not None:
         return config.shards.examples
     fitting = (config.shards.megabytes << 20) // fixed_format.record_bytes
     return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
 
 
-def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize], fixed_format: RecordFormat) -> SplitPlan:
+def plan_all(order: DocumentOrder, sizes: Sequence[GroupSize]) -> list[SplitPlan]:
+    """Plans every split.
+
+    Args:
+      order: the documents.
+      sizes: of all groups of all splits, in any order.
+
+    Raises:
+      BuildError: nothing is left to train on, or as `plan_split`.
+    """
+    plans = []
+    for split in split_names(order.config):
+        plan = plan_split(order, split, [size for size in sizes if size.group.split == split])
+        if split == TRAIN and not plan.shards:
+            raise BuildError(
+                f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
+                f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
+            )
+        plans.append(plan)
+    return plans
+
+
+def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> SplitPlan:
     """Cuts a split into shards.
 
     Args:
-      order: of the documents.
+      order: the documents.
       split: its name.
       sizes: of all its groups, in any order.
-      fixed_format: of the records.
 
     Raises:
       BuildError: the groups do not add up to what the stage files hold.
     """
-    config = order.config
-    packing = order.recipe.packing
     sizes = sorted(sizes, key=lambda size: size.group.index)
-    tokens, documents = sum(size.tokens for size in sizes), sum(size.documents for size in sizes)
-    added = sum(size.added_tokens for size in sizes)
-    if (documents, tokens - added) != order.totals(split):
-        raise BuildError(
-            f"split {split}: the groups hold {documents:,} documents and {tokens - added:,} tokens, the stage files {order.totals(split)}: "
-            "stage files changed while the build was running. Remove the stage directory and run again."
-        )
-    wrap = packing.cuts_stream
-    ends = np.cumsum([size.tokens if wrap else size.examples for size in sizes], dtype=np.int64).tolist()
-    spans = [PlacedGroup(size=size, begin=begin) for size, begin in zip(sizes, [0, *ends], strict=False)]
-    total = ends[-1] if ends else 0
-    examples = Stream(order.recipe).count(total) if wrap else total
-    dropped_documents = sum(size.dropped_documents for size in sizes)
-    dropped_tokens = Counter[str]()
-    for size in sizes:
-        dropped_tokens.update(size.dropped_tokens)
-    if wrap:
-        used = min(total, Stream(order.recipe).end(examples)) if examples else 0
-        dropped_documents, dropped_tokens["last_example"] = _documents_from(order, spans, used), total - used
-    per_shard = examples_per_shard(config, fixed_format)
-    all_examples = examples * config.variants
-    count = -(-all_examples // per_shard)
-    shards = []
-    for index in range(count):
-        first = index * per_shard
-        number = min(per_shard, all_examples - first)
-        ranges = base_ranges(first, number, examples)
-        needed = {span.begin: span for low, high in ranges for span in overlapping(spans, low, high, order.recipe)}
-        shards.append(
-            ShardPlan(
-                split=split,
-                index=index,
-                count=count,
-                first=first,
-                examples=number,
-                split_examples=examples,
-                spans=tuple(needed.values()),
-            )
-        )
+    _check_totals(order, split, sizes)
+    # From here on all is arithmetic on what was measured: no document is read to plan a shard.
+    groups = _place(sizes, by_tokens=order.recipe.packing.cuts_stream)
+    examples = _count_examples(order.recipe, groups)
+    dropped_documents, dropped_tokens = _count_dropped(order, groups, examples)
     histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
     return SplitPlan(
         split=split,
-        shards=tuple(shards),
-        documents=documents,
-        tokens=tokens,
-        added_tokens=added,
+        shards=tuple(_cut_shards(order.recipe, split, groups, examples)),
+        documents=sum(size.documents for size in sizes),
+        tokens=sum(size.tokens for size in sizes),
+        added_tokens=sum(size.added_tokens for size in sizes),
         dropped_documents=dropped_documents,
-        dropped_tokens=+dropped_tokens,
+        dropped_tokens=dropped_tokens,
         document_lengths=histogram or (0,) * HISTOGRAM_BINS,
     )
 
 
-def _documents_from(order: DocumentOrder, spans: Sequence[PlacedGroup], token: int) -> int:
-    """How many documents begin at or after a token of the split."""
+def _check_totals(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> None:
+    """Refuses groups that do not hold each document of the split once: their number and tokens were counted on the stage files before.
+
+    Raises:
+      BuildError: see above.
+    """
+    documents = sum(size.documents for size in sizes)
+    tokens = sum(size.tokens - size.added_tokens for size in sizes)
+    if (documents, tokens) != order.totals(split):
+        raise BuildError(
+            f"split {split}: the groups hold {documents:,} documents and {tokens:,} tokens, the stage files {order.totals(split)}: "
+            "stage files changed while the build was running. Remove the stage directory and run again."
+        )
+
+
+def _place(sizes: Sequence[GroupSize], *, by_tokens: bool) -> list[PlacedGroup]:
+    """Lays groups end to end, by their tokens or by their examples."""
+    ends = np.cumsum([size.tokens if by_tokens else size.examples for size in sizes], dtype=np.int64).tolist()
+    return [PlacedGroup(size=size, begin=begin, end=end) for size, begin, end in zip(sizes, [0, *ends], ends, strict=False)]
+
+
+def _count_examples(recipe: Recipe, groups: Sequence[PlacedGroup]) -> int:
+    """Counts the examples of one variant of a split."""
+    end = groups[-1].end if groups else 0
+    return Stream(recipe).count(end) if recipe.packing.cuts_stream else end
+
+
+def _count_dropped(order: DocumentOrder, groups: Sequence[PlacedGroup], examples: int) -> tuple[int, dict[str, int]]:
+    """Counts the documents of which no token is in an example, and the tokens in none, by reason."""
+    documents = sum(placed.size.dropped_documents for placed in groups)
+    tokens = Counter[str]()
+    for placed in groups:
+        tokens.update(placed.size.dropped_tokens)  # adds, as a Counter does
+    if order.recipe.packing.cuts_stream:
+        total = groups[-1].end if groups else 0
+        used = min(total, Stream(order.recipe).end(examples)) if examples else 0
+        documents, tokens["last_example"] = _documents_from(order, groups, used), total - used
+    return documents, dict(+tokens)  # without the reasons that have no tokens
+
+
+def _documents_from(order: DocumentOrder, groups: Sequence[PlacedGroup], token: int) -> int:
+    """Counts the documents that begin at or after a token of the split."""
     count = 0
-    for span in spans:
-        if span.begin >= token:
-            count += span.size.documents
-        elif span.begin + span.size.tokens > token:
-            starts = order.read(span.size.group, with_tokens=False).offsets[:-1] + span.begin
+    for placed in groups:
+        if placed.begin >= token:
+            count += placed.size.documents
+        elif placed.end > token:  # of this one group the lengths are read again
+            starts = order.read(placed.size.group, with_tokens=False).offsets[:-1] + placed.begin
             count += int(np.count_nonzero(starts >= token))
     return count
 
 
-def base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a split's examples that a shard holds, one for each variant it touches."""
+def _cut_shards(recipe: Recipe, split: str, groups: Sequence[PlacedGroup], split_examples: int) -> Iterator[ShardPlan]:
+    """Cuts the examples of a split, its variants one after the other, into shards of equal numbers."""
+    per_shard = examples_per_shard(recipe.config, recipe.fixed_format)
+    total = split_examples * recipe.config.variants
+    count = -(-total // per_shard)
+    for index in range(count):
+        first = index * per_shard
+        number = min(per_shard, total - first)
+        # A shard that touches two variants may need a group for both, and names it once.
+        needed = {
+            placed.begin: placed
+            for low, high in ranges_by_variant(first, number, split_examples)
+            for placed in overlapping(groups, low, high, recipe)
+        }
+        yield ShardPlan(
+            split=split,
+            index=index,
+            count=count,
+            first=first,
+            examples=number,
+            split_examples=split_examples,
+            groups=tuple(needed.values()),
+        )
+
+
+def ranges_by_variant(first: int, number: int, split_examples: int) -> Iterator[tuple[int, int]]:
+    """Yields which examples of each variant a shard holds, as ranges [low, high); it may touch several variants.
+
+    >>> list(ranges_by_variant(first=7, number=6, split_examples=10))
+    [(7, 10), (0, 3)]
+    """
     end = first + number
     while first < end:
         low = first % split_examples
@@ -270,12 +305,10 @@ def base_ranges(first: int, number: int, split_examples: int) -> Iterator[tuple[
         first += high - low
 
 
-def overlapping(spans: Sequence[PlacedGroup], low: int, high: int, recipe: Recipe) -> Iterator[PlacedGroup]:
+def overlapping(groups: Sequence[PlacedGroup], low: int, high: int, recipe: Recipe) -> Iterator[PlacedGroup]:
     """Yields the groups that hold a part of the examples [low, high), or of the tokens they are cut from."""
-    wrap = recipe.packing.cuts_stream
-    if wrap:
+    if recipe.packing.cuts_stream:
         low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
-    for span in spans:
-        length = span.size.tokens if wrap else span.size.examples
-        if length and span.begin < high and span.begin + length > low:
-            yield span
+    for placed in groups:
+        if placed.begin < placed.end and placed.begin < high and placed.end > low:
+            yield placed

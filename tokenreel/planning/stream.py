@@ -17,11 +17,12 @@ from tokenreel.layouts.table import Layout
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
 from tokenreel.planning.recipe import Recipe
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 16  # examples whose tokens are summed, and the sum remembered
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def _chunk_tokens(objective: MixtureOfDenoisers, seed: int, chunk: int) -> int:
+    """Counts the tokens that a chunk of examples takes; every shard asks for all chunks before its own."""
     return int(objective.raw_lengths(np.arange(chunk * _CHUNK, (chunk + 1) * _CHUNK), seed=seed).sum())
 
 
@@ -30,13 +31,14 @@ class Stream:
     """The examples of a wrapped split as ranges of its tokens.
 
     Attributes:
-      recipe: of the build.
+      recipe: what is built.
     """
 
     recipe: Recipe
 
     @property
     def _drawn(self) -> MixtureOfDenoisers | None:
+        """The objective, if it draws how many tokens an example takes."""
         return self.recipe.objective if isinstance(self.recipe.objective, MixtureOfDenoisers) else None
 
     def _lengths(self, low: int, high: int) -> npt.NDArray[np.int64]:
@@ -44,7 +46,7 @@ class Stream:
         return self._drawn.raw_lengths(np.arange(low, high), seed=self.recipe.config.seed)
 
     def begin(self, example: int) -> int:
-        """The token with which an example begins."""
+        """Gives the token with which an example begins."""
         if self._drawn is None:
             return example * self.recipe.packing.seq_len
         chunks, rest = divmod(example, _CHUNK)
@@ -52,10 +54,11 @@ class Stream:
         return whole + int(self._lengths(example - rest, example).sum())
 
     def count(self, tokens: int) -> int:
-        """How many examples a stream of so many tokens makes."""
+        """Counts the examples that a stream of so many tokens makes."""
         config = self.recipe.packing
         if self._drawn is None:
             return wrapping.wrapped_examples(tokens, config.seq_len, config.overlap, last_example=config.last_example or "drop")
+        # Whole chunks first, from remembered sums; the lengths of single examples are drawn for the last chunk alone.
         chunk = begin = 0
         while (more := _chunk_tokens(self._drawn, self.recipe.config.seed, chunk)) + begin <= tokens:
             chunk, begin = chunk + 1, begin + more
@@ -64,11 +67,21 @@ class Stream:
         return whole + (config.last_example == "pad" and self.begin(whole) < tokens)
 
     def end(self, example: int) -> int:
-        """The token behind the last one of the example before, its overlap included."""
+        """Gives the token behind the last one of the example before, its overlap included."""
         return self.begin(example) + self.recipe.packing.overlap
 
     def lay_out(self, lengths: npt.NDArray[np.int64], first_offset: int, first_example: int, num_examples: int) -> Layout:
-        """Lays out some examples, given the documents that touch them; see `packing.wrap_range`."""
+        """Lays out some examples, given the documents that touch them.
+
+        Args:
+          lengths: int64 [num_documents] whole lengths of consecutive documents.
+          first_offset: the token of the split with which the first document begins.
+          first_example: number of the first example wanted.
+          num_examples: how many; if the documents end early, the last one is short.
+
+        Raises:
+          BuildError: the documents do not cover the examples.
+        """
         config = self.recipe.packing
         if self._drawn is None:
             return wrapping.wrap_range(lengths, first_offset, config.seq_len, config.overlap, first_example, num_examples)

@@ -40,7 +40,7 @@ def _watch(build: int) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended but whose parent has not looked yet does not."""
+    """Says whether a process runs; one that ended but whose parent has not looked yet does not."""
     try:
         return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:

@@ -22,7 +22,7 @@ from tokenreel.sources.inputs import Block
 from tokenreel.staging import encoding, stage_file
 from tokenreel.vocabularies.byte_level import ByteVocabulary
 
-# Six documents are read: one is empty, and the train split takes the others twice, of which one copy of 4 tokens fills no example.
+# Six documents are read: one is empty, and the train split takes the others twice, of which one repeat of 4 tokens fills no example.
 CONFIG = job({"epochs": 2})
 PLANNED = {"documents": 10, "tokens": 40, "dropped_documents": 1, "dropped_tokens": {"last_example": 4}}
 WRITTEN = {"examples": 9, "documents": 9, "tokens": 38, "overlapping_tokens": 2}
@@ -40,7 +40,7 @@ def check(
     stage: StageSelection, planned: dict[str, Any] | None = None, written: dict[str, Any] | None = None, **taken: Any
 ) -> dict[str, Any]:
     plan = {**PLANNED, **(planned or {})}
-    shard = ShardPlan(split="train", index=0, count=1, first=0, examples=9, split_examples=9, spans=())
+    shard = ShardPlan(split="train", index=0, count=1, first=0, examples=9, split_examples=9, groups=())
     split = SplitPlan(split="train", shards=(shard,), added_tokens=0, document_lengths=(0,) * HISTOGRAM_BINS, **plan)
     zero = ShardStatistics.zero(vocabulary_info(CONFIG, ByteVocabulary()))
     found = dataclasses.replace(zero, **{**WRITTEN, **(written or {})})
@@ -57,15 +57,15 @@ def test_documents_and_tokens_are_accounted_for(stage: StageSelection) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"duplicates": 1}, "documents in stage files, and copies of them 10, taken + left out 11"),
-        ({"not_sampled": 2}, "documents in stage files, and copies of them 10, taken + left out 12"),
-        ({"planned": {"documents": 9}}, "documents in stage files, and copies of them 10, taken + left out 9"),
+        ({"duplicates": 1}, "documents in stage files, and repeats of them 10, taken + left out 11"),
+        ({"not_sampled": 2}, "documents in stage files, and repeats of them 10, taken + left out 12"),
+        ({"planned": {"documents": 9}}, "documents in stage files, and repeats of them 10, taken + left out 9"),
         ({"planned": {"dropped_documents": 2}}, "train: documents 10, written + dropped 11"),
         ({"planned": {"dropped_tokens": {}}}, "train: tokens 40, written + dropped 36"),
         ({"written": {"documents": 8}}, "train: documents 10, written + dropped 9"),
         ({"written": {"overlapping_tokens": 1}}, "train: tokens 40, written + dropped 41"),
         ({"written": {"examples": 8}}, "train: examples planned 9, examples written 8"),
-        ({"splits": {"train": ((4, 12, 12, 12), (5, 15, 15, 15))}}, "s0: documents and copies 10, taken + left out 9"),
+        ({"splits": {"train": ((4, 12, 12, 12), (5, 15, 15, 15))}}, "s0: documents and repeats 10, taken + left out 9"),
     ],
 )
 def test_what_is_lost_or_doubled_stops_the_build(stage: StageSelection, change: dict[str, Any], message: str) -> None:

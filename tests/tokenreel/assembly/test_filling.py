@@ -41,7 +41,7 @@ def test_examples_without_padding_need_no_marks() -> None:
 def test_the_token_that_an_overlap_stores_twice_counts_once(mode: str, lengths: list[int]) -> None:
     packing = PackingConfig(seq_len=8, overlap=1, mode=mode)
     table = {"wrap": wrap, "wrap_within_document": wrap_within_document}[mode](lengths, 8, 1)
-    marked = filling.repeats(table, packing, np.arange(table.num_examples) == 0)
+    marked = filling.opens_in_overlap(table, packing, np.arange(table.num_examples) == 0)
     assert marked.sum() == table.repeated
     stored = {(d, s + i) for d, s, n in zip(table.document, table.start, table.length, strict=True) for i in range(n)}
     assert len(stored) == table.length.sum() - marked.sum()
@@ -49,4 +49,4 @@ def test_the_token_that_an_overlap_stores_twice_counts_once(mode: str, lengths: 
 
 def test_without_an_overlap_nothing_is_stored_twice() -> None:
     table = wrap([20], 8)
-    assert not filling.repeats(table, PackingConfig(seq_len=8), np.array([True, False])).any()
+    assert not filling.opens_in_overlap(table, PackingConfig(seq_len=8), np.array([True, False])).any()

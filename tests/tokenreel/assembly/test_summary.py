@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests import verification_datasets as datasets
-from tokenreel.assembly.summary import summary
+from tokenreel.assembly.summary import summarize
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def lines(made: Manifest, **totals: Any) -> list[str]:
-    return summary(dataclasses.replace(made, totals={**TOTALS, **totals})).splitlines()
+    return summarize(dataclasses.replace(made, totals={**TOTALS, **totals})).splitlines()
 
 
 def test_what_was_made_and_what_became_of_every_document_and_token(made: Manifest) -> None:

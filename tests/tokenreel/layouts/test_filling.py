@@ -11,9 +11,9 @@ class TestFill:
         lengths = [3, 1, 7, 2, 30, 5, 11]
         layout = bin_packing.best_fit(lengths, 12)
         tokens, offsets = documents(lengths)
-        monkeypatch.setattr(filling, "_SHORT_RUN", 0)
+        monkeypatch.setattr(filling, "_SHORT_STRETCH", 0)
         by_slice = filling.fill(tokens, offsets, layout, 12, 0)
-        monkeypatch.setattr(filling, "_SHORT_RUN", 10**9)
+        monkeypatch.setattr(filling, "_SHORT_STRETCH", 10**9)
         for a, b in zip(by_slice, filling.fill(tokens, offsets, layout, 12, 0), strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -49,7 +49,7 @@ def test_select_and_segments():
     pairs = plan([[4] * 40 for _ in range(20)])
     some = pairs.select([5, 2])
     assert some.start.tolist() == pairs.start[[5, 2]].tolist() and len(some) == 2
-    table = some.segments()
+    table = some.layout()
     assert table.example.tolist() == [0, 0, 1, 1] and table.document.tolist() == pairs.document[[5, 2]].ravel().tolist()
     assert table.num_examples == 2
 
