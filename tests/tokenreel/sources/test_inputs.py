@@ -40,9 +40,9 @@ def test_a_block_is_known_by_what_it_reads_and_leaves_out() -> None:
     assert moved.fingerprint == block.fingerprint
     for other in (
         {"removed": ("rows/abd",)},
-        {"pieces": block.file_ranges[:1]},
-        {"pieces": (FileRange(file, 0, 6), FileRange(file, 6))},
-        {"pieces": tuple(FileRange(dataclasses.replace(file, version=2), r.start, r.end) for r in block.file_ranges)},
+        {"file_ranges": block.file_ranges[:1]},
+        {"file_ranges": (FileRange(file, 0, 6), FileRange(file, 6))},
+        {"file_ranges": tuple(FileRange(dataclasses.replace(file, version=2), r.start, r.end) for r in block.file_ranges)},
     ):
         assert dataclasses.replace(block, **other).fingerprint != block.fingerprint
 
