@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -16,7 +18,8 @@ from pipelines import cli
 from tests import buckets
 from tests.conftest import train_model, tree_digest
 from tokenreel.config import reading
-from tokenreel.config.build import JobConfig
+from tokenreel.config.build import JobConfig, VocabularyConfig
+from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.errors import ConfigError
 from tokenreel.staging import token_cache
 from tokenreel.storage import files, gcs
@@ -260,3 +263,19 @@ def test_what_depends_on_the_whole_corpus_is_not_guessed(text: pathlib.Path, wri
     config = load(write_config(**settings(text, str(tmp_path / "stage"), duplicates={"remove": "lines"})))
     with pytest.raises(ConfigError, match=r"duplicates\.remove: lines decides while the build runs"):
         token_cache.choose([], unused_by=[config])
+
+
+def test_what_is_missing_of_a_table_is_told_in_bytes(tmp_path: pathlib.Path) -> None:
+    """A range of a Parquet file counts row groups."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"text {i} " * 20 for i in range(1000)]}), path, row_group_size=50)
+    (tmp_path / "b.txt").write_bytes(b"a line\n" * 5000)
+    vocabulary, execution = VocabularyConfig(kind="bytes"), ExecutionConfig(block_mb=0.02)
+    sources = (
+        SourceConfig(name="table", files=(str(path),), format="parquet"),
+        SourceConfig(name="lines", files=(str(tmp_path / "b.txt"),), format="lines"),
+    )
+    config = JobConfig(output=str(tmp_path / "out"), sources=sources, vocabulary=vocabulary, execution=execution)
+    for use, file in zip(token_cache.uses(config, []), (path, tmp_path / "b.txt"), strict=True):
+        assert use.blocks > 1 and use.hits == 0
+        assert use.bytes == use.missing_bytes == file.stat().st_size

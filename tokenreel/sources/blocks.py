@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.listing import list_files
+from tokenreel.sources.readers import arrow, parquet
 
 # A compressed file is taken for this many times its size when small files are gathered into a block: how much text it holds is known only
 # when it has been read.
@@ -52,8 +53,6 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
 
 def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[FileRange]:
     """Cuts a large file where its format allows it: between lines, row groups or record batches. The rest is read as one stream."""
-    from tokenreel.sources.readers import arrow, parquet
-
     if source.format == "parquet":
         return parquet.cut_file(file, block_bytes)
     if source.format == "arrow":

@@ -9,10 +9,49 @@ from collections.abc import Iterator, Sequence
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources import folders
 from tokenreel.sources.inputs import InputFile, stat_file
 from tokenreel.storage import files
 
 _WILDCARDS = set("*?[")
+
+
+def list_files(source: SourceConfig) -> list[InputFile]:
+    """Finds the files of a source, sorted by name; a file that two patterns match counts once.
+
+    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
+
+    Raises:
+      SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
+    """
+    paths: dict[str, tuple[int, int] | None] = {}
+    patterns = list(folders.expand(source))
+    for pattern, where in patterns:
+        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
+        matched: dict[str, tuple[int, int] | None]
+        if files.is_remote(pattern):
+            matched = dict(files.remote_glob(pattern))
+            named = {pattern}
+        else:
+            matched = {os.path.abspath(path): None for path in _match(pattern)}
+            named = {os.path.abspath(pattern)}
+        if not _WILDCARDS & set(pattern) and matched.keys() != named:
+            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
+        if not matched:
+            raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
+        paths.update(matched)
+    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
+    found = []
+    for path, listed in paths.items():
+        folders.check_kind(path, source)
+        status = listed or stat_file(path)
+        if status is None:
+            if os.path.islink(path):
+                raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
+            raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
+        name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
+        found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
+    return sorted(found, key=lambda file: os.fsencode(file.name))
 
 
 def _base(pattern: str, is_directory: bool) -> str:
@@ -74,43 +113,3 @@ def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
             yield from _walk(path, (*above, real))
         else:
             yield path
-
-
-def list_files(source: SourceConfig) -> list[InputFile]:
-    """Finds the files of a source, sorted by name; a file that two patterns match counts once.
-
-    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
-
-    Raises:
-      SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
-    """
-    from tokenreel.sources import folders
-
-    paths: dict[str, tuple[int, int] | None] = {}
-    patterns = list(folders.expand(source))
-    for pattern, where in patterns:
-        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
-        matched: dict[str, tuple[int, int] | None]
-        if files.is_remote(pattern):
-            matched = dict(files.remote_glob(pattern))
-            named = {pattern}
-        else:
-            matched = {os.path.abspath(path): None for path in _match(pattern)}
-            named = {os.path.abspath(pattern)}
-        if not _WILDCARDS & set(pattern) and matched.keys() != named:
-            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
-        if not matched:
-            raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
-        paths.update(matched)
-    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
-    found = []
-    for path, listed in paths.items():
-        folders.check_kind(path, source)
-        status = listed or stat_file(path)
-        if status is None:
-            if os.path.islink(path):
-                raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
-            raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
-        name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
-        found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
-    return sorted(found, key=lambda file: os.fsencode(file.name))

@@ -23,6 +23,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import ConfigError
 from tokenreel.sources.blocks import list_blocks
+from tokenreel.sources.inputs import Block, FileRange
 from tokenreel.staging import identity, stage_file
 from tokenreel.storage import files
 from tokenreel.storage.files import ABANDONED_SECONDS
@@ -160,15 +161,29 @@ def uses(config: JobConfig, entries: Iterable[Entry]) -> list[Use]:
     for index, source in enumerate(config.sources):
         rules = load_rules(config.filters_of(index))
         names, hits, total, missing = [], 0, 0, 0
-        for block in list_blocks(source, index, config.execution.block_bytes):
-            size = sum(
-                (file_range.file.size if file_range.end is None else file_range.end) - file_range.start for file_range in block.file_ranges
-            )
+        blocks = list(list_blocks(source, index, config.execution.block_bytes))
+        for block, size in zip(blocks, _sizes(blocks), strict=True):
             names.append(identity.name_of(config, block, vocabulary.fingerprint, rules))
             hit = names[-1] in complete
             hits, total, missing = hits + hit, total + size, missing + (0 if hit else size)
         found.append(Use(source=source.name, blocks=len(names), hits=hits, bytes=total, missing_bytes=missing, names=frozenset(names)))
     return found
+
+
+def _sizes(blocks: Sequence[Block]) -> list[int]:
+    """Measures all blocks of a source in bytes of its files, by the share of each file that lies in the block's ranges.
+
+    Ranges count bytes, but row groups in a Parquet file: what a whole file has of either is where its last range ends.
+    """
+    units = {part.file.path: part.end for block in blocks for part in block.file_ranges if part.end}  # blocks come in the files' order
+
+    def size(part: FileRange) -> int:
+        if part.end is None:
+            return part.file.size
+        whole = units[part.file.path]
+        return part.file.size * part.end // whole - part.file.size * part.start // whole
+
+    return [sum(map(size, block.file_ranges)) for block in blocks]
 
 
 def _complete(entries: Iterable[Entry]) -> set[str]:
