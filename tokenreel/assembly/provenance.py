@@ -33,7 +33,7 @@ def table(chunks: Sequence[ExampleChunk], selections: Sequence[StageSelection], 
     import pyarrow as pa
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
-    schema = provenance.schema(names, copies=_repeats(config))
+    schema = provenance.schema(names, repeats=_repeats(config))
     return pa.concat_tables([_chunk_table(chunk, selections, config, names, schema) for chunk in chunks] or [schema.empty_table()])
 
 

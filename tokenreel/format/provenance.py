@@ -18,23 +18,23 @@ SOURCE = "source"  # string, the body of text
 DOC_ID = "doc_id"  # string, the document in it
 DOC_TOKEN_START = "doc_token_start"  # int64, the segment's first token in the document, bos counted
 LENGTH = "length"  # int32, tokens of the segment
-COPY = "copy"  # int32, which copy of the document, from 0; only where sources are taken more than once
+COPY = "copy"  # int32, which repeat of the document, from 0; only where sources are taken more than once
 
 META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
 
 
-def schema(fields: Sequence[str], *, copies: bool) -> Any:
+def schema(fields: Sequence[str], *, repeats: bool) -> Any:
     """Makes the `pyarrow.Schema` of the tables that a build writes.
 
     Args:
       fields: names of the metadata fields that are kept.
-      copies: whether documents are taken more than once.
+      repeats: whether documents are taken more than once.
     """
     import pyarrow as pa
 
     columns = [(EXAMPLE, pa.int64()), (SEGMENT, pa.int32()), (SOURCE, pa.dictionary(pa.int32(), pa.string())), (DOC_ID, pa.string())]
     columns += [(DOC_TOKEN_START, pa.int64()), (LENGTH, pa.int32())]
-    columns += [(COPY, pa.int32())] if copies else []
+    columns += [(COPY, pa.int32())] if repeats else []
     columns += [(META + name, pa.string()) for name in fields]
     return pa.schema(columns)
 

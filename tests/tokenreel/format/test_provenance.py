@@ -21,7 +21,7 @@ def directory(tmp_path):
 
 def test_rows_and_columns_are_chosen(directory):
     every = provenance_table.read(str(directory), TABLE)
-    assert every.column_names == provenance_table.schema([], copies=False).names
+    assert every.column_names == provenance_table.schema([], repeats=False).names
     some = provenance_table.read(str(directory), TABLE, ["example", "doc_id"], column="example", values=[1, 3])
     assert some.column_names == ["example", "doc_id"]
     assert some.to_pylist() == [
@@ -31,7 +31,7 @@ def test_rows_and_columns_are_chosen(directory):
 
 
 def test_what_is_written_is_read(tmp_path):
-    schema = provenance_table.schema(["lang", "a.b"], copies=True)
+    schema = provenance_table.schema(["lang", "a.b"], repeats=True)
     values = {"example": 5, "segment": 0, "source": "web", "doc_id": "d", "doc_token_start": 1, "length": 2, "copy": 0}
     row = values | {"meta.lang": "en", "meta.a.b": None}
     with (tmp_path / "t").open("wb") as file:
