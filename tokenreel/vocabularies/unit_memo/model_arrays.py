@@ -32,7 +32,7 @@ class Unigram:
         self._token_scores[byte_ids[0x80:0xC0]] = 0
         self._model = (
             trie_of(model, normal),
-            np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),
+            np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),  # at 0, for bytes at which no piece ends
             np.int32(np.flatnonzero(types == sentencepiece_model.UNKNOWN)[0]),
             unknown_score,
             byte_ids,
@@ -91,7 +91,7 @@ class Merges:
 
         ids, id_bounds, long = merge(text, bounds, self._model)
         which = np.flatnonzero(long)
-        if len(which):
+        if len(which):  # their ids come behind all others, and are then taken in order
             other_ids, other_lengths = to_arrays(self._library.encode(split(text, bounds, which), num_threads=1))
             order = np.arange(len(long), dtype=np.int32)
             order[which] = len(long) + np.arange(len(which), dtype=np.int32)

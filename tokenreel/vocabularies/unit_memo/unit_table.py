@@ -107,7 +107,7 @@ class Table(NamedTuple):
         grown = {}  # of each array: as it is, how much of it is filled, what comes behind
         for name, old in self.units._asdict().items():
             start, added = self._used(name), getattr(new, name)
-            if name in _BOUNDS:
+            if name in _BOUNDS:  # the first bound is there already; the others count on from where the values end
                 added = added[1:] + old[start - 1]
             grown[name] = (old, start, added)
         sizes = {name: _room(len(old), start + len(added)) for name, (old, start, added) in grown.items()}
@@ -123,6 +123,8 @@ class Table(NamedTuple):
                 array[:start] = old[:start]
             array[start : start + len(added)] = added
             arrays[name] = array
+        # Units are written before their places: another thread that looks up in the same arrays meets places of units that it does not
+        # know, and passes them by (`find_units` takes `size`).
         places, place_hashes = self.places, self.hashes
         if room != len(places):
             places, place_hashes = np.full(room, -1, dtype=np.int32), np.empty(room, dtype=np.uint64)
