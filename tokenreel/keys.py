@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 VERSION = "keys-1"
-
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio: the step of SplitMix64
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of its finaliser
 _ALL = np.uint64(2**64 - 1)

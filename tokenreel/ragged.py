@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 
 PARTS = 10**9  # of a rate, so that nine decimal places are exact
-
 Ints = npt.NDArray[np.int64]
 
 

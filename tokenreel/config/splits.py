@@ -6,7 +6,6 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.corpus import CorpusSettings
 
 TRAIN = "train"  # what held-out splits leave
-
 KEYS = 1 << 64  # one more than the largest key
 
 

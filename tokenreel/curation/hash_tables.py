@@ -21,15 +21,10 @@ from tokenreel import keys
 from tokenreel.storage import files
 
 _KEYS = 1 << 64  # values of the first half of a hash, by which ranges are cut
-
 _COLUMNS = 4  # the hash, first and second half; rank; row
-
 _ENTRY_BYTES = 8 * _COLUMNS
-
 _RANGE_ENTRIES = 1 << 20  # looked through at once: about 150 MB
-
 Rows = npt.NDArray[np.int64]  # [n] what texts are called within their part
-
 Entries = npt.NDArray[np.uint64]  # [n, 4] the columns above
 
 

@@ -9,17 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tokenreel.config.corpus import QualityRules
 
 ELLIPSES = ("...", "…")
-
 _BULLETS = ("-", "*", "•", "‣", "●", "◦", "·")
-
 _STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))  # Rae et al. 2021, A.1.1
-
 _PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
-
 WORD = re.compile(r"\w+")
-
 _DIGIT = re.compile(r"\d")
-
 _WORD_WITH_LETTER = re.compile(r"[^\W\d_]\S*")
 
 

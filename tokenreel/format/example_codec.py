@@ -22,7 +22,6 @@ from tokenreel.format.schema import Feature, RecordFormat
 # Wire tags: field number << 3 | type 2 (length-delimited). Every tag of an Example is one byte.
 _FIELD_1, _FIELD_2 = b"\x0a", b"\x12"
 _FLOAT_LIST, _INT64_LIST = b"\x12", b"\x1a"
-
 _NO_EXAMPLE = "these bytes are no tf.train.Example"
 
 

@@ -19,9 +19,7 @@ from tokenreel.storage import files
 
 FORMAT = "tokenreel-dataset"
 FORMAT_VERSION = 1
-
 FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
-
 INT64_LIST = "int64_list"  # every feature an Int64List of its own length: what SeqIO and most tf.data code read
 
 

@@ -9,7 +9,6 @@ STATISTICS = "statistics.json"
 REPORT = "report.html"
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
-
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 
 

@@ -19,7 +19,6 @@ DOC_ID = "doc_id"  # string, the document in it
 DOC_TOKEN_START = "doc_token_start"  # int64, the segment's first token in the document, bos counted
 LENGTH = "length"  # int32, tokens of the segment
 COPY = "copy"  # int32, which repeat of the document, from 0; only where sources are taken more than once
-
 META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
 
 

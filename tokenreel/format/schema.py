@@ -17,9 +17,7 @@ NUM_TOKENS = "num_tokens"  # [] how many tokens are real; the rest is padding. A
 TOKEN_BEGINS = "token_begins"  # [L] or [L + 1] first character of its document's text that the token stands for; -1: none, as for padding
 TOKEN_ENDS = "token_ends"  # likewise, the character behind the last
 EXAMPLE_ID = "example_id"  # [] the example's index in its split: what random choices about it are keyed by
-
 BIT = "bit"
-
 DTYPES = {BIT: 0, "uint8": 1, "uint16": 2, "int32": 4, "int64": 8, "float32": 4}
 
 

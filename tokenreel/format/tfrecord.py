@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 HEADER_BYTES = 12  # length and its CRC
 FOOTER_BYTES = 4  # CRC of the payload
-
 _MASK_DELTA = 0xA282EAD8
 
 

@@ -15,9 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Int32s = npt.NDArray[np.int32]
-
 Int64s = npt.NDArray[np.int64]
-
 NO_SPAN = -1
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which no message here has
-
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 

@@ -21,13 +21,9 @@ from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 
 _SPECIALS = ("pad", "bos", "eos", "unk")
-
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
-
 _TOKEN_FIELDS = ("inputs", "targets")  # what denoising objectives put in place of the tokens
-
 _VALUES_SHOWN = 16
 
 

@@ -16,7 +16,6 @@ from tokenreel.format.provenance import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH
 from tokenreel.inspection.record_checks import Place, Records, and_more, stretches
 
 _LISTED = 8  # differences of one kind in a shard; the others are left out
-
 _Ints = npt.NDArray[np.int64]
 
 

@@ -33,9 +33,7 @@ from tokenreel.inspection.opening import open_vocabulary
 from tokenreel.storage import files
 
 _LETTERS_SHOWN = 20
-
 _LETTERS_READ = 8 << 20  # bytes; a report does not read gigabytes of complaints
-
 _PIECES_SHOWN = 25
 
 

@@ -22,9 +22,7 @@ from tokenreel.inspection.record_checks import Place, Records, Tally, check_over
 from tokenreel.storage import files
 
 COPY_AGAIN = "Copy the file again from where it was built."
-
 _CHUNK_BYTES = 4 << 20
-
 _LISTED_ONE_BY_ONE = 8  # a longer stretch of damaged records is one line
 
 

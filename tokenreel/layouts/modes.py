@@ -36,7 +36,6 @@ MODES: Mapping[str, Callable[..., Layout]] = {
 """Modes that make a layout. Of `buckets` it is one length's; `segment_pairs.plan` makes pairs."""
 
 PAIRS = "segment_pairs"
-
 _PAIR_SETTINGS = ("first_id", "task", "short_rate")
 
 

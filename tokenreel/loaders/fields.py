@@ -16,9 +16,7 @@ from tokenreel.format.segments import SegmentMap
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
 DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
-
 Arrays = dict[str, npt.NDArray[Any]]
-
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 

@@ -17,13 +17,9 @@ from tokenreel import keys
 from tokenreel.errors import BuildError, ConfigError
 
 Array = npt.NDArray[Any]
-
 Arrays = Mapping[str, Array]
-
 Bools = npt.NDArray[np.bool_]
-
 Ints = npt.NDArray[np.int64]
-
 Words = npt.NDArray[np.uint64]
 
 

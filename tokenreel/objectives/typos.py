@@ -15,9 +15,7 @@ from tokenreel.format.schema import token_dtype
 from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, compact
 
 EDITS = ("swap", "drop", "insert", "neighbour", "case")
-
 _ROWS = ("`1234567890-=", " qwertyuiop[]", " asdfghjkl;'", " zxcvbnm,./")
-
 _INDENT = (0.0, 0.5, 0.75, 1.25)  # of the rows of a keyboard, in keys
 
 

@@ -23,7 +23,6 @@ from tokenreel.staging.columns import StageInfo
 from tokenreel.staging.stage_file import StageFile
 
 VERSION = "selection-1"
-
 Counts = tuple[int, int, int, int]  # documents, tokens, characters, bytes
 
 

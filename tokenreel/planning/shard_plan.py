@@ -24,7 +24,6 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stream import Stream
 
 _ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
-
 HISTOGRAM_BINS = 64
 
 

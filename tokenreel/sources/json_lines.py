@@ -14,7 +14,6 @@ from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, read_doc
 
 # Levels of JSON. Python reads and writes about a thousand, less what is on its stack, and that differs from runner to runner.
 _NESTING = 200
-
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:[^"\\]++|\\.)*+"?', flags=re.DOTALL)
 
 

@@ -19,11 +19,8 @@ from tokenreel.sources.inputs import FileRange, InputFile
 from tokenreel.sources.values import EXCERPT
 
 READ_BYTES = 1 << 18  # read at once
-
 BOM = b"\xef\xbb\xbf"  # a byte order mark before the first document is no text
-
 NEWLINE = 0x0A
-
 _BLANKS = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
 
 

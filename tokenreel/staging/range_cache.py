@@ -15,13 +15,9 @@ from typing import TypeVar
 from tokenreel.storage import files
 
 _INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
-
 _HEADER_BYTES = 32 << 20  # of headers, likewise
-
 _READERS = 16  # requests at once; more gain little, as one machine's network is then busy
-
 _T = TypeVar("_T")
-
 _R = TypeVar("_R")
 
 
@@ -54,7 +50,6 @@ class _RangeCache:
 
 
 indexes = _RangeCache(_INDEX_BYTES)  # with them a group takes one request of each object instead of three
-
 headers = _RangeCache(_HEADER_BYTES)
 
 

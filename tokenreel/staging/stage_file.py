@@ -32,11 +32,8 @@ from tokenreel.staging.range_cache import headers, indexes
 from tokenreel.storage import files
 
 _MAGIC = b"TRSTAGE1"
-
 _PREFIX_BYTES = len(_MAGIC) + 8  # in front of the header: the magic word, and where the columns begin
-
 _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a bucket is enough
-
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
 
 

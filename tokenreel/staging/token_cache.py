@@ -31,7 +31,6 @@ from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
 
 _NAME = re.compile(r"^(?P<block>[0-9a-f]{32})-(?P<part>\d{5,})\.stage$")
-
 THREADS = 32  # requests to a bucket at once
 
 

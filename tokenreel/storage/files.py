@@ -14,10 +14,8 @@ from typing import IO
 from tokenreel.storage import gcs, gcs_reader, gcs_writer
 
 GS = gcs.GS
-
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")  # what `write_atomic` appends to a name until the file is complete
 ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
-
 _CHUNK_BYTES = 4 << 20
 
 

@@ -22,11 +22,9 @@ from tokenreel.errors import BuildError, StorageError
 from tokenreel.storage.redaction import redact
 
 GS = "gs://"
-
 FIRST_DELAY = 0.5  # seconds before a failed request is sent again; doubles each time
 LONGEST_DELAY = 30.0
 PATIENCE = 300.0  # seconds of failing after which a request is given up
-
 CONNECTIONS = 64  # kept open for the threads that read and write at a time
 
 # What a listing asks for: no more than an `Object` holds.

@@ -28,7 +28,6 @@ from tokenreel.storage import gcs
 
 HEARTBEAT = 15.0  # seconds between two writings; each is one request
 STALE = 90.0  # seconds without one after which a holder may be dead: six heartbeats that failed, or a machine that slept
-
 EXIT_LOST = 71  # EX_OSERR of sysexits.h; a launcher can tell a lost lock from a failed build
 
 

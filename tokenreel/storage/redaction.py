@@ -9,7 +9,6 @@ REDACTED = "[redacted]"
 # The query of an address: signed URLs carry their signature in it, resumable uploads the handle that lets anyone write.
 # In gs:// a question mark is a wildcard, unless an assignment follows.
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]*\?|gs://[^\s?'\"<>]*\?(?=[\w.-]+=))[^\s'\"<>]+", re.IGNORECASE)
-
 _USER = re.compile(r"(https?://)[^/\s@'\"]+@", re.IGNORECASE)  # user:password@host
 
 _PARAMETER = re.compile(

@@ -22,11 +22,8 @@ from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
 
 REPORT = "tokenizer_report.json"
-
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
-
 _SAMPLE = "tokenizer_sample"
-
 _MODELS = ("tokenizer.model", "tokenizer.json")
 
 

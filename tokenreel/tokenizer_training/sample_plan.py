@@ -14,9 +14,7 @@ from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
 
 BUCKETS = 1 << 16  # the upper 16 bits of a hash
-
 SHIFT = np.uint64(48)  # from a hash to its bucket
-
 FAULTS_SHOWN = 3  # in the message that too many documents could not be read
 
 # Text is more or less than the bytes of its files; a document is written in the first reading if it may be needed by this much.

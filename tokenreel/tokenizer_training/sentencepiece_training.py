@@ -21,15 +21,10 @@ from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabul
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.
 _THREADS = 16
-
 _MAX_SENTENCE_BYTES = 4192  # the library's own choice
-
 _DEFAULTS: Mapping[str, Any] = {"num_threads": _THREADS, "max_sentence_length": _MAX_SENTENCE_BYTES, "minloglevel": 2}
-
 _RESERVED = "▅".encode()  # stands for <unk> inside the trainer, which leaves out every line that holds it
-
 _MISSING_SHOWN = 20
-
 _PROBE = ["ab cd ef", "gh ij kl"]
 
 # What the job itself decides.

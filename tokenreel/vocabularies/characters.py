@@ -18,7 +18,6 @@ from tokenreel.vocabularies import character_offsets
 from tokenreel.vocabularies.base import Vocabulary
 
 FORMAT = "tokenreel-characters-1"
-
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 

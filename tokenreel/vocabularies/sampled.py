@@ -16,9 +16,7 @@ from tokenreel.vocabularies.sentencepiece.sampler import VERSION
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 _PURPOSE = "subword_sampling"  # names the random bits; datasets depend on it
-
 _PROBED_PIECES = 64  # the longest ones, which tell most about how a library reads a model
-
 _FIRM = 1e6  # alpha at which nothing but the best segmentation is left
 
 

@@ -15,7 +15,6 @@ from tokenreel.vocabularies.base import Encoded
 
 # Encodes the parts between special tokens; see `SpecialTokens.encode_block`.
 EncodeParts = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]], Encoded]
-
 _BETWEEN = 0xFF  # in no UTF-8, so no name lies across two documents
 
 

@@ -12,12 +12,9 @@ from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies.base import Vocabulary
 
 _MOST_DIGITS = 10  # of an id; zeros in front count
-
 _SHOWN = 40  # bytes of a wrong number that an error shows
-
 _DIGIT = np.zeros(256, dtype=bool)
 _DIGIT[list(b"0123456789")] = True
-
 _KNOWN = _DIGIT.copy()  # bytes that may stand in a document
 _KNOWN[list(b" \t\n\v\f\r,[]")] = True
 

@@ -12,11 +12,8 @@ from tokenreel import keys
 
 Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
-
 MAX_EXAMPLES = 1 << 62  # the domain of the network is a little larger, and must fit int64
-
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 by the golden ratio: the step of SplitMix64
-
 _ROUNDS = 6
 _TABLE = 256  # up to so many elements a permutation is a table
 _MASK64 = (1 << 64) - 1

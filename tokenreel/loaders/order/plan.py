@@ -24,9 +24,7 @@ from tokenreel.loaders.order.skips import SkippedRanges
 from tokenreel.loaders.order.stages import MixtureStage
 
 ORDER_VERSION = "order-1"
-
 EpochOrder = Permutation | StoredOrder | LaneOrder
-
 FIRST_EMPTY, ALL_USED = "first_empty", "all_used"  # rules for the end of a run, see `Plan`
 
 

@@ -21,9 +21,7 @@ from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-
 CRC_POLICIES = ("off", "first", "always")
-
 COPY_AGAIN = "Copy the file again from where it was built, or run `tokenreel verify` to list every difference."
 
 

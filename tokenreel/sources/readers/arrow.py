@@ -19,13 +19,9 @@ from tokenreel.sources.readers.unreadable import errors, first_line, reraise_rea
 from tokenreel.storage import files
 
 _MAGIC = b"ARROW1"
-
 _FILE_HEAD = 8
-
 _CONTINUATION = b"\xff\xff\xff\xff"
-
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
-
 _MOST_METADATA = 1 << 28
 
 

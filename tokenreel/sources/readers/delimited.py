@@ -24,15 +24,10 @@ from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
 
 _BOM = b"\xef\xbb\xbf"
-
 _MOST_QUOTED = 1 << 28
-
 _LONGEST_LINE = 1 << 28
-
 _LINES_AT_ONCE = 4096
-
 _EXCERPT = 1000
-
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 

@@ -19,7 +19,6 @@ from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
 
 _LONGEST_RECORD = 1 << 28  # held in memory: other features lie beside the text
-
 _EXCERPT = 1000
 
 

@@ -15,20 +15,14 @@ import numpy.typing as npt
 from tokenreel.format import wire
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # ModelProto.SentencePiece.Type
-
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)  # TrainerSpec.ModelType
-
 SPACE = 0x20
-
 SPACE_SYMBOL = "▁".encode()  # how pieces write a space
 
 # Further `normalizer_spec` messages: protobuf merges a repeated message into the first, so that appending one changes single settings.
 MID_TEXT = b"\x1a\x04\x18\x00\x20\x00"  # add_dummy_prefix and remove_extra_whitespaces off: encodes as if in the middle of a text
-
 NORMALIZED = b"\x1a\x06\x12\x00\x18\x00\x20\x00"  # ... and an empty charsmap: encodes what is normalised already
-
 PREFIX = b"\x1a\x02\x18\x01"  # add_dummy_prefix
-
 NO_PREFIX = b"\x1a\x02\x18\x00"
 
 

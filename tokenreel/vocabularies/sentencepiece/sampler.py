@@ -29,19 +29,12 @@ from tokenreel.vocabularies.sentencepiece.model import BPE, BYTE, NORMAL, SPACE_
 from tokenreel.vocabularies.sentencepiece.units import Units, cut_units
 
 VERSION = "segmentation-1"
-
 _SLICE_BYTES = 4 << 20  # text sampled at once
-
 _SPACE, _END = 0xFF, 0xFE  # stand for U+2581 and for the end of a unit: one byte each, in no UTF-8
-
 _UNK_PENALTY = 10.0  # of an unknown character, below the lowest score (SentencePiece's `kUnkPenalty`)
-
 _LONG_UNIT = 64  # symbols; from here on a heap is quicker than whole arrays
-
 _LONGEST_PIECE = 1 << 12  # bytes, for the names of choices
-
 _ALWAYS = 2**64 - 1  # threshold of a merge that is surely left out
-
 _NONE = np.int32(2**31 - 1)  # rank of a pair that does not merge
 
 

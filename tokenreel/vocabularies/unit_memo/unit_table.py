@@ -41,7 +41,6 @@ class EncodedUnits(NamedTuple):
 
 
 _BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}  # arrays of values, and their bounds
-
 _BOUNDS = tuple(_BOUNDED.values())
 
 NONE = EncodedUnits(

@@ -14,7 +14,6 @@ import enum
 from typing import NamedTuple
 
 SLICE_BYTES = 2 << 20  # text handled at once: bounds the arrays that a block needs beside its result
-
 TRIAL_BYTES = 256 << 10  # text on which the memo is tried
 
 

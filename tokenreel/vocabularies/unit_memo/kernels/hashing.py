@@ -13,7 +13,6 @@ SHORT = 7  # bytes of a unit that its hash tells
 # All uint64: Numba makes a float of a uint64 and a signed integer, so every operand of the arithmetic of hashes is one.
 ONE, BYTE, HALF = np.uint64(1), np.uint64(8), np.uint64(32)
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio; odd, so that multiplying by it can be undone
-
 FNV_SEED, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a of 64 bits
 
 # The tag of a short unit, from the upper bits: 1, flags (4 bits), size (3 bits), bytes (56 bits, the last one lowest).

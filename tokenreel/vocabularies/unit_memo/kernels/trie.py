@@ -14,11 +14,8 @@ from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, ker
 # byte. So a step costs one look into memory and one comparison, however many children a node has. A slot holds, from the upper bits:
 # label | `_HERE` (9 bits; the sign stays 0), the base of the child (27 bits), and the piece that ends there + 1, or 0 (27 bits).
 _LABEL, BASE = 54, 27  # bits of a slot below its label, and below its base
-
 MASK = (1 << BASE) - 1  # of a base, once shifted, and of a piece + 1
-
 _HERE = 256  # marks a label: 0 is an empty slot, and a byte too
-
 ROOT = 256  # base of the root; the first 256 slots stay empty, for nodes without children have base 0
 
 

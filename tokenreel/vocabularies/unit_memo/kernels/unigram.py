@@ -12,7 +12,6 @@ from tokenreel.vocabularies.unit_memo.kernels.compiling import F32, I32, I64, U8
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
 
 RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library (since 0.2.3) counts on from 0
-
 _ULP = 2.0**-23  # spacing of float32 at 1
 
 # What segments: trie, minus infinity and the scores of the pieces, id and score of an unknown character, ids of bytes.

@@ -12,7 +12,6 @@ from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U
 from tokenreel.vocabularies.unit_memo.kernels.hashing import BYTE, FNV_PRIME, FNV_SEED, ONE, SHORT, hash_unit
 
 FIRST, LAST = 1, 2  # flags of units that begin or end a document: the normaliser treats spaces there in another way
-
 _SYMBOL, _WHOLE_SYMBOL = np.uint64(0xE29681), np.uint64(0xFFFFFF)  # U+2581 in UTF-8, and the bits of three bytes
 
 
