@@ -10,6 +10,8 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 # Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small.
 FRAMEWORKS := torch tensorflow
+# The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
+unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 LIGHT := not torch and not tensorflow

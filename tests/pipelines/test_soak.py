@@ -142,7 +142,7 @@ def small(write_config: WriteConfig, texts: list[str], tmp_path: pathlib.Path) -
     )
 
 
-@pytest.mark.parametrize("options", [pytest.param(ONE, id="one"), pytest.param(THREADS, id="threads")])
+@pytest.mark.parametrize("options", [pytest.param(ONE, id="one"), pytest.param(THREADS, id="threads", marks=pytest.mark.slow)])
 def test_a_few_kills(small: str, tmp_path: pathlib.Path, options: list[str]) -> None:
     soak = Soak(small, tmp_path / "soak", options, seed=1)
     soak.run(8, list(WAYS))

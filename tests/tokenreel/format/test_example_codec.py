@@ -129,11 +129,14 @@ def test_fixed_records_decode_as_bytes():
             assert decoded[feature.name].tolist() == [feature.to_bytes(ARRAYS[feature.name])[row].tobytes()]
 
 
+@pytest.mark.tensorflow
 def test_what_protobuf_writes_is_decoded():
-    """Unpacked numbers too, which older writers made."""
-    packed = example_message({"a": np.array([1, -2]), "b": np.array([0.5]), "c": b"text"})
-    decoded = decode_example(packed)
+    decoded = decode_example(example_message({"a": np.array([1, -2]), "b": np.array([0.5]), "c": b"text"}))
     assert {name: values.tolist() for name, values in decoded.items()} == {"a": [1, -2], "b": [0.5], "c": [b"text"]}
+
+
+def test_unpacked_numbers_are_decoded():
+    """Older writers of protobuf gave each number a tag of its own."""
     unpacked_ints = b"\x0a\x0d\x0a\x0b\x0a\x01a\x12\x06\x1a\x04\x08\x01\x08\x02"
     assert decode_example(unpacked_ints)["a"].tolist() == [1, 2]
     unpacked_floats = b"\x0a\x0e\x0a\x0c\x0a\x01a\x12\x07\x12\x05\x0d\x00\x00\x00\x3f"
