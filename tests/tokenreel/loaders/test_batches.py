@@ -2,12 +2,15 @@ import functools
 import json
 import operator
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import verification_datasets
 from tests.datasets import random_examples, write_dataset
 from tests.tokenreel.loaders.conftest import RUN_COUNT as COUNT
 from tests.tokenreel.loaders.conftest import RUN_LENGTH as LENGTH
@@ -144,3 +147,21 @@ def test_objectives_are_computed_on_the_fly_with_the_epoch(arrays, dataset):
     assert list(only) == ["key", "targets"]
     with pytest.raises(ConfigError, match="no feature 'mask': the objective makes tokens, key, seed, example_id"):
         next(dataset.batches(5, objective=Recording(), features=["mask"], prefetch=0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threshold is glibc's")
+def test_batches_recycle_memory(tmp_path):
+    """In a fresh process, as a trainer is: a batch of this size took 400 page faults, which cost as much as its values."""
+    verification_datasets.make(tmp_path / "dataset", documents={"train": 200}, seq_len=2048, provenance=False)
+    program = (
+        "import resource, sys, tokenreel\n"
+        "features = ['inputs', 'targets', 'loss_weights', 'segment_ids', 'positions']\n"
+        "batches = tokenreel.load(sys.argv[1]).batches(32, seed=0, prefetch=0, features=features)\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(10): next(batches)\n"
+        "before = faults()\n"
+        "for _ in range(50): next(batches)\n"
+        "print((faults() - before) / 50)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program, tmp_path / "dataset"], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 60
