@@ -79,6 +79,21 @@ def test_the_table_has_every_room_and_no_circle():
     assert layering.circles({room: dict.fromkeys(others, 0) for room, others in layering.MAY_IMPORT.items()}) == []
 
 
+@pytest.mark.parametrize("package", ["tokenreel", "transforms", "pipelines"])
+def test_nothing_is_long(package):
+    """No module over 500 lines, no function over 60, but for kernels, which calls would slow down."""
+    found = []
+    for path in layering.files(package):
+        text, name = path.read_text(encoding="utf-8"), layering.module_name(path)
+        if text.count("\n") > 500:
+            found.append(f"{name}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ".kernels." not in name
+            if is_function and node.end_lineno - node.lineno >= 60:
+                found.append(f"{name}.{node.name}: {node.end_lineno - node.lineno + 1} lines")
+    assert found == []
+
+
 @pytest.mark.parametrize("room", sorted(set(layering.MAY_IMPORT) - {layering.GROUND}))
 def test_rooms_show_a_face(room):
     """A room says what comes in, what goes out and what it never does, and shows a dozen names at most, none that is also a module's."""
