@@ -8,7 +8,9 @@ import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests import layering
+
+ROOT = layering.ROOT
 PACKAGES = ("tokenreel", "transforms", "pipelines")
 ELSEWHERE = re.compile(r"^Tested in (?=tests/)(.+)$", re.MULTILINE)
 PATH = re.compile(r"tests/[\w/]+\.py")
@@ -16,8 +18,8 @@ PATH = re.compile(r"tests/[\w/]+\.py")
 
 def modules() -> list[str]:
     """The modules with code of their own: a package's `__init__` only names what others hold."""
-    found = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path.name != "__init__.py"]
-    return [path.relative_to(ROOT).as_posix() for path in found if "build" not in path.relative_to(ROOT).parent.parts]
+    found = [path for package in PACKAGES for path in layering.files(package) if path.name != "__init__.py"]
+    return [path.relative_to(ROOT).as_posix() for path in found]
 
 
 def faults(module: str, root: pathlib.Path = ROOT) -> list[str]:
