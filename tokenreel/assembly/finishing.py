@@ -14,7 +14,7 @@ from tokenreel.assembly.dead_letters import write_dead_letters
 from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.format import naming
-from tokenreel.format.manifest import Manifest, SplitInfo, file_info, write_json
+from tokenreel.format.manifest import Manifest, SplitInfo, file_info, pack_facts, write_json
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
@@ -36,7 +36,7 @@ def finish(
 
     Args:
       recipe: what was built.
-      vocabulary: its copy is written beside the shards.
+      vocabulary: its copy is written beside the shards, and what it tells objectives into the manifest.
       selections: what is taken of each stage file, sorted as the text lies.
       plans: one for each split.
       built: all shards.
@@ -76,7 +76,7 @@ def finish(
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=__version__,
-        objective_facts=recipe.objective_facts,
+        objective_facts=pack_facts(vocabulary.objective_facts()),
     )
     # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from tokenreel.config.build import JobConfig, PackingConfig
 from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
 from tokenreel.format.example_codec import make_fixed_format
-from tokenreel.format.manifest import VocabularyInfo, pack_facts
+from tokenreel.format.manifest import VocabularyInfo
 from tokenreel.format.schema import Feature, RecordFormat
 from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.modes import PAIRS
@@ -32,14 +31,12 @@ class Recipe:
       vocabulary: what made the tokens.
       objective: what is computed from each example.
       packing: the layout of examples before the objective: as the settings say, for as many tokens as the objective takes.
-      objective_facts: what the vocabulary tells objectives, as the manifest keeps it.
     """
 
     config: JobConfig
     vocabulary: VocabularyInfo
     objective: Objective
     packing: PackingConfig
-    objective_facts: Mapping[str, Any]
 
     @property
     def first_id(self) -> int | None:
@@ -147,15 +144,14 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     settings = {
         name: _id(vocabulary, f"objective.{name}", value) if name.endswith("_id") else value for name, value in config.objective.items()
     }
-    facts = vocabulary.objective_facts()
-    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts, **settings)
+    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=vocabulary.objective_facts(), **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
         what = packing.mode if packing.mode == PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     # Documents are laid out for what the objective reads of them, which for span corruption is longer than what the model reads.
     raw = dataclasses.replace(packing, seq_len=objective.raw_length())
-    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw, objective_facts=pack_facts(facts))
+    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
     if config.vocabulary.offsets:
         if schema.TOKENS not in (feature.name for feature in recipe.features):
             raise ConfigError(
