@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+PATHS_BEGIN = "A relative path in a config begins in the config's folder, one on the command line in the working directory."
+"""What a message about a missing file adds."""
+
 
 class TokenreelError(Exception):
     """Anything tokenreel raises on purpose; the command line prints its message alone, without a traceback."""

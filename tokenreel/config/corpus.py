@@ -20,8 +20,8 @@ class SourceConfig:
 
     Attributes:
       files: paths, globs (`**` crosses directories) or directories, local or `gs://`; `@list.txt` for a file with one of these on each
-        line, relative to it, and comments behind `#`. A document's identity is its path relative to the
-        directory that all of them share, so a corpus can move without changing any dataset made from it.
+        line, relative to it, and comments behind `#`. Relative ones begin in the folder of the config. A document's identity is its path
+        relative to the directory that all of them share, so a corpus can move without changing any dataset made from it.
       name: says in statistics and provenance where a document came from.
       format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
         `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,

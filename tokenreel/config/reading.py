@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from tokenreel.config import paths
 from tokenreel.config.build import JobConfig
 from tokenreel.config.parsing import SettingsT, dotted, from_dict
 from tokenreel.errors import ConfigError
@@ -18,7 +19,7 @@ def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **re
 
 
 def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **replacements: Any) -> SettingsT:
-    """Reads a config file, local or `gs://`: see `load_as`.
+    """Reads a config file, local or `gs://`, in whose folder its relative paths begin: see `load_as`.
 
     Raises:
       ConfigError: the file cannot be read, or as `load_as`.
@@ -27,10 +28,12 @@ def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **repl
         text = files.read_bytes(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the config ({error})") from error
-    return load_as(kind, text, overrides, name=path, **replacements)
+    return load_as(kind, text, overrides, name=path, folder=paths.folder_of(path), **replacements)
 
 
-def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> SettingsT:
+def load_as(
+    kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, name: str = "config", folder: str = "", **replacements: Any
+) -> SettingsT:
     """Reads a YAML config.
 
     Args:
@@ -38,6 +41,7 @@ def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, 
       text: the YAML.
       overrides: "packing.seq_len=1024" and the like, in order; the value is YAML. "sources.0.format" reaches into a list.
       name: name of the file, for errors.
+      folder: where relative paths in the text begin; those of overrides and replacements begin in the working directory.
       **replacements: whole top-level settings; None leaves what the text says. `input` replaces the files of the only source.
 
     Raises:
@@ -46,6 +50,7 @@ def load_as(kind: type[SettingsT], text: str, overrides: Sequence[str] = (), *, 
     data = _yaml(text, name)
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be a mapping of settings, got {data!r}")
+    data = paths.begin_in(folder, data)
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:

@@ -11,13 +11,11 @@ from typing import Any, Literal
 from tokenreel import keys
 from tokenreel.config.corpus import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits
 from tokenreel.config.parsing import to_dict
-from tokenreel.errors import ConfigError
+from tokenreel.config.paths import TRAINER_FILES
+from tokenreel.errors import PATHS_BEGIN, ConfigError
 from tokenreel.storage import files
 
 _SAMPLE_BYTES = 100_000_000  # by default, for `sentencepiece`
-
-# Options of SentencePiece that name a file: what it holds decides the model.
-_FILES = ("normalization_rule_tsv", "seed_sentencepieces_file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +125,9 @@ class TokenizerJobConfig(CorpusSettings):
             del source["files"]
             source["filters"].pop("bad_words", None)
         del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
+        if self.kind == "sentencepiece":
+            for option in TRAINER_FILES:  # the identity holds what they say
+                settings["options"].pop(option, None)
         settings["sample_bytes"] = self.budget
         return settings
 
@@ -137,10 +138,10 @@ class TokenizerJobConfig(CorpusSettings):
           ConfigError: such a file cannot be read.
         """
         contents = []
-        for option in _FILES if self.kind == "sentencepiece" else ():
+        for option in TRAINER_FILES if self.kind == "sentencepiece" else ():
             if path := self.options.get(option):
                 try:
-                    contents.append(keys.digest(files.read_bytes(str(path))))
+                    contents.append([option, keys.digest(files.read_bytes(str(path)))])
                 except OSError as error:
-                    raise ConfigError(f"options.{option}: cannot read {path} ({error.strerror or error})") from error
+                    raise ConfigError(f"options.{option}: cannot read {path} ({error.strerror or error}). {PATHS_BEGIN}") from error
         return keys.digest(json.dumps([self.semantics(), dict(inputs), contents], sort_keys=True))

@@ -25,7 +25,7 @@ from tokenreel.config.corpus import FilterConfig, LineRules, QualityRules
 from tokenreel.curation.cleaned import CODES, Cleaned, replace_text
 from tokenreel.curation.quality import ELLIPSES, WORD, quality_reasons
 from tokenreel.curation.sentences import split as split_sentences
-from tokenreel.errors import ConfigError
+from tokenreel.errors import PATHS_BEGIN, ConfigError
 from tokenreel.storage import files
 
 VERSION = "filters-1"
@@ -81,7 +81,9 @@ def load_rules(config: FilterConfig) -> Rules:
     try:
         text = files.read_bytes(config.bad_words).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"filters.bad_words: cannot read {config.bad_words} ({error}). It holds one word or phrase a line.") from error
+        raise ConfigError(
+            f"filters.bad_words: cannot read {config.bad_words} ({error}). It holds one word or phrase a line. {PATHS_BEGIN}"
+        ) from error
     words = tuple(sorted({line.strip().lower() for line in text.splitlines()} - {""}))
     if not words:
         raise ConfigError(f"filters.bad_words: {config.bad_words} is empty. It holds one word or phrase a line.")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.errors import SourceError
+from tokenreel.config.paths import folder_of, resolve
+from tokenreel.errors import PATHS_BEGIN, SourceError
 from tokenreel.sources.inputs import COMPRESSED
 from tokenreel.storage import files
 
@@ -69,11 +70,10 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
         lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise SourceError(
-            f"{setting}: there is no list {path} (source {source.name!r}). Check its path; a file whose name begins with @ is ./{setting}."
+            f"{setting}: there is no list {path} (source {source.name!r}). A file whose name begins with @ is ./{setting}. {PATHS_BEGIN}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: the list cannot be read (source {source.name!r}): {error}. It must be a UTF-8 text file.") from error
-    directory = posixpath.dirname(path) if files.is_remote(path) else os.path.dirname(path)
     count = 0
     for number, line in enumerate(lines, 1):
         pattern = line.strip()
@@ -82,17 +82,9 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
         count += 1
         if pattern.startswith("@"):
             raise SourceError(f"{path} line {number}: a list cannot name another list ({pattern}). Name it in sources.files.")
-        absolute = files.is_remote(pattern) or os.path.isabs(pattern) or not directory
-        yield (pattern if absolute else _beside(directory, pattern)), f"{path} line {number}, source {source.name!r}"
+        yield resolve(pattern, folder_of(path)), f"{path} line {number}, source {source.name!r}"
     if not count:
         raise SourceError(f"{path}: the list names no file (source {source.name!r}). Write one path, glob or directory on each line.")
-
-
-def _beside(directory: str, pattern: str) -> str:
-    """Joins a directory and a relative pattern; resolves `..` in a bucket, which does not know it."""
-    if not files.is_remote(directory):
-        return files.join(directory, pattern)
-    return files.GS + posixpath.normpath(posixpath.join(directory.removeprefix(files.GS), pattern))
 
 
 def _json(path: str) -> Any:

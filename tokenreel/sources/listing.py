@@ -5,15 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.errors import SourceError
+from tokenreel.config.paths import WILDCARDS
+from tokenreel.errors import PATHS_BEGIN, SourceError
 from tokenreel.sources import folders
 from tokenreel.sources.inputs import InputFile, stat_file
 from tokenreel.storage import files
-
-_WILDCARDS = set("*?[")
 
 
 def list_files(source: SourceConfig) -> list[InputFile]:
@@ -35,12 +35,12 @@ def list_files(source: SourceConfig) -> list[InputFile]:
         else:
             matched = {os.path.abspath(path): None for path in _match(pattern)}
             named = {os.path.abspath(pattern)}
-        if not _WILDCARDS & set(pattern) and matched.keys() != named:
+        if not WILDCARDS & set(pattern) and matched.keys() != named:
             matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
         if not matched:
-            raise SourceError(f"{pattern}: no file matches ({where}). Check the path, and the wildcards if it has any.")
+            raise SourceError(f"{pattern}: no file matches ({where}). Check its spelling. {PATHS_BEGIN}")
         paths.update(matched)
-    base = _common([_base(pattern, not _WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
+    base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
     found = []
     for path, listed in paths.items():
         folders.check_kind(path, source)
@@ -64,19 +64,20 @@ def _base(pattern: str, is_directory: bool) -> str:
             return pattern.rstrip("/")
         bucket, _, rest = pattern.removeprefix(files.GS).partition("/")
         return posixpath.join(files.GS + bucket, *_fixed_parts(rest.split("/")))
-    if not _WILDCARDS & set(pattern):
+    if not WILDCARDS & set(pattern):
         path = os.path.abspath(pattern)
         return path if os.path.isdir(path) else os.path.dirname(path)
     return os.sep.join(_fixed_parts(os.path.abspath(pattern).split(os.sep))) or os.sep
 
 
 def _fixed_parts(parts: Sequence[str]) -> list[str]:
-    """Takes the parts of a path before the first with a wildcard, and never the last, which names files."""
+    """Takes the parts of a path before the first with a wildcard, and never the last, which names files. Escaped ones are no wildcards."""
     kept = []
     for part in parts[:-1]:
-        if _WILDCARDS & set(part):
+        name = re.sub(r"\[([*?[])\]", r"\1", part)
+        if glob.escape(name) != part:
             break
-        kept.append(part)
+        kept.append(name)
     return kept
 
 
@@ -92,7 +93,7 @@ def _match(pattern: str) -> list[str]:
     """Finds the local files that a pattern matches, or all files below the directory that it names."""
     if os.path.isdir(pattern):
         return list(_walk(pattern, ()))
-    if _WILDCARDS & set(pattern) and not os.path.exists(pattern):
+    if WILDCARDS & set(pattern) and not os.path.exists(pattern):
         return [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
     return [pattern] if os.path.lexists(pattern) else []  # a link to nothing is found, and then an error
 

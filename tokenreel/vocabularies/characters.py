@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import character_offsets
 from tokenreel.vocabularies.base import Vocabulary
@@ -129,7 +129,7 @@ class CharacterVocabulary(Vocabulary):
         except OSError as error:
             raise VocabularyError(
                 f"{path}: cannot read the character model ({error.strerror or error}). Check vocabulary.path; `tokenreel train-tokenizer` "
-                "with kind: characters makes a model."
+                f"with kind: characters makes a model. {PATHS_BEGIN}"
             ) from error
         self.normalizer, specials, characters = _parse(path, self.data)
         self._pieces = specials + characters

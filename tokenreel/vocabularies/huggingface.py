@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -61,7 +61,9 @@ class HuggingFaceVocabulary(Vocabulary):
         try:
             self.data: bytes | None = files.read_bytes(path)
         except OSError as error:
-            raise VocabularyError(f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path.") from error
+            raise VocabularyError(
+                f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path. {PATHS_BEGIN}"
+            ) from error
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         self._special_tokens = special_tokens

@@ -26,7 +26,8 @@ def test_a_file_is_read_or_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=r"job\.yaml: cannot read the config .*'utf-8'"):
         reading.read(build.JobConfig, str(path))
     path.write_text(TEXT)
-    assert reading.read(build.JobConfig, str(path), ["seed=5"], output="x") == reading.load(TEXT, ["seed=5"], output="x")
+    expected = reading.load_as(build.JobConfig, TEXT, ["seed=5"], folder=str(tmp_path), output="x")
+    assert reading.read(build.JobConfig, str(path), ["seed=5"], output="x") == expected
 
 
 def test_overrides_create_and_replace() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids
@@ -61,7 +61,7 @@ class SentencePieceVocabulary(Vocabulary):
         except OSError as error:
             raise VocabularyError(
                 f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "
-                "`tokenreel train-tokenizer` makes a model."
+                f"`tokenreel train-tokenizer` makes a model. {PATHS_BEGIN}"
             ) from error
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Any] = {}

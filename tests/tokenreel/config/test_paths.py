@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tokenreel.config import paths, reading
+from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
+
+# Settings that hold a text, but no path. A new setting belongs here or into `paths.SETTINGS`.
+NO_PATHS = {
+    *("kind", "duplicates.remove", "order.mode", "shards.format", "weights", "splits"),
+    *(f"filters.{name}" for name in ("keep_pattern", "drop_pattern", "drop_phrases")),
+    *(f"filters.lines.{name}" for name in ("end_marks", "drop_phrases", "remove_pattern")),
+    *(f"filters.quality.{name}" for name in ("max_top_ngram", "max_repeated_ngrams")),
+    *(f"packing.{name}" for name in ("mode", "separator_id", "last_example", "long_documents", "sentences")),
+    *(f"sources.*.{name}" for name in ("name", "format", "text_field", "id_field", "metadata_fields", "order_field", "columns")),
+    *(f"sources.*.{name}" for name in ("delimiter", "split", "splits")),
+    "vocabulary.kind",
+}
+# Groups of settings that something else declares; what they hold is looked at one by one.
+OPEN = {"objective", "options", "packing.options", "sources.*.filters", "vocabulary.options"}
+
+
+def may_be_text(hint: Any) -> bool:
+    """Whether a value of a type, or one in it, may be a text."""
+    return hint is Any or isinstance(hint, str) or hint is str or any(map(may_be_text, typing.get_args(hint)))
+
+
+def texts(kind: type, prefix: str = "") -> Iterator[str]:
+    """The dotted names of the settings below a dataclass that hold a text, or may hold one."""
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        if isinstance(inner, type):
+            yield from texts(inner, f"{prefix}{name}.{'*.' if typing.get_origin(hint) is tuple else ''}")
+        elif may_be_text(hint):
+            yield f"{prefix}{name}"
+
+
+def test_every_setting_that_holds_a_text_is_a_path_or_is_none() -> None:
+    found = {*texts(JobConfig), *texts(TokenizerJobConfig)}
+    declared = {name for name in paths.SETTINGS if not name.startswith(("options.", "sources.*.filters."))}
+    assert declared <= found
+    assert found - declared - OPEN == NO_PATHS
+
+
+CONFIG = """
+output: books
+sources:
+  - {name: a, files: [texts/*.jsonl, ../b.jsonl, /c.jsonl, gs://b/d.jsonl, "@lists/e.txt", ./@f.jsonl], filters: {bad_words: words.txt}}
+  - {name: b, files: g}
+vocabulary: {path: model/tokenizer.model}
+filters: {bad_words: ../words.txt}
+execution: {stage: stage}
+"""
+
+
+def test_relative_paths_begin_in_the_folder_of_the_config() -> None:
+    job = reading.load_as(JobConfig, CONFIG, folder="jobs/books")
+    assert job.output == "jobs/books/books"
+    assert job.sources[0].files == (
+        "jobs/books/texts/*.jsonl",
+        "jobs/b.jsonl",
+        "/c.jsonl",
+        "gs://b/d.jsonl",
+        "@jobs/books/lists/e.txt",
+        "jobs/books/@f.jsonl",
+    )
+    assert job.sources[1].files == ("jobs/books/g",)
+    assert (job.filters.bad_words, job.sources[0].filters["bad_words"]) == ("jobs/words.txt", "jobs/books/words.txt")
+    assert (job.vocabulary.path, job.execution.stage) == ("jobs/books/model/tokenizer.model", "jobs/books/stage")
+
+
+def test_a_config_in_a_bucket_has_its_files_there() -> None:
+    job = reading.load_as(JobConfig, CONFIG, folder="gs://bucket/jobs/books")
+    assert job.output == "gs://bucket/jobs/books/books"
+    assert job.sources[0].files[:5] == (
+        "gs://bucket/jobs/books/texts/*.jsonl",
+        "gs://bucket/jobs/b.jsonl",
+        "/c.jsonl",
+        "gs://b/d.jsonl",
+        "@gs://bucket/jobs/books/lists/e.txt",
+    )
+    assert paths.folder_of("gs://bucket/jobs/books.yaml") == "gs://bucket/jobs"
+
+
+def test_what_the_command_line_gives_begins_in_the_working_directory() -> None:
+    given = ["vocabulary.path=m.model", "sources.1.files=[h]", "sources.0.files.0=i", "execution={stage: s}"]
+    job = reading.load_as(JobConfig, CONFIG, given, folder="jobs", output="out")
+    assert (job.vocabulary.path, job.sources[1].files, job.execution.stage, job.output) == ("m.model", ("h",), "s", "out")
+    assert job.sources[0].files[:2] == ("i", "b.jsonl")
+    one = "output: o\nvocabulary: {kind: bytes}\nsources: [{files: [texts]}]"
+    assert reading.load_as(JobConfig, one, folder="jobs", input=["x"]).sources[0].files == ("x",)
+
+
+def test_neither_settings_nor_wrong_values_are_changed() -> None:
+    folders = ("", "jobs", "/elsewhere", "gs://bucket/x")
+    assert len({str(reading.load_as(JobConfig, CONFIG, folder=folder).semantics()) for folder in folders}) == 1
+    shared = {"sources": (files := [{"files": ["a"]}]), "more": files}
+    assert paths.begin_in("f", shared) == {"sources": [{"files": ["f/a"]}], "more": [{"files": ["a"]}]}
+    wrong = {"output": "", "sources": {"files": "a"}, "vocabulary": [1], "execution": None, "filters": {"bad_words": 3}}
+    assert paths.begin_in("f", wrong) == wrong
+
+
+def test_options_of_the_trainer_that_name_files_are_paths() -> None:
+    text = "output: o\nsources: [{files: [t]}]\noptions: {vocab_size: 9, normalization_rule_tsv: rules.tsv, seed_sentencepieces_file: /s}"
+    jobs = [reading.load_as(TokenizerJobConfig, text, folder=folder) for folder in ("", "jobs")]
+    assert jobs[1].options == {"vocab_size": 9, "normalization_rule_tsv": "jobs/rules.tsv", "seed_sentencepieces_file": "/s"}
+    assert jobs[0].semantics() == jobs[1].semantics()
+
+
+def test_paths_lead_where_their_text_says(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("deep/inside", "plain", "b[1]"):
+        pathlib.Path(folder).mkdir(parents=True)
+    pathlib.Path("link").symlink_to("deep/inside")
+    assert paths.resolve("../x", "link") == "link/../x", "the folder above the link is another"
+    assert paths.resolve("../x", "plain") == "x"
+    assert paths.resolve("../@x", "plain") == "./@x", "no list"
+    pathlib.Path("b[1]/t.jsonl").touch()
+    assert paths.resolve("t.jsonl", "b[1]") == "b[1]/t.jsonl"
+    assert paths.resolve("*.jsonl", "b[1]") == "b[[]1]/*.jsonl"
+    assert os.path.isabs(paths.resolve("x", str(tmp_path)))
