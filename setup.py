@@ -69,6 +69,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["tokenreel", "tokenreel.*", "transforms", "transforms.*", "pipelines", "pipelines.*"]),
+    py_modules=["tokenreel_command"],
     package_data={"tokenreel": ["py.typed"]},
     install_requires=CORE,
     extras_require={
@@ -85,5 +86,5 @@ setup(
         "dev-torch": [*TESTING, *TORCH],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },
-    entry_points={"console_scripts": ["tokenreel = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["tokenreel = tokenreel_command:main"]},
 )

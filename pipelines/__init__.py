@@ -1,1 +1,5 @@
 """Beam pipelines: `build()` makes the graph, `run()` runs it, `main()` is the command."""
+
+from pipelines import own_packages
+
+own_packages.prefer()  # before a module of this package imports the others

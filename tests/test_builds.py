@@ -18,6 +18,7 @@ from tests import layering, verification_datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
 CODE = ("tokenreel", "transforms", "pipelines")
+START = "tokenreel_command.py"  # at the top of both, where the commands begin
 IGNORED = shutil.ignore_patterns("__pycache__", "build", "dist", "*.egg-info", ".*")
 
 
@@ -44,7 +45,7 @@ def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     source = folder / "source"
     source.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", START):
         shutil.copy(ROOT / name, source)
     for name in CODE:
         shutil.copytree(ROOT / name, source / name, ignore=IGNORED)
@@ -78,13 +79,13 @@ def sources(*packages: str) -> set[str]:
 
 
 def test_the_job_holds_every_module(job):
-    assert job[0] == sources(*CODE)
+    assert job[0] == sources(*CODE) | {START}
 
 
 def test_the_trainers_wheel_holds_the_trainers_side(job, loader):
     rooms = layering.TRAINER_SIDE - {layering.GROUND}
     ground = {name for name in sources("tokenreel") if name.count("/") == 1}
-    assert loader[0] == ground | {name for room in rooms for name in sources(f"tokenreel/{room}")}
+    assert loader[0] == ground | {START} | {name for room in rooms for name in sources(f"tokenreel/{room}")}
     assert loader[0] < job[0]
     assert sources("tokenreel") - loader[0], "the job has rooms of its own"
 

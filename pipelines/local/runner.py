@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from pipelines import own_packages
 from tokenreel.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -55,10 +56,12 @@ class _LocalRunner(FnApiRunner):
     """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
-        # Beam gives the command to a shell. With `exec` the worker takes its place, so what is sent to the child reaches the worker.
+        # Beam gives the command to a shell. With `exec` the worker takes its place, so what is sent to the child reaches the worker. `-P`
+        # leaves the working directory out of the path, as the command `tokenreel` does.
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
-                environment.payload = f"exec {shlex.quote(sys.executable)} -m transforms.workers.worker".encode()
+                command = [sys.executable, "-P", own_packages.__file__, "transforms.workers.worker"]
+                environment.payload = f"exec {shlex.join(command)}".encode()
         return super().run_via_runner_api(pipeline_proto, options)
 
 

@@ -6,7 +6,6 @@ The trainer's wheel has each as a program of its own (`tokenreel-inspect`), the 
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +59,3 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"tokenreel-{name}", description=f"{description[0].upper()}{description[1:]}.")
     module.add_arguments(parser)
     return exit_code(parser.prog, lambda: int(module.run(parser.parse_args(argv))))
-
-
-# What the wheel's programs call; tokenreel/pyproject.toml names them.
-inspect, report, verify, when, where = (functools.partial(main, name) for name in ("inspect", "report", "verify", "when", "where"))
