@@ -27,7 +27,7 @@ class BuildError(TokenreelError):
 
 
 class StorageError(TokenreelError):
-    """An object in a bucket cannot be read or written: no bucket, no permission, no credentials, or the service keeps failing.
+    """A file cannot be read or written though it may be there: no permission, no credentials, a service that keeps failing, no descriptor.
 
     Attributes:
       code: HTTP status of the answer, if there was one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,14 +31,26 @@ class Examples:
 
     def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
+        self._fingerprint: str | None = None
         self._fixed_format = manifest.fixed_format
         self._offsets = dict(zip((f.name for f in self._fixed_format.features), self._fixed_format.offsets, strict=True))
         self._known_slices: dict[tuple[str, ...], tuple[list[Feature], list[FieldSlice]]] = {}
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """Identifies the training data of this split."""
-        return keys.digest(self.manifest.fingerprint, self.split)
+        # Not a cached_property, which until Python 3.12 takes a lock that a forked child would find locked.
+        if self._fingerprint is None:
+            self._fingerprint = keys.digest(self.manifest.fingerprint, self.split)
+        return self._fingerprint
+
+    def check_build(self) -> None:
+        """Compares the build in the directory with the one that was opened: what was read before this call is of the latter.
+
+        Raises:
+          ManifestError: it is another one.
+        """
+        self.records.check_build()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -124,4 +135,6 @@ class Examples:
         from tokenreel.vocabularies.loading import load_vocabulary
 
         info = self.manifest.vocabulary
-        return load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)
+        vocabulary = load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)
+        self.check_build()
+        return vocabulary

@@ -160,6 +160,7 @@ def _tokens_per_example(dataset: Dataset) -> Fraction:
     path = files.join(dataset.path, naming.STATISTICS)
     try:
         found = json.loads(files.read_bytes(path))["splits"][dataset.split]
+        dataset.check_build()
         return Fraction(int(found["tokens_in_examples"]), int(found["examples"]))
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(

@@ -6,12 +6,11 @@ import contextlib
 import os
 
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
 from tokenreel.format.manifest import INT64_LIST, Manifest
 from tokenreel.format.record_damage import find_shard_damage
 from tokenreel.loaders.dataset import Dataset
-from tokenreel.loaders.records import MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
+from tokenreel.loaders.records import BuildWatch, MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
 from tokenreel.storage import files
 
 _ALL_FILES = "Copy the whole directory again from where it was built."
@@ -44,13 +43,15 @@ def load(
       cache_bytes: bound of the cache; None lets it grow to the whole dataset.
 
     Raises:
-      ManifestError: the directory is incomplete, altered, of another version or fingerprint; names the file.
+      ManifestError: the directory is incomplete, altered, of another version or fingerprint; names the file. Reading raises it as well,
+        when another build has taken the place of this one.
       ConfigError: an option is unknown or impossible.
     """
-    path = os.fspath(path)
+    path = resolved(path)
     if verify not in ("size", "full"):
         raise ConfigError(f"verify must be size or full, got {verify!r}")
-    manifest = manifests.read(path)
+    watch = BuildWatch(path)
+    manifest = watch.manifest
     if fingerprint is not None and manifest.fingerprint != fingerprint:
         raise ManifestError(
             f"{path}: fingerprint {manifest.fingerprint}, expected {fingerprint}: this is another dataset. Give the path of the right one, "
@@ -64,11 +65,11 @@ def load(
             "tf.data.TFRecordDataset and tf.io.parse_example (tokenreel.loaders.to_tensorflow.parsed does), or build with "
             "`shards.format: fixed`."
         )
-    check_files(path, manifest, split)
+    watch.note(check_files(path, manifest, split))
     info = manifest.splits[split]
     if not info.examples:
         raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
-    records = _records(path, manifest, split, crc, backend, cache, cache_bytes)
+    records = _records(watch, split, crc, backend, cache, cache_bytes)
     if verify == "full":
         found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.fixed_format)]
         if found:
@@ -77,29 +78,41 @@ def load(
     return Dataset(path, manifest, split, records)
 
 
+def resolved(path: str | os.PathLike[str]) -> str:
+    """Gives the directory behind a local path: what its links lead to later does not matter to who opened it."""
+    path = os.fspath(path)
+    return path if files.is_remote(path) else os.path.realpath(path)
+
+
 def _records(
-    path: str,
-    manifest: Manifest,
+    watch: BuildWatch,
     split: str,
     crc: str,
     backend: str,
     cache: str | os.PathLike[str] | None,
     cache_bytes: int | None,
 ) -> Records:
+    path, manifest = watch.directory, watch.manifest
     shards, fixed_format = manifest.splits[split].shards, manifest.fixed_format
     if backend not in ("auto", "mmap", "pread"):
         raise ConfigError(f"backend must be auto, mmap or pread, got {backend!r}")
     if cache is not None:  # local files are copied too: the source may be a slow disk
-        return MappedRecords(path, shards, fixed_format, crc, cache=ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes))
+        copies = ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes)
+        return MappedRecords(path, shards, fixed_format, crc, copies, watch)
     if files.is_remote(path):
         if backend != "auto":
             raise ConfigError(f"{path}: backend {backend!r} needs local files; leave it out, or give a cache directory")
-        return RemoteRecords(path, shards, fixed_format, crc)
-    return PositionedRecords(path, shards, fixed_format, crc) if backend == "pread" else MappedRecords(path, shards, fixed_format, crc)
+        return RemoteRecords(path, shards, fixed_format, crc, watch=watch)
+    if backend == "pread":
+        return PositionedRecords(path, shards, fixed_format, crc, watch)
+    return MappedRecords(path, shards, fixed_format, crc, watch=watch)
 
 
-def check_files(path: str, manifest: Manifest, split: str) -> None:
+def check_files(path: str, manifest: Manifest, split: str) -> dict[str, int]:
     """Compares the shards of a split with the directory.
+
+    Returns:
+      the versions of the files in it, see `BuildWatch.note`.
 
     Raises:
       ManifestError: a shard is missing, of another size, or there is one that the manifest does not know.
@@ -115,14 +128,13 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
                 f"{path}: {shard.file} has {shard.records:,} records; all but the last need {shards[0].records:,}. Build it again."
             )
     # A bucket lists a thousand objects a request, with their sizes; a local directory is not walked below its first level.
-    present = files.list_files(path) if files.is_remote(path) else _shards_in(path)
+    present = files.remote_list(path) if files.is_remote(path) else _shards_in(path)
     for shard in shards:
-        found = present.get(shard.file)
-        if found is None:
+        if shard.file not in present:
             raise ManifestError(
                 f"{files.join(path, shard.file)}: missing; the manifest lists {len(shards)} shards of split {split!r}. {_ALL_FILES}"
             )
-        if found != shard.bytes:
+        if (found := present[shard.file][0]) != shard.bytes:
             raise ManifestError(
                 f"{files.join(path, shard.file)}: {found:,} bytes ({found / fixed_format.record_bytes:,.2f} records), the manifest says "
                 f"{shard.bytes:,} ({shard.records:,} records). {_ALL_FILES}"
@@ -132,13 +144,16 @@ def check_files(path: str, manifest: Manifest, split: str) -> None:
     for name in present:
         if naming.is_shard(name) and name not in known:
             raise ManifestError(f"{files.join(path, name)}: a shard that the manifest does not list, of another build perhaps. Remove it.")
+    return {shard.file: present[shard.file][1] for shard in shards}
 
 
-def _shards_in(path: str) -> dict[str, int]:
+def _shards_in(path: str) -> dict[str, tuple[int, int]]:
+    """Lists the shards in a local directory: name to bytes and time of the last change, in nanoseconds."""
     found = {}
     with os.scandir(path) as entries:
         for entry in entries:
             if naming.is_shard(entry.name):
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile: missing, like any other
-                    found[entry.name] = entry.stat().st_size
+                    status = entry.stat()
+                    found[entry.name] = status.st_size, status.st_mtime_ns
     return found

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokenreel.errors import StorageError
+from tokenreel.loaders import forks
 from tokenreel.loaders.fields import Arrays
 from tokenreel.loaders.order.plan import Located
 from tokenreel.loaders.reader import Source
@@ -22,6 +24,7 @@ _PLAN_FIRST = 256  # the same where nothing was planned just before, quadrupled 
 _MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
 _PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
+_LOOK_SECONDS = 5.0  # between two looks whether the thread that is waited for is still there
 _LOOK_EVERY = 4  # batches without read-ahead between two looks
 
 
@@ -60,8 +63,13 @@ class Planner:
         # The chunk found last and its first sample, as one object: threads read and replace it without the lock.
         self._last = 0, _Chunk(0, 0, Located(nothing, nothing, nothing), None)
         self._planned = _PLAN_FIRST, -1  # samples of the chunk made last, and the sample behind it
-        self._lock = threading.Lock()
         self._ahead = _ReadAhead(run.sources)
+        self.after_fork()
+        forks.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Makes a lock that nobody holds. What was planned stays: it is replaced as a whole."""
+        self._lock = threading.Lock()
 
     def _plan(self, cursor: int, ahead: int) -> _Chunk:
         """Plans about `ahead` samples of this host, in whole batches, from the sample `cursor` on."""
@@ -244,12 +252,23 @@ class Producer:
 
         Raises:
           BaseException: what making the batch raised.
+          StorageError: the thread is gone.
         """
-        item = self._queue.get()
+        while True:
+            try:
+                item = self._queue.get(timeout=_LOOK_SECONDS)
+                break
+            except queue.Empty:
+                # Whatever the thread waits for has an end of its own; it may only be gone, as at the end of the interpreter.
+                if not self._thread.is_alive() and self._queue.empty():
+                    raise StorageError(
+                        "the thread that makes batches ahead has ended before this batch; make the batches again, or give prefetch=0"
+                    ) from None
         if isinstance(item, BaseException):
             raise item
         return item
 
     def stop(self) -> None:
         """Ends the thread; batches it made are dropped."""
-        self._stopped.set()
+        if self.is_of_this_process():  # elsewhere there is no thread, and the event may have been copied locked
+            self._stopped.set()

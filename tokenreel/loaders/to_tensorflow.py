@@ -13,6 +13,7 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format import schema
 from tokenreel.format.manifest import FIXED, Manifest
 from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.opening import resolved
 from tokenreel.storage import files
 
 
@@ -50,7 +51,7 @@ def parsed(
     """
     import tensorflow as tf
 
-    path = os.fspath(path)
+    path = resolved(path)
     manifest = manifests.read(path)
     if split not in manifest.splits:
         raise ConfigError(f"{path}: no split {split!r}; there are {', '.join(manifest.splits)}")

@@ -152,6 +152,7 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
             by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
         for place in np.flatnonzero(shard_of == shard).tolist():
             out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row[SEGMENT])]
+    dataset.check_build()
     if vocabulary is not None:
         _decode(dataset, numbers, out, vocabulary)
     return out
@@ -178,4 +179,5 @@ def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     for shard in range(count):
         name = naming.provenance(dataset.split, shard, count)
         found.update(provenance.read(dataset.path, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
+    dataset.check_build()
     return sorted(found)

@@ -29,17 +29,23 @@ def join(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else os.path.join(directory, name)
 
 
-def read_bytes(path: str, offset: int = 0, length: int | None = None) -> bytes:
+def read_bytes(path: str, offset: int = 0, length: int | None = None, version: int | None = None) -> bytes:
     """Reads a file, or the `length` bytes from `offset` on (fewer at its end).
 
+    Args:
+      path: of the file.
+      offset: first byte.
+      length: how many; None for all that follow.
+      version: generation of the object to read, for `gs://`; by default the one that is there now.
+
     Raises:
-      FileNotFoundError: it does not exist.
+      FileNotFoundError: it does not exist, or no longer in that version.
     """
     if not is_remote(path):
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(-1 if length is None else length)
-    return gcs.read(path, offset, length)
+    return gcs.read(path, offset, length, version)
 
 
 def open_read(path: str, version: int | None = None) -> IO[bytes]:
@@ -155,10 +161,7 @@ def write_bytes(path: str, data: bytes) -> None:
 def list_files(directory: str) -> dict[str, int]:
     """Lists every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
-        bucket, prefix = gcs.split(directory.rstrip("/"))
-        prefix = f"{prefix}/" if prefix else ""
-        base = len(f"{GS}{bucket}/{prefix}")
-        return {found.path[base:]: found.size for found in gcs.list_objects(bucket, prefix)}
+        return {name: size for name, (size, _) in remote_list(directory).items()}
     found = {}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -166,6 +169,14 @@ def list_files(directory: str) -> dict[str, int]:
             with contextlib.suppress(FileNotFoundError):
                 found[os.path.relpath(path, directory).replace(os.sep, "/")] = os.stat(path).st_size
     return dict(sorted(found.items()))
+
+
+def remote_list(directory: str) -> dict[str, tuple[int, int]]:
+    """Lists every object below a "directory": path relative to it, to bytes and generation."""
+    bucket, prefix = gcs.split(directory.rstrip("/"))
+    prefix = f"{prefix}/" if prefix else ""
+    base = len(f"{GS}{bucket}/{prefix}")
+    return {found.path[base:]: (found.size, found.generation) for found in gcs.list_objects(bucket, prefix)}
 
 
 def remove(path: str) -> None:

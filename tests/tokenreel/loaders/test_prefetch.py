@@ -1,4 +1,5 @@
 import gc
+import os
 import threading
 import time
 
@@ -15,6 +16,7 @@ def test_a_fork_starts_a_thread_of_its_own(dataset):
     producer = batches._producers[0]
     producer._process = -1  # as it is in a forked child
     assert ids(batches, 3) == expected[2:] and batches._producers[0] is not producer
+    producer._process = os.getpid()
     producer.stop()
 
 

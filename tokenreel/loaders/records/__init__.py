@@ -7,6 +7,7 @@ never interprets what a record holds beyond its frame and its example id.
 
 from tokenreel.loaders.records.base import FieldSlice as FieldSlice
 from tokenreel.loaders.records.base import Records as Records
+from tokenreel.loaders.records.build_watch import BuildWatch as BuildWatch
 from tokenreel.loaders.records.mapped import MappedRecords as MappedRecords
 from tokenreel.loaders.records.positioned import PositionedRecords as PositionedRecords
 from tokenreel.loaders.records.remote import RemoteRecords as RemoteRecords

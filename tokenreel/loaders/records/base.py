@@ -6,6 +6,7 @@ Records have one length, so record i of a shard lies at i times the stride and n
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from tokenreel.format import schema, tfrecord
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.order.lanes import Lanes
+from tokenreel.loaders.records.build_watch import BuildWatch
 from tokenreel.storage import files
 
 Int64Array = npt.NDArray[np.int64]
@@ -48,6 +50,7 @@ class Records(abc.ABC):
       fixed_format: where the features lie in a record.
       crc: "off" trusts the disk, "first" checks a record's CRCs when it is first read, "always" whenever it is read (twice the CPU of
         "off").
+      watch: of the build that was opened; None for files that nobody replaces.
 
     Attributes:
       stride: bytes of a record.
@@ -60,10 +63,18 @@ class Records(abc.ABC):
 
     remote = False  # whether `will_need` starts requests, rather than reads of a disk
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
+    def __init__(
+        self,
+        directory: str,
+        shards: Sequence[ShardInfo],
+        fixed_format: RecordFormat,
+        crc: str = "off",
+        watch: BuildWatch | None = None,
+    ) -> None:
         if crc not in CRC_POLICIES:
             raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
         self.directory, self.shards, self.fixed_format, self.crc = directory, tuple(shards), fixed_format, crc
+        self.watch = watch
         self.stride = fixed_format.record_bytes
         self.per_shard = max(shards[0].records, 1) if shards else 1
         self.count = sum(shard.records for shard in shards)
@@ -190,11 +201,28 @@ class Records(abc.ABC):
         shard, row = divmod(example, self.per_shard)
         return self.shards[shard].file, row, row * self.stride, (row + 1) * self.stride
 
-    def _check_size(self, shard: int, size: int) -> None:
+    def _check_file(self, shard: int, descriptor: int) -> None:
+        """Compares a local shard that was opened with the build that the dataset was opened from.
+
+        Raises:
+          ManifestError: it has another size, or is of another build.
+        """
         info = self.shards[shard]
-        if size != info.bytes:
+        if (size := os.fstat(descriptor).st_size) != info.bytes:
+            self.check_build()
             path = files.join(self.directory, info.file)
             raise ManifestError(f"{path}: {size:,} bytes, the manifest says {info.bytes:,}. {COPY_AGAIN}")
+        if self.watch is not None:
+            self.watch.check_shard(info, descriptor)
+
+    def check_build(self) -> None:
+        """Compares the build in the directory with the one that was opened: called after files beside the shards were read.
+
+        Raises:
+          ManifestError: it is another one.
+        """
+        if self.watch is not None:
+            self.watch.check()
 
     def _check_ends(self, shard: int, read: Callable[[int, int], bytes]) -> None:
         """Checks the first and the last record of a shard that is opened, whatever the policy: cheap proof that it is this shard.

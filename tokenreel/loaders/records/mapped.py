@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokenreel.errors import ManifestError
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
 from tokenreel.loaders.records.base import Bytes, FieldSlice, Int64Array, Records
+from tokenreel.loaders.records.build_watch import BuildWatch
 from tokenreel.loaders.records.shard_cache import ShardCache
+from tokenreel.storage import files
 
 
 class _Scattered(NamedTuple):
@@ -47,6 +50,7 @@ class MappedRecords(Records):
 
     Args:
       cache: opens the local copy of a shard, for datasets in a bucket; None opens the files of the directory.
+      watch: see `Records`.
     """
 
     def __init__(
@@ -56,16 +60,17 @@ class MappedRecords(Records):
         fixed_format: RecordFormat,
         crc: str = "off",
         cache: ShardCache | None = None,
+        watch: BuildWatch | None = None,
     ) -> None:
-        super().__init__(directory, shards, fixed_format, crc)
+        super().__init__(directory, shards, fixed_format, crc, watch)
         self._cache = cache
         self._views: dict[int, memoryview] = {}  # of open shards, the one opened longest ago first
         self._sound: set[int] = set()  # shards whose first and last record were checked
         self._random: set[int] = set()  # shards whose maps were told not to read ahead
-        self._limit = local_files.open_limit()
+        self._limit: int | None = None  # of this dataset alone
         if cache is not None and cache.limit is not None and shards:
             # A mapped file keeps its disk space after the cache has let it go.
-            self._limit = max(1, min(self._limit, cache.limit // max(shard.bytes for shard in shards)))
+            self._limit = max(1, cache.limit // max(shard.bytes for shard in shards))
 
     def __getstate__(self) -> dict[str, Any]:
         # Maps do not travel between processes; another maps the same pages of the kernel anew.
@@ -77,21 +82,35 @@ class MappedRecords(Records):
 
     def _open(self, shard: int) -> memoryview:
         info = self.shards[shard]
-        descriptor = local_files.open_file(self.directory, info) if self._cache is None else self._cache.open(info)
+        descriptor = local_files.open_file(self.directory, info) if self._cache is None else self._open_copy(info)
         try:
-            self._check_size(shard, os.fstat(descriptor).st_size)
+            if self._cache is None:
+                self._check_file(shard, descriptor)
             if shard not in self._sound:
                 self._check_ends(shard, lambda start, size: os.pread(descriptor, size, start))
                 self._sound.add(shard)
-            view = memoryview(mmap.mmap(descriptor, info.bytes, prot=mmap.PROT_READ))
+            path = files.join(self.directory, info.file)
+            view = memoryview(local_files.opening(path, lambda: mmap.mmap(descriptor, info.bytes, prot=mmap.PROT_READ)))
         finally:
             os.close(descriptor)  # the map holds the file by itself
-        while len(self._views) >= self._limit:
-            oldest = list(self._views)[0]  # noqa: RUF015  (the list is made in one go, whatever other threads do)
-            self._views.pop(oldest, None)
-            self._random.discard(oldest)
+        while self._limit is not None and len(self._views) >= self._limit:
+            self.close_shard(list(self._views)[0])  # noqa: RUF015  (the list is made in one go, whatever other threads do)
         self._views[shard] = view
+        local_files.OPEN_SHARDS.add(self, shard)
         return view
+
+    def _open_copy(self, info: ShardInfo) -> int:
+        assert self._cache is not None
+        try:
+            return self._cache.open(info)  # its bytes are those of the manifest, whatever lies where they came from
+        except ManifestError:
+            self.check_build()  # the better reason, if there is another build by now
+            raise
+
+    def close_shard(self, shard: int) -> None:
+        """Lets a shard go, if it is open; whoever is just copying out of it keeps it so long."""
+        self._views.pop(shard, None)
+        self._random.discard(shard)
 
     def take(self, examples: Int64Array, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
         """Does what `Records.take` does, straight from the maps where nothing is to be checked."""
@@ -124,17 +143,36 @@ class MappedRecords(Records):
             return [np.ndarray((read.records, s.size), np.uint8, view, read.start + s.offset, strides).copy().reshape(-1) for s in slices]
         if not isinstance(read, _Scattered):
             return self.take(read, slices)  # planned as plain numbers, because each read is checked
-        return [
-            self._join(read.shards, begin, end, wanted.writable) for wanted, begin, end in zip(slices, read.begins, read.ends, strict=True)
-        ]
+        try:
+            return [
+                self._join(read.shards, begin, end, wanted.writable)
+                for wanted, begin, end in zip(slices, read.begins, read.ends, strict=True)
+            ]
+        except KeyError:
+            return self._copy(read, slices)
 
     def _join(self, shards: list[int], begin: list[int], end: list[int], writable: bool) -> bytes | bytearray:
+        """Copies a slice of each record.
+
+        Raises:
+          KeyError: a shard is not open.
+        """
         views = self._views
         join = bytearray().join if writable else b"".join  # the latter is faster
-        try:
-            return join([views[shard][a:b] for shard, a, b in zip(shards, begin, end)])  # noqa: B905  (a strict zip is slower)
-        except KeyError:  # a shard that is not open; few are, when a process may open few files
-            return join([self._view(shard)[a:b] for shard, a, b in zip(shards, begin, end, strict=True)])
+        return join([views[shard][a:b] for shard, a, b in zip(shards, begin, end)])  # noqa: B905  (a strict zip is slower)
+
+    def _copy(self, read: _Scattered, slices: Sequence[FieldSlice]) -> list[bytes | bytearray | Bytes]:
+        """Copies the slices shard by shard, where one must be opened first: slices of all at once would keep all of them open."""
+        rows_of: dict[int, list[int]] = {}
+        for row, shard in enumerate(read.shards):
+            rows_of.setdefault(shard, []).append(row)
+        out = [bytearray(len(read.shards) * wanted.size) for wanted in slices]
+        for shard, rows in rows_of.items():
+            view = self._view(shard)
+            for data, wanted, begin, end in zip(out, slices, read.begins, read.ends, strict=True):
+                for row in rows:
+                    data[row * wanted.size : (row + 1) * wanted.size] = view[begin[row] : end[row]]
+        return list(out)
 
     def _read(self, examples: Int64Array) -> Bytes:
         whole = (FieldSlice(0, self.stride, False),)

@@ -17,15 +17,22 @@ from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
 from tokenreel.loaders.records.base import Bytes, Int64Array, Records
+from tokenreel.loaders.records.build_watch import BuildWatch
 
 
 class PositionedRecords(Records):
     """Records read with `pread`: for file systems whose maps are slow or forbidden, and where mapped pages must not count as memory."""
 
-    def __init__(self, directory: str, shards: Sequence[ShardInfo], fixed_format: RecordFormat, crc: str = "off") -> None:
-        super().__init__(directory, shards, fixed_format, crc)
-        self._open_files: dict[int, io.FileIO] = {}  # by shard, the one opened longest ago first
-        self._limit = local_files.open_limit()
+    def __init__(
+        self,
+        directory: str,
+        shards: Sequence[ShardInfo],
+        fixed_format: RecordFormat,
+        crc: str = "off",
+        watch: BuildWatch | None = None,
+    ) -> None:
+        super().__init__(directory, shards, fixed_format, crc, watch)
+        self._open_files: dict[int, io.FileIO] = {}  # by shard
 
     def __getstate__(self) -> dict[str, Any]:
         # Descriptors mean nothing in another process, which opens the shards anew.
@@ -36,12 +43,15 @@ class PositionedRecords(Records):
         if (found := self._open_files.get(shard)) is not None:
             return found
         file = io.FileIO(local_files.open_file(self.directory, self.shards[shard]), closefd=True)
-        self._check_size(shard, os.fstat(file.fileno()).st_size)
+        self._check_file(shard, file.fileno())
         self._check_ends(shard, lambda start, size: os.pread(file.fileno(), size, start))
-        while len(self._open_files) >= self._limit:
-            self._open_files.pop(list(self._open_files)[0], None)  # noqa: RUF015
         self._open_files[shard] = file
+        local_files.OPEN_SHARDS.add(self, shard)
         return file
+
+    def close_shard(self, shard: int) -> None:
+        """Lets a shard go, if it is open; whoever is just reading it keeps it so long."""
+        self._open_files.pop(shard, None)
 
     def _read(self, examples: Int64Array) -> Bytes:
         out = np.empty((len(examples), self.stride), dtype=np.uint8)

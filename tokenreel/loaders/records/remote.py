@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,9 +14,12 @@ import numpy as np
 from tokenreel.errors import ManifestError
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
+from tokenreel.loaders import forks
 from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.loaders.records.base import COPY_AGAIN, Bytes, Int64Array, Records
-from tokenreel.loaders.records.retrying import retrying
+from tokenreel.loaders.records.build_watch import BuildWatch
+from tokenreel.loaders.records.fetch_threads import FetchThreads, result_of
+from tokenreel.loaders.records.retrying import VanishedError, retrying
 from tokenreel.storage import files
 
 BLOCK_BYTES = 1 << 20
@@ -33,6 +35,7 @@ class RemoteRecords(Records):
     Args:
       memory_bytes: how much of the fetched blocks may stay in memory; more stays where the order needs more.
       threads: requests under way at a time.
+      watch: see `Records`.
 
     Attributes:
       block: examples fetched together, 0 for single ranges.
@@ -50,18 +53,23 @@ class RemoteRecords(Records):
         crc: str = "off",
         memory_bytes: int = 256 << 20,
         threads: int = 16,
+        watch: BuildWatch | None = None,
     ) -> None:
-        super().__init__(directory, shards, fixed_format, crc)
+        super().__init__(directory, shards, fixed_format, crc, watch)
         self.block = 0
         self.memory_bytes, self._threads = memory_bytes, threads
         self._blocks_needed = 0  # blocks that the order has open at a time
         self._reset()
 
     def _reset(self) -> None:
-        self._process = os.getpid()  # threads do not survive a fork
         self.requests = self.bytes_read = 0
+        self.after_fork()
+        forks.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Forgets the parent's threads, and what they were reading."""
         self._lock = threading.Lock()
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._pool: FetchThreads | None = None
         self._ranges: OrderedDict[tuple[int, int], concurrent.futures.Future[Bytes]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,19 +105,17 @@ class RemoteRecords(Records):
         bounds = np.r_[0, np.flatnonzero(far) + 1, len(unique)]
         return [(int(unique[a]), int(unique[b - 1]) + 1) for a, b in itertools.pairwise(bounds)]
 
-    def _future(self, wanted: tuple[int, int]) -> concurrent.futures.Future[Bytes]:
-        """Gives the range that is fetched or under way, and asks for it if it is neither."""
-        if self._process != os.getpid():
-            self._reset()
+    def _future(self, wanted: tuple[int, int]) -> tuple[concurrent.futures.Future[Bytes], FetchThreads]:
+        """Gives the range that is fetched or under way, and who fetches it; asks for it if it is neither."""
         with self._lock:
+            if self._pool is None:
+                self._pool = FetchThreads(self._threads, "tokenreel-remote")
             if (found := self._ranges.get(wanted)) is not None:
                 self._ranges.move_to_end(wanted)
-                return found
-            if self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="tokenreel-remote")
-            found = self._ranges[wanted] = self._pool.submit(self._fetch, *wanted)
-            self._forget()
-            return found
+            else:
+                found = self._ranges[wanted] = self._pool.submit(self._fetch, *wanted)
+                self._forget()
+            return found, self._pool
 
     def _forget(self) -> None:
         """Lets the ranges go that were used longest ago, beyond what memory and the order need."""
@@ -120,18 +126,18 @@ class RemoteRecords(Records):
 
     def _read(self, examples: Int64Array) -> Bytes:
         out = np.empty((len(examples), self.stride), dtype=np.uint8)
-        futures = [(wanted, self._future(wanted)) for wanted in self._wanted(examples)]
-        for (first, end), future in futures:
+        futures = [(wanted, *self._future(wanted)) for wanted in self._wanted(examples)]
+        for (first, end), future, pool in futures:
             rows = np.flatnonzero((examples >= first) & (examples < end))
             try:
-                out[rows] = future.result()[examples[rows] - first]
+                out[rows] = result_of(future, pool)[examples[rows] - first]
             except BaseException:
                 with self._lock:
                     self._ranges.pop((first, end), None)  # asked for again, it is fetched again
                 raise
         if not self.block:  # single ranges are not asked for again before the next epoch
             with self._lock:
-                for wanted, _ in futures:
+                for wanted, *_ in futures:
                     self._ranges.pop(wanted, None)
         return out
 
@@ -152,14 +158,16 @@ class RemoteRecords(Records):
 
     def _fetch_range(self, shard: int, row: int, count: int) -> Bytes:
         """Reads and checks `count` records of one shard from a row on, again after a failure that may pass."""
-        path = files.join(self.directory, self.shards[shard].file)
+        info = self.shards[shard]
+        path = files.join(self.directory, info.file)
         size = count * self.stride
 
         def fetch() -> Bytes:
             with self._lock:
                 self.requests += 1
                 self.bytes_read += size
-            data = files.read_bytes(path, row * self.stride, size)
+            version = None if self.watch is None else self.watch.version(info.file)
+            data = files.read_bytes(path, row * self.stride, size, version)
             if len(data) != size:
                 raise ManifestError(f"{path}: {len(data):,} bytes at byte {row * self.stride:,}, expected {size:,}. {COPY_AGAIN}")
             records = np.frombuffer(data, dtype=np.uint8).reshape(count, self.stride)
@@ -167,4 +175,9 @@ class RemoteRecords(Records):
             self.check(records, np.arange(count) + (shard * self.per_shard + row))
             return records
 
-        return retrying(fetch, path)
+        try:
+            return retrying(fetch, path)
+        except VanishedError:
+            if self.watch is None or not self.watch.follow(info):
+                raise
+            return retrying(fetch, path)  # the same bytes, written once more

@@ -37,6 +37,10 @@ _STAYING = {errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.EMFILE, errno.ENAMET
 _STAYING |= {errno.EPERM, errno.EROFS}
 
 
+class VanishedError(ManifestError):
+    """A shard is no longer there, or not in the version that was opened."""
+
+
 def retrying(action: Callable[[], T], name: str) -> T:
     """Runs an action that reads a file, again after a failure that may pass; see the module for how often and how long.
 
@@ -56,7 +60,7 @@ def retrying(action: Callable[[], T], name: str) -> T:
         try:
             return action()
         except FileNotFoundError:
-            raise ManifestError(f"{name}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
+            raise VanishedError(f"{name}: the shard vanished after the dataset was opened. {COPY_AGAIN}") from None
         except StorageError:
             raise  # has been waited for by the same policy, or does not pass
         except TokenreelError as error:

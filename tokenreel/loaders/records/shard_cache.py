@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import naming
 from tokenreel.format.manifest import ShardInfo
+from tokenreel.loaders import forks
+from tokenreel.loaders.records import local_files
+from tokenreel.loaders.records.fetch_threads import FetchThreads
+from tokenreel.loaders.records.host_locks import HostLocks
 from tokenreel.loaders.records.retrying import retrying
 from tokenreel.storage import files
 
 _CHUNK_BYTES = 4 << 20
 _LOCKS = ".locks"
+_THREADS = 4  # that fetch ahead
 
 
 class ShardCache:
@@ -39,21 +41,25 @@ class ShardCache:
             raise ConfigError(f"cache_bytes must be at least 1, got {limit}")
         self.source, self.root, self.limit = source, directory, limit
         self.directory = os.path.join(directory, fingerprint)
-        self._locks = os.path.join(directory, _LOCKS)
         os.makedirs(self.directory, exist_ok=True)
-        os.makedirs(self._locks, exist_ok=True)
+        self._locks = HostLocks(os.path.join(directory, _LOCKS))
         self._fingerprint = fingerprint
         self._reset()
 
     def _reset(self) -> None:
         self._sound: set[str] = set()  # paths of copies whose CRC this process has compared
+        self.after_fork()
+        forks.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Forgets the parent's threads, and what they are fetching."""
         self._ahead: set[str] = set()  # shards that are being fetched in the background
-        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._threads: FetchThreads | None = None
         self._mutex = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Threads and locks stay here, and another process compares the copies' CRCs itself.
-        return {name: value for name, value in vars(self).items() if name not in ("_sound", "_ahead", "_pool", "_mutex")}
+        return {name: value for name, value in vars(self).items() if name not in ("_sound", "_ahead", "_threads", "_mutex")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -65,15 +71,16 @@ class ShardCache:
         Raises:
           ConfigError: the shard is larger than the cache.
           ManifestError: the shard is gone, or not what the manifest says.
+          StorageError: too many files are open, or another process is stuck while it fetches the shard.
         """
         path = os.path.join(self.directory, info.file)
-        with self._lock(f"{self._fingerprint}-{info.file}"):
+        with self._locks.hold(f"{self._fingerprint}-{info.file}", progress=lambda: self._fetched(info.file)):
             # Whoever removes a shard holds this lock, so it stays until it is open.
             if not self._is_sound(path, info):
                 self._fetch(path, info)
             now = time.time_ns()  # the kernel's own stamp is some milliseconds coarse
             os.utime(path, ns=(now, now))
-            return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            return local_files.opening(path, lambda: os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
 
     def will_need(self, info: ShardInfo) -> None:
         """Starts to fetch a shard in the background; a failure shows when it is opened."""
@@ -81,9 +88,9 @@ class ShardCache:
             if info.file in self._ahead:
                 return
             self._ahead.add(info.file)
-            if self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(4, thread_name_prefix="tokenreel-cache")
-        self._pool.submit(self._bring, info)
+            if self._threads is None:
+                self._threads = FetchThreads(_THREADS, "tokenreel-cache")
+            self._threads.submit(self._bring, info)
 
     def _bring(self, info: ShardInfo) -> None:
         """Fetches a shard in the background. Its descriptor is closed: the copy stays for whoever opens it next."""
@@ -92,6 +99,15 @@ class ShardCache:
         finally:
             with self._mutex:
                 self._ahead.discard(info.file)
+
+    def _fetched(self, name: str) -> list[tuple[str, int]]:
+        """Gives the temporary files of a shard and how far they have come: what changes while another process fetches it."""
+        found = []
+        for other in os.listdir(self.directory):
+            if other.startswith(name):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((other, os.stat(os.path.join(self.directory, other)).st_size))
+        return sorted(found)
 
     def _is_sound(self, path: str, info: ShardInfo) -> bool:
         """Compares a copy with the manifest: its size each time, its CRC once for the process, since that reads every byte."""
@@ -137,7 +153,7 @@ class ShardCache:
             if name == os.path.basename(path):
                 files.remove(os.path.join(self.directory, other))
                 continue
-            with self._lock(f"{self._fingerprint}-{name}", wait=False) as held:
+            with self._locks.hold(f"{self._fingerprint}-{name}", wait=False) as held:
                 if held:
                     files.remove(os.path.join(self.directory, other))
 
@@ -151,7 +167,7 @@ class ShardCache:
             return
         if needed > self.limit:
             raise ConfigError(f"a shard has {needed:,} bytes, the cache in {self.root} may hold {self.limit:,}: raise cache_bytes")
-        with self._lock("all"):  # two processes that make room at a time would each remove as much
+        with self._locks.hold("all"):  # two processes that make room at a time would each remove as much
             shards = []
             for name, size in files.list_files(self.root).items():
                 if naming.is_shard(os.path.basename(name)):
@@ -165,29 +181,7 @@ class ShardCache:
                 if full == path:
                     continue
                 fingerprint, name = os.path.split(full)
-                with self._lock(f"{os.path.basename(fingerprint)}-{name}", wait=False) as held:
+                with self._locks.hold(f"{os.path.basename(fingerprint)}-{name}", wait=False) as held:
                     if held:  # else somebody is just opening it
                         files.remove(full)
                         used -= size
-
-    @contextlib.contextmanager
-    def _lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Holds a lock that all processes of the host share; the kernel frees it when its holder dies.
-
-        Args:
-          name: of the lock's file.
-          wait: whether to wait for another holder.
-
-        Yields:
-          whether the lock is held; False only where it is not waited for.
-        """
-        descriptor = os.open(os.path.join(self._locks, name), os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(descriptor)
