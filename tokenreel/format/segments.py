@@ -76,6 +76,12 @@ class SegmentMap:
             index *= np.repeat(self.is_real, self.lengths)
         return index.reshape(self.shape)
 
+    def bounds(self) -> Bools:
+        """Marks where segments and padding begin: bool [n, L]."""
+        marks = np.zeros(self.shape[0] * self.shape[1], dtype=np.bool_)
+        marks[self.begins] = True
+        return marks.reshape(self.shape)
+
     def next_token_weights(self, *, across_documents: bool = False) -> npt.NDArray[np.float32]:
         """Gives the weights that the function `next_token_weights` gives for these segment ids: float32 [n, L]."""
         weights = np.repeat(self.is_real.astype(np.float32), self.lengths)
@@ -159,16 +165,24 @@ def next_token_weights(ids: npt.NDArray[Any], *, across_documents: bool = False)
 
 
 def cu_seqlens(
-    document_starts: Bools, num_tokens: npt.ArrayLike | None = None, align: int = 1, *, size: int | None = None
+    document_starts: Bools,
+    num_tokens: npt.ArrayLike | None = None,
+    align: int = 1,
+    *,
+    seq_len: int | None = None,
+    size: int | None = None,
 ) -> tuple[Int32s, int]:
     """Gives the cumulative lengths that variable-length attention kernels take, over the batch laid end to end.
 
     The padding behind a segment is a segment of its own, so the lengths add up to n * L and attention never mixes it with text.
+    `batches(features=["cu_seqlens", "max_seqlen"])` gives both for the loader's batches.
 
     Args:
       document_starts: bool [n, L].
       num_tokens: int [n] or None, as in `segment_ids`.
       align: see the module.
+      seq_len: positions of each example that the model reads; None for all L. Where examples overlap by a token, `inputs` are one shorter
+        than `document_starts`.
       size: entries wanted, for programs of static shapes; the last value is repeated (segments of length 0).
 
     Returns:
@@ -180,10 +194,26 @@ def cu_seqlens(
     >>> cu_seqlens(np.array([[1, 0, 0, 1, 0], [0, 0, 1, 0, 0]], bool), [4, 5])[0].tolist()
     [0, 3, 4, 5, 7, 10]
     """
-    found = SegmentMap(document_starts, num_tokens, align)
-    n, length = found.shape
-    cumulative = np.append(found.begins, n * length).astype(np.int32)
-    longest = int(found.lengths.max(initial=0))
+    return cumulative_lengths(SegmentMap(document_starts, num_tokens, align).bounds()[:, :seq_len], size=size)
+
+
+def cumulative_lengths(bounds: Bools, *, size: int | None = None) -> tuple[Int32s, int]:
+    """Does what `cu_seqlens` does, for bounds that are known.
+
+    Args:
+      bounds: bool [n, L] where a segment or padding begins; each example begins one.
+      size: see `cu_seqlens`.
+
+    Raises:
+      BuildError: `size` is too small.
+
+    >>> cumulative_lengths(np.array([[1, 0, 0, 1], [0, 0, 1, 0]], bool))
+    (array([0, 3, 4, 6, 8], dtype=int32), 3)
+    """
+    n, length = bounds.shape
+    first = np.arange(length) == 0
+    cumulative = np.append(np.flatnonzero(bounds | first), n * length).astype(np.int32)
+    longest = int(np.diff(cumulative).max(initial=0))
     if size is not None:
         if size < len(cumulative):
             raise BuildError(f"a batch has {len(cumulative) - 1} segments, cu_seqlens has room for {size - 1}: give size {len(cumulative)}")
@@ -224,9 +254,12 @@ def attention_mask(ids: npt.NDArray[Any], *, causal: bool = True, prefix: Bools 
       prefix: bool [n, L] tokens that all of their segment may read.
 
     Returns:
-      bool [n, L, L]. Padding reads and is read by nothing.
+      bool [n, L, L]. A position of padding reads itself and is read by no other: a row without any would make a softmax NaN, which a
+      weight of 0 hides in the loss but not in the gradients.
     """
     mask = (ids[:, :, None] == ids[:, None, :]) & (ids[:, :, None] > 0)
+    padding = np.arange(ids.shape[1])
+    mask[:, padding, padding] = True
     if causal:
         length = ids.shape[1]
         seen: Bools = np.tri(length, dtype=np.bool_)[None]

@@ -62,7 +62,7 @@ class Batches(Run, Iterator[Arrays]):
         """
         if rows is None:
             return self._planner.batch(cursor)
-        return self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1))))
+        return self.complete(self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1)))))
 
     def example_batch(self) -> Arrays:
         """Reads a batch of one row, the first of the run: for the names, dtypes and shapes of the fields.

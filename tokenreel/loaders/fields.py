@@ -16,6 +16,9 @@ from tokenreel.format.segments import SegmentMap
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
 DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
+CU_SEQLENS, MAX_SEQLEN = "cu_seqlens", "max_seqlen"
+OF_BATCH = (CU_SEQLENS, MAX_SEQLEN)  # of a whole batch, so without an axis of rows: see `Run.complete`
+BOUNDS = "segment_bounds"  # what those two are made from, once all rows of a batch are there
 Arrays = dict[str, npt.NDArray[Any]]
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
@@ -34,6 +37,7 @@ class Fields:
       made: names that an objective adds to the stored ones; None where they are not known before it is computed.
       across_documents: whether `loss_weights` count the prediction of a document's first token (GPT-2 does; segment-aware attention must
         not).
+      bounds: whether to add `BOUNDS`, bool [n, L]: where segments and padding begin.
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
     the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
@@ -44,10 +48,16 @@ class Fields:
     """
 
     def __init__(
-        self, manifest: Manifest, names: Sequence[str] | None = None, *, made: Sequence[str] | None = (), across_documents: bool = False
+        self,
+        manifest: Manifest,
+        names: Sequence[str] | None = None,
+        *,
+        made: Sequence[str] | None = (),
+        across_documents: bool = False,
+        bounds: bool = False,
     ) -> None:
         stored = [feature.name for feature in manifest.features]
-        self.names = tuple(stored) if names is None else tuple(names)
+        self.names = (tuple(stored) if names is None else tuple(names)) + ((BOUNDS,) if bounds else ())
         self.everything = names is None
         self.across_documents = across_documents
         self.seq_len, self.overlap, self.pad_id = manifest.seq_len, manifest.overlap, manifest.pad_id
@@ -56,14 +66,17 @@ class Fields:
         for name in self.names:
             if name in stored:
                 self._needs.add(name)
-            elif name in DERIVED:
+            elif name in DERIVED or name == BOUNDS:
                 wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
                 if not wanted <= set(stored):
+                    asked = CU_SEQLENS if name == BOUNDS else name
                     raise ConfigError(
-                        f"{name} is derived from {', '.join(wanted)}, which the records do not hold; they hold {', '.join(stored)}"
+                        f"{asked} is derived from {', '.join(wanted)}, which the records do not hold; they hold {', '.join(stored)}"
                     )
                 # Where examples are padded, everything derived depends on where the padding begins.
                 self._needs |= wanted | ({schema.NUM_TOKENS} & set(stored))
+            elif name in OF_BATCH:
+                raise ConfigError(f"{name} is of a whole batch, not of an example: ask for it in batches(features=[...])")
             elif made is not None and name not in made:
                 raise ConfigError(f"no feature {name!r}; the records hold {', '.join(stored)}, and {', '.join(DERIVED)} can be derived")
         self.stored = tuple(name for name in stored if name in self._needs)
@@ -84,18 +97,22 @@ class Fields:
         for name in self.names:
             if name in arrays:
                 out[name] = arrays[name]
-            elif name not in DERIVED:
+            elif name not in DERIVED and name != BOUNDS:
                 raise ConfigError(f"no feature {name!r}: the objective makes {', '.join(arrays)}")
             elif name == INPUTS:
                 out[name] = np.ascontiguousarray(arrays[schema.TOKENS][:, : self.seq_len])
             elif name == TARGETS:
                 out[name] = self._targets(arrays[schema.TOKENS])
             else:
-                if found is None:  # the map serves all three of the fields below
+                if schema.DOCUMENT_STARTS not in arrays:
+                    raise ConfigError(f"{name} is derived from {schema.DOCUMENT_STARTS}, and the objective makes {', '.join(arrays)}")
+                if found is None:  # the map serves all of the fields below
                     found = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
                     values = found.next_token_weights(across_documents=self.across_documents)
+                elif name == BOUNDS:
+                    values = found.bounds()
                 else:
                     values = found.positions() if name == POSITIONS else found.segment_ids()
                 # Beside inputs the fields are the inputs' own: the token shared with the next example has no position there.

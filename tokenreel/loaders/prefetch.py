@@ -132,8 +132,10 @@ class Planner:
         self._ahead.before_reading(self._examples, cursor, self._batch_size)
         chunk, index = found
         if chunk.reads is not None:
-            return self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
-        return self._reader.read(Located(*(values[index] for values in chunk.located)))
+            batch = self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
+        else:
+            batch = self._reader.read(Located(*(values[index] for values in chunk.located)))
+        return self.run.complete(batch)
 
 
 class _ReadAhead:

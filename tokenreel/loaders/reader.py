@@ -15,7 +15,7 @@ from tokenreel import keys
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.loaders.examples import Examples
-from tokenreel.loaders.fields import INPUTS, TARGETS, Arrays, Fields
+from tokenreel.loaders.fields import INPUTS, OF_BATCH, TARGETS, Arrays, Fields
 from tokenreel.loaders.order.plan import Located
 from tokenreel.loaders.run_options import RunOptions
 
@@ -46,7 +46,9 @@ class Source:
                 f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
             )
         made = () if self.objective is None else None  # None: whatever the objective makes
-        self.fields = Fields(dataset.manifest, options.features, made=made, across_documents=options.across_documents)
+        names = options.features if options.features is None else [name for name in options.features if name not in OF_BATCH]
+        bounds = options.has_boundaries
+        self.fields = Fields(dataset.manifest, names, made=made, across_documents=options.across_documents, bounds=bounds)
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
         """Reads examples and makes the fields of the batch.

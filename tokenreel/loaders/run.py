@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.errors import BuildError, ConfigError
+from tokenreel.format.segments import cumulative_lengths
+from tokenreel.loaders.fields import BOUNDS, CU_SEQLENS, MAX_SEQLEN, OF_BATCH, Arrays
 from tokenreel.loaders.order.plan import Located, Plan, batch_rows
 from tokenreel.loaders.reader import Reader, Source
 from tokenreel.loaders.run_options import RunOptions
@@ -33,7 +36,7 @@ class Run:
         self.drop_remainder, self.pad_remainder = options.drop_remainder and not options.pad_remainder, options.pad_remainder
         self.length = plan.length  # kept, because the plan searches for it each time
         self.reader = Reader(self.sources, self.pad_remainder)
-        self._rows = options.row_numbers()
+        self._rows, self._has_boundaries = options.row_numbers(), options.has_boundaries
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
 
     @property
@@ -64,6 +67,25 @@ class Run:
         rows = self.rows_at(cursor) if rows is None else rows
         full = self.size_at(cursor) == self.batch_size
         return cursor + (self._samples_of_rows[rows] if full else rows)
+
+    def complete(self, batch: Arrays) -> Arrays:
+        """Puts the fields that a batch has as a whole in the place of `BOUNDS`, where `features` ask for them, and gives the batch back.
+
+        `cu_seqlens` is int32 [segments + 1], or of the declared size, over the rows of this host laid end to end, padding counted as
+        segments; `max_seqlen` is int32 [], the length of the longest.
+
+        Raises:
+          ConfigError: the declared size is too small.
+        """
+        if self._has_boundaries:
+            wanted = self.options.features or ()
+            try:
+                cumulative, longest = cumulative_lengths(batch.pop(BOUNDS), size=self.options.cu_seqlens_size)
+            except BuildError as error:
+                raise ConfigError(f"cu_seqlens_size: {error}") from None
+            made = {CU_SEQLENS: cumulative, MAX_SEQLEN: np.array(longest, dtype=np.int32)}
+            batch |= {name: made[name] for name in OF_BATCH if name in wanted}
+        return batch
 
     def locate(self, samples: npt.NDArray[np.int64]) -> Located:
         """Says what int64 [k] samples are, as `Plan.locate`; with `pad_remainder`, samples behind the end are example -1.

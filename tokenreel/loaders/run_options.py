@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
+from tokenreel.loaders.fields import OF_BATCH
 from tokenreel.loaders.order.lanes import Lanes
 
 
@@ -26,6 +27,8 @@ class RunOptions:
       skip: [start, end) ranges of samples to leave out, counted from the beginning of the run over all hosts.
       features: what a batch holds: stored features and any of `fields.DERIVED`; None for what is stored (or what the objective makes).
       across_documents: whether `loss_weights` count the prediction of a document's first token.
+      cu_seqlens_size: entries of the feature `cu_seqlens`, for programs of static shapes: the last value is repeated. None for as many as
+        the batch has segments, and one more.
       objective: from `Dataset.objective`, or anything with `apply(arrays, example_ids, *, seed, variant, epoch) -> dict`: computed for each
         batch, anew each epoch.
       variant: passed on to the objective.
@@ -48,6 +51,7 @@ class RunOptions:
     skip: Sequence[tuple[int, int]] = ()
     features: Sequence[str] | None = None
     across_documents: bool = False
+    cu_seqlens_size: int | None = None
     objective: Any = None
     variant: int = 0
     hosts: int = 1
@@ -68,6 +72,28 @@ class RunOptions:
         rows = self.row_numbers()
         if rows is not None and len(rows) and (rows.min() < 0 or rows.max() >= self.batch_size):
             raise ConfigError(f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {rows.min()} to {rows.max()}")
+
+    @property
+    def has_boundaries(self) -> bool:
+        """Whether each batch says as a whole where its segments begin."""
+        return self.features is not None and any(name in self.features for name in OF_BATCH)
+
+    def check_whole_batches(self, consumer: str, sharded: str = "") -> None:
+        """Checks for a consumer with static shapes that it can take `cu_seqlens` and `max_seqlen`, if they are asked for.
+
+        Args:
+          consumer: for the message.
+          sharded: what cuts batches by their rows; "" for nothing.
+
+        Raises:
+          ConfigError: they have no axis of rows to be cut by, or no size was declared.
+        """
+        if not self.has_boundaries:
+            return
+        if sharded:
+            raise ConfigError(f"{' and '.join(OF_BATCH)} have no axis of rows, and {sharded} cuts batches by rows: ask for segment_ids")
+        if self.cu_seqlens_size is None:
+            raise ConfigError(f"{consumer} needs shapes that do not change: declare the size of cu_seqlens with cu_seqlens_size")
 
     def row_numbers(self) -> npt.NDArray[np.int64] | None:
         """Gives `rows` as int64 [k]; None where the host's rows are meant."""
@@ -92,6 +118,7 @@ class MixtureKeywords(TypedDict, total=False):
     skip: Sequence[tuple[int, int]]
     features: Sequence[str] | None
     across_documents: bool
+    cu_seqlens_size: int | None
     objective: Any
     variant: int
     hosts: int

@@ -49,12 +49,13 @@ class BatchSource:
       batches: of a run that ends (`epochs`, a stop rule or a budget); `hosts`, `host` and `rows` hold.
 
     Raises:
-      ConfigError: the run never ends, so it has no length.
+      ConfigError: the run never ends, so it has no length; or `cu_seqlens` has no declared size.
     """
 
     def __init__(self, batches: Batches) -> None:
         if batches.num_batches is None:
             raise ConfigError("a Grain source has a length and this run never ends: give `epochs`, a stop rule or a budget")
+        batches.options.check_whole_batches("Grain")
         self._batches, self._length = batches, batches.num_batches
 
     def __len__(self) -> int:

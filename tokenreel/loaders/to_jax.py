@@ -27,7 +27,7 @@ class JaxBatches(Iterator[dict[str, Any]]):
       ahead: batches whose transfer to the devices is under way while one is computed on.
 
     Raises:
-      ConfigError: the last batch could be short, which a sharding cannot place.
+      ConfigError: the last batch could be short, which a sharding cannot place; or a field has no axis of rows (`cu_seqlens`).
 
     A process whose devices hold the same rows as another's (tensor parallelism across hosts) reads the same rows. Integers wider than JAX's
     default are narrowed if every value fits.
@@ -38,6 +38,7 @@ class JaxBatches(Iterator[dict[str, Any]]):
             raise ConfigError("a short last batch does not fit a sharding: make the batches with drop_remainder=True or pad_remainder=True")
         if ahead < 1:
             raise ConfigError(f"ahead must be at least 1, got {ahead}")
+        batches.options.check_whole_batches("JAX", "a sharding")
         self._sharding = sharding
         self._ahead = ahead
         self.batch_size = batches.batch_size

@@ -101,7 +101,8 @@ def _class() -> Any:
           inputs, targets, weights: see `Projection`.
 
         Raises:
-          ConfigError: an input of the model is fed by no field.
+          ConfigError: an input of the model is fed by no field; the batches are a share of the run, and the model's strategy makes shares
+            itself; or `cu_seqlens` has no declared size, or is cut by a distribution.
         """
 
         def __init__(
@@ -114,6 +115,14 @@ def _class() -> Any:
             weights: Choice | None = LOSS_WEIGHTS,
         ) -> None:
             super().__init__(workers=1, use_multiprocessing=False)
+            strategy = getattr(model, "distribute_strategy", None)  # TensorFlow's
+            cuts = keras.distribution.distribution() is not None or getattr(strategy, "num_replicas_in_sync", 1) > 1
+            batches.options.check_whole_batches("Keras", "the distribution" if cuts else "")
+            if batches.hosts > 1 and getattr(strategy, "num_replicas_in_sync", 1) > 1:
+                raise ConfigError(
+                    f"the strategy shares each batch out among its workers, and these batches are the share of host {batches.host} of "
+                    f"{batches.hosts}: give the whole run, without hosts"
+                )
             self._project = Projection(model, inputs, targets, weights)
             self._batches, self._start = batches, batches.cursor
             self._project(batches.example_batch())  # a missing field fails here, not in the first step

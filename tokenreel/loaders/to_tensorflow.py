@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,14 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format import schema
 from tokenreel.format.manifest import FIXED, Manifest
 from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.fields import OF_BATCH, Arrays
 from tokenreel.loaders.opening import resolved
+from tokenreel.loaders.records.fetch_threads import FetchThreads
 from tokenreel.storage import files
+
+_THREADS = 4  # that read for TensorFlow's, of all pipelines
+_LOOK_SECONDS = 0.1  # between two looks whether the interpreter is ending
+_END_SECONDS = 5.0  # that its end waits for reads to stop; they take two looks
 
 
 def parsed(
@@ -114,26 +123,88 @@ def exact(batches: Batches) -> Any:
 
     It begins where `batches` stands, so that a run resumes by `batches.set_state`; after k steps the state is
     `batches.get_state(start + k * batch_size)`. It may also be checkpointed by `tf.train.Checkpoint`: its position is an index.
+
+    With `hosts` greater than 1 the batches are this host's share already, so TensorFlow is told not to share them out once more
+    (`AutoShardPolicy.OFF`). A strategy gets such a run by `distribute_datasets_from_function`, and a whole run (of one host) by
+    `experimental_distribute_dataset` or Keras' `fit`, which give each replica its rows.
     """
     import tensorflow as tf
 
+    shared = batches.hosts > 1 or batches.options.rows is not None
+    batches.options.check_whole_batches("tf.data", "a run over several hosts" if shared else "")
     start, size = batches.cursor, batches.batch_size
     sample = batches.example_batch()
     names = list(sample)
     left = np.iinfo(np.int64).max if batches.num_batches is None else max(0, -(-(_end(batches) - start) // size))
 
     def read(index: Any) -> list[Any]:
-        batch = batches.batch_at(start + int(index) * size)
+        batch = _READS.run(batches.batch_at, start + int(index) * size)
         return [batch[name] for name in names]
 
     def load(index: Any) -> dict[str, Any]:
         found = tf.numpy_function(read, [index], [sample[name].dtype for name in names], stateful=False)
         rows = len(batches.rows_at(start)) if batches.drop_remainder or batches.pad_remainder else None
         for name, tensor in zip(names, found, strict=True):
-            tensor.set_shape([rows, *sample[name].shape[1:]])
+            tensor.set_shape(sample[name].shape if name in OF_BATCH else [rows, *sample[name].shape[1:]])
         return dict(zip(names, found, strict=True))
 
-    return tf.data.Dataset.range(left).map(load).prefetch(max(1, batches.prefetch))
+    dataset = tf.data.Dataset.range(left).map(load).prefetch(max(1, batches.prefetch))
+    if shared:
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        dataset = dataset.with_options(options)
+    return dataset
+
+
+class _Reads:
+    """The reads that TensorFlow's threads ask for; they stop when the interpreter ends.
+
+    A thread that asks for the interpreter's lock while the interpreter ends waits for ever, and the interpreter, which takes the pipelines
+    down, for that thread. So a read is done by a thread of ours, and whoever waits for it stops waiting when the interpreter begins to end;
+    what is asked for later fails at once. Then the buffers of the pipelines are full of failures, and nothing more is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._threads: FetchThreads | None = None
+        self._lock = threading.Lock()
+        self._ending = False
+        self._begun = self._under_way = 0
+
+    def run(self, action: Callable[..., Arrays], *arguments: Any) -> Arrays:
+        """Calls an action and gives its result.
+
+        Raises:
+          RuntimeError: the interpreter is ending.
+          BaseException: what the action raised.
+        """
+        with self._lock:
+            if self._threads is None:
+                self._threads = FetchThreads(_THREADS, "tokenreel-tensorflow")
+                atexit.register(self._end)
+            self._begun += 1
+            self._under_way += 1
+            future = None if self._ending else self._threads.submit(action, *arguments)
+        try:
+            while future is not None and not self._ending:
+                try:
+                    return future.result(_LOOK_SECONDS)
+                except TimeoutError:
+                    if future.done():
+                        return future.result()
+            raise RuntimeError("no batch is read any more: the interpreter is ending")
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _end(self) -> None:
+        self._ending = True
+        deadline, begun = time.monotonic() + _END_SECONDS, -1
+        while time.monotonic() < deadline and (self._under_way or begun != self._begun):
+            begun = self._begun
+            time.sleep(2 * _LOOK_SECONDS)
+
+
+_READS = _Reads()
 
 
 def _end(batches: Batches) -> int:

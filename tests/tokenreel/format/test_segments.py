@@ -154,14 +154,14 @@ def test_attention_mask():
         [1, 1, 0, 0, 0],
         [0, 0, 1, 1, 0],
         [0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1],
     ]
     assert segments.attention_mask(ids)[0].astype(int).tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [0, 0, 1, 0, 0],
         [0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1],
     ]
     prefix = np.array([[True, True, False, False, False]])
     assert segments.attention_mask(ids, prefix=prefix)[0, :2, :2].all()
@@ -178,3 +178,46 @@ def test_cu_seqlens_of_a_fixed_size():
 def test_too_many_segments():
     with pytest.raises(BuildError, match="has 2 segments, room was made for 1"):
         segments.segment_lengths(np.array([[1, 1]], bool), max_segments=1)
+
+
+IDS = np.array([[1, 1, 2, 2, 0, 0], [0] * 6, [1] * 6])
+MASKS = [
+    segments.attention_mask(IDS),
+    segments.attention_mask(IDS, causal=False),
+    segments.attention_mask(IDS, prefix=IDS == 1),
+]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=["causal", "both", "prefix"])
+def test_no_position_is_without_something_to_read(mask):
+    """A row of -inf alone is NaN after a softmax; a weight of 0 hides it in the loss, and not in the gradients."""
+    import jax
+
+    def attend(scores):
+        return jax.nn.softmax(jax.numpy.where(mask, scores, -np.inf), axis=-1)
+
+    scores = np.random.default_rng(0).normal(size=mask.shape).astype(np.float32)
+    real = (IDS > 0)[:, :, None]
+    assert np.isfinite(attend(scores)).all()
+    assert np.isfinite(jax.grad(lambda x: (attend(x) ** 2 * real).sum())(scores)).all()
+    exponentials = np.exp(np.where(mask, scores, -np.inf) - np.where(mask, scores, -np.inf).max(axis=-1, keepdims=True))
+    assert np.allclose(exponentials / exponentials.sum(axis=-1, keepdims=True), attend(scores), atol=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("mask", MASKS, ids=["causal", "both", "prefix"])
+def test_torch_has_gradients_under_every_mask(mask):
+    import torch
+
+    vectors = torch.randn(3, 1, 6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    out = torch.nn.functional.scaled_dot_product_attention(vectors, vectors, vectors, attn_mask=torch.from_numpy(mask)[:, None])
+    (out**2 * torch.from_numpy(IDS > 0)[:, None, :, None]).sum().backward()
+    assert torch.isfinite(out).all() and torch.isfinite(vectors.grad).all()
+
+
+def test_the_boundaries_of_inputs_end_with_them():
+    starts = np.array([[1, 0, 0, 1, 0], [0, 0, 1, 0, 1]], bool)  # of examples that overlap by a token
+    cumulative, longest = segments.cu_seqlens(starts, seq_len=4)
+    assert cumulative.tolist() == [0, 3, 4, 6, 8] and longest == 3 and cumulative.dtype == np.int32
+    assert segments.cu_seqlens(starts)[0].tolist() == [0, 3, 5, 7, 9, 10]
+    assert segments.cu_seqlens(starts, [5, 2], seq_len=4)[0].tolist() == [0, 3, 4, 6, 8]

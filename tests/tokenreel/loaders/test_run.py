@@ -4,10 +4,12 @@ import operator
 import numpy as np
 import pytest
 
+from tests.datasets import random_examples, write_dataset
 from tests.tokenreel.loaders.conftest import RUN_COUNT as COUNT
 from tests.tokenreel.loaders.conftest import RUN_LENGTH as LENGTH
 from tests.tokenreel.loaders.conftest import ids
-from tokenreel.loaders import Lanes
+from tokenreel.errors import ConfigError
+from tokenreel.loaders import Lanes, Mixture, load
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])
@@ -54,3 +56,88 @@ def test_given_rows(dataset):
     assert dataset.batches(12).batch_at(24, rows=range(12))["example_id"].tolist() == whole[2]
     nothing = next(dataset.batches(12, rows=[]))
     assert nothing["tokens"].shape == (0, LENGTH)
+
+
+def boundaries(ids, positions):
+    """Where segments and padding begin, by a loop over the rows of fields that say it another way."""
+    found = [0]
+    for row, (numbers, places) in enumerate(zip(ids, positions, strict=True)):
+        for column in range(1, len(numbers)):
+            if numbers[column] != numbers[column - 1] or (numbers[column] and places[column] == 0):
+                found.append(row * len(numbers) + column)
+        found.append((row + 1) * len(numbers))
+    return found
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["alone", "overlapping"])
+def padded(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("padded") / "d"
+    write_dataset(path, {"train": random_examples(50, 16, overlap=request.param, padded=True)}, overlap=request.param)
+    return load(path)
+
+
+@pytest.mark.parametrize("beside", [["tokens"], ["inputs", "targets"]], ids=["tokens", "inputs"])
+def test_the_boundaries_of_a_batch(padded, beside):
+    features = [*beside, "segment_ids", "positions", "cu_seqlens", "max_seqlen"]
+    mixture = Mixture({"a": padded, "b": padded}, {"a": 1, "b": 2}, by="examples", stop="all_used")
+    for batches in (
+        padded.batches(8, seed=1, epochs=1, features=features, drop_remainder=False),
+        padded.batches(8, seed=1, epochs=1, features=features, pad_remainder=True),
+        padded.batches(8, seed=1, epochs=1, features=features, hosts=3, host=1),
+        padded.batches(8, seed=1, epochs=1, features=features, rows=[]),
+        mixture.batches(8, seed=1, features=features),
+    ):
+        for batch in batches:
+            assert set(features) <= set(batch) <= {*features, "source"}
+            assert batch["cu_seqlens"].tolist() == boundaries(batch["segment_ids"], batch["positions"])
+            assert batch["cu_seqlens"][-1] == batch[beside[0]].size
+            assert batch["max_seqlen"] == np.diff(batch["cu_seqlens"]).max(initial=0) and batch["max_seqlen"].shape == ()
+            assert (batch["cu_seqlens"].dtype, batch["max_seqlen"].dtype) == (np.int32, np.int32)
+
+
+def test_boundaries_of_a_declared_size(padded):
+    plain = next(padded.batches(8, seed=1, features=["tokens", "cu_seqlens"], prefetch=0))["cu_seqlens"]
+    sized = padded.batches(8, seed=1, features=["tokens", "cu_seqlens"], cu_seqlens_size=len(plain) + 40, prefetch=0)
+    assert next(sized)["cu_seqlens"].tolist() == [*plain, *[plain[-1]] * 40]
+    assert list(next(sized)) == ["tokens", "cu_seqlens"]
+    with pytest.raises(ConfigError, match=f"cu_seqlens_size: a batch has {len(plain) - 1} segments.*give size {len(plain)}"):
+        next(padded.batches(8, seed=1, features=["tokens", "cu_seqlens"], cu_seqlens_size=len(plain) - 1, prefetch=0))
+    with pytest.raises(ConfigError, match="cu_seqlens is of a whole batch, not of an example"):
+        padded.take([0], ["cu_seqlens"])
+
+
+class Other:
+    def apply(self, arrays, example_ids, *, seed, variant, epoch):
+        return {"inputs": arrays["tokens"]}
+
+
+def test_boundaries_that_nothing_tells(padded):
+    with pytest.raises(ConfigError, match="derived from document_starts, and the objective makes inputs"):
+        next(padded.batches(8, objective=Other(), features=["inputs", "cu_seqlens"], prefetch=0))
+
+
+def test_what_cuts_batches_by_rows_refuses_boundaries(padded):
+    options = {"features": ["tokens", "cu_seqlens", "max_seqlen"], "epochs": 1}
+    from tokenreel.loaders.to_grain import BatchSource
+
+    with pytest.raises(ConfigError, match="Grain needs shapes that do not change"):
+        BatchSource(padded.batches(8, **options))
+    assert BatchSource(padded.batches(8, cu_seqlens_size=99, **options))[2]["cu_seqlens"].shape == (99,)
+    sized = padded.batches(8, cu_seqlens_size=99, **options).options
+    sized.check_whole_batches("anything")
+    with pytest.raises(ConfigError, match="cu_seqlens and max_seqlen have no axis of rows, and a mesh cuts batches by rows"):
+        sized.check_whole_batches("anything", "a mesh")
+
+
+@pytest.mark.torch
+def test_torch_gets_the_boundaries_as_tensors(padded):
+    import torch
+
+    from tokenreel.loaders.to_torch import TorchBatches
+
+    features = ["inputs", "cu_seqlens", "max_seqlen"]
+    expected = list(padded.batches(8, seed=1, epochs=1, features=features))
+    loader = torch.utils.data.DataLoader(TorchBatches(padded.batches(8, seed=1, epochs=1, features=features)), batch_size=None)
+    for batch, tensors in zip(expected, loader, strict=True):
+        assert tensors["cu_seqlens"].dtype == tensors["max_seqlen"].dtype == torch.int32 and tensors["max_seqlen"].ndim == 0
+        assert all(np.array_equal(values, tensors[name].numpy()) for name, values in batch.items())

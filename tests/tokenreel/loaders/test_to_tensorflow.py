@@ -1,5 +1,11 @@
 import functools
+import json
 import operator
+import os
+import pathlib
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from tokenreel.loaders.to_tensorflow import exact, parsed
 
 pytestmark = pytest.mark.tensorflow
 COUNT, LENGTH = 50, 13
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +88,100 @@ def test_the_exact_order_is_checkpointed_by_its_index(arrays, tmp_path):
     again = iter(exact(dataset.batches(8, seed=2, epochs=1)))
     tf.train.Checkpoint(iterator=again).restore(path)
     assert [batch["example_id"].numpy().tolist() for batch in again] == expected[2:]
+
+
+FAILING = """
+import sys, time
+import tensorflow as tf
+import tokenreel
+from tokenreel.loaders.to_tensorflow import exact
+
+class Slow:
+    def apply(self, arrays, example_ids, *, seed, variant, epoch):
+        if len(example_ids) > 1:  # not the sample that tells the shapes
+            time.sleep(60)
+        return arrays
+
+dataset = tokenreel.load(sys.argv[1])
+plain = iter(exact(dataset.batches(2, seed=1)))
+buffered = iter(exact(dataset.batches(2, seed=1)).map(lambda batch: batch["tokens"], num_parallel_calls=4).prefetch(50))
+slow = iter(exact(dataset.batches(2, objective=Slow())).prefetch(2))
+next(plain), next(buffered)
+import threading
+threading.Thread(target=lambda: next(slow), daemon=True).start()
+time.sleep(0.5)  # in the middle of a read
+raise SystemExit("failed early")
+"""
+
+
+def test_a_script_that_fails_early_ends(arrays, tmp_path):
+    """A read that TensorFlow had asked for kept the interpreter from ending in three of four runs."""
+    write(tmp_path / "d", arrays, FIXED)
+    for _ in range(3):
+        result = subprocess.run(
+            [sys.executable, "-c", FAILING, str(tmp_path / "d")], env=quiet(), capture_output=True, text=True, timeout=100
+        )
+        assert result.returncode == 1 and "failed early" in result.stderr
+
+
+def quiet(**more):
+    return os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""} | more
+
+
+WORKER = """
+import json, sys
+import tensorflow as tf
+import tokenreel
+from tokenreel.loaders.to_tensorflow import exact
+
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+dataset = tokenreel.load(sys.argv[1])
+rank = json.loads(__import__("os").environ["TF_CONFIG"])["task"]["index"]
+
+def rows(distributed, steps):
+    found = []
+    for _, batch in zip(range(steps), distributed):
+        (ids,) = strategy.experimental_local_results(batch["example_id"])
+        found.append(ids.numpy().tolist())
+    return found
+
+def of_host(context):
+    return exact(dataset.batches(8, seed=3, epochs=1, hosts=context.num_input_pipelines, host=context.input_pipeline_id))
+
+print("found", json.dumps({
+    "function": rows(strategy.distribute_datasets_from_function(of_host), 6),
+    "whole": rows(strategy.experimental_distribute_dataset(exact(dataset.batches(8, seed=3, epochs=1))), 6),
+    "share": rows(strategy.experimental_distribute_dataset(exact(dataset.batches(8, seed=3, epochs=1, hosts=2, host=rank))), 12),
+}))
+"""
+
+
+def test_two_workers_of_a_strategy_get_every_row_once(arrays, tmp_path):
+    write(tmp_path / "d", arrays, FIXED)
+    probes = [socket.socket() for _ in range(2)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
+    for probe in probes:
+        probe.close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(tmp_path / "d")],
+            env=quiet(TF_CONFIG=json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    ranks = []
+    for process in processes:
+        output, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+        ranks.append(json.loads(output.split("found ", 1)[1]))
+    expected = [batch["example_id"].tolist() for batch in load(tmp_path / "d").batches(8, seed=3, epochs=1)]
+    for way in ("function", "whole"):
+        assert [first + second for first, second in zip(ranks[0][way], ranks[1][way], strict=True)] == expected
+    for rank, half in enumerate((slice(0, 4), slice(4, 8))):  # a share that the strategy cuts again comes in more steps, and is complete
+        assert [len(ids) for ids in ranks[rank]["share"]] == [2] * 12
+        assert [i for ids in ranks[rank]["share"] for i in ids] == [i for ids in expected for i in ids[half]]
