@@ -58,6 +58,10 @@ def conservation(
         variants = config.variants
         _require_equal(f"{split}: documents", plan.documents * variants, "written + dropped", documents + plan.dropped_documents * variants)
         _require_equal(f"{split}: tokens", plan.tokens * variants, "written + dropped", tokens + dropped * variants)
+        if not 0 <= dropped <= plan.tokens:
+            raise BuildError(_lost(f"{split}: of {plan.tokens:,} tokens {dropped:,} are dropped"))
+        # What an objective has no room for would be missing from the examples, which count it as written.
+        _require_equal(f"{split}: tokens cropped", int(found.objective.get("cropped_tokens", 0)), "tokens that may be", 0)
         _require_equal(f"{split}: examples planned", sum(s.examples for s in plan.shards), "examples written", found.examples)
     return {
         "documents_read": read,
@@ -81,7 +85,8 @@ def count_repeats(selection: StageSelection) -> int:
 
 def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:
     if left_count != right_count:
-        raise BuildError(
-            f"the build lost or doubled something: {left} {left_count:,}, {right} {right_count:,}. No manifest was written. "
-            "Please report this with the config."
-        )
+        raise BuildError(_lost(f"{left} {left_count:,}, {right} {right_count:,}"))
+
+
+def _lost(what: str) -> str:
+    return f"the build lost or doubled something: {what}. No manifest was written. Please report this with the config."

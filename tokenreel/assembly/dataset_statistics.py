@@ -78,6 +78,7 @@ def _split_statistics(recipe: Recipe, selections: Sequence[StageSelection], plan
         "tokens_in_examples": found.tokens,
         "overlapping_tokens": found.overlapping_tokens,
         "dropped_documents": plan.dropped_documents,
+        "dropped_document_tokens": plan.dropped_document_tokens,
         "dropped_tokens": sum(plan.dropped_tokens.values()),
         "dropped_tokens_by_reason": dict(sorted(plan.dropped_tokens.items())),
         "examples": found.examples,

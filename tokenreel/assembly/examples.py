@@ -45,8 +45,10 @@ class ExampleChunk:
       lengths: int64 [d] tokens of each document.
       stage, row: int64 [d] the stage file of each document, counted in text order, and its place in that file.
       repeat: int64 [d] which repeat of the document each is.
+      number: int64 [d] of each document in the split, in the order in which documents are laid out.
       first_start: int64 [d] where the first segment of each document begins, of all segments in the split.
-      begun_documents: documents that begin in these examples, where `layout` does not tell (pairs).
+      begun_documents, cut_documents: documents that begin in these examples, and those of them that lie whole in no example, where
+        `layout` does not tell (pairs).
       repeated_tokens: tokens that another example counts as its own, where `layout` does not tell (pairs).
       first: number of the first example in the split, variants counted.
       variant: the variant that the examples belong to.
@@ -59,8 +61,10 @@ class ExampleChunk:
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     repeat: npt.NDArray[np.int64]
+    number: npt.NDArray[np.int64]
     first_start: npt.NDArray[np.int64]
     begun_documents: int = 0
+    cut_documents: int = 0
     repeated_tokens: int = 0
     first: int = 0
     variant: int = 0
@@ -135,6 +139,7 @@ def _assemble_wrap(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
             stage=stretch.stage,
             row=stretch.row,
             repeat=stretch.repeat,
+            number=stretch.number,
             first_start=np.zeros_like(stretch.lengths),  # the stream leaves out no beginning
         )
 
@@ -147,7 +152,7 @@ class _Stretch:
       offset: the token of the split with which the first document begins.
       tokens: [num_tokens] documents end to end.
       token_spans: int64 [num_tokens] where each token lies in the text; empty where stage files do not say.
-      lengths, stage, row, repeat: int64 [d], see `ExampleChunk`.
+      lengths, stage, row, repeat, number: int64 [d], see `ExampleChunk`.
     """
 
     offset: int
@@ -157,6 +162,7 @@ class _Stretch:
     stage: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     repeat: npt.NDArray[np.int64]
+    number: npt.NDArray[np.int64]
 
 
 def _read_stretch(read: Callable[[int], GroupDocuments], groups: Sequence[PlacedGroup], begin: int, end: int) -> _Stretch:
@@ -194,9 +200,10 @@ def _read_stretch(read: Callable[[int], GroupDocuments], groups: Sequence[Placed
                 stage=documents.stage[a:b],
                 row=documents.row[a:b],
                 repeat=documents.repeat[a:b],
+                number=placed.documents + np.arange(a, b),
             )
         )
-    arrays = ("tokens", "token_spans", "lengths", "stage", "row", "repeat")
+    arrays = ("tokens", "token_spans", "lengths", "stage", "row", "repeat", "number")
     return _Stretch(offset=parts[0].offset, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
 
 
@@ -226,6 +233,7 @@ def _assemble_rows(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
                 stage=documents.stage,
                 row=documents.row,
                 repeat=documents.repeat,
+                number=placed.documents + np.arange(len(lengths)),
                 first_start=first_start,
             )
 
@@ -236,19 +244,23 @@ def _assemble_pairs(order: DocumentOrder, groups: Sequence[PlacedGroup], low: in
     for placed in groups:
         documents = _read_planned(order, placed)
         pairs = plan_pairs(documents, recipe.packing, order.config.seed)
-        opens = np.zeros(len(pairs), dtype=bool)
-        opens[np.unique(pairs.document[:, 0], return_index=True)[1]] = True  # the first pair of each document
+        lengths = np.diff(documents.offsets)
+        opened = np.full(len(pairs), -1)  # the document whose first pair it is
+        heads = np.unique(pairs.document[:, 0], return_index=True)[1]
+        opened[heads] = pairs.document[heads, 0]
         rows = _shuffled_rows(order, placed, low, high)
-        own = pairs.select(rows)
+        own, begun = pairs.select(rows), opened[rows][opened[rows] >= 0]
         yield ExampleChunk(
             arrays=filling.fill_pairs(documents, own, recipe.packing, recipe.pad_id),
             layout=own.layout(),
-            lengths=np.diff(documents.offsets),
+            lengths=lengths,
             stage=documents.stage,
             row=documents.row,
             repeat=documents.repeat,
-            first_start=np.zeros(len(documents.row), dtype=np.int64),
-            begun_documents=int(np.count_nonzero(opens[rows])),
+            number=placed.documents + np.arange(len(lengths)),
+            first_start=np.zeros_like(lengths),
+            begun_documents=len(begun),
+            cut_documents=int(np.count_nonzero(~pairs.whole(lengths)[begun])),
             repeated_tokens=int(own.repeated.sum()),
         )
 

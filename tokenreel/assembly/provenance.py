@@ -64,6 +64,8 @@ def _chunk_table(chunk: ExampleChunk, selections: Sequence[StageSelection], conf
         pa.array(map(_unicode, ids), type=pa.string()).take(pa.array(document)),
         pa.array(layout.start),
         pa.array(layout.length.astype(np.int32)),
+        pa.array(chunk.number[layout.document]),
+        pa.array(chunk.lengths[layout.document]),
     ]
     if _repeats(config):
         columns.append(pa.array(chunk.repeat[layout.document].astype(np.int32)))

@@ -113,6 +113,7 @@ def describe(chunk: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStati
     first = (np.arange(examples) + chunk.first) % plan.split_examples == 0
     overlapping = filling.opens_in_overlap(layout, recipe.packing, first)
     begins = layout.start == chunk.first_start[layout.document]
+    cut = begins & ~overlapping & (layout.length < chunk.lengths[layout.document])
     pairs = recipe.packing.mode == PAIRS
     real = filling.is_real(chunk.arrays, recipe.packing)
     counts = np.zeros(vocabulary.vocab_size, dtype=np.int64)
@@ -129,7 +130,7 @@ def describe(chunk: ExampleChunk, plan: ShardPlan, recipe: Recipe) -> ShardStati
         overlapping_tokens=chunk.repeated_tokens if pairs else int(np.count_nonzero(overlapping)),
         documents=chunk.begun_documents if pairs else int(np.count_nonzero(begins & ~overlapping)),
         segments=len(begins),
-        cut_documents=int(np.count_nonzero(begins & ~overlapping & (layout.length < chunk.lengths[layout.document]))),
+        cut_documents=chunk.cut_documents if pairs else int(np.count_nonzero(cut)),
         document_starts=int(np.count_nonzero(starts)),
         special_tokens=special,
         segment_lengths=np.array(bit_histogram(layout.length), dtype=np.int64),

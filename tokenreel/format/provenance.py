@@ -18,6 +18,8 @@ SOURCE = "source"  # string, the body of text
 DOC_ID = "doc_id"  # string, the document in it
 DOC_TOKEN_START = "doc_token_start"  # int64, the segment's first token in the document, bos counted
 LENGTH = "length"  # int32, tokens of the segment
+DOCUMENT = "document"  # int64, number of the document in the split, in the order in which documents are laid out, from 0
+DOC_TOKENS = "doc_tokens"  # int64, tokens of the whole document, wherever they are
 COPY = "copy"  # int32, which repeat of the document, from 0; only where sources are taken more than once
 META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
 
@@ -32,19 +34,28 @@ def schema(fields: Sequence[str], *, repeats: bool) -> Any:
     import pyarrow as pa
 
     columns = [(EXAMPLE, pa.int64()), (SEGMENT, pa.int32()), (SOURCE, pa.dictionary(pa.int32(), pa.string())), (DOC_ID, pa.string())]
-    columns += [(DOC_TOKEN_START, pa.int64()), (LENGTH, pa.int32())]
+    columns += [(DOC_TOKEN_START, pa.int64()), (LENGTH, pa.int32()), (DOCUMENT, pa.int64()), (DOC_TOKENS, pa.int64())]
     columns += [(COPY, pa.int32())] if repeats else []
     columns += [(META + name, pa.string()) for name in fields]
     return pa.schema(columns)
 
 
-def read(directory: str, name: str, columns: Sequence[str] | None = None, *, column: str | None = None, values: Sequence[Any] = ()) -> Any:
+def read(
+    directory: str,
+    name: str,
+    columns: Sequence[str] | None = None,
+    *,
+    optional: Sequence[str] = (),
+    column: str | None = None,
+    values: Sequence[Any] = (),
+) -> Any:
     """Reads a table, or some of its rows.
 
     Args:
       directory: of the dataset, local or `gs://`.
       name: of the table in it, see `naming.provenance`.
       columns: which to read; None for all.
+      optional: further columns, which are read where the table has them.
       column: keeps the rows in which this one has one of the `values`; row groups that cannot have it are not read.
       values: see `column`.
 
@@ -68,6 +79,9 @@ def read(directory: str, name: str, columns: Sequence[str] | None = None, *, col
         file = path
     filters = None if column is None else [(column, "in", list(values))]
     try:
+        if columns is not None and optional:
+            known = pq.read_schema(file).names
+            columns = [*columns, *(wanted for wanted in optional if wanted in known)]
         # Without threads: the pools of Arrow do not survive a fork of the trainer.
         return pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -23,6 +23,12 @@ from tokenreel.layouts.wrapping import wrap, wrap_within_document
 VERSION = "packing-1"
 """Part of a dataset's identity: layouts of one version are the same for ever."""
 
+EVEN_VERSION = "packing-2"
+"""Of layouts, other than `wrap`, for an objective that draws how many tokens an example takes: made for as many as it always takes.
+
+Before, they were made for the most that it may take, and what it then had no room for was lost.
+"""
+
 MODES: Mapping[str, Callable[..., Layout]] = {
     "wrap": wrap,
     "wrap_within_document": wrap_within_document,

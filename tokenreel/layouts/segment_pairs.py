@@ -34,8 +34,8 @@ class Pairs:
       start: int64 [P, 2] where each segment begins in its document, in tokens.
       length: int64 [P, 2] tokens of each segment, at least 1.
       label: uint8 [P] 1 if the second is from elsewhere (next sentence) or the two were swapped (sentence order).
-      repeated: int64 [P] tokens of a second segment that is from elsewhere, before trimming: they are another document's own.
-      trimmed: int64 [P] tokens cut off pairs that were too long.
+      repeated: int64 [P] tokens that another of these pairs holds as well, and counts as its own.
+      trimmed: int64 [P] tokens cut off pairs that were too long. Other pairs may hold them.
     """
 
     document: Ints
@@ -47,6 +47,13 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def whole(self, document_lengths: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Marks the documents that lie whole in one of the segments: bool [num_documents], from int [num_documents] tokens."""
+        lengths = np.asarray(document_lengths)
+        whole = np.zeros(len(lengths), dtype=np.bool_)
+        whole[self.document[self.length == lengths[self.document]]] = True
+        return whole
 
     def select(self, rows: npt.ArrayLike) -> Pairs:
         """Keeps some pairs, int [n] numbers, in the order given."""
@@ -116,12 +123,15 @@ def plan(
     document, start, length = sentences.locate(parts.first, parts.stop)
     cut = _trims(length, room)
     names = keys.words_at(states[sentences.document[parts.chunk]], sentences.rank[parts.chunk])
+    start, length = start + _left_trims(cut, names, scope), length - cut
+    borrowed = np.stack([np.zeros_like(parts.elsewhere), parts.elsewhere], axis=1)
+    begin = start + sentences.bounds[sentences.first[document]]
     return Pairs(
         document=document,
-        start=start + _left_trims(cut, names, scope),
-        length=length - cut,
+        start=start,
+        length=length,
         label=(parts.elsewhere | parts.swapped).astype(np.uint8),
-        repeated=np.where(parts.elsewhere, length[:, 1], 0),
+        repeated=_repeated(begin.ravel(), length.ravel(), borrowed.ravel()).reshape(-1, 2).sum(axis=1),
         trimmed=cut.sum(axis=1),
     )
 
@@ -289,6 +299,36 @@ def _trims(length: Ints, room: int) -> Ints:
     both = excess - longer
     first = np.where(length[:, 0] > length[:, 1], longer, 0) + both // 2
     return np.stack([first, excess - first], axis=1)
+
+
+def _repeated(begin: Ints, length: Ints, borrowed: npt.NDArray[np.bool_]) -> Ints:
+    """Counts the tokens of each segment that an earlier one holds; those that are borrowed from another document come last.
+
+    Args:
+      begin: int64 [S] where each segment begins, in all documents laid end to end.
+      length: int64 [S] its tokens, at least 1.
+      borrowed: bool [S] whether it stands beside another document's sentences.
+
+    Returns:
+      int64 [S].
+
+    >>> _repeated(np.array([0, 2, 1]), np.array([2, 3, 2]), np.array([True, False, False])).tolist()
+    [1, 0, 1]
+    """
+    if not len(begin):
+        return begin
+    # Between two neighbouring edges every token lies in the same segments: such a stretch is counted at once, for the first of them.
+    edges = np.unique(np.append(begin, begin + length))
+    first = np.searchsorted(edges, begin)
+    stretches = np.searchsorted(edges, begin + length) - first
+    turn = np.empty(len(begin), dtype=np.int64)
+    turn[np.argsort(borrowed, kind="stable")] = np.arange(len(begin))
+    inside = np.repeat(first, stretches) + ranks(stretches)
+    own = np.full(len(edges), len(begin), dtype=np.int64)
+    np.minimum.at(own, inside, np.repeat(turn, stretches))
+    again = own[inside] != np.repeat(turn, stretches)
+    segment = np.repeat(np.arange(len(begin)), stretches)
+    return np.bincount(segment, weights=np.append(np.diff(edges), 0)[inside] * again, minlength=len(begin)).astype(np.int64)
 
 
 def _left_trims(cut: Ints, names: npt.NDArray[np.uint64], scope: int) -> Ints:

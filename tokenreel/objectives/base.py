@@ -52,6 +52,13 @@ class Objective:
         """Gives the tokens that an example holds before the objective is applied, without overlap: the length to lay documents out for."""
         return self.seq_len
 
+    def even_length(self) -> int:
+        """Gives the most tokens of which an example loses none, whatever is drawn for it: `raw_length`, unless `varies_length`.
+
+        Layouts in which all examples have one length are made for this; a stream is cut by `raw_lengths`.
+        """
+        return self.raw_length()
+
     def takes(self, width: int) -> bool:
         """Says whether `apply` takes examples of so many tokens: `raw_length`, or more where an overlap holds targets."""
         return width == self.raw_length()

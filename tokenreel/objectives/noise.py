@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objectives.base import Array, Arrays, Bools, Ints, Objective, Words, check_id, compact, token_counts
+from tokenreel.objectives.base import Array, Arrays, Bools, Ints, Objective, Words, check_id, compact
 from tokenreel.ragged import ranks
 
 SPAN_BINS = 129  # lengths in the statistics: 0 to 127, and one bin for all longer spans
@@ -213,13 +213,15 @@ class Denoising(Objective):
         """Gives the number of ids that begin the inputs."""
         return 0
 
+    def _cropped(self, before: Arrays, after: Arrays) -> Ints:
+        """Counts the tokens of each example that stand in neither inputs nor targets: int64 [n]."""
+        return np.zeros(len(after["inputs"]), np.int64)
+
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
         """Adds noise tokens, spans, input and target tokens, what is cropped, and span lengths ([129], the last for 128 or more).
 
         Spans that touch in the example are one.
         """
-        lead = self._prefix_ids()
-        num_inputs = after["num_inputs"].astype(np.int64) - self._extra
         num_targets = after["num_targets"].astype(np.int64) - self._extra
         low, high = sorted((int(self.sentinels(1)[0]), int(self.sentinels(self.num_sentinels)[-1])))
         columns = np.arange(after["targets"].shape[1])
@@ -229,14 +231,13 @@ class Denoising(Objective):
         following = np.append(at[1:], 0)
         last = np.append(row[1:] != row[:-1], True) if len(row) else np.zeros(0, np.bool_)
         lengths = np.where(last, num_targets[row], following) - at - 1
-        used = num_inputs - lead + num_targets - 2 * spans
         return {
             **super().statistics(before, after),
             "noise_tokens": int((num_targets - spans).sum()),
             "spans": int(spans.sum()),
             "input_tokens": int(after["num_inputs"].sum()),
             "target_tokens": int(after["num_targets"].sum()),
-            "cropped_tokens": int((token_counts(before) - used).sum()),
+            "cropped_tokens": int(self._cropped(before, after).sum()),
             "span_lengths": np.bincount(np.clip(lengths, 0, SPAN_BINS - 1), minlength=SPAN_BINS),
         }
 

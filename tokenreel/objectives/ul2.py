@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError
-from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, check_id
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, check_id, token_counts
 from tokenreel.objectives.noise import Denoising, check_noise, no_room, noise_counts, random_spans, solve_raw_length
 
 
@@ -50,8 +50,8 @@ class MixtureOfDenoisers(Denoising):
     """UL2's objective: each example is corrupted by one of several denoisers.
 
     How many tokens fill an example depends on its denoiser, so that is chosen first: `raw_lengths` says how to cut the stream
-    (`wrapping.wrap_cuts`), and nothing is padded. Examples of one length work as well: tokens that an example's denoiser has no room for
-    are cropped, and counted.
+    (`wrapping.wrap_cuts`), and nothing is padded. Examples of one length work as well: of `even_length`, the tokens of the denoiser that
+    takes fewest, none loses any; of longer ones, what an example's denoiser has no room for is cropped, and counted.
 
     Also makes `denoiser`, its number.
 
@@ -109,6 +109,14 @@ class MixtureOfDenoisers(Denoising):
         """See `Objective`: the most tokens that any of the denoisers takes."""
         return int(self._raw.max())
 
+    def even_length(self) -> int:
+        """See `Objective`: the tokens that every one of the denoisers has room for."""
+        return int(self._raw.min())
+
+    def takes(self, width: int) -> bool:
+        """See `Objective`: examples of a cut stream, which hold up to `raw_length` tokens, or of `even_length`."""
+        return width in (self.raw_length(), self.even_length())
+
     def choose(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
         """Draws the denoiser of each example by its id: int64 [n] numbers."""
         draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
@@ -143,6 +151,12 @@ class MixtureOfDenoisers(Denoising):
         if self._prefix_ids():
             prefix = np.array([d.mode_id for d in self._mixture], tokens.dtype)[which]
         return {**self._split(tokens, hidden, num_tokens, prefix), "denoiser": which}
+
+    def _cropped(self, before: Arrays, after: Arrays) -> Ints:
+        """See `Denoising`: what the denoiser of an example has no room for."""
+        room: Ints = self._raw[after["denoiser"].astype(np.int64)]
+        cropped: Ints = np.maximum(token_counts(before) - room, 0)
+        return cropped
 
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
         """Adds how many examples each denoiser got."""

@@ -21,11 +21,12 @@ from tokenreel.vocabularies.sentencepiece import sampler
 def algorithms(recipe: Recipe) -> dict[str, str]:
     """Names the version of each algorithm that the bytes of a dataset depend on."""
     objective = f"{recipe.objective.name}-{recipe.objective.version}"
+    even = recipe.objective.varies_length and not recipe.packing.cuts_stream
     versions = {
         "filters": filters.VERSION,
         "keys": keys.VERSION,
         "objective": objective,
-        "packing": modes.VERSION,
+        "packing": modes.EVEN_VERSION if even else modes.VERSION,
         "selection": selection.VERSION,
         "stage": VERSION,
     }

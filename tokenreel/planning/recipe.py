@@ -150,7 +150,7 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
         what = packing.mode if packing.mode == PAIRS else objective.name
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     # Documents are laid out for what the objective reads of them, which for span corruption is longer than what the model reads.
-    raw = dataclasses.replace(packing, seq_len=objective.raw_length())
+    raw = dataclasses.replace(packing, seq_len=objective.raw_length() if packing.cuts_stream else objective.even_length())
     recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
     if config.vocabulary.offsets:
         if schema.TOKENS not in (feature.name for feature in recipe.features):

@@ -38,6 +38,7 @@ class GroupSize:
       added_tokens: how many of these an objective put there.
       examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
       dropped_documents: documents of which no token is laid out.
+      dropped_document_tokens: the tokens of these.
       dropped_tokens: tokens that are not laid out, by reason.
       document_lengths: [64] number of documents whose token count has so many binary digits.
     """
@@ -48,17 +49,25 @@ class GroupSize:
     added_tokens: int
     examples: int
     dropped_documents: int
+    dropped_document_tokens: int
     dropped_tokens: Mapping[str, int]
     document_lengths: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlacedGroup:
-    """A group and its range [begin, end) in the split: of tokens for `wrap`, of examples for the other layouts."""
+    """A group and its range [begin, end) in the split: of tokens for `wrap`, of examples for the other layouts.
+
+    Attributes:
+      size: the group.
+      begin, end: its range.
+      documents: how many documents the groups before it hold.
+    """
 
     size: GroupSize
     begin: int
     end: int
+    documents: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +107,7 @@ class SplitPlan:
       documents, tokens: in the split, bos and eos included.
       added_tokens: how many of these tokens an objective put there.
       dropped_documents: documents of which no token is in an example.
+      dropped_document_tokens: the tokens of these.
       dropped_tokens: tokens that are in no example, by reason.
       document_lengths: histogram as in `GroupSize`.
     """
@@ -108,6 +118,7 @@ class SplitPlan:
     tokens: int
     added_tokens: int
     dropped_documents: int
+    dropped_document_tokens: int
     dropped_tokens: Mapping[str, int]
     document_lengths: tuple[int, ...]
 
@@ -128,26 +139,30 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
     documents = order.read(group, with_tokens=False)
     lengths = np.diff(documents.offsets)
     packing = order.recipe.packing
-    examples = dropped_documents = 0
+    examples = 0
+    left_out = np.zeros(len(lengths), dtype=np.bool_)
     dropped_tokens: dict[str, int] = {}
     if not packing.cuts_stream:  # what a cut stream drops is only known once all groups are measured
         if packing.mode == PAIRS:
             pairs = plan_pairs(documents, packing, order.config.seed)
             examples, laid_out = len(pairs), pairs.document
-            if pairs.trimmed.any():
-                dropped_tokens["trimmed"] = int(pairs.trimmed.sum())
+            # Of what is trimmed, a document loses only what no pair holds: sentences come again, beside those of others too.
+            if trimmed := int(lengths.sum()) - int(pairs.length.sum()) + int(pairs.repeated.sum()):
+                dropped_tokens["trimmed"] = trimmed
         else:
             layout = lay_out_group(documents, packing)
             examples, laid_out = layout.num_examples, layout.document
             dropped_tokens.update(layout.dropped)
-        dropped_documents = len(lengths) - len(np.unique(laid_out))
+        left_out[:] = True
+        left_out[laid_out] = False
     return GroupSize(
         group=group,
         documents=len(lengths),
         tokens=int(lengths.sum()),
         added_tokens=documents.added,
         examples=examples,
-        dropped_documents=dropped_documents,
+        dropped_documents=int(np.count_nonzero(left_out)),
+        dropped_document_tokens=int(lengths[left_out].sum()),
         dropped_tokens=dropped_tokens,
         document_lengths=bit_histogram(lengths),
     )
@@ -199,7 +214,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> 
     # From here on all is arithmetic on what was measured: no document is read to plan a shard.
     groups = _place(sizes, by_tokens=order.recipe.packing.cuts_stream)
     examples = _count_examples(order.recipe, groups)
-    dropped_documents, dropped_tokens = _count_dropped(order, groups, examples)
+    dropped_documents, dropped_document_tokens, dropped_tokens = _count_dropped(order, groups, examples)
     histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
     return SplitPlan(
         split=split,
@@ -208,6 +223,7 @@ def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> 
         tokens=sum(size.tokens for size in sizes),
         added_tokens=sum(size.added_tokens for size in sizes),
         dropped_documents=dropped_documents,
+        dropped_document_tokens=dropped_document_tokens,
         dropped_tokens=dropped_tokens,
         document_lengths=histogram or (0,) * HISTOGRAM_BINS,
     )
@@ -230,8 +246,12 @@ def _check_totals(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) 
 
 def _place(sizes: Sequence[GroupSize], *, by_tokens: bool) -> list[PlacedGroup]:
     """Lays groups end to end, by their tokens or by their examples."""
-    ends = np.cumsum([size.tokens if by_tokens else size.examples for size in sizes], dtype=np.int64).tolist()
-    return [PlacedGroup(size=size, begin=begin, end=end) for size, begin, end in zip(sizes, [0, *ends], ends, strict=False)]
+    placed, begin, documents = [], 0, 0
+    for size in sizes:
+        end = begin + (size.tokens if by_tokens else size.examples)
+        placed.append(PlacedGroup(size=size, begin=begin, end=end, documents=documents))
+        begin, documents = end, documents + size.documents
+    return placed
 
 
 def _count_examples(recipe: Recipe, groups: Sequence[PlacedGroup]) -> int:
@@ -240,29 +260,33 @@ def _count_examples(recipe: Recipe, groups: Sequence[PlacedGroup]) -> int:
     return Stream(recipe).count(end) if recipe.packing.cuts_stream else end
 
 
-def _count_dropped(order: DocumentOrder, groups: Sequence[PlacedGroup], examples: int) -> tuple[int, dict[str, int]]:
-    """Counts the documents of which no token is in an example, and the tokens in none, by reason."""
+def _count_dropped(order: DocumentOrder, groups: Sequence[PlacedGroup], examples: int) -> tuple[int, int, dict[str, int]]:
+    """Counts the documents of which no token is in an example, the tokens of these, and the tokens in none, by reason."""
     documents = sum(placed.size.dropped_documents for placed in groups)
+    tokens_of_documents = sum(placed.size.dropped_document_tokens for placed in groups)
     tokens = Counter[str]()
     for placed in groups:
         tokens.update(placed.size.dropped_tokens)  # adds, as a Counter does
     if order.recipe.packing.cuts_stream:
         total = groups[-1].end if groups else 0
         used = min(total, Stream(order.recipe).end(examples)) if examples else 0
-        documents, tokens["last_example"] = _documents_from(order, groups, used), total - used
-    return documents, dict(+tokens)  # without the reasons that have no tokens
+        (documents, tokens_of_documents), tokens["last_example"] = _documents_from(order, groups, used), total - used
+    return documents, tokens_of_documents, dict(+tokens)  # without the reasons that have no tokens
 
 
-def _documents_from(order: DocumentOrder, groups: Sequence[PlacedGroup], token: int) -> int:
-    """Counts the documents that begin at or after a token of the split."""
-    count = 0
+def _documents_from(order: DocumentOrder, groups: Sequence[PlacedGroup], token: int) -> tuple[int, int]:
+    """Counts the documents that begin at or after a token of the split, and their tokens."""
+    count = tokens = 0
     for placed in groups:
         if placed.begin >= token:
             count += placed.size.documents
+            tokens += placed.size.tokens
         elif placed.end > token:  # of this one group the lengths are read again
-            starts = order.read(placed.size.group, with_tokens=False).offsets[:-1] + placed.begin
-            count += int(np.count_nonzero(starts >= token))
-    return count
+            offsets = order.read(placed.size.group, with_tokens=False).offsets
+            behind = offsets[:-1] + placed.begin >= token
+            count += int(np.count_nonzero(behind))
+            tokens += int(np.diff(offsets)[behind].sum())
+    return count, tokens
 
 
 def _cut_shards(recipe: Recipe, split: str, groups: Sequence[PlacedGroup], split_examples: int) -> Iterator[ShardPlan]:

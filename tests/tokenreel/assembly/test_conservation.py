@@ -24,7 +24,7 @@ from tokenreel.vocabularies.byte_level import ByteVocabulary
 
 # Six documents are read: one is empty, and the train split takes the others twice, of which one repeat of 4 tokens fills no example.
 CONFIG = job({"epochs": 2})
-PLANNED = {"documents": 10, "tokens": 40, "dropped_documents": 1, "dropped_tokens": {"last_example": 4}}
+PLANNED = {"documents": 10, "tokens": 40, "dropped_documents": 1, "dropped_document_tokens": 4, "dropped_tokens": {"last_example": 4}}
 WRITTEN = {"examples": 9, "documents": 9, "tokens": 38, "overlapping_tokens": 2}
 
 
@@ -62,6 +62,8 @@ def test_documents_and_tokens_are_accounted_for(stage: StageSelection) -> None:
         ({"planned": {"documents": 9}}, "documents in stage files, and repeats of them 10, taken + left out 9"),
         ({"planned": {"dropped_documents": 2}}, "train: documents 10, written + dropped 11"),
         ({"planned": {"dropped_tokens": {}}}, "train: tokens 40, written + dropped 36"),
+        ({"planned": {"dropped_tokens": {"trimmed": 41}}, "written": {"tokens": 1}}, "train: of 40 tokens 41 are dropped"),
+        ({"written": {"objective": {"cropped_tokens": 3}}}, "train: tokens cropped 3, tokens that may be 0"),
         ({"written": {"documents": 8}}, "train: documents 10, written + dropped 9"),
         ({"written": {"overlapping_tokens": 1}}, "train: tokens 40, written + dropped 41"),
         ({"written": {"examples": 8}}, "train: examples planned 9, examples written 8"),

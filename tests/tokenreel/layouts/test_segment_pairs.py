@@ -45,6 +45,19 @@ def test_laws(documents, seq_len, task, seed):
         assert made["segment_ids"][row].tolist() == [0] * (len(a) + 2) + [1] * (len(b) + 1) + [0] * (seq_len - len(expected))
 
 
+@given(SENTENCE_LENGTHS, st.integers(5, 30), st.sampled_from(["next_sentence", "sentence_order"]), st.integers(0, 100))
+def test_a_token_counts_once_however_many_pairs_hold_it(documents, seq_len, task, seed):
+    pairs = plan(documents, seq_len, task=task, seed=seed)
+    held = [set(range(s, s + n)) for s, n in zip(pairs.start.ravel().tolist(), pairs.length.ravel().tolist(), strict=True)]
+    places = {(document, at) for document, some in zip(pairs.document.ravel().tolist(), held, strict=True) for at in some}
+    assert len(places) == pairs.length.sum() - pairs.repeated.sum()
+    assert (pairs.repeated >= 0).all() and (pairs.repeated <= pairs.length.sum(axis=1)).all()
+    lengths = [sum(document) for document in documents]
+    whole = [any(d == document and len(some) == n for d, some in zip(pairs.document.ravel().tolist(), held, strict=True))
+             for document, n in enumerate(lengths)]  # fmt: skip
+    assert pairs.whole(lengths).tolist() == [found and n > 0 for found, n in zip(whole, lengths, strict=True)]
+
+
 def test_select_and_segments():
     pairs = plan([[4] * 40 for _ in range(20)])
     some = pairs.select([5, 2])

@@ -38,6 +38,15 @@ class TestUL2:
         counts = made_by.statistics(arrays, made)
         assert counts["denoisers"].sum() == 300 and counts["cropped_tokens"] == 0
 
+    def test_nothing_is_lost_of_examples_that_every_denoiser_takes(self):
+        made_by = self.ul2(r_id=None, s_id=None, x_id=None)
+        assert (made_by.even_length(), made_by.raw_length()) == (568, 1006)
+        assert made_by.takes(568) and made_by.takes(1006) and not made_by.takes(600)
+        arrays = {"tokens": text(200, 568) + 3}
+        made = made_by.apply(arrays, np.arange(200), seed=1)
+        assert made_by.statistics(arrays, made)["cropped_tokens"] == 0 and len(set(made["denoiser"].tolist())) == 7
+        np.testing.assert_array_equal(made_by.restore(made)[:, :568], arrays["tokens"])
+
     def test_mode_tokens_and_prefix_lm(self):
         made_by = self.ul2()
         ids = np.arange(200)
