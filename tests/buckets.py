@@ -63,6 +63,7 @@ DROP = -1
 class _Handler(RequestHandler):
     wbufsize = -1  # an answer in one packet: the second of two would wait for the first to be acknowledged
     disable_nagle_algorithm = True
+    timeout = 10.0  # one connection is served at a time, and one whose client was killed must not keep the others out
 
     def __init__(self, server: Server, *arguments: Any) -> None:
         self.state = server

@@ -215,6 +215,18 @@ class Records(abc.ABC):
         if self.watch is not None:
             self.watch.check_shard(info, descriptor)
 
+    def _opened(self, action: Callable[[ShardInfo], int], shard: int) -> int:
+        """Opens a shard by an action; gives the descriptor.
+
+        Raises:
+          ManifestError: as the action, unless there is another build by now: that is the better reason.
+        """
+        try:
+            return action(self.shards[shard])
+        except ManifestError:
+            self.check_build()
+            raise
+
     def check_build(self) -> None:
         """Compares the build in the directory with the one that was opened: called after files beside the shards were read.
 

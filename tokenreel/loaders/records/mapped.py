@@ -6,6 +6,7 @@ strided view.
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenreel.errors import ManifestError
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders.records import local_files
@@ -82,7 +82,9 @@ class MappedRecords(Records):
 
     def _open(self, shard: int) -> memoryview:
         info = self.shards[shard]
-        descriptor = local_files.open_file(self.directory, info) if self._cache is None else self._open_copy(info)
+        # A copy in the cache has the bytes of the manifest, whatever lies where they came from.
+        opens = functools.partial(local_files.open_file, self.directory) if self._cache is None else self._cache.open
+        descriptor = self._opened(opens, shard)
         try:
             if self._cache is None:
                 self._check_file(shard, descriptor)
@@ -98,14 +100,6 @@ class MappedRecords(Records):
         self._views[shard] = view
         local_files.OPEN_SHARDS.add(self, shard)
         return view
-
-    def _open_copy(self, info: ShardInfo) -> int:
-        assert self._cache is not None
-        try:
-            return self._cache.open(info)  # its bytes are those of the manifest, whatever lies where they came from
-        except ManifestError:
-            self.check_build()  # the better reason, if there is another build by now
-            raise
 
     def close_shard(self, shard: int) -> None:
         """Lets a shard go, if it is open; whoever is just copying out of it keeps it so long."""

@@ -5,6 +5,7 @@ Tested in tests/tokenreel/loaders/records/test_mapped.py, with the same tests as
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import os
@@ -42,7 +43,8 @@ class PositionedRecords(Records):
         """Gives the open shard. It stays open as long as a caller holds it, so another thread's opening cannot change what is read."""
         if (found := self._open_files.get(shard)) is not None:
             return found
-        file = io.FileIO(local_files.open_file(self.directory, self.shards[shard]), closefd=True)
+        descriptor = self._opened(functools.partial(local_files.open_file, self.directory), shard)
+        file = io.FileIO(descriptor, closefd=True)
         self._check_file(shard, file.fileno())
         self._check_ends(shard, lambda start, size: os.pread(file.fileno(), size, start))
         self._open_files[shard] = file

@@ -91,7 +91,7 @@ def test_a_directory_in_the_middle_of_being_overwritten(builds, tmp_path):
     (directory / naming.MANIFEST).unlink()
     assert names_both(read_on(batches, arrays), own, "is gone or being replaced")
     shutil.rmtree(directory)
-    assert "vanished" in str(read_on(batches, arrays))
+    assert names_both(read_on(batches, arrays), own, "is gone or being replaced")
 
 
 def test_the_same_build_copied_again_or_touched_is_the_same(builds, tmp_path):
