@@ -7,6 +7,7 @@ import pathlib
 import re
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "tokenreel/version.py").read_text(encoding="utf-8"), re.MULTILINE).group(1)
@@ -59,7 +60,33 @@ DATASETS = [
     "importlib_resources>=7",  # which it needs and does not ask for
 ]
 
+RECIPES = sorted(path.relative_to(ROOT) for pattern in ("*.yaml", "tokenizers/*.yaml") for path in (ROOT / "configs").glob(pattern))
+
+
+class BuildWithRecipes(build_py):
+    """Copies `configs/` into the package `pipelines`, where `tokenreel init` finds it. An editable installation finds it in the clone."""
+
+    def run(self) -> None:
+        """Builds as before, and copies the recipes."""
+        super().run()
+        for recipe, target in zip(RECIPES, self._targets(), strict=False):
+            self.mkpath(str(target.parent))
+            self.copy_file(str(recipe), str(target))
+
+    def _targets(self) -> list[pathlib.Path]:
+        return [] if self.editable_mode else [pathlib.Path(self.build_lib, "pipelines", recipe) for recipe in RECIPES]
+
+    def get_source_files(self) -> list[str]:
+        """What the source archive holds."""
+        return [*super().get_source_files(), *map(str, RECIPES)]
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """What the wheel holds."""
+        return [*super().get_outputs(include_bytecode), *map(str, self._targets())]
+
+
 setup(
+    cmdclass={"build_py": BuildWithRecipes},
     name="tokenreel",
     version=VERSION,
     description="Training-ready token sequences, built once, replayed for ever",

@@ -13,6 +13,7 @@ from tokenreel import commands
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 COMMANDS = {
+    "init": ("pipelines.init", "copy a recipe, ready to run, or list the recipes"),
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     **commands.COMMANDS,

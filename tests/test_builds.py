@@ -5,6 +5,8 @@ import email
 import importlib
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import zipfile
 import pytest
 
 import tokenreel
-from tests import layering, verification_datasets
+from tests import demo_text, layering, verification_datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
 CODE = ("tokenreel", "transforms", "pipelines")
@@ -40,20 +42,25 @@ def contents(wheel: pathlib.Path) -> tuple[set[str], email.message.Message, str]
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory):
+def job_wheel(tmp_path_factory):
     """The job's wheel, by way of the source archive that Dataflow workers install."""
     folder = tmp_path_factory.mktemp("job")
     source = folder / "source"
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", START):
         shutil.copy(ROOT / name, source)
-    for name in CODE:
+    for name in (*CODE, "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=IGNORED)
     archive = build("build_sdist", source, folder)
     with tarfile.open(archive) as tar:
         tar.extractall(folder / "unpacked")  # made a moment ago; early releases of 3.11 know no filter
     (unpacked,) = (folder / "unpacked").iterdir()
-    return contents(build("build_wheel", unpacked, folder))
+    return build("build_wheel", unpacked, folder)
+
+
+@pytest.fixture(scope="module")
+def job(job_wheel):
+    return contents(job_wheel)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +85,51 @@ def sources(*packages: str) -> set[str]:
     }
 
 
+def recipes(*folders: str) -> list[str]:
+    """The recipes and the configs of tokenizers, or only those of a pattern, by their paths."""
+    return [
+        path.relative_to(ROOT).as_posix()
+        for pattern in folders or ("*", "tokenizers/*")
+        for path in (ROOT / "configs").glob(f"{pattern}.yaml")
+    ]
+
+
 def test_the_job_holds_every_module(job):
-    assert job[0] == sources(*CODE) | {START}
+    assert job[0] == sources(*CODE) | {START} | {f"pipelines/{name}" for name in recipes()}
+
+
+def test_the_job_holds_every_recipe(job_wheel):
+    with zipfile.ZipFile(job_wheel) as archive:
+        for name in recipes():
+            assert archive.read(f"pipelines/{name}") == (ROOT / name).read_bytes()
+
+
+def test_a_recipe_runs_from_the_wheel(job_wheel, tmp_path):
+    """Unpacked far from the clone, `tokenreel init` writes what the other commands run."""
+    with zipfile.ZipFile(job_wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    work = tmp_path / "work"
+    demo_text.write(work / "books/texts")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    start = [sys.executable, "-P", "-c", "import sys; from tokenreel_command import main; sys.exit(main())"]
+
+    def run(*arguments):
+        result = subprocess.run([*start, *arguments], cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert re.findall(r"^(\S+)  ", run("init"), re.MULTILINE) == sorted({pathlib.Path(n).stem for n in recipes("*")} - {"demo"})
+    run("init", "bert", "other")
+    assert sorted(path.relative_to(work / "other").as_posix() for path in (work / "other").rglob("*.yaml")) == [
+        "bert.yaml",
+        "tokenizers/bert.yaml",
+    ]
+    # The one recipe that needs no compiled kernels, which a fresh installation would have to make first.
+    commands = [shlex.split(line) for line in re.findall(r"^  tokenreel (.*)$", run("init", "characters", "books"), re.MULTILINE)]
+    assert [command[0] for command in commands] == ["build", "verify", "inspect"]
+    run(*commands[0], "--direct_num_workers=1")
+    assert "sound." in run(*commands[1])
+    assert next(iter(tokenreel.load(work / "books/characters").batches(4, seed=0)))["tokens"].shape == (4, 512)
 
 
 def test_the_trainers_wheel_holds_the_trainers_side(job, loader):
