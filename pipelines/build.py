@@ -17,7 +17,7 @@ from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
-from tokenreel.curation.inputs import list_inputs
+from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
@@ -78,11 +78,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)  # not before: the manifest names the vocabulary itself
-    inputs = list_inputs(job)
+    inputs = survey(job, local.note)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
     with locking.lock(job.output, lost=local.stop):
-        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite)
+        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, note=local.note)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from pipelines.progress import TrainingProgress
 from tokenreel.config import reading
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import load_rules
-from tokenreel.curation.inputs import list_inputs
+from tokenreel.curation.inputs import survey
 from tokenreel.storage import locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     config = reading.read(TokenizerJobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
     check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
-    inputs = list_inputs(config)
+    inputs = survey(config, local.note)
     parsed = local.options(beam_arguments, releases_gil=True)
     local.check_endpoint(parsed)
     with locking.lock(config.output, lost=local.stop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 PATHS_BEGIN = "A relative path in a config begins in the config's folder, one on the command line in the working directory."
 """What a message about a missing file adds."""
 
@@ -15,7 +17,16 @@ class ConfigError(TokenreelError, ValueError):
 
 
 class SourceError(TokenreelError):
-    """An input file is missing, unreadable, or changed while it was read."""
+    """An input file is missing, unreadable, or changed while it was read.
+
+    Attributes:
+      missing: the field that the file lacks, where that is what is wrong.
+      fields: the fields that it has.
+    """
+
+    def __init__(self, message: str, missing: str | None = None, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing, self.fields = missing, tuple(fields)
 
 
 class VocabularyError(TokenreelError):

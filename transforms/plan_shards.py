@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
+from tokenreel.assembly import dead_letters
 from tokenreel.planning import read_budget, shard_plan
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
@@ -38,6 +39,7 @@ class PlanShards(beam.PTransform):
         )
 
     def _groups(self, selections: list[StageSelection]) -> Iterable[DocumentGroup]:
+        dead_letters.check(self.recipe.config, selections)
         order = DocumentOrder(self.recipe, selections)
         groups = order.groups()
         planned = read_budget.plan_reads(order, groups)

@@ -6,6 +6,7 @@ the job is, and errors whose message stands alone. Nothing here knows what a pip
 
 from pipelines.local.errors import plain_errors as plain_errors
 from pipelines.local.errors import quiet_logging as quiet_logging
+from pipelines.local.progress import note as note
 from pipelines.local.progress import show_progress as show_progress
 from pipelines.local.runner import LOCAL_RUNNER as LOCAL_RUNNER
 from pipelines.local.runner import check_endpoint as check_endpoint

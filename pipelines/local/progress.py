@@ -11,6 +11,11 @@ from tokenreel.errors import TokenreelError
 _LOOKING = 0.02  # the share of the time, at most, that reports take: they list directories
 
 
+def note(line: str) -> None:
+    """Says something about a job that stops nothing."""
+    print(f"tokenreel: note: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def show_progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[None]:
     """Prints a line every few seconds, if it says something new; less often where it takes long to find out."""

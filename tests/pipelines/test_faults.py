@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines import cli
+from tests import buckets
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
 from tokenreel.assembly import finishing, output, shard_writer
@@ -140,6 +142,42 @@ def test_damaged_state_is_made_again(write_config: WriteConfig, tmp_path: pathli
         record.write_bytes(content)
     assert cli.main(["build", config]) == 0
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "reference")
+
+
+@pytest.mark.parametrize("place", ["local", "gs"])
+def test_what_a_failed_build_left_is_replaced(
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """It failed with all shards written; the mended config has fewer, in other files, and the tokens that are the same."""
+    config = write_config(shards={"examples": 100})
+    mended = ["build", config, "--direct_num_workers=1", "--set", "shards.examples=500", "--set", "splits={}"]
+
+    def stop(*_: Any) -> None:
+        raise BuildError("stopped")
+
+    with buckets.storage() if place == "gs" else contextlib.nullcontext(str(tmp_path)) as folder:
+        with monkeypatch.context() as patch:
+            patch.setattr(finishing, "finish", stop)
+            assert cli.main(["build", config, "--direct_num_workers=1", "--output", f"{folder}/dataset"]) == 1
+        left = files.list_files(f"{folder}/dataset")
+        assert any(name.startswith("validation.") for name in left)
+        assert cli.main([*mended, "--output", f"{folder}/dataset"]) == 0
+        assert cli.main([*mended, "--output", f"{folder}/fresh"]) == 0
+        found, fresh = (files.list_files(f"{folder}/{name}") for name in ("dataset", "fresh"))
+        assert found == fresh and not any(name.startswith("validation.") for name in found)
+        assert all(files.read_bytes(f"{folder}/dataset/{name}") == files.read_bytes(f"{folder}/fresh/{name}") for name in found)
+
+
+def test_a_dataset_without_its_manifest_is_not_taken_for_a_failed_build(
+    write_config: WriteConfig, tmp_path: pathlib.Path, capsys: Capture
+) -> None:
+    assert cli.main(["build", write_config(), "--direct_num_workers=1"]) == 0
+    (tmp_path / "dataset/manifest.json").unlink()
+    before = tree_digest(tmp_path / "dataset")
+    assert cli.main(["build", write_config(), "--direct_num_workers=1"]) == 1
+    assert "but no manifest.json: an incomplete copy perhaps. Add --overwrite" in capsys.readouterr().err
+    assert tree_digest(tmp_path / "dataset") == before
+    assert cli.main(["build", write_config(), "--direct_num_workers=1", "--overwrite"]) == 0
 
 
 def test_two_workers_write_one_shard_at_once(write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenreel.assembly.dead_letters import too_many_dead_letters
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import cleaned
@@ -38,8 +37,6 @@ def conservation(
     kept = sum(selection.info.documents for selection in selections)
     dead = sum(selection.info.dead_letters for selection in selections)
     read = kept + sum(filtered.values()) + dead
-    if read and dead / read > config.execution.max_dead_letter_fraction:
-        raise BuildError(too_many_dead_letters(config, selections, dead, read))
     duplicates, not_sampled = (sum(getattr(selection, name) for selection in selections) for name in ("duplicates", "not_sampled"))
     repeated = sum(count_repeats(selection) for selection in selections)
     taken = sum(plan.documents for plan in plans.values())

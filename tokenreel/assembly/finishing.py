@@ -10,7 +10,6 @@ from typing import Any
 
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
-from tokenreel.assembly.dead_letters import write_dead_letters
 from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.format import naming
@@ -32,7 +31,7 @@ def finish(
     built: Iterable[BuiltShard],
     inputs: Mapping[str, Any],
 ) -> Manifest:
-    """Adds everything up, checks that nothing was lost, and writes dead letters, statistics, vocabulary and, last, the manifest.
+    """Adds everything up, checks that nothing was lost, and writes statistics, vocabulary and, last, the manifest.
 
     Args:
       recipe: what was built.
@@ -43,7 +42,7 @@ def finish(
       inputs: what the listing found, for the manifest.
 
     Raises:
-      BuildError: documents or tokens do not add up, or too many documents could not be read.
+      BuildError: documents or tokens do not add up.
     """
     config, info = recipe.config, recipe.vocabulary
     by_split = {plan.split: plan for plan in plans}
@@ -51,7 +50,7 @@ def finish(
     for shard in built:
         finished[shard.split].append(shard)
     sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
-    written = [write_dead_letters(config, selections)]  # first: if there are too many, they are what is wanted
+    written = [file_info(config.output, naming.DEAD_LETTERS)] if any(selection.info.dead_letters for selection in selections) else []
     totals = conservation(config, selections, by_split, sums)
     totals["inputs"] = dict(inputs)
     written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))

@@ -6,7 +6,7 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenreel.config.build import JobConfig
@@ -19,16 +19,26 @@ from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
 
 _BUILD = "build.json"
+_STAGE_FILE = ".stage"  # ends the names of files of tokens
 
 
-def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Manifest | None:
+def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note: Callable[[str], None] = str) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
+
+    What a build of the same settings and files left is taken up; what another one left that did not finish is replaced, but for its stage
+    files, which are named by their content. To be called by who holds the lock.
+
+    Args:
+      recipe: what is to be built.
+      inputs: what the listing found.
+      overwrite: replaces a finished dataset too.
+      note: told what is replaced.
 
     Returns:
       the manifest, if this very dataset is complete; its leftovers are then cleared away.
 
     Raises:
-      BuildError: the directory holds something else and `overwrite` is not set, or files that no build writes.
+      BuildError: the directory holds another dataset, or a part of one, and `overwrite` is not set; or files that no build writes.
     """
     config, build = recipe.config, identity(recipe, inputs)
     present = _present(config.output)
@@ -48,11 +58,15 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool) -> Ma
     if present and state in present and _read_state(files.join(config.output, state)) == build:
         _remove_temporary(config, present)
         return None
-    if present and set(present) != {state} and any(not files.TEMPORARY.search(name) for name in present):
+    remains = [name for name in present if name != state and not files.TEMPORARY.search(name)]
+    if remains and state not in present:  # a build writes its state before everything else
         raise BuildError(
-            f"{config.output}: holds an unfinished build with other settings or of other files. Run that command again to finish it, add "
-            "--overwrite to start afresh, or choose another --output."
+            f"{config.output}: holds {len(remains):,} files of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an incomplete "
+            "copy perhaps. Add --overwrite to replace them, or choose another --output."
         )
+    if remains:
+        note(f"{config.output}: replacing what a build of other settings or files left there, which did not finish")
+        _clear(config.output, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
     _remove_temporary(config, present)
     files.write_bytes(files.join(config.output, state), json.dumps({"build": build}).encode())
     return None

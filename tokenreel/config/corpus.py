@@ -257,7 +257,7 @@ class ExecutionConfig:
 
 
 class CorpusSettings:
-    """What the settings of all jobs over text have in common: `sources`, `filters` and `splits`, as in `JobConfig`."""
+    """What the settings of all jobs over text have in common: `sources`, `filters`, `splits` and `execution`, as in `JobConfig`."""
 
     if typing.TYPE_CHECKING:
 
@@ -267,6 +267,8 @@ class CorpusSettings:
         def filters(self) -> FilterConfig: ...  # noqa: D102
         @property
         def splits(self) -> Mapping[str, float]: ...  # noqa: D102
+        @property
+        def execution(self) -> ExecutionConfig: ...  # noqa: D102
 
     def filters_of(self, source: int) -> FilterConfig:
         """The filters of a source, by its index: the config's, and its own in place of those of the same name.

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import load_rules
+from tokenreel.sources import first_look
+from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.listing import list_files
 
 
-def list_inputs(config: JobConfig | TokenizerJobConfig) -> dict[str, Any]:
+def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) -> dict[str, Any]:
+    """Lists the input files as `list_inputs` does, and takes the first look at what they hold, before a job starts.
+
+    Args:
+      config: the settings of the job.
+      note: told what is strange about the text and no error.
+
+    Raises:
+      SourceError: as `list_inputs`, or nothing of a source can be used; see `first_look.check`.
+    """
+    found = [list_files(source) for source in config.sources]
+    inputs = list_inputs(config, found)
+    first_look.check(config, found, note)
+    return inputs
+
+
+def list_inputs(config: JobConfig | TokenizerJobConfig, found: Sequence[Sequence[InputFile]] | None = None) -> dict[str, Any]:
     """Summarises the input files: numbers, bytes and a digest of names and sizes, and of the lists that filters read.
+
+    Args:
+      config: the settings of the job.
+      found: the files of each source, where they are listed already.
 
     Raises:
       SourceError: a pattern matches nothing, or a file cannot be examined.
     """
     summary = {}
     for index, source in enumerate(config.sources):
-        found = list_files(source)
+        listed = list_files(source) if found is None else found[index]
         lists = load_rules(config.filters_of(index)).bad_words
-        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in found), *lists)
-        summary[source.name] = {"bytes": sum(file.size for file in found), "digest": digest, "files": len(found)}
+        digest = keys.digest(*(f"{file.name}\0{file.size}" for file in listed), *lists)
+        summary[source.name] = {"bytes": sum(file.size for file in listed), "digest": digest, "files": len(listed)}
     return summary

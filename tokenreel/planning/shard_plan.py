@@ -190,12 +190,28 @@ def plan_all(order: DocumentOrder, sizes: Sequence[GroupSize]) -> list[SplitPlan
     for split in split_names(order.config):
         plan = plan_split(order, split, [size for size in sizes if size.group.split == split])
         if split == TRAIN and not plan.shards:
-            raise BuildError(
-                f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of "
-                f"{order.recipe.packing.seq_len:,}. Set packing.last_example: pad, or a smaller packing.seq_len."
-            )
+            raise BuildError(_nothing_to_train_on(order, plan))
         plans.append(plan)
     return plans
+
+
+def _nothing_to_train_on(order: DocumentOrder, plan: SplitPlan) -> str:
+    """Says why the train split has no example, and which setting would give it one."""
+    packing, chosen = order.recipe.packing, order.selections
+    if not plan.documents:
+        held_out = sum(order.totals(split)[0] for split in split_names(order.config) if split != TRAIN)
+        duplicates, not_sampled = (sum(getattr(selection, name) for selection in chosen) for name in ("duplicates", "not_sampled"))
+        return (
+            f"no document is left for the train split: {held_out:,} went to held-out splits, {duplicates:,} are duplicates, and "
+            f"{not_sampled:,} are not sampled. Lower the shares in splits, raise sources.epochs, or add text."
+        )
+    dropped = ", ".join(f"{count:,} for {reason}" for reason, count in plan.dropped_tokens.items())
+    padding = packing.mode == "wrap" and packing.last_example != "pad"
+    return (
+        f"the {plan.documents:,} documents of the train split hold {plan.tokens:,} tokens, which fill no example of {packing.seq_len:,} "
+        f"in mode {packing.mode} (dropped: {dropped or 'none'}). Set {'packing.last_example: pad, or ' if padding else ''}a smaller "
+        "packing.seq_len, or add text."
+    )
 
 
 def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> SplitPlan:

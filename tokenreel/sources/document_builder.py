@@ -17,6 +17,8 @@ from tokenreel.sources.documents import Documents, Fault
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.values import EXCERPT, position_keys
 
+MOST_FIELDS = 100  # of records without text: enough to find the right one, and no list that grows with the data
+
 
 class DocumentBuilder:
     """Collects the documents of one part of a block.
@@ -38,6 +40,7 @@ class DocumentBuilder:
         self._metadata: list[str] = []
         self._sort_values: list[int] = []
         self._faults: list[Fault] = []
+        self._fields: dict[str, None] = {}  # of records without text
         self._sorted_faults = 0  # those of earlier ranges stay where they are
 
     def enter(self, file: InputFile) -> None:
@@ -76,7 +79,7 @@ class DocumentBuilder:
         self._sort_values += sort_values
         self._metadata += metadata
 
-    def add_fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0) -> None:
+    def add_fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0, fields: Sequence[str] = ()) -> None:
         """Adds a document that could not be read.
 
         Args:
@@ -85,9 +88,12 @@ class DocumentBuilder:
           message: what is wrong.
           data: the document, or its first bytes.
           line: lines between the first one that is read together and the document.
+          fields: what its record has in place of text.
         """
         excerpt = data[: 4 * EXCERPT].decode("utf-8", "replace")[:EXCERPT]
         self._faults.append(Fault(self._files[-1], position, self._lines[-1] + line + 1, reason, message, excerpt))
+        if len(self._fields) < MOST_FIELDS:
+            self._fields.update(dict.fromkeys(fields))
 
     def pass_lines(self, count: int) -> None:
         """Ends what was read together: sorts its faults by position, and counts its lines, behind which the file goes on."""
@@ -112,6 +118,7 @@ class DocumentBuilder:
             sort_value=np.array(self._sort_values, dtype=np.uint64) if source.order_field is not None else None,
             faults=self._faults,
             lines=self._lines,
+            fields=tuple(self._fields),
         )
 
 

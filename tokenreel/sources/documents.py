@@ -52,6 +52,7 @@ class Documents:
       sort_value: [n] uint64 that sort as the values of the order field do, or None.
       faults: what could not be read.
       lines: lines read from each of `files`.
+      fields: the fields of records without text, in the order in which they were met: what to look for under another name.
     """
 
     files: list[str]
@@ -65,6 +66,7 @@ class Documents:
     sort_value: npt.NDArray[np.uint64] | None
     faults: list[Fault]
     lines: list[int]
+    fields: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.position)

@@ -98,10 +98,11 @@ def _read_fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
             "not_an_object", f"the line holds a JSON {type(record).__name__}, not an object with a field {source.text_field!r}"
         )
     if source.text_field not in record:
-        raise BadDocument("no_text", f"no field {source.text_field!r}; the fields are {', '.join(map(repr, record))}"[: 2 * EXCERPT])
+        message = f"no field {source.text_field!r}; the fields are {', '.join(map(repr, record))}"
+        raise BadDocument("no_text", message[: 2 * EXCERPT], record)
     text = record[source.text_field]
     if not isinstance(text, str):
-        raise BadDocument("text_not_a_string", f"the field {source.text_field!r} holds a {type(text).__name__}, not a string")
+        raise BadDocument("text_not_a_string", f"the field {source.text_field!r} holds a {type(text).__name__}, not a string", record)
     if source.id_field is None:
         return text, None
     return text, read_document_id(record.get(source.id_field), source.id_field)

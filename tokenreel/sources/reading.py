@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from tokenreel.config.corpus import SourceConfig
@@ -17,6 +18,8 @@ from tokenreel.sources.row_documents import add_rows
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
 from tokenreel.storage.decompression import decompress
+
+_HEAD_BYTES = 512  # of a file, to tell what it holds
 
 
 def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Iterator[Documents]:
@@ -50,8 +53,83 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     yield _build(gathered, source)
 
 
-def _read_file_range(file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange | Rows]:
+@dataclasses.dataclass
+class Beginning:
+    """The first records of a file.
+
+    Attributes:
+      documents: documents and faults.
+      head: the first bytes of the (decompressed) file; none of a table's.
+      whole: whether that is all the file holds.
+    """
+
+    documents: Documents
+    head: bytes
+    whole: bool
+
+
+def read_beginning(file: InputFile, source: SourceConfig, records: int, most_bytes: int) -> Beginning:
+    """Reads the first records of a file as `read_documents` does, at the price of a look.
+
+    Args:
+      file: what to read.
+      source: the settings of the file's source.
+      records: documents and faults that are enough; there may be some more.
+      most_bytes: of (decompressed) text to read. A record that does not end within them is not among the documents. Of a table a batch is
+        read, however large.
+
+    Raises:
+      SourceError: as `read_documents`.
+    """
+    gathered: list[TextRange | Rows] = []
+    head = bytearray()
+    whole = False
+    try:
+        for read in _read_file_range(FileRange(file), source, most_bytes // 16, lambda chunks: _bounded(chunks, head, most_bytes)):
+            gathered.append(read)
+            built = _build(gathered, source)
+            if len(built) + len(built.faults) >= records:
+                break
+        else:
+            whole = True
+    except _EnoughError:
+        pass
+    return Beginning(_build(gathered, source), bytes(head), whole)
+
+
+class _EnoughError(Exception):
+    """So many bytes were read as a look may cost; raised through the reader, which hands over whole records only."""
+
+
+def _bounded(chunks: Iterator[bytes | Exception], head: bytearray, most_bytes: int) -> Iterator[bytes | Exception]:
+    """Passes chunks on until they are more than `most_bytes`, and keeps the first bytes in `head`.
+
+    Raises:
+      _EnoughError: there is more.
+    """
+    size = 0
+    for chunk in chunks:
+        if size >= most_bytes:
+            raise _EnoughError
+        if not isinstance(chunk, Exception):
+            size += len(chunk)
+            head += chunk[: max(0, _HEAD_BYTES - len(head))]
+        yield chunk
+
+
+def _read_file_range(
+    file_range: FileRange,
+    source: SourceConfig,
+    part_bytes: int,
+    bound: Callable[[Iterator[bytes | Exception]], Iterator[bytes | Exception]] | None = None,
+) -> Iterator[TextRange | Rows]:
     """Reads a range of a file by the format of its source: text ranges of lines, paragraphs and whole files, rows of everything else.
+
+    Args:
+      file_range: what to read.
+      source: the settings of the file's source.
+      part_bytes: text to hold at once.
+      bound: stands between the bytes of a file without an index and who reads them, for a look at its beginning.
 
     Raises:
       SourceError: the file is gone or cannot be read, or lacks a column that the source names.
@@ -59,14 +137,17 @@ def _read_file_range(file_range: FileRange, source: SourceConfig, part_bytes: in
     kind, file = source.format, file_range.file
     try:
         with files.open_read(file.path, file.generation) as stream:
+            chunks = _chunks(stream, file) if bound is None else bound(_chunks(stream, file))
             if kind in ("parquet", "arrow"):
                 yield from (parquet if kind == "parquet" else arrow).read(stream, file_range, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
-                yield from tfrecords.read(_chunks(stream, file), file, source, part_bytes)
+                yield from tfrecords.read(chunks, file, source, part_bytes)
+            elif kind in ("csv", "tsv") and file_range.end is None:
+                yield from delimited.read(chunks, file, source, part_bytes)
             elif kind in ("csv", "tsv"):
                 yield from _delimited_rows(stream, file_range, source, part_bytes)
-            elif file.compressed:
-                yield from cut_stream(_chunks(stream, file), file, source, part_bytes)
+            elif file.compressed or bound is not None:
+                yield from cut_stream(chunks, file, source, part_bytes)
             else:
                 yield from _plain_text(stream, file_range, source, part_bytes)
     except FileNotFoundError:
@@ -102,9 +183,6 @@ def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, 
 
 def _delimited_rows(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the rows that begin in a range of a CSV or TSV file. The names of the columns stand in the file's first row, if anywhere."""
-    if file_range.end is None:
-        yield from delimited.read(_chunks(stream, file_range.file), file_range.file, source, part_bytes)
-        return
     header = delimited.header_of(_chunks(stream, file_range.file), file_range.file, source) if file_range.start else None
     first, after = locate_documents(stream, file_range, paragraphs=False)
     if file_range.start == 0 or header is not None:  # without a header every row is still to come, in a later range

@@ -22,7 +22,7 @@ def add_rows(builder: DocumentBuilder, rows: Rows) -> None:
     source = builder.source
     builder.enter(rows.file)
     for problem in rows.problems:
-        builder.add_fault(problem.position, problem.reason, problem.message, problem.excerpt, problem.line)
+        builder.add_fault(problem.position, problem.reason, problem.message, problem.excerpt, problem.line, problem.fields)
     bad = _find_bad_rows(builder, rows)
     text, offsets = rows.text, rows.offsets
     for i, bad_document in sorted(bad.items()):

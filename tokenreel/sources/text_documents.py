@@ -77,7 +77,7 @@ def _add_json(builder: DocumentBuilder, data: bytes, starts: npt.NDArray[np.int6
         try:
             documents.append(json_lines.read_document(line, builder.source))
         except BadDocument as bad:
-            builder.add_fault(start + position, bad.reason, bad.message, line, counter.count_to(start))
+            builder.add_fault(start + position, bad.reason, bad.message, line, counter.count_to(start), bad.fields)
             continue
         positions.append(start + position)
     builder.add(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import reprlib
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,12 @@ class BadDocument(Exception):
     Attributes:
       reason: one word for counting.
       message: what is wrong with it.
+      fields: the fields of its record, where that of the text is not among them or holds no text.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, fields: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.reason, self.message = reason, message
+        self.reason, self.message, self.fields = reason, message, tuple(fields)
 
 
 def read_document_id(value: Any, field: str) -> str:

@@ -43,16 +43,24 @@ def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
       SourceError: a column is missing, or the text column holds no text.
     """
     for name in wanted(source):
+        if schema.names.count(name) > 1:
+            raise SourceError(
+                f"{file.path}: has {schema.names.count(name)} columns {name!r} (source {source.name!r}), which cannot be told apart. "
+                "Write the file again with names that differ, or set text_field, id_field, order_field and metadata_fields to others."
+            )
         if _find(schema, name) is None:
             raise SourceError(
                 f"{file.path}: has no column {name!r} (source {source.name!r}); its columns are {', '.join(map(repr, schema.names))}. "
-                "Set text_field, id_field, order_field and metadata_fields to names of columns; `a.b` reaches into a nested one."
+                "Set text_field, id_field, order_field and metadata_fields to names of columns; `a.b` reaches into a nested one.",
+                missing=name,
+                fields=schema.names,
             )
     kind = _find(schema, source.text_field)
     if not _is_text(kind):
         raise SourceError(
             f"{file.path}: the column {source.text_field!r} (source {source.name!r}) holds {kind}, not text. "
-            f"Set text_field to another; the columns are {', '.join(map(repr, schema.names))}."
+            f"Set text_field to another; the columns are {', '.join(map(repr, schema.names))}.",
+            fields=schema.names,
         )
 
 

@@ -356,7 +356,9 @@ def _places(names: tuple[str, ...], source: SourceConfig, file: InputFile) -> di
             raise SourceError(
                 f"{file.path}: {problem} {name!r} (source {source.name!r}); its columns, between {separator}, are "
                 f"{', '.join(map(repr, names))[:500]}. Set text_field (or the other fields) to one of them, delimiter to what separates "
-                "them, or columns to their names where the file has no row of names."
+                "them, or columns to their names where the file has no row of names.",
+                missing=None if name in names else name,
+                fields=() if name in names else names,
             )
     return {name: names.index(name) for name in columns.wanted(source)}
 

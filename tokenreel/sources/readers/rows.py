@@ -28,6 +28,7 @@ class Problem:
       reason: one word for counting.
       message: what is wrong.
       excerpt: the first bytes of the record.
+      fields: of a record without text, those that it has.
     """
 
     position: int
@@ -35,6 +36,7 @@ class Problem:
     reason: str
     message: str
     excerpt: bytes = b""
+    fields: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -119,9 +121,9 @@ class Collector:
         self._metadata.append(metadata)
         self.size += len(text)
 
-    def fault(self, position: int, reason: str, message: str, excerpt: bytes = b"") -> None:
+    def fault(self, position: int, reason: str, message: str, excerpt: bytes = b"", fields: tuple[str, ...] = ()) -> None:
         """Adds a record that could not be read."""
-        self.problems.append(Problem(position, self.total_lines, reason, message, excerpt[:1000]))
+        self.problems.append(Problem(position, self.total_lines, reason, message, excerpt[:1000], fields))
 
     def take(self) -> Rows:
         """Hands over what was gathered and begins anew."""

@@ -140,20 +140,23 @@ def add(kept: Collector, position: int, payload: bytes, source: SourceConfig) ->
     text = features.get(source.text_field, np.zeros(0))
     if text.dtype != object and len(text):
         message = f"the feature {source.text_field!r} holds numbers ({text.dtype}), not bytes"
-        kept.fault(position, "text_not_a_string", message, payload)
+        kept.fault(position, "text_not_a_string", message, payload, _names(payload))
     elif len(text) != 1:
-        found = f"holds {len(text)} values, not one" if len(text) else f"is missing or empty; features are {_names(payload)}"
-        kept.fault(position, "text_not_a_string" if len(text) else "no_text", f"the feature {source.text_field!r} {found}", payload)
+        names = _names(payload)
+        listed = ", ".join(map(repr, names))[:300]
+        found = f"holds {len(text)} values, not one" if len(text) else f"is missing or empty; features are {listed}"
+        kept.fault(position, "text_not_a_string" if len(text) else "no_text", f"the feature {source.text_field!r} {found}", payload, names)
     else:
         metadata = {name: _plain(features[name]) for name in source.metadata_fields if name in features}
         kept.add(position, text[0], _single(features, source.id_field), _single(features, source.order_field), metadata)
 
 
-def _names(payload: bytes) -> str:
+def _names(payload: bytes) -> tuple[str, ...]:
+    """Names the features of a record; none where one of them cannot be read."""
     try:
-        return ", ".join(map(repr, example_codec.decode_example(payload)))[:300]
-    except (ValueError, LookupError) as error:
-        return f"unreadable ({error})"
+        return tuple(example_codec.decode_example(payload))
+    except (ValueError, LookupError):
+        return ()
 
 
 def _single(features: Mapping[str, Any], name: str | None) -> Any:

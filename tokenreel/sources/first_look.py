@@ -1,0 +1,207 @@
+"""A look at the first records of each source, before a job starts: a mistake in its settings is one message, which says what there is.
+
+The readers of the job read them, so that what is found here is what workers would find. A look costs the beginning of one file, and of a
+few more where the first holds nothing that can be used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from tokenreel.config.corpus import CorpusSettings, SourceConfig
+from tokenreel.errors import SourceError
+from tokenreel.sources.documents import Fault
+from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.reading import Beginning, read_beginning
+
+RECORDS = 100  # of a source
+_FILES = 8  # of a source, where none of the first ones holds a document
+_BYTES = 1 << 22  # of a file
+_CANDIDATES = 30  # fields that are tried in place of the text field
+_NAMED = 20  # fields that a message names
+
+# What the first bytes of a file tell, and what to do about it; of text formats alone. Those that text may begin with count where the file
+# holds no document.
+_MAGIC = (
+    (b"\x1f\x8b", "begins like a gzip archive: give it a name that ends in .gz"),
+    (b"\x28\xb5\x2f\xfd", "begins like a Zstandard archive: give it a name that ends in .zst"),
+    (b"BZh", "begins like a bzip2 archive: give it a name that ends in .bz2"),
+    (b"\xfd7zXZ", "begins like an xz archive: give it a name that ends in .xz"),
+    (b"PK\x03\x04", "begins like a zip archive, which is not read: unpack it"),
+    (b"PAR1", "begins like a Parquet file: set sources.{index}.format: parquet"),
+    (b"ARROW1", "begins like an Arrow file: set sources.{index}.format: arrow"),
+    (b"\xff\xff\xff\xff", "begins like an Arrow stream: set sources.{index}.format: arrow"),
+    (b"\xff\xfe", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
+    (b"\xfe\xff", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
+)
+
+
+def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: Callable[[str], None]) -> None:
+    """Looks at the first records of each source.
+
+    A source of which nothing can be used is an error, unless `execution.max_dead_letter_fraction` allows that all is lost. So are sources
+    that hold no record at all, where no other source has one.
+
+    Args:
+      config: the sources, and how many faults are allowed.
+      listed: the files of each source.
+      note: told what is strange and no error.
+
+    Raises:
+      SourceError: nothing of a source can be used, as far as was looked; a line for each such source. Or a file cannot be read, or lacks a
+        field, as `read_documents` says.
+    """
+    looks = [_look(source, index, files) for index, (source, files) in enumerate(zip(config.sources, listed, strict=True))]
+    useless = [look.problem for look in looks if look.problem and not look.empty]
+    empty = [look.problem for look in looks if look.problem and look.empty]
+    tolerated = config.execution.max_dead_letter_fraction >= 1
+    wrong = [] if tolerated else useless
+    if len(empty) == len(looks):
+        wrong = empty
+    if wrong:
+        raise SourceError("\n  ".join(wrong))
+    for line in (*empty, *useless):
+        note(line)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What a look at a source found: what is wrong, if anything, and whether that is that the source holds no record at all."""
+
+    problem: str | None = None
+    empty: bool = False
+
+
+def _look(source: SourceConfig, index: int, files: Sequence[InputFile]) -> _Look:
+    """Looks at files of a source until one holds a document that can be used."""
+    full = [file for file in files if file.size]
+    looked: list[tuple[InputFile, Beginning]] = []
+    for file in _spread(full, _FILES):
+        try:
+            found = read_beginning(file, source, RECORDS, _BYTES)
+        except SourceError as error:
+            raise _lacks(source, index, file, error) from error
+        if len(found.documents) and not _magic(source, index, found):
+            return _Look()
+        looked.append((file, found))
+    if all(beginning.whole and not beginning.documents.faults for _, beginning in looked) and len(looked) == len(full):
+        return _Look(f"source {source.name!r} holds no record: {_describe_empty(files, full)}. Check sources.{index}.files.", empty=True)
+    useless = [(file, beginning) for file, beginning in looked if beginning.documents.faults or _magic(source, index, beginning)]
+    return _Look(_describe(source, index, useless) if useless and len(useless) == len(looked) else None)
+
+
+def _spread(files: Sequence[InputFile], count: int) -> list[InputFile]:
+    """Takes at most so many files, evenly from the first to the last."""
+    if len(files) <= count:
+        return list(files)
+    return [files[round(place * (len(files) - 1) / (count - 1))] for place in range(count)]
+
+
+def _describe_empty(files: Sequence[InputFile], full: Sequence[InputFile]) -> str:
+    names = _list_names([_shown(file) for file in full or files], 3, quote="")
+    return f"{names} {'is' if len(full or files) == 1 else 'are'} {'blank, or a header alone' if full else 'empty'}"
+
+
+def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError) -> SourceError:
+    """Says of a table without a field what it has, and what to set; returns other errors as they are."""
+    if not error.fields:
+        return error
+    setting = "text_field" if error.missing in (None, source.text_field) else _setting_of(error.missing, source)
+    what = f"text in the field `{source.text_field}`" if error.missing is None else f"the field `{error.missing}`"
+    parts = [f"No record of {_shown(file)} has {what}; they have {_list_names(error.fields, _NAMED)}."]
+    separator = next((mark for mark in ";|\t," if mark in error.fields[0]), None) if len(error.fields) == 1 else None
+    if source.format in ("csv", "tsv") and separator is not None:
+        parts.append(f"Set sources.{index}.delimiter: {separator!r}.")
+        return SourceError(" ".join(parts), error.missing, error.fields)
+    best = _best_field(source, file, error.fields) if setting == "text_field" else None
+    parts.append(f"Set sources.{index}.{setting}{f': {best}' if best else ' to one of them'}.")
+    if source.format in ("csv", "tsv"):
+        parts.append(f"If its first row is no row of names, give them in sources.{index}.columns.")
+    return SourceError(" ".join(parts), error.missing, error.fields)
+
+
+def _setting_of(name: str, source: SourceConfig) -> str:
+    if name == source.id_field:
+        return "id_field"
+    return "order_field" if name == source.order_field else "metadata_fields"
+
+
+def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFile, Beginning]]) -> str:
+    """Says why nothing of some files of a source can be used."""
+    paths = [_shown(file) for file, _ in useless]
+    names = _list_names(paths, 2, quote="")
+    told = next((hint for _, beginning in useless if (hint := _magic(source, index, beginning))), None)
+    if told:
+        return f"{paths[0]} (source {source.name!r}, format: {source.format}) {told}."
+    faults = [fault for _, beginning in useless for fault in beginning.documents.faults]
+    (reason, count), *_ = Counter(fault.reason for fault in faults).most_common(1)
+    first = next(fault for fault in faults if fault.reason == reason)
+    fields = list(dict.fromkeys(itertools.chain.from_iterable(beginning.documents.fields for _, beginning in useless)))
+    if fields and reason in ("no_text", "text_not_a_string"):
+        best = _best_field(source, useless[0][0], fields)
+        have = f"they have {_list_names(fields, _NAMED)}"
+        what = f"has the field `{source.text_field}`" if reason == "no_text" else f"has text in the field `{source.text_field}`"
+        choose = f": {best}" if best else " to the one that holds text"
+        return f"No record of {names} {what}; {have}. Set sources.{index}.text_field{choose}."
+    advice = {
+        "no_id": f" Set sources.{index}.id_field to another field, or leave it out: documents are then named by their place.",
+        "no_order": f" Set sources.{index}.order_field to a field that holds numbers or text.",
+        "oversized": f" Set sources.{index}.max_document_mb to more.",
+        "invalid_utf8": " Convert the text to UTF-8, for example with `iconv -f LATIN1 -t UTF-8`.",
+    }.get(reason, f" Check sources.{index}.format, which is {source.format}.")
+    return (
+        f"No record of {names} (source {source.name!r}) can be used, as far as was looked: {count:,} {reason}. The first is "
+        f"{_place(first)}: {first.message.rstrip('.')}.{advice}"
+    )
+
+
+def _magic(source: SourceConfig, index: int, beginning: Beginning) -> str | None:
+    """Says what the first bytes of a file of text tell, where they tell of another format; None where they tell nothing."""
+    head = beginning.head
+    if source.format in ("parquet", "arrow", "tfrecord", "tfds"):
+        return None
+    for magic, what in _MAGIC:
+        if head.startswith(magic) and not (magic.isalnum() and len(beginning.documents)):
+            return what.format(index=index)
+    if len(beginning.documents):
+        return None
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if source.format == "jsonl" and start.startswith(b"["):
+        return "holds a JSON array, and jsonl is one object on each line: convert it with `jq -c '.[]' FILE > FILE.jsonl`"
+    broken = all(fault.reason == "invalid_json" for fault in beginning.documents.faults)
+    if source.format == "jsonl" and start.startswith(b"{") and broken and beginning.documents.faults:
+        return "holds JSON objects over several lines, and jsonl is one object on each line: convert it with `jq -c . FILE > FILE.jsonl`"
+    return None
+
+
+def _best_field(source: SourceConfig, file: InputFile, fields: Sequence[str]) -> str | None:
+    """Finds the field that holds the most text in the first records of a file; None where none holds any."""
+    best, most = None, 0
+    for field in fields[:_CANDIDATES]:
+        tried = dataclasses.replace(source, text_field=field, id_field=None, order_field=None, metadata_fields=())
+        try:
+            size = len(read_beginning(file, tried, RECORDS, _BYTES).documents.text)
+        except SourceError:  # a column of numbers, say
+            continue
+        if size > most:
+            best, most = field, size
+    return best
+
+
+def _shown(file: InputFile) -> str:
+    """Writes a path as one would type it: relative where the file lies below the working directory."""
+    here = os.path.join(os.getcwd(), "")
+    return file.path.removeprefix(here) if file.generation is None else file.path
+
+
+def _list_names(names: Sequence[str], count: int, quote: str = "`") -> str:
+    more = f" and {len(names) - count:,} more" if len(names) > count else ""
+    return ", ".join(f"{quote}{name[:80]}{quote}" for name in names[:count]) + more
+
+
+def _place(fault: Fault) -> str:
+    return f"{fault.file} line {fault.line:,}" if fault.line else f"{fault.file} byte {fault.position:,}"
