@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch test-tensorflow test-all check bench clean
+.PHONY: help demo test test-core test-torch test-tensorflow test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,7 @@ LIGHT := not torch and not tensorflow
 help:
 	@echo 'make demo             build, verify and replay a dataset from the documentation that Python carries (a few minutes the first time)'
 	@echo 'make test             the tests, without the slow ones and those that need Torch or TensorFlow'
+	@echo 'make test-core        the command as a user installs it, without what tests need, in .venv-core'
 	@echo 'make test-torch       the tests that need Torch, in .venv-torch'
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
 	@echo 'make test-all         all tests'
@@ -33,6 +34,10 @@ test: $(DEV)
 	$(PYTEST) -m 'not slow and $(LIGHT)'
 	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch) and TensorFlow (make test-tensorflow).'
 
+# The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
+test-core: $(DEV) .venv-core/.installed
+	TOKENREEL_CORE=.venv-core/bin/tokenreel $(BIN)/python -m pytest -m core tests/pipelines/test_core_installation.py
+
 # The files are named, because the others import what only .venv holds. TOKENREEL_REQUIRES turns a missing framework from a skip into a failure.
 $(FRAMEWORKS:%=test-%): test-%: .venv-%/.installed
 	files=$$(grep -rlE 'mark\.($*|everywhere)\b' tests --include='*.py'); \
@@ -40,7 +45,7 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/.installed
 
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
-	@$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%)
+	@$(MAKE) --no-print-directory test-core $(FRAMEWORKS:%=test-%)
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -54,7 +59,7 @@ bench: $(DEV) .venv-tensorflow/.installed
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 
 clean:
-	rm -rf $(VENV) $(FRAMEWORKS:%=.venv-%) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-core $(FRAMEWORKS:%=.venv-%) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched last, so an interrupted installation is taken up again; a changed setup.py asks for a new one.
@@ -73,7 +78,12 @@ $(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev-$*]'
 	@touch $@
 
-$(VENV)/.made $(FRAMEWORKS:%=.venv-%/.made): %/.made:
+.venv-core/.installed: setup.py | .venv-core/.made
+	@echo 'Installing tokenreel and Apache Beam alone into .venv-core (first time only)'
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.made .venv-core/.made $(FRAMEWORKS:%=.venv-%/.made): %/.made:
 	@found=''; \
 	for candidate in $(PYTHON) python3.11 python3; do \
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \

@@ -5,6 +5,7 @@ Tested in tests/pipelines/test_token_cache.py.
 
 import argparse
 import concurrent.futures
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -103,9 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
       The exit code, 0.
 
     Raises:
-      ConfigError: a config or the duration cannot be read.
+      ConfigError: there is no such directory, or a config or the duration cannot be read.
     """
     entries, foreign = read(arguments.directory)
+    if not entries and not foreign and (files.is_remote(arguments.directory) or not os.path.isdir(arguments.directory)):
+        raise ConfigError(f"{arguments.directory}: no such directory. Give the one that execution.stage names in a config.")
     with reader_may_leave():
         if arguments.action == "list":
             print(table(entries, foreign))

@@ -5,11 +5,14 @@ Tested in tests/tokenreel/commands/test_main.py.
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import tokenreel
 from tokenreel import commands
+from transforms.workers import quiet
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
 COMMANDS = {
@@ -30,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       0 for success, 1 for a failure (a build that could not finish, a dataset that is not what it should be), 2 for a mistake in the
       arguments, the settings or the input.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    argv = [argument for argument in given if argument != "--debug"]  # wherever it stands, behind the actions of `cache` too
+    debug = len(argv) < len(given)
     parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
     parser.add_argument("--version", action="version", version=f"tokenreel {tokenreel.__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -41,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == chosen:
             module = importlib.import_module(path)
             module.add_arguments(command)
+            commands.add_debug(command)
     arguments, rest = parser.parse_known_args(argv)
     assert module is not None
     if rest and chosen not in _JOBS:
@@ -54,7 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(module.summary(found))
         return 0
 
-    return commands.exit_code("tokenreel", run)
+    with _debug(debug):
+        return commands.exit_code("tokenreel", run, debug=debug)
+
+
+@contextmanager
+def _debug(wanted: bool) -> Iterator[None]:
+    """Tells the runner and the workers of this process, and those that it starts, to print everything."""
+    before = os.environ.pop(quiet.DEBUG, None)
+    if wanted:
+        os.environ[quiet.DEBUG] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(quiet.DEBUG, None)
+        if before is not None:
+            os.environ[quiet.DEBUG] = before
 
 
 if __name__ == "__main__":

@@ -9,19 +9,25 @@ from contextlib import contextmanager
 from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 from tokenreel.storage.redaction import redact
+from transforms.workers import quiet
 
+_MESSAGE = 600  # characters of a message that others wrote
+# What follows the frames of a traceback: the exception's class, without its module, and what it says, to the next blank line.
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:\w+\.)*(\w+)(?:: (.*(?:\n.+)*))?", re.MULTILINE)
 _OS_ERRORS = "|".join(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError))
 
 
 def quiet_logging() -> None:
-    """Shows Beam's warnings, but neither the tracebacks of errors whose message will be printed alone nor what every worker says."""
+    """Shows Beam's warnings, but no tracebacks: the message of the error that they tell of is printed at the end. `--debug` shows all."""
 
     def wanted(record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), ()
-        meant = record.exc_info is not None and isinstance(record.exc_info[1], TokenreelError)
-        message = record.msg
-        return not meant and "tokenreel.errors." not in message and "No semi_persistent_directory found" not in message
+        if quiet.wants_debug():
+            return True
+        unwanted = ("Traceback (most recent", "No semi_persistent_directory found")
+        return not (record.exc_info and record.exc_info[0]) and not any(text in record.msg for text in unwanted)
 
+    quiet.print_no_tracebacks()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s")
     for handler in logging.getLogger().handlers:
         if wanted.__qualname__ not in {getattr(known, "__qualname__", "") for known in handler.filters}:
@@ -33,7 +39,8 @@ def plain_errors() -> Iterator[None]:
     """Finds in what a runner raises the error that a worker meant, so that its message stands alone.
 
     Raises:
-      TokenreelError: the error that caused the failure.
+      TokenreelError: the error that caused the failure, or a `BuildError` that tells of any other exception.
+      ModuleNotFoundError: a worker lacks a package.
     """
     try:
         yield
@@ -52,7 +59,25 @@ def plain_errors() -> Iterator[None]:
         if messages or isinstance(error, OSError):
             what = _without_step(messages[-1] if messages else str(error))
             raise BuildError(f"{what}. Run the same command again: a build keeps what it has finished.") from error
-        raise
+        raise _unforeseen(error) from error
+
+
+def _unforeseen(error: Exception) -> Exception:
+    """Makes an error that says in a line what an exception says that nobody raised on purpose, and in which step of the graph."""
+    text = str(error)
+    raised = _RAISED.findall(text)
+    kind, message = raised[-1] if raised else (type(error).__name__, text)
+    if kind == "ModuleNotFoundError":
+        message = _without_step(message)
+        name = re.search(r"No module named '([^']+)'", message)
+        return ModuleNotFoundError(message, name=name and name[1].split(".")[0])
+    step = re.search(r"\[while running '([^']+)'\]", text)
+    place = f" in step {step[1]}" if step else ""
+    what = _without_step(message).strip()[:_MESSAGE].rstrip(".")
+    return BuildError(
+        f"a worker failed{place}: {kind}{f': {what}' if what else ''}. Run the same command again with --debug for where and why; a build "
+        "keeps what it has finished."
+    )
 
 
 def _without_step(message: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from tokenreel.errors import BuildError, StorageError, TokenreelError
@@ -22,30 +23,58 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Name: module and description. The module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given."""
 
+_NOT_FOUND = 404  # HTTP
 _OWN = ("tokenreel", "transforms", "pipelines")
 
 
-def exit_code(program: str, run: Callable[[], int]) -> int:
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Declares the option that every command has."""
+    parser.add_argument("--debug", action="store_true", help="print where an error was raised, and all that libraries say of it")
+
+
+def exit_code(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
     """Runs a command, and prints what it raises on purpose, or a package that is missing, as one message without a traceback or secrets.
 
+    Args:
+      program: begins the message.
+      run: the command.
+      debug: prints the traceback too, in front of the message.
+
     Returns:
-      what `run` returns; 1 for a failure of the build or the storage; 2 for a mistake in the arguments, the settings or the input; 130 if
-      the user interrupted it.
+      what `run` returns; 1 for a failure of the build, the storage or the system; 2 for a mistake in the arguments, the settings or the
+      input; 130 if the user interrupted it.
     """
+
+    def trace() -> None:
+        if debug:
+            print(redact(traceback.format_exc()), file=sys.stderr)
+
     try:
         return run()
     except TokenreelError as error:
+        trace()
         print(f"{program}: error: {redact(error)}", file=sys.stderr)
-        return 1 if isinstance(error, (BuildError, StorageError)) else 2
+        mistaken = isinstance(error, StorageError) and error.code == _NOT_FOUND  # a bucket that is not there, as a folder that is not
+        return 1 if isinstance(error, (BuildError, StorageError)) and not mistaken else 2
     except ModuleNotFoundError as error:  # an optional package; one of our own modules cannot be installed
         if error.name is not None and error.name.split(".")[0] in _OWN:
             raise
+        trace()
         advice = "" if error.name is None else f": pip install {error.name}"  # without a name, the message says it
         print(f"{program}: error: {error}{advice}", file=sys.stderr)
         return 2
+    except OSError as error:  # a disk that is full, a file that may not be read: the system says what, and of which file
+        trace()
+        print(f"{program}: error: {redact(_describe(error))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
+
+
+def _describe(error: OSError) -> str:
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{names}: {error.strerror}" if names and error.strerror else str(error)
 
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:
@@ -58,4 +87,6 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(path)
     parser = argparse.ArgumentParser(prog=f"tokenreel-{name}", description=f"{description[0].upper()}{description[1:]}.")
     module.add_arguments(parser)
-    return exit_code(parser.prog, lambda: int(module.run(parser.parse_args(argv))))
+    add_debug(parser)
+    arguments = parser.parse_args(argv)
+    return exit_code(parser.prog, lambda: int(module.run(arguments)), debug=arguments.debug)

@@ -5,14 +5,16 @@ Tested in tests/transforms/workers/test_orphans.py.
 
 import sys
 
-from transforms.workers import orphans
+from transforms.workers import orphans, quiet
 
 
 def main() -> None:
     """Runs the worker that the environment describes."""
     orphans.end_with_parent()
+    quiet.drop_import_warning()
     from apache_beam.runners.worker import sdk_worker_main  # takes seconds, in which the build may end
 
+    quiet.print_no_tracebacks()
     sdk_worker_main.main(sys.argv)
 
 
