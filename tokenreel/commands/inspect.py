@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import schema
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", help="dataset, local or gs://")
     parser.add_argument("--split", help="train, if there is one, unless given")
     parser.add_argument("--index", type=int, default=0, help="first example to show; -1 is the last")
-    parser.add_argument("--count", type=int, default=3, help="how many to show (3)")
+    parser.add_argument("--count", type=whole_number(1), default=3, help="how many to show (3)")
     parser.add_argument("--tokens", action="store_true", help="show each token with its id")
     parser.add_argument("--provenance", action="store_true", help="name the document of each segment")
     parser.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="auto: on a terminal, unless NO_COLOR is set")

@@ -6,9 +6,12 @@ Tested in tests/tokenreel/inspection/test_report.py.
 from __future__ import annotations
 
 import argparse
+import os
 
+from tokenreel.errors import ConfigError
 from tokenreel.format import naming
 from tokenreel.inspection.report import write
+from tokenreel.storage import files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the report and prints where it is."""
+    """Writes the report and prints where it is.
+
+    Raises:
+      ConfigError: the output is a directory.
+    """
+    if arguments.output and not files.is_remote(arguments.output) and os.path.isdir(arguments.output):
+        page = files.join(arguments.output, naming.REPORT)
+        raise ConfigError(f"--output {arguments.output}: a directory, and the report is one page. Name the file to write, such as {page}.")
     print(write(arguments.directory, arguments.output))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
@@ -17,7 +17,7 @@ from tokenreel.storage import files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what tells one run from another."""
     parser.add_argument("dataset", nargs="+", help="directory of the dataset, local or gs://; NAME=DIRECTORY for each source of a mixture")
-    parser.add_argument("--batch-size", type=int, required=True, metavar="N", help="rows of the global batch, over all hosts")
+    parser.add_argument("--batch-size", type=whole_number(1), required=True, metavar="N", help="rows of the global batch, over all hosts")
     parser.add_argument(
         "--state", metavar="FILE", help="loader state from a checkpoint, as JSON: tells the mixture, seed, order and skipped ranges"
     )
@@ -30,6 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip", action="append", default=[], metavar="START:END", help="range of samples the run leaves out; may be repeated"
     )
     parser.add_argument("--json", action="store_true", help="print JSON lines")
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Makes a type of arguments: whole numbers from `least` on, as large as arrays may have."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not least <= number < 1 << 40:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, got {text}")
+        return number
+
+    return read
 
 
 def open_run(arguments: argparse.Namespace) -> Batches:

@@ -12,6 +12,7 @@ from tokenreel.commands import run_arguments
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.loaders import trace
+from tokenreel.loaders.dataset import Dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--example", type=int, help="number of the example in the split")
     what.add_argument("--document", metavar="ID", help="id of a document: all examples that hold a part of it")
     parser.add_argument("--source", metavar="NAME", help="dataset of the mixture that the example or document belongs to")
-    parser.add_argument("--limit", type=int, default=None, help="times to list for each example (default: all, or 3 for a run without end)")
+    parser.add_argument(
+        "--limit",
+        type=run_arguments.whole_number(1),
+        default=None,
+        help="times to list for each example (default: all, or 3 for a run without end)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,10 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.source is not None and arguments.source not in names:
         raise ConfigError(f"the run has no source {arguments.source!r}; there are {', '.join(map(repr, names))}")
     dataset = batches.sources[source].dataset
-    if arguments.document is None:
-        examples = [arguments.example]
-    elif not (examples := trace.examples_of(dataset, arguments.document)):
-        raise ConfigError(f"{dataset.path}: no example of split {dataset.split!r} holds a document {arguments.document!r}")
+    examples = [arguments.example] if arguments.document is None else _examples_of(dataset, arguments.document)
     with reader_may_leave():
         for example in examples:
             try:
@@ -54,3 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
                         f"{entry['sample']:,})"
                     )
     return 0
+
+
+def _examples_of(dataset: Dataset, document: str) -> list[int]:
+    """Finds the examples that hold a document.
+
+    Raises:
+      ConfigError: none does, or the dataset has no provenance tables.
+    """
+    try:
+        found = trace.examples_of(dataset, document)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{dataset.path}: has no provenance tables, which say where documents are: it was built with shards.provenance: false"
+        ) from error
+    if not found:
+        raise ConfigError(f"{dataset.path}: no example of split {dataset.split!r} holds a document {document!r}")
+    return found

@@ -20,8 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     run_arguments.add_arguments(parser)
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--step", type=int, help="counted from 0")
-    place.add_argument("--sample", type=int, help="counted from 0 over all hosts: for runs whose batch size changed")
+    place.add_argument("--step", type=run_arguments.whole_number(0), help="counted from 0")
+    place.add_argument(
+        "--sample", type=run_arguments.whole_number(0), help="counted from 0 over all hosts: for runs whose batch size changed"
+    )
     parser.add_argument("--row", type=int, action="append", help="of the global batch; may be repeated (default: all)")
     parser.add_argument("--text", action="store_true", help="decode the documents' tokens")
 

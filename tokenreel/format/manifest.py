@@ -292,6 +292,12 @@ def read(directory: str) -> Manifest:
             f"{directory}: no {naming.MANIFEST} here. Either this is no dataset, or its build did not finish: "
             "run the same `tokenreel build` command again, finished shards are kept."
         ) from None
+    except NotADirectoryError:
+        raise ManifestError(
+            f"{directory}: no directory, or below a file. A dataset is a directory: give the one that holds {naming.MANIFEST}."
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror or error}). Give the directory of a dataset.") from error
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

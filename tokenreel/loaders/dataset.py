@@ -84,10 +84,13 @@ class Dataset(Examples):
         if beside:
             try:
                 facts = self.vocabulary().objective_facts() | facts  # what the manifest says goes before
-            except ModuleNotFoundError as error:
+            except VocabularyError as error:
+                missing = error.__cause__
+                if not isinstance(missing, ModuleNotFoundError):
+                    raise
                 raise VocabularyError(
                     f"{self.path}: objective {objective} needs {', '.join(sorted(beside))}, which the manifest of so old a dataset does "
-                    f"not tell and its vocabulary does: pip install {error.name}, or give objective() the values"
+                    f"not tell and its vocabulary does: pip install {missing.name}, or give objective() the values"
                 ) from error
         return facts | {"vocab_size": info.vocab_size, "pad_id": self.manifest.pad_id, "eos_id": info.eos_id}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.errors import VocabularyError
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
@@ -63,13 +65,22 @@ class Examples:
     def __repr__(self) -> str:
         return f"<tokenreel dataset {self.path} split {self.split}: {len(self):,} examples of {self.manifest.seq_len:,} tokens>"
 
-    def __getitem__(self, example: int) -> Arrays:
-        """Reads one example: each feature in its own shape.
+    def __getitem__(self, example: int | slice) -> Arrays:
+        """Reads one example, each feature in its own shape; or those of a slice, as `take` gives them.
 
         Raises:
           IndexError: there is no such example.
+          TypeError: the number is no integer.
         """
-        return {name: values[0] for name, values in self.take([example]).items()}
+        if isinstance(example, slice):
+            return self.take(np.arange(*example.indices(len(self))))
+        try:
+            number = operator.index(example)
+        except TypeError:
+            raise TypeError(
+                f"dataset[{example!r}]: examples have whole numbers; take several with dataset[2:5] or dataset.take([2, 4])"
+            ) from None
+        return {name: values[0] for name, values in self.take([number]).items()}
 
     def __getitems__(self, examples: Sequence[int]) -> list[Arrays]:
         """Reads some examples at once, each as `[i]` gives it."""
@@ -131,10 +142,17 @@ class Examples:
         return {feature.name: for_models(feature, values, rows) for feature, values in zip(wanted, data, strict=True)}
 
     def vocabulary(self) -> Any:
-        """Loads the vocabulary that made the tokens, from its copy in the dataset."""
+        """Loads the vocabulary that made the tokens, from its copy in the dataset.
+
+        Raises:
+          VocabularyError: the copy cannot be read, or a package that it needs is not installed.
+        """
         from tokenreel.vocabularies.loading import load_vocabulary
 
         info = self.manifest.vocabulary
-        vocabulary = load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)
+        try:
+            vocabulary = load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)
+        except ModuleNotFoundError as error:
+            raise VocabularyError(f"{self.path}: its vocabulary, {info.kind}, needs a package: pip install {error.name}") from error
         self.check_build()
         return vocabulary

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.errors import ConfigError
+from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.format import naming, provenance, schema
 from tokenreel.format.provenance import DOC_ID, EXAMPLE, LENGTH, SEGMENT
 from tokenreel.loaders.examples import Examples
@@ -146,7 +146,7 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
         wanted = numbers[shard_of == shard]
         by_example: dict[int, list[dict[str, Any]]] = {}
         name = naming.provenance(dataset.split, shard, len(shards))
-        rows = provenance.read(dataset.path, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
+        rows = _read(dataset, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
         for row in rows.to_pylist():
             metadata = provenance.metadata(row)
             by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
@@ -178,6 +178,18 @@ def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     found: set[int] = set()
     for shard in range(count):
         name = naming.provenance(dataset.split, shard, count)
-        found.update(provenance.read(dataset.path, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
+        found.update(_read(dataset, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
     dataset.check_build()
     return sorted(found)
+
+
+def _read(dataset: Examples, name: str, columns: Sequence[str] | None = None, **rows: Any) -> Any:
+    """Reads a provenance table, as `provenance.read`.
+
+    Raises:
+      TokenreelError: pyarrow is not installed.
+    """
+    try:
+        return provenance.read(dataset.path, name, columns, **rows)
+    except ModuleNotFoundError as error:
+        raise TokenreelError("the documents of an example stand in Parquet tables, which need pyarrow: pip install pyarrow") from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import errno
 import functools
 import os
 import re
@@ -129,7 +130,7 @@ def plain_errors(path: str, verb: str) -> Iterator[None]:
         raise
     except Exception as error:
         if status(error) == 404:
-            raise FileNotFoundError(path) from None
+            raise FileNotFoundError(errno.ENOENT, "no such object", path) from None
         explained = _explain(error, path, verb)
         if explained is None:
             raise
@@ -217,7 +218,7 @@ def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
                     yield describe(f"{GS}{bucket}/{blob.name}", blob)
         except Exception as error:
             if status(error) == 404:
-                raise StorageError(f"{where}: there is no bucket {bucket}. Check its name, or create it.") from None
+                raise StorageError(f"{where}: there is no bucket {bucket}. Check its name, or create it.", 404) from None
             raise
 
 
@@ -294,7 +295,7 @@ def put(path: str, data: bytes, generation: int) -> int | None:
         with plain_errors(path, "write"):
             blob.upload_from_string(data, content_type="application/json", if_generation_match=generation, retry=retry())
     except FileNotFoundError:
-        raise StorageError(f"{path}: there is no bucket {split(path)[0]}. Check its name, or create it.") from None
+        raise StorageError(f"{path}: there is no bucket {split(path)[0]}. Check its name, or create it.", 404) from None
     except StorageError as error:
         if error.code != 412:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from typing import Any
 
@@ -31,7 +32,7 @@ class Reader(io.RawIOBase):
         if generation is None:
             found = gcs.stat(path)
             if found is None:
-                raise FileNotFoundError(path)
+                raise FileNotFoundError(errno.ENOENT, "no such object", path)
             generation, self._size = found.generation, found.size
         self._path, self._generation = path, generation
         self._position = self._at = 0  # of the next byte, and of the first in the buffer
@@ -60,7 +61,7 @@ class Reader(io.RawIOBase):
             if self._size is None:
                 found = gcs.stat(self._path)
                 if found is None or found.generation != self._generation:
-                    raise FileNotFoundError(self._path)
+                    raise FileNotFoundError(errno.ENOENT, "no such object", self._path)
                 self._size = found.size
             offset += self._size
         elif whence == io.SEEK_CUR:

@@ -100,7 +100,7 @@ class _Writer(io.RawIOBase):
                 else:
                     self._stream.close()
         except FileNotFoundError:
-            raise StorageError(f"{self._path}: there is no bucket {gcs.split(self._path)[0]}. Check its name, or create it.") from None
+            raise StorageError(f"{self._path}: there is no bucket {gcs.split(self._path)[0]}. Check its name, or create it.", 404) from None
         small = self._stream is None and not self._refused
         found = gcs.describe(self._path, self._blob) if small else gcs.stat(self._path)  # a small upload's answer tells
         if found is not None and (found.size, found.crc32c) == (self.bytes, self.crc32c):

@@ -204,6 +204,8 @@ def train_sentencepiece(texts: Iterable[bytes], options: Mapping[str, Any]) -> t
         return _train(lines, {"shuffle_input_sentence": False, **options}), counts
     except (RuntimeError, ValueError, OSError) as error:
         advice = "Take a smaller options.vocab_size or more text." if "ocabulary size" in str(error) else "Change options."
+        if "all_chars_count" in str(error):
+            advice = "The text holds nothing but white space: check sources and filters."
         reason = str(error).rstrip(". ")
         raise ConfigError(f"SentencePiece could not train on {counts.lines:,} lines, {counts.bytes:,} bytes: {reason}. {advice}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -70,7 +71,9 @@ class HuggingFaceVocabulary(Vocabulary):
         self._lock = threading.Lock()
         self._loaded: Any = None
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
-        self.vocab_size = max(tokens.values(), default=-1) + 1  # ids may have gaps
+        if not tokens:
+            raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
+        self.vocab_size = max(tokens.values()) + 1  # ids may have gaps
         model = json.loads(self.data).get("model") or {}
         given = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id, "unk_id": unk_id}
         usual = _NAMES | {"unk_id": (model.get("unk_token") or "", *_NAMES["unk_id"])}
@@ -135,8 +138,25 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        tokenizer = self._tokenizer
+        with self._refusals():
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Says in our words what the library raises on text that the tokenizer has no token for.
+
+        Raises:
+          VocabularyError: see above.
+        """
+        try:
+            yield
+        except Exception as error:  # the library raises no class of its own
+            raise VocabularyError(
+                f"{self._path}: cannot encode the text: {error}. Give the tokenizer a token for what it does not know (`unk_token` of its "
+                "model), or one that has byte fallback."
+            ) from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """Turns ids into text; special tokens show by name."""
@@ -150,7 +170,8 @@ class HuggingFaceVocabulary(Vocabulary):
         parts = [np.zeros(0, dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(documents, add_special_tokens=False)]
+            with self._refusals():
+                ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(documents, add_special_tokens=False)]
             lengths.append(np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)))
             parts.append(np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int32, count=int(lengths[-1].sum())))
         return np.concatenate(parts), np.concatenate(lengths)
@@ -163,7 +184,8 @@ class HuggingFaceVocabulary(Vocabulary):
         parts = [np.zeros((3, 0), dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            encoded = tokenizer.encode_batch(documents, add_special_tokens=False)
+            with self._refusals():
+                encoded = tokenizer.encode_batch(documents, add_special_tokens=False)
             found = [(encoding.ids, encoding.offsets) for encoding in encoded]
             lengths.append(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
             count = int(lengths[-1].sum())

@@ -63,6 +63,8 @@ class SentencePieceVocabulary(Vocabulary):
                 f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "
                 f"`tokenreel train-tokenizer` makes a model. {PATHS_BEGIN}"
             ) from error
+        if not self.data:  # the library takes it for a model that is not loaded yet
+            raise VocabularyError(f"{path}: an empty file, no SentencePiece model. `tokenreel train-tokenizer` makes a model.")
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Any] = {}
         processor = self._processor()
