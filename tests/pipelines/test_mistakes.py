@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tokenizers
 import yaml
 
 from tests.conftest import tree_digest
@@ -118,3 +119,29 @@ def test_a_mended_config_just_builds(tmp_path: pathlib.Path) -> None:
     assert result.returncode == 0 and "replacing what a build of other settings or files left there" in result.stderr
     assert tokenreel(tmp_path, "build", mended, "--direct_num_workers=1", "--output", "fresh").returncode == 0
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "fresh")
+
+
+def test_a_file_given_for_a_dataset_is_one_message(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.jsonl").write_text("text")
+    said = "a.jsonl: no directory, or below a file. A dataset is a directory: give the one that holds manifest.json."
+    assert message(tokenreel(tmp_path, "inspect", "a.jsonl"), 2) == said
+
+
+def test_a_tokenizer_without_a_token_for_the_unknown_is_one_message(tmp_path: pathlib.Path) -> None:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"document": 0, "words": 1}))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    write_lines(tmp_path / "a.jsonl", GOOD)
+    config = write_config(
+        tmp_path, "a.jsonl", vocabulary={"kind": "huggingface", "path": "tokenizer.json"}, packing={"seq_len": 8, "add_eos": False}
+    )
+    said = message(tokenreel(tmp_path, "build", config), 2)
+    assert "tokenizer.json: cannot encode the text: WordLevel error: Missing [UNK] token from the vocabulary." in said
+
+
+def test_a_vocabulary_that_the_text_does_not_give_is_one_message(tmp_path: pathlib.Path) -> None:
+    write_lines(tmp_path / "a.jsonl", GOOD)
+    tokenizer = {"output": "tokenizer", "sources": [{"files": ["a.jsonl"]}], "options": {"vocab_size": 30_000}}
+    (tmp_path / "tokenizer.yaml").write_text(yaml.safe_dump(tokenizer))
+    said = message(tokenreel(tmp_path, "train-tokenizer", "tokenizer.yaml"), 2)
+    assert "Vocabulary size too high (30000)" in said and "Take a smaller options.vocab_size or more text." in said

@@ -279,3 +279,16 @@ def test_what_is_missing_of_a_table_is_told_in_bytes(tmp_path: pathlib.Path) -> 
     for use, file in zip(token_cache.uses(config, []), (path, tmp_path / "b.txt"), strict=True):
         assert use.blocks > 1 and use.hits == 0
         assert use.bytes == use.missing_bytes == file.stat().st_size
+
+
+@pytest.mark.parametrize("action", ["list", "clean"])
+def test_a_directory_that_is_not_there_is_a_mistake(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], action: str) -> None:
+    """It was `total: 0 blocks`, with exit code 0; a missing bucket had the code 1."""
+    (tmp_path / "file").write_text("mine")
+    with buckets.storage() as bucket:
+        for place in (tmp_path / "nope", tmp_path / "file", f"{bucket}/nope", "gs://nope/stage"):
+            assert cli.main(["cache", action, str(place)]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "no such directory" in line or "there is no bucket nope" in line
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["cache", action, str(tmp_path / "empty")]) == 0

@@ -22,7 +22,7 @@ _BUILD = "build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
 
 
-def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note: Callable[[str], None] = str) -> Manifest | None:
+def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note: Callable[[str], object] = str) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
     What a build of the same settings and files left is taken up; what another one left that did not finish is replaced, but for its stage

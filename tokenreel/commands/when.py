@@ -12,7 +12,7 @@ from tokenreel.commands import run_arguments
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.loaders import trace
-from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.examples import Examples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _examples_of(dataset: Dataset, document: str) -> list[int]:
+def _examples_of(dataset: Examples, document: str) -> list[int]:
     """Finds the examples that hold a document.
 
     Raises:

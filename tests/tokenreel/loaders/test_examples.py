@@ -1,9 +1,12 @@
+import dataclasses
+import sys
+
 import numpy as np
 import pytest
 
 from tests.datasets import random_examples, write_dataset
 from tests.tokenreel.loaders.conftest import COUNT, LENGTH
-from tokenreel.errors import ConfigError
+from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import schema
 from tokenreel.loaders import load
 
@@ -52,3 +55,28 @@ def test_numbers_outside_are_refused(directory):
     assert sum(1 for _ in dataset) == COUNT  # the sequence protocol ends
     with pytest.raises(ConfigError, match="no feature 'labels'"):
         dataset.take([0], ["labels"])
+
+
+def test_a_slice_takes_several_examples(tmp_path):
+    """It was a TypeError out of NumPy, and a list of numbers gave the first of them alone."""
+    write_dataset(tmp_path / "dataset", {"train": random_examples(20, 8)})
+    dataset = load(tmp_path / "dataset")
+    for part in (slice(0, 3), slice(-2, None), slice(None, None, 7), slice(5, 2), slice(18, 99)):
+        numbers = list(range(20))[part]
+        found, wanted = dataset[part], dataset.take(numbers)
+        assert found.keys() == wanted.keys() and all((found[name] == wanted[name]).all() for name in wanted)
+        assert len(found["tokens"]) == len(numbers)
+    assert dataset[np.int64(3)]["example_id"] == 3
+    for wrong in ([1, 2], 1.5, "1", None):
+        with pytest.raises(TypeError, match=r"take several with dataset\[2:5\] or dataset.take"):
+            dataset[wrong]
+
+
+def test_a_vocabulary_says_which_package_it_needs(tmp_path, monkeypatch):
+    manifest = write_dataset(tmp_path / "dataset", {"train": random_examples(20, 8)})
+    vocabulary = dataclasses.replace(manifest.vocabulary, kind="sentencepiece", file="vocabulary.model")
+    (tmp_path / "dataset/manifest.json").write_text(dataclasses.replace(manifest, vocabulary=vocabulary).to_text())
+    (tmp_path / "dataset/vocabulary.model").write_bytes(b"a model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(VocabularyError, match="its vocabulary, sentencepiece, needs a package: pip install sentencepiece"):
+        load(tmp_path / "dataset").vocabulary()

@@ -144,3 +144,28 @@ def test_a_build_and_its_reader(write_config, tmp_path, byte_level, texts):
     assert (tmp_path / "dataset/vocabulary.json").read_bytes() == loaded.data and loaded.pad_id == 1
     shown = [part for i in range(len(dataset)) for part in loaded.decode(dataset[i]["tokens"]).split("<|endoftext|>")]
     assert len(set(shown) & set(texts)) > 300
+
+
+@pytest.mark.parametrize("model", ["WordLevel", "WordPiece"])
+def test_a_word_that_a_tokenizer_has_no_token_for_is_said(tmp_path, model):
+    """The library raises an Exception of no class."""
+    tokenizer = tokenizers.Tokenizer(getattr(tokenizers.models, model)({"some": 0, "words": 1}))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+    assert vocabulary.encode("some words") == [0, 1]
+    text = np.frombuffer(b"some other words", np.uint8)
+    calls = (
+        lambda: vocabulary.encode("some other words"),
+        lambda: vocabulary.encode_block(text, np.array([0, 16])),
+        lambda: vocabulary.encode_block_with_offsets(text, np.array([0, 16])),
+    )
+    for call in calls:
+        with pytest.raises(VocabularyError, match=r"tokenizer.json: cannot encode the text: .*UNK.* Give the tokenizer a token for what"):
+            call()
+
+
+def test_a_tokenizer_without_tokens_is_refused(tmp_path):
+    tokenizers.Tokenizer(tokenizers.models.WordLevel({}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(VocabularyError, match="the tokenizer has no token"):
+        load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))

@@ -158,6 +158,13 @@ def test_a_pickled_vocabulary_gives_the_same_ids(unigram_model, texts):
         assert a.tolist() == b.tolist()
 
 
+def test_an_empty_file_is_no_model(tmp_path):
+    """The library prints "Model is not initialized" for each question, and answers with defaults."""
+    (tmp_path / "x.model").write_bytes(b"")
+    with pytest.raises(VocabularyError, match=r"x.model: an empty file, no SentencePiece model. `tokenreel train-tokenizer`"):
+        load_vocabulary("sentencepiece", str(tmp_path / "x.model"))
+
+
 def test_a_file_that_is_no_model(tmp_path):
     (tmp_path / "x.model").write_bytes(b"hello")
     with pytest.raises(VocabularyError, match="not a SentencePiece model"):
