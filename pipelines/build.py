@@ -26,6 +26,7 @@ from tokenreel.storage import files, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
+from tokenreel.wording import plural
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
@@ -85,7 +86,10 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, note=local.note)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
-            print(f"tokenreel: building {job.output} from {count:,} files, {size / 1e6:,.1f} MB, {local.describe(parsed)}", file=sys.stderr)
+            print(
+                f"tokenreel: building {job.output} from {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
+                file=sys.stderr,
+            )
             seconds = 30.0 if files.is_remote(job.output) else 5.0
             with local.plain_errors(), local.guard(), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
@@ -107,7 +111,8 @@ def _from_cache(result: PipelineResult) -> str:
     counters = result.metrics().query(MetricsFilter().with_namespace("tokenreel"))["counters"]
     counts = {counter.key.metric.name: counter.result for counter in counters}
     blocks, cached = counts.get(BLOCKS, 0), counts.get(CACHED, 0)
-    return f"tokenreel: {cached:,} of {blocks:,} blocks came from the token cache, {blocks - cached:,} were tokenized"
+    made = f"{blocks - cached:,} {'was' if blocks - cached == 1 else 'were'} tokenized"
+    return f"tokenreel: {cached:,} of {plural(blocks, 'block')} came from the token cache, {made}"
 
 
 def summary(found: Manifest) -> str:

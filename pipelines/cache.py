@@ -16,6 +16,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.staging.token_cache import THREADS, Entry, choose, read, uses
 from tokenreel.storage import files
+from tokenreel.wording import plural
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -41,17 +42,18 @@ def table(entries: Sequence[Entry], foreign: int) -> str:
         members = [entry for entry in entries if entry.state is state]
         if members:
             lines.append(
-                f"{meaning}: {len(members):,} files, {_size(sum(entry.bytes for entry in members))}; `tokenreel cache clean` removes them"
+                f"{meaning}: {plural(len(members), 'file')}, {_size(sum(entry.bytes for entry in members))}; "
+                "`tokenreel cache clean` removes them"
             )
     if foreign:
-        lines.append(f"{foreign:,} other files, which no build wrote and no command touches")
+        lines.append(f"{plural(foreign, 'other file')}, which no build wrote and no command touches")
     return "\n".join(lines)
 
 
 def _sums(members: Sequence[Entry]) -> str:
     blocks = len({entry.block for entry in members})
     documents, tokens, size = (sum(getattr(entry, name) for entry in members) for name in ("documents", "tokens", "bytes"))
-    return f"{blocks:,} blocks, {documents:,} documents, {tokens:,} tokens, {_size(size)}"
+    return f"{plural(blocks, 'block')}, {plural(documents, 'document')}, {plural(tokens, 'token')}, {_size(size)}"
 
 
 def _size(count: int) -> str:
@@ -131,9 +133,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             for entry in chosen:
                 print(entry.name)
-            print(f"would remove {len(chosen):,} of {len(entries):,} files, {_size(size)} (nothing was removed)")
+            print(f"would remove {len(chosen):,} of {plural(len(entries), 'file')}, {_size(size)} (nothing was removed)")
             return 0
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(lambda entry: files.remove(entry.path), chosen))
-        print(f"removed {len(chosen):,} of {len(entries):,} files, {_size(size)}")
+        print(f"removed {len(chosen):,} of {plural(len(entries), 'file')}, {_size(size)}")
     return 0

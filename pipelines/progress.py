@@ -14,6 +14,7 @@ from tokenreel.staging import identity
 from tokenreel.storage import files
 from tokenreel.tokenizer_training.output import sample_directory
 from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.wording import plural
 from transforms.train_tokenizer import TRAINING
 
 
@@ -30,17 +31,19 @@ class BuildProgress:
         shared = job.execution.stage
         names = (files.list_files(shared) if shared else present).keys()
         begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
-        shards = f"{sum(map(naming.is_shard, present)):,} shards written"
+        shards = f"{plural(sum(map(naming.is_shard, present)), 'shard')} written"
+        count = len(begun)
         if job.duplicates.remove not in ("paragraphs", "lines"):
-            begun &= self._blocks  # a stage directory that is shared may hold blocks of any other build
+            # A stage directory that is shared may hold blocks of any other build, and blocks of the same text share their stage files.
+            count = sum(name in begun for name in self._blocks)
         elif shared:  # the names follow from what is left of each block: whose the blocks here are is not known
             return shards
-        return f"{len(begun):,} of about {len(self._blocks):,} blocks tokenized, {shards}"
+        return f"{count:,} of {plural(len(self._blocks), 'block')} tokenized, {shards}"
 
     @functools.cached_property
-    def _blocks(self) -> frozenset[str]:
-        """The names of the blocks, listed when they are first asked for: in the thread that reports, so a large corpus delays nothing."""
-        return frozenset(
+    def _blocks(self) -> tuple[str, ...]:
+        """The name of each block, listed when they are first asked for: in the thread that reports, so a large corpus delays nothing."""
+        return tuple(
             identity.name_of(self._job, block, self._vocabulary.fingerprint, self._rules[block.source])
             for index, source in enumerate(self._job.sources)
             for block in list_blocks(source, index, self._job.execution.block_bytes)
@@ -61,7 +64,7 @@ class TrainingProgress:
             self._began = self._began or time.monotonic()
             return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"  # by half minutes: a new line for each is enough
         read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
-        return f"sampled text from {read:,} of about {self._blocks:,} blocks"
+        return f"sampled text from {read:,} of {plural(self._blocks, 'block')}"
 
     @functools.cached_property
     def _blocks(self) -> int:

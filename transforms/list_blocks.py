@@ -15,6 +15,7 @@ from tokenreel.errors import SourceError
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.listing import list_files
+from tokenreel.wording import plural
 
 
 @dataclasses.dataclass
@@ -42,7 +43,7 @@ class ListBlocks(beam.PTransform):
         size = sum(file.size for file in found)
         if (len(found), size) != (before["files"], before["bytes"]):
             raise SourceError(
-                f"source {source.name!r}: {before['files']:,} files of {before['bytes']:,} bytes were there when the build began, now "
-                f"there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
+                f"source {source.name!r}: {plural(before['files'], 'file')} of {before['bytes']:,} bytes were there when the build began, "
+                f"now there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
             )
         yield from list_blocks(source, index, self.config.execution.block_bytes, found)

@@ -57,7 +57,7 @@ def test_a_file_that_arrives_behind_the_first_listing_is_not_built_in_silence(
         patch.setattr(output, "prepare", late)
         assert cli.main(["build", config, "--direct_num_workers=1"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "1 files of 7,800 bytes were there when the build began, now there are 2 of 7,820" in message
+    assert "1 file of 7,800 bytes were there when the build began, now there are 2 of 7,820" in message
     assert not (tmp_path / "dataset" / "manifest.json").exists()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Callable
+
+import pytest
 
 from pipelines import cli
 from pipelines.progress import BuildProgress
@@ -28,5 +31,18 @@ def test_blocks_of_other_builds_are_not_counted(corpus: pathlib.Path, tmp_path: 
     blocks = len({path.name[:32] for path in stage.iterdir()})
     assert blocks > 1
     shards = len(list((tmp_path / "one-built").glob("*.tfrecord-*")))
-    assert said(first) == f"{blocks} of about {blocks} blocks tokenized, {shards} shards written"
-    assert said(second) == f"0 of about {blocks} blocks tokenized, 0 shards written"
+    assert said(first) == f"{blocks} of {blocks} blocks tokenized, {shards} shards written"
+    assert said(second) == f"0 of {blocks} blocks tokenized, 0 shards written"
+
+
+def test_blocks_of_the_same_text_are_counted_as_the_end_counts_them(
+    corpus: pathlib.Path, tmp_path: pathlib.Path, write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was "of about 3 blocks" while it worked, and "of 6 blocks" at the end."""
+    sources = [{"name": name, "files": [str(corpus)]} for name in ("one", "two")]
+    config = write_config(sources=sources, execution={"stage": str(tmp_path / "stage"), "block_mb": 0.05})
+    assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
+    (blocks,) = re.findall(r"\d+ of (\d+) blocks came from the token cache", capsys.readouterr().err)
+    job = configs.load(pathlib.Path(config).read_text(), name=config)
+    progress = BuildProgress(job, open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options), [Rules(), Rules()])
+    assert progress().startswith(f"{blocks} of {blocks} blocks tokenized")

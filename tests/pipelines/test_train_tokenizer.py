@@ -161,7 +161,7 @@ def test_a_finished_tokenizer_is_kept_and_another_is_refused(
     assert report(output)["model"]["vocab_size"] == 350
     (output / "notes.txt").write_text("mine")
     assert cli.main([*other, "--overwrite"]) == 1
-    assert "holds 1 files that train-tokenizer does not write, such as notes.txt" in capsys.readouterr().err
+    assert "holds 1 file that train-tokenizer does not write, such as notes.txt" in capsys.readouterr().err
     (output / "notes.txt").unlink()
     (output / ".stage").mkdir()
     (output / ".stage/build.json").write_text("{}")  # an unfinished build, whose tokens are worth keeping

@@ -18,6 +18,7 @@ from tokenreel.planning.selection import StageSelection
 from tokenreel.sources.documents import Fault
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
+from tokenreel.wording import plural
 
 _FILES = 12  # named in a message, which fits a screen
 _MESSAGE = 200  # characters of what is wrong with a document
@@ -61,13 +62,13 @@ def _nothing_left(config: JobConfig, selections: Sequence[StageSelection], dead:
     told += [f"{dead:,} could not be read; all of them are in {files.join(config.output, naming.DEAD_LETTERS)}"] if dead else []
     rows = []
     for (source, name), count in lines.items():
-        what = f"{count:,} lines; nothing that could not be read" if count else "empty"
+        what = f"{plural(count, 'line')}; nothing that could not be read" if count else "empty"
         if lost := reasons.get((source, name)):
-            what = f"{count:,} lines; {_counts(lost)}, the first at {first[source, name]}"
+            what = f"{plural(count, 'line')}; {_counts(lost)}, the first at {first[source, name]}"
         rows.append(f"{config.sources[source].name}: {name}: {what}")
     # Files that gave the most are told first; of a corpus of thousands the others are like them.
     rows = [row for _, row in sorted(zip(lines.values(), rows, strict=True), key=lambda pair: -pair[0])]
-    more = [f"and {len(rows) - _FILES:,} more files"] if len(rows) > _FILES else []
+    more = [f"and {plural(len(rows) - _FILES, 'more file')}"] if len(rows) > _FILES else []
     summary = "; ".join(told) or "the files hold no record"
     return "\n  ".join([f"no document is left to make examples of: {summary}. What the files gave:", *rows[:_FILES], *more])
 

@@ -17,6 +17,7 @@ from tokenreel.planning.identity import algorithms, identity
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage import files, locking
 from tokenreel.storage.files import ABANDONED_SECONDS
+from tokenreel.wording import plural
 
 _BUILD = "build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
@@ -48,7 +49,8 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note:
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
-            f"{config.output}: holds {len(foreign):,} files that no build writes, such as {foreign[0]}. Choose an empty or new directory."
+            f"{config.output}: holds {plural(len(foreign), 'file')} that no build writes, such as {foreign[0]}. Choose an empty or "
+            "new directory."
         )
     if naming.MANIFEST in present:
         finished = _matching(recipe, inputs)
@@ -61,8 +63,8 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note:
     remains = [name for name in present if name != state and not files.TEMPORARY.search(name)]
     if remains and state not in present:  # a build writes its state before everything else
         raise BuildError(
-            f"{config.output}: holds {len(remains):,} files of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an incomplete "
-            "copy perhaps. Add --overwrite to replace them, or choose another --output."
+            f"{config.output}: holds {plural(len(remains), 'file')} of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an "
+            "incomplete copy perhaps. Add --overwrite to replace them, or choose another --output."
         )
     if remains:
         note(f"{config.output}: replacing what a build of other settings or files left there, which did not finish")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from tokenreel.format import naming
 from tokenreel.format.manifest import Manifest
+from tokenreel.wording import plural
 
 
 def summarize(found: Manifest) -> str:
     """Says what a build made: the lines that the command prints at its end."""
     totals = found.totals
     lines = [
-        f"{name}: {split.examples:,} examples of {found.seq_len:,} tokens in {len(split.shards):,} shards, "
+        f"{name}: {plural(split.examples, 'example')} of {found.seq_len:,} tokens in {plural(len(split.shards), 'shard')}, "
         f"{sum(shard.bytes for shard in split.shards) / 1e6:,.1f} MB"
+        if split.examples
+        else found.describe_empty(name)
         for name, split in found.splits.items()
     ]
     left_out = sum(totals["documents_filtered"].values())

@@ -9,6 +9,7 @@ import time
 from tokenreel.format import manifest as manifests
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.verification import differences
+from tokenreel.wording import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         seconds = max(time.monotonic() - started, 1e-9)
         rate = f" ({size / 1e6 / seconds:,.0f} MB/s)" if seconds > 5 else ""
         print(
-            f"{arguments.directory}: sound. {sum(shard.records for shard in shards):,} records in {len(shards):,} shards, "
+            f"{arguments.directory}: sound. {plural(sum(shard.records for shard in shards), 'record')} in {plural(len(shards), 'shard')}, "
             f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
     return 0

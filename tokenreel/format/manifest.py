@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,9 @@ class FileInfo:
     crc32c: int
 
 
+_MOST_HELD_OUT = 0.5  # share of the documents that a message advises to hold out
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything a reader needs to know of a dataset.
@@ -122,6 +126,17 @@ class Manifest:
         body = self._body()
         meaning = {name: body[name] for name in ("algorithms", "config", "record", "seed", "splits", "vocabulary")}
         return keys.digest(FORMAT, FORMAT_VERSION, _canonical(meaning))
+
+    def describe_empty(self, split: str) -> str:
+        """Says what would give an empty split an example: the share of the documents that holds about two, and two documents."""
+        documents, tokens = (int(self.totals.get(name) or 0) for name in ("documents_written", "tokens"))
+        share = 2 * max((self.seq_len + self.overlap) / tokens, 1 / documents) if tokens and documents else 1.0
+        if share >= _MOST_HELD_OUT:
+            return f"split {split!r} holds no example. Build it from more text"
+        place = 10.0 ** (math.floor(math.log10(share)) - 1)  # of the second digit, which is rounded up
+        return (
+            f"split {split!r} holds no example. Set splits.{split} to a larger share, such as {100 * math.ceil(share / place) * place:.2g}%"
+        )
 
     def _body(self) -> dict[str, Any]:
         record: dict[str, Any] = {"format": self.record_format, "overlap": self.overlap, "pad_id": self.pad_id, "seq_len": self.seq_len}

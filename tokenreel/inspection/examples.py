@@ -118,13 +118,19 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
         if position in masks:
             flush()
             parts.append(paint("masked", f"{{{piece_name(token, vocabulary)} -> {piece_name(masks[position], vocabulary)}}}"))
-        elif token in specials:
+        elif name := specials.get(token) or _symbol(token, vocabulary):
             flush()
-            parts.append(paint("special", specials[token]))
+            parts.append(paint("special", name))
         else:
             pending.append(token)
     flush()
     return "".join(parts)
+
+
+def _symbol(token: int, vocabulary: Vocabulary) -> str | None:
+    """Names a token that stands for no text, such as [CLS], which decoding leaves out; None for others, and for a space at an end."""
+    piece = vocabulary.piece(token) if 0 <= token < vocabulary.vocab_size else None
+    return piece if piece and piece.strip("\u2581 ") and not vocabulary.decode([token]) else None
 
 
 def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vocabulary: Vocabulary, paint: Any) -> str:
@@ -158,7 +164,8 @@ def piece_name(token: int, vocabulary: Vocabulary) -> str:
 
     Special ids show by name, white space and control characters by their escapes, and tokens without name and text by their number.
     """
-    if token in (names := _special_names(vocabulary)):
+    names = _special_names(vocabulary)
+    if token in names:
         return names[token]
     if not 0 <= token < vocabulary.vocab_size:
         return "?"

@@ -43,11 +43,13 @@ class Dataset(Examples):
             `variant`; `hosts`, `host`, `rows`, `drop_remainder`, `pad_remainder`, `prefetch`.
 
         Raises:
-          ConfigError: an option is impossible.
+          ConfigError: an option is impossible, or the run would have no batch.
         """
         run = RunOptions(batch_size=batch_size, **options)
         plan = self.plan(seed=run.seed, shuffle=run.shuffle, epochs=run.epochs, skip=run.skip)
-        return Batches([Source(self, run)], plan, run)
+        batches = Batches([Source(self, run)], plan, run)
+        batches.check_yields()
+        return batches
 
     def objective(self, name: str, *, seq_len: int | None = None, **settings: Any) -> Any:
         """Makes an objective for this dataset's vocabulary, to be applied on the fly: `batches(objective=...)`.

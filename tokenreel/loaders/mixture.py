@@ -129,14 +129,16 @@ class Mixture:
         """Iterates over batches, as `Dataset.batches`; with several datasets each batch has a further field `source`, int32 [rows].
 
         Raises:
-          ConfigError: an option is impossible.
+          ConfigError: an option is impossible, or the run would have no batch.
           TypeError: `epochs` is given, which belongs to the mixture.
         """
         if "epochs" in options:
             raise TypeError("the batches of a mixture take no epochs: give them to the mixture, Mixture(..., stop='all_used', epochs=2)")
         run = RunOptions(batch_size=batch_size, **options)
         plan = self.plan(seed=run.seed, shuffle=run.shuffle, skip=run.skip)
-        return Batches([Source(dataset, run, name) for name, dataset in self.datasets.items()], plan, run)
+        batches = Batches([Source(dataset, run, name) for name, dataset in self.datasets.items()], plan, run)
+        batches.check_yields()
+        return batches
 
 
 _COMPARED: dict[str, Callable[[Dataset], object]] = {

@@ -68,7 +68,7 @@ def load(
     watch.note(check_files(path, manifest, split))
     info = manifest.splits[split]
     if not info.examples:
-        raise ManifestError(f"{path}: split {split!r} holds no example. Build it from more text, or load another split.")
+        raise ManifestError(f"{path}: {manifest.describe_empty(split)}, or load another split.")
     records = _records(watch, split, crc, backend, cache, cache_bytes)
     if verify == "full":
         found = [line for shard in info.shards for line in find_shard_damage(files.join(path, shard.file), shard, manifest.fixed_format)]

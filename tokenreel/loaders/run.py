@@ -39,6 +39,27 @@ class Run:
         self._rows, self._has_boundaries = options.row_numbers(), options.has_boundaries
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
 
+    def check_yields(self) -> None:
+        """Checks that the run has a batch, and this host a row of it: what would end at once, or give nothing for ever, is a mistake.
+
+        Rows that are given may be none, as for a process of a mesh that holds no data.
+
+        Raises:
+          ConfigError: it has none; says what would give one.
+        """
+        if self._rows is None and self.hosts > self.batch_size:
+            raise ConfigError(
+                f"a batch of {self.batch_size} rows is shared by {self.hosts} hosts, so that some get none: make batch_size at least "
+                f"{self.hosts}, or give `rows`"
+            )
+        if self.length == 0:
+            raise ConfigError("this run holds no sample: `skip` leaves out all that its epochs or its mixture have")
+        if self.num_batches == 0:
+            raise ConfigError(
+                f"this run holds no whole batch of {self.batch_size}: it has {self.length:,} samples. Make batches smaller or epochs more, "
+                "or give pad_remainder=True (or drop_remainder=False)"
+            )
+
     @property
     def num_batches(self) -> int | None:
         """Batches from the first sample to the last; None where there is no end."""

@@ -42,9 +42,14 @@ class Objective:
     vocab_size: int
     pad_id: int = 0
 
+    @property
+    def called(self) -> str:
+        """Names the objective as the config does: `spanbert` is a name for settings of `masked_lm`, which decides bytes by its own name."""
+        return str(vars(self).get("_called", self.name))
+
     def __post_init__(self) -> None:
         if self.seq_len < 2:
-            raise ConfigError(f"objective {self.name} needs at least 2 positions, packing.seq_len is {self.seq_len}")
+            raise ConfigError(f"objective {self.called} needs at least 2 positions, packing.seq_len is {self.seq_len}")
         if not 0 <= self.pad_id < self.vocab_size:
             raise ConfigError(f"objective.pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, got {self.pad_id}")
 
@@ -171,7 +176,7 @@ class Objective:
         tokens = arrays["tokens"]
         if tokens.ndim != 2 or not self.takes(tokens.shape[1]):
             raise BuildError(
-                f"objective {self.name} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
+                f"objective {self.called} with seq_len {self.seq_len} takes examples of {self.raw_length()} tokens, got {tokens.shape}: "
                 "lay documents out for the raw length."
             )
         low, high = (int(tokens.min()), int(tokens.max())) if tokens.size else (0, 0)
@@ -187,7 +192,7 @@ class Objective:
         Raises:
           NotImplementedError: what the objective did cannot be undone.
         """
-        raise NotImplementedError(f"objective {self.name} cannot be undone")
+        raise NotImplementedError(f"objective {self.called} cannot be undone")
 
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
         """Counts what was done to examples: integers and integer arrays that add up over parts of a dataset."""

@@ -66,7 +66,7 @@ class NextTokens(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if align > 1:
-            raise ConfigError(f"objective {self.name} knows no padding inside examples, packing.align is {align}: set it to 1")
+            raise ConfigError(f"objective {self.called} knows no padding inside examples, packing.align is {align}: set it to 1")
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""

@@ -64,7 +64,7 @@ class CharacterDenoising(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if overlap:
-            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+            raise ConfigError(f"objective {self.called} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
 
     def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:
         n, length = tokens.shape

@@ -78,7 +78,7 @@ class FillInTheMiddle(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if mode in ("full_sentences", "segment_pairs"):
-            raise ConfigError(f"objective {self.name} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
+            raise ConfigError(f"objective {self.called} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
 
     def takes(self, width: int) -> bool:
         """See `Objective`: examples of any length."""

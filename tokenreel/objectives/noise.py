@@ -121,11 +121,11 @@ class Denoising(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if overlap:
-            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+            raise ConfigError(f"objective {self.called} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
         if mode == "segment_pairs":
-            raise ConfigError(f"objective {self.name} moves positions and cannot keep the segment ids of packing.mode {mode}: use wrap")
+            raise ConfigError(f"objective {self.called} moves positions and cannot keep the segment ids of packing.mode {mode}: use wrap")
         if align > 1:
-            raise ConfigError(f"objective {self.name} moves positions and cannot keep packing.align = {align}: set it to 1")
+            raise ConfigError(f"objective {self.called} moves positions and cannot keep packing.align = {align}: set it to 1")
 
     def _targets_width(self) -> int:
         """Gives the positions of the targets."""

@@ -38,7 +38,7 @@ class PrefixLM(Objective):
         if self.eos_id is not None:
             check_id("eos_id", self.eos_id, self.vocab_size)
         if self.raw_length() < 2:
-            raise ConfigError(f"objective {self.name} splits at least 2 tokens: packing.seq_len must be at least 3, got {self.seq_len}")
+            raise ConfigError(f"objective {self.called} splits at least 2 tokens: packing.seq_len must be at least 3, got {self.seq_len}")
 
     def raw_length(self) -> int:
         """See `Objective`: inputs of all but one token, and eos, fill an encoder."""
@@ -51,9 +51,9 @@ class PrefixLM(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if align > 1:
-            raise ConfigError(f"objective {self.name} knows no padding inside examples, packing.align is {align}: set it to 1")
+            raise ConfigError(f"objective {self.called} knows no padding inside examples, packing.align is {align}: set it to 1")
         if self.form == "encoder_decoder" and overlap:
-            raise ConfigError(f"objective {self.name} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
+            raise ConfigError(f"objective {self.called} has no use for the token that packing.overlap = {overlap} repeats: set it to 0")
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""

@@ -85,7 +85,12 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **
         missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if missing and setting not in values and setting not in ("seq_len", "vocab_size"):
             raise ConfigError(f"objective {name} needs objective.{setting}: the vocabulary does not tell it")
-    return kind(seq_len=seq_len, vocab_size=int(vocabulary["vocab_size"]), **values)
+    try:
+        made = kind(seq_len=seq_len, vocab_size=int(vocabulary["vocab_size"]), **values)
+    except ConfigError as error:  # raised before the objective knows what the config calls it
+        raise ConfigError(str(error).replace(f"objective {kind.name} ", f"objective {name} ")) from error
+    vars(made)["_called"] = name
+    return made
 
 
 def needed_facts(name: str, settings: Mapping[str, Any]) -> set[str]:
@@ -117,7 +122,7 @@ def check_sentinels(objective: Objective) -> None:
     """
     if isinstance(objective, Denoising) and objective.first_sentinel_id is None:
         raise ConfigError(
-            f"objective {objective.name} puts sentinels where text is hidden, and the vocabulary has no <extra_id_0>. Set "
+            f"objective {objective.called} puts sentinels where text is hidden, and the vocabulary has no <extra_id_0>. Set "
             "vocabulary.options.extra_ids: 100 to add them (sentencepiece and bytes), or objective.first_sentinel_id to the id of the first"
         )
 

@@ -105,10 +105,10 @@ class TypoNoise(Objective):
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if mode == "segment_pairs":
-            raise ConfigError(f"objective {self.name} moves characters and cannot keep the segment ids of packing.mode {mode}: use wrap")
+            raise ConfigError(f"objective {self.called} moves characters and cannot keep the segment ids of packing.mode {mode}: use wrap")
         if overlap or align > 1:
             raise ConfigError(
-                f"objective {self.name} moves characters and cannot keep packing.overlap = {overlap} and align = {align}: leave both out"
+                f"objective {self.called} moves characters and cannot keep packing.overlap = {overlap} and align = {align}: leave both out"
             )
 
     def _corrupt(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> dict[str, Array]:

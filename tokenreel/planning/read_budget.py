@@ -19,6 +19,7 @@ from tokenreel.planning import shard_plan
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
 from tokenreel.planning.selection import StageSelection, passes
+from tokenreel.wording import plural
 
 _MARGIN = 1.25  # each split has a group at least, and sizes are rounded
 
@@ -47,7 +48,10 @@ class PlannedReads:
         return self.bytes / self.reads if self.reads else 0.0
 
     def __str__(self) -> str:
-        return f"{self.groups:,} groups in {self.stages:,} stage files: up to {self.reads:,} reads of {self.mean / 1e3:,.1f} KB on average"
+        return (
+            f"{plural(self.groups, 'group')} in {plural(self.stages, 'stage file')}: up to {plural(self.reads, 'read')} of "
+            f"{self.mean / 1e3:,.1f} KB on average"
+        )
 
 
 def plan_reads(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> PlannedReads:

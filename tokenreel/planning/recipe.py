@@ -147,21 +147,37 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=vocabulary.objective_facts(), **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
-        what = packing.mode if packing.mode == PAIRS else objective.name
+        what = packing.mode if packing.mode == PAIRS else objective.called
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     # Documents are laid out for what the objective reads of them, which for span corruption is longer than what the model reads.
-    raw = dataclasses.replace(packing, seq_len=objective.raw_length() if packing.cuts_stream else objective.even_length())
+    raw = _lay_out_for(packing, objective)
     recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
     if config.vocabulary.offsets:
         if schema.TOKENS not in (feature.name for feature in recipe.features):
             raise ConfigError(
-                f"vocabulary.offsets says where stored tokens lie in the text, and {objective.name} stores inputs and targets instead: set "
-                "it to false, or build for causal_lm and compute the objective in the loader"
+                f"vocabulary.offsets says where stored tokens lie in the text, and {objective.called} stores inputs and targets instead: "
+                "set it to false, or build for causal_lm and compute the objective in the loader"
             )
         none = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         vocabulary.encode_block_with_offsets(*none)  # says if it cannot, before a worker starts
     check_sentinels(objective)
     return recipe
+
+
+def _lay_out_for(packing: PackingConfig, objective: Objective) -> PackingConfig:
+    """Makes the layout of what an objective reads.
+
+    Raises:
+      ConfigError: the mode has no examples of that length.
+    """
+    length = objective.raw_length() if packing.cuts_stream else objective.even_length()
+    try:
+        return dataclasses.replace(packing, seq_len=length)
+    except ConfigError as error:
+        raise ConfigError(
+            f"objective {objective.called} takes examples of {length:,} tokens for packing.seq_len = {packing.seq_len:,}, and packing.mode "
+            f"{packing.mode} makes none of that length. Choose another mode, or packing.seq_len so that it takes what the mode makes ({error})"
+        ) from error
 
 
 def _id(vocabulary: Vocabulary, setting: str, value: Any) -> Any:

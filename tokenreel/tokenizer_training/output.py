@@ -20,6 +20,7 @@ from tokenreel.tokenizer_training.sentencepiece_training import Coverage, measur
 from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.wording import plural
 
 REPORT = "tokenizer_report.json"
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
@@ -50,8 +51,8 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
     foreign = [name for name in present if not _is_ours(name)]
     if foreign:
         raise BuildError(
-            f"{config.output}: holds {len(foreign):,} files that train-tokenizer does not write, such as {foreign[0]}. Choose an empty or "
-            "new directory."
+            f"{config.output}: holds {plural(len(foreign), 'file')} that train-tokenizer does not write, such as {foreign[0]}. Choose an "
+            "empty or new directory."
         )
     if REPORT in present and not overwrite:
         found = read_report(config.output)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli
+from tests.conftest import train_model
 from tokenreel.commands import inspect
 from tokenreel.format import naming
 from tokenreel.inspection import examples, report
@@ -172,3 +173,14 @@ def run(*argv):
     parser = argparse.ArgumentParser()
     inspect.add_arguments(parser)
     return inspect.run(parser.parse_args([str(argument) for argument in argv]))
+
+
+def test_control_symbols_show_by_name(tmp_path, texts):
+    """[CLS] and [SEP] were left out of the text, and a masked position read `{#6 -> else}`."""
+    path = train_model(texts[:200], tmp_path, "unigram", 400, control_symbols=["[CLS]", "[SEP]", "[MASK]"])
+    vocabulary = load_vocabulary("sentencepiece", path)
+    cls, sep, mask, word = (vocabulary.find(name) for name in ("[CLS]", "[SEP]", "[MASK]", "\u2581the"))
+    tokens = np.array([cls, word, mask, sep])
+    masked = {"mask_positions": np.array([2]), "mask_ids": np.array([word]), "mask_weights": np.array([1.0])}
+    shown = format_example({"tokens": tokens, "document_starts": np.array([True, False, False, False]), **masked}, vocabulary)
+    assert shown.splitlines()[-1] == "[CLS]the{[MASK] -> \u2581the}[SEP]"

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tests.tokenreel.loaders.conftest import shards
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
-from tokenreel.format.manifest import INT64_LIST
+from tokenreel.format.manifest import INT64_LIST, SplitInfo
 from tokenreel.loaders import load
 
 
@@ -94,3 +95,20 @@ def test_loading_imports_numpy_alone(directory):
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("totals", "advice"),
+    [
+        ({"documents_written": 1000, "tokens": 100_000}, "Set splits.validation to a larger share, such as 0.2%, or load another split"),
+        ({"documents_written": 1000, "tokens": 3000}, "Set splits.validation to a larger share, such as 0.54%, or load another split"),
+        ({"documents_written": 3, "tokens": 100_000}, "Build it from more text, or load another split"),
+        ({}, "Build it from more text, or load another split"),
+    ],
+)
+def test_an_empty_split_names_the_share_that_would_fill_it(tmp_path, totals, advice):
+    manifest = write_dataset(tmp_path / "dataset", {"train": random_examples(20, 8)})
+    splits = {**manifest.splits, "validation": SplitInfo(shards=())}
+    (tmp_path / "dataset/manifest.json").write_text(dataclasses.replace(manifest, splits=splits, totals=totals).to_text())
+    with pytest.raises(ManifestError, match=re.escape(f"split 'validation' holds no example. {advice}.")):
+        load(tmp_path / "dataset", "validation")

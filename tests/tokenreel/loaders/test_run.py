@@ -1,5 +1,6 @@
 import functools
 import operator
+import re
 
 import numpy as np
 import pytest
@@ -141,3 +142,31 @@ def test_torch_gets_the_boundaries_as_tensors(padded):
     for batch, tensors in zip(expected, loader, strict=True):
         assert tensors["cu_seqlens"].dtype == tensors["max_seqlen"].dtype == torch.int32 and tensors["max_seqlen"].ndim == 0
         assert all(np.array_equal(values, tensors[name].numpy()) for name, values in batch.items())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "options", "message"),
+    [
+        (COUNT + 1, {"epochs": 1}, f"no whole batch of {COUNT + 1}: it has {COUNT} samples. Make batches smaller or epochs more"),
+        (2 * COUNT + 1, {"epochs": 2}, f"it has {2 * COUNT} samples"),
+        (8, {"epochs": 1, "skip": [(0, COUNT - 7)]}, "no whole batch of 8: it has 7 samples"),
+        (8, {"epochs": 1, "skip": [(0, COUNT)]}, "this run holds no sample: `skip` leaves out all"),
+        (8, {"epochs": 1, "skip": [(0, COUNT)], "drop_remainder": False}, "this run holds no sample"),
+        (4, {"hosts": 8, "host": 0}, "a batch of 4 rows is shared by 8 hosts, so that some get none: make batch_size at least 8"),
+    ],
+)
+def test_batches_that_would_never_come_are_refused_when_they_are_made(dataset, batch_size, options, message):
+    """They ended at once, or gave a host batches without rows for ever."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        dataset.batches(batch_size, **options)
+    mixed = {name: value for name, value in options.items() if name not in ("epochs", "skip")}
+    if "epochs" in options and "skip" not in options:
+        with pytest.raises(ConfigError, match="no whole batch"):
+            Mixture({"a": dataset}, stop="all_used", epochs=options["epochs"]).batches(batch_size, **mixed)
+
+
+def test_a_short_batch_that_is_asked_for_comes(dataset):
+    for options in ({"drop_remainder": False}, {"pad_remainder": True}):
+        (batch,) = dataset.batches(COUNT + 1, epochs=1, **options)
+        assert len(batch["tokens"]) == COUNT + ("pad_remainder" in options)
+    assert len(next(dataset.batches(COUNT + 1))["tokens"]) == COUNT + 1  # a run without end goes on into the next epoch

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -202,3 +203,15 @@ def test_packings_that_cannot_feed_an_objective():
 def test_tokens_of_another_vocabulary():
     with pytest.raises(BuildError, match="tokens run from 7 to 200, the vocabulary has 200 ids"):
         make("bert").apply({"tokens": np.array([[7] * 31 + [200]])}, [0], seed=0)
+
+
+def test_errors_name_an_objective_as_the_config_does():
+    """They said `masked_lm` where the config says `spanbert`."""
+    for name, (kind, _) in OBJECTIVES.items():
+        with pytest.raises(ConfigError) as caught:
+            make_objective(name, seq_len=1, vocabulary=VOCABULARY)
+        assert kind.name == name or f"objective {kind.name} " not in str(caught.value), name
+    made = make_objective("spanbert", seq_len=64, vocabulary=VOCABULARY)
+    assert (made.name, made.called, pickle.loads(pickle.dumps(made)).called) == ("masked_lm", "spanbert", "spanbert")
+    with pytest.raises(ConfigError, match=r"objective spanbert has no use for the token that packing.overlap = 1 repeats"):
+        made.check_packing(mode="wrap", overlap=1, align=1)

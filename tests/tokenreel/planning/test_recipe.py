@@ -58,3 +58,10 @@ def test_documents_are_laid_out_for_what_the_objective_takes() -> None:
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe(**settings)
+
+
+def test_buckets_do_not_complain_of_a_length_that_nobody_wrote() -> None:
+    """T5 reads 568 tokens for 512 positions; the error said "packing.seq_len must be one of 256, 512, ..., got 568"."""
+    with pytest.raises(ConfigError) as caught:
+        recipe(packing={"mode": "buckets", "seq_len": 512}, objective={"name": "t5"})
+    assert "objective t5 takes examples of 568 tokens for packing.seq_len = 512, and packing.mode buckets makes none" in str(caught.value)
