@@ -176,7 +176,7 @@ def _lay_out_for(packing: PackingConfig, objective: Objective) -> PackingConfig:
     except ConfigError as error:
         raise ConfigError(
             f"objective {objective.called} takes examples of {length:,} tokens for packing.seq_len = {packing.seq_len:,}, and packing.mode "
-            f"{packing.mode} makes none of that length. Choose another mode, or packing.seq_len so that it takes what the mode makes ({error})"
+            f"{packing.mode} makes none of that length. Choose another mode, or another packing.seq_len ({error})"
         ) from error
 
 
