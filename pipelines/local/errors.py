@@ -28,6 +28,7 @@ def quiet_logging() -> None:
         return not (record.exc_info and record.exc_info[0]) and not any(text in record.msg for text in unwanted)
 
     quiet.print_no_tracebacks()
+    quiet.end_import()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s:%(name)s:%(message)s")
     for handler in logging.getLogger().handlers:
         if wanted.__qualname__ not in {getattr(known, "__qualname__", "") for known in handler.filters}:

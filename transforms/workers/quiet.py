@@ -18,6 +18,11 @@ def wants_debug() -> bool:
     return bool(os.environ.get(DEBUG))
 
 
+# What Python itself does with records while nothing is set up. As a handler it keeps Beam's import from setting up one that prints all that
+# workers say.
+_UNTIL_SET_UP = logging.lastResort or logging.NullHandler()
+
+
 def drop_import_warning() -> None:
     """Drops what Beam logs when it is imported without Google's packages, which no build needs. To be called before the import."""
 
@@ -25,6 +30,13 @@ def drop_import_warning() -> None:
         return "apitools not found" not in str(record.msg)
 
     logging.getLogger().addFilter(wanted)
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(_UNTIL_SET_UP)
+
+
+def end_import() -> None:
+    """Lets logging be set up, after Beam is imported."""
+    logging.getLogger().removeHandler(_UNTIL_SET_UP)
 
 
 def print_no_tracebacks() -> None:

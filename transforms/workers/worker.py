@@ -14,6 +14,7 @@ def main() -> None:
     quiet.drop_import_warning()
     from apache_beam.runners.worker import sdk_worker_main  # takes seconds, in which the build may end
 
+    quiet.end_import()
     quiet.print_no_tracebacks()
     sdk_worker_main.main(sys.argv)
 
