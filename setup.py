@@ -31,6 +31,12 @@ DATAFLOW = ["apache-beam[gcp]>=2.77,<2.78"]
 TENSORFLOW = ["tensorflow>=2.21,<2.22", "tensorflow-transform>=1.21,<1.22"]  # brings apache-beam[gcp]; not beside apache-airflow
 JAX = ["jax>=0.10.2,<0.11"]
 TORCH = ["torch==2.13.0"]
+TRAINERS = [  # whose checkpoints the tests kill and resume; what they do at a checkpoint is not all public
+    "accelerate>=1.15,<1.16",
+    "lightning>=2.6.6,<2.7",
+    "torchdata>=0.11,<0.12",
+    "transformers>=5.24,<5.25",
+]
 KERAS = ["keras>=3.15,<4"]
 GRAIN = ["grain>=0.2.18,<0.3"]
 HUGGINGFACE = ["tokenizers>=0.23.3,<0.24"]
@@ -110,7 +116,7 @@ setup(
         "airflow": AIRFLOW,
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so each has an environment of its own.
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE],
-        "dev-torch": [*TESTING, *TORCH],
+        "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },
     entry_points={"console_scripts": ["tokenreel = tokenreel_command:main"]},

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders import trace
-from tokenreel.loaders.fields import Arrays
+from tokenreel.loaders.fields import CURSOR, Arrays
 from tokenreel.loaders.order.plan import ORDER_VERSION, Plan
 from tokenreel.loaders.prefetch import Planner, Producer, stop
 from tokenreel.loaders.reader import Source
@@ -33,6 +33,7 @@ class Batches(Run, Iterator[Arrays]):
     def __init__(self, sources: Sequence[Source], plan: Plan, options: RunOptions) -> None:
         super().__init__(sources, plan, options)
         self._cursor = 0
+        self._placed = True  # whether the place was chosen (at first, or by `seek`), and nothing delivered since
         self._start()
 
     def _start(self) -> None:
@@ -46,6 +47,15 @@ class Batches(Run, Iterator[Arrays]):
     def cursor(self) -> int:
         """Samples delivered so far, over all hosts."""
         return self._cursor
+
+    @property
+    def pass_start(self) -> int:
+        """The sample at which an adapter that passes over the run again and again begins its next pass.
+
+        A run that ends begins anew, unless its place was chosen by `seek` or `set_state` and nothing was delivered since. A run without end
+        goes on from what was delivered last.
+        """
+        return self._cursor if self._placed or self.length is None else 0
 
     # Batches.
 
@@ -62,7 +72,8 @@ class Batches(Run, Iterator[Arrays]):
         """
         if rows is None:
             return self._planner.batch(cursor)
-        return self.complete(self.reader.read(self.locate(self.samples_at(cursor, np.asarray(rows, dtype=np.int64).reshape(-1)))))
+        chosen = np.asarray(rows, dtype=np.int64).reshape(-1)
+        return self.complete(self.reader.read(self.locate(self.samples_at(cursor, chosen))), cursor, len(chosen))
 
     def example_batch(self) -> Arrays:
         """Reads a batch of one row, the first of the run: for the names, dtypes and shapes of the fields.
@@ -105,7 +116,13 @@ class Batches(Run, Iterator[Arrays]):
         else:
             batch = self._planner.batch(self._cursor)
         self._cursor += size
+        self._placed = False
         return batch
+
+    def mark_delivered(self, cursor: int) -> None:
+        """Notes that an adapter, which reads by `batch_at` or in other processes, has delivered everything before a sample."""
+        self._cursor = int(cursor)
+        self._placed = False
 
     def close(self) -> None:
         """Stops the prefetch thread; iteration may go on, and starts another."""
@@ -125,7 +142,7 @@ class Batches(Run, Iterator[Arrays]):
         """Gives what a checkpoint keeps, in JSON's types. Only `cursor` changes while a run goes on.
 
         Args:
-          cursor: of another place than this iterator's, for consumers that lag behind it.
+          cursor: of another place than this iterator's, for consumers that lag behind it; `state_after` finds it in a batch.
         """
         description = self.plan.describe()
         listed: list[dict[str, Any]] = description["sources"]  # type: ignore[assignment]
@@ -141,6 +158,22 @@ class Batches(Run, Iterator[Arrays]):
             "skip": [list(pair) for pair in self.plan.skip],
         }
 
+    def state_after(self, batch: Any) -> dict[str, Any]:
+        """Gives the state of the run once a batch is trained on, however many batches were fetched since.
+
+        Args:
+          batch: from this run, with "cursor" among its features; or that field alone. The arrays may be those of any framework.
+
+        Raises:
+          ConfigError: the batch carries no cursor.
+        """
+        found = batch.get(CURSOR) if isinstance(batch, Mapping) else batch
+        if not self.options.has_cursor or found is None:
+            raise ConfigError(f'the batch carries no cursor: make the run with features=[..., "{CURSOR}"]')
+        if not len(found):
+            raise ConfigError("the batch has no row on this host, so it carries no cursor: ask a host that has one")
+        return self.get_state(int(found[0]))
+
     def set_state(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> None:
         """Goes on where a run stood; hosts, batch size, features and prefetching may have changed.
 
@@ -152,6 +185,10 @@ class Batches(Run, Iterator[Arrays]):
         Raises:
           ManifestError: the state is of another format, or of a run with another order of examples; says what differs.
         """
+        self.seek(self.cursor_of(state, allow_changes=allow_changes))
+
+    def cursor_of(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> int:
+        """Gives the sample at which a state stands in this run, without moving there; arguments and errors are those of `set_state`."""
         if state.get("format") != STATE_FORMAT:
             raise ManifestError(f"loader state of format {state.get('format')!r}, this version reads {STATE_FORMAT!r}")
         own = self.get_state()
@@ -173,12 +210,13 @@ class Batches(Run, Iterator[Arrays]):
             raise ManifestError(
                 f"the loader state stands at sample {cursor:,}, this run ends at {self.length:,}. Give it more epochs or a later end."
             )
-        self.seek(cursor)
+        return cursor
 
     def seek(self, cursor: int) -> None:
         """Moves to a sample: the next batch begins there."""
         self.close()
         self._cursor = int(cursor)
+        self._placed = True
 
     # Tracing.
 

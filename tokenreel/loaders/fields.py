@@ -19,6 +19,7 @@ DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
 CU_SEQLENS, MAX_SEQLEN = "cu_seqlens", "max_seqlen"
 OF_BATCH = (CU_SEQLENS, MAX_SEQLEN)  # of a whole batch, so without an axis of rows: see `Run.complete`
 BOUNDS = "segment_bounds"  # what those two are made from, once all rows of a batch are there
+CURSOR = "cursor"  # of a run, in each row of its batches: see `Run.complete`
 Arrays = dict[str, npt.NDArray[Any]]
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 

@@ -135,7 +135,7 @@ class Planner:
             batch = self._reader.sources[0].fetch(chunk.reads[index], chunk.rows)
         else:
             batch = self._reader.read(Located(*(values[index] for values in chunk.located)))
-        return self.run.complete(batch)
+        return self.run.complete(batch, cursor, chunk.rows)
 
 
 class _ReadAhead:

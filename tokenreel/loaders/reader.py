@@ -15,7 +15,7 @@ from tokenreel import keys
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema
 from tokenreel.loaders.examples import Examples
-from tokenreel.loaders.fields import INPUTS, OF_BATCH, TARGETS, Arrays, Fields
+from tokenreel.loaders.fields import CURSOR, INPUTS, OF_BATCH, TARGETS, Arrays, Fields
 from tokenreel.loaders.order.plan import Located
 from tokenreel.loaders.run_options import RunOptions
 
@@ -31,7 +31,7 @@ class Source:
       name: of the dataset in a mixture; "" for the only one of a run.
 
     Raises:
-      ConfigError: a feature is unknown, or the objective takes examples of another length.
+      ConfigError: a feature is unknown or has the name of the cursor, or the objective takes examples of another length.
     """
 
     def __init__(self, dataset: Examples, options: RunOptions, name: str = "") -> None:
@@ -46,7 +46,10 @@ class Source:
                 f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
             )
         made = () if self.objective is None else None  # None: whatever the objective makes
-        names = options.features if options.features is None else [name for name in options.features if name not in OF_BATCH]
+        if options.has_cursor and CURSOR in dataset.features:
+            raise ConfigError(f"{dataset.path} stores a feature {CURSOR!r}, which in `features` means the cursor of the run: leave it out")
+        of_run = (*OF_BATCH, CURSOR)
+        names = options.features if options.features is None else [name for name in options.features if name not in of_run]
         bounds = options.has_boundaries
         self.fields = Fields(dataset.manifest, names, made=made, across_documents=options.across_documents, bounds=bounds)
 
@@ -75,9 +78,10 @@ class Source:
         """Prepares the reads of n batches of int64 [n, k] examples, for `fetch`.
 
         Returns:
-          what `fetch` takes, for each batch; None with an objective, whose work is so much more that planned reads gain nothing.
+          what `fetch` takes, for each batch; None where nothing stored is wanted, and with an objective, whose work is so much more that
+          planned reads gain nothing.
         """
-        return self.dataset.plan_reads(examples, self.fields.stored) if self.objective is None else None
+        return self.dataset.plan_reads(examples, self.fields.stored) if self.objective is None and self.fields.stored else None
 
     def fetch(self, read: Any, rows: int) -> Arrays:
         """Does what `read` does, for the k = `rows` examples of a read that `plan_reads` prepared."""

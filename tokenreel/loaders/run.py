@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.segments import cumulative_lengths
-from tokenreel.loaders.fields import BOUNDS, CU_SEQLENS, MAX_SEQLEN, OF_BATCH, Arrays
+from tokenreel.loaders.fields import BOUNDS, CU_SEQLENS, CURSOR, MAX_SEQLEN, OF_BATCH, Arrays
 from tokenreel.loaders.order.plan import Located, Plan, batch_rows
 from tokenreel.loaders.reader import Reader, Source
 from tokenreel.loaders.run_options import RunOptions
@@ -36,7 +36,7 @@ class Run:
         self.drop_remainder, self.pad_remainder = options.drop_remainder and not options.pad_remainder, options.pad_remainder
         self.length = plan.length  # kept, because the plan searches for it each time
         self.reader = Reader(self.sources, self.pad_remainder)
-        self._rows, self._has_boundaries = options.row_numbers(), options.has_boundaries
+        self._rows, self._has_boundaries, self._has_cursor = options.row_numbers(), options.has_boundaries, options.has_cursor
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
 
     def check_yields(self) -> None:
@@ -89,11 +89,18 @@ class Run:
         full = self.size_at(cursor) == self.batch_size
         return cursor + (self._samples_of_rows[rows] if full else rows)
 
-    def complete(self, batch: Arrays) -> Arrays:
-        """Puts the fields that a batch has as a whole in the place of `BOUNDS`, where `features` ask for them, and gives the batch back.
+    def complete(self, batch: Arrays, cursor: int, rows: int) -> Arrays:
+        """Adds the fields that a batch has from the run, or as a whole, where `features` ask for them, and gives the batch back.
+
+        `cursor` is int64 [rows]: in each row, padding too, the samples delivered over all hosts once the whole batch is.
 
         `cu_seqlens` is int32 [segments + 1], or of the declared size, over the rows of this host laid end to end, padding counted as
-        segments; `max_seqlen` is int32 [], the length of the longest.
+        segments; `max_seqlen` is int32 [], the length of the longest. They are made from `BOUNDS`, which goes.
+
+        Args:
+          batch: the rows of this host.
+          cursor: the sample at which the batch begins.
+          rows: how many rows of it there are.
 
         Raises:
           ConfigError: the declared size is too small.
@@ -106,6 +113,8 @@ class Run:
                 raise ConfigError(f"cu_seqlens_size: {error}") from None
             made = {CU_SEQLENS: cumulative, MAX_SEQLEN: np.array(longest, dtype=np.int32)}
             batch |= {name: made[name] for name in OF_BATCH if name in wanted}
+        if self._has_cursor:
+            batch[CURSOR] = np.full(rows, cursor + self.size_at(cursor), dtype=np.int64)
         return batch
 
     def locate(self, samples: npt.NDArray[np.int64]) -> Located:

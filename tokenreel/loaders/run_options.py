@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
-from tokenreel.loaders.fields import OF_BATCH
+from tokenreel.loaders.fields import CURSOR, OF_BATCH
 from tokenreel.loaders.order.lanes import Lanes
 
 
@@ -25,7 +25,8 @@ class RunOptions:
         order.
       epochs: passes over the data; None never ends. A `Mixture` is given its epochs when it is made.
       skip: [start, end) ranges of samples to leave out, counted from the beginning of the run over all hosts.
-      features: what a batch holds: stored features and any of `fields.DERIVED`; None for what is stored (or what the objective makes).
+      features: what a batch holds: stored features, any of `fields.DERIVED`, and "cursor", by which `Batches.state_after` gives the state
+        once the batch is trained on; None for what is stored (or what the objective makes).
       across_documents: whether `loss_weights` count the prediction of a document's first token.
       cu_seqlens_size: entries of the feature `cu_seqlens`, for programs of static shapes: the last value is repeated. None for as many as
         the batch has segments, and one more.
@@ -72,6 +73,11 @@ class RunOptions:
         rows = self.row_numbers()
         if rows is not None and len(rows) and (rows.min() < 0 or rows.max() >= self.batch_size):
             raise ConfigError(f"rows must lie between 0 and batch_size - 1 = {self.batch_size - 1}, got {rows.min()} to {rows.max()}")
+
+    @property
+    def has_cursor(self) -> bool:
+        """Whether each batch carries its cursor."""
+        return self.features is not None and CURSOR in self.features
 
     @property
     def has_boundaries(self) -> bool:

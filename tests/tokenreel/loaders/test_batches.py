@@ -16,7 +16,8 @@ from tests.tokenreel.loaders.conftest import RUN_COUNT as COUNT
 from tests.tokenreel.loaders.conftest import RUN_LENGTH as LENGTH
 from tests.tokenreel.loaders.conftest import ids
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders import Lanes, load
+from tokenreel.format.schema import Feature
+from tokenreel.loaders import Lanes, Mixture, load
 
 ORDERS = [True, False, Lanes(lanes=4, mix=2, block=5)]
 
@@ -170,3 +171,84 @@ def test_batches_recycle_memory(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", program, tmp_path / "dataset"], capture_output=True, text=True, check=True)
     assert float(result.stdout) < 60
+
+
+class Lengths:
+    """An objective that makes one field."""
+
+    def apply(self, arrays, example_ids, *, seed, variant, epoch):
+        return {"length": np.full(len(example_ids), arrays["tokens"].shape[1])}
+
+
+def kinds_of_runs(dataset):
+    """Runs of each kind that ends, whose batches carry their ids and their cursor."""
+    names = ["example_id", "cursor"]
+    mixture = Mixture({"a": dataset, "b": dataset}, stop="all_used")
+    return {
+        "dataset": dataset.batches(10, epochs=1, features=names, prefetch=2),
+        "lanes": dataset.batches(10, epochs=1, features=names, shuffle=Lanes(lanes=4, mix=2, block=5), skip=[(3, 9)], prefetch=0),
+        "last": dataset.batches(10, epochs=1, features=["inputs", *names], drop_remainder=False, hosts=2, host=0),
+        "padded": dataset.batches(10, epochs=1, features=names, pad_remainder=True, hosts=2, host=1),
+        "rows": dataset.batches(10, epochs=1, features=names, rows=[7, 2]),
+        "objective": dataset.batches(10, epochs=1, features=["length", *names], objective=Lengths()),
+        "mixture": mixture.batches(10, features=names),
+    }
+
+
+def test_each_batch_carries_its_cursor(dataset):
+    for kind, batches in kinds_of_runs(dataset).items():
+        expected = kinds_of_runs(dataset)[kind]
+        for batch in batches:
+            first = expected.cursor
+            assert set(batch) >= {"example_id", "cursor"} and next(expected)["example_id"].tolist() == batch["example_id"].tolist()
+            assert batch["cursor"].dtype == np.int64 and batch["cursor"].shape == batch["example_id"].shape
+            assert batch["cursor"].tolist() == [expected.cursor] * len(batch["example_id"]), kind
+            again = batches.batch_at(first, rows=[0, 1])
+            assert again["cursor"].tolist() == [expected.cursor] * 2
+        assert expected.cursor == batches.cursor >= 90
+        assert batches.example_batch()["cursor"].tolist() == [10]
+    assert "cursor" not in next(dataset.batches(10)) and list(next(dataset.batches(10, features=["cursor"]))) == ["cursor"]
+
+
+def test_the_state_after_a_batch_does_not_depend_on_what_was_fetched_since(dataset):
+    for kind in kinds_of_runs(dataset):
+        batches = kinds_of_runs(dataset)[kind]
+        fetched = list(batches)
+        for step, batch in enumerate(fetched):
+            resumed = kinds_of_runs(dataset)[kind]
+            resumed.set_state(json.loads(json.dumps(batches.state_after(batch))))
+            assert batches.state_after(batch["cursor"]) == batches.state_after(batch) == resumed.get_state()
+            assert ids(resumed) == [other["example_id"].tolist() for other in fetched[step + 1 :]], kind
+
+
+def test_a_batch_without_a_cursor_gives_no_state(dataset, tmp_path):
+    batches = dataset.batches(10)
+    with pytest.raises(ConfigError, match=r"carries no cursor: make the run with features=\[..., \"cursor\"\]"):
+        batches.state_after(next(batches))
+    batches = dataset.batches(10, features=["tokens", "cursor"])
+    batch = next(batches)
+    del batch["cursor"]
+    with pytest.raises(ConfigError, match="carries no cursor"):
+        batches.state_after(batch)
+    nothing = dataset.batches(10, features=["cursor"], rows=[])
+    with pytest.raises(ConfigError, match="no row on this host"):
+        nothing.state_after(next(nothing))
+    examples = random_examples(20, 8) | {"cursor": np.arange(20)}
+    write_dataset(tmp_path / "d", {"train": examples}, extra={"cursor": Feature(name="cursor", dtype="int64")})
+    with pytest.raises(ConfigError, match="stores a feature 'cursor'"):
+        load(tmp_path / "d").batches(4, features=["tokens", "cursor"])
+
+
+def test_where_a_pass_begins(dataset):
+    """What adapters that pass over a run again and again begin with."""
+    for epochs, left in ((1, 0), (None, 20)):
+        batches = dataset.batches(10, epochs=epochs)
+        assert batches.pass_start == 0
+        batches.seek(30)
+        assert batches.pass_start == 30
+        next(batches)
+        assert batches.pass_start == (40 if epochs is None else 0)
+        batches.mark_delivered(20)
+        assert batches.cursor == 20 and batches.pass_start == left
+        batches.set_state(batches.get_state())
+        assert batches.pass_start == 20 and ids(batches, 1) == [dataset.batches(10, epochs=epochs).batch_at(20)["example_id"].tolist()]

@@ -138,7 +138,7 @@ def test_torch_gets_the_boundaries_as_tensors(padded):
 
     features = ["inputs", "cu_seqlens", "max_seqlen"]
     expected = list(padded.batches(8, seed=1, epochs=1, features=features))
-    loader = torch.utils.data.DataLoader(TorchBatches(padded.batches(8, seed=1, epochs=1, features=features)), batch_size=None)
+    loader = TorchBatches(padded.batches(8, seed=1, epochs=1, features=features))
     for batch, tensors in zip(expected, loader, strict=True):
         assert tensors["cu_seqlens"].dtype == tensors["max_seqlen"].dtype == torch.int32 and tensors["max_seqlen"].ndim == 0
         assert all(np.array_equal(values, tensors[name].numpy()) for name, values in batch.items())
