@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-tensorflow test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,13 +14,16 @@ FRAMEWORKS := torch tensorflow
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not tensorflow
+LIGHT := not torch and not trainers and not tensorflow
+# Which tests of trainers: all combinations of their options take half an hour.
+TRAINERS := trainers and not slow
 
 help:
 	@echo 'make demo             build, verify and replay a dataset from the documentation that Python carries (a few minutes the first time)'
 	@echo 'make test             the tests, without the slow ones and those that need Torch or TensorFlow'
 	@echo 'make test-core        the command as a user installs it, without what tests need, in .venv-core'
 	@echo 'make test-torch       the tests that need Torch, in .venv-torch'
+	@echo 'make test-trainers    trainers that are killed and resumed, in .venv-torch'
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
@@ -43,9 +46,14 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/.installed
 	files=$$(grep -rlE 'mark\.($*|everywhere)\b' tests --include='*.py'); \
 	TOKENREEL_REQUIRES=$* .venv-$*/bin/python -m pytest -n 2 --dist worksteal -m '$* or everywhere' $$files
 
+# In the environment of Torch, which each of them needs.
+test-trainers: .venv-torch/.installed
+	files=$$(grep -rlE 'mark\.trainers\b' tests --include='*.py'); \
+	TOKENREEL_REQUIRES=trainers .venv-torch/bin/python -m pytest -n 2 --dist worksteal -m '$(TRAINERS)' $$files
+
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
-	@$(MAKE) --no-print-directory test-core $(FRAMEWORKS:%=test-%)
+	@$(MAKE) --no-print-directory test-core $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
 
 check: $(DEV)
 	$(BIN)/ruff check .

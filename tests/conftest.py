@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import concurrent.futures
 import gzip
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import pathlib
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,17 +23,22 @@ import yaml
 hypothesis.settings.register_profile("tokenreel", deadline=None)
 hypothesis.settings.load_profile("tokenreel")
 
-FRAMEWORKS = ("torch", "tensorflow")  # gigabytes each; a test that needs one carries the marker of that name
+# Gigabytes each; a test that needs the packages carries the marker of that name.
+FRAMEWORKS = {
+    "torch": ("torch",),
+    "trainers": ("torch", "accelerate", "lightning", "torchdata", "transformers"),
+    "tensorflow": ("tensorflow",),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips the tests of a framework that is not installed.
 
-    `make test-torch` and `make test-tensorflow` name theirs in TOKENREEL_REQUIRES: there the tests run, and fail without it.
+    `make test-torch` and its like name theirs in TOKENREEL_REQUIRES: there the tests run, and fail without it.
     """
     required = os.environ.get("TOKENREEL_REQUIRES", "").split()
-    for framework in FRAMEWORKS:
-        if framework not in required and importlib.util.find_spec(framework) is None:
+    for framework, packages in FRAMEWORKS.items():
+        if framework not in required and any(importlib.util.find_spec(package) is None for package in packages):
             for item in items:
                 if item.get_closest_marker(framework):
                     item.add_marker(pytest.mark.skip(reason=f"{framework} is not installed: `make test-{framework}` runs this test"))
@@ -131,3 +139,16 @@ def tree_digest(directory: pathlib.Path | str) -> dict[str, str]:
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()
     }
+
+
+def fork_workers() -> None:
+    """Lets multiprocessing fork, in a process that was spawned."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Callable[..., Any]]:
+    """Calls a function in a process without the threads of frameworks, so that it can fork the workers of a loader."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, fork_workers) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=300)

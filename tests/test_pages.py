@@ -1,4 +1,4 @@
-"""The code on the pages about packing and objectives runs."""
+"""The code on the pages about packing, objectives and trainers runs."""
 
 import dataclasses
 import inspect
@@ -8,10 +8,13 @@ import re
 import pytest
 import yaml
 
+from tests.datasets import random_examples, write_dataset
 from tokenreel.layouts import modes, segment_pairs
+from tokenreel.loaders import load
 from tokenreel.objectives.registry import OBJECTIVES
 
-DOCS = pathlib.Path(__file__).parents[1] / "docs"
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize("page", ["packing.md", "objectives.md"])
@@ -65,3 +68,30 @@ def test_every_setting_of_a_mode_is_on_the_page_of_packing():
         for setting in (setting for setting in settings if setting.name not in ("seed", "variant")):
             shown = f" {setting.default}".lower() if setting.default is not None else ""
             assert f"`{setting.name}`{shown}" in rows[mode], (mode, setting.name)
+
+
+@pytest.mark.parametrize("page", ["torch.md", "lightning.md", "huggingface.md"])
+def test_the_code_on_the_pages_of_trainers_is_that_of_the_programs_that_are_killed(page):
+    programs = ["".join(path.read_text(encoding="utf-8").split()) for path in (ROOT / "examples/trainers").glob("*.py")]
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    shown = [block for block in blocks if any("".join(block.split()) in program for program in programs)]  # but for indentation
+    assert len(shown) >= 3
+    assert [block for block in blocks if block not in shown] == blocks[: page == "torch.md"]  # that page opens with a loop of its own
+
+
+def test_the_programs_on_the_pages_of_trainers_exist():
+    named = set()
+    for page in ("torch.md", "lightning.md", "huggingface.md"):
+        named |= set(re.findall(r"examples[./]trainers[./](\w+)", (DOCS / page).read_text(encoding="utf-8")))
+    assert named == {path.stem for path in (ROOT / "examples/trainers").glob("*.py")} - {"common"}
+
+
+@pytest.mark.torch
+def test_the_loop_on_the_page_of_torch_runs(tmp_path):
+    write_dataset(tmp_path / "d", {"train": random_examples(40, 8)})
+    block, *_ = re.findall(r"^```python\n(.*?)^```$", (DOCS / "torch.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    # Without workers: this process has other frameworks' threads, which no fork survives.
+    without = block.replace(", num_workers=2, persistent_workers=True", "")
+    names = {"dataset": load(tmp_path / "d")}
+    exec(compile(without, "torch.md", "exec"), names)
+    assert without != block and names["batch"]["tokens"].shape == (8, 8) and names["step"] == 2

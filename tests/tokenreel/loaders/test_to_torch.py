@@ -1,8 +1,6 @@
-import concurrent.futures
 import functools
 import itertools
 import json
-import multiprocessing
 import operator
 import pickle
 
@@ -23,18 +21,6 @@ def dataset(tmp_path_factory):
     path = tmp_path_factory.mktemp("dataset") / "d"
     write_dataset(path, {"train": random_examples(COUNT, LENGTH)}, per_shard=16)
     return load(path)
-
-
-def fork_workers():
-    multiprocessing.set_start_method("fork", force=True)
-
-
-@pytest.fixture(scope="module")
-def elsewhere():
-    """Calls a function in a process that has only Torch, and forks workers: here are other frameworks' threads, which no fork survives."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context, fork_workers) as pool:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=300)
 
 
 def ids(loader, count=None):
