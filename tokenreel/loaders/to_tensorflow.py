@@ -16,9 +16,10 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format import schema
 from tokenreel.format.manifest import FIXED, Manifest
 from tokenreel.loaders.batches import Batches
-from tokenreel.loaders.fields import OF_BATCH, Arrays
+from tokenreel.loaders.fields import OF_BATCH, Arrays, Fields
 from tokenreel.loaders.opening import resolved
 from tokenreel.loaders.records.fetch_threads import FetchThreads
+from tokenreel.loaders.tensorflow_fields import derive
 from tokenreel.storage import files
 
 _THREADS = 4  # that read for TensorFlow's, of all pipelines
@@ -34,6 +35,7 @@ def parsed(
     shuffle_buffer: int = 0,
     seed: int = 0,
     features: Sequence[str] | None = None,
+    across_documents: bool = False,
     drop_remainder: bool = True,
     cycle_length: int = 16,
 ) -> Any:
@@ -48,15 +50,16 @@ def parsed(
       batch_size: rows of a batch.
       shuffle_buffer: examples to shuffle among; 0 keeps the stored order. Files are shuffled and interleaved too.
       seed: of the shuffles.
-      features: to parse; None for all.
+      features: stored ones, or any of `fields.DERIVED`, which the graph computes; None for all that are stored.
+      across_documents: as in `batches`.
       drop_remainder: whether to leave out the last, smaller batch.
       cycle_length: files read at a time, when shuffling.
 
     Returns:
-      a `tf.data.Dataset` of {feature: [batch_size, *shape]}; unsigned integers as int32, bits as bool.
+      a `tf.data.Dataset` of {feature: [batch_size, *shape]}, as `Dataset.take` gives them: unsigned integers as int32, bits as bool.
 
     Raises:
-      ConfigError: there is no such split or feature.
+      ConfigError: there is no such split or feature, or what it derives from is not stored.
     """
     import tensorflow as tf
 
@@ -64,10 +67,7 @@ def parsed(
     manifest = manifests.read(path)
     if split not in manifest.splits:
         raise ConfigError(f"{path}: no split {split!r}; there are {', '.join(manifest.splits)}")
-    known = {feature.name: feature for feature in manifest.features}
-    wanted = list(known) if features is None else list(features)
-    if unknown := [name for name in wanted if name not in known]:
-        raise ConfigError(f"no feature {unknown[0]!r}; the records hold {', '.join(known)}")
+    fields = Fields(manifest, features, across_documents=across_documents)
     names = [files.join(path, shard.file) for shard in manifest.splits[split].shards]
     if shuffle_buffer:
         dataset = tf.data.Dataset.from_tensor_slices(names).shuffle(len(names), seed=seed, reshuffle_each_iteration=True)
@@ -77,14 +77,14 @@ def parsed(
         dataset = dataset.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True)
     else:
         dataset = tf.data.TFRecordDataset(names)
-    return dataset.batch(batch_size, drop_remainder=drop_remainder).map(_parser(manifest, wanted)).prefetch(tf.data.AUTOTUNE)
+    return dataset.batch(batch_size, drop_remainder=drop_remainder).map(_parser(manifest, fields)).prefetch(tf.data.AUTOTUNE)
 
 
-def _parser(manifest: Manifest, names: Sequence[str]) -> Any:
+def _parser(manifest: Manifest, fields: Fields) -> Any:
     """Makes a graph function from [n] serialized Examples to arrays: whole batches parse ten times faster than one Example at a time."""
     import tensorflow as tf
 
-    chosen = [feature for feature in manifest.features if feature.name in set(names)]
+    chosen = [feature for feature in manifest.features if feature.name in set(fields.stored)]
     if manifest.record_format == FIXED:
         spec = {feature.name: tf.io.FixedLenFeature([], tf.string) for feature in chosen}
     else:
@@ -94,7 +94,8 @@ def _parser(manifest: Manifest, names: Sequence[str]) -> Any:
 
     def parse(records: Any) -> dict[str, Any]:
         found = tf.io.parse_example(records, spec)
-        return {feature.name: _decode(feature, found[feature.name], manifest.record_format == FIXED) for feature in chosen}
+        stored = {feature.name: _decode(feature, found[feature.name], manifest.record_format == FIXED) for feature in chosen}
+        return derive(fields, stored)
 
     return parse
 

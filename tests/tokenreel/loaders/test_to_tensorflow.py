@@ -52,6 +52,29 @@ def test_the_native_graph_reads_both_formats(arrays, tmp_path, record_format):
         parsed(tmp_path / "d", "test", batch_size=8)
 
 
+@pytest.mark.parametrize("record_format", [FIXED, INT64_LIST])
+@pytest.mark.parametrize(("overlap", "padded", "align"), [(0, False, 1), (1, True, 1), (0, True, 4), (1, False, 1)])
+def test_the_native_graph_derives_what_the_loader_does(tmp_path, record_format, overlap, padded, align):
+    made = random_examples(40, 16, overlap=overlap, padded=padded)
+    config = {"packing": {"seq_len": 16, "overlap": overlap, "align": align}}
+    for name, form in (("d", record_format), ("fixed", FIXED)):
+        write_dataset(tmp_path / name, {"train": made}, overlap=overlap, record_format=form, config=config)
+    dataset = load(tmp_path / "fixed")
+    for features in (
+        ["tokens", "segment_ids", "positions", "loss_weights"],
+        ["loss_weights", "inputs", "targets", "segment_ids"],
+        ["inputs"],
+    ):
+        for across in (False, True):
+            expected = dataset.take(np.arange(40), features, across_documents=across)
+            found = parsed(tmp_path / "d", batch_size=40, features=features, across_documents=across)
+            (batch,) = found.as_numpy_iterator()
+            assert set(batch) == set(features)
+            for name, values in expected.items():
+                assert batch[name].dtype == values.dtype and np.array_equal(batch[name], values), name
+                assert tuple(found.element_spec[name].shape)[1:] == values.shape[1:]
+
+
 def test_the_exact_order(arrays, tmp_path):
     import tensorflow as tf
 

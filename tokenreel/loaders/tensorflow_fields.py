@@ -1,0 +1,57 @@
+"""The derived fields of a batch as a graph of TensorFlow's: `fields.Fields` without NumPy.
+
+Tested in tests/tokenreel/loaders/test_to_tensorflow.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenreel.format import schema
+from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, SEGMENT_IDS, TARGETS, Fields
+
+
+def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Does what `Fields` does when it is called, for tensors of the stored features: {feature: [n, *shape]}."""
+    import tensorflow as tf
+
+    shifted = any(name in fields.names and name not in arrays for name in (INPUTS, TARGETS))
+    out = {name: arrays[name] for name in fields.names if name in arrays}
+    made: dict[str, Any] = {}
+    if tokens := [arrays[schema.TOKENS]] if schema.TOKENS in arrays else []:
+        made[INPUTS] = tokens[0][:, : fields.seq_len]
+        following = tokens[0][:, 1:]
+        made[TARGETS] = tf.pad(following, [[0, 0], [0, fields.seq_len - following.shape[1]]], constant_values=fields.pad_id)
+    if any(name in fields.names and name not in out for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)):
+        found = _of_segments(fields, arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS))
+        made |= {name: values[:, : fields.seq_len] if shifted else values for name, values in found.items()}
+    return {name: out[name] if name in out else made[name] for name in fields.names}
+
+
+def _of_segments(fields: Fields, document_starts: Any, num_tokens: Any) -> dict[str, Any]:
+    """Gives segment ids and positions, int32 [n, L], and loss weights, float32 [n, L]; see `format.segments` for what a start means.
+
+    Args:
+      fields: whose `align` and `across_documents` hold.
+      document_starts: bool [n, L].
+      num_tokens: int32 [n], or None where every example is full.
+    """
+    import tensorflow as tf
+
+    length = document_starts.shape[1]
+    column = tf.range(length, dtype=tf.int32)[None, :]
+    rows = tf.shape(document_starts)[0]
+    tokens = tf.fill([rows, 1], length) if num_tokens is None else tf.cast(num_tokens, tf.int32)[:, None]
+    begins = document_starts | (column == 0) | (column == tokens)  # the padding behind the tokens begins too
+    # Segments are numbered through the whole batch, so that one gather finds where the segment of a position begins.
+    number = tf.cumsum(tf.cast(tf.reshape(begins, [-1]), tf.int32)) - 1
+    first = tf.reshape(tf.gather(tf.boolean_mask(tf.tile(column, [rows, 1]), begins), number), tf.shape(begins))
+    is_real = (first % fields.align == 0) & (first < tokens)  # a start between two multiples of `align` marks a gap
+    counted = tf.cumsum(tf.cast(begins & is_real, tf.int32), axis=1)
+    following = is_real[:, 1:] & (is_real[:, :-1] if fields.across_documents else ~begins[:, 1:])
+    return {
+        SEGMENT_IDS: tf.where(is_real, counted, 0),
+        POSITIONS: tf.where(is_real, column - first, 0),
+        LOSS_WEIGHTS: tf.cast(tf.pad(following, [[0, 0], [0, 1]]), tf.float32),
+    }
