@@ -79,14 +79,15 @@ def make(
             if provenance:
                 table = [segment for segment in segments if first <= segment["example"] < first + len(part)]
                 side_files.append(naming.provenance(split, index, total))
-                write_table(directory / side_files[-1], split, table)
+                write_table(directory / side_files[-1], split, table, list(map(len, bodies)))
         splits[split] = SplitInfo(shards=tuple(shards))
         statistics[split] = describe(loaded, bodies, rows, segments, seq_len, overlap)
-    (directory / naming.STATISTICS).write_text(json.dumps({"splits": statistics}, indent=1, sort_keys=True))
+    sources = {"text": describe_source(list(statistics.values()), dead_letters)}
+    (directory / naming.STATISTICS).write_text(json.dumps({"splits": statistics, "sources": sources}, indent=1, sort_keys=True))
     side_files.append(naming.STATISTICS)
     if dead_letters:
         (directory / naming.DEAD_LETTERS).parent.mkdir()
-        (directory / naming.DEAD_LETTERS).write_text('{"reason": "broken_json"}\n' * dead_letters)
+        (directory / naming.DEAD_LETTERS).write_text('{"reason": "broken_json", "source": "text"}\n' * dead_letters)
         side_files.append(naming.DEAD_LETTERS)
     copy = None
     if loaded.data is not None:
@@ -114,7 +115,7 @@ def make(
             file=copy,
             options={},
         ),
-        config={"variants": 1, "objective": {"name": "causal_lm"}, "packing": {"mode": "wrap", "seq_len": seq_len}},
+        config={"variants": 1, "objective": {"name": "causal_lm"}, "packing": {"mode": "wrap", "seq_len": seq_len, "add_eos": True}},
         seed=0,
         algorithms={"layouts": "test"},
         totals={
@@ -163,16 +164,26 @@ def describe(loaded, bodies, rows, segments, seq_len: int, overlap: int) -> dict
     used = min(total, len(rows) * seq_len + overlap) if rows else 0
     ends = np.cumsum([0, *map(len, bodies)])
     histogram = collections.Counter(str((1 << segment["length"].bit_length()) - 1) for segment in segments)
+    lengths = collections.Counter(str((1 << len(body).bit_length()) - 1) for body in bodies)
+    # With an overlap the first token of an example is that of the example before, where the document began.
+    begun = [each for each in segments if not (overlap and each["example"] and not each["segment"]) and not each["doc_token_start"]]
     specials = {"bos": loaded.bos_id, "eos": loaded.eos_id, "unk": loaded.unk_id, "pad": loaded.pad_id}
     return {
         "documents": len(bodies),
         "characters": sum(map(len, bodies)),
         "bytes": sum(map(len, bodies)),
+        "text_tokens": total - len(bodies),
         "tokens": total,
+        "added_tokens": 0,
         "tokens_in_examples": len(real),
         "overlapping_tokens": max(0, len(rows) - 1) * overlap,
         "dropped_tokens": total - used,
+        "dropped_tokens_by_reason": {"last_example": total - used} if total > used else {},
         "dropped_documents": int(np.count_nonzero(ends[:-1] >= used)),
+        "dropped_document_tokens": int(np.diff(ends)[ends[:-1] >= used].sum()),
+        "cut_documents": sum(each["length"] < len(bodies[each["document"]]) for each in begun),
+        "document_lengths": dict(lengths),
+        "objective": {"examples": len(rows), "tokens": len(real)},
         "examples": len(rows),
         "density": len(real) / (len(rows) * (seq_len + overlap)) if rows else 0.0,
         "document_starts": sum(sum(starts) for _, starts, _ in rows),
@@ -185,8 +196,15 @@ def describe(loaded, bodies, rows, segments, seq_len: int, overlap: int) -> dict
     }
 
 
-def write_table(path: pathlib.Path, split: str, segments: Sequence[dict]) -> None:
-    """Writes a provenance table."""
+def describe_source(splits: Sequence[dict], dead_letters: int) -> dict:
+    """What `statistics.json` says of the one source, of which two documents are empty."""
+    sums = {field: sum(split[field] for split in splits) for field in ("documents", "characters", "bytes")}
+    left_out = {"filtered": 2, "filtered_by_reason": {"empty": 2}, "dead_letters": dead_letters, "duplicates": 0, "not_sampled": 0}
+    return {**sums, "tokens": sum(split["text_tokens"] for split in splits), **left_out, "repeated": 0}
+
+
+def write_table(path: pathlib.Path, split: str, segments: Sequence[dict], tokens: Sequence[int]) -> None:
+    """Writes a provenance table, given the tokens of all documents."""
     path.parent.mkdir(exist_ok=True)
     columns = {
         "example": pa.array([segment["example"] for segment in segments], pa.int64()),
@@ -195,6 +213,8 @@ def write_table(path: pathlib.Path, split: str, segments: Sequence[dict]) -> Non
         "doc_id": pa.array([f"{split}/{segment['document']}" for segment in segments]),
         "doc_token_start": pa.array([segment["doc_token_start"] for segment in segments], pa.int64()),
         "length": pa.array([segment["length"] for segment in segments], pa.int32()),
+        "document": pa.array([segment["document"] for segment in segments], pa.int64()),
+        "doc_tokens": pa.array([tokens[segment["document"]] for segment in segments], pa.int64()),
     }
     pq.write_table(pa.table(columns), path)
 

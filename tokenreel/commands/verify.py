@@ -8,6 +8,7 @@ import time
 
 from tokenreel.format import manifest as manifests
 from tokenreel.inspection.terminal import reader_may_leave
+from tokenreel.inspection.trust import taken_on_trust
 from tokenreel.inspection.verification import differences
 from tokenreel.wording import plural
 
@@ -50,4 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.directory}: sound. {plural(sum(shard.records for shard in shards), 'record')} in {plural(len(shards), 'shard')}, "
             f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
+        for each in taken_on_trust(manifest):
+            print(f"taken on trust: {each.what}")
     return 0

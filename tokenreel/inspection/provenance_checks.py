@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tokenreel.errors import ManifestError
 from tokenreel.format import provenance, schema
-from tokenreel.format.provenance import DOC_ID, DOC_TOKEN_START, EXAMPLE, LENGTH, SEGMENT
+from tokenreel.format.provenance import COPY, DOC_ID, DOC_TOKEN_START, DOC_TOKENS, DOCUMENT, EXAMPLE, LENGTH, SEGMENT, SOURCE
 from tokenreel.inspection.record_checks import Place, Records, and_more, stretches
 
 _LISTED = 8  # differences of one kind in a shard; the others are left out
@@ -30,6 +30,10 @@ class Table:
       start: int64 [S] its first token, counted in its document.
       length: int64 [S] its tokens.
       document: [S] ids of the documents, an Arrow column.
+      source: int32 [S] numbers of the sources.
+      sources: their names.
+      copy: int64 [S] which repeat of its document a segment is from.
+      number, doc_tokens: int64 [S] number and tokens of the document; None in tables from before there were these.
     """
 
     name: str
@@ -38,6 +42,11 @@ class Table:
     start: _Ints
     length: _Ints
     document: Any
+    source: npt.NDArray[np.int32]
+    sources: list[str]
+    copy: _Ints
+    number: _Ints | None
+    doc_tokens: _Ints | None
 
     def __len__(self) -> int:
         return len(self.example)
@@ -56,12 +65,30 @@ def read_table(directory: str, name: str, place: Place) -> Table:
       ValueError: it is no readable table of this kind.
     """
     try:
-        rows = provenance.read(directory, name, [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID])
+        columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID, SOURCE]
+        rows = provenance.read(directory, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS])
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+
+    def integers(column: str) -> _Ints | None:
+        return rows.column(column).to_numpy().astype(np.int64) if column in rows.column_names else None
+
     example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
-    example -= place.first  # tables number examples through the split
-    return Table(name=name, example=example, segment=segment, start=start, length=length, document=rows.column(DOC_ID))
+    source = rows.column(SOURCE).cast("string").combine_chunks().dictionary_encode()
+    copy = integers(COPY)
+    return Table(
+        name=name,
+        example=example - place.first,  # tables number examples through the split
+        segment=segment,
+        start=start,
+        length=length,
+        document=rows.column(DOC_ID),
+        source=source.indices.to_numpy().astype(np.int32),
+        sources=source.dictionary.to_pylist(),
+        copy=np.zeros_like(example) if copy is None else copy,
+        number=integers(DOCUMENT),
+        doc_tokens=integers(DOC_TOKENS),
+    )
 
 
 class Held:
@@ -71,12 +98,18 @@ class Held:
         self._lengths: list[_Ints] = []
         self._tokens: list[_Ints] = []
         self._starts: list[_Ints] = []
+        self._pairs: list[_Ints] = []
 
-    def add(self, records: Records) -> None:
-        """Adds the next records of the shard; none may be missing in between."""
-        self._lengths.append(records.lengths)
-        self._tokens.append(records.real_tokens)
-        self._starts.append(np.flatnonzero(records.starts) + int(records.rows[0]) * records.tokens.shape[1])
+    def add(self, records: Records, counts: _Ints) -> None:
+        """Adds the next records of the shard, none may be missing in between, and the int64 [n] tokens that they hold."""
+        self._tokens.append(counts)
+        if records.has_tokens:
+            self._lengths.append(records.lengths)
+            self._starts.append(np.flatnonzero(records.starts) + int(records.rows[0]) * records.tokens.shape[1])
+        if "segment_ids" in records.arrays:
+            # [CLS] A [SEP] B [SEP]: those of B, and its separator, are 1.
+            second = np.count_nonzero(records.arrays["segment_ids"], axis=1) - 1
+            self._pairs.append(np.stack([counts - 3 - second, second], axis=1))
 
     def __len__(self) -> int:
         return sum(map(len, self._tokens))
@@ -90,6 +123,11 @@ class Held:
     def tokens(self) -> _Ints:
         """int64 [records] real tokens."""
         return np.concatenate(self._tokens)
+
+    @property
+    def pairs(self) -> _Ints:
+        """int64 [2 * records] tokens of both segments of each record; empty where there are no pairs."""
+        return np.concatenate(self._pairs).ravel() if self._pairs else np.zeros(0, dtype=np.int64)
 
     @property
     def starts(self) -> _Ints:
@@ -126,6 +164,8 @@ def check_table(table: Table, place: Place, held: Held) -> Iterator[str]:
         yield from _check_tokens(table, place, held)
         if schema.DOCUMENT_STARTS in (feature.name for feature in place.manifest.features):
             yield from _check_document_starts(table, place, held)
+        if len(held.pairs):
+            yield from _check_pairs(table, place, held)
     else:
         yield from _check_all_examples(table, place)
 
@@ -150,6 +190,21 @@ def _check_tokens(table: Table, place: Place, held: Held) -> Iterator[str]:
             f"{table.name}: the segments of example {at + place.first:,} hold {described[at]:,} tokens, the record "
             f"{tokens[at]:,}{and_more(stretch)}"
         )
+
+
+def _check_pairs(table: Table, place: Place, held: Held) -> Iterator[str]:
+    """Checks that each record has two segments, of the lengths that its segment ids tell."""
+    pairs = held.pairs
+    if len(table) != len(pairs):
+        yield f"{table.name}: has {len(table):,} segments, the records of {place.shard.file} {len(pairs):,}"
+        return
+    for at in np.flatnonzero(table.length != pairs)[:_LISTED].tolist():
+        yield f"{place.where(at // 2)}: its segment {at % 2} holds {pairs[at]:,} tokens, {table.name} says {table.length[at]:,}"
+
+
+def count_document_starts(table: Table, place: Place) -> int:
+    """Counts the document starts that follow from the segments, of records that hold none themselves; `align` leaves no gaps in these."""
+    return len(table) - int(np.count_nonzero(table.begins_record & (table.start > 0)))
 
 
 def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[str]:

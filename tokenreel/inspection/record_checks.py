@@ -141,63 +141,6 @@ class Records:
         return tokens
 
 
-@dataclasses.dataclass
-class Tally:
-    """What the records of a split hold, counted from their values.
-
-    Attributes:
-      vocab_size: number of the vocabulary's ids.
-      examples, tokens, document_starts: how many the records hold; padding is no token.
-      specials: for each special token that the vocabulary has, the number of examples that hold it.
-      counts: int64 [vocab_size] how often each id occurs among the real tokens.
-      complete: whether every record could be counted.
-      segments: rows of the provenance tables, None where a table is missing or damaged.
-      continued: segments that do not begin their document.
-      last_segment: document and end of the last segment of the shard before, None where that is not known.
-      segment_lengths: int64 [64] how many segments have a length of so many binary digits.
-    """
-
-    vocab_size: int
-    examples: int = 0
-    tokens: int = 0
-    document_starts: int = 0
-    specials: dict[str, int] = dataclasses.field(default_factory=dict)
-    counts: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    complete: bool = True
-    segments: int | None = 0
-    continued: int = 0
-    last_segment: tuple[str, int] | None = None
-    segment_lengths: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
-
-    def __post_init__(self) -> None:
-        self.counts = np.zeros(self.vocab_size, dtype=np.int64)
-
-    def add(self, records: Records) -> None:
-        """Counts the values of records."""
-        self.examples += len(records)
-        if not records.has_tokens:
-            return
-        self.tokens += int(records.real_tokens.sum())
-        self.document_starts += int(np.count_nonzero(records.starts))
-        tokens = records.unmasked
-        # Ids that the vocabulary does not have are told by another check; here they share one bin, which is thrown away.
-        real = tokens.ravel() if records.padding is None else tokens[~records.padding]
-        self.counts += np.bincount(np.clip(real, 0, self.vocab_size), minlength=self.vocab_size + 1)[: self.vocab_size]
-        for name in ("bos", "eos", "pad", "unk"):
-            number = getattr(records.place.manifest.vocabulary, f"{name}_id")
-            if number is not None:
-                self.specials[name] = self.specials.get(name, 0) + int(np.count_nonzero((tokens == number).any(axis=1)))
-
-    def add_segments(self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> None:
-        """Counts the [S] segments of a provenance table by their starts in their documents and their lengths, in tokens."""
-        if self.segments is None:
-            return
-        self.segments += len(starts)
-        self.continued += int(np.count_nonzero(starts))
-        digits = np.frexp(lengths.astype(np.float64))[1]  # the exponent of 2**(d - 1) <= length < 2**d is d
-        self.segment_lengths += np.bincount(np.maximum(digits, 0), minlength=64)[:64]
-
-
 def check_values(records: Records) -> Iterator[str]:
     """Runs every check that needs nothing but the records themselves."""
     yield from _check_example_ids(records)

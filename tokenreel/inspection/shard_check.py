@@ -18,7 +18,8 @@ from tokenreel.format.example_codec import decode_example
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
 from tokenreel.inspection.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
-from tokenreel.inspection.record_checks import Place, Records, Tally, check_overlap, check_values, stretches
+from tokenreel.inspection.record_checks import Place, Records, check_overlap, check_values, stretches
+from tokenreel.inspection.tally import Tally
 from tokenreel.storage import files
 
 COPY_AGAIN = "Copy the file again from where it was built."
@@ -29,7 +30,9 @@ _LISTED_ONE_BY_ONE = 8  # a longer stretch of damaged records is one line
 class ShardCheck:
     """The checks of one shard; what its values amount to is added to a tally."""
 
-    def __init__(self, directory: str, place: Place, tally: Tally, provenance: str | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: str, place: Place, tally: Tally, provenance: str | None, note: Callable[[str], None], documents: int = 1 << 40
+    ) -> None:
         """Prepares the checks.
 
         Args:
@@ -38,7 +41,9 @@ class ShardCheck:
           tally: counts what the split holds; what the shard holds is added to it.
           provenance: name of the shard's table, None if it is missing or damaged.
           note: is told what could not be checked for lack of an optional package.
+          documents: of the split, as the statistics say.
         """
+        self._documents = documents
         self._path = files.join(directory, place.shard.file)
         self._place, self._manifest, self._shard, self._tally = place, place.manifest, place.shard, tally
         self._directory, self._provenance, self._note = directory, provenance, note
@@ -65,7 +70,7 @@ class ShardCheck:
                 yield f"{self._shard.file}: crc32c is {self._crc:#010x}, the manifest says {self._shard.crc32c:#010x}. {COPY_AGAIN}"
         if not self._sound:
             self._tally.complete = False
-            self._tally.segments = None
+            self._tally.lose_segments()
         elif self._provenance is not None:
             yield from self._check_provenance(self._provenance)
 
@@ -176,31 +181,34 @@ class ShardCheck:
             return
         records = Records(place=self._place, arrays=arrays, rows=rows)
         yield from check_values(records)
-        self._tally.add(records)
-        if not records.has_tokens:
-            return
+        counts = self._tally.add(records)
         if self._overlaps:
             yield from check_overlap(records, self._last_token)
             self._last_token = int(records.tokens[-1, -1]) if records.lengths[-1] == records.tokens.shape[1] else None
-        if self._provenance is not None:
-            self._held.add(records)  # only used where no record is damaged
+        if self._provenance is not None and counts is not None:
+            self._held.add(records, counts)  # only used where no record is damaged
 
     def _check_provenance(self, name: str) -> Iterator[str]:
         try:
             table = read_table(self._directory, name, self._place)
         except ModuleNotFoundError as error:
-            self._tally.segments = None
+            self._tally.lose_segments()
             self._note(f"{name}: not compared with the records ({error})")
             return
         except ValueError as error:
-            self._tally.segments = None
+            self._tally.lose_segments()
             yield f"{name}: no readable table ({error})"
             return
-        self._tally.add_segments(table.start, table.length)
+        self._tally.add_segments(table, self._place)
         problem = find_misplaced_row(table, self._place)
         if problem:
+            self._tally.documents = None
             yield f"{name}: {problem}"
             return
+        if table.number is None:
+            self._tally.documents = None
+        if self._tally.documents is not None:
+            yield from self._tally.documents.add(table, self._place, self._documents)
         yield from check_table(table, self._place, self._held)
         if self._wraps and len(table):
             yield from check_continuity(table, self._place, self._before)

@@ -11,15 +11,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from tokenreel.errors import TokenreelError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import naming, schema
+from tokenreel.format import naming
 from tokenreel.format.manifest import FIXED, Manifest
-from tokenreel.inspection.record_checks import Place, Tally
+from tokenreel.inspection.document_checks import Documents
+from tokenreel.inspection.objective_settings import laid_out_width, read_settings
+from tokenreel.inspection.record_checks import Place
 from tokenreel.inspection.shard_check import COPY_AGAIN, ShardCheck
+from tokenreel.inspection.statistics_checks import NEW, brief, check_sources, check_split
+from tokenreel.inspection.tally import Tally
+from tokenreel.inspection.totals_checks import check_settings, check_totals
 from tokenreel.storage import files, locking
+from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.loading import load_vocabulary
 
 _CHUNK_BYTES = 4 << 20
 
@@ -36,7 +41,7 @@ def verify(directory: str) -> list[str]:
 def differences(
     directory: str, note: Callable[[str], None] = lambda line: None, progress: Callable[[str], None] = lambda line: None
 ) -> Iterator[str]:
-    """Yields the differences as they are found.
+    """Yields the differences as they are found; numbers that make no sense at all end it.
 
     Args:
       directory: holds the dataset.
@@ -48,29 +53,48 @@ def differences(
     except TokenreelError as error:
         yield str(error)
         return
+    try:
+        yield from _check_all(directory, manifest, note, progress)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What an altered number leads to has no end. That it is no dataset that a build writes is all there is to say.
+        yield f"{directory}: {naming.MANIFEST} or {naming.STATISTICS} is not what a build writes ({error!r})"
+
+
+def _check_all(directory: str, manifest: Manifest, note: Callable[[str], None], progress: Callable[[str], None]) -> Iterator[str]:
+    """Runs every check, one after the other."""
     present = files.list_files(directory)  # once: for a bucket each listing costs requests
     yield from _check_names(manifest, present)
     intact: set[str] = set()
     yield from _check_files(directory, manifest, present, intact)
-    yield from _check_vocabulary(directory, manifest, intact, note)
+    vocabulary = _open_vocabulary(directory, manifest, intact)
+    yield from _check_vocabulary(manifest, vocabulary, note)
+    yield from check_settings(manifest)
+    statistics = _read_statistics(directory, intact)
+    settings = read_settings(manifest, vocabulary if isinstance(vocabulary, Vocabulary) else None)
     tallies = {}
     for split, info in manifest.splits.items():
-        tallies[split] = tally = Tally(manifest.vocabulary.vocab_size)
+        said = {} if statistics is None else statistics["splits"].get(split, {})
+        width = laid_out_width(manifest, settings)
+        documents = None if NEW not in said else Documents(manifest, split, width and width - manifest.overlap)
+        tallies[split] = tally = Tally(settings, documents)
         for index, shard in enumerate(info.shards):
             if shard.file not in present:
                 tally.complete, tally.last_segment = False, None
+                tally.lose_segments()
                 continue
             progress(shard.file)
             # A table that is missing or damaged was named already; what depends on it is not counted.
             name = naming.provenance(split, index, len(info.shards))
             table = name if name in intact else None
             if table is None:
-                tally.segments = None
+                tally.lose_segments()
             first = sum(other.records for other in info.shards[:index])
             place = Place(manifest=manifest, shard=shard, first=first, split_examples=info.examples)
-            yield from ShardCheck(directory, place, tally, table, note).check()
-    yield from _check_statistics(directory, manifest, intact, tallies)
-    yield from _check_totals(directory, manifest, intact)
+            yield from ShardCheck(directory, place, tally, table, note, int(said.get("documents", 0))).check()
+        if tally.documents is not None:
+            yield from tally.documents.finish()
+    if statistics is not None:
+        yield from _check_statistics(directory, manifest, intact, statistics, tallies)
 
 
 def _check_names(manifest: Manifest, present: Mapping[str, int]) -> Iterator[str]:
@@ -132,21 +156,25 @@ def _check_files(directory: str, manifest: Manifest, present: Mapping[str, int],
             intact.add(info.file)
 
 
-def _check_vocabulary(directory: str, manifest: Manifest, intact: set[str], note: Callable[[str], None]) -> Iterator[str]:
-    from tokenreel.vocabularies.loading import load_vocabulary
-
+def _open_vocabulary(directory: str, manifest: Manifest, intact: set[str]) -> Vocabulary | Exception | None:
+    """Opens the dataset's vocabulary; None if its file is missing or damaged, which was named already, or the error."""
     info = manifest.vocabulary
     if info.file is not None and info.file not in intact:
-        return
-    path = None if info.file is None else files.join(directory, info.file)
-    name = info.file or f"vocabulary {info.kind}"
+        return None
     try:
-        vocabulary = load_vocabulary(info.kind, path, **info.options)
-    except ModuleNotFoundError as error:
-        note(f"{name}: its fingerprint was not recomputed ({error})")
-        return
-    except (TokenreelError, OSError, ValueError) as error:
-        yield f"{name}: cannot be loaded ({error})"
+        return load_vocabulary(info.kind, None if info.file is None else files.join(directory, info.file), **info.options)
+    except (ModuleNotFoundError, TokenreelError, OSError, TypeError, ValueError) as error:
+        return error
+
+
+def _check_vocabulary(manifest: Manifest, vocabulary: Vocabulary | Exception | None, note: Callable[[str], None]) -> Iterator[str]:
+    info = manifest.vocabulary
+    name = info.file or f"vocabulary {info.kind}"
+    if isinstance(vocabulary, ModuleNotFoundError):
+        note(f"{name}: its fingerprint was not recomputed ({vocabulary})")
+    elif isinstance(vocabulary, Exception):
+        yield f"{name}: cannot be loaded ({vocabulary})"
+    if not isinstance(vocabulary, Vocabulary):
         return
     for field in ("fingerprint", "vocab_size", "pad_id", "bos_id", "eos_id", "unk_id"):
         found, wanted = getattr(vocabulary, field), getattr(info, field)
@@ -156,143 +184,44 @@ def _check_vocabulary(directory: str, manifest: Manifest, intact: set[str], note
         facts = manifests.pack_facts(vocabulary.objective_facts())
         for fact in sorted({*facts, *manifest.objective_facts}):
             if facts.get(fact) != manifest.objective_facts.get(fact):
-                yield f"{name}: its {fact} is {_brief(facts.get(fact))}, the manifest says {_brief(manifest.objective_facts.get(fact))}"
+                yield f"{name}: its {fact} is {brief(facts.get(fact))}, the manifest says {brief(manifest.objective_facts.get(fact))}"
 
 
-def _check_statistics(directory: str, manifest: Manifest, intact: set[str], tallies: Mapping[str, Tally]) -> Iterator[str]:
+def _read_statistics(directory: str, intact: set[str]) -> dict[str, Any] | None:
+    """Reads `statistics.json`; None where it is missing or damaged, which was named already."""
+    if naming.STATISTICS not in intact:
+        return None
+    read: dict[str, Any] = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))
+    return read
+
+
+def _check_statistics(
+    directory: str, manifest: Manifest, intact: set[str], statistics: Mapping[str, Any], tallies: Mapping[str, Tally]
+) -> Iterator[str]:
     """Compares `statistics.json` with what the records hold. Splits with damaged records were named already."""
-    name = naming.STATISTICS
-    if name not in intact:
-        return
-    try:
-        splits = json.loads(files.read_bytes(files.join(directory, name)))["splits"]
-    except (ValueError, KeyError, TypeError) as error:
-        yield f"{name}: not what a build writes ({error!r})"
-        return
+    name, splits = naming.STATISTICS, statistics["splits"]
     if set(splits) != set(manifest.splits):
         yield f"{name}: describes the splits {', '.join(sorted(splits))}, the manifest {', '.join(sorted(manifest.splits))}"
-    for split, tally in tallies.items():
-        if not tally.complete or split not in splits:
-            continue
-        for field, found in _expected_statistics(manifest, tally).items():
-            said = splits[split].get(field)
-            if said != found:
-                yield f"{name}: split {split}: {field} is {_brief(said)}, the records hold {_brief(found)}"
-
-
-# Objectives that leave the tokens as they are. Masked ones are put back; what others hide cannot be recounted.
-_KEEP_TOKENS = ("causal_lm", "fill_in_the_middle", "next_tokens", "prefix_lm", "typo_noise")
-
-
-def _expected_statistics(manifest: Manifest, tally: Tally) -> dict[str, Any]:
-    names = {feature.name: feature for feature in manifest.features}
-    expected: dict[str, Any] = {"examples": tally.examples}
-    mode = manifest.config.get("packing", {}).get("mode")
-    if mode == "segment_pairs":  # the statistics count documents' tokens, the records special ones as well
-        return expected
-    if schema.TOKENS in names:
-        positions = tally.examples * names[schema.TOKENS].size
-        expected |= {"tokens_in_examples": tally.tokens, "density": tally.tokens / positions if positions else 0.0}
-        if schema.DOCUMENT_STARTS in names:
-            expected["document_starts"] = tally.document_starts
-        if manifest.config.get("objective", {}).get("name") in _KEEP_TOKENS or "mask_ids" in names:
-            expected |= _expected_counts(manifest, tally)
-    wrapped = mode == "wrap"
-    if wrapped or not manifest.overlap:  # one token of every example but the first of each variant
-        expected["overlapping_tokens"] = max(0, tally.examples - int(manifest.config.get("variants", 1))) * manifest.overlap
-    if tally.segments is not None and any(info.file.startswith("provenance/") for info in manifest.files):
-        expected["segments"] = tally.segments
-        if manifest.overlap and mode == "wrap_within_document":
-            expected["overlapping_tokens"] = tally.continued
-        expected["segment_lengths"] = {str((1 << i) - 1): int(count) for i, count in enumerate(tally.segment_lengths) if count}
-    return expected
-
-
-def _expected_counts(manifest: Manifest, tally: Tally) -> dict[str, Any]:
-    unk = manifest.vocabulary.unk_id
-    # The build lists the fifty most frequent, equal ones by their id: a stable sort does so.
-    frequent = np.argsort(-tally.counts, kind="stable")[:50]
-    known = [name for name in ("bos", "eos", "unk", "pad") if getattr(manifest.vocabulary, f"{name}_id") is not None]
-    return {
-        "special_tokens": {name: tally.specials.get(name, 0) for name in known},
-        "unknown_rate": int(tally.counts[unk]) / tally.tokens if unk is not None and tally.tokens else 0.0,
-        "vocabulary_used": int(np.count_nonzero(tally.counts)) / tally.vocab_size,
-        "frequent_tokens": [[int(i), int(tally.counts[i])] for i in frequent if tally.counts[i]],
-    }
-
-
-def _brief(value: Any) -> str:
-    text = f"{value:,}" if isinstance(value, int) else json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _check_totals(directory: str, manifest: Manifest, intact: set[str]) -> Iterator[str]:
-    """Checks that the manifest's own numbers add up, and that they are those of the statistics and of the dead letters."""
-    try:
-        yield from _check_sums(manifest.totals)
-    except (KeyError, TypeError, AttributeError) as error:
-        yield f"{naming.MANIFEST}: totals are not what a build writes ({error!r})"
         return
-    if naming.STATISTICS in intact:
-        try:
-            statistics = json.loads(files.read_bytes(files.join(directory, naming.STATISTICS)))
-            yield from _check_statistics_totals(manifest.totals, statistics)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            yield f"{naming.STATISTICS}: not what a build writes ({error!r})"
-    yield from _check_dead_letters(directory, manifest, intact)
+    complete = {split: tally for split, tally in tallies.items() if tally.complete}
+    for split, tally in complete.items():
+        yield from check_split(manifest, split, splits[split], tally)
+    letters = _count_dead_letters(directory, manifest, intact)
+    yield from check_sources(manifest, statistics, complete, letters)
+    yield from check_totals(manifest.totals, statistics)
+    if letters is not None and sum(letters.values()) != manifest.totals["documents_dead_lettered"]:
+        counted = manifest.totals["documents_dead_lettered"]
+        yield f"{naming.DEAD_LETTERS}: {sum(letters.values()):,} lines, the manifest counts {counted:,} dead letters"
 
 
-def _check_sums(totals: Mapping[str, Any]) -> Iterator[str]:
-    """Checks that every document read has one fate, and every token one of two."""
-    name = naming.MANIFEST
-    parts = {key: int(totals[key]) for key in ("documents_written", "documents_dropped", "documents_dead_lettered")}
-    parts["documents_filtered"] = sum(totals["documents_filtered"].values())
-    parts |= {key: int(totals.get(key, 0)) for key in ("documents_duplicate", "documents_not_sampled")}
-    parts["documents_repeated"] = -int(totals.get("documents_repeated", 0))  # further copies of documents, all of them written
-    if totals["documents_read"] != sum(parts.values()):
-        yield f"{name}: {totals['documents_read']:,} documents were read, but {parts} add up to {sum(parts.values()):,}"
-    if totals["tokens"] != totals["tokens_written"] + totals["tokens_dropped"]:
-        yield f"{name}: {totals['tokens']:,} tokens are not {totals['tokens_written']:,} written + {totals['tokens_dropped']:,} dropped"
-
-
-def _check_statistics_totals(totals: Mapping[str, Any], statistics: Mapping[str, Any]) -> Iterator[str]:
-    """Checks that splits and sources of `statistics.json` add up to the totals of the manifest."""
-    splits, sources = statistics["splits"].values(), statistics.get("sources", {}).values()
-    for total, fields in _TOTALS.items():
-        found = sum(split[fields[0]] - sum(split[field] for field in fields[1:]) for split in splits)
-        if found != totals[total]:
-            yield f"{naming.STATISTICS}: its splits make {total} {found:,}, the manifest says {totals[total]:,}"
-    for total, field in _SOURCE_TOTALS.items():
-        found = sum(source[field] for source in sources)
-        if sources and found != totals.get(total, 0):
-            yield f"{naming.STATISTICS}: its sources make {total} {found:,}, the manifest says {totals.get(total, 0):,}"
-
-
-def _check_dead_letters(directory: str, manifest: Manifest, intact: set[str]) -> Iterator[str]:
-    """Counts the lines of the dead letters; a file that is damaged was named already."""
-    letters = 0
+def _count_dead_letters(directory: str, manifest: Manifest, intact: set[str]) -> dict[str, int] | None:
+    """Counts the lines of the dead letters by their source; None for a file that is damaged, which was named already."""
+    letters: dict[str, int] = {}
     if any(info.file == naming.DEAD_LETTERS for info in manifest.files):
         if naming.DEAD_LETTERS not in intact:
-            return
+            return None
         with files.open_read(files.join(directory, naming.DEAD_LETTERS)) as file:
-            letters = sum(1 for _ in file)
-    counted = manifest.totals["documents_dead_lettered"]
-    if letters != counted:
-        yield f"{naming.DEAD_LETTERS}: {letters:,} lines, the manifest counts {counted:,} dead letters"
-
-
-_SOURCE_TOTALS = {
-    "documents_dead_lettered": "dead_letters",
-    "documents_duplicate": "duplicates",
-    "documents_not_sampled": "not_sampled",
-    "documents_repeated": "repeated",
-}
-
-# Each total of the manifest is the sum over all splits of a field of their statistics, less the fields behind it.
-_TOTALS = {
-    "documents_written": ("documents", "dropped_documents"),
-    "documents_dropped": ("dropped_documents",),
-    "tokens": ("tokens",),
-    "tokens_written": ("tokens", "dropped_tokens"),
-    "tokens_dropped": ("dropped_tokens",),
-}
+            for line in file:
+                source = json.loads(line).get("source", "")
+                letters[source] = letters.get(source, 0) + 1
+    return letters
