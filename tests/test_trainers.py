@@ -3,6 +3,7 @@
 The programs are those of examples/trainers, which the pages of docs/ show.
 """
 
+import functools
 import itertools
 import json
 import pathlib
@@ -156,22 +157,24 @@ def test_epochs_of_lightning_that_are_limited_go_on_where_the_last_ended(directo
     assert [sorted(validated[begin : begin + HELD_OUT]) for begin in range(first, len(validated), HELD_OUT)] == [whole] * 3
 
 
-def limited_epochs(directory, options):
-    """The ids that Lightning trains on in three epochs of five batches of a run without end, and those it validates on."""
+def lightning_module():
+    """A module that notes the ids that it sees, and a maker of quiet trainers."""
     import lightning
     import torch
-
-    from tokenreel.loaders.to_torch import TorchBatches
 
     class Module(lightning.LightningModule):
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1))
-            self.trained, self.validated = [], []
+            self.trained, self.validated, self.checkpoint = [], [], None
 
         def training_step(self, batch, _):
             self.trained.append(batch["example_id"].tolist())
             return self.weight.sum()
+
+        def on_train_batch_end(self, *_):
+            if self.global_step == 3 and self.checkpoint is not None:
+                self.trainer.save_checkpoint(self.checkpoint)
 
         def validation_step(self, batch, _):
             self.validated += batch["example_id"].tolist()
@@ -180,11 +183,17 @@ def limited_epochs(directory, options):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    module = Module()
+    return Module(), functools.partial(lightning.Trainer, accelerator="cpu", **quiet)
+
+
+def limited_epochs(directory, options):
+    """The ids that Lightning trains on in three epochs of five batches of a run without end, and those it validates on."""
+    from tokenreel.loaders.to_torch import TorchBatches
+
+    module, quiet = lightning_module()
     held_out = load(directory, "validation").batches(BATCH, epochs=1, drop_remainder=False)
     train = TorchBatches(load(directory).batches(BATCH), **options)
-    trainer = lightning.Trainer(accelerator="cpu", max_epochs=3, limit_train_batches=5, **quiet)
-    trainer.fit(module, train, TorchBatches(held_out, **options))
+    quiet(max_epochs=3, limit_train_batches=5).fit(module, train, TorchBatches(held_out, **options))
     return module.trained, module.validated
 
 
@@ -205,3 +214,42 @@ def test_accelerate_leaves_the_loader_of_a_run_alone(directory):
 
     loader = TorchBatches(load(directory).batches(BATCH, epochs=1, hosts=2, host=0))
     assert accelerate.Accelerator(cpu=True).prepare(loader) is loader
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_states_of_torchdata_in_checkpoints_of_others(directory, elsewhere, tmp_path, workers):
+    """Lightning, where the loader has a length, and accelerate keep them by themselves, and fetch nothing ahead."""
+    expected = [batch["example_id"].tolist() for batch in itertools.islice(load(directory).batches(BATCH), 8)]
+    assert elsewhere(kept_by_lightning, directory, tmp_path / "last.ckpt", workers) == (expected[:4], expected[3:])
+    assert elsewhere(kept_by_accelerate, directory, tmp_path / "state", workers) == (expected[:3], expected[3:8])
+
+
+def kept_by_lightning(directory, checkpoint, workers):
+    """The ids that Lightning trains on up to a checkpoint in the middle of an epoch, and one more; and after it is loaded."""
+    from tokenreel.loaders.to_torch import StatefulTorchBatches
+
+    found = []
+    for steps in (4, 8):
+        module, quiet = lightning_module()
+        module.checkpoint = None if found else checkpoint
+        loader = StatefulTorchBatches(load(directory).batches(BATCH, epochs=1), num_workers=workers)
+        quiet(max_epochs=1, max_steps=steps).fit(module, loader, ckpt_path=checkpoint if found else None, weights_only=False)
+        found.append(module.trained)
+    return tuple(found)
+
+
+def kept_by_accelerate(directory, folder, workers):
+    """The ids of batches before accelerate saves its state, and after it is loaded."""
+    import accelerate
+
+    from tokenreel.loaders.to_torch import StatefulTorchBatches
+
+    found = []
+    for count in (3, 5):
+        accelerator = accelerate.Accelerator(cpu=True)
+        loader = accelerator.prepare(StatefulTorchBatches(load(directory).batches(BATCH), num_workers=workers))
+        if found:
+            accelerator.load_state(folder)
+        found.append([batch["example_id"].tolist() for batch in itertools.islice(loader, count)])
+        accelerator.save_state(folder)
+    return tuple(found)

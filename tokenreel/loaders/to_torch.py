@@ -120,6 +120,7 @@ def _stateful_batches_class() -> Any:
         needs `batches.state_after(batch)`.
         """
 
+        use_stateful_dataloader = True  # accelerate's mark: its save_state and load_state keep the state of such loaders
         _iterator: Any
         next_iter_state: Any
 
