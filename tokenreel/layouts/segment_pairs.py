@@ -119,19 +119,16 @@ def plan(
     room = seq_len - 3
     # Pairs are made of whole sentences first, and trimmed afterwards, all at once: what is trimmed does not change which pairs there are.
     parts = _pair_up(sentences, ids, states, _targets(scope, ids, room, short_rate), swap=task == "sentence_order")
-
     document, start, length = sentences.locate(parts.first, parts.stop)
     cut = _trims(length, room)
     names = keys.words_at(states[sentences.document[parts.chunk]], sentences.rank[parts.chunk])
     start, length = start + _left_trims(cut, names, scope), length - cut
-    borrowed = np.stack([np.zeros_like(parts.elsewhere), parts.elsewhere], axis=1)
-    begin = start + sentences.bounds[sentences.first[document]]
     return Pairs(
         document=document,
         start=start,
         length=length,
         label=(parts.elsewhere | parts.swapped).astype(np.uint8),
-        repeated=_repeated(begin.ravel(), length.ravel(), borrowed.ravel()).reshape(-1, 2).sum(axis=1),
+        repeated=_repeated(start + sentences.bounds[sentences.first[document]], length, parts.elsewhere),
         trimmed=cut.sum(axis=1),
     )
 
@@ -301,22 +298,22 @@ def _trims(length: Ints, room: int) -> Ints:
     return np.stack([first, excess - first], axis=1)
 
 
-def _repeated(begin: Ints, length: Ints, borrowed: npt.NDArray[np.bool_]) -> Ints:
-    """Counts the tokens of each segment that an earlier one holds; those that are borrowed from another document come last.
+def _repeated(begin: Ints, length: Ints, elsewhere: npt.NDArray[np.bool_]) -> Ints:
+    """Counts the tokens of each pair that another one counts as its own: the first that holds them, borrowed segments last.
 
     Args:
-      begin: int64 [S] where each segment begins, in all documents laid end to end.
-      length: int64 [S] its tokens, at least 1.
-      borrowed: bool [S] whether it stands beside another document's sentences.
+      begin: int64 [P, 2] where each segment begins, in all documents laid end to end.
+      length: int64 [P, 2] its tokens, at least 1.
+      elsewhere: bool [P] whether the second is borrowed from another document.
 
     Returns:
-      int64 [S].
+      int64 [P].
 
-    >>> _repeated(np.array([0, 2, 1]), np.array([2, 3, 2]), np.array([True, False, False])).tolist()
-    [1, 0, 1]
+    >>> _repeated(np.array([[9, 0], [2, 5]]), np.array([[1, 3], [2, 1]]), np.array([True, False])).tolist()
+    [1, 0]
     """
-    if not len(begin):
-        return begin
+    borrowed = np.stack([np.zeros_like(elsewhere), elsewhere], axis=1).ravel()
+    begin, length = begin.ravel(), length.ravel()
     # Between two neighbouring edges every token lies in the same segments: such a stretch is counted at once, for the first of them.
     edges = np.unique(np.append(begin, begin + length))
     first = np.searchsorted(edges, begin)
@@ -327,8 +324,8 @@ def _repeated(begin: Ints, length: Ints, borrowed: npt.NDArray[np.bool_]) -> Int
     own = np.full(len(edges), len(begin), dtype=np.int64)
     np.minimum.at(own, inside, np.repeat(turn, stretches))
     again = own[inside] != np.repeat(turn, stretches)
-    segment = np.repeat(np.arange(len(begin)), stretches)
-    return np.bincount(segment, weights=np.append(np.diff(edges), 0)[inside] * again, minlength=len(begin)).astype(np.int64)
+    pair = np.repeat(np.arange(len(begin)) // 2, stretches)
+    return np.bincount(pair, weights=np.append(np.diff(edges), 0)[inside] * again, minlength=len(elsewhere)).astype(np.int64)
 
 
 def _left_trims(cut: Ints, names: npt.NDArray[np.uint64], scope: int) -> Ints:
