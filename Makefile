@@ -2,29 +2,31 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
-# Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small.
-FRAMEWORKS := torch tensorflow
+# Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small. `oracles` is other people's
+# packing and masking, which ours is compared with.
+FRAMEWORKS := torch tensorflow oracles
 # The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not trainers and not tensorflow
+LIGHT := not torch and not trainers and not tensorflow and not oracles
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
 help:
 	@echo 'make demo             build, verify and replay a dataset from the documentation that Python carries (a few minutes the first time)'
-	@echo 'make test             the tests, without the slow ones and those that need Torch or TensorFlow'
+	@echo 'make test             the tests, without the slow ones and those of the frameworks below'
 	@echo 'make test-core        the command as a user installs it, without what tests need, in .venv-core'
 	@echo 'make test-torch       the tests that need Torch, in .venv-torch'
 	@echo 'make test-trainers    trainers that are killed and resumed, in .venv-torch'
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
+	@echo 'make test-oracles     the tests that compare with TRL and T5, in .venv-oracles'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
@@ -35,7 +37,8 @@ demo: $(CORE)
 
 test: $(DEV)
 	$(PYTEST) -m 'not slow and $(LIGHT)'
-	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch) and TensorFlow (make test-tensorflow).'
+	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch), TensorFlow (make test-tensorflow),'
+	@echo 'TRL and T5 (make test-oracles).'
 
 # The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
 test-core: $(DEV) .venv-core/.installed

@@ -40,6 +40,12 @@ TRAINERS = [  # whose checkpoints the tests kill and resume; what they do at a c
 KERAS = ["keras>=3.15,<4"]
 GRAIN = ["grain>=0.2.18,<0.3"]
 HUGGINGFACE = ["tokenizers>=0.23.3,<0.24"]
+ORACLES = [  # whose packing and masking the tests compare with ours
+    "t5==0.9.4",  # the last one that is published; it brings SeqIO, TensorFlow Text and JAX
+    "trl>=1.16,<1.17",  # the strategies of another release may differ; it needs Torch without asking for a release
+    "datasets>=5.2,<6",
+    "tensorflow>=2.21,<2.22",
+]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
     "apache-airflow>=3.3.2,<4",
     "apache-airflow-providers-apache-beam",
@@ -114,9 +120,10 @@ setup(
         "grain": GRAIN,
         "huggingface": HUGGINGFACE,
         "airflow": AIRFLOW,
-        # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so each has an environment of its own.
+        # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
+        "dev-oracles": [*TESTING, *TORCH, *ORACLES],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },
     entry_points={"console_scripts": ["tokenreel = tokenreel_command:main"]},

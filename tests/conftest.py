@@ -28,6 +28,7 @@ FRAMEWORKS = {
     "torch": ("torch",),
     "trainers": ("torch", "accelerate", "lightning", "torchdata", "transformers"),
     "tensorflow": ("tensorflow",),
+    "oracles": ("trl", "t5"),
 }
 
 
