@@ -82,6 +82,8 @@ def test_shardings_by_name_and_over_the_sequence(directory):
 
 def test_what_cannot_be_placed_is_refused(directory):
     dataset = load(directory)
+    with pytest.raises(ConfigError, match="cu_seqlens and max_seqlen have no axis of rows, and a sharding cuts batches by rows"):
+        JaxBatches(dataset.batches(BATCH, features=["tokens", "max_seqlen"], cu_seqlens_size=99), sharding())
     with pytest.raises(ConfigError, match="drop_remainder=True"):
         JaxBatches(dataset.batches(BATCH, epochs=1, drop_remainder=False), sharding())
 

@@ -1,4 +1,5 @@
 import os
+import types
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -100,6 +101,19 @@ def test_models_that_take_inputs_in_order(dataset):
     single = keras.Model(first, keras.ops.cast(first, "float32"))
     (x,) = to_keras.KerasBatches(dataset.batches(8, features=FEATURES), single, targets=None)[0]
     assert x.shape == (8, LENGTH)
+
+
+def test_shares_and_boundaries_are_refused_where_a_strategy_makes_shares(dataset):
+    model = model_of(["inputs"])
+    model.distribute_strategy = types.SimpleNamespace(num_replicas_in_sync=2)  # as a model of the TensorFlow backend has it
+    with pytest.raises(ConfigError, match="these batches are the share of host 1 of 2: give the whole run"):
+        to_keras.KerasBatches(dataset.batches(8, features=FEATURES, hosts=2, host=1), model)
+    to_keras.KerasBatches(dataset.batches(8, features=FEATURES), model)
+    bounds = [*FEATURES, "cu_seqlens"]
+    with pytest.raises(ConfigError, match="the distribution cuts batches by rows"):
+        to_keras.KerasBatches(dataset.batches(8, features=bounds, cu_seqlens_size=99), model)
+    with pytest.raises(ConfigError, match="Keras needs shapes that do not change"):
+        to_keras.KerasBatches(dataset.batches(8, features=bounds), inputs=["inputs"])
 
 
 def test_missing_fields_are_named_before_training(dataset):

@@ -95,6 +95,15 @@ def test_the_exact_order(arrays, tmp_path):
     assert [len(batch["tokens"]) for batch in ragged_end] == [8] * 6 + [2]
     endless = exact(dataset.batches(8, seed=2)).take(20)
     assert sum(1 for _ in endless) == 20
+    bounds = {"features": ["tokens", "cu_seqlens", "max_seqlen"], "seed": 2, "epochs": 1}
+    sized = exact(dataset.batches(8, **bounds, cu_seqlens_size=120))
+    assert sized.element_spec["cu_seqlens"].shape == (120,) and sized.element_spec["max_seqlen"].shape == ()
+    for batch, other in zip(dataset.batches(8, **bounds, cu_seqlens_size=120), sized.as_numpy_iterator(), strict=True):
+        assert all(np.array_equal(values, other[name]) for name, values in batch.items())
+    with pytest.raises(ConfigError, match=r"tf\.data needs shapes that do not change: declare the size"):
+        exact(dataset.batches(8, **bounds))
+    with pytest.raises(ConfigError, match="a run over several hosts cuts batches by rows"):
+        exact(dataset.batches(8, **bounds, cu_seqlens_size=120, hosts=2))
     half = exact(dataset.batches(8, hosts=2, host=1))
     assert half.element_spec["tokens"].shape == (4, LENGTH)
 
