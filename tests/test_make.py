@@ -87,6 +87,9 @@ def test_a_second_run_installs_nothing_again(tmp_path):
     assert fourth[0] == "-m venv .venv-torch" and fourth[1].endswith("--editable .[dev-torch]")
     assert fourth[2].endswith("-m torch or everywhere tests/test_it.py") and len(fourth) == 3
     assert len(calls("test-torch")) == 1
+    (tmp_path / "tests/test_trainer.py").write_text("pytestmark = pytest.mark.trainers\n")
+    (fifth,) = calls("test-trainers")  # in the environment of Torch
+    assert fifth.endswith("-m trainers and not slow tests/test_trainer.py")
     os.utime(tmp_path / "setup.py", (2**31, 2**31))  # newer than everything
     assert any("pip install" in line for line in calls("demo"))
 
