@@ -32,7 +32,17 @@ def test_rows_and_columns_are_chosen(directory):
 
 def test_what_is_written_is_read(tmp_path):
     schema = provenance_table.schema(["lang", "a.b"], repeats=True)
-    values = {"example": 5, "segment": 0, "source": "web", "doc_id": "d", "doc_token_start": 1, "length": 2, "copy": 0}
+    values = {
+        "example": 5,
+        "segment": 0,
+        "source": "web",
+        "doc_id": "d",
+        "doc_token_start": 1,
+        "length": 2,
+        "document": 7,
+        "doc_tokens": 9,
+        "copy": 0,
+    }
     row = values | {"meta.lang": "en", "meta.a.b": None}
     with (tmp_path / "t").open("wb") as file:
         provenance.write(file, pa.Table.from_pylist([row], schema=schema))

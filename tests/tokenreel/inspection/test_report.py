@@ -62,6 +62,7 @@ def test_the_page_stands_alone_and_tells_what_there_is(dataset):
     assert outline.titles == [
         "Where every document went",
         "Splits",
+        "Sources",
         "Lengths",
         "Most frequent tokens",
         "Special tokens: examples that hold at least one",
