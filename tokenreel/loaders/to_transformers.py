@@ -194,7 +194,7 @@ class ModelInputs:
         """Turns arguments [n, L] into tensors, laid end to end where that is how documents are kept apart, and adds those of one value."""
         plain: dict[str, Any] = {"use_cache": False} if self.kind == CAUSAL and self._model.takes("use_cache") else {}
         if self.isolation == BY_LENGTHS:
-            cumulative, longest = _lengths(arrays[SEGMENT_IDS])
+            cumulative, longest = segments.cumulative_lengths(np.diff(arrays[SEGMENT_IDS], axis=1, prepend=-1) != 0)
             made = {name: values.reshape(1, -1) for name, values in made.items()} | {
                 "cu_seq_lens_q": cumulative,
                 "cu_seq_lens_k": cumulative,
@@ -283,14 +283,6 @@ def _readable(real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     mask = real.astype(np.int64)
     mask[:, 0] = 1
     return mask
-
-
-def _lengths(ids: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
-    """Gives the cumulative lengths of the segments of [n, L] rows laid end to end, padding being segments too, and the longest length."""
-    begins = np.ones(ids.shape, np.bool_)
-    begins[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    cumulative = np.append(np.flatnonzero(begins), ids.size).astype(np.int32)
-    return cumulative, int(np.diff(cumulative).max(initial=0))
 
 
 def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
