@@ -167,7 +167,7 @@ class Batches(Run, Iterator[Arrays]):
         Raises:
           ConfigError: the batch carries no cursor.
         """
-        found = batch.get(CURSOR) if isinstance(batch, Mapping) else batch
+        found = batch.get(self.name_of(CURSOR)) if isinstance(batch, Mapping) else batch
         if not self.options.has_cursor or found is None:
             raise ConfigError(f'the batch carries no cursor: make the run with features=[..., "{CURSOR}"]')
         if not len(found):

@@ -59,11 +59,23 @@ class Conversion:
         """
         if not self.changes:
             return batch
-        self.check(list(batch))
-        return {self._rename.get(name, name): self._cast(name, values) for name, values in batch.items()}
+        self.check(list(batch))  # here, because without `features` nobody knows the fields before there is a batch
+        return {self.name(name): self._cast(name, values) for name, values in batch.items()}
+
+    def __repr__(self) -> str:
+        dtypes = {name: str(dtype) for name, dtype in self._dtypes.items()}
+        return f"Conversion({self._rename}, {dtypes})"
+
+    def name(self, field: str) -> str:
+        """Gives the name that a field is to have."""
+        return self._rename.get(field, field)
+
+    def dtype(self, field: str) -> np.dtype[Any] | None:
+        """Gives the dtype that a field is to have; None for its own."""
+        return self._dtypes.get(field)
 
     def _cast(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        wanted = self._dtypes.get(name, values.dtype)
+        wanted = self.dtype(name) or values.dtype
         if values.size and values.dtype.kind in "iu" and wanted.kind in "iu" and not np.can_cast(values.dtype, wanted):
             limits = np.iinfo(wanted)
             if values.min() < limits.min or values.max() > limits.max:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.segments import cumulative_lengths
+from tokenreel.loaders.conversion import Conversion
 from tokenreel.loaders.fields import BOUNDS, CU_SEQLENS, CURSOR, MAX_SEQLEN, OF_BATCH, Arrays
 from tokenreel.loaders.order.plan import Located, Plan, batch_rows
 from tokenreel.loaders.reader import Reader, Source
@@ -37,6 +38,9 @@ class Run:
         self.length = plan.length  # kept, because the plan searches for it each time
         self.reader = Reader(self.sources, self.pad_remainder)
         self._rows, self._has_boundaries, self._has_cursor = options.row_numbers(), options.has_boundaries, options.has_cursor
+        self._convert = Conversion(options.rename, options.dtypes)
+        if options.features is not None:
+            self._convert.check([*options.features, *(["source"] if len(self.sources) > 1 else [])])
         self._samples_of_rows = batch_rows(self.batch_size, plan.shuffle)
 
     def check_yields(self) -> None:
@@ -90,7 +94,7 @@ class Run:
         return cursor + (self._samples_of_rows[rows] if full else rows)
 
     def complete(self, batch: Arrays, cursor: int, rows: int) -> Arrays:
-        """Adds the fields that a batch has from the run, or as a whole, where `features` ask for them, and gives the batch back.
+        """Adds the fields that a batch has from the run, or as a whole, where `features` ask for them, and gives all their final form.
 
         `cursor` is int64 [rows]: in each row, padding too, the samples delivered over all hosts once the whole batch is.
 
@@ -103,7 +107,7 @@ class Run:
           rows: how many rows of it there are.
 
         Raises:
-          ConfigError: the declared size is too small.
+          ConfigError: the declared size is too small, or a field cannot have the name or dtype that is wanted.
         """
         if self._has_boundaries:
             wanted = self.options.features or ()
@@ -115,7 +119,11 @@ class Run:
             batch |= {name: made[name] for name in OF_BATCH if name in wanted}
         if self._has_cursor:
             batch[CURSOR] = np.full(rows, cursor + self.size_at(cursor), dtype=np.int64)
-        return batch
+        return self._convert(batch)
+
+    def name_of(self, field: str) -> str:
+        """Gives the name that a field has in the batches: its own, unless `rename` gives it another."""
+        return self._convert.name(field)
 
     def locate(self, samples: npt.NDArray[np.int64]) -> Located:
         """Says what int64 [k] samples are, as `Plan.locate`; with `pad_remainder`, samples behind the end are example -1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -30,6 +30,8 @@ class RunOptions:
       across_documents: whether `loss_weights` count the prediction of a document's first token.
       cu_seqlens_size: entries of the feature `cu_seqlens`, for programs of static shapes: the last value is repeated. None for as many as
         the batch has segments, and one more.
+      rename: the names that fields are to have in the batches, by their own, such as {"inputs": "input_ids"}.
+      dtypes: the dtypes that fields are to have, by their own names, such as {"inputs": "int64"}.
       objective: from `Dataset.objective`, or anything with `apply(arrays, example_ids, *, seed, variant, epoch) -> dict`: computed for each
         batch, anew each epoch.
       variant: passed on to the objective.
@@ -53,6 +55,8 @@ class RunOptions:
     features: Sequence[str] | None = None
     across_documents: bool = False
     cu_seqlens_size: int | None = None
+    rename: Mapping[str, str] | None = None
+    dtypes: Mapping[str, Any] | None = None
     objective: Any = None
     variant: int = 0
     hosts: int = 1
@@ -125,6 +129,8 @@ class MixtureKeywords(TypedDict, total=False):
     features: Sequence[str] | None
     across_documents: bool
     cu_seqlens_size: int | None
+    rename: Mapping[str, str] | None
+    dtypes: Mapping[str, Any] | None
     objective: Any
     variant: int
     hosts: int

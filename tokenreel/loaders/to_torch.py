@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.conversion import Conversion
 from tokenreel.loaders.dataset import Dataset
 
 
@@ -32,10 +33,22 @@ def _examples_class() -> Any:
         Args:
           dataset: an opened split.
           features: as in `Dataset.take`.
+          rename, dtypes: as in `batches`.
+
+        Raises:
+          ConfigError: a field cannot have the name or dtype that is wanted.
         """
 
-        def __init__(self, dataset: Dataset, features: Sequence[str] | None = None) -> None:
-            self.dataset, self.features = dataset, features
+        def __init__(
+            self,
+            dataset: Dataset,
+            features: Sequence[str] | None = None,
+            *,
+            rename: Mapping[str, str] | None = None,
+            dtypes: Mapping[str, Any] | None = None,
+        ) -> None:
+            self.dataset, self.features, self._convert = dataset, features, Conversion(rename, dtypes)
+            self._convert.check(dataset.features if features is None else features)
 
         def __len__(self) -> int:
             return len(self.dataset)
@@ -44,7 +57,7 @@ def _examples_class() -> Any:
             return self.__getitems__([example])[0]
 
         def __getitems__(self, examples: Sequence[int]) -> list[dict[str, Any]]:
-            batch = tensors(self.dataset.take(examples, self.features))
+            batch = tensors(self._convert(self.dataset.take(examples, self.features)))
             return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
 
     return TorchExamples

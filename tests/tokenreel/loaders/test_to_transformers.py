@@ -1,6 +1,8 @@
 """What models of transformers are handed, against losses computed by running every document alone. The datasets are built ones."""
 
 import itertools
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tests.golden.builds import DATASETS
 from tokenreel import load
 from tokenreel.errors import ConfigError
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.trainers
 
 ROWS = 4
 SMALL = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.3}
@@ -295,6 +297,15 @@ def test_what_is_kept_beside_and_what_is_taken(transformers):
         inputs({"inputs": batch["inputs"]})
     with pytest.raises(ConfigError, match=r"weights must be 0 or 1.*got 0\.5"):
         inputs(batch | {"loss_weights": batch["loss_weights"] * 0.5})
+
+
+def test_the_code_on_the_page_runs(transformers):
+    page = (pathlib.Path(__file__).parents[3] / "docs/huggingface.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?ModelInputs.*?)^```$", page.partition("## Models of transformers")[2], re.DOTALL | re.MULTILINE)
+    dataset = golden("gpt2")
+    names = {"dataset": dataset, "model": gpt2(transformers, dataset)}
+    exec(compile(block, "docs/huggingface.md", "exec"), names)
+    assert names["batches"].state_after(names["cursor"])["cursor"] == 3 * 8
 
 
 def test_refusals(transformers):
