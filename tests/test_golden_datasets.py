@@ -80,7 +80,7 @@ def test_builds_make_the_same_files(recipe: str, server: buckets.Server, tmp_pat
     assert names == list(builds.files_of(NEWEST / recipe))
     for name in names:
         old, new = NEWEST / recipe / name, built / name
-        if name == "manifest.json":  # never the same bytes: v1 did not yet tell the objective's facts
+        if name == "manifest.json":
             assert without_releases(new) == without_releases(old)
             assert not same_libraries or json.loads(new.read_text())["files"] == json.loads(old.read_text())["files"]
         elif name.endswith(".parquet") and not same_libraries:
@@ -104,10 +104,10 @@ def _same_settings(older: Any, pinned: Any) -> bool:
 
 
 def without_releases(path: pathlib.Path) -> dict[str, Any]:
-    """The manifest, without what says or depends on which releases of libraries wrote the dataset, and without what v1 did not yet tell."""
+    """The manifest, without what says or depends on which releases of libraries wrote the dataset."""
     manifest: dict[str, Any] = json.loads(path.read_text())
     manifest["files"] = [info for info in manifest["files"] if not info["file"].endswith(".parquet")]
-    return {name: value for name, value in manifest.items() if name not in ("manifest_digest", "objective_facts", "tokenreel_version")}
+    return {name: value for name, value in manifest.items() if name not in ("manifest_digest", "tokenreel_version")}
 
 
 @pytest.mark.parametrize("recipe", LATEST["recipes"])

@@ -75,7 +75,9 @@ def finish(
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=__version__,
-        objective_facts=pack_facts(vocabulary.objective_facts()),
+        objective_facts=pack_facts(
+            vocabulary.objective_facts() | {"special_ids": recipe.special_ids, "special_names": vocabulary.names_of(recipe.special_ids)}
+        ),
     )
     # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)

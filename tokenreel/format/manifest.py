@@ -189,9 +189,9 @@ def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Turns what `Vocabulary.objective_facts` tells into JSON values that stay small however large the vocabulary is.
 
     Leaves out `vocab_size`, `pad_id` and `eos_id`, which the manifest has elsewhere. `special_ids` become [first, last] ranges, so that
-    a thousand sentinels take one entry. `word_starts` takes a sixth of a byte for each id: its bits, eight to a byte, as base64, and not
-    compressed, because the text of a manifest must not depend on a library's version. `characters` becomes true: the vocabularies that
-    have them load from the copy in the dataset without any library.
+    a thousand sentinels take one entry; with `special_names`, the ids by name, the list is complete. `word_starts` takes a sixth of a byte
+    for each id: its bits, eight to a byte, as base64, and not compressed, because the text of a manifest must not depend on a library's
+    version. `characters` becomes true: the vocabularies that have them load from the copy in the dataset without any library.
 
     >>> pack_facts({"vocab_size": 9, "mask_id": 4, "special_ids": (0, 8, 1), "word_starts": np.arange(9) % 2 == 0})
     {'mask_id': 4, 'special_ids': [[0, 1], [8, 8]], 'word_starts': 'qoA='}
@@ -218,6 +218,9 @@ def unpack_facts(packed: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
     for first, last in packed.get("special_ids", ()):
         if not 0 <= first <= last < vocab_size:
             raise ValueError(f"objective_facts.special_ids hold {first} to {last}, the vocabulary has {vocab_size} ids")
+    for name, number in packed.get("special_names", {}).items():
+        if not (isinstance(number, int) and 0 <= number < vocab_size):
+            raise ValueError(f"objective_facts.special_names gives {name!r} the id {number!r}, the vocabulary has {vocab_size} ids")
     if "special_ids" in packed:
         facts["special_ids"] = tuple(i for first, last in packed["special_ids"] for i in range(first, last + 1))
     if "word_starts" in packed:

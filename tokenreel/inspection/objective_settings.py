@@ -76,7 +76,7 @@ def read_settings(manifest: Manifest, vocabulary: Vocabulary | None) -> Objectiv
         return None
     facts: Mapping[str, Any] = manifest.objective_facts or {}
     if manifest.objective_facts is None and vocabulary is not None:
-        facts = vocabulary.objective_facts()
+        facts = vocabulary.objective_facts(older=True)
     seq_len = manifest.seq_len
 
     def find(name: str, default: int | None) -> int | None:

@@ -19,9 +19,10 @@ from tokenreel.inspection.document_checks import Documents
 from tokenreel.inspection.objective_settings import laid_out_width, read_settings
 from tokenreel.inspection.record_checks import Place
 from tokenreel.inspection.shard_check import COPY_AGAIN, ShardCheck
-from tokenreel.inspection.statistics_checks import NEW, brief, check_sources, check_split
+from tokenreel.inspection.statistics_checks import NEW, check_sources, check_split
 from tokenreel.inspection.tally import Tally
 from tokenreel.inspection.totals_checks import check_settings, check_totals
+from tokenreel.inspection.vocabulary_check import check_vocabulary
 from tokenreel.storage import files, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -176,15 +177,7 @@ def _check_vocabulary(manifest: Manifest, vocabulary: Vocabulary | Exception | N
         yield f"{name}: cannot be loaded ({vocabulary})"
     if not isinstance(vocabulary, Vocabulary):
         return
-    for field in ("fingerprint", "vocab_size", "pad_id", "bos_id", "eos_id", "unk_id"):
-        found, wanted = getattr(vocabulary, field), getattr(info, field)
-        if found != wanted:
-            yield f"{name}: its {field} is {found!r}, the manifest says {wanted!r}"
-    if manifest.objective_facts is not None:
-        facts = manifests.pack_facts(vocabulary.objective_facts())
-        for fact in sorted({*facts, *manifest.objective_facts}):
-            if facts.get(fact) != manifest.objective_facts.get(fact):
-                yield f"{name}: its {fact} is {brief(facts.get(fact))}, the manifest says {brief(manifest.objective_facts.get(fact))}"
+    yield from check_vocabulary(manifest, vocabulary, name)
 
 
 def _read_statistics(directory: str, intact: set[str]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import numpy.typing as npt
 
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import manifest as manifests
 from tokenreel.loaders import trace
 from tokenreel.loaders.batches import Batches
@@ -57,44 +57,67 @@ class Dataset(Examples):
         Args:
           name: one of `objectives.OBJECTIVES`.
           seq_len: positions the model reads; None for the dataset's. T5 reads fewer than an example holds.
-          **settings: the objective's own, see docs/objectives.md.
+          **settings: the objective's own, see docs/objectives.md; a token may be named wherever an id is asked for.
 
         Raises:
           ConfigError: a setting is unknown or impossible, or the vocabulary lacks what the objective needs, such as sentinels.
           VocabularyError: the objective needs what only the vocabulary itself tells, and it cannot be loaded; see `_objective_facts`.
         """
         from tokenreel.objectives.registry import check_sentinels, make_objective, needed_facts
+        from tokenreel.objectives.special_ids import find_ids
 
-        facts = self._objective_facts(name, needed_facts(name, settings))
-        made = make_objective(name, seq_len=self.manifest.seq_len if seq_len is None else seq_len, vocabulary=facts, **settings)
+        facts, older = self._objective_facts(name, needed_facts(name, settings))
+        settings = find_ids("objective", settings, lambda token: self._find(token, facts), self.manifest.vocabulary.vocab_size)
+        if settings.pop("pad_id", facts["pad_id"]) != facts["pad_id"]:
+            raise ConfigError(f"objective.pad_id: the examples of {self.path} are padded with {facts['pad_id']}. Leave it out.")
+        length = self.manifest.seq_len if seq_len is None else seq_len
+        made = make_objective(name, seq_len=length, vocabulary=facts, older=older, **settings)
         check_sentinels(made)
         return made
 
-    def _objective_facts(self, objective: str, needed: set[str]) -> dict[str, Any]:
-        """Gathers what an objective asks about the vocabulary, as a build does (`Vocabulary.objective_facts`).
+    def _objective_facts(self, objective: str, needed: set[str]) -> tuple[dict[str, Any], bool]:
+        """Gathers what an objective asks about the vocabulary, as a build does, and says whether the dataset is of version 1 of objectives.
 
         The manifest tells it, without a library that could read the vocabulary. Two things are looked up in the vocabulary's copy, and only
         for an objective that needs them: `characters`, which takes no library; and what a dataset of before lacks in its manifest.
         """
-        info, packed = self.manifest.vocabulary, self.manifest.objective_facts
-        if packed is None:  # built before manifests told the facts
+        info, packed, pad_id = self.manifest.vocabulary, self.manifest.objective_facts or {}, self.manifest.pad_id
+        older = "special_names" not in packed
+        facts = manifests.unpack_facts(packed, info.vocab_size)
+        if not packed:  # built before manifests told the facts
             special = {i for i in (info.pad_id, info.bos_id, info.eos_id, info.unk_id) if i is not None}
-            facts, beside = {"special_ids": tuple(sorted(special))}, needed
-        else:
-            facts = manifests.unpack_facts(packed, info.vocab_size)
-            beside = needed & packed.keys() - facts.keys()
-        if beside:
-            try:
-                facts = self.vocabulary().objective_facts() | facts  # what the manifest says goes before
-            except VocabularyError as error:
-                missing = error.__cause__
-                if not isinstance(missing, ModuleNotFoundError):
-                    raise
-                raise VocabularyError(
-                    f"{self.path}: objective {objective} needs {', '.join(sorted(beside))}, which the manifest of so old a dataset does "
-                    f"not tell and its vocabulary does: pip install {missing.name}, or give objective() the values"
-                ) from error
-        return facts | {"vocab_size": info.vocab_size, "pad_id": self.manifest.pad_id, "eos_id": info.eos_id}
+            facts = {"special_ids": tuple(sorted(special))}
+        if beside := needed & packed.keys() - facts.keys() if packed else needed:
+            # What the manifest says goes before.
+            facts = self._vocabulary_for(f"objective {objective} needs {', '.join(sorted(beside))}").objective_facts(older=older) | facts
+        # Those of version 1 took what fills examples up for padding wherever it stood.
+        with_text = not older and pad_id not in facts["special_ids"]
+        facts |= {"vocab_size": info.vocab_size, "pad_id": pad_id, "pads_with_text": with_text, "eos_id": info.eos_id}
+        return facts, older
+
+    def _find(self, token: str, facts: Mapping[str, Any]) -> int | None:
+        """Finds the id of a token: a special one in what the manifest tells, others in the vocabulary's copy."""
+        if (known := facts.get("special_names", {}).get(token)) is not None:
+            return int(known)
+        found: int | None = self._vocabulary_for(f"a setting names {token!r}").find(token)
+        return found
+
+    def _vocabulary_for(self, why: str) -> Any:
+        """Loads the vocabulary for what the manifest does not tell.
+
+        Raises:
+          VocabularyError: a library is missing.
+        """
+        try:
+            return self.vocabulary()
+        except VocabularyError as error:
+            missing = error.__cause__
+            if not isinstance(missing, ModuleNotFoundError):
+                raise
+            raise VocabularyError(
+                f"{self.path}: {why}, which its manifest does not tell and its vocabulary does: pip install {missing.name}, or give "
+                "objective() the values"
+            ) from error
 
     def documents(self, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
         """Lists the documents in each of [k] examples; see `trace.documents`."""

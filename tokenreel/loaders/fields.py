@@ -14,13 +14,15 @@ from tokenreel.format.manifest import Manifest
 from tokenreel.format.segments import SegmentMap
 
 INPUTS, TARGETS = "inputs", "targets"
-SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS = "segment_ids", "positions", "loss_weights"
-DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)
+SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, TARGET_WEIGHTS = "segment_ids", "positions", "loss_weights", "target_weights"
+DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, TARGET_WEIGHTS)
 CU_SEQLENS, MAX_SEQLEN = "cu_seqlens", "max_seqlen"
 OF_BATCH = (CU_SEQLENS, MAX_SEQLEN)  # of a whole batch, so without an axis of rows: see `Run.complete`
 BOUNDS = "segment_bounds"  # what those two are made from, once all rows of a batch are there
 CURSOR = "cursor"  # of a run, in each row of its batches: see `Run.complete`
 Arrays = dict[str, npt.NDArray[Any]]
+_SLOTS = ("mask_positions", "mask_ids", "mask_weights")
+_PREFIX = "prefix_mask"
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
@@ -35,17 +37,20 @@ class Fields:
     Args:
       manifest: of the dataset.
       names: stored features and any of `DERIVED`; None takes what is stored. A stored feature goes before a derived one of its name.
-      made: names that an objective adds to the stored ones; None where they are not known before it is computed.
+      objective: what is computed on the stored features, whose arrays then go before stored and derived ones; None for nothing.
       across_documents: whether `loss_weights` count the prediction of a document's first token (GPT-2 does; segment-aware attention must
         not).
       bounds: whether to add `BOUNDS`, bool [n, L]: where segments and padding begin.
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
     the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
-    they cover all stored tokens.
+    they cover all stored tokens. `loss_weights` leave out the visible prefixes of `prefix_lm`.
+
+    Where tokens are hidden there is no next token to predict. `targets` are the text as it was, [n, seq_len] beside `tokens`, and
+    `target_weights`, int32 [n, seq_len], are 1 where a token was selected, and 0 elsewhere.
 
     Raises:
-      ConfigError: there is no such feature, or what it derives from is not stored.
+      ConfigError: there is no such feature, or what it derives from is not stored, or it means nothing for the objective.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class Fields:
         manifest: Manifest,
         names: Sequence[str] | None = None,
         *,
-        made: Sequence[str] | None = (),
+        objective: Any = None,
         across_documents: bool = False,
         bounds: bool = False,
     ) -> None:
@@ -63,25 +68,52 @@ class Fields:
         self.across_documents = across_documents
         self.seq_len, self.overlap, self.pad_id = manifest.seq_len, manifest.overlap, manifest.pad_id
         self.align = align_of(manifest)
+        # What an objective adds to the stored features; None if it does not tell.
+        made: Sequence[str] | None = () if objective is None else _made_by(objective)
+        self._hides = _hides_tokens(manifest, objective)
+        self._targets_only = _loss_on_targets_only(manifest, objective)
         self._needs: set[str] = set()
         for name in self.names:
             if name in stored:
                 self._needs.add(name)
-            elif name in DERIVED or name == BOUNDS:
-                wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
-                if not wanted <= set(stored):
-                    asked = CU_SEQLENS if name == BOUNDS else name
-                    raise ConfigError(
-                        f"{asked} is derived from {', '.join(wanted)}, which the records do not hold; they hold {', '.join(stored)}"
-                    )
-                # Where examples are padded, everything derived depends on where the padding begins.
-                self._needs |= wanted | ({schema.NUM_TOKENS} & set(stored))
             elif name in OF_BATCH:
                 raise ConfigError(f"{name} is of a whole batch, not of an example: ask for it in batches(features=[...])")
-            elif made is not None and name not in made:
+            elif made is None or name in made:
+                continue
+            elif name in DERIVED or name == BOUNDS:
+                self._needs |= self._sources(name, stored, made)
+            else:
                 raise ConfigError(f"no feature {name!r}; the records hold {', '.join(stored)}, and {', '.join(DERIVED)} can be derived")
         self.stored = tuple(name for name in stored if name in self._needs)
         self._nothing_derived = self.stored == self.names
+
+    def _sources(self, name: str, stored: Sequence[str], made: Sequence[str]) -> set[str]:
+        """Says which stored features a derived field needs.
+
+        Raises:
+          ConfigError: they are not there, or the field means nothing.
+        """
+        there = {*stored, *made}
+        if self._hides and name in (INPUTS, LOSS_WEIGHTS):
+            dense = f"{schema.TOKENS}, {TARGETS} and {TARGET_WEIGHTS}"
+            sparse = f", or for {schema.TOKENS}, {' and '.join(_SLOTS)}" if set(_SLOTS) <= there else ""
+            raise ConfigError(
+                f"{name} belongs to models that predict the next token, and {self._hides} hides tokens: {schema.TOKENS} are no longer the "
+                f"text. Ask for {dense}{sparse}."
+            )
+        if name == TARGETS and INPUTS in there:
+            raise ConfigError(f"{TARGETS} would not be those of the stored {INPUTS}: there are {', '.join(sorted(there))}")
+        wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
+        if name == TARGET_WEIGHTS or (name == TARGETS and self._hides):
+            wanted = {schema.TOKENS, *_SLOTS}
+        if not wanted <= there:
+            asked = CU_SEQLENS if name == BOUNDS else name
+            raise ConfigError(
+                f"{asked} is derived from {', '.join(sorted(wanted))}, which the records do not hold; they hold {', '.join(stored)}"
+            )
+        # Where examples are padded, everything derived depends on where the padding begins.
+        beside = {schema.NUM_TOKENS, _PREFIX} if name == LOSS_WEIGHTS else {schema.NUM_TOKENS}
+        return (wanted | beside) & set(stored)
 
     def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Picks the wanted fields from {name: [n, ...]} stored (or made) arrays, and derives those that are not there.
@@ -92,7 +124,7 @@ class Fields:
         # Most runs ask for what is stored, and a batch is small: nothing is looked up for them.
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
-        shifted = (INPUTS in self.names and INPUTS not in arrays) or (TARGETS in self.names and TARGETS not in arrays)
+        shifted = not self._hides and any(name in self.names and name not in arrays for name in (INPUTS, TARGETS))
         found: SegmentMap | None = None
         out: Arrays = {}
         for name in self.names:
@@ -103,7 +135,9 @@ class Fields:
             elif name == INPUTS:
                 out[name] = np.ascontiguousarray(arrays[schema.TOKENS][:, : self.seq_len])
             elif name == TARGETS:
-                out[name] = self._targets(arrays[schema.TOKENS])
+                out[name] = _text(arrays) if self._hides else self._targets(arrays[schema.TOKENS])
+            elif name == TARGET_WEIGHTS:
+                out[name] = _dense(arrays, np.zeros(arrays[schema.TOKENS].shape, np.int32), arrays["mask_weights"])
             else:
                 if schema.DOCUMENT_STARTS not in arrays:
                     raise ConfigError(f"{name} is derived from {schema.DOCUMENT_STARTS}, and the objective makes {', '.join(arrays)}")
@@ -112,6 +146,10 @@ class Fields:
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
                     values = found.next_token_weights(across_documents=self.across_documents)
+                    if self._targets_only and _PREFIX in arrays:
+                        # Weight i is for token i + 1. A token behind the last position is in no prefix: one of its document is before it.
+                        visible = arrays[_PREFIX][:, 1:]
+                        values[:, : visible.shape[1]] *= ~visible
                 elif name == BOUNDS:
                     values = found.bounds()
                 else:
@@ -124,6 +162,41 @@ class Fields:
         targets = np.full((len(tokens), self.seq_len), self.pad_id, dtype=tokens.dtype)
         targets[:, : tokens.shape[1] - 1] = tokens[:, 1:]
         return targets
+
+
+def _text(arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Gives the tokens as they were before some were hidden: what stands in the slots goes back."""
+    return _dense(arrays, arrays[schema.TOKENS].copy(), arrays["mask_ids"])
+
+
+def _dense(arrays: Mapping[str, npt.NDArray[Any]], out: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Puts the [n, slots] values of the slots in use to their positions in [n, L] `out`, and returns it."""
+    row, slot = np.nonzero(arrays["mask_weights"])
+    out[row, arrays["mask_positions"][row, slot]] = values[row, slot]
+    return out
+
+
+def _made_by(objective: Any) -> Sequence[str] | None:
+    shapes = getattr(objective, "output_shapes", None)
+    return None if shapes is None else tuple(shapes())
+
+
+def _hides_tokens(manifest: Manifest, objective: Any) -> str:
+    """Names the objective that put other tokens in place of the text's, of the build or of the run; "" where there is none."""
+    from tokenreel.objectives.registry import OBJECTIVES
+
+    built = str(manifest.config.get("objective", {}).get("name", ""))
+    if built in OBJECTIVES and OBJECTIVES[built][0].hides_tokens:
+        return built
+    return str(objective.called) if getattr(objective, "hides_tokens", False) else ""
+
+
+def _loss_on_targets_only(manifest: Manifest, objective: Any) -> bool:
+    """Says whether `loss_weights` leave out the prefixes of `prefix_lm`; datasets of its first version meant all tokens."""
+    if objective is not None:
+        return bool(getattr(objective, "loss_on_targets_only", True))
+    only = bool(manifest.config.get("objective", {}).get("loss_on_targets_only", True))
+    return only and manifest.algorithms.get("objective") != "prefix_lm-1"
 
 
 def is_converted(feature: schema.Feature) -> bool:

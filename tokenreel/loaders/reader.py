@@ -40,18 +40,19 @@ class Source:
         # Examples of several sources have equal ids: their names keep the objective's choices apart.
         self.seed = keys.key(options.seed, "loader/objective", name) if name else options.seed
         stored = dataset.manifest.seq_len + dataset.manifest.overlap
-        if (wanted := getattr(self.objective, "raw_length", lambda: stored)()) != stored:
+        if not getattr(self.objective, "takes", lambda width: True)(stored):
+            wanted = self.objective.raw_length()
             raise ConfigError(
                 f"the objective takes examples of {wanted:,} tokens and those of {dataset.path} hold {stored:,}: make it for this length "
                 f"(its `seq_len`), or build a dataset with packing.seq_len: {wanted}"
             )
-        made = () if self.objective is None else None  # None: whatever the objective makes
         if options.has_cursor and CURSOR in dataset.features:
             raise ConfigError(f"{dataset.path} stores a feature {CURSOR!r}, which in `features` means the cursor of the run: leave it out")
         of_run = (*OF_BATCH, CURSOR)
         names = options.features if options.features is None else [name for name in options.features if name not in of_run]
-        bounds = options.has_boundaries
-        self.fields = Fields(dataset.manifest, names, made=made, across_documents=options.across_documents, bounds=bounds)
+        self.fields = Fields(
+            dataset.manifest, names, objective=self.objective, across_documents=options.across_documents, bounds=options.has_boundaries
+        )
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
         """Reads examples and makes the fields of the batch.

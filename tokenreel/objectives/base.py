@@ -34,9 +34,11 @@ class Objective:
     """
 
     name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 1  # of what a build makes by this name; rises with any change of its bytes
+    stream: ClassVar[int] = 1  # of random numbers; stays when the version rises, so that older datasets keep their choices
     varies_length: ClassVar[bool] = False  # examples differ in raw length
     changes_documents: ClassVar[bool] = False  # before they are laid out
+    hides_tokens: ClassVar[bool] = False  # `tokens` are no longer the text afterwards
 
     seq_len: int
     vocab_size: int
@@ -140,7 +142,7 @@ class Objective:
         ids = np.asarray(example_ids)
         if ids.shape != (len(tokens),):
             raise BuildError(f"{len(tokens)} examples need {len(tokens)} example ids, got an array of shape {ids.shape}")
-        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        draw = self._draw(seed, variant, epoch)
         # Every example is done by itself, so parts of the rows give the same bytes as all rows at once, and stay in the cache.
         out = {name: np.zeros((len(tokens), *shape), _dtype(dtype)) for name, (dtype, shape) in self.output_shapes().items()}
         for part in chunks(len(tokens), tokens.shape[1], self._chunk_tokens):
@@ -148,6 +150,13 @@ class Objective:
             for name, values in made.items():
                 out[name][part] = values
         return {**self._kept(arrays), **out}
+
+    def _draw(self, seed: int, variant: int, epoch: int) -> Draw:
+        return Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.stream}")
+
+    def marks(self) -> tuple[int, ...]:
+        """Lists the ids that the objective itself writes: the mask, sentinels, mode tokens."""
+        return ()
 
     _chunk_tokens: ClassVar[int] = 1 << 16  # done at a time
     _drops: ClassVar[tuple[str, ...]] = ()  # arrays that no longer hold afterwards
@@ -256,6 +265,21 @@ def id_table(ids: npt.ArrayLike, vocab_size: int, what: str) -> Bools:
     table = np.zeros(vocab_size, np.bool_)
     table[ids] = True
     return table
+
+
+def special_table(special_ids: npt.ArrayLike, objective: Objective, *, pads_with_text: bool = False) -> Bools:
+    """Marks the ids that an objective neither hides nor draws, bool [vocab_size]: those given, those it writes, and padding.
+
+    Args:
+      special_ids: int [k].
+      objective: whose `marks` and `pad_id` are special too.
+      pads_with_text: whether `pad_id` is an id of the text, as in vocabularies with neither pad nor eos: `num_tokens` alone tells padding.
+
+    Raises:
+      ConfigError: an id is not in the vocabulary.
+    """
+    pad = () if pads_with_text else (objective.pad_id,)
+    return id_table([*np.asarray(special_ids, dtype=np.int64).reshape(-1), *objective.marks(), *pad], objective.vocab_size, "special_ids")
 
 
 def check_id(name: str, value: int, vocab_size: int) -> None:

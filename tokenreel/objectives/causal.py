@@ -50,6 +50,7 @@ class NextTokens(Objective):
     """
 
     name: ClassVar[str] = "next_tokens"
+    version: ClassVar[int] = 2
 
     steps: int = 4
     across_documents: bool = False

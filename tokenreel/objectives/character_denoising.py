@@ -11,7 +11,7 @@ import numpy as np
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, id_table
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, special_table
 from tokenreel.ragged import ranks
 
 
@@ -31,9 +31,12 @@ class CharacterDenoising(Objective):
     """
 
     name: ClassVar[str] = "character_denoising"
+    version: ClassVar[int] = 2
+    hides_tokens: ClassVar[bool] = True
 
     mask_id: int
     special_ids: Sequence[int] = ()
+    pads_with_text: dataclasses.InitVar[bool] = False  # see `special_table`; no setting
     rate: float = 0.125
     runs: int = 1
     run_length: int = 5
@@ -41,7 +44,7 @@ class CharacterDenoising(Objective):
 
     _special: Bools = dataclasses.field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, pads_with_text: bool) -> None:
         super().__post_init__()
         check_id("mask_id", self.mask_id, self.vocab_size)
         rates.check_rate("objective.rate", self.rate, zero=True)
@@ -54,7 +57,11 @@ class CharacterDenoising(Objective):
             raise ConfigError("objective.rate and objective.runs are both 0: nothing would be hidden")
         if self.loss not in ("masked", "all"):
             raise ConfigError(f"objective.loss must be masked or all, got {self.loss!r}")
-        object.__setattr__(self, "_special", id_table([*self.special_ids, self.pad_id, self.mask_id], self.vocab_size, "special_ids"))
+        object.__setattr__(self, "_special", special_table(self.special_ids, self, pads_with_text=pads_with_text))
+
+    def marks(self) -> tuple[int, ...]:
+        """See `Objective`."""
+        return (self.mask_id,)
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.layouts.filling import copy_stretches
-from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id
+from tokenreel.objectives.base import Array, Arrays, Bools, Ints, Objective, check_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,10 @@ class FillInTheMiddle(Objective):
         if mode in ("full_sentences", "segment_pairs"):
             raise ConfigError(f"objective {self.called} cuts sentences, which packing.mode {mode} keeps whole: use best_fit or wrap")
 
+    def marks(self) -> tuple[int, ...]:
+        """See `Objective`."""
+        return self.prefix_id, self.suffix_id, self.middle_id
+
     def takes(self, width: int) -> bool:
         """See `Objective`: examples of any length."""
         return True
@@ -102,7 +106,7 @@ class FillInTheMiddle(Objective):
           variant: see `Objective.apply`.
           epoch: see `Objective.apply`.
         """
-        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
+        draw = self._draw(seed, variant, epoch)
         ids = np.asarray(document_ids)
         lengths = np.asarray(lengths, dtype=np.int64)
         places = keys.below(draw.words("cuts", ids, 2), lengths[:, None] + 1)

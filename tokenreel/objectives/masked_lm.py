@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
-from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, id_table, position_dtype, token_counts
+from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, position_dtype, special_table, token_counts
 from tokenreel.objectives.word_spans import (
     WordMap,
     fences,
@@ -46,7 +46,8 @@ class MaskedLM(Objective):
       rounding: of rate * tokens: "nearest" (BERT), "up" (SpanBERT), or "chance" (fairseq: up with the probability of the fraction).
       max_predictions: slots of the outputs, and the limit of what is selected; by default as many as the rate needs.
       mask_share, random_share: of the selected tokens that become the mask or a random token; the rest stay as they are.
-      random_ids: what random tokens are drawn from: "regular" ids (RoBERTa), or "all" (BERT).
+      random_ids: what random tokens are drawn from: "regular" ids, which are not special, or "all", as BERT's script and `bert` of version
+        1 did; `make_objective` refuses "all".
       unit: "token", "word" (all pieces of a word or none), "ngram" (word spans, never cut), "span" (word spans; the last one is cut
         where the number is reached, as in SpanBERT).
       max_unit: words in the longest span of "ngram" (P(n) is proportional to 1/n; ALBERT 3) or "span" (SpanBERT 10).
@@ -59,9 +60,12 @@ class MaskedLM(Objective):
     """
 
     name: ClassVar[str] = "masked_lm"
+    version: ClassVar[int] = 2
+    hides_tokens: ClassVar[bool] = True
 
     mask_id: int
     special_ids: Sequence[int] = ()
+    pads_with_text: dataclasses.InitVar[bool] = False  # see `special_table`; no setting
     rate: float = 0.15
     rounding: Literal["nearest", "up", "chance"] = "nearest"
     max_predictions: int | None = None
@@ -78,7 +82,7 @@ class MaskedLM(Objective):
     _special: Bools = dataclasses.field(init=False, repr=False)  # [vocab_size] ids that are never selected
     _drawn: Ints = dataclasses.field(init=False, repr=False)  # [k] ids that random tokens are drawn from
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, pads_with_text: bool) -> None:
         super().__post_init__()
         check_id("mask_id", self.mask_id, self.vocab_size)
         rates.check_rate("objective.rate", self.rate)
@@ -107,7 +111,7 @@ class MaskedLM(Objective):
             )
         if self.word_starts is not None and self.word_starts.shape != (self.vocab_size,):
             raise ConfigError(f"objective.word_starts has a value for each of {self.vocab_size} ids, got {self.word_starts.shape}")
-        object.__setattr__(self, "_special", id_table([*self.special_ids, self.pad_id, self.mask_id], self.vocab_size, "special_ids"))
+        object.__setattr__(self, "_special", special_table(self.special_ids, self, pads_with_text=pads_with_text))
         drawn = np.flatnonzero(~self._special) if self.random_ids == "regular" else np.arange(self.vocab_size)
         if self.random_share and not len(drawn):
             raise ConfigError("objective.random_share needs ids that are not special, there are none: set it to 0")
@@ -126,6 +130,10 @@ class MaskedLM(Objective):
     @property
     def _chunk_tokens(self) -> int:  # type: ignore[override]
         return {"token": 1 << 15, "word": 1 << 16}.get(self.unit, 1 << 18)  # spans are placed one after the other: more rows, fewer steps
+
+    def marks(self) -> tuple[int, ...]:
+        """See `Objective`."""
+        return (self.mask_id,)
 
     def output_shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """See `Objective`."""

@@ -118,6 +118,11 @@ class Denoising(Objective):
         """Lists the ids of the first `count` sentinels: int64 [count]."""
         return self._first_sentinel + self.sentinel_step * np.arange(count, dtype=np.int64)
 
+    def marks(self) -> tuple[int, ...]:
+        """See `Objective`."""
+        eos = () if self.eos_id is None else (self.eos_id,)
+        return *self.sentinels(self.num_sentinels).tolist(), *eos
+
     def check_packing(self, *, mode: str, overlap: int = 0, align: int = 1) -> None:
         """See `Objective`."""
         if overlap:

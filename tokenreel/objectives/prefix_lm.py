@@ -18,23 +18,30 @@ class PrefixLM(Objective):
     """Reads the first part of a text in both directions and predicts the rest.
 
     The split is uniform: at least one token on either side. As a decoder's objective it makes `prefix_mask`, true for the tokens of the
-    prefix of each document of the example; the rest is predicted. As an encoder-decoder's it makes `inputs`, `targets`, `num_inputs`,
-    `num_targets`, and splits the example as one text.
+    prefix of each document of the example; the rest is predicted, and `loss_weights` of the loader count it alone. As an encoder-decoder's
+    it makes `inputs`, `targets`, `num_inputs`, `num_targets`, and splits the example as one text.
 
     Attributes:
       form: "decoder" or "encoder_decoder".
       eos_id: ends inputs and targets of an encoder-decoder; None adds nothing.
+      loss_on_targets_only: whether `loss_weights` leave out the tokens of prefixes, which the model sees (SeqIO's option); of a decoder.
     """
 
     name: ClassVar[str] = "prefix_lm"
+    version: ClassVar[int] = 2
 
     form: Literal["decoder", "encoder_decoder"] = "decoder"
     eos_id: int | None = None
+    loss_on_targets_only: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form not in ("decoder", "encoder_decoder"):
             raise ConfigError(f"objective.form must be decoder or encoder_decoder, got {self.form!r}")
+        if self.form == "encoder_decoder" and not self.loss_on_targets_only:
+            raise ConfigError(
+                "objective.loss_on_targets_only: false needs form decoder, the loss of an encoder-decoder is on its targets: leave it out"
+            )
         if self.eos_id is not None:
             check_id("eos_id", self.eos_id, self.vocab_size)
         if self.raw_length() < 2:

@@ -33,7 +33,7 @@ OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
     "next_tokens": (NextTokens, {}),
     "prefix_lm": (PrefixLM, {}),
     "masked_lm": (MaskedLM, {}),
-    "bert": (MaskedLM, {"random_ids": "all"}),
+    "bert": (MaskedLM, {}),
     "roberta": (MaskedLM, {"rounding": "chance"}),
     "whole_word_lm": (MaskedLM, {"unit": "word"}),
     "ngram_lm": (MaskedLM, {"unit": "ngram", "max_unit": 3}),
@@ -48,19 +48,23 @@ OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
 }
 """Name: class, and the settings that differ from its defaults. Names of models are settings of general objectives."""
 
+_OLDER: Mapping[str, Mapping[str, Any]] = {"bert": {"random_ids": "all"}, "prefix_lm": {"loss_on_targets_only": False}}
+"""What names stood for when objectives were of version 1, where it is not what they stand for now."""
+
 _FACTS = ("eos_id", "mask_id", "special_ids", "word_starts", "characters", "first_sentinel_id", "num_sentinels")
 
 
-def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **settings: Any) -> Objective:
+def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], older: bool = False, **settings: Any) -> Objective:
     """Makes an objective from the settings of a config.
 
     Args:
       name: one of `OBJECTIVES`.
       seq_len: positions that the model reads.
       vocabulary: what is known of it: `vocab_size`, and where there are such `pad_id`, `eos_id`, `mask_id`, `special_ids`, `word_starts`
-        (bool [vocab_size], pieces that begin a word), `characters` (what each id stands for), `first_sentinel_id`, `num_sentinels`. An
-        objective takes what it has a use for.
-      **settings: of the objective; they go before what the vocabulary says.
+        (bool [vocab_size], pieces that begin a word), `characters` (what each id stands for), `first_sentinel_id`, `num_sentinels`,
+        `pads_with_text`. An objective takes what it has a use for.
+      older: makes what the name stood for in version 1, for a dataset of that time.
+      **settings: of the objective; they go before what the vocabulary says, but for `special_ids`, which are added to it.
 
     Raises:
       ConfigError: the name or a setting is unknown, of the wrong type, or impossible, or something that the objective needs is missing.
@@ -69,6 +73,10 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **
         raise ConfigError(f"objective.name must be one of {', '.join(OBJECTIVES)}, got {name!r}")
     kind, preset = OBJECTIVES[name]
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    if older:
+        preset = {**preset, **_OLDER.get(name, {})}
+    elif settings.get("random_ids") == "all":
+        raise ConfigError("objective.random_ids: all would draw special tokens too, which no objective does any more. Leave it out.")
     own = [field for field in fields if field not in ("seq_len", "vocab_size")]
     hints = typing.get_type_hints(kind)
     for setting, value in settings.items():
@@ -78,9 +86,17 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], **
             raise ConfigError(f"unknown setting 'objective.{setting}' of {name}: {hint}")
         if not _fits(value, hints[setting]):
             raise ConfigError(f"objective.{setting} must be {_plain(hints[setting])}, got {value!r}")
-    values: dict[str, Any] = {"pad_id": vocabulary.get("pad_id")} | {fact: vocabulary.get(fact) for fact in _FACTS if fact in fields}
+    values: dict[str, Any] = {fact: vocabulary.get(fact) for fact in ("pad_id", *_FACTS) if fact in fields}
     values = {fact: value for fact, value in values.items() if value is not None}
+    if not older:
+        special = {*vocabulary.get("special_ids", ()), *settings.get("special_ids", ())}
+        if "special_ids" in fields:
+            settings = {**settings, "special_ids": sorted(special)}
+        if "characters" in values:  # a character that separates documents is no character of theirs
+            values["characters"] = [None if i in special else character for i, character in enumerate(values["characters"])]
     values |= {**preset, **settings}
+    if "special_ids" in fields:
+        values["pads_with_text"] = bool(vocabulary.get("pads_with_text"))
     for setting, field in fields.items():
         missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if missing and setting not in values and setting not in ("seq_len", "vocab_size"):

@@ -27,6 +27,7 @@ class SpanCorruption(Denoising):
     """
 
     name: ClassVar[str] = "span_corruption"
+    version: ClassVar[int] = 2
 
     density: float = 0.15
     mean_span: float = 3.0

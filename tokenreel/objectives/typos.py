@@ -71,6 +71,7 @@ class TypoNoise(Objective):
     """
 
     name: ClassVar[str] = "typo_noise"
+    version: ClassVar[int] = 2
 
     characters: Sequence[str | None]
     swap: float = 0.01

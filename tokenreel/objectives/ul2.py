@@ -61,6 +61,7 @@ class MixtureOfDenoisers(Denoising):
     """
 
     name: ClassVar[str] = "ul2"
+    version: ClassVar[int] = 2
     varies_length: ClassVar[bool] = True
 
     r_id: int | None = None
@@ -105,6 +106,10 @@ class MixtureOfDenoisers(Denoising):
                 f"a denoiser of density {denoiser.density} and mean_span {denoiser.mean_span}", length, spans, _whole(denoiser)
             )
 
+    def marks(self) -> tuple[int, ...]:
+        """See `Objective`."""
+        return *super().marks(), *(d.mode_id for d in self._mixture if d.mode_id is not None)
+
     def raw_length(self) -> int:
         """See `Objective`: the most tokens that any of the denoisers takes."""
         return int(self._raw.max())
@@ -119,8 +124,7 @@ class MixtureOfDenoisers(Denoising):
 
     def choose(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
         """Draws the denoiser of each example by its id: int64 [n] numbers."""
-        draw = Draw(keys.key(seed, "objective", variant, epoch), f"{self.name}-{self.version}")
-        return self._choose(np.asarray(example_ids), draw)
+        return self._choose(np.asarray(example_ids), self._draw(seed, variant, epoch))
 
     def raw_lengths(self, example_ids: npt.ArrayLike, *, seed: int, variant: int = 0, epoch: int = 0) -> Ints:
         """See `Objective`: as many tokens as the example's denoiser takes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from tokenreel.layouts.modes import PAIRS
 from tokenreel.objectives.base import Objective
 from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
 from tokenreel.objectives.registry import check_sentinels, make_objective
+from tokenreel.objectives.special_ids import find_id, find_ids, named_ids
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -31,12 +31,14 @@ class Recipe:
       vocabulary: what made the tokens.
       objective: what is computed from each example.
       packing: the layout of examples before the objective: as the settings say, for as many tokens as the objective takes.
+      special_ids: every id that is never text, sorted: the vocabulary's, and those that the settings name or the objective writes.
     """
 
     config: JobConfig
     vocabulary: VocabularyInfo
     objective: Objective
     packing: PackingConfig
+    special_ids: tuple[int, ...]
 
     @property
     def first_id(self) -> int | None:
@@ -63,8 +65,8 @@ class Recipe:
 
     @property
     def pad_id(self) -> int:
-        """What fills examples up: the vocabulary's pad id, or eos or 0 where it has none; the number of real tokens is stored anyway."""
-        return next(i for i in (self.vocabulary.pad_id, self.vocabulary.eos_id, 0) if i is not None)
+        """What fills examples up, before the objective and in what it makes; see `_fill_id`. The number of real tokens is stored anyway."""
+        return self.objective.pad_id
 
     @property
     def pads(self) -> bool:
@@ -134,24 +136,27 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
             raise ConfigError(
                 f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
                 + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
+                + (f" If it has one of another name, vocabulary.options.{name}_id names it." if info.kind == "huggingface" else "")
             )
-    separator = _id(vocabulary, "packing.separator_id", packing.separator_id)
-    options = {
-        name: _id(vocabulary, f"packing.options.{name}", value) if name.endswith("_id") else value
-        for name, value in packing.options.items()
-    }
+    separator = find_id("packing.separator_id", packing.separator_id, vocabulary.find, info.vocab_size)
+    options = find_ids("packing.options", packing.options, vocabulary.find, info.vocab_size)
     packing = dataclasses.replace(packing, separator_id=separator, options=options)
-    settings = {
-        name: _id(vocabulary, f"objective.{name}", value) if name.endswith("_id") else value for name, value in config.objective.items()
-    }
-    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=vocabulary.objective_facts(), **settings)
+    settings = find_ids("objective", config.objective, vocabulary.find, info.vocab_size)
+    facts = vocabulary.objective_facts()
+    special = {*facts["special_ids"], *named_ids({"separator_id": separator, **options}), *named_ids(settings)}
+    pad_id = _fill_id(info, settings.pop("pad_id", None))
+    if (packing.align or 1) > 1:  # then there is padding inside examples, which `num_tokens` does not tell
+        special.add(pad_id)
+    facts |= {"pad_id": pad_id, "pads_with_text": pad_id not in special, "special_ids": sorted(special)}
+    objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts, **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)
     if config.variants > 1 and (isinstance(objective, FillInTheMiddle | MixtureOfDenoisers) or packing.mode == PAIRS):
         what = packing.mode if packing.mode == PAIRS else objective.called
         raise ConfigError(f"{what} draws before examples are laid out: set variants to 1, and build again with other seeds")
     # Documents are laid out for what the objective reads of them, which for span corruption is longer than what the model reads.
     raw = _lay_out_for(packing, objective)
-    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw)
+    special_ids = tuple(sorted(special.union(objective.marks())))
+    recipe = Recipe(config=config, vocabulary=info, objective=objective, packing=raw, special_ids=special_ids)
     if config.vocabulary.offsets:
         if schema.TOKENS not in (feature.name for feature in recipe.features):
             raise ConfigError(
@@ -180,17 +185,6 @@ def _lay_out_for(packing: PackingConfig, objective: Objective) -> PackingConfig:
         ) from error
 
 
-def _id(vocabulary: Vocabulary, setting: str, value: Any) -> Any:
-    """Finds the id of a piece that a setting names; ids are checked and kept.
-
-    Raises:
-      ConfigError: the vocabulary has no such piece or id.
-    """
-    if isinstance(value, str):
-        found = vocabulary.find(value)
-        if found is None:
-            raise ConfigError(f"{setting}: the vocabulary has no piece {value!r}. Name one that it has, or give an id.")
-        return found
-    if value is not None and not (isinstance(value, int) and 0 <= value < vocabulary.vocab_size):
-        raise ConfigError(f"{setting} must lie between 0 and {vocabulary.vocab_size - 1}, got {value}")
-    return value
+def _fill_id(vocabulary: VocabularyInfo, given: int | None) -> int:
+    """Decides what fills examples up: `objective.pad_id`, the vocabulary's pad id, its eos id, or 0 where it has neither."""
+    return next(i for i in (given, vocabulary.pad_id, vocabulary.eos_id, 0) if i is not None)

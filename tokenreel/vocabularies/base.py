@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ import numpy.typing as npt
 from tokenreel.errors import VocabularyError
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # ids of texts end to end, and the number of ids of each text
+
+# How symbols are written that are markers and not text, such as [SEP], <mask>, <PRE> and <|im_end|>; "▁" is SentencePiece's space.
+_MARKER = re.compile(r"▁?(<\|[^|<>]+\|>|\[[A-Z][A-Z0-9_]*\]|</?[A-Z][A-Z0-9_]*>|</?s>|<(pad|unk|bos|eos|cls|sep|mask|extra_id_[0-9]+)>)")
+_MASKS = ("<mask>", "[MASK]", "<MASK>")
 
 
 class Vocabulary(abc.ABC):
@@ -59,33 +64,53 @@ class Vocabulary(abc.ABC):
         """Lists what each id stands for, in vocabularies of characters or bytes; None in all others."""
         return None
 
-    def objective_facts(self) -> dict[str, Any]:
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists the ids that are no ordinary pieces: true for control symbols and the like, false for symbols that a text may hold too."""
+        return {}
+
+    def objective_facts(self, *, older: bool = False) -> dict[str, Any]:
         """Tells what objectives ask about a vocabulary: the `vocabulary` of `objectives.make_objective`. Leaves out what there is not.
 
-        A build uses these facts and keeps them in the manifest (`manifest.pack_facts`), where the loader reads them.
+        A build adds what its config names to `special_ids` and keeps the facts in the manifest (`manifest.pack_facts`), for the loader.
+
+        Args:
+          older: gives the facts as builds took them before manifests told `special_names`: special were pad, bos, eos and unk alone, and
+            any piece with the name of a mask or a sentinel was one.
 
         Returns:
-          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (pad, bos, eos and unk), `word_starts` (bool [vocab_size]),
+          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (sorted: pad, bos, eos, unk, and every added token that is never text
+          or is written like a marker), `special_names` (their ids by name, where they have one), `word_starts` (bool [vocab_size]),
           `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
         """
-        first = self._sentinel(0)
-        sentinels = itertools.takewhile(lambda i: self._sentinel(i) == (first or 0) - i, itertools.count())
-        special = (self.pad_id, self.bos_id, self.eos_id, self.unk_id)
+        special = {i for i in (self.pad_id, self.bos_id, self.eos_id, self.unk_id) if i is not None}
+        if not older:
+            special |= {i for i, never_text in self.added_tokens().items() if never_text or _MARKER.fullmatch(self.piece(i) or "")}
+        names = self.names_of(special)
+        find = self.find if older else lambda *wanted: next((names[name] for name in wanted if name in names), None)
+
+        def sentinel(number: int) -> int | None:
+            return find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
+
+        first = sentinel(0)
+        sentinels = itertools.takewhile(lambda i: sentinel(i) == (first or 0) - i, itertools.count())
         known = {
             "vocab_size": self.vocab_size,
             "pad_id": self.pad_id,
             "eos_id": self.eos_id,
-            "special_ids": tuple(i for i in special if i is not None),
+            "special_ids": tuple(sorted(special)),
+            "special_names": None if older else names,
             "word_starts": self.word_starts,
             "characters": self.characters,
-            "mask_id": self.find("<mask>", "[MASK]", "<MASK>"),
+            "mask_id": find(*_MASKS),
             "first_sentinel_id": first,
             "num_sentinels": None if first is None else sum(1 for _ in sentinels),
         }
         return {name: value for name, value in known.items() if value is not None}
 
-    def _sentinel(self, number: int) -> int | None:
-        return self.find(f"<extra_id_{number}>", f"▁<extra_id_{number}>")
+    def names_of(self, ids: Iterable[int]) -> dict[str, int]:
+        """Gives the names of ids: the id by name, sorted by id, without those that have none."""
+        named = ((self.piece(token), token) for token in sorted(ids))
+        return {name: token for name, token in named if name is not None}
 
     @abc.abstractmethod
     def encode(self, text: str) -> list[int]:

@@ -44,6 +44,10 @@ class ByteVocabulary(Vocabulary):
             return ("<pad>", "</s>", "<unk>")[token]
         return chr(token - 3) if token < 3 + 128 else f"<0x{token - 3:02X}>"
 
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists what is no byte."""
+        return dict.fromkeys([*range(3), *range(259, self.vocab_size)], True)
+
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
         return [byte + 3 for byte in text.encode()]

@@ -156,6 +156,10 @@ class CharacterVocabulary(Vocabulary):
         """Writes a token: the character, or the name of a special."""
         return self._pieces[token]
 
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists the specials."""
+        return dict.fromkeys(range(self._num_specials), True)
+
     @property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
         """Tells nothing (None): a character does not show whether it begins a word."""

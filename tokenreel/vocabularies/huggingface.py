@@ -49,7 +49,7 @@ class HuggingFaceVocabulary(Vocabulary):
         Args:
           path: of the `tokenizer.json`.
           special_tokens: whether names of special tokens in the text become these tokens, which the library does; if not, they are text.
-          pad_id: an id or a name; by default what the tokenizer has of the usual names, as for the next three.
+          pad_id: an id or a name; by default what the tokenizer has of the usual names among its added tokens, as for the next three.
           bos_id: begins texts.
           eos_id: ends texts.
           unk_id: stands for what is not known.
@@ -73,11 +73,13 @@ class HuggingFaceVocabulary(Vocabulary):
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
         if not tokens:
             raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
+        added = {self.piece(i): i for i in self.added_tokens()}
         self.vocab_size = max(tokens.values()) + 1  # ids may have gaps
         model = json.loads(self.data).get("model") or {}
         given = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id, "unk_id": unk_id}
-        usual = _NAMES | {"unk_id": (model.get("unk_token") or "", *_NAMES["unk_id"])}
-        ids: dict[str, int | None] = {name: next((tokens[n] for n in names if n in tokens), None) for name, names in usual.items()}
+        ids: dict[str, int | None] = {name: next((added[n] for n in names if n in added), None) for name, names in _NAMES.items()}
+        if model.get("unk_token") in tokens:  # the model's own, whatever it is called
+            ids["unk_id"] = tokens[model["unk_token"]]
         if model.get("type") == "Unigram" and model.get("unk_id") is not None:
             ids["unk_id"] = int(model["unk_id"])
         for name, value in given.items():
@@ -124,6 +126,10 @@ class HuggingFaceVocabulary(Vocabulary):
         """Writes a token as the tokenizer does; None for ids that it leaves out."""
         name: str | None = self._tokenizer.id_to_token(token)
         return name
+
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists the tokens of the file's `added_tokens`, and whether they are special; an ordinary piece may have any name."""
+        return {int(i): bool(token.special) for i, token in self._tokenizer.get_added_tokens_decoder().items()}
 
     @functools.cached_property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:

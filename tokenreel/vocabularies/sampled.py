@@ -88,6 +88,10 @@ class SampledVocabulary(Vocabulary):
         """Writes a token as the model does."""
         return self._vocabulary.piece(token)
 
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists what are no ordinary pieces of the model."""
+        return self._vocabulary.added_tokens()
+
     def refused(self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Mapping[int, tuple[str, str]]:
         """Lists the documents that cannot be encoded."""
         return self._vocabulary.refused(text, offsets)

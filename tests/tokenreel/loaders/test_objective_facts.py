@@ -14,7 +14,7 @@ from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
 from tokenreel.loaders import load
-from tokenreel.objectives.registry import OBJECTIVES
+from tokenreel.objectives.registry import OBJECTIVES, check_sentinels, make_objective
 from tokenreel.planning.recipe import make_recipe
 from tokenreel.vocabularies.characters import write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
@@ -90,12 +90,21 @@ def of_before(directory: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
     return to
 
 
-def in_build(vocabulary, corpus, name):
-    """The objective that a build makes, or why it makes none."""
+def in_build(vocabulary, corpus, name, older=False):
+    """The objective that a build makes, or why it makes none; `older`, as builds made it before manifests told the facts."""
     import yaml
 
     job = reading.load(yaml.safe_dump(settings_of(vocabulary, corpus, {"name": name, **NEEDS_SETTINGS.get(name, {})})))
     loaded = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
+    if older:
+        facts = loaded.objective_facts(older=True)
+        facts["pad_id"] = next(i for i in (loaded.pad_id, loaded.eos_id, 0) if i is not None)
+        try:
+            made = make_objective(name, seq_len=SEQ_LEN, vocabulary=facts, older=True, **NEEDS_SETTINGS.get(name, {}))
+            check_sentinels(made)
+        except ConfigError as error:
+            return str(error)
+        return made
     try:
         return make_recipe(job, loaded).objective
     except ConfigError as error:
@@ -129,7 +138,7 @@ def test_the_loader_makes_the_objectives_that_a_build_makes(built, vocabularies,
     dataset = load(directory)
     refused = set()
     for objective in OBJECTIVES:
-        made, wanted = in_loader(dataset, objective), in_build(vocabularies[name], corpus, objective)
+        made, wanted = in_loader(dataset, objective), in_build(vocabularies[name], corpus, objective, older=age != "new")
         assert_same(made, wanted)
         if isinstance(made, str):
             refused.add(objective)
@@ -172,7 +181,9 @@ def test_older_datasets_say_what_to_install(built, tmp_path, monkeypatch):
 def test_facts_are_no_part_of_the_fingerprint(built):
     found = manifests.read(str(built("sentinels")))
     assert dataclasses.replace(found, objective_facts=None).fingerprint == found.fingerprint
-    assert found.objective_facts["special_ids"] == [[0, 3]]
+    assert found.objective_facts["special_ids"] == [[0, 4], [600, 739]]
+    names = found.objective_facts["special_names"]
+    assert (names["<mask>"], names["</s>"], names["<extra_id_0>"], len(names)) == (4, 1, 739, 145)
     assert (found.objective_facts["first_sentinel_id"], found.objective_facts["num_sentinels"]) == (739, 140)
 
 

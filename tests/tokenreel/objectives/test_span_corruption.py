@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.strategies import SEEDS
 from tests.tokenreel.objectives.examples import EOS, VOCAB, ragged, text
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.objectives.noise import noise_counts, noise_to_sentinels
+from tokenreel.objectives.noise import noise_counts, noise_to_sentinels, output_lengths, solve_raw_length
 from tokenreel.objectives.span_corruption import SpanCorruption
 
 
@@ -115,3 +115,42 @@ class TestSpanCorruption:
 def test_examples_longer_than_planned_are_refused():
     with pytest.raises(BuildError, match="lay documents out for the raw length"):
         SpanCorruption(seq_len=64, vocab_size=VOCAB).apply({"tokens": text(1, 64)}, [0], seed=0)
+
+
+def search_of_t5(inputs, density, mean_span):
+    """T5's `random_spans_helper`, described in docs/objectives.md: the raw length and the targets of so many inputs."""
+
+    def lengths(tokens):
+        noise = round(tokens * density)
+        spans = round(noise / mean_span)
+        return tokens - noise + spans + 1, noise + spans + 1
+
+    tokens = inputs
+    while lengths(tokens + 1)[0] <= inputs:
+        tokens += 1
+    needed, targets = lengths(tokens)
+    shorter = int(density == 0.5 and targets > needed)
+    return tokens - shorter, targets - shorter
+
+
+def test_what_differs_from_t5_on_purpose():
+    for inputs in range(4, 700):
+        raw, targets = search_of_t5(inputs, 0.15, 3.0)
+        ours = solve_raw_length(inputs, None, 0.15, 3.0)
+        assert ours == (raw if inputs >= 10 else raw - 1)  # below, T5 counts no span
+        assert inputs < 10 or output_lengths([ours], 0.15, 3.0)[1].tolist() == [targets]
+        half, _ = search_of_t5(inputs, 0.5, 3.0)
+        assert solve_raw_length(inputs, None, 0.5, 3.0) - half in (0, 1)
+    assert search_of_t5(9, 0.15, 3.0)[0] == 9 and output_lengths([9], 0.15, 3.0)[0].tolist() == [10]
+    assert search_of_t5(512, 0.5, 3.0) == (766, 512) and solve_raw_length(512, 512, 0.5, 3.0) == 766
+    assert solve_raw_length(512, None, 0.5, 3.0) == 767 and output_lengths([767], 0.5, 3.0)[1].tolist() == [513]
+
+
+def test_eos_between_documents_may_be_noise_and_comes_back():
+    made_by = SpanCorruption(seq_len=64, vocab_size=VOCAB, eos_id=EOS)
+    tokens = text(400, made_by.raw_length())
+    tokens[:, 20::20] = EOS
+    made = made_by.apply({"tokens": tokens}, np.arange(400), seed=0)
+    hidden = (made["targets"] == EOS).sum(axis=1) - 1  # the last one ends the targets
+    assert 0 < (hidden > 0).sum() < 400
+    np.testing.assert_array_equal(made_by.restore(made), tokens)

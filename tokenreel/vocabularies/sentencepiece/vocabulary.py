@@ -115,6 +115,12 @@ class SentencePieceVocabulary(Vocabulary):
         """Writes a token as the model does; extra ids by name."""
         return self._extra_name(token) if token >= self._model_size else str(self._processor().id_to_piece(token))
 
+    def added_tokens(self) -> dict[int, bool]:
+        """Lists the control symbols, unk and the extra ids, and with False the symbols that users defined."""
+        types = enumerate(model.piece_types(self.data or b""))
+        found = {i: kind != model.USER_DEFINED for i, kind in types if kind in (model.CONTROL, model.UNKNOWN, model.USER_DEFINED)}
+        return found | dict.fromkeys(range(self._model_size, self.vocab_size), True)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece", "_piece_sizes")}
 
