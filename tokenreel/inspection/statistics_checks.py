@@ -114,10 +114,11 @@ def _check_objective(split: str, said: Mapping[str, Any], tally: Tally) -> Itera
     for name, found in tally.objective.items():
         if not _equal(given.get(name), found):
             yield _differs(split, f"objective.{name}", given.get(name), f"the records hold {brief(found)}")
-    if "masked" in given and "masked" not in tally.objective:  # which needs the mask's id
-        total = given["masked"] + given.get("random", 0) + given.get("unchanged", 0)
+    masked = "masked"
+    if masked in given and masked not in tally.objective:  # which needs the mask's id
+        total = given[masked] + given.get("random", 0) + given.get("unchanged", 0)
         if total != tally.objective["selected"]:
-            yield _differs(split, "objective.masked", given["masked"], f"with the others it makes {total:,} of the selected tokens")
+            yield _differs(split, f"objective.{masked}", given[masked], f"with the others it makes {total:,} of the selected tokens")
 
 
 def _check_documents(split: str, said: Mapping[str, Any], found: DocumentCounts, tally: Tally) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """What `to_transformers` has to know about a model: what it is trained for, where its positions begin, how it keeps documents apart.
 
 Importing this module imports neither Torch nor transformers; a model that was given has imported both.
+
+Tested in tests/tokenreel/loaders/test_to_transformers.py.
 """
 
 from __future__ import annotations

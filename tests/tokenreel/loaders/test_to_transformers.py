@@ -300,11 +300,11 @@ def test_what_is_kept_beside_and_what_is_taken(transformers):
 
 
 def test_the_code_on_the_page_runs(transformers):
-    page = (pathlib.Path(__file__).parents[3] / "docs/huggingface.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?ModelInputs.*?)^```$", page.partition("## Models of transformers")[2], re.DOTALL | re.MULTILINE)
+    page = (pathlib.Path(__file__).parents[3] / "docs/transformers.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?ModelInputs.*?)^```$", page, re.DOTALL | re.MULTILINE)
     dataset = golden("gpt2")
     names = {"dataset": dataset, "model": gpt2(transformers, dataset)}
-    exec(compile(block, "docs/huggingface.md", "exec"), names)
+    exec(compile(block, "docs/transformers.md", "exec"), names)
     assert names["batches"].state_after(names["cursor"])["cursor"] == 3 * 8
 
 
