@@ -21,8 +21,8 @@ OF_BATCH = (CU_SEQLENS, MAX_SEQLEN)  # of a whole batch, so without an axis of r
 BOUNDS = "segment_bounds"  # what those two are made from, once all rows of a batch are there
 CURSOR = "cursor"  # of a run, in each row of its batches: see `Run.complete`
 Arrays = dict[str, npt.NDArray[Any]]
-_SLOTS = ("mask_positions", "mask_ids", "mask_weights")
-_PREFIX = "prefix_mask"
+SLOTS = ("mask_positions", "mask_ids", "mask_weights")
+PREFIX = "prefix_mask"
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
@@ -70,8 +70,8 @@ class Fields:
         self.align = align_of(manifest)
         # What an objective adds to the stored features; None if it does not tell.
         made: Sequence[str] | None = () if objective is None else _made_by(objective)
-        self._hides = _hides_tokens(manifest, objective)
-        self._targets_only = _loss_on_targets_only(manifest, objective)
+        self.hides = _hides_tokens(manifest, objective)
+        self.targets_only = _loss_on_targets_only(manifest, objective)
         self._needs: set[str] = set()
         for name in self.names:
             if name in stored:
@@ -94,25 +94,25 @@ class Fields:
           ConfigError: they are not there, or the field means nothing.
         """
         there = {*stored, *made}
-        if self._hides and name in (INPUTS, LOSS_WEIGHTS):
+        if self.hides and name in (INPUTS, LOSS_WEIGHTS):
             dense = f"{schema.TOKENS}, {TARGETS} and {TARGET_WEIGHTS}"
-            sparse = f", or for {schema.TOKENS}, {' and '.join(_SLOTS)}" if set(_SLOTS) <= there else ""
+            sparse = f", or for {schema.TOKENS}, {' and '.join(SLOTS)}" if set(SLOTS) <= there else ""
             raise ConfigError(
-                f"{name} belongs to models that predict the next token, and {self._hides} hides tokens: {schema.TOKENS} are no longer the "
+                f"{name} belongs to models that predict the next token, and {self.hides} hides tokens: {schema.TOKENS} are no longer the "
                 f"text. Ask for {dense}{sparse}."
             )
         if name == TARGETS and INPUTS in there:
             raise ConfigError(f"{TARGETS} would not be those of the stored {INPUTS}: there are {', '.join(sorted(there))}")
         wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
-        if name == TARGET_WEIGHTS or (name == TARGETS and self._hides):
-            wanted = {schema.TOKENS, *_SLOTS}
+        if name == TARGET_WEIGHTS or (name == TARGETS and self.hides):
+            wanted = {schema.TOKENS, *SLOTS}
         if not wanted <= there:
             asked = CU_SEQLENS if name == BOUNDS else name
             raise ConfigError(
                 f"{asked} is derived from {', '.join(sorted(wanted))}, which the records do not hold; they hold {', '.join(stored)}"
             )
         # Where examples are padded, everything derived depends on where the padding begins.
-        beside = {schema.NUM_TOKENS, _PREFIX} if name == LOSS_WEIGHTS else {schema.NUM_TOKENS}
+        beside = {schema.NUM_TOKENS, PREFIX} if name == LOSS_WEIGHTS else {schema.NUM_TOKENS}
         return (wanted | beside) & set(stored)
 
     def __call__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
@@ -124,7 +124,7 @@ class Fields:
         # Most runs ask for what is stored, and a batch is small: nothing is looked up for them.
         if self.everything or (self._nothing_derived and len(arrays) == len(self.names)):
             return dict(arrays)
-        shifted = not self._hides and any(name in self.names and name not in arrays for name in (INPUTS, TARGETS))
+        shifted = not self.hides and any(name in self.names and name not in arrays for name in (INPUTS, TARGETS))
         found: SegmentMap | None = None
         out: Arrays = {}
         for name in self.names:
@@ -135,7 +135,7 @@ class Fields:
             elif name == INPUTS:
                 out[name] = np.ascontiguousarray(arrays[schema.TOKENS][:, : self.seq_len])
             elif name == TARGETS:
-                out[name] = _text(arrays) if self._hides else self._targets(arrays[schema.TOKENS])
+                out[name] = _text(arrays) if self.hides else self._targets(arrays[schema.TOKENS])
             elif name == TARGET_WEIGHTS:
                 out[name] = _dense(arrays, np.zeros(arrays[schema.TOKENS].shape, np.int32), arrays["mask_weights"])
             else:
@@ -146,9 +146,9 @@ class Fields:
                 values: npt.NDArray[Any]
                 if name == LOSS_WEIGHTS:
                     values = found.next_token_weights(across_documents=self.across_documents)
-                    if self._targets_only and _PREFIX in arrays:
+                    if self.targets_only and PREFIX in arrays:
                         # Weight i is for token i + 1. A token behind the last position is in no prefix: one of its document is before it.
-                        visible = arrays[_PREFIX][:, 1:]
+                        visible = arrays[PREFIX][:, 1:]
                         values[:, : visible.shape[1]] *= ~visible
                 elif name == BOUNDS:
                     values = found.bounds()

@@ -9,22 +9,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.format import schema
-from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, SEGMENT_IDS, TARGETS, Fields
+from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, PREFIX, SEGMENT_IDS, SLOTS, TARGET_WEIGHTS, TARGETS, Fields
 
 
 def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Does what `Fields` does when it is called, for tensors of the stored features: {feature: [n, *shape]}."""
     import tensorflow as tf
 
-    shifted = any(name in fields.names and name not in arrays for name in (INPUTS, TARGETS))
+    shifted = not fields.hides and any(name in fields.names and name not in arrays for name in (INPUTS, TARGETS))
     out = {name: arrays[name] for name in fields.names if name in arrays}
     made: dict[str, Any] = {}
     if tokens := [arrays[schema.TOKENS]] if schema.TOKENS in arrays else []:
         made[INPUTS] = tokens[0][:, : fields.seq_len]
         following = tokens[0][:, 1:]
         made[TARGETS] = tf.pad(following, [[0, 0], [0, fields.seq_len - following.shape[1]]], constant_values=fields.pad_id)
+    if fields.hides and set(SLOTS) <= set(arrays):
+        places, ids, weights = (arrays[name] for name in SLOTS)
+        used = tf.where(weights > 0)  # [k, 2] row and slot
+        at = tf.stack([used[:, 0], tf.cast(tf.gather_nd(places, used), tf.int64)], axis=1)
+        made[TARGETS] = tf.tensor_scatter_nd_update(arrays[schema.TOKENS], at, tf.gather_nd(ids, used))
+        made[TARGET_WEIGHTS] = tf.tensor_scatter_nd_update(tf.zeros_like(arrays[schema.TOKENS]), at, tf.gather_nd(weights, used))
     if any(name in fields.names and name not in out for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)):
         found = _of_segments(fields, arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS))
+        if fields.targets_only and PREFIX in arrays:
+            visible = tf.pad(arrays[PREFIX][:, 1:], [[0, 0], [0, found[LOSS_WEIGHTS].shape[1] - arrays[PREFIX].shape[1] + 1]])
+            found[LOSS_WEIGHTS] *= tf.cast(~visible, tf.float32)
         made |= {name: values[:, : fields.seq_len] if shifted else values for name, values in found.items()}
     return {name: out[name] if name in out else made[name] for name in fields.names}
 

@@ -217,3 +217,17 @@ def test_two_workers_of_a_strategy_get_every_row_once(arrays, tmp_path):
     for rank, half in enumerate((slice(0, 4), slice(4, 8))):  # a share that the strategy cuts again comes in more steps, and is complete
         assert [len(ids) for ids in ranks[rank]["share"]] == [2] * 12
         assert [i for ids in ranks[rank]["share"] for i in ids] == [i for ids in expected for i in ids[half]]
+
+
+def test_parsed_masked_tokens_have_the_dense_labels_of_the_loader():
+    from tests.golden.builds import DATASETS
+    from tokenreel.loaders import load
+    from tokenreel.loaders.to_tensorflow import parsed
+
+    path = str(DATASETS / "v2/roberta")
+    names = ["tokens", "targets", "target_weights", "segment_ids", "example_id"]
+    batch = next(iter(parsed(path, batch_size=8, features=names)))
+    expected = load(path).take(batch["example_id"].numpy(), names)
+    for name in names:
+        assert np.array_equal(batch[name].numpy(), expected[name]) and batch[name].numpy().dtype == expected[name].dtype, name
+    assert expected["target_weights"].any()
