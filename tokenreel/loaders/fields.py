@@ -23,6 +23,7 @@ CURSOR = "cursor"  # of a run, in each row of its batches: see `Run.complete`
 Arrays = dict[str, npt.NDArray[Any]]
 SLOTS = ("mask_positions", "mask_ids", "mask_weights")
 PREFIX = "prefix_mask"
+NUM_TARGETS = "num_targets"
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
 
@@ -47,7 +48,8 @@ class Fields:
     they cover all stored tokens. `loss_weights` leave out the visible prefixes of `prefix_lm`.
 
     Where tokens are hidden there is no next token to predict. `targets` are the text as it was, [n, seq_len] beside `tokens`, and
-    `target_weights`, int32 [n, seq_len], are 1 where a token was selected, and 0 elsewhere.
+    `target_weights`, int32 [n, seq_len], are 1 where a token was selected, and 0 elsewhere. Where inputs and targets are two sequences, as
+    T5's, `loss_weights` are those of the targets: 0 for their padding.
 
     Raises:
       ConfigError: there is no such feature, or what it derives from is not stored, or it means nothing for the objective.
@@ -106,6 +108,8 @@ class Fields:
         wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
         if name == TARGET_WEIGHTS or (name == TARGETS and self.hides):
             wanted = {schema.TOKENS, *SLOTS}
+        if name == LOSS_WEIGHTS and NUM_TARGETS in there:
+            wanted = {TARGETS, NUM_TARGETS}
         if not wanted <= there:
             asked = CU_SEQLENS if name == BOUNDS else name
             raise ConfigError(
@@ -138,6 +142,8 @@ class Fields:
                 out[name] = _text(arrays) if self.hides else self._targets(arrays[schema.TOKENS])
             elif name == TARGET_WEIGHTS:
                 out[name] = _dense(arrays, np.zeros(arrays[schema.TOKENS].shape, np.int32), arrays["mask_weights"])
+            elif name == LOSS_WEIGHTS and NUM_TARGETS in arrays:
+                out[name] = (np.arange(arrays[TARGETS].shape[1]) < arrays[NUM_TARGETS][:, None]).astype(np.float32)
             else:
                 if schema.DOCUMENT_STARTS not in arrays:
                     raise ConfigError(f"{name} is derived from {schema.DOCUMENT_STARTS}, and the objective makes {', '.join(arrays)}")

@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.format import schema
-from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, PREFIX, SEGMENT_IDS, SLOTS, TARGET_WEIGHTS, TARGETS, Fields
+from tokenreel.loaders.fields import (
+    INPUTS,
+    LOSS_WEIGHTS,
+    NUM_TARGETS,
+    POSITIONS,
+    PREFIX,
+    SEGMENT_IDS,
+    SLOTS,
+    TARGET_WEIGHTS,
+    TARGETS,
+    Fields,
+)
 
 
 def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +40,9 @@ def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
         at = tf.stack([used[:, 0], tf.cast(tf.gather_nd(places, used), tf.int64)], axis=1)
         made[TARGETS] = tf.tensor_scatter_nd_update(arrays[schema.TOKENS], at, tf.gather_nd(ids, used))
         made[TARGET_WEIGHTS] = tf.tensor_scatter_nd_update(tf.zeros_like(arrays[schema.TOKENS]), at, tf.gather_nd(weights, used))
-    if any(name in fields.names and name not in out for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)):
+    if NUM_TARGETS in arrays and TARGETS in arrays:
+        made[LOSS_WEIGHTS] = tf.sequence_mask(arrays[NUM_TARGETS], arrays[TARGETS].shape[1], tf.float32)
+    if any(name in fields.names and name not in (*out, *made) for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)):
         found = _of_segments(fields, arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS))
         if fields.targets_only and PREFIX in arrays:
             visible = tf.pad(arrays[PREFIX][:, 1:], [[0, 0], [0, found[LOSS_WEIGHTS].shape[1] - arrays[PREFIX].shape[1] + 1]])

@@ -7,6 +7,7 @@ import yaml
 
 from pipelines import cli
 from tests.datasets import PAD, random_examples, write_dataset
+from tests.golden.builds import DATASETS
 from tokenreel.errors import ConfigError
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming
@@ -167,3 +168,14 @@ def test_where_nothing_is_hidden_there_are_no_dense_labels(build):
         ConfigError, match="target_weights is derived from mask_ids, mask_positions, mask_weights, tokens, which the records"
     ):
         load(build({"name": "causal_lm"})).take([0], DENSE)
+
+
+@pytest.mark.parametrize("name", ["t5", "ul2"])
+def test_the_targets_of_an_encoder_decoder_have_loss_weights(name):
+    dataset = load(DATASETS / "v2" / name)
+    batch = next(dataset.batches(6, shuffle=False, features=["inputs", "targets", "loss_weights", "num_targets"]))
+    assert batch["loss_weights"].dtype == np.float32 and batch["loss_weights"].shape == batch["targets"].shape
+    assert batch["loss_weights"].sum(axis=1).tolist() == batch["num_targets"].tolist()
+    assert (batch["targets"][batch["loss_weights"] == 0] == dataset.manifest.pad_id).all()
+    alone = next(dataset.batches(6, shuffle=False, features=["loss_weights"]))
+    assert list(alone) == ["loss_weights"] and (alone["loss_weights"] == batch["loss_weights"]).all()

@@ -219,15 +219,22 @@ def test_two_workers_of_a_strategy_get_every_row_once(arrays, tmp_path):
         assert [i for ids in ranks[rank]["share"] for i in ids] == [i for ids in expected for i in ids[half]]
 
 
-def test_parsed_masked_tokens_have_the_dense_labels_of_the_loader():
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("roberta", ["tokens", "targets", "target_weights", "segment_ids", "example_id"]),
+        ("t5", ["inputs", "targets", "loss_weights", "example_id"]),
+        ("ul2", ["loss_weights", "example_id"]),
+    ],
+)
+def test_parsed_examples_of_objectives_have_the_fields_of_the_loader(name, names):
     from tests.golden.builds import DATASETS
     from tokenreel.loaders import load
     from tokenreel.loaders.to_tensorflow import parsed
 
-    path = str(DATASETS / "v2/roberta")
-    names = ["tokens", "targets", "target_weights", "segment_ids", "example_id"]
+    path = str(DATASETS / "v2" / name)
     batch = next(iter(parsed(path, batch_size=8, features=names)))
     expected = load(path).take(batch["example_id"].numpy(), names)
-    for name in names:
-        assert np.array_equal(batch[name].numpy(), expected[name]) and batch[name].numpy().dtype == expected[name].dtype, name
-    assert expected["target_weights"].any()
+    for field in names:
+        assert np.array_equal(batch[field].numpy(), expected[field]) and batch[field].numpy().dtype == expected[field].dtype, field
+    assert expected[names[2] if len(names) > 2 else names[0]].any()

@@ -27,7 +27,7 @@ def transformers():
 
 
 def golden(name):
-    return load(DATASETS / "v1" / name)
+    return load(DATASETS / "v2" / name)
 
 
 def make(cls, config, attention="sdpa"):
@@ -266,6 +266,33 @@ def test_masks_made_in_the_loader(transformers):
     model = encoder(transformers, "BertForMaskedLM", dataset)
     inputs, batch = inputs_and_batch(dataset, model, objective=objective)
     assert inputs(batch)["labels"].ne(-100).sum().item() == int(batch["mask_weights"].sum()) > 0
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_prefixes_are_read_in_both_directions(transformers, attention):
+    import torch
+
+    dataset = golden("best_fit")
+    objective = dataset.objective("prefix_lm")
+    model = llama(transformers, dataset, attention)
+    inputs, batch = inputs_and_batch(dataset, model, objective=objective)
+    masks = next(dataset.batches(ROWS, shuffle=False, objective=objective))["prefix_mask"]
+    total = count = 0
+    with torch.no_grad():
+        for row, begin, end in pieces(dataset):  # each alone, with a mask that says who reads whom
+            prefix, size = int(masks[row, begin:end].sum()), end - begin
+            reads = torch.ones(size, size, dtype=torch.bool).tril() | (torch.arange(size) < prefix)
+            added = torch.zeros(size, size).masked_fill(~reads, torch.finfo(torch.float32).min)
+            document = torch.from_numpy(batch["inputs"][row, begin:end].astype(np.int64))[None]
+            mask = (reads if attention == "sdpa" else added)[None, None]
+            logits = model(input_ids=document, attention_mask=mask, use_cache=False).logits[0]
+            wanted = document[0, max(prefix, 1) :]
+            total += (
+                float(torch.nn.functional.cross_entropy(logits[max(prefix, 1) - 1 : -1], wanted, reduction="sum")) if len(wanted) else 0.0
+            )
+            count += len(wanted)
+        assert inputs.isolation == "mask" and count > ROWS
+        assert model(**inputs(batch)).loss.item() == pytest.approx(total / count, abs=1e-5)
 
 
 def test_rows_of_padding_and_gradients_are_finite(transformers):
