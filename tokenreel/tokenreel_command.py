@@ -20,7 +20,9 @@ def _run(module: str, *arguments: str) -> int:
     """Calls `main` of a module of ours; returns its exit code."""
     package = module.partition(".")[0]
     spec = PathFinder.find_spec(package, [os.path.dirname(os.path.abspath(__file__))])
-    if spec is not None and spec.loader is not None:  # the trainer's folder, installed in place, is itself the package
+    imported = getattr(sys.modules.get(package), "__spec__", None)
+    if spec is not None and spec.loader is not None and (imported is None or imported.origin != spec.origin):
+        # Ours is not imported. The trainer's folder, installed in place, has none beside this file: it is itself the package.
         sys.modules[package] = found = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(found)
     return int(importlib.import_module(module).main(*arguments))

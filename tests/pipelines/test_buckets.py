@@ -199,8 +199,9 @@ def test_an_object_that_changes_while_it_is_read_is_named(
     data = files.read_bytes(victim)
 
     def replace(number: int, method: str, path: str) -> int | None:
-        # The listings are over when the first block is read in its generation.
-        if method == "GET" and "generation=" in path and server.requests["replaced"] == 0:
+        # The first look is over when the lock is there, and the listings when the first block is read in its generation.
+        locked = "dataset/.tokenreel.lock" in server.storage.objects[buckets.BUCKET]
+        if method == "GET" and "generation=" in path and "corpus" in path and locked and server.requests["replaced"] == 0:
             server.requests["replaced"] += 1
             found = dict(server.storage.objects[buckets.BUCKET]["corpus/plain.jsonl"])
             found["generation"] = str(int(found["generation"]) + 1)

@@ -39,7 +39,7 @@ def message(result: subprocess.CompletedProcess[str], code: int) -> str:
     """The one error of a command that ended with a code, and said no more than fits on a screen."""
     assert "Traceback" not in result.stderr and len(result.stderr.splitlines()) < 24, result.stderr
     assert result.returncode == code, result.stderr
-    assert result.stderr.count("error:") == 1, result.stderr
+    assert result.stderr.count("tokenreel: error:") == 1, result.stderr
     return result.stderr[result.stderr.index("tokenreel: error: ") :].removeprefix("tokenreel: error: ").rstrip("\n")
 
 

@@ -162,7 +162,7 @@ def test_a_character_is_found_in_the_batch(write_config: WriteConfig, tmp_path: 
 
 def test_what_cannot_have_offsets_is_refused(unigram_model: str) -> None:
     settings = f"{{output: x, sources: [{{files: [x]}}], vocabulary: {{path: {unigram_model}, offsets: true}}, objective: {{name: t5}}}}"
-    with pytest.raises(ConfigError, match="span_corruption stores inputs and targets instead"):
+    with pytest.raises(ConfigError, match="t5 stores inputs and targets instead"):
         make_recipe(load(settings, ["objective.first_sentinel_id=599"]), load_vocabulary("sentencepiece", unigram_model))
 
     class Silent(type(load_vocabulary("bytes"))):  # type: ignore[misc]

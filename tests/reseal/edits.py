@@ -42,6 +42,7 @@ class Leaf:
     def kind(self) -> str:
         """Its name without those of splits, sources and files, and without the number of an entry in a list."""
         name = re.sub(r"\b(splits|sources)\.[^.]+", r"\1.*", self.name)
+        name = re.sub(r"\b(special_names)\..+", r"\1.*", name)
         name = re.sub(r"(lengths|by_reason|documents_filtered|inputs|special_tokens|edits)\.[^.]+", r"\1.*", name)
         return re.sub(r"\.\d+\b", ".*", name)
 

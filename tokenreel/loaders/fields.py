@@ -23,6 +23,7 @@ CURSOR = "cursor"  # of a run, in each row of its batches: see `Run.complete`
 Arrays = dict[str, npt.NDArray[Any]]
 SLOTS = ("mask_positions", "mask_ids", "mask_weights")
 PREFIX = "prefix_mask"
+_PLAIN = "causal_lm"  # the objective that leaves records as they are
 NUM_TARGETS = "num_targets"
 _LITTLE = {name: np.dtype(name).newbyteorder("<") for name in schema.DTYPES if name != schema.BIT}
 
@@ -189,11 +190,12 @@ def _made_by(objective: Any) -> Sequence[str] | None:
 
 def _hides_tokens(manifest: Manifest, objective: Any) -> str:
     """Names the objective that put other tokens in place of the text's, of the build or of the run; "" where there is none."""
-    from tokenreel.objectives.registry import OBJECTIVES
+    built = str(manifest.config.get("objective", {}).get("name", _PLAIN))
+    if built != _PLAIN:  # the import takes longer than a plain dataset takes to its first batch
+        from tokenreel.objectives.registry import OBJECTIVES
 
-    built = str(manifest.config.get("objective", {}).get("name", ""))
-    if built in OBJECTIVES and OBJECTIVES[built][0].hides_tokens:
-        return built
+        if built in OBJECTIVES and OBJECTIVES[built][0].hides_tokens:
+            return built
     return str(objective.called) if getattr(objective, "hides_tokens", False) else ""
 
 

@@ -22,6 +22,7 @@ RECORDS = 100  # of a source
 _FILES = 8  # of a source, where none of the first ones holds a document
 _BYTES = 1 << 22  # of a file
 _CANDIDATES = 30  # fields that are tried in place of the text field
+_LONGEST = 80  # characters of a field's name
 _NAMED = 20  # fields that a message names
 
 # What the first bytes of a file tell, and what to do about it; of text formats alone. Those that text may begin with count where the file
@@ -102,7 +103,7 @@ def _spread(files: Sequence[InputFile], count: int) -> list[InputFile]:
 
 
 def _describe_empty(files: Sequence[InputFile], full: Sequence[InputFile]) -> str:
-    names = _list_names([_shown(file) for file in full or files], 3, quote="")
+    names = _listed([_shown(file) for file in full or files], 3)
     return f"{names} {'is' if len(full or files) == 1 else 'are'} {'blank, or a header alone' if full else 'empty'}"
 
 
@@ -133,7 +134,7 @@ def _setting_of(name: str, source: SourceConfig) -> str:
 def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFile, Beginning]]) -> str:
     """Says why nothing of some files of a source can be used."""
     paths = [_shown(file) for file, _ in useless]
-    names = _list_names(paths, 2, quote="")
+    names = _listed(paths, 2)
     told = next((hint for _, beginning in useless if (hint := _magic(source, index, beginning))), None)
     if told:
         return f"{paths[0]} (source {source.name!r}, format: {source.format}) {told}."
@@ -198,9 +199,13 @@ def _shown(file: InputFile) -> str:
     return file.path.removeprefix(here) if file.generation is None else file.path
 
 
-def _list_names(names: Sequence[str], count: int, quote: str = "`") -> str:
+def _list_names(names: Sequence[str], count: int) -> str:
+    return _listed([f"`{name if len(name) <= _LONGEST else f'{name[:_LONGEST]}...'}`" for name in names], count)
+
+
+def _listed(names: Sequence[str], count: int) -> str:
     more = f" and {len(names) - count:,} more" if len(names) > count else ""
-    return ", ".join(f"{quote}{name[:80]}{quote}" for name in names[:count]) + more
+    return ", ".join(names[:count]) + more
 
 
 def _place(fault: Fault) -> str:
