@@ -90,7 +90,7 @@ def test_what_a_config_would_find_is_told_before_anything_is_spent(
     shown = capsys.readouterr().out
     assert "docs  vocabulary sentencepiece " in shown and "7 blocks, 701 documents, " in shown
     assert "docs: 7 of 7 blocks are here; 0.0 MB of" in shown
-    assert "1 other files" in shown
+    assert "1 other file, " in shown
     first = min(entry.path for entry in token_cache.read(stage)[0])
     files.remove(first)
     assert hits(config, stage) == (6, 7)
