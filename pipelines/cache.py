@@ -109,7 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
       ConfigError: there is no such directory, or a config or the duration cannot be read.
     """
     entries, foreign = read(arguments.directory)
-    if not (entries or foreign or arguments.config) and (files.is_remote(arguments.directory) or not os.path.isdir(arguments.directory)):
+    planned = arguments.action == "list" and arguments.config  # of builds to come: the first of them makes the directory
+    missing = not (entries or foreign) and (files.is_remote(arguments.directory) or not os.path.isdir(arguments.directory))
+    if missing and not planned:
         raise ConfigError(f"{arguments.directory}: no such directory. Give the one that execution.stage names in a config.")
     with reader_may_leave():
         if arguments.action == "list":
