@@ -45,9 +45,15 @@ test-core: $(DEV) .venv-core/.installed
 	TOKENREEL_CORE=.venv-core/bin/tokenreel $(BIN)/python -m pytest -m core tests/pipelines/test_core_installation.py
 
 # The files are named, because the others import what only .venv holds. TOKENREEL_REQUIRES turns a missing framework from a skip into a failure.
-$(FRAMEWORKS:%=test-%): test-%: .venv-%/.installed
+$(patsubst %,test-%,$(filter-out oracles,$(FRAMEWORKS))): test-%: .venv-%/.installed
 	files=$$(grep -rlE 'mark\.($*|everywhere)\b' tests --include='*.py'); \
 	TOKENREEL_REQUIRES=$* .venv-$*/bin/python -m pytest -n 2 --dist worksteal -m '$* or everywhere' $$files
+
+# A process for each file: TRL's Torch and T5's TensorFlow crash in one.
+test-oracles: .venv-oracles/.installed
+	for file in $$(grep -rlE 'mark\.(oracles|everywhere)\b' tests --include='*.py'); do \
+	  TOKENREEL_REQUIRES=oracles .venv-oracles/bin/python -m pytest -m 'oracles or everywhere' "$$file"; \
+	done
 
 # In the environment of Torch, which each of them needs.
 test-trainers: .venv-torch/.installed
