@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ConfigError
+from tokenreel.loaders.examples import Examples
 from tokenreel.loaders.fields import Arrays
 
 
@@ -81,3 +82,48 @@ class Conversion:
             if values.min() < limits.min or values.max() > limits.max:
                 raise ConfigError(f"dtypes: {name} holds {values.min()} to {values.max()}, which {wanted} cannot hold")
         return values.astype(wanted, copy=False)
+
+
+class ConvertedExamples:
+    """Examples with chosen or derived features, under the names and in the dtypes that are wanted, by number.
+
+    Args:
+      dataset: an opened split.
+      features: as in `Dataset.take`.
+      rename: see `Conversion`.
+      dtypes: see `Conversion`.
+
+    Raises:
+      ConfigError: a field cannot have the name or dtype that is wanted.
+    """
+
+    def __init__(
+        self,
+        dataset: Examples,
+        features: Sequence[str] | None = None,
+        *,
+        rename: Mapping[str, str] | None = None,
+        dtypes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.dataset, self.features, self._convert = dataset, features, Conversion(rename, dtypes)
+        self._convert.check(dataset.features if features is None else features)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __repr__(self) -> str:
+        # Grain compares it when it restores an iterator: the data, not the place it lies in.
+        changed = f", {self._convert}" if self._convert.changes else ""
+        return f"{type(self).__name__}({self.dataset.fingerprint}, {self.features}{changed})"
+
+    def __getitem__(self, example: int) -> Any:
+        return self.__getitems__([example])[0]
+
+    def __getitems__(self, examples: Sequence[int]) -> list[Any]:
+        """Reads some examples at once."""
+        batch = self._batch(examples)
+        return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
+
+    def _batch(self, examples: Sequence[int]) -> dict[str, Any]:
+        """Reads examples as {field: [k, ...]}; an adapter gives its framework's own arrays."""
+        return self._convert(self.dataset.take(examples, self.features))

@@ -30,9 +30,9 @@ def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
     shifted = not fields.hides and any(name in fields.names and name not in arrays for name in (INPUTS, TARGETS))
     out = {name: arrays[name] for name in fields.names if name in arrays}
     made: dict[str, Any] = {}
-    if tokens := [arrays[schema.TOKENS]] if schema.TOKENS in arrays else []:
-        made[INPUTS] = tokens[0][:, : fields.seq_len]
-        following = tokens[0][:, 1:]
+    if schema.TOKENS in arrays and not fields.hides:
+        made[INPUTS] = arrays[schema.TOKENS][:, : fields.seq_len]
+        following = arrays[schema.TOKENS][:, 1:]
         made[TARGETS] = tf.pad(following, [[0, 0], [0, fields.seq_len - following.shape[1]]], constant_values=fields.pad_id)
     if fields.hides and set(SLOTS) <= set(arrays):
         places, ids, weights = (arrays[name] for name in SLOTS)

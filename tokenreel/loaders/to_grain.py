@@ -6,54 +6,16 @@ An opened `Dataset` is a random-access source as it is: `grain.MapDataset.source
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
-from tokenreel.loaders.conversion import Conversion
-from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.conversion import ConvertedExamples
 from tokenreel.loaders.fields import Arrays
 
 
-class ExampleSource:
-    """Examples with chosen or derived features, by number.
-
-    Args:
-      dataset: an opened split.
-      features: as in `Dataset.take`.
-      rename, dtypes: as in `batches`.
-
-    Raises:
-      ConfigError: a field cannot have the name or dtype that is wanted.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        features: Sequence[str] | None = None,
-        *,
-        rename: Mapping[str, str] | None = None,
-        dtypes: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._dataset, self._features, self._convert = dataset, features, Conversion(rename, dtypes)
-        self._convert.check(dataset.features if features is None else features)
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, example: int) -> Arrays:
-        return self.__getitems__([example])[0]
-
-    def __getitems__(self, examples: Sequence[int]) -> list[Arrays]:
-        """Reads some examples at once."""
-        batch = self._convert(self._dataset.take(examples, self._features))
-        return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
-
-    def __repr__(self) -> str:
-        # Grain compares it when it restores an iterator: the data, not the place it lies in.
-        changed = f", {self._convert}" if self._convert.changes else ""
-        return f"ExampleSource({self._dataset.fingerprint}, {self._features}{changed})"
+class ExampleSource(ConvertedExamples):
+    """Examples with chosen or derived features, by number. Arguments and errors are those of `ConvertedExamples`."""
 
 
 class BatchSource:

@@ -19,7 +19,7 @@ from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.conversion import Conversion
 from tokenreel.loaders.fields import OF_BATCH, Arrays, Fields
 from tokenreel.loaders.opening import resolved
-from tokenreel.loaders.records.fetch_threads import FetchThreads
+from tokenreel.loaders.records.fetch_threads import FetchThreads, done_within
 from tokenreel.loaders.tensorflow_fields import derive
 from tokenreel.storage import files
 
@@ -196,11 +196,8 @@ class _Reads:
             future = None if self._ending else self._threads.submit(action, *arguments)
         try:
             while future is not None and not self._ending:
-                try:
-                    return future.result(_LOOK_SECONDS)
-                except TimeoutError:
-                    if future.done():
-                        return future.result()
+                if done_within(future, _LOOK_SECONDS):
+                    return future.result()
             raise RuntimeError("no batch is read any more: the interpreter is ending")
         finally:
             with self._lock:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.batches import Batches
-from tokenreel.loaders.conversion import Conversion
-from tokenreel.loaders.dataset import Dataset
+from tokenreel.loaders.conversion import ConvertedExamples
 
 
 def tensors(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,38 +26,11 @@ def tensors(arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _examples_class() -> Any:
     import torch.utils.data
 
-    class TorchExamples(torch.utils.data.Dataset):  # type: ignore[misc]
-        """Map-style: example i as a dict of tensors, for samplers of one's own.
+    class TorchExamples(ConvertedExamples, torch.utils.data.Dataset):  # type: ignore[misc]
+        """Map-style: example i as a dict of tensors, for samplers of one's own. Arguments and errors are those of `ConvertedExamples`."""
 
-        Args:
-          dataset: an opened split.
-          features: as in `Dataset.take`.
-          rename, dtypes: as in `batches`.
-
-        Raises:
-          ConfigError: a field cannot have the name or dtype that is wanted.
-        """
-
-        def __init__(
-            self,
-            dataset: Dataset,
-            features: Sequence[str] | None = None,
-            *,
-            rename: Mapping[str, str] | None = None,
-            dtypes: Mapping[str, Any] | None = None,
-        ) -> None:
-            self.dataset, self.features, self._convert = dataset, features, Conversion(rename, dtypes)
-            self._convert.check(dataset.features if features is None else features)
-
-        def __len__(self) -> int:
-            return len(self.dataset)
-
-        def __getitem__(self, example: int) -> dict[str, Any]:
-            return self.__getitems__([example])[0]
-
-        def __getitems__(self, examples: Sequence[int]) -> list[dict[str, Any]]:
-            batch = tensors(self._convert(self.dataset.take(examples, self.features)))
-            return [{name: values[row] for name, values in batch.items()} for row in range(len(examples))]
+        def _batch(self, examples: Sequence[int]) -> dict[str, Any]:
+            return tensors(super()._batch(examples))
 
     return TorchExamples
 
@@ -89,9 +61,8 @@ def _loader_class(base: Any) -> Any:
           ConfigError: an option says which batches there are, or in which order they come.
         """
 
-        _is_accelerate_prepared = (
-            True  # accelerate's own mark; otherwise it takes the loader apart, and gives each process a part of a part
-        )
+        # accelerate's own mark; otherwise it takes the loader apart, and gives each process a part of a part.
+        _is_accelerate_prepared = True
 
         def __init__(self, batches: Batches, *, collate_fn: Callable[[dict[str, Any]], Any] | None = None, **options: Any) -> None:
             for name in _OWN_OPTIONS & options.keys():

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema, segments
 from tokenreel.loaders.dataset import Dataset
-from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, SEGMENT_IDS, TARGETS, Arrays
+from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, PREFIX, SEGMENT_IDS, SLOTS, TARGET_WEIGHTS, TARGETS, Arrays
 from tokenreel.loaders.mixture import Mixture
 from tokenreel.loaders.transformers_models import (
     BY_LENGTHS,
@@ -35,10 +35,8 @@ from tokenreel.loaders.transformers_models import (
 )
 
 IGNORED = -100  # a label of this value is no part of transformers' losses
-_MASK_SLOTS = ("mask_positions", "mask_ids", "mask_weights")
-_DENSE_LABELS = ("targets", "target_weights")
 _SEQUENCES = ("inputs", "num_inputs", "targets", "num_targets")
-_PREFIX, _PAIR_LABEL = "prefix_mask", "pair_label"
+_PAIR_LABEL = "pair_label"
 
 
 class ModelInputs:
@@ -100,13 +98,13 @@ class ModelInputs:
         fields = set(datasets[0].batches(1, objective=objective, prefetch=0).example_batch())
         self._check_fields(fields)
         self._check_sizes(max(each.manifest.vocabulary.vocab_size for each in datasets))
-        self._prefix, self._pairs = _PREFIX in fields, _PAIR_LABEL in fields
+        self._prefix, self._pairs = PREFIX in fields, _PAIR_LABEL in fields
         self.isolation: str | None = None
         if self._isolates(isolate, fields):
             self.isolation = isolation or facts.isolation(prefix=self._prefix)
         elif self._prefix:
             raise ConfigError("a prefix LM reads only its own document's prefix in both directions: leave isolate out")
-        self.features = self._asked(fields)
+        self.features = self._asked()
         if check and self.isolation is not None:
             check_isolation(facts.model, self._trial, facts.vocab_size or manifest.vocabulary.vocab_size)
 
@@ -125,7 +123,7 @@ class ModelInputs:
     # What fits together.
 
     def _check_fields(self, fields: set[str]) -> None:
-        masked = "mask_positions" in fields or {"tokens", *_DENSE_LABELS} <= fields
+        masked = {*SLOTS} <= fields or {schema.TOKENS, TARGETS, TARGET_WEIGHTS} <= fields
         holds = MASKED if masked else ENCODER_DECODER if {*_SEQUENCES} <= fields else CAUSAL if schema.TOKENS in fields else None
         if holds == CAUSAL and {TARGETS, "edits"} & fields:
             holds = None
@@ -171,23 +169,21 @@ class ModelInputs:
             raise ConfigError(f"isolate: the records do not say where documents begin; they hold {', '.join(sorted(fields))}")
         return knows and wanted is not False
 
-    def _asked(self, fields: set[str]) -> tuple[str, ...]:
+    def _asked(self) -> tuple[str, ...]:
         apart = (POSITIONS, SEGMENT_IDS)
         if self.kind == CAUSAL:
-            return (INPUTS, TARGETS, LOSS_WEIGHTS, *apart, *((_PREFIX,) if self._prefix else ()))
+            return (INPUTS, TARGETS, LOSS_WEIGHTS, *apart, *((PREFIX,) if self._prefix else ()))
         if self.kind == ENCODER_DECODER:
             return _SEQUENCES
-        labels = _MASK_SLOTS if "mask_positions" in fields else _DENSE_LABELS
-        if self._pairs:
-            return (schema.TOKENS, *labels, schema.NUM_TOKENS, SEGMENT_IDS, _PAIR_LABEL)
-        return (schema.TOKENS, *labels, *apart)
+        masked = (schema.TOKENS, TARGETS, TARGET_WEIGHTS)
+        return (*masked, schema.NUM_TOKENS, SEGMENT_IDS, _PAIR_LABEL) if self._pairs else (*masked, *apart)
 
     def _trial(self, tokens: npt.NDArray[Any], starts: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Makes the arguments of a batch of these documents, without labels."""
         found = segments.SegmentMap(starts)
         arrays: Arrays = {SEGMENT_IDS: found.segment_ids(), POSITIONS: found.positions()}
         if self._prefix:
-            arrays[_PREFIX] = found.positions() < 2
+            arrays[PREFIX] = found.positions() < 2
         return self._finished({"input_ids": tokens.astype(np.int64)} | self._apart(arrays), arrays)
 
     def _finished(self, made: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
@@ -218,12 +214,7 @@ class ModelInputs:
 
     def _masked(self, arrays: Arrays) -> dict[str, Any]:
         tokens = arrays[schema.TOKENS].astype(np.int64)
-        labels = np.full(tokens.shape, IGNORED, np.int64)
-        if "mask_positions" in arrays:
-            row, slot = np.nonzero(_counts(arrays["mask_weights"]))
-            labels[row, arrays["mask_positions"][row, slot]] = arrays["mask_ids"][row, slot]
-        else:
-            labels[:] = np.where(_counts(arrays["target_weights"]), arrays["targets"], IGNORED)
+        labels = np.where(_counts(arrays[TARGET_WEIGHTS]), arrays[TARGETS], IGNORED).astype(np.int64)
         made: dict[str, Any] = {"input_ids": tokens, "labels": labels}
         if not self._pairs:
             return made | self._apart(arrays)
@@ -255,7 +246,7 @@ class ModelInputs:
             return made | ({"position_ids": self._positions(column * real, real)} if self._model.first_position else {})
         made = {"position_ids": self._positions(arrays[POSITIONS], real)} if self._model.accepts("position_ids") else {}
         if self.isolation == BY_MASK:
-            made["attention_mask"] = segments.attention_mask(ids, causal=self.kind == CAUSAL, prefix=arrays.get(_PREFIX))[:, None]
+            made["attention_mask"] = segments.attention_mask(ids, causal=self.kind == CAUSAL, prefix=arrays.get(PREFIX))[:, None]
         return made
 
     def _positions(self, positions: npt.NDArray[Any], real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

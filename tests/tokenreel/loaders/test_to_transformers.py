@@ -56,11 +56,11 @@ def encoder(transformers, name, dataset, attention="sdpa", **changes):
     return make(getattr(transformers, name), config(**sizes | changes), attention)
 
 
-def inputs_and_batch(dataset, model, rows=ROWS, objective=None, **options):
+def inputs_and_batch(dataset, model, rows=ROWS, objective=None, also=(), **options):
     from tokenreel.loaders.to_transformers import ModelInputs
 
     inputs = ModelInputs(dataset, model, objective=objective, **options)
-    return inputs, next(dataset.batches(rows, shuffle=False, features=inputs.features, objective=objective))
+    return inputs, next(dataset.batches(rows, shuffle=False, features=[*inputs.features, *also], objective=objective))
 
 
 def pieces(dataset, rows=ROWS):
@@ -217,7 +217,7 @@ def test_pairs(transformers, cls, name, label):
 
     dataset = golden(name)
     model = encoder(transformers, cls, dataset)
-    inputs, batch = inputs_and_batch(dataset, model)
+    inputs, batch = inputs_and_batch(dataset, model, also=["mask_weights"])
     arguments = inputs(batch)
     assert set(arguments) == {"input_ids", "attention_mask", "token_type_ids", "labels", label}
     assert arguments["labels"].ne(-100).sum(dim=1).tolist() == batch["mask_weights"].sum(axis=1).tolist()
@@ -264,7 +264,7 @@ def test_masks_made_in_the_loader(transformers):
     dataset = golden("best_fit")
     objective = dataset.objective("masked_lm", mask_id=3)
     model = encoder(transformers, "BertForMaskedLM", dataset)
-    inputs, batch = inputs_and_batch(dataset, model, objective=objective)
+    inputs, batch = inputs_and_batch(dataset, model, objective=objective, also=["mask_weights"])
     assert inputs(batch)["labels"].ne(-100).sum().item() == int(batch["mask_weights"].sum()) > 0
 
 

@@ -73,10 +73,12 @@ def result_of(future: concurrent.futures.Future[T], threads: FetchThreads) -> T:
       BaseException: what the action raised.
     """
     while True:
-        try:
-            return future.result(_LOOK_SECONDS)
-        except TimeoutError:
-            if future.done():
-                return future.result()  # it came just now, or the action itself raised a TimeoutError
-            if not threads.any_alive():
-                raise StorageError("the threads that fetch from the bucket have ended before this read; make the batches again") from None
+        if done_within(future, _LOOK_SECONDS):
+            return future.result()
+        if not threads.any_alive():
+            raise StorageError("the threads that fetch from the bucket have ended before this read; make the batches again")
+
+
+def done_within(future: concurrent.futures.Future[Any], seconds: float) -> bool:
+    """Waits so many seconds at the most; says whether there is a result, or an error."""
+    return bool(concurrent.futures.wait([future], seconds).done)
