@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError
 from tokenreel.format import schema, segments
 from tokenreel.loaders.dataset import Dataset
-from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, PREFIX, SEGMENT_IDS, SLOTS, TARGET_WEIGHTS, TARGETS, Arrays
+from tokenreel.loaders.fields import INPUTS, LOSS_WEIGHTS, POSITIONS, PREFIX, SEGMENT_IDS, TARGET_WEIGHTS, TARGETS, Arrays
 from tokenreel.loaders.mixture import Mixture
 from tokenreel.loaders.transformers_models import (
     BY_LENGTHS,
@@ -95,8 +95,9 @@ class ModelInputs:
         datasets = list(data.datasets.values()) if isinstance(data, Mixture) else [data]
         manifest = datasets[0].manifest
         self.seq_len, self.overlap = manifest.seq_len, manifest.overlap
-        fields = set(datasets[0].batches(1, objective=objective, prefetch=0).example_batch())
-        self._check_fields(fields)
+        run = datasets[0].batches(1, objective=objective, prefetch=0)
+        fields = set(run.example_batch())
+        self._check_fields(fields, hides=bool(run.sources[0].fields.hides))
         self._check_sizes(max(each.manifest.vocabulary.vocab_size for each in datasets))
         self._prefix, self._pairs = PREFIX in fields, _PAIR_LABEL in fields
         self.isolation: str | None = None
@@ -122,9 +123,8 @@ class ModelInputs:
 
     # What fits together.
 
-    def _check_fields(self, fields: set[str]) -> None:
-        masked = {*SLOTS} <= fields or {schema.TOKENS, TARGETS, TARGET_WEIGHTS} <= fields
-        holds = MASKED if masked else ENCODER_DECODER if {*_SEQUENCES} <= fields else CAUSAL if schema.TOKENS in fields else None
+    def _check_fields(self, fields: set[str], *, hides: bool) -> None:
+        holds = MASKED if hides else ENCODER_DECODER if {*_SEQUENCES} <= fields else CAUSAL if schema.TOKENS in fields else None
         if holds == CAUSAL and {TARGETS, "edits"} & fields:
             holds = None
         if holds is None:

@@ -348,6 +348,8 @@ def test_refusals(transformers):
     ):
         with pytest.raises(ConfigError, match=message):
             ModelInputs(data, model, **change)
+    with pytest.raises(ConfigError, match=r"no model of transformers learns from document_starts, .*target_weights"):
+        ModelInputs(causal, encoder(transformers, "BertForMaskedLM", causal), objective=causal.objective("next_tokens"))
     with pytest.raises(ConfigError, match=r"vocabulary has .* embeddings for 300"):
         ModelInputs(causal, gpt2(transformers, causal, vocab_size=300))
     with pytest.raises(ConfigError, match="examples hold 256 tokens, GPT2LMHeadModel has 64 positions"):
