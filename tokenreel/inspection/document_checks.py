@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import keys
 from tokenreel.format.manifest import Manifest
 from tokenreel.inspection.provenance_checks import Table
 from tokenreel.inspection.record_checks import Place
@@ -73,7 +74,9 @@ class Documents:
         self._tokens = np.zeros(0, dtype=np.int64)
         self._source, self._copy = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32)
         self._written = np.zeros(0, dtype=np.int64)
-        self._chain = np.zeros(0, dtype=np.uint64)  # of each document, the sum of hash(end) - hash(begin) over its stretches
+        self._chain = np.zeros(
+            0, dtype=np.uint64
+        )  # of each document, the sum of mix(end) - mix(begin) over its stretches: equal ones meet at the same ends
         self._whole = np.zeros(0, dtype=bool)
         self._kept: list[tuple[_Ints, _Ints, _Ints]] = []  # of pairs: document, start and length of all segments
 
@@ -131,7 +134,7 @@ class Documents:
             self._kept.append((document, start, length))
             return
         np.add.at(self._written, document, length - shared)
-        np.add.at(self._chain, document, _hash(start + length) - _hash(start + shared))
+        np.add.at(self._chain, document, keys.mix(start + length) - keys.mix(start + shared))
 
     def _check_same(self, table: Table, name: str, values: Any, document: _Ints, given: Any) -> Iterator[str]:
         """Checks that the segments of a document agree about it, within a table and with the tables before."""
@@ -193,7 +196,7 @@ class Documents:
         """Checks that the stretches of each document join to one, from where and as long as the packing mode leaves it."""
         tokens, written = self._tokens[present], self._written[present]
         first, expected = self._expected(tokens)
-        apart = self._chain[present] != _hash(first + written) - _hash(first)
+        apart = self._chain[present] != keys.mix(first + written) - keys.mix(first)
         if self._mode == "full_sentences":  # an example that is too short may be left out anywhere
             apart &= written == tokens
         wrong = apart | (written > tokens) | (expected is not None and written != expected)
@@ -245,11 +248,3 @@ class Documents:
         kept = keeps & (rest > 0) & (rest + self._overlap >= int(self._packing.get("options", {}).get("min_tokens", 1)))
         whole = room // width * width
         return np.where(whole + rest * kept > 0, whole + rest * kept + self._overlap, 0)
-
-
-def _hash(values: _Ints) -> npt.NDArray[np.uint64]:
-    """Scatters int64 [n] numbers, so that sums of differences agree only where the same ends meet: uint64 [n] (splitmix64)."""
-    z = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

@@ -22,7 +22,7 @@ from tokenreel.inspection.tally import Tally
 NEW = "dropped_document_tokens"
 """Statistics have this since totals of pairs count each token once; older ones are compared with each other alone there."""
 
-_TEXT = ("characters", "bytes")
+_MASKED = "masked"
 
 
 def check_split(manifest: Manifest, split: str, said: Mapping[str, Any], tally: Tally) -> Iterator[str]:
@@ -36,7 +36,7 @@ def check_split(manifest: Manifest, split: str, said: Mapping[str, Any], tally: 
     """
     expected = _expected(manifest, tally)
     for field, found in expected.items():
-        if not _equal(said.get(field), found):
+        if said.get(field) != found:
             yield _differs(split, field, said.get(field), f"the records hold {brief(found)}")
     yield from _check_objective(split, said, tally)
     documents = _documents(tally)
@@ -51,10 +51,6 @@ def _documents(tally: Tally) -> DocumentCounts | None:
 
 def _differs(split: str, field: str, said: Any, why: str) -> str:
     return f"{naming.STATISTICS}: split {split}: {field} is {brief(said)}, {why}"
-
-
-def _equal(said: Any, found: Any) -> bool:
-    return bool(said == found)
 
 
 def _expected(manifest: Manifest, tally: Tally) -> dict[str, Any]:
@@ -112,13 +108,12 @@ def _check_objective(split: str, said: Mapping[str, Any], tally: Tally) -> Itera
     if not tally.restored or not tally.objective:
         return
     for name, found in tally.objective.items():
-        if not _equal(given.get(name), found):
+        if given.get(name) != found:
             yield _differs(split, f"objective.{name}", given.get(name), f"the records hold {brief(found)}")
-    masked = "masked"
-    if masked in given and masked not in tally.objective:  # which needs the mask's id
-        total = given[masked] + given.get("random", 0) + given.get("unchanged", 0)
+    if _MASKED in given and _MASKED not in tally.objective:  # which needs the mask's id
+        total = given[_MASKED] + given.get("random", 0) + given.get("unchanged", 0)
         if total != tally.objective["selected"]:
-            yield _differs(split, f"objective.{masked}", given[masked], f"with the others it makes {total:,} of the selected tokens")
+            yield _differs(split, f"objective.{_MASKED}", given[_MASKED], f"with the others it makes {total:,} of the selected tokens")
 
 
 def _check_documents(split: str, said: Mapping[str, Any], found: DocumentCounts, tally: Tally) -> Iterator[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenreel.format import manifest as manifests
 from tokenreel.format.manifest import Manifest
+from tokenreel.inspection.statistics_checks import brief
 from tokenreel.vocabularies.base import Vocabulary
 
-_SHOWN = 200  # characters of a value in a message
 _SENTINELS = {"first_sentinel_id", "num_sentinels", "sentinel_step"}
 
 
@@ -32,7 +31,7 @@ def check_vocabulary(manifest: Manifest, vocabulary: Vocabulary, name: str) -> I
         packed = manifests.pack_facts(facts)
         for fact in sorted({*packed, *told}):
             if packed.get(fact) != told.get(fact):
-                yield f"{name}: its {fact} is {_brief(packed.get(fact))}, the manifest says {_brief(told.get(fact))}"
+                yield f"{name}: its {fact} is {brief(packed.get(fact))}, the manifest says {brief(told.get(fact))}"
 
 
 def _special_of(manifest: Manifest, vocabulary: Vocabulary, facts: Mapping[str, Any]) -> set[int]:
@@ -51,8 +50,3 @@ def _special_of(manifest: Manifest, vocabulary: Vocabulary, facts: Mapping[str, 
     if (packing.get("align") or 1) > 1:  # what fills up stands inside examples
         found.add(manifest.pad_id)
     return {int(i) for i in found if i is not None}
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
