@@ -82,6 +82,7 @@ def read_beginning(file: InputFile, source: SourceConfig, records: int, most_byt
       SourceError: as `read_documents`.
     """
     gathered: list[TextRange | Rows] = []
+    built = _build(gathered, source)
     head = bytearray()
     whole = False
     try:
@@ -94,7 +95,7 @@ def read_beginning(file: InputFile, source: SourceConfig, records: int, most_byt
             whole = True
     except _EnoughError:
         pass
-    return Beginning(_build(gathered, source), bytes(head), whole)
+    return Beginning(built, bytes(head), whole)
 
 
 class _EnoughError(Exception):
