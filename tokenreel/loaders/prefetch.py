@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import resource
@@ -25,6 +26,7 @@ _MIXED_AHEAD = 8192  # the same for mixtures, in samples of all hosts
 _READ_AHEAD = 4  # batches whose pages are asked for before they are read
 _PROBE_EVERY = 256  # batches of read-ahead after which reading goes without, to see whether it still waits
 _LOOK_SECONDS = 5.0  # between two looks whether the thread that is waited for is still there
+_END_SECONDS = 2.0  # that the interpreter's end waits for a thread
 _LOOK_EVERY = 4  # batches without read-ahead between two looks
 
 
@@ -225,6 +227,7 @@ class Producer:
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._produce, args=(planner, cursor), name="tokenreel-prefetch", daemon=True)
         self._thread.start()
+        _PRODUCERS.add(self)
 
     def _produce(self, planner: Planner, cursor: int) -> None:
         try:
@@ -274,3 +277,19 @@ class Producer:
         """Ends the thread; batches it made are dropped."""
         if self.is_of_this_process():  # elsewhere there is no thread, and the event may have been copied locked
             self._stopped.set()
+
+    def end(self) -> None:
+        """Stops the thread and waits for it, some seconds at the most: what it waits for may be a network that is down."""
+        self.stop()
+        if self.is_of_this_process():
+            self._thread.join(_END_SECONDS)
+
+
+def _end_all() -> None:
+    for producer in list(_PRODUCERS):
+        producer.end()
+
+
+# A thread that the interpreter's end meets in the midst of a batch is unwound there, and NumPy's C++ then aborts the process.
+_PRODUCERS: weakref.WeakSet[Producer] = weakref.WeakSet()
+atexit.register(_end_all)

@@ -1,5 +1,7 @@
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -92,3 +94,21 @@ def test_a_batch_read_alone_is_planned_with_few_others_and_a_run_in_bulk(dataset
     planned.clear()
     assert [batches.batch_at(8 * k)["example_id"].tolist() for k in (300, 5)] == [found[300], found[5]]
     assert planned == [256]  # the other lies in a chunk that is still there
+
+
+LEFT_RUNNING = """
+import atexit, sys, threading
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))  # the first registered runs last
+import tokenreel
+batches = tokenreel.load(sys.argv[1]).batches(8, seed=1, prefetch=2)
+next(batches)
+print([thread.name for thread in threading.enumerate()])
+"""
+
+
+def test_the_interpreter_ends_after_the_thread(dataset):
+    # A thread in the midst of a batch would be unwound through NumPy's C++, which aborts the process, once in some ten ends.
+    command = [sys.executable, "-c", LEFT_RUNNING, dataset.path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["['MainThread', 'tokenreel-prefetch']", "['MainThread']"]
