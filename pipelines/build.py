@@ -1,6 +1,7 @@
 """Raw text to training-ready shards: `tokenreel build CONFIG`, or `python -m pipelines.build CONFIG`."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
 from tokenreel.planning.recipe import Recipe, make_recipe
-from tokenreel.storage import files, locking
+from tokenreel.storage import files, links, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
@@ -61,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", nargs="+", metavar="PATH", help="files, globs or directories in place of the config's only source")
     parser.add_argument("--output", metavar="DIR", help="dataset directory in place of the config's")
     parser.add_argument("--overwrite", action="store_true", help="replace what a build left in the output directory")
+    parser.add_argument(
+        "--recheck", action="store_true", help="read all text and all files of a finished dataset before it counts as complete"
+    )
     parser.add_argument("--no-wait", action="store_true", help="return once a remote runner has taken the job (for templates)")
 
 
@@ -75,6 +79,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     """
     local.quiet_logging()
     job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    job = _follow_links(job)
     vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
@@ -83,7 +88,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
     with locking.lock(job.output, lost=local.stop):
-        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, note=local.note)
+        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
         if finished is None:
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
@@ -104,6 +109,14 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
+
+
+def _follow_links(job: JobConfig) -> JobConfig:
+    """Gives the settings with the directories that links lead to, where the build writes to a link."""
+    execution = job.execution
+    if execution.stage is not None:
+        execution = dataclasses.replace(execution, stage=links.follow(execution.stage, "execution.stage", local.note))
+    return dataclasses.replace(job, output=links.follow(job.output, "output", local.note), execution=execution)
 
 
 def _from_cache(result: PipelineResult) -> str:

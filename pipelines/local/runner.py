@@ -17,7 +17,7 @@ from pipelines import own_packages
 from tokenreel.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
-_OWN = ("set", "input", "output", "overwrite", "no-wait")  # options of the commands themselves
+_OWN = ("set", "input", "output", "overwrite", "recheck", "no-wait")  # options of the commands themselves
 
 
 def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tokenreel.assembly import output
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.shard_building import BuiltShard
@@ -86,8 +87,8 @@ def finish(
 
 
 def _remove_older(directory: str, manifest: Manifest) -> None:
-    """Removes shards and tables that a build over other text of the same names and sizes left before it was killed."""
+    """Removes what a build over other text of the same names and sizes left before it was killed, or one whose state was damaged."""
     known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
     for name in files.list_files(directory):
-        if name not in known and (naming.is_shard(name) or name.startswith("provenance/")):
+        if name not in known and output.is_part(name):
             files.remove(files.join(directory, name))

@@ -1,12 +1,14 @@
 """The output directory of a build: whose it is, what may stay in it, and what is cleared away.
 
-Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
+Tested in tests/pipelines/test_build.py, tests/pipelines/test_faults.py and tests/pipelines/test_rebuilds.py.
 """
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tokenreel.config.build import JobConfig
@@ -15,15 +17,27 @@ from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning.identity import algorithms, identity
 from tokenreel.planning.recipe import Recipe
-from tokenreel.storage import files, locking
+from tokenreel.storage import files, links, locking, sealed
 from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.wording import plural
 
-_BUILD = "build.json"
+_BUILD = f"{naming.STAGE}/build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
+_FOLDERS = (naming.STAGE, "provenance", "dead_letters")
 
 
-def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note: Callable[[str], object] = str) -> Manifest | None:
+class _Begun(enum.Enum):
+    """Which build wrote to the directory last, by what it left of its state."""
+
+    NONE = "none"
+    OURS = "ours"  # an attempt at this very build
+    ANOTHER = "another"
+    UNKNOWN = "unknown"  # its state is damaged
+
+
+def prepare(
+    recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, recheck: bool = False, note: Callable[[str], object] = str
+) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
     What a build of the same settings and files left is taken up; what another one left that did not finish is replaced, but for its stage
@@ -32,46 +46,82 @@ def prepare(recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, note:
     Args:
       recipe: what is to be built.
       inputs: what the listing found.
-      overwrite: replaces a finished dataset too.
-      note: told what is replaced.
+      overwrite: replaces whatever else a build left. What an attempt at this very build did since then is kept.
+      recheck: reads the files of a finished dataset, in place of asking for their sizes alone.
+      note: told what is replaced, and what is made again.
 
     Returns:
       the manifest, if this very dataset is complete; its leftovers are then cleared away.
 
     Raises:
-      BuildError: the directory holds another dataset, or a part of one, and `overwrite` is not set; or files that no build writes.
+      BuildError: the directory holds another dataset, or a part of one, and `overwrite` is not set; or files that no build writes; or
+        links to folders, which a build would write and remove files in.
     """
     config, build = recipe.config, identity(recipe, inputs)
     present = _present(config.output)
-    if overwrite:
+    _check_names(config.output, present)
+    begun = _find_begun(config.output, present, build)
+    # Under --overwrite a finished dataset is this build's own only if the build did not come to clearing its state away.
+    replaced = overwrite and (begun is not _Begun.OURS if naming.MANIFEST in present else begun in (_Begun.NONE, _Begun.ANOTHER))
+    if naming.MANIFEST in present and not replaced:
+        try:
+            finished = _find_finished(recipe, inputs, present, begun, recheck=recheck, note=note)
+        except BuildError:
+            if not overwrite:
+                raise
+            finished, replaced = None, True
+        if finished is not None:
+            _remove_temporary(config, present)
+            return finished
+    if replaced:
         _clear(config.output, present)
-        present = _present(config.output)
-    foreign = [name for name in present if not _is_ours(name)]
-    if foreign:
-        raise BuildError(
-            f"{config.output}: holds {plural(len(foreign), 'file')} that no build writes, such as {foreign[0]}. Choose an empty or "
-            "new directory."
-        )
-    if naming.MANIFEST in present:
-        finished = _matching(recipe, inputs)
-        _remove_temporary(config, present)
-        return finished
-    state = f"{naming.STAGE}/{_BUILD}"
-    if present and state in present and _read_state(files.join(config.output, state)) == build:
-        _remove_temporary(config, present)
-        return None
-    remains = [name for name in present if name != state and not files.TEMPORARY.search(name)]
-    if remains and state not in present:  # a build writes its state before everything else
+    elif naming.MANIFEST in present:
+        pass  # what is sound of it is kept
+    elif begun is _Begun.ANOTHER:
+        note(f"{config.output}: replacing what a build of other settings or files left there, which did not finish")
+        _clear(config.output, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
+    elif begun is _Begun.UNKNOWN:
+        note(f"{config.output}: the state of the build that began there is damaged and made again; what it finished is looked at and kept")
+    elif remains := [name for name in present if begun is _Begun.NONE and not files.TEMPORARY.search(name)]:
         raise BuildError(
             f"{config.output}: holds {plural(len(remains), 'file')} of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an "
             "incomplete copy perhaps. Add --overwrite to replace them, or choose another --output."
         )
-    if remains:
-        note(f"{config.output}: replacing what a build of other settings or files left there, which did not finish")
-        _clear(config.output, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
     _remove_temporary(config, present)
-    files.write_bytes(files.join(config.output, state), json.dumps({"build": build}).encode())
+    sealed.write(files.join(config.output, _BUILD), {"build": build})  # before everything else
+    files.remove(files.join(config.output, naming.MANIFEST))  # of a dataset that is made again
     return None
+
+
+def _check_names(directory: str, present: Mapping[str, int]) -> None:
+    """Checks that a build may write, and remove files, in a directory.
+
+    Raises:
+      BuildError: it holds files of somebody else, or a folder that builds write to leads elsewhere.
+    """
+    foreign = [name for name in present if not is_ours(name)]
+    if foreign:
+        raise BuildError(
+            f"{directory}: holds {plural(len(foreign), 'file')} that no build writes, such as {foreign[0]}. Choose an empty or "
+            "new directory."
+        )
+    for name in links.linked_folders(directory):
+        if name.split("/")[0] in _FOLDERS:
+            raise BuildError(
+                f"{files.join(directory, name)}: a symbolic link, where a build writes and removes files. Remove the link; execution.stage "
+                "names another place for tokens."
+            )
+
+
+def _find_begun(directory: str, present: Mapping[str, int], build: str) -> _Begun:
+    """Finds out whose build wrote to the directory last: it writes its state before everything else, and clears it away last."""
+    state = sealed.read(files.join(directory, _BUILD))
+    if state is not None:
+        return _Begun.OURS if state.get("build") == build else _Begun.ANOTHER
+    # A dataset that was copied has nothing in this folder, and not the folder itself.
+    stage = files.join(directory, naming.STAGE)
+    begun = any(name.startswith(f"{naming.STAGE}/") for name in present) or (not files.is_remote(stage) and os.path.isdir(stage))
+    return _Begun.UNKNOWN if begun else _Begun.NONE
 
 
 def _present(directory: str) -> dict[str, int]:
@@ -79,40 +129,47 @@ def _present(directory: str) -> dict[str, int]:
     return {name: size for name, size in files.list_files(directory).items() if name != locking.LOCK}
 
 
-def _read_state(path: str) -> str | None:
-    """Reads which build, by its identity, began to write to a directory."""
-    try:
-        return str(json.loads(files.read_bytes(path))["build"])
-    except (ValueError, KeyError, TypeError):  # damaged: whatever is there cannot be trusted
-        return None
-
-
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
     """Says whether a build writes files of this name: others are somebody's, and no build removes them."""
     top = name.split("/")[0]
     known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, "vocabulary.model", "vocabulary.json")
     plain = files.TEMPORARY.sub("", name)
-    return plain in known or naming.is_shard(plain) or top in (naming.STAGE, "provenance", "dead_letters")
+    return plain in known or naming.is_shard(plain) or top in _FOLDERS
+
+
+def is_part(name: str) -> bool:
+    """Says whether a file of this name would be listed in a manifest."""
+    if name in (naming.MANIFEST, naming.REPORT) or name.startswith(f"{naming.STAGE}/") or files.TEMPORARY.search(name):
+        return False
+    return is_ours(name)
 
 
 def _clear(directory: str, present: Mapping[str, int]) -> None:
     """Removes what builds write, the manifest first: from then on nothing can be loaded."""
-    for name in sorted(filter(_is_ours, present), key=lambda name: name != naming.MANIFEST):
+    for name in sorted(filter(is_ours, present), key=lambda name: name != naming.MANIFEST):
         files.remove(files.join(directory, name))
 
 
-def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
-    """Reads the manifest of a finished dataset.
+def _find_finished(
+    recipe: Recipe, inputs: Mapping[str, Any], present: Mapping[str, int], begun: _Begun, *, recheck: bool, note: Callable[[str], object]
+) -> Manifest | None:
+    """Reads the manifest of a finished dataset, and looks at the files that it lists.
+
+    Returns:
+      the manifest; None if this build made the dataset and something of it is missing or damaged since.
 
     Raises:
-      BuildError: it is damaged, or says that another build made it; names what differs.
+      BuildError: the manifest is damaged, or says that another build made it; names what differs.
     """
     config = recipe.config
     advice = "Add --overwrite to replace it, or choose another --output."
     try:
         found = manifest.read(config.output)
     except ManifestError as error:
-        raise BuildError(f"{error} {advice}") from error
+        if begun is not _Begun.OURS:
+            raise BuildError(f"{error} {advice}") from error
+        note(f"{files.join(config.output, naming.MANIFEST)}: damaged; the dataset is made again")
+        return None
     wanted = {
         "settings": (found.config, json.loads(json.dumps(config.semantics()))),  # as they read after a way through JSON
         "seed": (found.seed, config.seed),
@@ -123,7 +180,21 @@ def _matching(recipe: Recipe, inputs: Mapping[str, Any]) -> Manifest:
     different = [name for name, (old, new) in wanted.items() if old != new]
     if different:
         raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {advice}")
-    return found
+    damaged = list(_damaged(config.output, found, present, recheck=recheck))
+    if not damaged:
+        return found
+    more = f" and {plural(len(damaged) - 1, 'more file')}" if len(damaged) > 1 else ""
+    note(f"{files.join(config.output, damaged[0])}{more}: missing, or not what the manifest says; the dataset is made again")
+    return None
+
+
+def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, recheck: bool) -> Iterator[str]:
+    """Finds the files of a dataset that are missing or of another size; with `recheck` also those of another CRC."""
+    known = {shard.file: (shard.bytes, shard.crc32c) for split in found.splits.values() for shard in split.shards}
+    known |= {info.file: (info.bytes, info.crc32c) for info in found.files}
+    for name, wanted in known.items():
+        if present.get(name) != wanted[0] or (recheck and files.checksum(files.join(directory, name)) != wanted):
+            yield name
 
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
@@ -140,5 +211,10 @@ def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
 
 
 def remove_stage(config: JobConfig) -> None:
-    """Removes what only a running build needs; a stage directory that the config names is kept."""
-    files.remove_tree(files.join(config.output, naming.STAGE))
+    """Removes what only a running build needs, its state last; a stage directory that the config names is kept."""
+    stage = files.join(config.output, naming.STAGE)
+    state = files.join(config.output, _BUILD)
+    for name in files.list_files(stage):
+        if (path := files.join(stage, name)) != state:
+            files.remove(path)
+    files.remove_tree(stage)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, ShardInfo, VocabularyInfo, file_info
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.shard_plan import ShardPlan
-from tokenreel.storage import files
+from tokenreel.storage import files, sealed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,9 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     recipe, config = order.recipe, order.config
     path = files.join(config.output, plan.file)
     record = files.join(state, f"{plan.file}.json")
-    identity = keys.digest(build, str(plan), json.dumps([(each.info.path, each.removed) for each in order.selections]))
+    # By name: files of tokens and of duplicates are named by their content, and an output that was moved is still the same build.
+    taken = [(os.path.basename(each.info.path), os.path.basename(each.removed or "")) for each in order.selections]
+    identity = keys.digest(build, str(plan), json.dumps(taken))
     if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
@@ -79,7 +82,7 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
     table = _write_provenance(order, plan, chunks) if config.shards.provenance else None
     built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
-    files.write_bytes(record, json.dumps({"identity": identity, **_plain(built)}).encode())
+    sealed.write(record, {"identity": identity, **_plain(built)})
     return built
 
 
@@ -104,13 +107,8 @@ def _plain(built: BuiltShard) -> dict[str, Any]:
 
 def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
     """Reads what is remembered of a shard; None unless it was made by this very plan and its files are still what they were."""
-    if files.size(record) is None:
-        return None
-    try:
-        plain = json.loads(files.read_bytes(record))
-        if plain.pop("identity") != identity:
-            return None
-    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: the shard is made again
+    plain = sealed.read(record)
+    if plain is None or plain.get("identity") != identity:
         return None
     shard = ShardInfo(**plain["shard"])
     table = FileInfo(**plain["provenance"]) if plain["provenance"] else None
