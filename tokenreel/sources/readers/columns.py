@@ -41,6 +41,7 @@ def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
 
     Raises:
       SourceError: a column is missing, or the text column holds no text.
+      UnicodeDecodeError: the name of a column is not UTF-8.
     """
     for name in wanted(source):
         if schema.names.count(name) > 1:
@@ -125,28 +126,47 @@ def _is_text(kind: Any) -> bool:
     return any(test(kind) for test in tests)
 
 
-def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, trusted: bool) -> Rows:
+def validate(batch: Any, source: SourceConfig) -> None:
+    """Checks a batch as a file has it before anything is read of it: Arrow follows lengths, offsets and indices wherever they point.
+
+    Raises:
+      Exception: one of `errors()`.
+    """
+    batch.validate()  # the lengths of buffers, before anything picks out of them
+    for name in wanted(source)[1:]:
+        _pick(batch, name).validate(full=True)
+    _validate_text(_pick(batch, source.text_field))
+
+
+def _validate_text(column: Any) -> None:
+    """Checks all of a text column but whether it is UTF-8, which concerns single documents."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        _validate_text(column.dictionary)
+        pa.DictionaryArray.from_arrays(column.indices, column.dictionary)  # checks the indices
+        return
+    bytes_of = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    column.view(bytes_of.get(column.type, column.type)).validate(full=True)
+
+
+def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> Rows:
     """Makes rows of a record batch. Rows without text are problems; a batch that cannot be read is one problem for all its rows.
 
     Args:
-      batch: a `pyarrow.RecordBatch` with the wanted columns.
+      batch: a `pyarrow.RecordBatch` with the wanted columns, made by a decoder or checked by `validate`.
       file: where it was read.
       source: names the fields.
       first_row: number of its first row in the file; positions are row numbers.
-      trusted: the arrays were made by a decoder. Otherwise they come from the file as they are, and are checked before use.
     """
     try:
         binary = _as_binary(_pick(batch, source.text_field))
-        if not trusted:
-            binary.validate(full=True)
-            for name in wanted(source)[1:]:
-                _pick(batch, name).validate(full=True)
         text, offsets, present = _buffers(binary)
         ids = None if source.id_field is None else _values(_pick(batch, source.id_field))
         sort_values = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
         kept = [_values(_readable(_pick(batch, name))) for name in source.metadata_fields]
     except errors() as error:
-        message = f"rows {first_row:,} to {first_row + batch.num_rows - 1:,} cannot be read: {first_line(error)}. Fetch the file again."
+        message = unreadable(first_row, batch.num_rows, error)
         nothing = np.zeros(0, dtype=np.int64)
         empty = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         problem = Problem(first_row, 0, BROKEN_FILE, message)
@@ -171,6 +191,11 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int, *, t
         problems=problems,
         total_lines=batch.num_rows,
     )
+
+
+def unreadable(first_row: int, count: int, error: BaseException) -> str:
+    """Says of rows why they cannot be read."""
+    return f"rows {first_row:,} to {first_row + count - 1:,} cannot be read: {first_line(error)}. Fetch the file again."
 
 
 def _at(values: list[Any], places: npt.NDArray[np.int64]) -> list[Any]:

@@ -50,11 +50,11 @@ def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_by
     try:
         parquet = _open(stream)
         schema = parquet.schema_arrow
+        columns.check(schema, source, file)
     except errors() as error:
         reraise_reading(error, file)
         yield damaged(file, 0, f"{file.name}: no complete Parquet file ({first_line(error)}). Fetch the file again.")
         return
-    columns.check(schema, source, file)
     metadata = parquet.metadata
     end = metadata.num_row_groups if file_range.end is None else file_range.end
     row = sum(metadata.row_group(group).num_rows for group in range(file_range.start))
@@ -66,7 +66,7 @@ def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_by
         try:
             for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns.requested(schema, source), use_threads=False):
                 if batch.num_rows:
-                    yield columns.rows(batch, file, source, row + done, trusted=True)
+                    yield columns.rows(batch, file, source, row + done)
                 done += batch.num_rows
             problem = "" if done == info.num_rows else f"the row group ends after {done:,} rows"
         except errors() as error:

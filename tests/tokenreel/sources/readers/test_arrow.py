@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from tests.reading import read
 from tests.tokenreel.sources.readers.test_parquet import TEXTS, table
 from tokenreel.errors import SourceError
+from tokenreel.sources.inputs import FileRange, InputFile
+from tokenreel.sources.readers import arrow
+from tokenreel.storage import files
 
+END_MARK = b"\xff\xff\xff\xff\0\0\0\0"
 WRITERS = {"stream": pa.ipc.new_stream, "file": pa.ipc.new_file}
 
 
@@ -64,15 +68,92 @@ def test_any_truncation_keeps_what_came_before(tmp_path: pathlib.Path, kind: str
     path = tmp_path / "a.arrow"
     write(path, pa.table({"text": texts}), 10, kind)
     data = path.read_bytes()
-    mark = data.rindex(b"\xff\xff\xff\xff\0\0\0\0")  # the footer behind it is not needed
-    for cut in [*range(0, mark, 61), mark]:
+    mark = data.rindex(END_MARK)
+    ends = [at for at in range(1, mark + 1) if data[at : at + 4] == b"\xff\xff\xff\xff"]  # of the schema and of batches
+    for cut in [*range(0, mark, 61), *ends, len(data) - 1]:
         path.write_bytes(data[:cut])
         for block_bytes in (300, 1 << 20):
             found = read(tmp_path, "arrow", block_bytes)
             assert found.values == texts[: len(found.values)]
-            assert found.reasons == ["broken_file"]
-            assert found.faults[0].position == len(found.values)
+            if kind == "stream" and cut in ends:
+                assert not found.faults, "a stream may end without a mark"
+            else:
+                assert found.reasons == ["broken_file"]
+                assert found.faults[0].position == len(found.values)
     assert len(found.values) == 100
+
+
+@pytest.mark.parametrize("block_bytes", [300, 1 << 20])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_follows_the_end_is_a_fault(tmp_path: pathlib.Path, kind: str, block_bytes: int) -> None:
+    texts = [f"text {i}" for i in range(100)]
+    path = tmp_path / "a.arrow"
+    write(path, pa.table({"text": texts}), 10, kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole)  # cat a.arrow b.arrow
+    found = read(path, "arrow", block_bytes)
+    assert (found.values, found.reasons) == (texts, ["broken_file"])
+    assert "bytes follow the end mark" in found.faults[0].message
+    batch = [at for at in range(len(whole)) if whole[at : at + 4] == b"\xff\xff\xff\xff"][4]  # the fourth
+    for mark in (bytes(4), END_MARK):
+        path.write_bytes(whole[:batch] + mark + whole[batch + len(mark) :])
+        found = read(path, "arrow", block_bytes)
+        assert (found.values, found.reasons) == (texts[:30], ["broken_file"])
+        assert found.faults[0].position == 30
+
+
+@pytest.mark.parametrize("column", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_damaged_batch_costs_no_other_wherever_blocks_end(tmp_path: pathlib.Path, kind: str, column: pa.DataType) -> None:
+    texts = [f"text {i}" for i in range(200)]
+    path = tmp_path / "a.arrow"
+    rows = pa.table({"text": pa.array(texts).cast(column)})
+    write(path, rows, 20, kind)
+    whole = path.read_bytes()
+    with files.open_read(str(path)) as stream:
+        found = [message for message in arrow._messages(stream, FileRange(InputFile(str(path), "a.arrow", len(whole), 0)))]
+    batch = [message for message in found if message.kind == arrow._BATCH][4]
+    seen = set()
+    for at in range(batch.start + 8, batch.end, 5):
+        altered = bytearray(whole)
+        altered[at] ^= 0x40
+        path.write_bytes(altered)
+        results = [read(path, "arrow", block_bytes) for block_bytes in (600, 1 << 20)]
+        assert results[0].texts == results[1].texts
+        lost = 200 - len(results[0].texts)
+        assert lost <= 20 or "cannot be read" in results[0].faults[0].message
+        seen.add(lost)
+    assert {0, 20} <= seen
+
+
+def test_indices_that_point_nowhere_are_a_fault(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.arrow"
+    values = pa.array(["a", "b"])
+    for indices in ([0, 1 << 30], [0, -1]):
+        broken = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), values, safe=False)
+        sound = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int32()), values)
+        with pa.ipc.new_stream(path, pa.schema({"text": broken.type})) as writer:
+            writer.write_batch(pa.record_batch({"text": broken}))
+            writer.write_batch(pa.record_batch({"text": sound}))
+        found = read(path, "arrow")
+        assert (found.values, found.reasons) == (["b", "a"], ["broken_file"])
+        assert "rows 0 to 1 cannot be read" in found.faults[0].message
+
+
+def test_a_file_whose_schema_only_its_footer_has(tmp_path: pathlib.Path) -> None:
+    """As Polars writes them: the description of the schema stands behind the magic word without a prefix."""
+    texts = [f"text {i}" for i in range(100)]
+    path = tmp_path / "a.arrow"
+    for column in (pa.string(), pa.dictionary(pa.int32(), pa.string())):
+        write(path, pa.table({"text": pa.array(texts).cast(column), "id": texts}), 10, "file")
+        data = path.read_bytes()
+        path.write_bytes(data[:8] + bytes.fromhex("04000000f2ffffff") + data[16:])
+        for block_bytes in (300, 1 << 20):
+            found = read(path, "arrow", block_bytes, id_field="id")
+            assert (found.values, found.faults) == (texts, [])
+        assert found.blocks == 1
+        path.write_bytes(path.read_bytes()[:-1])
+        assert read(path, "arrow").reasons == ["broken_file"]
 
 
 def test_altered_files_crash_nothing(tmp_path: pathlib.Path) -> None:
