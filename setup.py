@@ -18,6 +18,7 @@ CORE = [
     "apache-beam>=2.77,<2.78",  # the in-process runner is chosen by a name that is not a public interface
     "google-cloud-storage>=3.17,<4",
     "google-crc32c>=1.9,<2",
+    "lz4>=4.4,<5",
     "numba>=0.68,<0.69",  # compiles the inner loops of the tokenizer path at the first use, and keeps them beside the source
     "numpy>=2.0,<3",  # 2.4.6; apache-beam asks for less than 2.5
     "orjson>=3.10,<4",

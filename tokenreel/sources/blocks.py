@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources import opening
 from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.listing import list_files
 from tokenreel.sources.readers import arrow, parquet
@@ -58,6 +59,6 @@ def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[File
     if source.format == "arrow":
         return arrow.cut_file(file, block_bytes)
     lines = source.format in ("jsonl", "lines", "paragraphs") or (source.format in ("csv", "tsv") and not source.embedded_newlines)
-    if file.compressed or not lines:
+    if not lines or opening.is_compressed(file):
         return [FileRange(file)]
     return [FileRange(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

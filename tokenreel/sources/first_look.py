@@ -25,17 +25,8 @@ _CANDIDATES = 30  # fields that are tried in place of the text field
 _LONGEST = 80  # characters of a field's name
 _NAMED = 20  # fields that a message names
 
-# What the first bytes of a file tell, and what to do about it; of text formats alone. Those that text may begin with count where the file
-# holds no document.
+# What the first bytes of a file of text tell, and what to do about it.
 _MAGIC = (
-    (b"\x1f\x8b", "begins like a gzip archive: give it a name that ends in .gz"),
-    (b"\x28\xb5\x2f\xfd", "begins like a Zstandard archive: give it a name that ends in .zst"),
-    (b"BZh", "begins like a bzip2 archive: give it a name that ends in .bz2"),
-    (b"\xfd7zXZ", "begins like an xz archive: give it a name that ends in .xz"),
-    (b"PK\x03\x04", "begins like a zip archive, which is not read: unpack it"),
-    (b"PAR1", "begins like a Parquet file: set sources.{index}.format: parquet"),
-    (b"ARROW1", "begins like an Arrow file: set sources.{index}.format: arrow"),
-    (b"\xff\xff\xff\xff", "begins like an Arrow stream: set sources.{index}.format: arrow"),
     (b"\xff\xfe", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
     (b"\xfe\xff", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
 )
@@ -86,12 +77,12 @@ def _look(source: SourceConfig, index: int, files: Sequence[InputFile]) -> _Look
             found = read_beginning(file, source, RECORDS, _BYTES)
         except SourceError as error:
             raise _lacks(source, index, file, error) from error
-        if len(found.documents) and not _magic(source, index, found):
+        if len(found.documents) and not _magic(source, found):
             return _Look()
         looked.append((file, found))
     if all(beginning.whole and not beginning.documents.faults for _, beginning in looked) and len(looked) == len(full):
         return _Look(f"source {source.name!r} holds no record: {_describe_empty(files, full)}. Check sources.{index}.files.", empty=True)
-    useless = [(file, beginning) for file, beginning in looked if beginning.documents.faults or _magic(source, index, beginning)]
+    useless = [(file, beginning) for file, beginning in looked if beginning.documents.faults or _magic(source, beginning)]
     return _Look(_describe(source, index, useless) if useless and len(useless) == len(looked) else None)
 
 
@@ -135,7 +126,7 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
     """Says why nothing of some files of a source can be used."""
     paths = [_shown(file) for file, _ in useless]
     names = _listed(paths, 2)
-    told = next((hint for _, beginning in useless if (hint := _magic(source, index, beginning))), None)
+    told = next((hint for _, beginning in useless if (hint := _magic(source, beginning))), None)
     if told:
         return f"{paths[0]} (source {source.name!r}, format: {source.format}) {told}."
     faults = [fault for _, beginning in useless for fault in beginning.documents.faults]
@@ -160,14 +151,14 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
     )
 
 
-def _magic(source: SourceConfig, index: int, beginning: Beginning) -> str | None:
+def _magic(source: SourceConfig, beginning: Beginning) -> str | None:
     """Says what the first bytes of a file of text tell, where they tell of another format; None where they tell nothing."""
     head = beginning.head
     if source.format in ("parquet", "arrow", "tfrecord", "tfds"):
         return None
     for magic, what in _MAGIC:
-        if head.startswith(magic) and not (magic.isalnum() and len(beginning.documents)):
-            return what.format(index=index)
+        if head.startswith(magic):
+            return what
     if len(beginning.documents):
         return None
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()

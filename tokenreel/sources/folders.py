@@ -12,7 +12,7 @@ from typing import Any
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.paths import folder_of, resolve
 from tokenreel.errors import PATHS_BEGIN, SourceError
-from tokenreel.sources.inputs import COMPRESSED
+from tokenreel.sources import kinds
 from tokenreel.storage import files
 
 # What a file's name says it holds. What is not listed may hold anything.
@@ -202,7 +202,7 @@ def check_kind(path: str, source: SourceConfig) -> None:
     """
     kind = _kind(path)
     if kind is None or kind == source.format or kind in _COMPATIBLE.get(source.format, ()):
-        if source.format in _TABLES and path.endswith(COMPRESSED):
+        if source.format in _TABLES and kinds.named(path):
             raise SourceError(
                 f"{path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; tables "
                 "are compressed inside."
@@ -216,6 +216,4 @@ def check_kind(path: str, source: SourceConfig) -> None:
 
 def _kind(path: str) -> str | None:
     """Says what format a file's name tells of, compressed or not; None where it tells nothing."""
-    for ending in COMPRESSED:
-        path = path.removesuffix(ending)
-    return ENDINGS.get(posixpath.splitext(path)[1].lower())
+    return ENDINGS.get(posixpath.splitext(kinds.bare(path))[1].lower())

@@ -8,9 +8,8 @@ import stat
 
 from tokenreel import keys
 from tokenreel.errors import SourceError
+from tokenreel.sources import kinds
 from tokenreel.storage import files
-
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +33,8 @@ class InputFile:
 
     @property
     def compressed(self) -> bool:
-        """True for a file that must be read from its start."""
-        return self.name.endswith(COMPRESSED)
+        """True for a file whose name says so. What it is, its first bytes say; see `opening`."""
+        return kinds.named(self.name) is not None
 
     @property
     def generation(self) -> int | None:

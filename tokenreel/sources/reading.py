@@ -11,13 +11,13 @@ from tokenreel.errors import SourceError
 from tokenreel.sources.document_builder import DocumentBuilder
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block, FileRange, InputFile
-from tokenreel.sources.lines import READ_BYTES, TextRange, cut_stream, locate_documents, read_range
+from tokenreel.sources.lines import TextRange, cut_stream, locate_documents, read_range
+from tokenreel.sources.opening import Contents, open_range
 from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords
 from tokenreel.sources.readers.rows import Rows
 from tokenreel.sources.row_documents import add_rows
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
-from tokenreel.storage.decompression import decompress
 
 _HEAD_BYTES = 512  # of a file, to tell what it holds
 
@@ -138,16 +138,19 @@ def _read_file_range(
     kind, file = source.format, file_range.file
     try:
         with files.open_read(file.path, file.generation) as stream:
-            chunks = _chunks(stream, file) if bound is None else bound(_chunks(stream, file))
+            contents = open_range(stream, file_range, source)
+            chunks = contents.chunks if bound is None else bound(contents.chunks)
+            if file_range.start and contents.compressed:
+                return  # what cut the file did not know; the range that begins at its first byte holds all
             if kind in ("parquet", "arrow"):
                 yield from (parquet if kind == "parquet" else arrow).read(stream, file_range, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
                 yield from tfrecords.read(chunks, file, source, part_bytes)
-            elif kind in ("csv", "tsv") and file_range.end is None:
+            elif kind in ("csv", "tsv") and (file_range.end is None or contents.compressed):
                 yield from delimited.read(chunks, file, source, part_bytes)
             elif kind in ("csv", "tsv"):
-                yield from _delimited_rows(stream, file_range, source, part_bytes)
-            elif file.compressed or bound is not None:
+                yield from _delimited_rows(stream, file_range, contents, source, part_bytes)
+            elif contents.compressed or bound is not None:
                 yield from cut_stream(chunks, file, source, part_bytes)
             else:
                 yield from _plain_text(stream, file_range, source, part_bytes)
@@ -156,16 +159,6 @@ def _read_file_range(
         raise
     except OSError as error:
         raise SourceError(f"{file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
-
-
-def _chunks(stream: IO[bytes], file: InputFile) -> Iterator[bytes | Exception]:
-    """Yields the bytes of a file, decompressed if need be, and last the exception if that fails.
-
-    The exception is not raised, because what was decompressed before it holds whole documents: only who cuts them can report the rest.
-    """
-    if file.compressed:
-        return decompress(stream, file.name[file.name.rindex(".") :])
-    return iter(lambda: stream.read(READ_BYTES), b"")
 
 
 def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:
@@ -182,9 +175,9 @@ def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, 
         yield TextRange(file, first, stream.read(max(0, after - first)))
 
 
-def _delimited_rows(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def _delimited_rows(stream: IO[bytes], file_range: FileRange, contents: Contents, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the rows that begin in a range of a CSV or TSV file. The names of the columns stand in the file's first row, if anywhere."""
-    header = delimited.header_of(_chunks(stream, file_range.file), file_range.file, source) if file_range.start else None
+    header = delimited.header_of(contents.chunks, file_range.file, source) if file_range.start else None
     first, after = locate_documents(stream, file_range, paragraphs=False)
     if file_range.start == 0 or header is not None:  # without a header every row is still to come, in a later range
         yield from delimited.read(read_range(stream, first, after), file_range.file, source, part_bytes, position=first, header=header)

@@ -6,25 +6,27 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
-_READ_BYTES = 1 << 18  # of the compressed file
 _CHUNK_BYTES = 1 << 20  # of its content, at a time
 
 # The Zstandard library has no limit for its output. A block of 4 bytes holds at most 128 KiB, so this much input holds at most 32 MiB.
 _ZSTD_READ_BYTES = 1 << 10
 
 
-def decompress(stream: IO[bytes], ending: str) -> Iterator[bytes | Exception]:
+def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterator[bytes | Exception]:
     """Yields decompressed chunks and, last, the exception if the archive is cut short or broken.
 
     Args:
-      stream: one or more compressed members end to end.
-      ending: of the file's name: `.gz`, `.bz2`, `.xz` or `.zst`.
+      chunks: one or more compressed members end to end, in pieces of any size; last an exception where they cannot be read to the end.
+      compression: `gzip`, `bzip2`, `xz`, `lzma`, `zstd` or `lz4`.
     """
-    fresh = _MEMBERS[ending]
+    fresh = _MEMBERS[compression]
     member: Any = None
-    while data := stream.read(_READ_BYTES):
+    for data in chunks:
+        if isinstance(data, Exception):
+            yield data
+            return
         while data:
             if member is None:
                 if not data.strip(b"\0"):  # padding after the last member, which tar and tape leave
@@ -66,7 +68,7 @@ class _Gzip:
 
 
 class _Bounded:
-    """The decompressors of bz2 and lzma, which keep what they have not used yet."""
+    """The decompressors of bz2, lzma and lz4, which keep what they have not used yet."""
 
     def __init__(self, decompressor: Any) -> None:
         self._decompressor = decompressor
@@ -84,7 +86,7 @@ class _Bounded:
 
     @property
     def unused(self) -> bytes:
-        return bytes(self._decompressor.unused_data)
+        return bytes(self._decompressor.unused_data or b"")
 
 
 class _Zstd:
@@ -109,9 +111,17 @@ class _Zstd:
         return bool(self._decompressor.eof)
 
 
+def _lz4() -> Any:
+    from lz4.frame import LZ4FrameDecompressor
+
+    return _Bounded(LZ4FrameDecompressor())
+
+
 _MEMBERS: dict[str, Callable[[], Any]] = {
-    ".gz": _Gzip,
-    ".bz2": lambda: _Bounded(bz2.BZ2Decompressor()),
-    ".xz": lambda: _Bounded(lzma.LZMADecompressor()),
-    ".zst": _Zstd,
+    "gzip": _Gzip,
+    "bzip2": lambda: _Bounded(bz2.BZ2Decompressor()),
+    "xz": lambda: _Bounded(lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    "lzma": lambda: _Bounded(lzma.LZMADecompressor(lzma.FORMAT_ALONE)),
+    "zstd": _Zstd,
+    "lz4": _lz4,
 }

@@ -94,7 +94,8 @@ CASES = {
     "an array over lines": ("jsonl", json.dumps(GOOD, indent=1), {}, "holds a JSON array"),
     "objects over lines": ("jsonl", "\n".join(json.dumps(row, indent=1) for row in GOOD), {}, "JSON objects over several lines"),
     "plain text": ("jsonl", "one line\n" * 200, {}, "200 invalid_json. The first is a line 1: Expecting value"),
-    "a gzip archive": ("jsonl", gzip.compress(lines(GOOD)), {}, "begins like a gzip archive: give it a name that ends in .gz"),
+    "a zip archive": ("jsonl", b"PK\3\4" + bytes(26), {}, "is a zip archive, but source 's0' has format: jsonl. Unpack it with `unzip`"),
+    "a pointer": ("lines", b"version https://git-lfs.github.com/spec/v1\noid", {}, "Fetch the data with `git lfs pull`"),
     "UTF-16": ("lines", ("text\n" * 20).encode("utf-16"), {}, "begins like UTF-16"),
     "Latin 1": ("lines", ("caf\xe9\n" * 20).encode("latin-1"), {}, "20 invalid_utf8. The first is a line 1: not UTF-8"),
     "a list for text": (
@@ -121,7 +122,7 @@ CASES = {
         "has 2 columns 'text'",
     ),
     "half a table": ("parquet", table(GOOD, "parquet")[:-9], {}, "1 broken_file. The first is a line 1: a: no complete Parquet file"),
-    "no records": ("tfrecord", "some text " * 99, {}, "its length does not match its CRC"),
+    "no records": ("tfrecord", "some text " * 99, {}, "is text, but source 's0' has format: tfrecord. Set the source's format to that"),
     "no bytes": ("jsonl", "", {}, "source 's0' holds no record:"),
     "blank lines": ("jsonl", "\n\n", {}, "a is blank, or a header alone. Check sources.0.files."),
     "a header alone": ("csv", "id,text\n", {}, "source 's0' holds no record:"),

@@ -28,7 +28,7 @@ def test_archives_cut_anywhere_keep_what_came_before(tmp_path: pathlib.Path, end
         assert [fault.reason for fault in faults] == ["broken_archive"]
         assert found.items() <= whole.items()
         assert all(at < faults[0].position for _, at in found)
-    path.write_bytes(b"no archive at all")
+    path.write_bytes(b"no archive at all, and no text:\0")
     assert [fault.reason for part in read(path, kind, 50_000)[1] for fault in part.faults] == ["broken_archive"]
 
 

@@ -1,0 +1,186 @@
+"""Opens files as what their first bytes say they are: unpacks what is compressed, and refuses what the source's format cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from tokenreel.config.corpus import SourceConfig
+from tokenreel.errors import SourceError
+from tokenreel.sources import kinds
+from tokenreel.sources.inputs import FileRange, InputFile
+from tokenreel.sources.kinds import HEAD_BYTES, Kind
+from tokenreel.sources.lines import READ_BYTES
+from tokenreel.storage import files
+from tokenreel.storage.decompression import decompress
+
+_MOST_LAYERS = 3  # of compression around one another
+
+_TABLES = ("parquet", "arrow")
+_RECORDS = ("tfrecord", "tfds")
+
+
+@dataclasses.dataclass
+class Contents:
+    """What a file holds, unpacked.
+
+    Attributes:
+      chunks: its bytes from the first on; last an exception where they cannot be read to the end. It is not raised, because what
+        came before it holds whole documents: only who cuts them can report the rest.
+      compressed: whether the file itself holds other bytes, so that it must be read from its start.
+      kind: what it is, unpacked; None for text and what nobody knows.
+    """
+
+    chunks: Iterator[bytes | Exception]
+    compressed: bool
+    kind: Kind | None
+
+
+def compression_of(head: bytes, name: str) -> Kind | None:
+    """Tells how a file is compressed: as its first bytes say, or as its name does where those are neither an archive's nor text.
+
+    So an archive with a damaged header is a broken archive, while text that is called `.gz` is text.
+    """
+    found = kinds.recognise(head)
+    if found is not None:
+        return found if found.group == "compression" else None
+    return None if _holds(kinds.looks_like_text, head) else kinds.named(name)
+
+
+def unpack(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig) -> Contents:
+    """Unpacks the bytes of a file.
+
+    Args:
+      chunks: its bytes from the first on.
+      file: the file.
+      source: the settings of its source.
+
+    Raises:
+      SourceError: the file, or what it holds, is nothing that the source's format can be; see `objection`.
+    """
+    head, chunks = _peek(chunks)
+    layers = 0
+    packed = compression_of(head, file.name)
+    while packed is not None and layers < _MOST_LAYERS:
+        layers += 1
+        head, chunks = _peek(decompress(chunks, packed.name))
+        packed = kinds.recognise(head)
+        packed = packed if packed is not None and packed.group == "compression" else None
+    told = objection(head, file, source, layers)
+    if told:
+        raise SourceError(told)
+    return Contents(chunks, layers > 0, kinds.recognise(head))
+
+
+def open_range(stream: IO[bytes], file_range: FileRange, source: SourceConfig) -> Contents:
+    """Unpacks the file of a range, as far as a reader of the range needs it.
+
+    A range that begins inside a compressed file is empty, as the one that begins at its first byte holds all: what cuts a bucket's objects
+    knows their names alone.
+
+    Args:
+      stream: the file, at its first byte; of an uncompressed file it is left anywhere.
+      file_range: the range.
+      source: the settings of the file's source.
+
+    Raises:
+      SourceError: as `unpack`.
+    """
+    file = file_range.file
+    if file_range.start == 0:
+        return unpack(read_on(stream), file, source)
+    if source.format in _TABLES:  # which were cut by what they hold
+        return Contents(iter(()), False, None)
+    head = files.read_bytes(file.path, 0, HEAD_BYTES, file.generation) if files.is_remote(file.path) else stream.read(HEAD_BYTES)
+    packed = compression_of(head, file.name) is not None
+    return Contents(iter(()) if packed else itertools.chain([head], read_on(stream, len(head))), packed, None)
+
+
+def is_compressed(file: InputFile) -> bool:
+    """Looks whether a local file is compressed; of an object the name tells, as a look would be a request for each.
+
+    Raises:
+      SourceError: the file cannot be read.
+    """
+    if files.is_remote(file.path):
+        return file.compressed
+    return compression_of(read_head(file), file.name) is not None
+
+
+def read_head(file: InputFile) -> bytes:
+    """Reads the first `HEAD_BYTES` bytes of a file.
+
+    Raises:
+      SourceError: the file cannot be read, or vanished.
+    """
+    try:
+        return files.read_bytes(file.path, 0, HEAD_BYTES, file.generation)
+    except FileNotFoundError:
+        file.check_unchanged()  # says in our words that it vanished
+        raise
+    except OSError as error:
+        raise SourceError(f"{file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+
+
+def objection(head: bytes, file: InputFile, source: SourceConfig, layers: int = 0) -> str | None:
+    """Says why a file is nothing that the format of its source can be; None where it may be.
+
+    Args:
+      head: the first bytes of the file, unpacked.
+      file: the file.
+      source: the settings of its source.
+      layers: of compression that the file was taken out of.
+    """
+    kind, inside = kinds.recognise(head), "holds" if layers else "is"
+    told = f"source {source.name!r} has format: {source.format}"
+    if kind is None:
+        if source.format not in (*_TABLES, *_RECORDS) or not _holds(kinds.is_text, head):
+            return None  # text, or a damaged file, which its reader reports
+        return f"{file.path}: {inside} text, but {told}. Set the source's format to that of the text, or leave the file out."
+    if kind.group == "compression":
+        return f"{file.path}: is compressed more than {_MOST_LAYERS} times. Decompress it."
+    if kind.name in _fitting(source.format):
+        if layers and source.format in _TABLES:
+            return (
+                f"{file.path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; "
+                "tables are compressed inside."
+            )
+        return None
+    return f"{file.path}: {inside} {kind.title}, but {told}. {kind.way_out}, or leave the file out."
+
+
+def _holds(told: Callable[[bytes], bool], head: bytes) -> bool:
+    """Tells whether a file holds text for certain: a few characters may be the beginning of a magic number."""
+    return len(head) >= kinds.SHORTEST and told(head)
+
+
+def _fitting(kind: str) -> tuple[str, ...]:
+    """Names the kinds of files, unpacked, that a format reads beside those without a magic number."""
+    if kind in _RECORDS:
+        return ("tfrecord",)
+    return {"parquet": ("parquet",), "arrow": ("arrow", "arrow-stream")}.get(kind, ())
+
+
+def read_on(stream: IO[bytes], position: int = 0) -> Iterator[bytes]:
+    """Yields the bytes of a stream from where it is, the first few of them alone: a look costs no more."""
+    if position == 0 and (head := stream.read(HEAD_BYTES)):
+        yield head
+    while chunk := stream.read(READ_BYTES):
+        yield chunk
+
+
+def _peek(chunks: Iterator[bytes | Exception]) -> tuple[bytes, Iterator[bytes | Exception]]:
+    """Takes chunks until `HEAD_BYTES` are known: those, and all chunks again."""
+    taken: list[bytes | Exception] = []
+    size = 0
+    for chunk in chunks:
+        taken.append(chunk)
+        if isinstance(chunk, Exception):
+            break
+        size += len(chunk)
+        if size >= HEAD_BYTES:
+            break
+    head = b"".join(chunk for chunk in taken if isinstance(chunk, bytes))[:HEAD_BYTES]
+    return head, itertools.chain(taken, chunks)
