@@ -7,6 +7,7 @@ import argparse
 import concurrent.futures
 import os
 import re
+import sys
 import time
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.staging.token_cache import THREADS, Entry, choose, read, uses
-from tokenreel.storage import files
+from tokenreel.storage import files, links
 from tokenreel.wording import plural
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -108,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ConfigError: there is no such directory, or a config or the duration cannot be read.
     """
-    entries, foreign = read(arguments.directory)
+    directory = links.follow(arguments.directory, "DIRECTORY", lambda line: print(f"tokenreel: note: {line}", file=sys.stderr))
+    entries, foreign = read(directory)
     planned = arguments.action == "list" and arguments.config  # of builds to come: the first of them makes the directory
     missing = not (entries or foreign) and (files.is_remote(arguments.directory) or not os.path.isdir(arguments.directory))
     if missing and not planned:

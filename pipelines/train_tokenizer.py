@@ -1,6 +1,7 @@
 """Raw text to a tokenizer: `tokenreel train-tokenizer CONFIG`, or `python -m pipelines.train_tokenizer CONFIG`."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from tokenreel.config import reading
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.curation.inputs import survey
-from tokenreel.storage import locking
+from tokenreel.storage import links, locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
 from tokenreel.wording import plural
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     """
     local.quiet_logging()
     config = reading.read(TokenizerJobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    config = dataclasses.replace(config, output=links.follow(config.output, "output", local.note))
     check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
     inputs = survey(config, local.note)

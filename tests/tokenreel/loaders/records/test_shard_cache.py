@@ -1,3 +1,4 @@
+import concurrent.futures
 import multiprocessing
 import os
 import time
@@ -38,6 +39,58 @@ def test_the_shard_opened_longest_ago_goes_first(bucket, tmp_path):
     for index in (0, 1, 0, 2):
         os.close(cache.open(shards[index]))
     assert cached(tmp_path) == [shards[0].file, shards[2].file]
+
+
+def test_the_bound_holds_while_several_fetch(bucket, tmp_path, monkeypatch):
+    """Each counted what lay there, and then all wrote: three fetched at a time where two shards had room."""
+    shards = manifests.read(bucket).splits["train"].shards
+    limit, totals, open_read = 2 * shards[0].bytes, [], files.open_read
+
+    class Slow:
+        """Gives the others time to begin, and looks at all that lies in the cache meanwhile."""
+
+        def __init__(self, path):
+            self.stream = open_read(path)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.stream.close()
+
+        def read(self, size):
+            time.sleep(0.02)
+            totals.append(sum(size for name, size in files.list_files(str(tmp_path)).items() if not name.startswith(".locks/")))
+            return self.stream.read(size // 4096)
+
+    def fetch(seed):
+        cache = ShardCache(bucket, str(tmp_path), "f", limit)  # as another process has it: locks belong to open files
+        for index in np.random.default_rng(seed).permutation(len(shards)):
+            os.close(cache.open(shards[index]))
+
+    left = tmp_path / "f" / f"{shards[0].file}.tmp-0123456789ab"
+    left.parent.mkdir()
+    left.write_bytes(bytes(shards[0].bytes))  # by a process that was killed
+    monkeypatch.setattr(files, "open_read", Slow)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(fetch, range(3)))
+    assert len(totals) > 20
+    assert max(totals) <= limit
+
+
+def test_a_cache_in_a_link_is_followed_once_and_said(bucket, bucket_arrays, tmp_path, caplog):
+    for name in ("disk", "other"):
+        (tmp_path / name).mkdir()
+    os.symlink(tmp_path / "disk", tmp_path / "cache")
+    dataset = load(bucket, cache=tmp_path / "cache")
+    assert f"cache: {tmp_path / 'cache'} is a symbolic link; the files are in {tmp_path / 'disk'}" in caplog.text
+    (tmp_path / "cache").unlink()
+    os.symlink(tmp_path / "other", tmp_path / "cache")
+    assert np.array_equal(dataset.take([0, 40])["tokens"], bucket_arrays["tokens"][[0, 40]])
+    assert len(cached(tmp_path / "disk")) == 2 and not list((tmp_path / "other").iterdir())
+    os.symlink(tmp_path / "disk", tmp_path / "other" / dataset.manifest.fingerprint)
+    with pytest.raises(ConfigError, match="a symbolic link, where the cache writes and removes files"):
+        load(bucket, cache=tmp_path / "cache")
 
 
 def test_a_cached_shard_is_checked_once_and_fetched_again_if_damaged(bucket_arrays, bucket, tmp_path):
