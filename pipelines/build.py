@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import apache_beam as beam
@@ -16,13 +17,14 @@ from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
 from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
-from tokenreel.config.build import JobConfig, duplicates_directory, stage_directory, state_directory
+from tokenreel.config.build import JobConfig, duplicates_directory, marks_directory, stage_directory, state_directory
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
 from tokenreel.planning.recipe import Recipe, make_recipe
+from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
@@ -87,16 +89,19 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     inputs = survey(job, local.note)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
+    marks = marks_directory(job)
     with locking.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
         if finished is None:
+            for mark in being_read.left(marks):
+                local.note(f"a process of this build ended while it read {mark}")
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
                 f"tokenreel: building {job.output} from {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
                 file=sys.stderr,
             )
             seconds = 30.0 if files.is_remote(job.output) else 5.0
-            with local.plain_errors(), local.guard(), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
+            with local.plain_errors(), _guard(marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 build(pipeline, recipe, vocabulary, rules, inputs)
                 result = pipeline.run()
@@ -109,6 +114,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
+
+
+def _guard(marks: str) -> AbstractContextManager[None]:
+    """Watches over the workers; `marks` say what they read."""
+    return local.guard(lambda: "".join(f", while it read {mark}" for mark in being_read.left(marks)[:1]), lambda: being_read.clear(marks))
 
 
 def _follow_links(job: JobConfig) -> JobConfig:

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel.config.build import JobConfig
+from tokenreel.config.build import JobConfig, marks_directory
 from tokenreel.curation import duplicates, filters, hash_tables
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import schema
 from tokenreel.planning import selection
 from tokenreel.planning.selection import StageSelection
+from tokenreel.sources import reading
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
-from tokenreel.sources.reading import read_documents
-from tokenreel.staging import encoding, identity, stage_file
+from tokenreel.staging import being_read, encoding, identity, stage_file
 from tokenreel.staging.columns import StageInfo
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -61,19 +61,32 @@ class _TokenizeBlock(beam.DoFn):
 
     def _staged(self, block: Block) -> Iterator[StageInfo]:
         """Yields the stage files of a block; reads it only where the last of them is missing, and writes only those that are."""
-        config = self._config
-        source, rules = config.sources[block.source], self._rules[block.source]
-        part_bytes = config.execution.block_bytes
-        hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
-        name = identity.name_of(config, block, self._vocabulary.fingerprint, rules)
-        finished = list(self._finished(block, name))
+        config, source = self._config, self._config.sources[block.source]
+        name = identity.name_of(config, block, self._vocabulary.fingerprint, self._rules[block.source])
+        left_out = identity.left_out(name)
         self._blocks.inc()
-        if finished and finished[-1].last:
-            self._cached.inc()
-            yield from finished
-            return
+        # What was left out has a name of its own: without that setting nothing takes it for the block.
+        for known in (left_out, name) if config.execution.dead_letter_crashes else (name,):
+            finished = list(self._finished(block, known))
+            if finished and finished[-1].last:
+                self._cached.inc()
+                yield from finished
+                return
+        marks = marks_directory(config)
+        deaths = being_read.begin(marks, name, (file_range.file.path for file_range in block.file_ranges))
+        try:
+            if deaths >= being_read.MOST_DEATHS and config.execution.dead_letter_crashes:
+                yield from self._write(block, left_out, [], reading.leave_out(block, source, f"{deaths} processes died over it"))
+            else:
+                yield from self._write(block, name, finished, reading.read_documents(block, source, config.execution.block_bytes))
+        finally:
+            being_read.end(marks, name)
+
+    def _write(self, block: Block, name: str, finished: Sequence[StageInfo], parts: Iterator[Documents]) -> Iterator[StageInfo]:
+        """Filters, tokenizes and writes the parts of a block that are not finished, and yields all."""
+        config, rules = self._config, self._rules[block.source]
+        hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
         about = identity.describe(config, block.source, self._vocabulary.fingerprint, rules)
-        parts = read_documents(block, source, part_bytes)
         part = 0
         documents: Documents | None = next(parts)
         while documents is not None:

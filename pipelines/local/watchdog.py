@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -21,10 +21,14 @@ EXIT_WORKER_DIED = 70
 
 
 @contextmanager
-def guard() -> Iterator[None]:
+def guard(at_work: Callable[[], str] = str, stopped: Callable[[], object] = str) -> Iterator[None]:
     """Ends the whole process when a worker process dies, for which the runner itself would wait for ever.
 
     Meanwhile the environment names this process, so that workers end with it (`transforms/workers/orphans.py`).
+
+    Args:
+      at_work: says what a process that died was at, as part of a sentence, or "".
+      stopped: called where the process and its workers are ended on purpose.
     """
     previous = threading.excepthook
 
@@ -35,7 +39,7 @@ def guard() -> Iterator[None]:
         code = re.search(r"-?\d+$", str(arguments.exc_value))
         print(
             f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
-            "lack of memory). Run the same command again: a build keeps what it has finished. Fewer workers need less: "
+            f"lack of memory){at_work()}. Run the same command again: a build keeps what it has finished. Fewer workers need less: "
             "--direct_num_workers=1.",
             file=sys.stderr,
             flush=True,
@@ -45,7 +49,7 @@ def guard() -> Iterator[None]:
     threading.excepthook = on_exception
     os.environ[orphans.BUILD] = str(os.getpid())
     try:
-        with _interruptible():
+        with _interruptible(stopped):
             yield
     finally:
         threading.excepthook = previous
@@ -53,7 +57,7 @@ def guard() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(stopped: Callable[[], object]) -> Iterator[None]:
     """Ends the process and its workers at once on SIGINT and SIGTERM: the runner's threads would first finish what they are at.
 
     What a killed build leaves is what the same command expects to find when it is given again.
@@ -62,6 +66,7 @@ def _interruptible() -> Iterator[None]:
     def on_signal(number: int, _: FrameType | None) -> None:
         message = f"tokenreel: stopped by {signal.Signals(number).name}. Run the same command again: a build keeps what it has finished.\n"
         os.write(2, message.encode())  # sys.stderr may be busy with the very line that was interrupted
+        stopped()
         _end(128 + number)
 
     previous = {}

@@ -169,3 +169,49 @@ def test_a_full_disk_is_one_clear_line(
     assert "No space left on device. Run the same command again" in capsys.readouterr().err.splitlines()[-1]
     assert not list((tmp_path / "dataset").rglob("*.tmp-*"))
     assert cli.main(["build", config]) == 0
+
+
+CRASH = """
+import os, signal
+from tokenreel.sources import reading
+read = reading.read_documents
+def crash(block, *arguments):
+    if any(file_range.file.name.endswith("deadly.jsonl") for file_range in block.file_ranges):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return read(block, *arguments)
+reading.read_documents = crash
+"""
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [
+        ["--direct_num_workers=1"],
+        pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.slow),
+    ],
+)
+def test_what_processes_die_over_is_named_and_left_out_if_asked(
+    write_config: WriteConfig, tmp_path: pathlib.Path, corpus: pathlib.Path, workers: list[str]
+) -> None:
+    (tmp_path / "crash").mkdir()
+    (tmp_path / "crash" / "sitecustomize.py").write_text(CRASH)
+    deadly = tmp_path / "deadly.jsonl"
+    deadly.write_text('{"text": "It reads well."}\n')
+    sources = [{"name": "docs", "files": [str(corpus)]}, {"name": "more", "files": [str(deadly)]}]
+    config = write_config(sources=sources, execution={"block_mb": 0.01, "max_dead_letter_fraction": 1})
+    directory = tmp_path / "dataset"
+
+    def build(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "pipelines.build", config, "--output", str(directory), *workers, *arguments]
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'crash'}:{os.getcwd()}"}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        return result.returncode, result.stderr
+
+    for _ in range(2):
+        code, error = build()
+        assert code in (local.EXIT_WORKER_DIED, -signal.SIGSEGV)
+    assert f"a process of this build ended while it read {deadly}\n" in error
+    code, error = build("--set", "execution.dead_letter_crashes=true")
+    assert code == 0
+    assert f"{deadly}, as 1 other did: leave the file out of sources.files, or set execution.dead_letter_crashes: true" in error
+    assert "deadly.jsonl: left out unread: 2 processes died over it" in (directory / "dead_letters" / "dead_letters.jsonl").read_text()

@@ -274,6 +274,11 @@ def state_directory(config: JobConfig) -> str:
     return files.join(files.join(config.output, naming.STAGE), "shards")
 
 
+def marks_directory(config: JobConfig) -> str:
+    """Names the directory where a build notes which blocks are being read."""
+    return files.join(files.join(config.output, naming.STAGE), "reading")
+
+
 def duplicates_directory(config: JobConfig) -> str:
     """Names the directory where a build remembers what it leaves out because it is elsewhere in the corpus."""
     return files.join(files.join(config.output, naming.STAGE), "duplicates")

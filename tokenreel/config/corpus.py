@@ -238,12 +238,14 @@ class ExecutionConfig:
         and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
         half an hour of one worker.
       max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
+      dead_letter_crashes: blocks over which a process died twice become dead letters as a whole, in place of ending the build again.
     """
 
     block_mb: float = 16.0
     stage: str | None = None
     max_reads: int = 20_000_000
     max_dead_letter_fraction: float = 0.1
+    dead_letter_crashes: bool = False
 
     def __post_init__(self) -> None:
         require(0 < self.block_mb <= 1e9, f"execution.block_mb must be positive and at most 1e9, got {self.block_mb}")

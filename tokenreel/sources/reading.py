@@ -14,7 +14,7 @@ from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.lines import TextRange, cut_stream, locate_documents, read_range
 from tokenreel.sources.opening import Contents, open_range
 from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords
-from tokenreel.sources.readers.rows import Rows
+from tokenreel.sources.readers.rows import Rows, damaged
 from tokenreel.sources.row_documents import add_rows
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
@@ -51,6 +51,12 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
         if file_range.file.generation is None:  # an object was read in the generation that was listed
             file_range.file.check_unchanged()
     yield _build(gathered, source)
+
+
+def leave_out(block: Block, source: SourceConfig, why: str) -> Iterator[Documents]:
+    """Makes a block's files faults without reading them: one part, with a fault for each."""
+    found = [damaged(item.file, item.start, f"{item.file.name}: left out unread: {why}") for item in block.file_ranges]
+    yield _build(found, source)
 
 
 @dataclasses.dataclass

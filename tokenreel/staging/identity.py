@@ -15,6 +15,11 @@ from tokenreel.storage import files
 VERSION = "stage-1"  # changes where the same input and settings would give other bytes
 
 
+def left_out(name: str) -> str:
+    """Names the stage files of a block that is left out, by the name that it has otherwise."""
+    return keys.digest(name, "left out")
+
+
 def fingerprint(
     block: Block,
     source: SourceConfig,
