@@ -6,7 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tokenreel.config.corpus import CorpusSettings, DuplicateConfig, ExecutionConfig, FilterConfig, LineRules, SourceConfig, check_splits
+from tokenreel.config.corpus import (
+    CorpusSettings,
+    DuplicateConfig,
+    ExecutionConfig,
+    FilterConfig,
+    LineRules,
+    SourceConfig,
+    check_splits,
+    source_semantics,
+)
 from tokenreel.config.parsing import require, to_dict
 from tokenreel.format import naming
 from tokenreel.layouts import modes as packings
@@ -250,9 +259,7 @@ class JobConfig(CorpusSettings):
         settings: dict[str, Any] = to_dict(self)
         for name in ("output", "execution", "seed"):
             del settings[name]
-        for source in settings["sources"]:
-            del source["files"]
-            source["filters"].pop("bad_words", None)
+        settings["sources"] = [source_semantics(source) for source in settings["sources"]]
         del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
         settings["vocabulary"]["options"].pop("memo_bytes", None)

@@ -32,7 +32,11 @@ class SourceConfig:
       order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
       columns: of csv and tsv, their names where the first row does not tell them.
       delimiter: of csv and tsv, the one character between values; a comma and a tab.
-      embedded_newlines: of csv and tsv, whether values in quotes may hold line ends. False lets large files be split among workers.
+      quoting: of csv and tsv, whether values may stand in `quotes`, or `none` does, and a quote is a character like any other.
+      escape: of csv and tsv, the character that makes the next quote, or without quotes the next delimiter or line end, part of the value:
+        a backslash in files of Spark and of databases. By default quotes are doubled.
+      escape_unquoted: of csv and tsv, whether `escape` counts outside of quotes too, as Python's `csv` and pandas write it.
+      embedded_newlines: of csv and tsv, whether values may hold line ends. False lets large files be split among workers.
       split: of tfds and Hugging Face folders, the split to read.
       filters: settings that replace those of the same name in the config's `filters`, for this source alone.
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
@@ -52,6 +56,9 @@ class SourceConfig:
     order_field: str | None = None
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
+    quoting: Literal["quotes", "none"] = "quotes"
+    escape: str | None = None
+    escape_unquoted: bool = False
     embedded_newlines: bool = True
     split: str | None = None
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -67,23 +74,45 @@ class SourceConfig:
         if self.format in ("lines", "paragraphs", "text"):
             for field in ("id_field", "order_field", "metadata_fields"):
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        self._check_dialect()
+        require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
+        require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
+
+    def _check_dialect(self) -> None:
+        """Checks the settings of csv and tsv."""
         if self.format not in ("csv", "tsv"):
-            require(not self.columns, f"sources.columns needs format: csv or tsv, got {self.format}")
-            require(self.delimiter is None, f"sources.delimiter needs format: csv or tsv, got {self.format}")
-            require(self.embedded_newlines, f"sources.embedded_newlines needs format: csv or tsv, got {self.format}")
+            for field in ("columns", "delimiter", "quoting", "escape", "escape_unquoted", "embedded_newlines"):
+                plain = getattr(self, field) == getattr(type(self), field)
+                require(plain, f"sources.{field} needs format: csv or tsv, got {self.format}")
         one = self.delimiter is None or (len(self.delimiter) == 1 and self.delimiter not in '\0\r\n"')
         require(one, f"sources.delimiter is one character, and no quote or line end, got {self.delimiter!r}")
+        one = self.escape is None or (len(self.escape) == 1 and self.escape not in '\0\r\n"' and self.escape != self.separator)
+        quotes = " (doubled quotes need no setting)" if self.escape == '"' else ""
+        require(one, f"sources.escape is one character, and no quote, delimiter or line end{quotes}, got {self.escape!r}")
+        needed = not self.escape_unquoted or (self.escape is not None and self.quoting != "none")
+        require(needed, "sources.escape_unquoted needs sources.escape, and values in quotes: without quotes it counts everywhere")
         if self.columns:
             for column in (self.text_field, self.id_field, self.order_field, *self.metadata_fields):
                 require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
             require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
-        require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
-        require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
+
+    @property
+    def separator(self) -> str:
+        """The character between the values of csv and tsv: `delimiter`, or the usual one of the format."""
+        return self.delimiter or ("\t" if self.format == "tsv" else ",")
+
+    @property
+    def rows_are_lines(self) -> bool:
+        """True where every line of csv or tsv is a row, wherever reading begins."""
+        return self.format in ("csv", "tsv") and (not self.embedded_newlines or (self.quoting == "none" and self.escape is None))
 
     @property
     def max_document_bytes(self) -> int:
         """`max_document_mb` in bytes."""
         return int(self.max_document_mb * (1 << 20))
+
+
+_LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in ("quoting", "escape", "escape_unquoted")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,6 +285,16 @@ class ExecutionConfig:
     def block_bytes(self) -> int:
         """`block_mb` in bytes."""
         return max(1, int(self.block_mb * (1 << 20)))
+
+
+def source_semantics(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes the settings of a source that decide bytes out of those of `to_dict`: no paths, and no later ones at their defaults.
+
+    What came after the first datasets is left out where it is as it was before there was such a setting, so that identities stay.
+    """
+    kept = {name: value for name, value in settings.items() if name != "files" and (name not in _LATER or value != _LATER[name])}
+    kept["filters"] = {name: value for name, value in settings["filters"].items() if name != "bad_words"}
+    return kept
 
 
 class CorpusSettings:

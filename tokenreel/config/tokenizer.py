@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from tokenreel import keys
-from tokenreel.config.corpus import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits
+from tokenreel.config.corpus import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits, source_semantics
 from tokenreel.config.parsing import to_dict
 from tokenreel.config.paths import TRAINER_FILES
 from tokenreel.errors import PATHS_BEGIN, ConfigError
@@ -121,9 +121,7 @@ class TokenizerJobConfig(CorpusSettings):
         settings: dict[str, Any] = to_dict(self)
         for name in ("output", "execution"):
             del settings[name]
-        for source in settings["sources"]:
-            del source["files"]
-            source["filters"].pop("bad_words", None)
+        settings["sources"] = [source_semantics(source) for source in settings["sources"]]
         del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
         if self.kind == "sentencepiece":
             for option in TRAINER_FILES:  # the identity holds what they say

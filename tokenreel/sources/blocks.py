@@ -58,7 +58,7 @@ def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[File
         return parquet.cut_file(file, block_bytes)
     if source.format == "arrow":
         return arrow.cut_file(file, block_bytes)
-    lines = source.format in ("jsonl", "lines", "paragraphs") or (source.format in ("csv", "tsv") and not source.embedded_newlines)
+    lines = source.format in ("jsonl", "lines", "paragraphs") or source.rows_are_lines
     if not lines or opening.is_compressed(file):
         return [FileRange(file)]
     return [FileRange(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

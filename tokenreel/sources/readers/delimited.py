@@ -1,17 +1,16 @@
-"""CSV and TSV (RFC 4180, as Python's `csv` reads it): a document's position is the byte at which its row begins.
+"""CSV and TSV, in the dialects of `dialects`: a document's position is the byte at which its row begins.
 
 A value in quotes may hold line ends, so where a row begins is known only from all that comes before: a file is read as one stream, unless
-the source says that no value holds a line end (`embedded_newlines: false`). Damage is contained: a row whose quoting is wrong is taken to
-end with its first line, and reading begins afresh at the next line. A quote that is never closed takes the rest of the file with it, as
-nothing in there can be told from a value; but no more than `_MOST_QUOTED`, behind which it was surely a stray one. Of a line that is
-longer than any document may be only the beginning is held.
+the source says that no value holds a line end (`embedded_newlines: false`), or none can. So a row whose quotes are wrong takes the rest of
+the file with it, as nothing in there can be told from a value: the next line may be the middle of one, and would become a document that
+nobody wrote. Only where every line is a row reading goes on with the next. Of a line that is longer than any document may be only the
+beginning is held.
 """
 
 from __future__ import annotations
 
 import collections
 import csv
-import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,8 @@ from typing import Any
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources.inputs import InputFile
-from tokenreel.sources.readers import columns
+from tokenreel.sources.readers import columns, dialects
+from tokenreel.sources.readers.dialects import Values
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
 
 _BOM = b"\xef\xbb\xbf"
@@ -28,12 +28,11 @@ _MOST_QUOTED = 1 << 28
 _LONGEST_LINE = 1 << 28
 _LINES_AT_ONCE = 4096
 _EXCERPT = 1000
+_DIALECTS = (
+    "Set sources.escape to the character that stands before quotes in values, often a backslash, or sources.quoting: none where a quote is "
+    "a character like any other; otherwise mend the file."
+)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-
-
-def delimiter(source: SourceConfig) -> str:
-    """Gives the character that separates values: the source's, or the usual one of its format."""
-    return source.delimiter or ("\t" if source.format == "tsv" else ",")
 
 
 class _Overlong(Exception):
@@ -41,9 +40,10 @@ class _Overlong(Exception):
 
 
 class _Cut(bytes):
-    """The beginning of a line that is too long to be held; the whole line has `size` bytes."""
+    """The beginning of a line that is too long to be held; the whole line has `size` bytes, and `quotes` of them are quotes."""
 
     size: int
+    quotes: int
 
 
 class _Lines:
@@ -52,8 +52,8 @@ class _Lines:
     The lines of the row at hand are kept until `take`, so that those behind its first can be read again where the row is damaged.
     """
 
-    def __init__(self, chunks: Iterator[bytes | Exception], source: SourceConfig, most_lines: int | None) -> None:
-        self._chunks = chunks
+    def __init__(self, chunks: Iterator[bytes | Exception], source: SourceConfig, most_lines: int | None, *, first: bool = True) -> None:
+        self._chunks, self._first = chunks, first
         self._longest = max(_LONGEST_LINE, 2 * source.max_document_bytes)  # quotes in a value may all be doubled
         self._cut: _Cut | None = None  # a line that is passed over
         self.has_cut = False
@@ -75,6 +75,7 @@ class _Lines:
             elif self._cut is not None:
                 line, newline, rest = (b"", b"\n", b"") if chunk is None else chunk.partition(b"\n")
                 self._cut.size += len(line) + (len(newline) if chunk is not None else 0)
+                self._cut.quotes += line.count(b'"')
                 if newline:
                     self._ready.append(self._cut)
                     self._cut, self.has_cut = None, True
@@ -98,8 +99,9 @@ class _Lines:
             self._rest.append(lines[-1])
             self._rest_bytes += len(lines[-1])
             if self._rest_bytes > self._longest:
-                self._cut = _Cut(b"".join(self._rest)[:_EXCERPT])
-                self._cut.size, self._rest = self._rest_bytes, []
+                line = b"".join(self._rest)
+                self._cut = _Cut(line[:_EXCERPT])
+                self._cut.size, self._cut.quotes, self._rest = len(line), line.count(b'"'), []
                 self._rest_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -116,7 +118,9 @@ class _Lines:
         self._row_bytes += len(line)
         if isinstance(line, _Cut):
             raise _Overlong
-        return line.decode("utf-8", "surrogateescape")
+        text = line.removeprefix(_BOM) if self._first else line  # a quote behind the mark would be none to the parser
+        self._first = False
+        return text.decode("utf-8", "surrogateescape")
 
     def take(self, count: int | None = None) -> bytes:
         """Ends the row at hand after its first `count` lines, or after all, and gives their bytes; the others are read again."""
@@ -135,6 +139,22 @@ class _Lines:
     def put_back(self, lines: list[bytes]) -> None:
         """Has lines read again."""
         self._ready.extendleft(reversed(lines))
+
+    def count_row(self) -> int:
+        """The line ends in the row at hand."""
+        return sum(line.endswith(b"\n") for line in self.row)
+
+    def pass_rest(self) -> tuple[int, int]:
+        """Ends the row at hand and reads on to the end, holding nothing: the bytes and lines passed over."""
+        size = lines = 0
+        self._ready.extendleft(reversed(self.row))
+        self.row = []
+        while self._pull():
+            line = self._ready.popleft()
+            size += line.size if isinstance(line, _Cut) else len(line)
+            lines += 1
+        self.ended = True
+        return size, lines
 
 
 def read(
@@ -173,17 +193,14 @@ class _Reader:
         self, chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, position: int, names: tuple[str, ...]
     ) -> None:
         self._file, self._source = file, source
-        self._lines = _Lines(chunks, source, None if source.embedded_newlines else 1)
-        self._parsed = self._parse()
+        self._lines = _Lines(chunks, source, 1 if source.rows_are_lines else None, first=position == 0)
+        self._parsed = dialects.parse(self._lines, source)
         self._kept = Collector(
             file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
         )
         self._position = position  # byte at which the next row begins
         self._names = names
         self._places = _places(names, source, file) if names else None  # None until the header was read
-
-    def _parse(self) -> Iterator[list[str]]:
-        return csv.reader(self._lines, delimiter=delimiter(self._source), strict=True)
 
     def read(self, part_bytes: int) -> Iterator[Rows]:
         """Yields rows whenever about `part_bytes` were read, and the rest at the end."""
@@ -214,7 +231,7 @@ class _Reader:
             if self._lines.ended and self._lines.broken:
                 return False
             self._reject(error)
-            self._parsed = self._parse()
+            self._parsed = dialects.parse(self._lines, self._source)
         else:
             self._accept(values)
         return True
@@ -230,11 +247,17 @@ class _Reader:
             data = b"".join(batch)
             if b"\0" in data:
                 raise ValueError
-            parsed = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=delimiter(self._source), strict=True)
+            parsed = dialects.parse_text(data.decode(), self._source)
             for values in parsed:
                 if values and len(values) != len(self._names):
-                    break
+                    if parsed.line_num - row > 1 or not batch[row].endswith(b"\n"):
+                        break
+                    values = _fit(values, len(self._names)) or []
+                    if not values:
+                        break
                 if values:
+                    if values[places[self._source.text_field]] is None:
+                        break
                     _keep(self._kept, self._position + size, values, places, self._source)
                 size += sum(map(len, batch[row : parsed.line_num]))
                 self._kept.total_lines += parsed.line_num - row
@@ -244,18 +267,25 @@ class _Reader:
         self._lines.put_back(batch[row:])
         return size
 
-    def _accept(self, values: list[str]) -> None:
+    def _accept(self, values: Values) -> None:
         """Takes a row that could be parsed: the header, a document, or an empty line."""
+        if values and self._places is not None and self._is_askew(values):
+            self._lose_rest(f"a row over several lines has {len(values)} values, but there are {len(self._names)} columns")
+            return
         data = self._lines.take()
         if self._position == 0 and data.startswith(_BOM):
             data, self._position = data[len(_BOM) :], len(_BOM)
-            values = _without_bom(values, data, self._source)
-        if data.strip(b"\r\n"):
+        if values and data:
             if self._places is None:
-                self._take_header(tuple(values), data)
+                self._take_header(tuple(value or "" for value in values), data)
             else:
                 self._add(data, values, self._places)
         self._pass(data)
+
+    def _is_askew(self, values: Values) -> bool:
+        """Tells whether a row has taken line ends for parts of a value, and so many values that its quotes are surely wrong."""
+        several = len(self._lines.row) > 1 and self._source.quoting != "none"
+        return several and (len(values) < len(self._names) or _fit(values, len(self._names)) is None)
 
     def _pass(self, data: bytes) -> None:
         """Moves on behind the bytes of a row."""
@@ -270,43 +300,70 @@ class _Reader:
             self._places = _places(names, self._source, self._file)
         self._names = names
 
-    def _add(self, data: bytes, values: list[str], places: dict[str, int]) -> None:
+    def _add(self, data: bytes, values: Values, places: dict[str, int]) -> None:
         """Adds a row as a document, or as a fault where it is none."""
+        count, columns_count = len(values), len(self._names)
+        fitted = _fit(values, columns_count)
         if b"\0" in data:
             problem = "nul_byte", f"a byte 0 at byte {data.index(0)} of the row: this is no text"
         elif error := _decoding_error(data):
             problem = "invalid_utf8", f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the row ({error.reason})"
-        elif len(values) != len(self._names):
-            problem = "wrong_columns", f"the row has {len(values)} values, but there are {len(self._names)} columns"
+        elif fitted is None:
+            problem = "wrong_columns", f"the row has {count} values, but there are {columns_count} columns"
+        elif count < columns_count and not data.endswith(b"\n"):
+            problem = "wrong_columns", f"the file ends inside the row, behind {count} of {columns_count} values. Fetch it again"
+        elif fitted[places[self._source.text_field]] is None:
+            problem = (
+                "no_text",
+                f"no value for {self._source.text_field!r}: the row has {count} values of {columns_count} columns, or a null",
+            )
         else:
-            _keep(self._kept, self._position, values, places, self._source)
+            _keep(self._kept, self._position, fitted, places, self._source)
             return
         self._kept.fault(self._position, *problem, data)
 
     def _reject(self, error: csv.Error | _Overlong) -> None:
-        """Reports the row at hand as a fault and passes over its first line; over the whole file where it ends in quotes."""
+        """Reports the row at hand as a fault, and all that it makes doubtful: its first line, or the rest of the file."""
         lines = self._lines
-        if lines.row and isinstance(lines.row[0], _Cut):
-            size = lines.row[0].size
+        first = lines.row[0]
+        if isinstance(first, _Cut):
             most = self._source.max_document_mb
-            message = f"a line of {size:,} bytes, more than max_document_mb = {most:g} of the source allows"
-            self._kept.fault(self._position, "oversized", message, lines.take(1))
-            lines.has_cut = False
-            self._kept.total_lines += 1
-            self._position += size
-            return
-        data = lines.take(None if lines.ended else 1)
-        self._kept.fault(self._position, "invalid_csv", self._describe_quoting(error, data), data)
-        self._pass(data)
+            message = f"a line of {first.size:,} bytes, more than max_document_mb = {most:g} of the source allows"
+            if self._source.rows_are_lines or (first.quotes % 2 == 0 and (self._source.escape is None or not first.quotes)):
+                self._kept.fault(self._position, "oversized", message, lines.take(1))
+                lines.has_cut = False
+                self._kept.total_lines += 1
+                self._position += first.size
+            else:
+                self._lose_rest(f"{message}; it may end in quotes")
+        elif self._source.rows_are_lines:
+            data = lines.take(1)
+            self._kept.fault(self._position, "invalid_csv", f"{self._describe(error)}. {_DIALECTS}", data)
+            self._pass(data)
+        else:
+            self._lose_rest(self._describe(error))
 
-    def _describe_quoting(self, error: csv.Error | _Overlong, data: bytes) -> str:
-        if self._lines.ended:
-            return f"a quote opens and never closes: the file ends {data.count(10):,} lines later. Close it, or fetch the file again"
-        if isinstance(error, csv.Error):
+    def _describe(self, error: csv.Error | _Overlong) -> str:
+        """Says what is wrong with the quotes of the row at hand."""
+        lines, source = self._lines, self._source
+        if source.quoting == "none":
+            return "the file ends with an escape" if lines.ended else "a line end is escaped, which sources.embedded_newlines: true allows"
+        if lines.ended and not source.rows_are_lines:
+            return f"a quote opens and never closes: the file ends {lines.count_row():,} lines later"
+        if isinstance(error, csv.Error) and not lines.ended:
             return f"broken quoting ({error})"
-        if self._source.embedded_newlines:
-            return f"a quote is opened and not closed within {_MOST_QUOTED >> 20:,} MB"
-        return "a quote is opened and not closed on the line; sources.embedded_newlines: true allows that"
+        if source.rows_are_lines:
+            return "a quote is opened and not closed on the line; sources.embedded_newlines: true allows that"
+        return f"a quote is opened and not closed within {_MOST_QUOTED >> 20:,} MB"
+
+    def _lose_rest(self, problem: str) -> None:
+        """Makes one fault of the row at hand and everything behind it."""
+        excerpt = b"".join(self._lines.row[:3])
+        size, lines = self._lines.pass_rest()
+        message = f"{problem}; {size:,} bytes from here to the end of the file cannot be told from a value. {_DIALECTS}"
+        self._kept.fault(self._position, "invalid_csv", message, excerpt.removeprefix(_BOM) if self._position == 0 else excerpt)
+        self._position += size
+        self._kept.total_lines += lines
 
 
 def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig) -> Sequence[str] | None:
@@ -321,7 +378,7 @@ def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: Sour
         return source.columns
     csv.field_size_limit(sys.maxsize)
     lines = _Lines(chunks, source, 1)
-    parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+    parsed = dialects.parse(lines, source)
     while True:
         try:
             values = next(parsed)
@@ -331,34 +388,34 @@ def header_of(chunks: Iterator[bytes | Exception], file: InputFile, source: Sour
             if lines.ended:
                 return None
             lines.take(1)
-            parsed = csv.reader(lines, delimiter=delimiter(source), strict=True)
+            parsed = dialects.parse(lines, source)
             continue
         data = lines.take()
-        if data.startswith(_BOM):
-            data = data[len(_BOM) :]
-            values = _without_bom(values, data, source)
-        if data.strip(b"\r\n"):
-            _places(tuple(values), source, file)
-            return values
+        if values and data != _BOM:
+            names = [value or "" for value in values]
+            _places(names, source, file)
+            return names
 
 
-def _without_bom(values: list[str], data: bytes, source: SourceConfig) -> list[str]:
-    """Parses the first row again: a quote behind the mark is no quote to the parser."""
-    return next(csv.reader(data.decode("utf-8", "surrogateescape").splitlines(keepends=True), delimiter=delimiter(source)), values)
+def _fit(values: Values, count: int) -> Values | None:
+    """Makes as many values as there are columns: missing ones at the end are null, empty ones too many are dropped; None for others."""
+    if len(values) > count:
+        return None if any(values[count:]) else values[:count]
+    return values + [None] * (count - len(values))
 
 
-def _places(names: tuple[str, ...], source: SourceConfig, file: InputFile) -> dict[str, int]:
+def _places(names: Sequence[str], source: SourceConfig, file: InputFile) -> dict[str, int]:
     """Finds the column of each field that the source names."""
     for name in columns.wanted(source):
         if names.count(name) != 1:
             problem = f"has {names.count(name)} columns" if name in names else "has no column"
-            separator = {"\t": "tabs"}.get(delimiter(source), f"{delimiter(source)!r}")
+            separator = {"\t": "tabs"}.get(source.separator, f"{source.separator!r}")
             raise SourceError(
                 f"{file.path}: {problem} {name!r} (source {source.name!r}); its columns, between {separator}, are "
                 f"{', '.join(map(repr, names))[:500]}. Set text_field (or the other fields) to one of them, delimiter to what separates "
                 "them, or columns to their names where the file has no row of names.",
                 missing=None if name in names else name,
-                fields=() if name in names else names,
+                fields=() if name in names else tuple(names),
             )
     return {name: names.index(name) for name in columns.wanted(source)}
 
@@ -371,14 +428,16 @@ def _decoding_error(data: bytes) -> UnicodeDecodeError | None:
     return None
 
 
-def _keep(kept: Collector, position: int, values: list[str], places: dict[str, int], source: SourceConfig) -> None:
+def _keep(kept: Collector, position: int, values: Values, places: dict[str, int], source: SourceConfig) -> None:
     sort_value: Any = None
     if source.order_field is not None:
         sort_value = values[places[source.order_field]]
-        sort_value = float(sort_value) if _NUMBER.fullmatch(sort_value.strip()) else sort_value
+        sort_value = float(sort_value) if sort_value is not None and _NUMBER.fullmatch(sort_value.strip()) else sort_value
+    text = values[places[source.text_field]]
+    assert text is not None  # who has none is a fault
     kept.add(
         position,
-        values[places[source.text_field]].encode(),
+        text.encode(),
         None if source.id_field is None else values[places[source.id_field]],
         sort_value,
         {name: values[places[name]] for name in source.metadata_fields},

@@ -83,13 +83,12 @@ BAD = b"""id,text
 3
 4,"spans
 lines"
-5,"broken" quoting
 6,\xff not UTF-8
 7,a\x00b
 
 8,"a ""quote"" here"
-9,5" disk
-10,"never closed
+9,5" disk,,
+10,"broken" quoting
 11,lost
 """
 
@@ -100,13 +99,26 @@ def test_each_bad_row_has_its_line_position_and_reason(tmp_path: pathlib.Path) -
     assert found.values == ["good", "spans\nlines", 'a "quote" here', '5" disk']
     lines = BAD.split(b"\n")
     starts = [sum(len(line) + 1 for line in lines[:i]) for i in range(len(lines))]
-    expected = [(3, "wrong_columns"), (4, "wrong_columns"), (7, "invalid_csv"), (8, "invalid_utf8"), (9, "nul_byte"), (13, "invalid_csv")]
+    expected = [(3, "wrong_columns"), (4, "no_text"), (7, "invalid_utf8"), (8, "nul_byte"), (12, "invalid_csv")]
     assert [(fault.line, fault.reason) for fault in found.faults] == expected
     assert [fault.position for fault in found.faults] == [starts[line - 1] for line, _ in expected]
-    assert found.faults[2].excerpt == '5,"broken" quoting\n'
-    assert "the file ends 2 lines later" in found.faults[-1].message
+    assert found.faults[-1].excerpt == '10,"broken" quoting\n'
+    rest = len(BAD) - starts[11]
+    assert f"{rest:,} bytes from here to the end of the file cannot be told from a value" in found.faults[-1].message
+    assert "sources.escape" in found.faults[-1].message and "sources.quoting: none" in found.faults[-1].message
+    (tmp_path / "a.csv").write_bytes(BAD.replace(b'"broken" quoting', b'"never closed'))
+    assert "the file ends 2 lines later" in read(tmp_path, "csv").faults[-1].message
     (tmp_path / "a.csv").write_bytes(BAD.replace(b"lines", b'li"es'))
-    assert "8" not in read(tmp_path, "csv").values
+    found = read(tmp_path, "csv")
+    assert (found.values, found.reasons) == (["good"], ["wrong_columns", "no_text", "invalid_csv"])
+
+
+def test_only_where_every_line_is_a_row_reading_goes_on_behind_a_broken_one(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.csv").write_bytes(BAD)
+    found = read(tmp_path, "csv", embedded_newlines=False)
+    assert found.values == ["good", 'a "quote" here', '5" disk', "lost"]
+    reasons = ["wrong_columns", "no_text", "invalid_csv", "no_text", "invalid_utf8", "nul_byte", "invalid_csv"]
+    assert found.reasons == reasons
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -154,6 +166,9 @@ def test_values_of_a_megabyte_and_a_stray_quote(tmp_path: pathlib.Path, monkeypa
     monkeypatch.setattr("tokenreel.sources.readers.delimited._MOST_QUOTED", 1000)
     path.write_bytes(b'text,x\n"stray,1\n' + b"good,1\n" * 500)
     found = read(path, "csv", max_document_mb=0.0001)
+    assert (found.values, [(fault.line, fault.reason) for fault in found.faults]) == ([], [(2, "invalid_csv")])
+    assert f"{9 + 500 * 7:,} bytes" in found.faults[0].message
+    found = read(path, "csv", max_document_mb=0.0001, embedded_newlines=False)
     assert found.values == ["good"] * 500
     assert [(fault.line, fault.reason) for fault in found.faults] == [(2, "invalid_csv")]
 
@@ -177,19 +192,72 @@ def test_an_endless_line_takes_no_endless_memory(
     assert f"a line of {(50 << 20) + ended:,} bytes" in fault.message
 
 
-def test_what_follows_an_endless_line_is_as_it_would_be_without_it(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("line", "values", "faults"),
+    [
+        (b"x", ["one\n1", 'three\n"3"', "four"], [(4, "oversized")]),
+        (b'x""', ["one\n1", 'three\n"3"', "four"], [(4, "oversized")]),
+        (b'x"', ["one\n1"], [(4, "invalid_csv")]),  # it may end in quotes
+        (b'"open,2\nx', ["one\n1"], [(4, "invalid_csv")]),
+    ],
+)
+def test_behind_an_endless_line_reading_goes_on_where_its_quotes_are_closed(
+    line: bytes, values: list[str], faults: list[tuple[int, str]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tokenreel.sources.readers.delimited._LONGEST_LINE", 1 << 12)
     path = tmp_path / "a.csv"
-    path.write_bytes(b'text,n\n"one\n1",1\n"open,2\n' + b"x" * 600_000 + b'\n"three\n""3""",3\nfour,4\n')
+    path.write_bytes(b'text,n\n"one\n1",1\n' + line + b"x" * 600_000 + b'\n"three\n""3""",3\nfour,4\n')
     found = read(path, "csv", max_document_mb=0.001)
-    assert found.values == ["one\n1", 'three\n"3"', "four"]
-    assert [(fault.line, fault.reason) for fault in found.faults] == [(4, "invalid_csv"), (5, "oversized")]
+    assert found.values == values
+    assert [(fault.line, fault.reason) for fault in found.faults] == faults
 
 
-@pytest.mark.parametrize("head", ['"te\nxt",text\n', '"te"x,text\n', "\n\n", ""])
-def test_a_damaged_header_means_the_same_to_every_piece(head: str, tmp_path: pathlib.Path) -> None:
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=12), data=st.data())
+def test_a_row_that_lost_a_quote_yields_no_document_of_its_remaining_lines(rows: list[tuple[str, str]], data: st.DataObject) -> None:
+    """What is read before it is as it was written; behind it, only what cannot be told from rows that somebody wrote."""
+    whole = quoted([("text", "n"), *rows])
+    broken = data.draw(st.integers(1, len(rows)))
+    begins = len(quoted([("text", "n"), *rows[: broken - 1]]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "a.csv"
+        rest = '"stray" quote,' + whole[begins:]
+        path.write_text(whole[:begins] + rest, newline="")
+        found = read(path, "csv", data.draw(st.integers(1, 60)))
+        assert found.values == [text for text, _ in rows[: broken - 1]]
+        assert found.reasons == ["invalid_csv"]
+        assert f" {len(rest.encode()):,} bytes" in found.faults[0].message
+
+
+def quoted(rows: list[tuple[str, str]]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    return out.getvalue()
+
+
+def test_missing_values_are_null_and_empty_ones_too_many_are_dropped(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(head + "id,text\n" + "".join(f"{i},value {i}\n" for i in range(50)))
-    whole, pieces = (read(path, "csv", block_bytes, embedded_newlines=False) for block_bytes in (1 << 20, 100))
-    assert pieces.blocks > 3 and (pieces.texts, pieces.faults) == (whole.texts, whole.faults)
-    assert len(whole.faults) == ("te" in head)
+    rows = b'text,n,lang\na,1,en\nb\nc,3\nd,4,de,,\n\ne,5,fr,,more\n"f\nf",6,it\n' + b"g\n" * 5000
+    path.write_bytes(rows + b"h,7")
+    for settings_of in ({}, {"embedded_newlines": False}):
+        found = read(path, "csv", 4000, metadata_fields=("n", "lang"), **settings_of)
+        whole = [text for text in found.values if text != "g"]
+        assert whole == (["a", "b", "c", "d", "f\nf"] if not settings_of else ["a", "b", "c", "d", 'f"'])
+        kept = [fields for fields, text in zip(found.metadata.values(), found.values, strict=True) if text != "g"]
+        assert kept[:4] == [{"n": n, "lang": lang} for n, lang in (("1", "en"), (None, None), ("3", None), ("4", "de"))]
+        assert [reason for reason in found.reasons if reason != "invalid_csv"] == ["wrong_columns"] * 2
+        assert "the file ends inside the row, behind 2 of 3 values" in found.faults[-1].message
+    path.write_bytes(b'text,n,lang\n"lost\nits quotes"\nb,2,en\n')
+    assert read(path, "csv").reasons == ["invalid_csv"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_lone_carriage_return_is_a_character(kind: str, tmp_path: pathlib.Path) -> None:
+    texts = ["a\rb", "\r", "a\r", 'q"\rr', "\rb", "a\r\nb", "a\n\rb", "\r\r"]
+    mark = {"csv": ",", "tsv": "\t"}[kind]
+    for ending in ("\n", "\r\n"):
+        rows = [mark.join(["text", "n"])] + [mark.join([text if "\n" not in text else f'"{text}"', "1"]) for text in texts]
+        (tmp_path / f"a.{kind}").write_bytes((ending.join(rows) + ending).encode())
+        for block_bytes in (1, 1 << 20):
+            found = read(tmp_path / f"a.{kind}", kind, block_bytes)
+            assert (found.values, found.reasons) == (texts, [])
