@@ -121,7 +121,8 @@ def test_dead_letters_of_every_format_name_their_place(tmp_path: pathlib.Path) -
     pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet", row_group_size=50)
     pq.write_table(pa.table({"text": column}), tmp_path / "cut.parquet")
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "cut.parquet").read_bytes()[:-9])
-    (tmp_path / "a.csv").write_text("text,n\n" + "".join(f'"{text}\n",1\n' if i != 250 else f"{text},1,2\n" for i, text in enumerate(texts)))
+    lines = [f'"{text}\n",1\n' if i != 250 else f"{text},1,2\n" for i, text in enumerate(texts)]
+    (tmp_path / "a.csv").write_text("text,n\n" + "".join(lines))
     frames = [tfrecord.frame(example(text=text) if i != 250 else b"\xff") for i, text in enumerate(texts)]
     (tmp_path / "a.tfrecord").write_bytes(b"".join(frames))
     sources = [{"name": kind, "files": [str(tmp_path / f"*.{kind}")], "format": kind} for kind in ("parquet", "csv", "tfrecord")]

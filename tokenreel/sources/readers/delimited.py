@@ -347,7 +347,8 @@ class _Reader:
         """Says what is wrong with the quotes of the row at hand."""
         lines, source = self._lines, self._source
         if source.quoting == "none":
-            return "the file ends with an escape" if lines.ended else "a line end is escaped, which sources.embedded_newlines: true allows"
+            cut = isinstance(error, csv.Error)
+            return "the file ends with an escape" if cut else "a line end is escaped, which sources.embedded_newlines: true allows"
         if lines.ended and not source.rows_are_lines:
             return f"a quote opens and never closes: the file ends {lines.count_row():,} lines later"
         if isinstance(error, csv.Error) and not lines.ended:
