@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     inputs = survey(job, local.note)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
+    local.check_threads(local.threads(parsed))
     marks = marks_directory(job)
     with locking.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; exit code 0 when the dataset is complete, 2 for a mistake in settings or input, 1 for a failure."""
     from pipelines import cli
 
-    return cli.main(["build", *(sys.argv[1:] if argv is None else argv)])
+    return cli.main(["build", *(sys.argv[1:] if argv is None else argv)], ends=argv is None)
 
 
 if __name__ == "__main__":

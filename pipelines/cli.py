@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 import tokenreel
 from tokenreel import commands
@@ -26,14 +27,18 @@ _JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and
 _BEAM = "Other options go to Beam, such as --direct_num_workers=1 or --runner=DataflowRunner."
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
     """Runs a command.
+
+    Args:
+      argv: the arguments; by default those of the process, which then ends with a job that failed.
+      ends: whether it does so, too, with other arguments. The runner may leave threads behind that never end.
 
     Returns:
       0 for success, 1 for a failure (a build that could not finish, a dataset that is not what it should be), 2 for a mistake in the
       arguments, the settings or the input.
     """
-    given = list(sys.argv[1:] if argv is None else argv)
+    own, given = argv is None, list(sys.argv[1:] if argv is None else argv)
     argv = [argument for argument in given if argument != "--debug"]  # wherever it stands, behind the actions of `cache` too
     debug = len(argv) < len(given)
     parser = argparse.ArgumentParser(prog="tokenreel", description=(tokenreel.__doc__ or "").splitlines()[0])
@@ -55,13 +60,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         if chosen not in _JOBS:
             return int(module.run(arguments))
-        found = module.run(arguments, rest)
+        try:
+            found = module.run(arguments, rest)
+        except Exception as error:
+            if ends or own:
+                _end_with(error, debug)
+            raise
         if found is not None:
             print(module.summary(found))
         return 0
 
     with _debug(debug):
         return commands.exit_code("tokenreel", run, debug=debug)
+
+
+def _end_with(error: Exception, debug: bool) -> NoReturn:
+    """Tells of a job's error and ends the process while the error, and what it holds, is there: servers of the runner may never stop."""
+    from pipelines.local import watchdog  # loads Beam, which other commands do without
+
+    def fail() -> int:
+        raise error
+
+    watchdog.end(commands.exit_code("tokenreel", fail, debug=debug))
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     inputs = survey(config, local.note)
     parsed = local.options(beam_arguments, releases_gil=True)
     local.check_endpoint(parsed)
+    local.check_threads(local.threads(parsed))
     with locking.lock(config.output, lost=local.stop):
         finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
         if finished is not None:
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; exit code 0 when the tokenizer is complete, 2 for a mistake in settings or input, 1 for a failure."""
     from pipelines import cli
 
-    return cli.main(["train-tokenizer", *(sys.argv[1:] if argv is None else argv)])
+    return cli.main(["train-tokenizer", *(sys.argv[1:] if argv is None else argv)], ends=argv is None)
 
 
 if __name__ == "__main__":

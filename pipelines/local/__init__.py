@@ -13,6 +13,8 @@ from pipelines.local.runner import check_endpoint as check_endpoint
 from pipelines.local.runner import describe as describe
 from pipelines.local.runner import make_runner as make_runner
 from pipelines.local.runner import options as options
+from pipelines.local.runner import threads as threads
 from pipelines.local.watchdog import EXIT_WORKER_DIED as EXIT_WORKER_DIED
+from pipelines.local.watchdog import check_threads as check_threads
 from pipelines.local.watchdog import guard as guard
 from pipelines.local.watchdog import stop as stop

@@ -17,6 +17,7 @@ from pipelines import own_packages
 from tokenreel.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
+_THREADS = 24  # of a worker: 102 were counted with four
 _OWN = ("set", "input", "output", "overwrite", "recheck", "no-wait")  # options of the commands themselves
 
 
@@ -95,6 +96,13 @@ def check_endpoint(parsed: PipelineOptions) -> None:
             f"--job_endpoint={endpoint}: no job service answers there ({error}). Give host:port of one that runs; Beam's own is started by "
             "python -m apache_beam.runners.portability.local_job_service_main --port=PORT"
         ) from error
+
+
+def threads(parsed: PipelineOptions) -> int:
+    """Says how many threads this process will have at once, at most: each worker has its own for data, state and control."""
+    direct = parsed.view_as(DirectOptions)
+    local = parsed.view_as(StandardOptions).runner == LOCAL_RUNNER
+    return 8 if not local or direct.direct_running_mode == "in_memory" else 8 + _THREADS * int(direct.direct_num_workers)
 
 
 def describe(parsed: PipelineOptions) -> str:

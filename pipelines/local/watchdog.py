@@ -11,18 +11,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
+from tokenreel.errors import BuildError
 from tokenreel.storage.object_lock import EXIT_LOST
 from transforms.workers import orphans
 
 EXIT_WORKER_DIED = 70
+EXIT_STARVED = 1
+_STARVED = "the system gives this process no more threads or memory"
+_ending = threading.Lock()
+_LESS = "Run the same command again: a build keeps what it has finished. Fewer workers need less: --direct_num_workers=1."
 
 
 @contextmanager
 def guard(at_work: Callable[[], str] = str, stopped: Callable[[], object] = str) -> Iterator[None]:
-    """Ends the whole process when a worker process dies, for which the runner itself would wait for ever.
+    """Ends the whole process when a worker process or a thread of the runner dies, for which the runner itself would wait for ever.
 
     Meanwhile the environment names this process, so that workers end with it (`transforms/workers/orphans.py`).
 
@@ -34,17 +40,13 @@ def guard(at_work: Callable[[], str] = str, stopped: Callable[[], object] = str)
 
     def on_exception(arguments: threading.ExceptHookArgs) -> None:
         if "Worker subprocess exited" not in str(arguments.exc_value):
+            if _is_starved(arguments.exc_value):
+                _end(EXIT_STARVED, f"{_STARVED} ({arguments.exc_value or type(arguments.exc_value).__name__}). {_LESS}")
             previous(arguments)
             return
         code = re.search(r"-?\d+$", str(arguments.exc_value))
-        print(
-            f"tokenreel: error: a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for "
-            f"lack of memory){at_work()}. Run the same command again: a build keeps what it has finished. Fewer workers need less: "
-            "--direct_num_workers=1.",
-            file=sys.stderr,
-            flush=True,
-        )
-        _end(EXIT_WORKER_DIED)
+        died = f"a worker process died (exit code {code[0] if code else 'unknown'}; 137 and -9 mean killed, often for lack of memory)"
+        _end(EXIT_WORKER_DIED, f"{died}{at_work()}. {_LESS}")
 
     threading.excepthook = on_exception
     os.environ[orphans.BUILD] = str(os.getpid())
@@ -79,18 +81,61 @@ def _interruptible(stopped: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def check_threads(count: int) -> None:
+    """Starts as many threads as a runner will need, and ends them: one that is refused while it runs may end this process without a word.
+
+    Raises:
+      BuildError: the system refuses one.
+    """
+    done, threads = threading.Event(), []
+
+    def wait() -> None:
+        bytearray(1 << 16)  # as a thread that works takes memory of its own
+        done.wait()
+
+    try:
+        for _ in range(count):
+            threads.append(threading.Thread(target=wait, daemon=True))
+            threads[-1].start()
+    except (RuntimeError, MemoryError) as error:
+        raise BuildError(
+            f"{_STARVED} ({error or type(error).__name__}), and this build needs about {count} threads. Raise the limit (`ulimit -v`, "
+            "`ulimit -u`, or that of the container). Fewer workers need fewer: --direct_num_workers=1."
+        ) from error
+    finally:
+        done.set()
+        for thread in threads[:-1]:
+            thread.join()
+
+
 def stop(message: str) -> None:
     """Ends this process and its workers at once, from any thread: what a build does when its lock is another's."""
-    print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
-    _end(EXIT_LOST)
+    _end(EXIT_LOST, message)
 
 
-def _end(code: int) -> None:
-    """Ends this process and its workers.
+def end(code: int) -> NoReturn:
+    """Ends this process and its workers after a job that failed, whose error was told: threads of the runner may never end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    _end(code)
+
+
+def _is_starved(error: BaseException | None) -> bool:
+    """Says whether a thread died because the system refused it a thread or memory: what waits for it would wait for ever."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+
+
+def _end(code: int, message: str | None = None) -> NoReturn:
+    """Ends this process and its workers, with a message once, whichever thread is the first to have one.
 
     A worker that is just being started sees for itself that its build is gone (`transforms/workers/worker.py`).
     """
     threading.excepthook = lambda _: None  # of the workers that end now nobody need say that they died
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()  # for the thread that is ending the process
+    if message is not None:
+        print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
     killed: set[int] = set()
     # Looked for again until there are no more: a worker may start another one while it is being ended.
     while new := descendants(os.getpid()) - killed:

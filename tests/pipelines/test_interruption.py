@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import pathlib
 import random
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +21,7 @@ import pytest
 from pipelines import cli, local
 from pipelines.local import watchdog
 from tests.conftest import tree_digest
+from tests.pipelines import soaking
 from tests.pipelines.test_determinism import selection
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest
@@ -150,6 +153,42 @@ def test_a_dead_worker_ends_the_build(write_config: WriteConfig, tmp_path: pathl
     assert process.returncode == local.EXIT_WORKER_DIED
     assert b"a worker process died" in error
     assert cli.main(["build", config, "--output", str(directory)]) == 0
+
+
+def starve(arguments: list[str], log: str, threads: int) -> None:
+    """Runs the command line in a process that is refused every thread after so many."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(fd, stream)
+    start, left = threading.Thread.start, threads
+
+    def refuse(self: threading.Thread) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    threading.Thread.start = refuse  # type: ignore[method-assign]
+    if threads < 100:
+        watchdog.check_threads = lambda _: None  # type: ignore[assignment]
+        local.check_threads = watchdog.check_threads
+    cli.main(arguments, ends=True)
+
+
+@pytest.mark.parametrize("threads", [4, 16, 100])
+def test_a_system_that_refuses_threads_ends_the_build(write_config: WriteConfig, tmp_path: pathlib.Path, threads: int) -> None:
+    """It hung for good: where the runner waited for a thread that had died, or for its servers behind the message."""
+    log = tmp_path / "log"
+    arguments = ["build", write_config(), "--direct_num_workers=4", "--direct_running_mode=multi_threading"]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(soaking.PRELOAD)
+    process = context.Process(target=starve, args=(arguments, str(log), threads))
+    process.start()
+    assert soaking.join(process, 120) == 1, log.read_text()
+    errors = [line for line in log.read_text().splitlines() if "error" in line]
+    assert len(errors) == 1 and "can't start new thread" in errors[0] and "Traceback" not in log.read_text()
+    assert threads < 100 or "this build needs about 104 threads. Raise the limit" in errors[0]
 
 
 def test_a_full_disk_is_one_clear_line(
