@@ -9,7 +9,7 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import load_rules
-from tokenreel.sources import first_look
+from tokenreel.sources import first_look, heads
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.listing import list_files
 
@@ -22,10 +22,13 @@ def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) 
       note: told what is strange about the text and no error.
 
     Raises:
-      SourceError: as `list_inputs`, or nothing of a source can be used; see `first_look.check`.
+      SourceError: as `list_inputs`, or a source cannot be used; see `heads.check` and `first_look.check`.
     """
     found = [list_files(source) for source in config.sources]
     inputs = list_inputs(config, found)
+    for source, listed in zip(config.sources, found, strict=True):
+        for line in heads.check(source, listed):
+            note(line)
     first_look.check(config, found, note)
     return inputs
 

@@ -12,7 +12,7 @@ from typing import Any
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.paths import folder_of, resolve
 from tokenreel.errors import PATHS_BEGIN, SourceError
-from tokenreel.sources import kinds
+from tokenreel.sources import kinds, opening
 from tokenreel.storage import files
 
 # What a file's name says it holds. What is not listed may hold anything.
@@ -195,23 +195,40 @@ def belongs(name: str, source: SourceConfig) -> bool:
 
 
 def check_kind(path: str, source: SourceConfig) -> None:
-    """Refuses a file whose name tells of another format than the source has.
+    """Refuses a file whose name tells of another format than the source has, unless its first bytes show that it has the source's.
 
     Raises:
       SourceError: names the setting to change.
     """
-    kind = _kind(path)
-    if kind is None or kind == source.format or kind in _COMPATIBLE.get(source.format, ()):
-        if source.format in _TABLES and kinds.named(path):
+    if not named_otherwise(path, source):
+        if source.format in _TABLES and kinds.named(path) and not _holds_it(path, source):
             raise SourceError(
                 f"{path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; tables "
                 "are compressed inside."
             )
         return
+    if _holds_it(path, source):
+        return
+    kind = _kind(path)
     raise SourceError(
         f"{path}: is named like a {kind} file, but source {source.name!r} has format: {source.format}. Set its format to {kind}, or leave "
         f"the file out (files: ['**/*.{source.format}'] takes no others)."
     )
+
+
+def named_otherwise(path: str, source: SourceConfig) -> bool:
+    """Tells whether a file's name tells of a format that cannot be read as the source's."""
+    kind = _kind(path)
+    return kind is not None and kind != source.format and kind not in _COMPATIBLE.get(source.format, ())
+
+
+def _holds_it(path: str, source: SourceConfig) -> bool:
+    """Looks whether the first bytes of a file are those of the source's format, which formats of text do not have."""
+    try:
+        found = kinds.recognise(files.read_bytes(path, 0, kinds.HEAD_BYTES))
+    except OSError:
+        return False
+    return found is not None and opening.fits(found, source.format)
 
 
 def _kind(path: str) -> str | None:

@@ -141,14 +141,15 @@ def objection(head: bytes, file: InputFile, source: SourceConfig, layers: int = 
         return f"{file.path}: {inside} text, but {told}. Set the source's format to that of the text, or leave the file out."
     if kind.group == "compression":
         return f"{file.path}: is compressed more than {_MOST_LAYERS} times. Decompress it."
-    if kind.name in _fitting(source.format):
+    if fits(kind, source.format):
         if layers and source.format in _TABLES:
             return (
                 f"{file.path}: a compressed {source.format} file cannot be read from its middle (source {source.name!r}). Decompress it; "
                 "tables are compressed inside."
             )
         return None
-    return f"{file.path}: {inside} {kind.title}, but {told}. {kind.way_out}, or leave the file out."
+    why = f" (source {source.name!r})" if kind.group == "stand-in" else f", but {told}"
+    return f"{file.path}: {inside} {kind.title}{why}. {kind.way_out}, or leave the file out."
 
 
 def _holds(told: Callable[[bytes], bool], head: bytes) -> bool:
@@ -156,11 +157,11 @@ def _holds(told: Callable[[bytes], bool], head: bytes) -> bool:
     return len(head) >= kinds.SHORTEST and told(head)
 
 
-def _fitting(kind: str) -> tuple[str, ...]:
-    """Names the kinds of files, unpacked, that a format reads beside those without a magic number."""
-    if kind in _RECORDS:
-        return ("tfrecord",)
-    return {"parquet": ("parquet",), "arrow": ("arrow", "arrow-stream")}.get(kind, ())
+def fits(kind: Kind, wanted: str) -> bool:
+    """Tells whether a kind of file, unpacked, is what a format is kept in."""
+    if wanted in _RECORDS:
+        return kind.name == "tfrecord"
+    return wanted in _TABLES and kind.name in (wanted, f"{wanted}-stream")
 
 
 def read_on(stream: IO[bytes], position: int = 0) -> Iterator[bytes]:
