@@ -1,7 +1,8 @@
 """Where the relative paths of a config begin: in the folder of the config itself, so that a config and its text can move together.
 
 A path given on the command line begins in the working directory, as any other command takes it. An absolute path and one under `gs://` are
-what they say; one that is relative in a config under `gs://` lies in the same bucket.
+what they say; one that is relative in a config under `gs://` lies in the same bucket. `~` is the home directory, wherever a path is given,
+and `file://` says that a path is local. Addresses that are not read are refused by name.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import re
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tokenreel.errors import ConfigError
 from tokenreel.storage import files
 
 WILDCARDS = frozenset("*?[")
@@ -29,6 +33,78 @@ SETTINGS = (
     "execution.stage",
     *(f"options.{name}" for name in TRAINER_FILES),
 )
+
+FILE = "file://"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_BRACES = re.compile(r"\{[^{}/]*,[^{}/]*\}")
+_MADE = ("output", "execution.stage")  # settings whose directory is made, so that no missing file tells of a mistake
+
+# How to get at what is not read.
+_FETCH = {
+    "hf": "Download it with `hf download --repo-type dataset`",
+    "http": "Download it with `curl -LO`",
+    "https": "Download it with `curl -LO`",
+    "s3": "Copy it with `aws s3 cp --recursive`",
+}
+
+
+def expand(path: str) -> str:
+    """Writes out `~` and takes `file://` away, from a path, a pattern or `@list`; all else is left as it is.
+
+    >>> expand("file:///data/a%20b.txt"), expand("@file://localhost/list.txt"), expand("a/~b")
+    ('/data/a b.txt', '@/list.txt', 'a/~b')
+    """
+    if path.startswith("@"):
+        return f"@{expand(path[1:])}"
+    if path.startswith(FILE):
+        host, slash, rest = path.removeprefix(FILE).partition("/")
+        return slash + urllib.parse.unquote(rest) if slash and host in ("", "localhost") else path
+    return os.path.expanduser(path)
+
+
+def explain(path: str) -> str | None:
+    """Says why a path, a pattern or `@list` cannot name what it seems to name, and what to write instead; None where it can.
+
+    >>> explain("s3://bucket/a")
+    's3:// is not read, only gs:// and local paths are. Copy it with `aws s3 cp --recursive`, and name the copy.'
+    >>> explain("data/*.{csv,tsv}")
+    '{csv,tsv} stands for itself. Give each path as an item of its own.'
+    """
+    found = _SCHEME.match(path.removeprefix("@"))
+    if found and found[1] == "file":
+        return "file:// is read as file:///PATH, with a path that begins with / and without a host. Write the path alone."
+    if found and f"{found[1]}://" != files.GS:
+        way = _FETCH.get(found[1].lower(), "Copy it to a disk or to a bucket")
+        return f"{found[0]} is not read, only {files.GS} and local paths are. {way}, and name the copy."
+    if variable := _VARIABLE.search(path):
+        return f"{variable[0]} stands for itself: variables of the environment are not looked up. Write the path out, or begin it with ~."
+    if braces := _BRACES.search(path):
+        return f"{braces[0]} stands for itself. Give each path as an item of its own."
+    return None
+
+
+def expand_all(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives settings with all their paths written out, as `expand` does.
+
+    Args:
+      data: the settings as YAML gives them, right or wrong; it is not changed.
+
+    Raises:
+      ConfigError: a path is an address that is not read, or a directory that is to be made is named by a variable; names the setting.
+    """
+
+    def change(path: str, setting: str) -> str:
+        written = expand(path)
+        told = explain(written)
+        if told and (_SCHEME.match(written.removeprefix("@")) or setting in _MADE) and not os.path.lexists(written):
+            raise ConfigError(f"{setting}: {path}: {told}")
+        return written
+
+    changed = dict(data)
+    for setting in SETTINGS:
+        changed = _replace(changed, setting.split("."), lambda path, setting=setting: change(path, setting))  # type: ignore[misc]
+    return changed
 
 
 def begin_in(folder: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,9 +140,10 @@ def resolve(path: str, folder: str) -> str:
     >>> resolve("texts/*.jsonl", "jobs"), resolve("../out", "jobs/books"), resolve("@list.txt", "gs://bucket/jobs")
     ('jobs/texts/*.jsonl', 'jobs/out', '@gs://bucket/jobs/list.txt')
     """
+    path = expand(path)
     if path.startswith("@"):
         return f"@{resolve(path[1:], folder)}"
-    if not path or not folder or files.is_remote(path) or os.path.isabs(path):
+    if not path or _SCHEME.match(path) or not folder or os.path.isabs(path):
         return path
     if files.is_remote(folder):
         return files.GS + posixpath.normpath(posixpath.join(folder.removeprefix(files.GS), path))

@@ -69,7 +69,7 @@ def load_as(
         else:
             data[key] = value
     try:
-        return from_dict(kind, data)
+        return from_dict(kind, paths.expand_all(data))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 

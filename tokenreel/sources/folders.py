@@ -67,7 +67,7 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
     """
     path = setting[1:]
     try:
-        lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
+        lines = files.read_bytes(path).decode("utf-8-sig").split("\n")  # names may hold what else ends lines
     except FileNotFoundError:
         raise SourceError(
             f"{setting}: there is no list {path} (source {source.name!r}). A file whose name begins with @ is ./{setting}. {PATHS_BEGIN}"
@@ -76,7 +76,7 @@ def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:
         raise SourceError(f"{path}: the list cannot be read (source {source.name!r}): {error}. It must be a UTF-8 text file.") from error
     count = 0
     for number, line in enumerate(lines, 1):
-        pattern = line.strip()
+        pattern = line.strip(" \t\r")
         if not pattern or pattern.startswith("#"):
             continue
         count += 1

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.config.paths import WILDCARDS
+from tokenreel.config.paths import WILDCARDS, explain
 from tokenreel.errors import PATHS_BEGIN, SourceError
 from tokenreel.sources import folders
 from tokenreel.sources.inputs import InputFile, stat_file
@@ -38,7 +38,7 @@ def list_files(source: SourceConfig) -> list[InputFile]:
         if not WILDCARDS & set(pattern) and matched.keys() != named:
             matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
         if not matched:
-            raise SourceError(f"{pattern}: no file matches ({where}). Check its spelling. {PATHS_BEGIN}")
+            raise SourceError(f"{pattern}: no file matches ({where}). {explain(pattern) or f'Check its spelling. {PATHS_BEGIN}'}")
         paths.update(matched)
     base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
     found = []

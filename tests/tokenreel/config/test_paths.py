@@ -12,6 +12,7 @@ import pytest
 from tokenreel.config import paths, reading
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.errors import ConfigError
 
 # Settings that hold a text, but no path. A new setting belongs here or into `paths.SETTINGS`.
 NO_PATHS = {
@@ -21,7 +22,7 @@ NO_PATHS = {
     *(f"filters.quality.{name}" for name in ("max_top_ngram", "max_repeated_ngrams")),
     *(f"packing.{name}" for name in ("mode", "separator_id", "last_example", "long_documents", "sentences")),
     *(f"sources.*.{name}" for name in ("name", "format", "text_field", "id_field", "metadata_fields", "order_field", "columns")),
-    *(f"sources.*.{name}" for name in ("delimiter", "split", "splits")),
+    *(f"sources.*.{name}" for name in ("delimiter", "escape", "quoting", "split", "splits")),
     "vocabulary.kind",
 }
 # Groups of settings that something else declares; what they hold is looked at one by one.
@@ -127,3 +128,45 @@ def test_paths_lead_where_their_text_says(tmp_path: pathlib.Path, monkeypatch: p
     assert paths.resolve("t.jsonl", "b[1]") == "b[1]/t.jsonl"
     assert paths.resolve("*.jsonl", "b[1]") == "b[[]1]/*.jsonl"
     assert os.path.isabs(paths.resolve("x", str(tmp_path)))
+
+
+def test_home_and_file_addresses_are_written_out_wherever_a_path_stands(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = """
+output: ~/out
+sources: [{files: [~/a.jsonl, "@~/list.txt", file:///data/b%20c.jsonl, "~nobody-of-this-name/a", a/~]}]
+vocabulary: {path: file://localhost/model}
+execution: {stage: ~/stage}
+"""
+    config = reading.load_as(JobConfig, text, ["sources.0.filters={bad_words: ~/words.txt}"], folder="jobs")
+    home = str(tmp_path)
+    assert config.output == f"{home}/out" and config.execution.stage == f"{home}/stage" and config.vocabulary.path == "/model"
+    assert config.sources[0].files == (f"{home}/a.jsonl", f"@{home}/list.txt", "/data/b c.jsonl", "jobs/~nobody-of-this-name/a", "jobs/a/~")
+    assert config.sources[0].filters == {"bad_words": f"{home}/words.txt"}
+    assert reading.load_as(JobConfig, text, ["output=~/other"], input=["~/c"]).sources[0].files == (f"{home}/c",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("output=s3://bucket/out", "output: s3://bucket/out: s3:// is not read, only gs:// and local paths are. Copy it with `aws s3 cp"),
+        (
+            "sources.0.files=[a, 'hf://datasets/c4']",
+            "sources.*.files: hf://datasets/c4: hf:// is not read, only gs:// and local paths are.",
+        ),
+        ("sources.0.files=['@https://a/list.txt']", "Download it with `curl -LO`, and name the copy."),
+        ("vocabulary.path=hdfs://a/b.model", "vocabulary.path: hdfs://a/b.model: hdfs:// is not read, only gs:// and local paths"),
+        ("output=file://host/out", "output: file://host/out: file:// is read as file:///PATH"),
+        ("output=$HOME/out", "output: $HOME/out: $HOME stands for itself: variables of the environment are not looked up."),
+        ("execution.stage=a/${USER}/stage", "execution.stage: a/${USER}/stage: ${USER} stands for itself"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["", "jobs"])
+def test_addresses_that_are_not_read_are_refused_by_name(setting: str, message: str, folder: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        reading.load_as(JobConfig, "sources: [{files: a}]\nvocabulary: {path: b}", [setting], folder=folder, output=None)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    name, _, value = setting.partition("=")
+    if name == "output":
+        with pytest.raises(ConfigError, match="output: "):
+            reading.load_as(JobConfig, f"output: {value}\nsources: [{{files: a}}]", folder=folder)

@@ -36,6 +36,13 @@ def test_lists_name_files_relative_to_themselves(tmp_path: pathlib.Path) -> None
     assert {place: key for place, key in found.keys.items() if "/" in place[0]}.items() <= whole.keys.items(), "a list changes no names"
 
 
+def test_lines_of_lists_end_at_line_feeds_alone(tmp_path: pathlib.Path) -> None:
+    odd = ["a\x0bb.txt", "a\x85b.txt", "a\u2028b.txt", "a\x1cb.txt", "\u3000a.txt", "a\rb.txt"]
+    lines(tmp_path, *odd)
+    (tmp_path / "list").write_bytes("\r\n".join(odd).encode())
+    assert sorted(file for file, _ in read(f"@{tmp_path / 'list'}", "lines").texts) == sorted(odd)
+
+
 def test_lists_that_are_wrong_name_their_line(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("# one\n\nmissing*.txt\n")

@@ -96,3 +96,20 @@ def test_a_pattern_without_files_is_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="empty: no file matches"):
         names(tmp_path, "empty")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("$DATA/a.txt", "$DATA stands for itself: variables of the environment are not looked up."),
+        ("a.{txt,log}", "{txt,log} stands for itself. Give each path as an item of its own."),
+        ("b.txt", "Check its spelling."),
+    ],
+)
+def test_what_a_pattern_without_files_seems_to_mean_is_said(tmp_path: pathlib.Path, pattern: str, message: str) -> None:
+    make(tmp_path, "a.txt")
+    with pytest.raises(SourceError) as caught:
+        names(tmp_path, pattern)
+    assert f"no file matches (source 'text'). {message}" in str(caught.value)
+    make(tmp_path, "{a,b}", "$x")
+    assert names(tmp_path, "{a,b}", "$x") == ["$x", "{a,b}"], "names that hold such marks are names"
