@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import re
 import typing
@@ -12,6 +13,7 @@ from tokenreel.config.parsing import check_pattern, from_dict, require, require_
 from tokenreel.errors import ConfigError
 
 MAX_EPOCHS = 1000
+TEXT_FORMATS = ("jsonl", "csv", "tsv", "lines", "paragraphs", "text")  # files of characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class SourceConfig:
         a backslash in files of Spark and of databases. By default quotes are doubled.
       escape_unquoted: of csv and tsv, whether `escape` counts outside of quotes too, as Python's `csv` and pandas write it.
       embedded_newlines: of csv and tsv, whether values may hold line ends. False lets large files be split among workers.
+      encoding: of text formats, how characters are stored, such as `utf-16` or `cp1252`, by Python's names. Files in another encoding than
+        UTF-8 are not split, and positions in them are those in their UTF-8 form.
       split: of tfds and Hugging Face folders, the split to read.
       filters: settings that replace those of the same name in the config's `filters`, for this source alone.
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
@@ -60,6 +64,7 @@ class SourceConfig:
     escape: str | None = None
     escape_unquoted: bool = False
     embedded_newlines: bool = True
+    encoding: str = "utf-8"
     split: str | None = None
     filters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, float] | None = None
@@ -75,6 +80,7 @@ class SourceConfig:
             for field in ("id_field", "order_field", "metadata_fields"):
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
         self._check_dialect()
+        self._check_encoding()
         require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
         require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
 
@@ -96,6 +102,21 @@ class SourceConfig:
                 require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
             require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
 
+    def _check_encoding(self) -> None:
+        try:
+            "..".encode(self.encoding)  # no name of a host, which the codec for those takes for text
+        except (LookupError, UnicodeError, ValueError) as error:
+            raise ConfigError(
+                f"sources.encoding: {self.encoding!r} is no encoding of text that Python knows, such as utf-8, utf-16, cp1252 or shift_jis"
+            ) from error
+        plain = self.text_encoding == "utf-8"
+        require(plain or self.format in TEXT_FORMATS, f"sources.encoding needs a format of text, such as jsonl, got {self.format}")
+
+    @property
+    def text_encoding(self) -> str:
+        """`encoding` by the name that Python gives it, whatever its spelling; a byte order mark makes no other of UTF-8."""
+        return codecs.lookup(self.encoding).name.removesuffix("-sig")
+
     @property
     def separator(self) -> str:
         """The character between the values of csv and tsv: `delimiter`, or the usual one of the format."""
@@ -112,7 +133,8 @@ class SourceConfig:
         return int(self.max_document_mb * (1 << 20))
 
 
-_LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in ("quoting", "escape", "escape_unquoted")}
+_LATER_NAMES = ("quoting", "escape", "escape_unquoted", "encoding")
+_LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in _LATER_NAMES}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,6 @@ _CANDIDATES = 30  # fields that are tried in place of the text field
 _LONGEST = 80  # characters of a field's name
 _NAMED = 20  # fields that a message names
 
-# What the first bytes of a file of text tell, and what to do about it.
-_MAGIC = (
-    (b"\xff\xfe", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
-    (b"\xfe\xff", "begins like UTF-16: convert it with `iconv -f UTF-16 -t UTF-8`"),
-)
-
 
 def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: Callable[[str], None]) -> None:
     """Looks at the first records of each source.
@@ -143,7 +137,7 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
         "no_id": f" Set sources.{index}.id_field to another field, or leave it out: documents are then named by their place.",
         "no_order": f" Set sources.{index}.order_field to a field that holds numbers or text.",
         "oversized": f" Set sources.{index}.max_document_mb to more.",
-        "invalid_utf8": " Convert the text to UTF-8, for example with `iconv -f LATIN1 -t UTF-8`.",
+        "invalid_utf8": f" Set sources.{index}.encoding to that of the text, such as cp1252 or utf-16.",
     }.get(reason, f" Check sources.{index}.format, which is {source.format}.")
     return (
         f"No record of {names} (source {source.name!r}) can be used, as far as was looked: {count:,} {reason}. The first is "
@@ -156,9 +150,6 @@ def _magic(source: SourceConfig, beginning: Beginning) -> str | None:
     head = beginning.head
     if source.format in ("parquet", "arrow", "tfrecord", "tfds"):
         return None
-    for magic, what in _MAGIC:
-        if head.startswith(magic):
-            return what
     if len(beginning.documents):
         return None
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()

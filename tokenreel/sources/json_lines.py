@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, read_document_id, to_sort_value, utf8_problem
+from tokenreel.sources import encodings
+from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, read_document_id, to_sort_value
 
 # Levels of JSON. Python reads and writes about a thousand, less what is on its stack, and that differs from runner to runner.
 _NESTING = 200
@@ -45,7 +46,7 @@ def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
     try:
         record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses
     except orjson.JSONDecodeError:
-        record = _lenient_json(line)
+        record = _lenient_json(line, source.text_encoding)
     text, document_id = _read_fields(record, source)
     encoded = encode_text(text)
     metadata = sort_value = None
@@ -69,13 +70,13 @@ def to_json(fields: Mapping[str, Any]) -> str:
     raise BadDocument("bad_metadata", f"a field of {', '.join(map(repr, fields))} is nested more than {_NESTING} levels deep")
 
 
-def _lenient_json(line: bytes) -> Any:
+def _lenient_json(line: bytes, encoding: str) -> Any:
     """Parses what the strict parser refuses: bad UTF-8 gets its own reason, and NaN, which Python writes, is accepted.
 
     Raises:
       BadDocument: the line is no UTF-8, no JSON, or nested too deep.
     """
-    problem = utf8_problem(line)
+    problem = encodings.problem(line, encoding)
     if problem:
         raise BadDocument("invalid_utf8", problem)
     text = line.decode("utf-8-sig")  # of bytes the parser would guess the encoding, and take some for UTF-16

@@ -7,6 +7,7 @@ file owns the documents that begin in it, however far the last one reaches behin
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator
 from typing import IO
@@ -20,7 +21,13 @@ from tokenreel.sources.values import EXCERPT
 
 READ_BYTES = 1 << 18  # read at once
 BOM = b"\xef\xbb\xbf"  # a byte order mark before the first document is no text
-NEWLINE = 0x0A
+NEWLINE, RETURN = 0x0A, 0x0D
+_LOOKED_AT = 1 << 20  # bytes of a file that tell how its lines end
+MIXED_LINE_ENDS = (
+    "mixed_line_ends",
+    "a line feed in a file whose lines end in carriage returns, as those of its first MiB do: write it with one kind of line end",
+)
+_SWAP = bytes.maketrans(b"\r\n", b"\n\r")
 _BLANKS = np.frombuffer(b" \t\r\n\v\f", dtype=np.uint8)
 
 
@@ -34,6 +41,7 @@ class TextRange:
       data: the bytes; of a fault the first of those that are lost.
       fault: reason and message where the bytes hold no document that can be read.
       lines: lines of the file that the fault passes over.
+      swapped: whether line feeds and carriage returns of the data stand for one another, as `swap_line_ends` has them.
     """
 
     file: InputFile
@@ -41,11 +49,45 @@ class TextRange:
     data: bytes
     fault: tuple[str, str] | None = None
     lines: int = 0
+    swapped: bool = False
 
     @property
     def size(self) -> int:
         """The number of bytes of text."""
         return len(self.data)
+
+
+def ends_in_returns(chunks: Iterator[bytes | Exception]) -> tuple[bool, Iterator[bytes | Exception]]:
+    r"""Tells whether the lines of a file end in carriage returns alone: its first MiB has some, and no line feed.
+
+    Args:
+      chunks: the bytes of the file from the first on, with an exception where they cannot be read to the end.
+
+    Returns:
+      whether they do, and all chunks again. Of most files one chunk was read.
+
+    >>> ends_in_returns(iter([b"one\rtwo\r"]))[0], ends_in_returns(iter([b"one\rtwo\n"]))[0]
+    (True, False)
+    """
+    taken: list[bytes | Exception] = []
+    size, found = 0, False
+    for chunk in chunks:
+        taken.append(chunk)
+        if isinstance(chunk, Exception):
+            break
+        chunk = chunk[: _LOOKED_AT - size]
+        if b"\n" in chunk:
+            found = False
+            break
+        size, found = size + len(chunk), found or b"\r" in chunk
+        if size == _LOOKED_AT:
+            break
+    return found, itertools.chain(taken, chunks)
+
+
+def swap_line_ends(chunks: Iterator[bytes | Exception]) -> Iterator[bytes | Exception]:
+    """Makes line feeds of the carriage returns that end lines, and carriage returns of the line feeds that should not be there."""
+    return (chunk if isinstance(chunk, Exception) else chunk.translate(_SWAP) for chunk in chunks)
 
 
 def locate_documents(stream: IO[bytes], file_range: FileRange, *, paragraphs: bool) -> tuple[int, int]:

@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError
-from tokenreel.sources import kinds
+from tokenreel.sources import encodings, kinds
 from tokenreel.sources.inputs import FileRange, InputFile
 from tokenreel.sources.kinds import HEAD_BYTES, Kind
 from tokenreel.sources.lines import READ_BYTES
@@ -137,7 +137,7 @@ def objection(head: bytes, file: InputFile, source: SourceConfig, layers: int = 
     told = f"source {source.name!r} has format: {source.format}"
     if kind is None:
         if source.format not in (*_TABLES, *_RECORDS) or not _holds(kinds.is_text, head):
-            return None  # text, or a damaged file, which its reader reports
+            return _wrong_encoding(head, file, source, inside)  # of text; a damaged file its reader reports
         return f"{file.path}: {inside} text, but {told}. Set the source's format to that of the text, or leave the file out."
     if kind.group == "compression":
         return f"{file.path}: is compressed more than {_MOST_LAYERS} times. Decompress it."
@@ -150,6 +150,26 @@ def objection(head: bytes, file: InputFile, source: SourceConfig, layers: int = 
         return None
     why = f" (source {source.name!r})" if kind.group == "stand-in" else f", but {told}"
     return f"{file.path}: {inside} {kind.title}{why}. {kind.way_out}, or leave the file out."
+
+
+def _wrong_encoding(head: bytes, file: InputFile, source: SourceConfig, inside: str) -> str | None:
+    """Says which encoding a file has instead of its source's, where that would make characters of it that nobody wrote."""
+    if source.format not in TEXT_FORMATS:
+        return None
+    told, found = source.text_encoding, encodings.wide(head)
+    wide = told.startswith(("utf-16", "utf-32"))
+    # Python takes text without a byte order mark for little-endian.
+    if found is not None and (not wide or found not in (told, f"{told}-le", "utf-16", "utf-32")):
+        likely = found
+    elif found is None and wide and len(head) >= 16 and kinds.is_text(head):
+        likely = "utf-8"
+    else:
+        return None
+    shown = {"utf-8": "UTF-8"}.get(likely, likely.upper())
+    return (
+        f"{file.path}: {inside} {shown}, but source {source.name!r} has encoding: {told}. Set sources.encoding: {likely}, in a source of "
+        "its own if other files have another, or leave the file out."
+    )
 
 
 def _holds(told: Callable[[bytes], bool], head: bytes) -> bool:

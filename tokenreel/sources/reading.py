@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
-from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources import encodings
 from tokenreel.sources.document_builder import DocumentBuilder
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block, FileRange, InputFile
-from tokenreel.sources.lines import TextRange, cut_stream, locate_documents, read_range
+from tokenreel.sources.lines import TextRange, cut_stream, ends_in_returns, locate_documents, read_range, swap_line_ends
 from tokenreel.sources.opening import Contents, open_range
 from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords
 from tokenreel.sources.readers.rows import Rows, damaged
@@ -145,19 +146,22 @@ def _read_file_range(
     try:
         with files.open_read(file.path, file.generation) as stream:
             contents = open_range(stream, file_range, source)
+            swapped, streamed = _lay_open(contents, source)
             chunks = contents.chunks if bound is None else bound(contents.chunks)
-            if file_range.start and contents.compressed:
+            if file_range.start and streamed:
                 return  # what cut the file did not know; the range that begins at its first byte holds all
             if kind in ("parquet", "arrow"):
                 yield from (parquet if kind == "parquet" else arrow).read(stream, file_range, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
                 yield from tfrecords.read(chunks, file, source, part_bytes)
-            elif kind in ("csv", "tsv") and (file_range.end is None or contents.compressed):
-                yield from delimited.read(chunks, file, source, part_bytes)
+            elif kind in ("csv", "tsv") and (file_range.end is None or streamed):
+                yield from delimited.read(chunks, file, source, part_bytes, swapped=swapped)
             elif kind in ("csv", "tsv"):
                 yield from _delimited_rows(stream, file_range, contents, source, part_bytes)
-            elif contents.compressed or bound is not None:
-                yield from cut_stream(chunks, file, source, part_bytes)
+            elif streamed or bound is not None:
+                for text_range in cut_stream(chunks, file, source, part_bytes):
+                    text_range.swapped = swapped
+                    yield text_range
             else:
                 yield from _plain_text(stream, file_range, source, part_bytes)
     except FileNotFoundError:
@@ -165,6 +169,25 @@ def _read_file_range(
         raise
     except OSError as error:
         raise SourceError(f"{file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+
+
+def _lay_open(contents: Contents, source: SourceConfig) -> tuple[bool, bool]:
+    """Turns the chunks of a file of text into UTF-8 lines that end in line feeds.
+
+    Returns:
+      whether its line feeds and carriage returns stand for one another now, and whether it must be read from its start, through its chunks.
+    """
+    if source.format not in TEXT_FORMATS:
+        return False, contents.compressed
+    decoded = source.text_encoding != "utf-8"
+    if decoded:
+        contents.chunks = encodings.decode(contents.chunks, source.text_encoding)
+    swapped = False
+    if source.format != "text":
+        swapped, contents.chunks = ends_in_returns(contents.chunks)
+    if swapped:
+        contents.chunks = swap_line_ends(contents.chunks)
+    return swapped, contents.compressed or decoded or swapped
 
 
 def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:

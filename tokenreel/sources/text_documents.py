@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.sources import json_lines
+from tokenreel.sources import encodings, json_lines
 from tokenreel.sources.document_builder import DocumentBuilder
-from tokenreel.sources.lines import BOM, NEWLINE, LineCounter, TextRange, gather, line_bounds, oversized_message
-from tokenreel.sources.values import EXCERPT, BadDocument, is_utf8, utf8_problem
+from tokenreel.sources.lines import BOM, MIXED_LINE_ENDS, NEWLINE, RETURN, LineCounter, TextRange, gather, line_bounds, oversized_message
+from tokenreel.sources.values import EXCERPT, BadDocument, is_utf8
 
 
 def add_text_range(builder: DocumentBuilder, text_range: TextRange) -> None:
@@ -27,12 +27,17 @@ def add_text_range(builder: DocumentBuilder, text_range: TextRange) -> None:
     buffer = np.frombuffer(data, dtype=np.uint8)
     starts, ends = line_bounds(buffer, builder.source.format)
     starts, ends = _leave_out_oversized(builder, data, starts, ends, position)
+    if text_range.swapped:
+        starts, ends = _leave_out_mixed(builder, buffer, starts, ends, position)
     if builder.source.format == "jsonl":
         _add_json(builder, data, starts, ends, position)
     else:
         sound = _check_utf8(builder, data, starts, ends, position)
         starts, ends = starts[sound], ends[sound]
-        builder.add(gather(buffer, starts, ends), ends - starts, starts + position)
+        text = gather(buffer, starts, ends)
+        if text_range.swapped:
+            text[text == NEWLINE] = RETURN  # inside of paragraphs
+        builder.add(text, ends - starts, starts + position)
     builder.pass_lines(int(np.count_nonzero(buffer == NEWLINE)) + bool(len(buffer) and buffer[-1] != NEWLINE))
 
 
@@ -51,6 +56,22 @@ def _leave_out_oversized(
     return starts[~long], ends[~long]
 
 
+def _leave_out_mixed(
+    builder: DocumentBuilder, buffer: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Makes faults of the documents that hold a line feed where carriage returns end lines; returns the bounds of the others."""
+    places = np.flatnonzero(buffer == RETURN)  # which stand for line feeds
+    owners = np.searchsorted(starts, places, side="right") - 1
+    inside = (owners >= 0) & (places <= ends[owners])
+    mixed = np.zeros(len(starts), dtype=bool)
+    mixed[owners[inside]] = True
+    data = buffer.tobytes()
+    counter = LineCounter(data)
+    for start, end in zip(starts[mixed].tolist(), ends[mixed].tolist(), strict=True):
+        builder.add_fault(start + position, *MIXED_LINE_ENDS, data[start:end], counter.count_to(start))
+    return starts[~mixed], ends[~mixed]
+
+
 def _check_utf8(
     builder: DocumentBuilder, data: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], position: int
 ) -> npt.NDArray[np.bool_]:
@@ -60,7 +81,7 @@ def _check_utf8(
         return sound
     counter = LineCounter(data)
     for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        problem = utf8_problem(data[start:end])
+        problem = encodings.problem(data[start:end], builder.source.text_encoding)
         if problem:
             sound[i] = False
             builder.add_fault(start + position, "invalid_utf8", problem, data[start:end], counter.count_to(start))

@@ -50,6 +50,8 @@ def fingerprint(
     if source.format in ("csv", "tsv"):
         reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
         reading += (_ROWS, source.quoting, source.escape or "", str(source.escape_unquoted))
+    if source.text_encoding != "utf-8":
+        reading += ("encoding", source.text_encoding)
     return keys.digest(
         VERSION,
         keys.VERSION,

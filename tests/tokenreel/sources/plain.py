@@ -37,6 +37,8 @@ def read(path: pathlib.Path, kind: str, block_bytes: int) -> tuple[dict[tuple[st
 
 def plainly(data: bytes, kind: str) -> dict[int, str]:
     """What a file holds, in the plainest code there is."""
+    if b"\r" in data and b"\n" not in data:
+        return {at: text.replace("\n", "\r") for at, text in plainly(data.replace(b"\r", b"\n"), kind).items()}
     position = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     lines = []
     for line in data[position:].split(b"\n"):

@@ -96,8 +96,13 @@ CASES = {
     "plain text": ("jsonl", "one line\n" * 200, {}, "200 invalid_json. The first is a line 1: Expecting value"),
     "a zip archive": ("jsonl", b"PK\3\4" + bytes(26), {}, "is a zip archive, but source 's0' has format: jsonl. Unpack it with `unzip`"),
     "a pointer": ("lines", b"version https://git-lfs.github.com/spec/v1\noid", {}, "Fetch the data with `git lfs pull`"),
-    "UTF-16": ("lines", ("text\n" * 20).encode("utf-16"), {}, "begins like UTF-16"),
-    "Latin 1": ("lines", ("caf\xe9\n" * 20).encode("latin-1"), {}, "20 invalid_utf8. The first is a line 1: not UTF-8"),
+    "UTF-16": (
+        "lines",
+        ("text\n" * 20).encode("utf-16"),
+        {},
+        "is UTF-16, but source 's0' has encoding: utf-8. Set sources.encoding",
+    ),
+    "Latin 1": ("lines", ("caf\xe9\n" * 20).encode("latin-1"), {}, "it looks like cp1252: set sources.encoding: cp1252. Set sources.0"),
     "a list for text": (
         "jsonl",
         lines([{"text": ["a"], "body": "b"}] * 3),

@@ -18,7 +18,9 @@ from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources import encodings
 from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.lines import MIXED_LINE_ENDS
 from tokenreel.sources.readers import columns, dialects
 from tokenreel.sources.readers.dialects import Values
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
@@ -165,6 +167,7 @@ def read(
     *,
     position: int = 0,
     header: Sequence[str] | None = None,
+    swapped: bool = False,
 ) -> Iterator[Rows]:
     """Reads rows out of a stream of bytes.
 
@@ -175,6 +178,7 @@ def read(
       part_bytes: about so much is handed over at once.
       position: the first byte's place in the (decompressed) file.
       header: names of the columns; None where the first row has them.
+      swapped: whether line feeds and carriage returns stand for one another, as `lines.swap_line_ends` has them.
 
     Yields:
       The rows and faults of about `part_bytes` each, in the order of the file.
@@ -183,15 +187,22 @@ def read(
       SourceError: the header lacks a column.
     """
     csv.field_size_limit(sys.maxsize)  # for the whole process; the default refuses values over 128 KiB
-    yield from _Reader(chunks, file, source, position, tuple(header or source.columns)).read(part_bytes)
+    yield from _Reader(chunks, file, source, position, tuple(header or source.columns), swapped).read(part_bytes)
 
 
 class _Reader:
     """Reads a stream row by row into a collector."""
 
     def __init__(
-        self, chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, position: int, names: tuple[str, ...]
+        self,
+        chunks: Iterator[bytes | Exception],
+        file: InputFile,
+        source: SourceConfig,
+        position: int,
+        names: tuple[str, ...],
+        swapped: bool,
     ) -> None:
+        self._swapped = swapped
         self._file, self._source = file, source
         self._lines = _Lines(chunks, source, 1 if source.rows_are_lines else None, first=position == 0)
         self._parsed = dialects.parse(self._lines, source)
@@ -245,7 +256,7 @@ class _Reader:
         row = size = 0
         try:
             data = b"".join(batch)
-            if b"\0" in data:
+            if b"\0" in data or (self._swapped and b"\r" in data):
                 raise ValueError
             parsed = dialects.parse_text(data.decode(), self._source)
             for values in parsed:
@@ -258,7 +269,7 @@ class _Reader:
                 if values:
                     if values[places[self._source.text_field]] is None:
                         break
-                    _keep(self._kept, self._position + size, values, places, self._source)
+                    self._keep(self._position + size, values, places)
                 size += sum(map(len, batch[row : parsed.line_num]))
                 self._kept.total_lines += parsed.line_num - row
                 row = parsed.line_num
@@ -306,8 +317,10 @@ class _Reader:
         fitted = _fit(values, columns_count)
         if b"\0" in data:
             problem = "nul_byte", f"a byte 0 at byte {data.index(0)} of the row: this is no text"
-        elif error := _decoding_error(data):
-            problem = "invalid_utf8", f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} of the row ({error.reason})"
+        elif told := encodings.problem(data, self._source.text_encoding):
+            problem = "invalid_utf8", told
+        elif self._swapped and b"\r" in data:
+            problem = MIXED_LINE_ENDS
         elif fitted is None:
             problem = "wrong_columns", f"the row has {count} values, but there are {columns_count} columns"
         elif count < columns_count and not data.endswith(b"\n"):
@@ -318,9 +331,28 @@ class _Reader:
                 f"no value for {self._source.text_field!r}: the row has {count} values of {columns_count} columns, or a null",
             )
         else:
-            _keep(self._kept, self._position, fitted, places, self._source)
+            self._keep(self._position, fitted, places)
             return
         self._kept.fault(self._position, *problem, data)
+
+    def _keep(self, position: int, values: Values, places: dict[str, int]) -> None:
+        """Adds a row as a document."""
+        source = self._source
+        if self._swapped:
+            values = [value and value.replace("\n", "\r") for value in values]
+        sort_value: Any = None
+        if source.order_field is not None:
+            sort_value = values[places[source.order_field]]
+            sort_value = float(sort_value) if sort_value is not None and _NUMBER.fullmatch(sort_value.strip()) else sort_value
+        text = values[places[source.text_field]]
+        assert text is not None  # who has none is a fault
+        self._kept.add(
+            position,
+            text.encode(),
+            None if source.id_field is None else values[places[source.id_field]],
+            sort_value,
+            {name: values[places[name]] for name in source.metadata_fields},
+        )
 
     def _reject(self, error: csv.Error | _Overlong) -> None:
         """Reports the row at hand as a fault, and all that it makes doubtful: its first line, or the rest of the file."""
@@ -419,27 +451,3 @@ def _places(names: Sequence[str], source: SourceConfig, file: InputFile) -> dict
                 fields=() if name in names else tuple(names),
             )
     return {name: names.index(name) for name in columns.wanted(source)}
-
-
-def _decoding_error(data: bytes) -> UnicodeDecodeError | None:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return error
-    return None
-
-
-def _keep(kept: Collector, position: int, values: Values, places: dict[str, int], source: SourceConfig) -> None:
-    sort_value: Any = None
-    if source.order_field is not None:
-        sort_value = values[places[source.order_field]]
-        sort_value = float(sort_value) if sort_value is not None and _NUMBER.fullmatch(sort_value.strip()) else sort_value
-    text = values[places[source.text_field]]
-    assert text is not None  # who has none is a fault
-    kept.add(
-        position,
-        text.encode(),
-        None if source.id_field is None else values[places[source.id_field]],
-        sort_value,
-        {name: values[places[name]] for name in source.metadata_fields},
-    )
