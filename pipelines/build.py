@@ -29,7 +29,7 @@ from tokenreel.storage import files, links, locking
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
-from tokenreel.wording import plural
+from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 local.note(f"a process of this build ended while it read {mark}")
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
-                f"tokenreel: building {job.output} from {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
+                f"tokenreel: building {plain(job.output)} from {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
                 file=sys.stderr,
             )
             seconds = 30.0 if files.is_remote(job.output) else 5.0
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(_from_cache(result), file=sys.stderr)
             finished = manifest.read(job.output)
         else:
-            print(f"tokenreel: {job.output} is complete already", file=sys.stderr)
+            print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
 

@@ -17,7 +17,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.staging.token_cache import THREADS, Entry, choose, read, uses
 from tokenreel.storage import files, links
-from tokenreel.wording import plural
+from tokenreel.wording import plain, plural
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -117,12 +117,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.directory}: no such directory. Give the one that execution.stage names in a config.")
     with reader_may_leave():
         if arguments.action == "list":
-            print(table(entries, foreign))
+            print(plain(table(entries, foreign)))
             for path in arguments.config:
                 for use in uses(configs.read(JobConfig, path, arguments.set), entries):
                     print(
-                        f"{path}: {use.source}: {use.hits:,} of {use.blocks:,} blocks are here; {_size(use.missing_bytes)} of "
-                        f"{_size(use.bytes)} of files would be tokenized"
+                        f"{plain(path)}: {plain(use.source)}: {use.hits:,} of {use.blocks:,} blocks are here; "
+                        f"{_size(use.missing_bytes)} of {_size(use.bytes)} of files would be tokenized"
                     )
             return 0
         chosen = choose(
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         size = sum(entry.bytes for entry in chosen)
         if arguments.dry_run:
             for entry in chosen:
-                print(entry.name)
+                print(plain(entry.name))
             print(f"would remove {len(chosen):,} of {plural(len(entries), 'file')}, {_size(size)} (nothing was removed)")
             return 0
         with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import tokenreel
 from tokenreel import commands
+from tokenreel.wording import plain
 from transforms.workers import quiet
 
 # Each module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given.
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
                 _end_with(error, debug)
             raise
         if found is not None:
-            print(module.summary(found))
+            print(plain(module.summary(found)))
         return 0
 
     with _debug(debug):

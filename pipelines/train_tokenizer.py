@@ -18,7 +18,7 @@ from tokenreel.curation.inputs import survey
 from tokenreel.storage import links, locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
-from tokenreel.wording import plural
+from tokenreel.wording import plain, plural
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
@@ -74,11 +74,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     with locking.lock(config.output, lost=local.stop):
         finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
         if finished is not None:
-            print(f"tokenreel: {config.output} is complete already", file=sys.stderr)
+            print(f"tokenreel: {plain(config.output)} is complete already", file=sys.stderr)
             return finished
         count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
         print(
-            f"tokenreel: training {config.output} on {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
+            f"tokenreel: training {plain(config.output)} on {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
             file=sys.stderr,
         )
         with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config)):

@@ -48,6 +48,7 @@ def write_dataset(
     record_format: str = FIXED,
     config: Mapping[str, object] | None = None,
     extra: Mapping[str, Feature] | None = None,
+    statistics: Mapping[str, object] | None = None,
 ) -> Manifest:
     """Writes a dataset as a build does: shards, provenance, manifest.
 
@@ -81,6 +82,9 @@ def write_dataset(
             pq.write_table(_provenance(split, rows), directory / table, row_group_size=64)
             beside.append(file_info(directory, table))
         infos[split] = SplitInfo(shards=tuple(shards))
+    if statistics is not None:
+        (directory / naming.STATISTICS).write_text(json.dumps(statistics))
+        beside.append(file_info(directory, naming.STATISTICS))
     manifest = Manifest(
         seq_len=length - overlap,
         overlap=overlap,

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 PATHS_BEGIN = "A relative path in a config begins in the config's folder, one on the command line in the working directory."
 """What a message about a missing file adds."""
+
+
+_WAYS_OUT = {
+    errno.EACCES: "Give a path that this user may read, or write where it is written; `ls -ld` shows who may.",
+    errno.EPERM: "Give a path that this user may change.",
+    errno.EROFS: "The file system is mounted read-only: give a path on another.",
+    errno.EMFILE: "Raise the limit of open files before the process starts (`ulimit -n`), or close some.",
+    errno.ENFILE: "All processes of this machine together have too many files open: end some, or raise fs.file-max.",
+    errno.ENAMETOOLONG: "Give a shorter path.",
+    errno.ELOOP: "Its links lead in a circle: give the path of the file itself.",
+    errno.EISDIR: "It is a directory: give the path of a file.",
+    errno.ENOTDIR: "Part of the path is a file: give a path below directories.",
+    errno.EIO: "The disk cannot read or write it: look at the system's log, and copy the file again from where it came from.",
+}
+
+
+def describe_os_error(error: OSError, path: str | None = None) -> str:
+    """Says in a line what the system refused, of which file, and the way out where one is known.
+
+    Args:
+      error: as the system raised it.
+      path: of the file that was meant, where the error may not know it.
+
+    >>> describe_os_error(OSError(errno.EROFS, "Read-only file system", "/data/out"))
+    '/data/out: Read-only file system. The file system is mounted read-only: give a path on another.'
+    """
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None) or path
+    what = f"{names}: {error.strerror or error}" if names else str(error)
+    way = _WAYS_OUT.get(error.errno or 0)
+    return f"{what}. {way}" if way else what
 
 
 class TokenreelError(Exception):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 from tokenreel.storage.redaction import redact
+from tokenreel.wording import plain
 from transforms.workers import quiet
 
 _MESSAGE = 600  # characters of a message that others wrote
@@ -21,7 +22,7 @@ def quiet_logging() -> None:
     """Shows Beam's warnings, but no tracebacks: the message of the error that they tell of is printed at the end. `--debug` shows all."""
 
     def wanted(record: logging.LogRecord) -> bool:
-        record.msg, record.args = redact(record.getMessage()), ()
+        record.msg, record.args = plain(redact(record.getMessage())), ()
         if quiet.wants_debug():
             return True
         unwanted = ("Traceback (most recent", "No semi_persistent_directory found")

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tokenreel.errors import TokenreelError
+from tokenreel.wording import plain
 
 _LOOKING = 0.02  # the share of the time, at most, that reports take: they list directories
 
 
 def note(line: str) -> None:
     """Says something about a job that stops nothing."""
-    print(f"tokenreel: note: {line}", file=sys.stderr, flush=True)
+    print(f"tokenreel: note: {plain(line)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def show_progress(report: Callable[[], str], seconds: float = 5.0) -> Iterator[N
                 line = f"progress is unknown ({error})"
             pause = max(seconds, (time.monotonic() - began) / _LOOKING)
             if line != last and not done.is_set():
-                print(f"tokenreel: {line}", file=sys.stderr, flush=True)
+                print(f"tokenreel: {plain(line)}", file=sys.stderr, flush=True)
                 last = line
 
     thread = threading.Thread(target=watch, daemon=True)

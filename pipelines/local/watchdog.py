@@ -17,6 +17,7 @@ import psutil
 
 from tokenreel.errors import BuildError
 from tokenreel.storage.object_lock import EXIT_LOST
+from tokenreel.wording import plain
 from transforms.workers import orphans
 
 EXIT_WORKER_DIED = 70
@@ -135,7 +136,7 @@ def _end(code: int, message: str | None = None) -> NoReturn:
     if not _ending.acquire(blocking=False):
         threading.Event().wait()  # for the thread that is ending the process
     if message is not None:
-        print(f"tokenreel: error: {message}", file=sys.stderr, flush=True)
+        print(f"tokenreel: error: {plain(message)}", file=sys.stderr, flush=True)
     killed: set[int] = set()
     # Looked for again until there are no more: a worker may start another one while it is being ended.
     while new := descendants(os.getpid()) - killed:

@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
-from tokenreel.errors import BuildError, StorageError, TokenreelError
+from tokenreel.errors import BuildError, StorageError, TokenreelError, describe_os_error
 from tokenreel.storage.redaction import redact
+from tokenreel.wording import plain
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "inspect": ("tokenreel.commands.inspect", "show decoded examples of a dataset in the terminal"),
@@ -24,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """Name: module and description. The module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given."""
 
 _NOT_FOUND = 404  # HTTP
+_LONGEST = 4000  # characters of a message: what two screens hold
 _OWN = ("tokenreel", "transforms", "pipelines")
 
 
@@ -47,13 +49,18 @@ def exit_code(program: str, run: Callable[[], int], *, debug: bool = False) -> i
 
     def trace() -> None:
         if debug:
-            print(redact(traceback.format_exc()), file=sys.stderr)
+            print(plain(redact(traceback.format_exc())), file=sys.stderr)
+
+    def say(message: str) -> None:
+        # What others wrote into names and values must neither steer the terminal nor fill it.
+        more = f" ... ({len(message) - _LONGEST:,} more characters)" if len(message) > _LONGEST else ""
+        print(f"{program}: error: {plain(message[:_LONGEST])}{more}", file=sys.stderr)
 
     try:
         return run()
     except TokenreelError as error:
         trace()
-        print(f"{program}: error: {redact(error)}", file=sys.stderr)
+        say(redact(error))
         mistaken = isinstance(error, StorageError) and error.code == _NOT_FOUND  # a bucket that is not there, as a folder that is not
         return 1 if isinstance(error, (BuildError, StorageError)) and not mistaken else 2
     except ModuleNotFoundError as error:  # an optional package; one of our own modules cannot be installed
@@ -61,20 +68,15 @@ def exit_code(program: str, run: Callable[[], int], *, debug: bool = False) -> i
             raise
         trace()
         advice = "" if error.name is None else f": pip install {error.name}"  # without a name, the message says it
-        print(f"{program}: error: {error}{advice}", file=sys.stderr)
+        say(f"{error}{advice}")
         return 2
     except OSError as error:  # a disk that is full, a file that may not be read: the system says what, and of which file
         trace()
-        print(f"{program}: error: {redact(_describe(error))}", file=sys.stderr)
+        say(redact(describe_os_error(error)))
         return 1
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
-
-
-def _describe(error: OSError) -> str:
-    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    return f"{names}: {error.strerror}" if names and error.strerror else str(error)
 
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.format import naming
 from tokenreel.inspection.report import write
 from tokenreel.storage import files
+from tokenreel.wording import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,5 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output and not files.is_remote(arguments.output) and os.path.isdir(arguments.output):
         page = files.join(arguments.output, naming.REPORT)
         raise ConfigError(f"--output {arguments.output}: a directory, and the report is one page. Name the file to write, such as {page}.")
-    print(write(arguments.directory, arguments.output))
+    print(plain(write(arguments.directory, arguments.output)))
     return 0

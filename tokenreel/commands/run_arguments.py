@@ -57,7 +57,7 @@ def open_run(arguments: argparse.Namespace) -> Batches:
     if arguments.state is not None:
         try:
             state = json.loads(files.read_bytes(arguments.state))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{arguments.state}: cannot be read as JSON ({error})") from error
         if not isinstance(state, Mapping):
             raise ConfigError(f"{arguments.state}: holds no loader state")

@@ -10,7 +10,7 @@ from tokenreel.format import manifest as manifests
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
 from tokenreel.inspection.verification import differences
-from tokenreel.wording import plural
+from tokenreel.wording import plain, plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +30,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     def say(line: str) -> None:
         if not quiet:
-            print(f"tokenreel: {line}", file=sys.stderr, flush=True)
+            print(f"tokenreel: {plain(line)}", file=sys.stderr, flush=True)
 
     count = 0
     reading = say if sys.stderr.isatty() else lambda line: None
     with reader_may_leave():
         for line in differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}")):
             count += 1
-            print(line, flush=True)
+            print(plain(line), flush=True)
     if count:
-        print(f"{arguments.directory}: {count:,} difference{'s' if count > 1 else ''}", file=sys.stderr)
+        print(plain(f"{arguments.directory}: {plural(count, 'difference')}"), file=sys.stderr)
         return 1
     if not quiet:
         manifest = manifests.read(arguments.directory)
@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         seconds = max(time.monotonic() - started, 1e-9)
         rate = f" ({size / 1e6 / seconds:,.0f} MB/s)" if seconds > 5 else ""
         print(
-            f"{arguments.directory}: sound. {plural(sum(shard.records for shard in shards), 'record')} in {plural(len(shards), 'shard')}, "
-            f"{size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
+            f"{plain(arguments.directory)}: sound. {plural(sum(shard.records for shard in shards), 'record')} in "
+            f"{plural(len(shards), 'shard')}, {size / 1e6:,.1f} MB, checked in {seconds:.1f} s{rate}\nfingerprint: {manifest.fingerprint}"
         )
         for each in taken_on_trust(manifest):
             print(f"taken on trust: {each.what}")

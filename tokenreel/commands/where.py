@@ -6,7 +6,6 @@ Tested in tests/tokenreel/commands/test_run_arguments.py.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from tokenreel.commands import run_arguments
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.loaders import trace
+from tokenreel.wording import one_line, plain, plain_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     with reader_may_leave():
         for entry in found:
-            print(json.dumps(entry, ensure_ascii=False) if arguments.json else _describe(entry))
+            print(plain_json(entry) if arguments.json else _describe(entry))
     return 0
 
 
 def _describe(entry: Mapping[str, Any]) -> str:
-    source = f"{entry['source']}: " if entry["source"] else ""
+    source = f"{one_line(entry['source'])}: " if entry["source"] else ""
     place = f"step {entry['step']:,} row {entry['row']:,}: " if "step" in entry else ""
     start, end = entry["bytes"]
     lines = [
@@ -56,9 +56,9 @@ def _describe(entry: Mapping[str, Any]) -> str:
     for found in entry["documents"] or []:
         metadata = "".join(f" {name}={value}" for name, value in found["metadata"].items() if value is not None)
         end = found["doc_token_start"] + found["length"]
-        lines.append(f"  {found['source']}  {found['doc_id']}  tokens {found['doc_token_start']:,} to {end:,}{metadata}")
+        lines.append(one_line(f"  {found['source']}  {found['doc_id']}  tokens {found['doc_token_start']:,} to {end:,}{metadata}"))
         if "text" in found:
-            lines += [f"    {line}" for line in found["text"].splitlines()]
+            lines += [f"    {line}" for line in plain(found["text"]).splitlines()]
     if entry["documents"] is None:
         lines.append("  (the dataset has no provenance tables)")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from tokenreel.errors import ConfigError
+from tokenreel.wording import brief
 
 SettingsT = TypeVar("SettingsT")
 
@@ -70,7 +71,7 @@ def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
       ConfigError: a key is unknown (with the nearest known one), missing, of the wrong type, or its value is impossible.
     """
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where or 'the config'} must be a mapping of settings, got {data!r}")
+        raise ConfigError(f"{where or 'the config'} must be a mapping of settings, got {brief(data)}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
@@ -108,12 +109,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:  # 1 is equal to True
             return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(str, arguments))}, got {value!r}")
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, arguments))}, got {brief(value)}")
     if origin is tuple:
         return _convert_tuple(arguments[0], value, where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a mapping, got {value!r}")
+            raise ConfigError(f"{where} must be a mapping, got {brief(value)}")
         return {str(key): _convert(arguments[1], item, dotted(where, str(key))) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, where)
@@ -136,7 +137,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     """Makes a tuple of a list; a text by itself is a list of one, because `files: a.txt` is how people write it."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence):
-        raise ConfigError(f"{where} must be a list, got {value!r}")
+        raise ConfigError(f"{where} must be a list, got {brief(value)}")
     return tuple(_convert(kind, item, f"{where}[{i}]") for i, item in enumerate(values))
 
 
@@ -153,4 +154,4 @@ def _convert_float(value: Any, where: str) -> float:
 def _wrong_type(kind: type, value: Any, where: str) -> ConfigError:
     """Says which setting holds what instead of what."""
     expected = {int: "a whole number", float: "a number or a percentage", str: "text", bool: "true or false"}.get(kind, kind.__name__)
-    return ConfigError(f"{where} must be {expected}, got {value!r}")
+    return ConfigError(f"{where} must be {expected}, got {brief(value)}")

@@ -11,6 +11,10 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.parsing import SettingsT, dotted, from_dict
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files
+from tokenreel.wording import brief
+
+_MOST_VALUES = 100_000
+_MOST_BYTES = 1 << 20  # the parser takes a minute for a megabyte of brackets
 
 
 def load(text: str, overrides: Sequence[str] = (), *, name: str = "config", **replacements: Any) -> JobConfig:
@@ -25,9 +29,12 @@ def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **repl
       ConfigError: the file cannot be read, or as `load_as`.
     """
     try:
-        text = files.read_bytes(path).decode()
+        data = files.read_bytes(path, 0, _MOST_BYTES + 1)
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the config ({error})") from error
+    if len(data) > _MOST_BYTES:
+        raise ConfigError(f"{path}: more than {_MOST_BYTES:,} bytes, which no config has. Name many files by a pattern, or in a list file.")
     return load_as(kind, text, overrides, name=path, folder=paths.folder_of(path), **replacements)
 
 
@@ -49,7 +56,7 @@ def load_as(
     """
     data = _yaml(text, name)
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: must be a mapping of settings, got {data!r}")
+        raise ConfigError(f"{name}: must be a mapping of settings, got {brief(data)}")
     data = paths.begin_in(folder, data)
     for override in overrides:
         path, equals, value = override.partition("=")
@@ -88,6 +95,7 @@ def _yaml(text: str, where: str) -> Any:
             node = loader.get_single_node()
             if node is None:
                 return None
+            _refuse_bombs(node, where)
             _refuse_repeated_keys(loader, node, where)
             return loader.construct_document(node)
         finally:
@@ -96,6 +104,35 @@ def _yaml(text: str, where: str) -> Any:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{where}: not YAML: {error}") from error
+
+
+def _refuse_bombs(root: Any, where: str) -> None:
+    """Refuses YAML whose aliases stand for more values than a config can have: a few lines of them make gigabytes.
+
+    Raises:
+      ConfigError: says how many values there would be at least, or which line names itself.
+    """
+    import yaml
+
+    sizes: dict[int, int] = {}  # by node: values that it stands for, itself and those below
+    within: set[int] = set()  # nodes whose parts are being counted
+    waiting = [(root, False)]
+    while waiting:
+        node, counted = waiting.pop()
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        if counted:
+            within.discard(id(node))
+            sizes[id(node)] = min(_MOST_VALUES + 1, 1 + sum(sizes[id(part)] for part in parts))
+        elif id(node) in within:
+            raise ConfigError(f"{where}: what begins in line {node.start_mark.line + 1} holds itself, by an alias. Write it out.")
+        elif id(node) not in sizes:
+            within.add(id(node))
+            waiting.append((node, True))
+            waiting += [(part, False) for part in parts]
+    if sizes[id(root)] > _MOST_VALUES:
+        raise ConfigError(f"{where}: it stands for more than {_MOST_VALUES:,} values, counting those of its aliases. Write fewer.")
 
 
 def _refuse_repeated_keys(loader: Any, root: Any, where: str) -> None:

@@ -63,6 +63,11 @@ def make_fixed_format(features: Sequence[Feature]) -> RecordFormat:
     return RecordFormat(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
 
 
+def most_list_bytes(fixed_format: RecordFormat) -> int:
+    """Gives the most bytes that a record of these features has as lists of varints: a bit takes a byte, a negative number ten."""
+    return 16 * fixed_format.record_bytes + 4096
+
+
 def encode_fixed(fixed_format: RecordFormat, arrays: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.uint8]:
     """Writes arrays as frames, ready to be appended to a shard.
 

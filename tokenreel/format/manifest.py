@@ -15,8 +15,10 @@ from tokenreel import keys
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import naming
 from tokenreel.format.example_codec import make_fixed_format
+from tokenreel.format.manifest_checks import check_body
 from tokenreel.format.schema import Feature, RecordFormat, features_from_json
 from tokenreel.storage import files
+from tokenreel.wording import brief
 
 FORMAT = "tokenreel-dataset"
 FORMAT_VERSION = 1
@@ -126,6 +128,17 @@ class Manifest:
         body = self._body()
         meaning = {name: body[name] for name in ("algorithms", "config", "record", "seed", "splits", "vocabulary")}
         return keys.digest(FORMAT, FORMAT_VERSION, _canonical(meaning))
+
+    def find_contradiction(self, split: str) -> str | None:
+        """Says what keeps record i of a split from being found by division: names or sizes of shards; None where nothing does."""
+        shards, stride = self.splits[split].shards, self.fixed_format.record_bytes
+        for index, shard in enumerate(shards):
+            fixed = self.record_format == FIXED
+            if shard.file != naming.shard(split, index, len(shards)) or (fixed and shard.bytes != shard.records * stride):
+                return f"the manifest contradicts itself about {shard.file}. Build the dataset again."
+            if shard.records != shards[0].records and (index < len(shards) - 1 or shard.records > shards[0].records):
+                return f"{shard.file} has {shard.records:,} records; all but the last need {shards[0].records:,}. Build it again."
+        return None
 
     def describe_empty(self, split: str) -> str:
         """Says what would give an empty split an example: the share of the documents that holds about two, and two documents."""
@@ -254,19 +267,19 @@ def parse(text: str, name: str) -> Manifest:
     repair = "Copy the dataset again from where it was built, or build it again."
     try:
         body = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{name}: not JSON ({error}). {repair}") from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
     if body.get("format_version") != FORMAT_VERSION:
         raise ManifestError(
-            f"{name}: format version {body.get('format_version')!r}; this version of tokenreel reads {FORMAT_VERSION}. "
+            f"{name}: format version {brief(body.get('format_version'))}; this version of tokenreel reads {FORMAT_VERSION}. "
             "Install the version that wrote it (tokenreel_version in the file)."
         )
     try:
         manifest = _from_body(body)
         written = manifest.to_text()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{name}: a field is missing or malformed ({error!r}). {repair}") from error
     # Not only the digest: a text of the same meaning, reformatted by an editor, was altered as well.
     if written != text:
@@ -275,6 +288,7 @@ def parse(text: str, name: str) -> Manifest:
 
 
 def _from_body(body: Mapping[str, Any]) -> Manifest:
+    check_body(body)
     record = body["record"]
     if "objective_facts" in body:
         unpack_facts(body["objective_facts"], body["vocabulary"]["vocab_size"])  # what cannot be read is noticed here

@@ -5,11 +5,12 @@ One row is one segment. Rows are sorted by example and place; readers skip colum
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from tokenreel.errors import ManifestError
+from tokenreel.format import sidecars
+from tokenreel.format.manifest import Manifest
 from tokenreel.storage import files
 
 EXAMPLE = "example"  # int64, the example's number in the split
@@ -42,6 +43,7 @@ def schema(fields: Sequence[str], *, repeats: bool) -> Any:
 
 def read(
     directory: str,
+    manifest: Manifest,
     name: str,
     columns: Sequence[str] | None = None,
     *,
@@ -49,10 +51,11 @@ def read(
     column: str | None = None,
     values: Sequence[Any] = (),
 ) -> Any:
-    """Reads a table, or some of its rows.
+    """Reads a table, or some of its rows, after its bytes were compared with the manifest.
 
     Args:
       directory: of the dataset, local or `gs://`.
+      manifest: of the dataset.
       name: of the table in it, see `naming.provenance`.
       columns: which to read; None for all.
       optional: further columns, which are read where the table has them.
@@ -63,30 +66,49 @@ def read(
       a `pyarrow.Table`.
 
     Raises:
-      FileNotFoundError: there is no such table.
-      ManifestError: it is damaged, or lacks one of the `columns`. What Arrow says is the `__cause__`.
+      FileNotFoundError: the dataset has no such table, or it is missing; says which.
+      ManifestError: it is not what was written, or lacks one of the `columns`. What Arrow says is the `__cause__`.
       ModuleNotFoundError: pyarrow is not installed.
+      StorageError: it is there and cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = files.join(directory, name)
-    if files.is_remote(path):
-        file: Any = io.BytesIO(files.read_bytes(path))
-    elif files.size(path) is None:
-        raise FileNotFoundError(path)
-    else:
-        file = path
     filters = None if column is None else [(column, "in", list(values))]
-    try:
-        if columns is not None and optional:
-            known = pq.read_schema(file).names
-            columns = [*columns, *(wanted for wanted in optional if wanted in known)]
-        # Without threads: the pools of Arrow do not survive a fork of the trainer.
-        return pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        what = str(error).splitlines()[0]
-        raise ManifestError(f"{path}: not a Parquet file with these columns ({what}). Copy it again from where it was built.") from error
+    with sidecars.open_checked(directory, manifest, name) as file:
+        try:
+            if columns is not None and optional:
+                known = pq.read_schema(file).names
+                columns = [*columns, *(wanted for wanted in optional if wanted in known)]
+            # Without threads: the pools of Arrow do not survive a fork of the trainer.
+            rows = pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
+            _check_types(rows)
+            return rows
+        except (pa.ArrowException, OSError, ValueError) as error:
+            what = (str(error).splitlines() or [type(error).__name__])[0]
+            path = files.join(directory, name)
+            raise ManifestError(
+                f"{path}: not a Parquet file with these columns ({what}). Copy it again from where it was built."
+            ) from error
+
+
+def _check_types(rows: Any) -> None:
+    """Looks at the columns that every table has: a forged one may have them of another type, or hold nothing where a value belongs.
+
+    Raises:
+      ValueError: names the column.
+    """
+    import pyarrow as pa
+
+    for field in schema((), repeats=True):
+        if field.name not in rows.column_names:
+            continue
+        name, wanted, found = field.name, field.type, rows.column(field.name)
+        kind = found.type.value_type if pa.types.is_dictionary(found.type) else found.type
+        if pa.types.is_integer(kind) != pa.types.is_integer(wanted) or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+            raise ValueError(f"column {name} holds {kind}")
+        if found.null_count:
+            raise ValueError(f"column {name} has {found.null_count:,} rows without a value")
 
 
 def metadata(row: dict[str, Any]) -> dict[str, str | None]:

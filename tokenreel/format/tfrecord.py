@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 HEADER_BYTES = 12  # length and its CRC
 FOOTER_BYTES = 4  # CRC of the payload
+_PIECE_BYTES = 4 << 20  # asked for at once
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -34,6 +36,47 @@ def header(payload_bytes: int) -> bytes:
 def frame(payload: bytes) -> bytes:
     """Wraps one payload as a record."""
     return header(len(payload)) + payload + struct.pack("<I", masked_crc32c(payload))
+
+
+def read_frames(read: Callable[[int], bytes], most: int) -> Iterator[tuple[int, bytes, str]]:
+    """Yields the records of a file one by one, of any length.
+
+    A forged length costs no memory: one that is longer than records can be is not believed, and others are read piece by piece.
+
+    Args:
+      read: gives the next bytes of the file, at most as many as it is asked for, and none at its end.
+      most: bytes that a payload has at most.
+
+    Yields:
+      the record's first byte in the file, its payload, and what is wrong with it ("" for a sound one). After a length that is wrong,
+      nothing can be found, and the payload is empty.
+    """
+    offset = 0
+    while head := _read_up_to(read, HEADER_BYTES):
+        if len(head) < HEADER_BYTES or struct.unpack("<I", head[8:])[0] != masked_crc32c(head[:8]):
+            yield offset, b"", "its length or the length's CRC was altered or cut off, so nothing behind it can be read"
+            return
+        (length,) = struct.unpack("<Q", head[:8])
+        if length > most:
+            yield offset, b"", f"it says that it has {length:,} bytes; a record of these features has at most {most:,}"
+            return
+        body = _read_up_to(read, length + FOOTER_BYTES)
+        if len(body) < length + FOOTER_BYTES:
+            yield offset, b"", "the file ends inside it"
+            return
+        payload = body[:length]
+        (stored,) = struct.unpack("<I", body[length:])
+        yield offset, payload, "" if stored == masked_crc32c(payload) else "its CRC does not match its bytes"
+        offset += HEADER_BYTES + len(body)
+
+
+def _read_up_to(read: Callable[[int], bytes], size: int) -> bytes:
+    """Reads `size` bytes, fewer at the end of the file only: a read from a bucket or a pipe may give less than it was asked for."""
+    parts = []
+    while size and (data := read(min(size, _PIECE_BYTES))):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
 
 
 def payload_crcs(records: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tokenreel.wording import plain
+
 STYLE = """
 :root { --ink: #1d2129; --soft: #5d6675; --line: #dfe3ea; --bar: #3b6fb6; --paper: #ffffff; --tile: #f5f7fa; }
 @media (prefers-color-scheme: dark) {
@@ -44,8 +46,8 @@ def section(title: str, content: str) -> str:
 
 
 def escape_text(value: object) -> str:
-    """Escapes a value for HTML."""
-    return html.escape(str(value))
+    """Escapes a value for HTML, and in it what turns the order of what is shown: a page has no use for it either."""
+    return html.escape(plain(value))
 
 
 def format_number(value: Any) -> str:
@@ -77,6 +79,8 @@ def histogram_bins(histogram: Mapping[str, int]) -> list[tuple[str, int | float]
     counts = {int(upper): count for upper, count in histogram.items()}
     bins: list[tuple[str, int | float]] = []
     upper = min(counts)
+    if upper < 0:
+        raise ValueError(f"a histogram has a bin that ends at {upper}")
     while upper <= max(counts):
         lower = (upper + 1) // 2
         bins.append(

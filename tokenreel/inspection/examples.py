@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.errors import ManifestError
-from tokenreel.format import schema, segments, tfrecord
-from tokenreel.format.example_codec import decode_example
+from tokenreel.errors import ManifestError, StorageError, describe_os_error
+from tokenreel.format import schema, segments, sidecars, tfrecord
+from tokenreel.format.example_codec import decode_example, most_list_bytes
 from tokenreel.format.manifest import FIXED, Manifest, ShardInfo
 from tokenreel.format.record_damage import find_damage
 from tokenreel.inspection.opening import Origin
 from tokenreel.inspection.terminal import painter
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.wording import one_line, plain
 
 _SPECIALS = ("pad", "bos", "eos", "unk")
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey; tab and newline stay
 _TOKEN_FIELDS = ("inputs", "targets")  # what denoising objectives put in place of the tokens
 _VALUES_SHOWN = 16
 
@@ -90,7 +88,7 @@ def _segments(arrays: Mapping[str, npt.NDArray[Any]], length: int, align: int, o
             origin = origins[number]
             part = f"{origin.document}, its tokens {origin.start:,} to {origin.start + origin.length - 1:,}"
             kept = "".join(f", {name}: {value}" for name, value in origin.metadata.items() if value is not None)
-            label = _plain(f"{part} ({origin.source}{kept})")
+            label = one_line(f"{part} ({origin.source}{kept})")
         yield begin, end, label
 
 
@@ -111,7 +109,7 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
     # Text is decoded in stretches: a character may take several tokens, and pieces put spaces between each other.
     def flush() -> None:
         if pending:
-            parts.append(_plain(vocabulary.decode(pending)))
+            parts.append(plain(vocabulary.decode(pending)))
             pending.clear()
 
     for position, token in enumerate(tokens, begin):
@@ -128,8 +126,13 @@ def _show_text(tokens: Sequence[int], begin: int, masks: Mapping[int, int], voca
 
 
 def _symbol(token: int, vocabulary: Vocabulary) -> str | None:
-    """Names a token that stands for no text, such as [CLS], which decoding leaves out; None for others, and for a space at an end."""
-    piece = vocabulary.piece(token) if 0 <= token < vocabulary.vocab_size else None
+    """Names a token that stands for no text, such as [CLS], which decoding leaves out, and one that the vocabulary does not have.
+
+    None for others, and for a space at an end.
+    """
+    if not 0 <= token < vocabulary.vocab_size:
+        return f"<no token {token}>"
+    piece = vocabulary.piece(token)
     return piece if piece and piece.strip("\u2581 ") and not vocabulary.decode([token]) else None
 
 
@@ -172,11 +175,7 @@ def piece_name(token: int, vocabulary: Vocabulary) -> str:
     text = vocabulary.piece(token) or vocabulary.decode([token])
     if not text:
         return f"#{token}"
-    return repr(text)[1:-1] if text.isspace() or _CONTROL.search(text) else text
-
-
-def _plain(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return repr(text)[1:-1] if text.isspace() else one_line(text)
 
 
 def read_example(directory: str, manifest: Manifest, split: str, index: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
@@ -186,19 +185,29 @@ def read_example(directory: str, manifest: Manifest, split: str, index: int) -> 
       its arrays, and what is wrong with the record ("" for a sound one).
 
     Raises:
-      ManifestError: the shard does not reach so far, or the bytes are no record.
+      ManifestError: the manifest contradicts itself, the shard does not reach so far, or the bytes are no record.
+      StorageError: the shard cannot be read.
     """
+    if contradiction := manifest.find_contradiction(split):
+        raise ManifestError(f"{directory}: {contradiction}")
     shards = manifest.splits[split].shards
     per_shard = shards[0].records
     shard, row = shards[index // per_shard], index % per_shard
     path = files.join(directory, shard.file)
     try:
-        if manifest.record_format != FIXED:
-            return _read_list(path, manifest, row)
-        fixed_format = manifest.fixed_format
-        data = files.read_bytes(path, row * fixed_format.record_bytes, fixed_format.record_bytes)
+        arrays, problem = (_read_fixed if manifest.record_format == FIXED else _read_list)(path, manifest, shard, row)
     except FileNotFoundError:
         raise ManifestError(f"{path}: missing. Copy the dataset again from where it was built.") from None
+    except OSError as error:
+        raise StorageError(describe_os_error(error, path)) from error
+    if not problem and schema.EXAMPLE_ID in arrays and (found := int(arrays[schema.EXAMPLE_ID])) != index:
+        problem = f"it holds example {found:,}, expected {index:,}: shards were exchanged"
+    return arrays, problem
+
+
+def _read_fixed(path: str, manifest: Manifest, shard: ShardInfo, row: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    fixed_format = manifest.fixed_format
+    data = files.read_bytes(path, row * fixed_format.record_bytes, fixed_format.record_bytes)
     if len(data) < fixed_format.record_bytes:
         raise _too_short(path, shard, row)
     record = np.frombuffer(data, dtype=np.uint8)[None]
@@ -206,27 +215,23 @@ def read_example(directory: str, manifest: Manifest, split: str, index: int) -> 
     return {name: values[0] for name, values in fixed_format.decode(record).items()}, problem
 
 
+def _read_list(path: str, manifest: Manifest, shard: ShardInfo, row: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
+    shapes = {feature.name: feature.shape for feature in manifest.features}
+    with files.open_read(path) as file:
+        for number, (offset, payload, problem) in enumerate(tfrecord.read_frames(file.read, most_list_bytes(manifest.fixed_format))):
+            if problem and (number == row or not payload):
+                raise ManifestError(f"{path}: record {number:,} at byte {offset:,}: {problem}. {sidecars.COPY_AGAIN}")
+            if number == row:
+                try:
+                    values = decode_example(payload)
+                    return {name: value.reshape(shapes.get(name, (-1,))) for name, value in values.items()}, ""
+                except ValueError as error:
+                    raise ManifestError(f"{path}: record {number:,} at byte {offset:,}: {error}. {sidecars.COPY_AGAIN}") from error
+    raise _too_short(path, shard, row)
+
+
 def _too_short(path: str, shard: ShardInfo, row: int) -> ManifestError:
     return ManifestError(
         f"{path}: ends before or inside record {row:,}; the manifest says {shard.records:,} records. Copy the file again from where it was "
         "built, or run `tokenreel verify` to list every difference."
     )
-
-
-def _read_list(path: str, manifest: Manifest, row: int) -> tuple[dict[str, npt.NDArray[Any]], str]:
-    with files.open_read(path) as file:
-        for number, payload in enumerate(_payloads(file)):
-            if number == row:
-                values = decode_example(payload)
-                shapes = {feature.name: feature.shape for feature in manifest.features}
-                return {name: value.reshape(shapes.get(name, (-1,))) for name, value in values.items()}, ""
-    raise ManifestError(f"{path}: ends before or inside record {row:,}. Run `tokenreel verify` to list every difference.")
-
-
-def _payloads(file: IO[bytes]) -> Iterator[bytes]:
-    while len(head := file.read(tfrecord.HEADER_BYTES)) == tfrecord.HEADER_BYTES:
-        (length,) = struct.unpack_from("<Q", head)
-        body = file.read(length + tfrecord.FOOTER_BYTES)
-        if len(body) < length + tfrecord.FOOTER_BYTES:
-            return
-        yield body[:length]

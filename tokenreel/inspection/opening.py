@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from tokenreel.errors import ManifestError, TokenreelError, VocabularyError
 from tokenreel.format import naming, provenance
 from tokenreel.format.manifest import Manifest
-from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
-from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.loading import open_stored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,13 +44,11 @@ def read_origins(directory: str, manifest: Manifest, split: str, index: int) -> 
     shards = manifest.splits[split].shards
     name = naming.provenance(split, index // shards[0].records, len(shards))
     try:
-        rows = provenance.read(directory, name, column=provenance.EXAMPLE, values=[index]).to_pylist()
+        rows = provenance.read(directory, manifest, name, column=provenance.EXAMPLE, values=[index]).to_pylist()
     except ModuleNotFoundError as error:
         raise TokenreelError("--provenance reads Parquet tables and needs pyarrow: pip install pyarrow") from error
-    except FileNotFoundError:
-        raise ManifestError(
-            f"{directory}: has no {name}; the dataset was built with shards.provenance: false, or the file is lost. Leave out --provenance."
-        ) from None
+    except FileNotFoundError as error:
+        raise ManifestError(f"{error} A dataset built with shards.provenance: false has none: leave out --provenance.") from None
     return [
         Origin(
             document=row[provenance.DOC_ID],
@@ -68,12 +65,12 @@ def open_vocabulary(directory: str, manifest: Manifest) -> Vocabulary:
     """Loads the vocabulary that made a dataset, from its copy there.
 
     Raises:
+      ManifestError: the copy is missing, or not what was written.
       VocabularyError: it cannot be read, or a package is missing.
     """
     info = manifest.vocabulary
-    path = None if info.file is None else files.join(directory, info.file)
     try:
-        return load_vocabulary(info.kind, path, **info.options)
+        return open_stored(directory, manifest)
     except ModuleNotFoundError as error:
         raise VocabularyError(
             f"decoding {info.kind} tokens needs a package that is not installed ({error}): pip install {error.name}"

@@ -66,7 +66,7 @@ def read_table(directory: str, name: str, place: Place) -> Table:
     """
     try:
         columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID, SOURCE]
-        rows = provenance.read(directory, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS])
+        rows = provenance.read(directory, place.manifest, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS])
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenreel.errors import ManifestError, VocabularyError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import naming
+from tokenreel.format import naming, sidecars
 from tokenreel.format.manifest import Manifest
 from tokenreel.inspection.charts import (
     STYLE,
@@ -31,6 +31,7 @@ from tokenreel.inspection.charts import (
 from tokenreel.inspection.examples import piece_name
 from tokenreel.inspection.opening import open_vocabulary
 from tokenreel.storage import files
+from tokenreel.wording import plain
 
 _LETTERS_SHOWN = 20
 _LETTERS_READ = 8 << 20  # bytes; a report does not read gigabytes of complaints
@@ -277,32 +278,41 @@ def write(directory: str, output: str | None = None) -> str:
       where it was written.
 
     Raises:
-      ManifestError: the dataset is incomplete or its statistics cannot be read.
+      ManifestError: the dataset is incomplete, or a file that the page is made of is not what was written.
+      StorageError: a file cannot be read.
     """
     manifest = manifests.read(directory)
-    path = files.join(directory, naming.STATISTICS)
     try:
-        statistics = json.loads(files.read_bytes(path))
-    except (FileNotFoundError, ValueError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error}). Copy the dataset again from where it was built.") from error
+        page = _make_page(directory, manifest)
+    except FileNotFoundError as error:
+        raise ManifestError(str(error)) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What an altered number leads to has no end, as in `verification.differences`.
+        name = files.join(directory, naming.STATISTICS)
+        raise ManifestError(f"{name} or {naming.DEAD_LETTERS}: not what a build writes ({error!r}). {sidecars.COPY_AGAIN}") from error
+    target = output or files.join(directory, naming.REPORT)
+    files.write_bytes(target, page.encode())
+    return target
+
+
+def _make_page(directory: str, manifest: Manifest) -> str:
+    statistics = sidecars.read_json(directory, manifest, naming.STATISTICS)
     try:
         vocabulary = open_vocabulary(directory, manifest)
         splits = statistics.get("splits", {}).values()
         ids = {int(number) for found in splits for number, _ in found.get("frequent_tokens", [])}
         pieces = {number: piece_name(number, vocabulary) for number in ids}
     except VocabularyError as error:
-        print(f"tokenreel: tokens are shown as numbers: {error}", file=sys.stderr)
+        print(f"tokenreel: tokens are shown as numbers: {plain(error)}", file=sys.stderr)
         pieces = {}
     title = directory.rstrip("/").rpartition("/")[2] or directory
-    page = render(manifest, statistics, title=title, pieces=pieces, dead_letters=_read_letters(directory, manifest))
-    target = output or files.join(directory, naming.REPORT)
-    files.write_bytes(target, page.encode())
-    return target
+    return render(manifest, statistics, title=title, pieces=pieces, dead_letters=_read_letters(directory, manifest))
 
 
 def _read_letters(directory: str, manifest: Manifest) -> list[dict[str, Any]]:
-    if all(info.file != naming.DEAD_LETTERS for info in manifest.files):
+    if sidecars.find(manifest, naming.DEAD_LETTERS) is None:
         return []
-    data = files.read_bytes(files.join(directory, naming.DEAD_LETTERS), 0, _LETTERS_READ)
+    with sidecars.open_checked(directory, manifest, naming.DEAD_LETTERS) as file:
+        data = file.read(_LETTERS_READ)
     lines = data.split(b"\n")[:-1]  # the last is empty, or cut short
     return [json.loads(line) for line in lines]

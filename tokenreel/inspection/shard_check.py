@@ -6,7 +6,8 @@ without reading anything twice.
 
 from __future__ import annotations
 
-import struct
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.format import schema, tfrecord
-from tokenreel.format.example_codec import decode_example
+from tokenreel.format.example_codec import decode_example, most_list_bytes
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
 from tokenreel.inspection.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
@@ -135,20 +136,17 @@ class ShardCheck:
     def _check_lists(self, file: IO[bytes]) -> Iterator[str]:
         """Reads records of varying length; after an altered length nothing can be found."""
         features = {feature.name: feature for feature in self._manifest.features}
-        offset = row = 0
+        row = 0
         rows: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in features}
         numbers: list[int] = []
-        while row < self._shard.records and (head := self._read(file, tfrecord.HEADER_BYTES)):
+        frames = tfrecord.read_frames(functools.partial(self._read, file), most_list_bytes(self._manifest.fixed_format))
+        for offset, payload, problem in itertools.islice(frames, self._shard.records):
             where = f"{self._shard.file}: record {row:,} at byte {offset:,}"
-            if len(head) < tfrecord.HEADER_BYTES or struct.unpack("<I", head[8:])[0] != tfrecord.masked_crc32c(head[:8]):
-                yield f"{where}: its length or the length's CRC was altered or cut off, so nothing behind it can be read"
+            if problem and not payload:
+                yield f"{where}: {problem}"
                 break
-            (length,) = struct.unpack("<Q", head[:8])
-            body = self._read(file, length + tfrecord.FOOTER_BYTES)
-            if len(body) < length + tfrecord.FOOTER_BYTES:
-                yield f"{where}: the file ends inside it"
-                break
-            problem, arrays = _parse_lists(body[:length], struct.unpack("<I", body[length:])[0], features)
+            if not problem:
+                problem, arrays = _parse_lists(payload, features)
             if problem:
                 self._sound = False
                 self._last_token = None
@@ -157,7 +155,6 @@ class ShardCheck:
                 numbers.append(row)
                 for name, values in arrays.items():
                     rows[name].append(values)
-            offset += tfrecord.HEADER_BYTES + len(body)
             row += 1
             # By chunks, so that memory does not grow with the shard; the fixed format's record is about as large.
             if len(numbers) * self._manifest.fixed_format.record_bytes >= _CHUNK_BYTES:
@@ -215,10 +212,8 @@ class ShardCheck:
             self._tally.last_segment = (table.document[-1].as_py(), int(table.start[-1] + table.length[-1]))
 
 
-def _parse_lists(payload: bytes, stored_crc: int, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:
+def _parse_lists(payload: bytes, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     """Parses one record of the int64_list format: what is wrong with it, or its arrays in their shapes."""
-    if stored_crc != tfrecord.masked_crc32c(payload):
-        return "its CRC does not match its bytes", {}
     try:
         arrays = decode_example(payload)
     except (ValueError, KeyError) as error:

@@ -25,7 +25,7 @@ from tokenreel.inspection.totals_checks import check_settings, check_totals
 from tokenreel.inspection.vocabulary_check import check_vocabulary
 from tokenreel.storage import files, locking
 from tokenreel.vocabularies.base import Vocabulary
-from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.loading import open_stored
 
 _CHUNK_BYTES = 4 << 20
 
@@ -56,7 +56,7 @@ def differences(
         return
     try:
         yield from _check_all(directory, manifest, note, progress)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         # What an altered number leads to has no end. That it is no dataset that a build writes is all there is to say.
         yield f"{directory}: {naming.MANIFEST} or {naming.STATISTICS} is not what a build writes ({error!r})"
 
@@ -165,7 +165,7 @@ def _open_vocabulary(directory: str, manifest: Manifest, intact: set[str]) -> Vo
     if info.file is not None and info.file not in intact:
         return None
     try:
-        return load_vocabulary(info.kind, None if info.file is None else files.join(directory, info.file), **info.options)
+        return open_stored(directory, manifest)
     except (ModuleNotFoundError, TokenreelError, OSError, TypeError, ValueError) as error:
         return error
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import ManifestError, VocabularyError
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
 from tokenreel.loaders.records.base import FieldSlice, Records
-from tokenreel.storage import files
 
 
 class Examples:
@@ -53,6 +53,20 @@ class Examples:
           ManifestError: it is another one.
         """
         self.records.check_build()
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Reads what stands beside the shards in its body: it is of the build that was opened.
+
+        Raises:
+          ManifestError: the directory holds another build, which is a better reason than what the body found wrong with a file.
+        """
+        try:
+            yield
+        except ManifestError:
+            self.check_build()
+            raise
+        self.check_build()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -147,14 +161,14 @@ class Examples:
         """Loads the vocabulary that made the tokens, from its copy in the dataset.
 
         Raises:
+          ManifestError: the copy is missing, or not what was written.
           VocabularyError: the copy cannot be read, or a package that it needs is not installed.
         """
-        from tokenreel.vocabularies.loading import load_vocabulary
+        from tokenreel.vocabularies.loading import open_stored
 
         info = self.manifest.vocabulary
         try:
-            vocabulary = load_vocabulary(info.kind, None if info.file is None else files.join(self.path, info.file), **info.options)
+            with self.beside():
+                return open_stored(self.path, self.manifest)
         except ModuleNotFoundError as error:
             raise VocabularyError(f"{self.path}: its vocabulary, {info.kind}, needs a package: pip install {error.name}") from error
-        self.check_build()
-        return vocabulary

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Unpack
 
 from tokenreel.errors import ConfigError
-from tokenreel.format import naming, schema
+from tokenreel.format import naming, schema, sidecars
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.order.lanes import Lanes
@@ -154,15 +153,16 @@ def _tokens_per_example(dataset: Dataset) -> Fraction:
     """Gives the mean number of real tokens in an example, from the build's statistics where examples are padded.
 
     Raises:
-      ConfigError: the statistics are missing or damaged.
+      ConfigError: the statistics are missing, or do not tell.
+      ManifestError: they are not what was written.
     """
     manifest = dataset.manifest
     if schema.NUM_TOKENS not in dataset.features:
         return Fraction(manifest.seq_len)
     path = files.join(dataset.path, naming.STATISTICS)
     try:
-        found = json.loads(files.read_bytes(path))["splits"][dataset.split]
-        dataset.check_build()
+        with dataset.beside():
+            found = sidecars.read_json(dataset.path, manifest, naming.STATISTICS)["splits"][dataset.split]
         return Fraction(int(found["tokens_in_examples"]), int(found["examples"]))
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ConfigError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.format import naming
+from tokenreel.errors import ConfigError, ManifestError, StorageError, describe_os_error
+from tokenreel.format import naming, sidecars
 from tokenreel.format.manifest import INT64_LIST, Manifest
 from tokenreel.format.record_damage import find_shard_damage
 from tokenreel.loaders.dataset import Dataset
@@ -43,9 +43,10 @@ def load(
       cache_bytes: bound of the cache; None lets it grow to the whole dataset.
 
     Raises:
-      ManifestError: the directory is incomplete, altered, of another version or fingerprint; names the file. Reading raises it as well,
-        when another build has taken the place of this one.
+      ManifestError: the directory is incomplete, altered (the vocabulary's copy too), of another version or fingerprint; names the file.
+        Reading raises it as well, when another build has taken the place of this one.
       ConfigError: an option is unknown or impossible.
+      StorageError: it is there and cannot be read.
     """
     path = resolved(path)
     if verify not in ("size", "full"):
@@ -66,8 +67,7 @@ def load(
             "`shards.format: fixed`."
         )
     watch.note(check_files(path, manifest, split))
-    info = manifest.splits[split]
-    if not info.examples:
+    if not (info := manifest.splits[split]).examples:
         raise ManifestError(f"{path}: {manifest.describe_empty(split)}, or load another split.")
     records = _records(watch, split, crc, backend, cache, cache_bytes)
     if verify == "full":
@@ -109,24 +109,19 @@ def _records(
 
 
 def check_files(path: str, manifest: Manifest, split: str) -> dict[str, int]:
-    """Compares the shards of a split with the directory.
+    """Compares the shards of a split with the directory, and the vocabulary's copy with its CRC.
 
     Returns:
       the versions of the files in it, see `BuildWatch.note`.
 
     Raises:
-      ManifestError: a shard is missing, of another size, or there is one that the manifest does not know.
+      ManifestError: a shard is missing, of another size, or there is one that the manifest does not know; the vocabulary is another.
+      StorageError: the directory or the vocabulary is there and cannot be read.
     """
     shards = manifest.splits[split].shards
     fixed_format = manifest.fixed_format
-    for index, shard in enumerate(shards):
-        if shard.file != naming.shard(split, index, len(shards)) or shard.bytes != shard.records * fixed_format.record_bytes:
-            raise ManifestError(f"{path}: the manifest contradicts itself about {shard.file}. Build the dataset again.")
-        # Record i is found by division, which needs shards of one size.
-        if shard.records != shards[0].records and (index < len(shards) - 1 or shard.records > shards[0].records):
-            raise ManifestError(
-                f"{path}: {shard.file} has {shard.records:,} records; all but the last need {shards[0].records:,}. Build it again."
-            )
+    if contradiction := manifest.find_contradiction(split):
+        raise ManifestError(f"{path}: {contradiction}")
     # A bucket lists a thousand objects a request, with their sizes; a local directory is not walked below its first level.
     present = files.remote_list(path) if files.is_remote(path) else _shards_in(path)
     for shard in shards:
@@ -144,16 +139,21 @@ def check_files(path: str, manifest: Manifest, split: str) -> dict[str, int]:
     for name in present:
         if naming.is_shard(name) and name not in known:
             raise ManifestError(f"{files.join(path, name)}: a shard that the manifest does not list, of another build perhaps. Remove it.")
+    if manifest.vocabulary.file is not None:
+        sidecars.check(path, manifest, manifest.vocabulary.file)
     return {shard.file: present[shard.file][1] for shard in shards}
 
 
 def _shards_in(path: str) -> dict[str, tuple[int, int]]:
     """Lists the shards in a local directory: name to bytes and time of the last change, in nanoseconds."""
     found = {}
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if naming.is_shard(entry.name):
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile: missing, like any other
-                    status = entry.stat()
-                    found[entry.name] = status.st_size, status.st_mtime_ns
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if naming.is_shard(entry.name):
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile: missing, like any other
+                        status = entry.stat()
+                        found[entry.name] = status.st_size, status.st_mtime_ns
+    except OSError as error:
+        raise StorageError(describe_os_error(error, path)) from error
     return found

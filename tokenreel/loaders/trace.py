@@ -142,17 +142,17 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
     out: list[list[dict[str, Any]]] = [[] for _ in numbers]
     # One table for each shard: examples are grouped by shard, so that none is opened twice.
     shard_of = numbers // dataset.records.per_shard
-    for shard in np.unique(shard_of).tolist():
-        wanted = numbers[shard_of == shard]
-        by_example: dict[int, list[dict[str, Any]]] = {}
-        name = naming.provenance(dataset.split, shard, len(shards))
-        rows = _read(dataset, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
-        for row in rows.to_pylist():
-            metadata = provenance.metadata(row)
-            by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
-        for place in np.flatnonzero(shard_of == shard).tolist():
-            out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row[SEGMENT])]
-    dataset.check_build()
+    with dataset.beside():
+        for shard in np.unique(shard_of).tolist():
+            wanted = numbers[shard_of == shard]
+            by_example: dict[int, list[dict[str, Any]]] = {}
+            name = naming.provenance(dataset.split, shard, len(shards))
+            rows = _read(dataset, name, column=EXAMPLE, values=sorted(set(wanted.tolist())))
+            for row in rows.to_pylist():
+                metadata = provenance.metadata(row)
+                by_example.setdefault(row.pop(EXAMPLE), []).append(row | {"metadata": metadata})
+            for place in np.flatnonzero(shard_of == shard).tolist():
+                out[place] = [dict(row) for row in sorted(by_example.get(int(numbers[place]), []), key=lambda row: row[SEGMENT])]
     if vocabulary is not None:
         _decode(dataset, numbers, out, vocabulary)
     return out
@@ -176,10 +176,10 @@ def examples_of(dataset: Examples, doc_id: str) -> list[int]:
     """
     count = len(dataset.manifest.splits[dataset.split].shards)
     found: set[int] = set()
-    for shard in range(count):
-        name = naming.provenance(dataset.split, shard, count)
-        found.update(_read(dataset, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
-    dataset.check_build()
+    with dataset.beside():
+        for shard in range(count):
+            name = naming.provenance(dataset.split, shard, count)
+            found.update(_read(dataset, name, [EXAMPLE, DOC_ID], column=DOC_ID, values=[doc_id])[EXAMPLE].to_pylist())
     return sorted(found)
 
 
@@ -190,6 +190,6 @@ def _read(dataset: Examples, name: str, columns: Sequence[str] | None = None, **
       TokenreelError: pyarrow is not installed.
     """
     try:
-        return provenance.read(dataset.path, name, columns, **rows)
+        return provenance.read(dataset.path, dataset.manifest, name, columns, **rows)
     except ModuleNotFoundError as error:
         raise TokenreelError("the documents of an example stand in Parquet tables, which need pyarrow: pip install pyarrow") from error

@@ -115,17 +115,18 @@ def _texts(values: Any) -> bool:
 class CharacterVocabulary(Vocabulary):
     """A list of characters; all others are `<unk>`. Ids: the specials, then the characters, in the order of the file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: bytes | None = None) -> None:
         """Reads the model.
 
         Args:
           path: of a JSON file as `write_character_model` writes it.
+          data: the file's content, where it was read already.
 
         Raises:
           VocabularyError: the file cannot be read or is no model.
         """
         try:
-            self.data: bytes | None = files.read_bytes(path)
+            self.data: bytes | None = files.read_bytes(path) if data is None else data
         except OSError as error:
             raise VocabularyError(
                 f"{path}: cannot read the character model ({error.strerror or error}). Check vocabulary.path; `tokenreel train-tokenizer` "

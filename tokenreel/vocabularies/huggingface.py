@@ -43,6 +43,7 @@ class HuggingFaceVocabulary(Vocabulary):
         bos_id: int | str | None = None,
         eos_id: int | str | None = None,
         unk_id: int | str | None = None,
+        data: bytes | None = None,
     ) -> None:
         """Reads the tokenizer.
 
@@ -53,14 +54,15 @@ class HuggingFaceVocabulary(Vocabulary):
           bos_id: begins texts.
           eos_id: ends texts.
           unk_id: stands for what is not known.
+          data: the file's content, where it was read already.
 
         Raises:
           VocabularyError: the file cannot be read or is no tokenizer, or it has no such token.
           ModuleNotFoundError: `tokenizers` is not installed.
         """
-        self._path = path
+        self._path, self._lock = path, threading.Lock()
         try:
-            self.data: bytes | None = files.read_bytes(path)
+            self.data: bytes | None = files.read_bytes(path) if data is None else data
         except OSError as error:
             raise VocabularyError(
                 f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path. {PATHS_BEGIN}"
@@ -68,7 +70,6 @@ class HuggingFaceVocabulary(Vocabulary):
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         self._special_tokens = special_tokens
-        self._lock = threading.Lock()
         self._loaded: Any = None
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
         if not tokens:

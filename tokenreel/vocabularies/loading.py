@@ -6,18 +6,22 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from tokenreel.errors import VocabularyError
+from tokenreel.errors import ManifestError, VocabularyError
+from tokenreel.format import sidecars
+from tokenreel.format.manifest import Manifest
+from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.byte_level import ByteVocabulary
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
 
 
-def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocabulary:
+def load_vocabulary(kind: str, path: str | None = None, *, data: bytes | None = None, **options: Any) -> Vocabulary:
     """Loads a vocabulary.
 
     Args:
       kind: `sentencepiece`, `bytes`, `characters`, `pass_through` or `huggingface`.
       path: of the model file, where the kind has one.
+      data: the content of that file, where it was read already.
       options: what the class of the kind takes beside it.
 
     Raises:
@@ -29,11 +33,11 @@ def load_vocabulary(kind: str, path: str | None = None, **options: Any) -> Vocab
 
     # Here and not above: a trainer that loads one kind need not import the others.
     makers: dict[str, Any] = {
-        "sentencepiece": functools.partial(SentencePieceVocabulary, path or ""),
+        "sentencepiece": functools.partial(SentencePieceVocabulary, path or "", data=data),
         "bytes": ByteVocabulary,
-        "characters": functools.partial(CharacterVocabulary, path or ""),
+        "characters": functools.partial(CharacterVocabulary, path or "", data=data),
         "pass_through": PassThroughVocabulary,
-        "huggingface": functools.partial(HuggingFaceVocabulary, path or ""),
+        "huggingface": functools.partial(HuggingFaceVocabulary, path or "", data=data),
     }
     special_ids = {"pad_id", "bos_id", "eos_id", "unk_id"}
     known = {
@@ -61,3 +65,21 @@ def open_vocabulary(kind: str, path: str | None, options: Mapping[str, Any]) -> 
         return load_vocabulary(kind, path, **options)
     except ModuleNotFoundError as error:
         raise VocabularyError(f"vocabulary.kind {kind} needs a package: pip install {error.name}") from error
+
+
+def open_stored(directory: str, manifest: Manifest) -> Vocabulary:
+    """Loads the vocabulary that made a dataset, from its copy there, whose bytes are compared with the manifest.
+
+    Raises:
+      ManifestError: the copy is missing, or not what was written.
+      ModuleNotFoundError: a package that the kind needs is not installed.
+      VocabularyError: the manifest's options do not go with the kind, or the copy is no model.
+    """
+    info = manifest.vocabulary
+    if info.file is None:
+        return load_vocabulary(info.kind, **info.options)
+    try:
+        data = sidecars.read(directory, manifest, info.file)
+    except FileNotFoundError as error:
+        raise ManifestError(str(error)) from None
+    return load_vocabulary(info.kind, files.join(directory, info.file), data=data, **info.options)

@@ -1,17 +1,25 @@
 """The programs of the trainer's wheel: whatever goes wrong is one message, and the same one as under the job's command."""
 
+import errno
 import importlib
+import json
+import os
 import pathlib
+import re
 import shutil
 import sys
 import tomllib
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import tokenreel
 from pipelines import cli
 from tests import verification_datasets as datasets
 from tokenreel import commands
 from tokenreel.errors import BuildError, ConfigError, StorageError
+from tokenreel.format import naming, tfrecord
 
 PROJECT = tomllib.loads((pathlib.Path(__file__).parents[3] / "tokenreel/pyproject.toml").read_text(encoding="utf-8"))
 ARGUMENTS = {"where": ["--batch-size", "8", "--step", "0"], "when": ["--batch-size", "8", "--example", "0"]}
@@ -182,3 +190,105 @@ def test_our_own_faults_are_not_hidden(error):
 
     with pytest.raises(type(error)):
         commands.exit_code("p", run)
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066\r\x9b31m"
+
+
+def _name_documents(directory: pathlib.Path, hostile: str) -> None:
+    """Gives all documents of a dataset hostile ids, sources and titles, as text from the web may have them."""
+    for table in sorted((directory / "provenance").glob("*.parquet")):
+        rows = pq.read_table(table)
+        for name in ("doc_id", "source", "meta.title"):
+            values = pa.array([f"{hostile}\nforged line {name}"] * len(rows))
+            index = rows.column_names.index(name) if name in rows.column_names else None
+            rows = rows.append_column(name, values) if index is None else rows.set_column(index, name, values)
+        pq.write_table(rows, table)
+    datasets.sign(directory)
+
+
+def test_no_output_steers_the_terminal(tmp_path, capsys):
+    directory = tmp_path / "dataset"
+    datasets.make(directory, documents={"train": 20}, dead_letters=1)
+    letter = {"source": HOSTILE, "file": HOSTILE, "line": 1, "reason": "x", "message": HOSTILE}
+    (directory / naming.DEAD_LETTERS).write_text(json.dumps(letter) + "\n")
+    _name_documents(directory, HOSTILE)
+    where = ["where", str(directory), "--batch-size", "2", "--step", "0", "--text"]
+    for arguments, code in (
+        (where, 0),
+        ([*where, "--json"], 0),
+        (["inspect", str(directory), "--provenance"], 0),
+        (["inspect", f"{directory}/{HOSTILE}"], 2),
+        (["when", str(directory), "--batch-size", "2", "--document", HOSTILE], 2),
+        (["report", str(directory)], 0),
+        (["verify", f"{directory}/{HOSTILE}"], 1),
+        (["build", f"{directory}/{HOSTILE}.yaml"], 2),
+    ):
+        assert cli.main(arguments) == code, arguments
+        shown = capsys.readouterr()
+        for text in (shown.out, shown.err, (directory / "report.html").read_text() if arguments[0] == "report" else ""):
+            assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), (arguments, text)
+            assert not re.search(r"^\s*forged line", text, re.MULTILINE), (arguments, text)
+        assert "owned" in shown.out + shown.err or arguments[0] == "report"
+
+
+def test_a_message_does_not_fill_the_terminal(capsys):
+    def fail():
+        raise ConfigError("x" * 100_000)
+
+    assert commands.exit_code("p", fail) == 2
+    assert capsys.readouterr().err == f"p: error: {'x' * 4000} ... (96,000 more characters)\n"
+
+
+@pytest.mark.parametrize("length", [1 << 20, 1 << 40, (1 << 64) - 1])
+def test_a_forged_length_costs_no_memory(length, tmp_path, capsys):
+    """`verify` and `inspect` of lists with such a length were a MemoryError."""
+    datasets.make(tmp_path, record_format="int64_list", documents={"train": 20})
+    shard = next(path for path in sorted(tmp_path.iterdir()) if naming.is_shard(path.name))
+    shard.write_bytes(tfrecord.header(length) + shard.read_bytes()[tfrecord.HEADER_BYTES :])
+    datasets.sign(tmp_path)
+    said = f"{shard.name}: record 0 at byte 0: it says that it has {length:,} bytes; a record of these features has at most"
+    assert cli.main(["inspect", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("record_format", ["fixed", "int64_list"])
+def test_an_exchanged_or_damaged_record_is_no_example(record_format, tmp_path, capsys):
+    datasets.make(tmp_path, record_format=record_format)
+    first, second = [path for path in sorted(tmp_path.iterdir()) if naming.is_shard(path.name)][:2]
+    whole, other = first.read_bytes(), second.read_bytes()
+    if len(whole) == len(other):
+        first.write_bytes(other)
+        assert cli.main(["inspect", str(tmp_path), "--count", "1"]) == 1
+        assert "it holds example 10, expected 0: shards were exchanged" in capsys.readouterr().out
+    first.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    assert cli.main(["inspect", str(tmp_path), "--count", "1"]) == (1 if record_format == "fixed" else 2)
+    shown = capsys.readouterr()
+    assert "its CRC does not match its bytes" in shown.err or "this record is damaged" in shown.out
+
+
+def test_a_state_of_brackets_in_brackets_is_no_state(tmp_path, capsys):
+    datasets.make(tmp_path / "d")
+    (tmp_path / "state.json").write_text("[" * 100_000)
+    assert cli.main(["where", str(tmp_path / "d"), "--batch-size", "8", "--step", "0", "--state", str(tmp_path / "state.json")]) == 2
+    assert "state.json: cannot be read as JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EMFILE, errno.EIO, errno.ELOOP])
+def test_what_the_system_refuses_is_one_line_with_a_way_out(number, tmp_path, monkeypatch, capsys):
+    """Read-only directories and few descriptors were raw OSErrors of `load`."""
+    datasets.make(tmp_path / "d")
+
+    def refuse(path, *arguments, **options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(StorageError, match=rf"{tmp_path}/d: {os.strerror(number)}\. \w+"):
+        tokenreel.load(tmp_path / "d")
+    monkeypatch.undo()
+    monkeypatch.setattr("tokenreel.storage.files.write_atomic", refuse)
+    assert cli.main(["report", str(tmp_path / "d")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"tokenreel: error: .*report\.html: {os.strerror(number)}\. .+", line)

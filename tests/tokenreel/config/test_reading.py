@@ -109,3 +109,37 @@ def test_input_replaces_the_only_source() -> None:
     assert reading.load(one, input=["x", "y"]).sources[0] == corpus.SourceConfig(files=("x", "y"), format="lines")
     with pytest.raises(ConfigError, match="--input replaces the files of the only source"):
         reading.load(TEXT, input=["x"])
+
+
+def _nested(first: str, rest: str) -> str:
+    """Nine names, each of which stands for nine of the one before."""
+    pairs = zip("abcdefgh", "bcdefghi", strict=True)
+    return f"a: &a {first}\n" + "".join(f"{name}: &{name} {rest.replace('*', ','.join(['*' + before] * 9))}\n" for before, name in pairs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_nested("[x]", "[*]") + "output: *i", "it stands for more than 100,000 values, counting those of its aliases"),
+        (_nested("{k: 1}", "{<<: [*]}"), "it stands for more than 100,000 values, counting those of its aliases"),
+        ("output: out\nsources: &a\n  - files: *a", "what begins in line 2 holds itself, by an alias"),
+        ("- " * 2000, "not YAML: maximum recursion depth exceeded"),
+        (
+            f"{TEXT}filters: [{'[x, y], ' * 2000}]",
+            r"filters must be a mapping of settings, got \[\['x', 'y'\], .*\.\.\.\]$",
+        ),
+        (f"{TEXT}filters: {'x' * 100_000}", r"filters must be a mapping of settings, got 'x{10,}\.\.\.x{10,}'$"),
+    ],
+)
+def test_a_bomb_of_aliases_is_one_short_message(text: str, message: str) -> None:
+    """363 bytes made a message of 351 MB."""
+    with pytest.raises(ConfigError, match=message) as caught:
+        reading.load(text)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_config_has_no_megabytes(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("# " + "x" * (1 << 20))
+    with pytest.raises(ConfigError, match=r"job\.yaml: more than 1,048,576 bytes, which no config has"):
+        reading.read(build.JobConfig, str(path))

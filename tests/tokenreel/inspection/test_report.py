@@ -133,7 +133,7 @@ def test_a_report_elsewhere(dataset, tmp_path, capsys):
 
 def test_unreadable_statistics_are_said(dataset, capsys):
     (dataset / naming.STATISTICS).write_text("{")
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match=r"statistics\.json: 1 bytes, the manifest says"):
         report.write(str(dataset))
     (dataset / naming.STATISTICS).unlink()
     assert commands.main("report", [str(dataset)]) == 2

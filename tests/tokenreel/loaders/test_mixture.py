@@ -28,9 +28,8 @@ def padded(path, size, tokens, *, statistics=True):
     """A dataset whose statistics say how many real tokens it holds."""
     arrays = random_examples(size, 8, padded=True)
     arrays["num_tokens"][:] = tokens
-    write_dataset(path, {"train": arrays})
-    if statistics:
-        (path / "statistics.json").write_text(json.dumps({"splits": {"train": {"tokens_in_examples": size * tokens, "examples": size}}}))
+    told = {"splits": {"train": {"tokens_in_examples": size * tokens, "examples": size}}}
+    write_dataset(path, {"train": arrays}, statistics=told if statistics else None)
     return load(path)
 
 

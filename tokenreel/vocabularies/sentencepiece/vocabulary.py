@@ -39,7 +39,9 @@ class SentencePieceVocabulary(Vocabulary):
     "a<extra_id_0>b" is [▁a, <extra_id_0>, b].
     """
 
-    def __init__(self, path: str, memo_bytes: int = 128 << 20, extra_ids: int = 0, special_tokens: bool = False) -> None:
+    def __init__(
+        self, path: str, memo_bytes: int = 128 << 20, extra_ids: int = 0, special_tokens: bool = False, data: bytes | None = None
+    ) -> None:
         """Reads the model.
 
         Args:
@@ -47,17 +49,16 @@ class SentencePieceVocabulary(Vocabulary):
           memo_bytes: most memory a process spends on the ids of what it encoded before; 0 sends every document to the library.
           extra_ids: sentinels `<extra_id_0>`, ... behind the model's ids in reverse order, as in SeqIO: the highest id is `<extra_id_0>`.
           special_tokens: whether names of control symbols, of unk and of extra ids in the text become these tokens.
+          data: the file's content, where it was read already.
 
         Raises:
           VocabularyError: the file cannot be read or is no model, or an option does not go with it.
         """
-        self._path = path
-        self._memo_bytes = memo_bytes
-        self._extra_ids = check_extra_ids(extra_ids)
+        self._path, self._memo_bytes, self._extra_ids = path, memo_bytes, check_extra_ids(extra_ids)
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         try:
-            self.data: bytes | None = files.read_bytes(path)
+            self.data: bytes | None = files.read_bytes(path) if data is None else data
         except OSError as error:
             raise VocabularyError(
                 f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "

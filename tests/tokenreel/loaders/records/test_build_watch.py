@@ -27,7 +27,9 @@ def builds(tmp_path_factory):
     found = []
     for seed in (1, 2):
         arrays = random_examples(COUNT, LENGTH, seed=seed, padded=True)
-        found.append((arrays, root / str(seed), write_dataset(root / str(seed), {"train": arrays}, per_shard=PER_SHARD).fingerprint))
+        told = {"splits": {"train": {"tokens_in_examples": 100, "examples": COUNT}}}
+        made = write_dataset(root / str(seed), {"train": arrays}, per_shard=PER_SHARD, statistics=told)
+        found.append((arrays, root / str(seed), made.fingerprint))
     return found
 
 
@@ -118,7 +120,6 @@ def test_shards_copied_over_under_the_old_manifest(builds, tmp_path):
 def test_what_lies_beside_the_shards_is_of_the_same_build(builds, tmp_path):
     (_, first, own), (_, second, other) = builds
     directory = shutil.copytree(first, tmp_path / "d")
-    (directory / naming.STATISTICS).write_text('{"splits": {"train": {"tokens_in_examples": 100, "examples": 160}}}')
     dataset = load(directory)
     dataset.documents([3]), dataset.vocabulary(), Mixture({"a": dataset})
     replace(directory, second)
