@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tokenreel.config.corpus import CorpusSettings, SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources import arrow_ends
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.reading import Beginning, read_beginning
@@ -41,6 +42,8 @@ def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: C
       SourceError: nothing of a source can be used, as far as was looked; a line for each such source. Or a file cannot be read, or lacks a
         field, as `read_documents` says.
     """
+    for source, files in zip(config.sources, listed, strict=True):
+        arrow_ends.check(source, files, note)
     looks = [_look(source, index, files) for index, (source, files) in enumerate(zip(config.sources, listed, strict=True))]
     useless = [look.problem for look in looks if look.problem and not look.empty]
     empty = [look.problem for look in looks if look.problem and look.empty]

@@ -29,7 +29,8 @@ def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterato
             return
         while data:
             if member is None:
-                if not data.strip(b"\0"):  # padding after the last member, which tar and tape leave
+                data = data.lstrip(b"\0")  # padding after a member: xz allows it between two, tar and tape leave it after the last
+                if not data:
                     break
                 member = fresh()
             try:

@@ -30,6 +30,13 @@ def test_members_end_to_end_are_one_stream(compression):
     assert b"".join(unpack(data, compression)) == TEXT + b"more"
 
 
+@pytest.mark.parametrize("chunk_bytes", [3, 100_000])
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_padding_between_members_is_passed_over(compression, chunk_bytes):
+    data = COMPRESS[compression](b"some") + bytes(8) + COMPRESS[compression](b" more")
+    assert b"".join(unpack(data, compression, chunk_bytes)) == b"some more"
+
+
 @pytest.mark.parametrize("compression", COMPRESS)
 def test_a_few_bytes_that_unpack_to_many_come_in_chunks(compression):
     chunks = list(unpack(COMPRESS[compression](bytes(100 << 20)), compression))

@@ -23,6 +23,7 @@ from tokenreel.storage import files
 _MAGIC = b"ARROW1"
 _FILE_HEAD = 8
 _CONTINUATION = b"\xff\xff\xff\xff"
+_END_MARK = _CONTINUATION + bytes(4)
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _MOST_METADATA = 1 << 28
 _MOST_ROWS = 1 << 40
@@ -74,6 +75,34 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
             if not start:
                 return whole
     return [*found, FileRange(file, start, file.size, first_row)] if start else whole
+
+
+def lacks_end_mark(file: InputFile) -> bool:
+    """Tells of a stream that does not end with the mark of its end; a file has a footer instead, and four zeros may end a batch too.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    with files.open_read(file.path, file.generation) as stream:
+        head = stream.read(len(_CONTINUATION))
+        stream.seek(max(0, file.size - len(_END_MARK)))
+        return head == _CONTINUATION and stream.read() != _END_MARK
+
+
+def count_rows(file: InputFile) -> int:
+    """Counts the rows of a file from the descriptions of its batches, up to where they can be read.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    rows = 0
+    with files.open_read(file.path, file.generation) as stream:
+        try:
+            for message in _messages(stream, FileRange(file)):
+                rows += message.rows
+        except (ValueError, LookupError, struct.error):
+            pass
+    return rows
 
 
 def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
@@ -242,7 +271,7 @@ def _messages(stream: IO[bytes], file_range: FileRange) -> Iterator[_Message]:
     while at < last:
         stream.seek(at)
         prefix = stream.read(8)
-        if prefix[:4] == bytes(4) or prefix == _CONTINUATION + bytes(4):  # the mark of the end: in its old form, and as it is now
+        if prefix[:4] == bytes(4) or prefix == _END_MARK:  # the mark of the end: in its old form, and as it is now
             at += 8 if prefix[:4] == _CONTINUATION else 4
             break
         if is_file and at == end:
