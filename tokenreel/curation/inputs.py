@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.sources import first_look, heads
 from tokenreel.sources.inputs import InputFile
-from tokenreel.sources.listing import list_files
+from tokenreel.sources.listing import list_files, list_source
 
 
 def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) -> dict[str, Any]:
@@ -24,7 +25,10 @@ def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) 
     Raises:
       SourceError: as `list_inputs`, or a source cannot be used; see `heads.check` and `first_look.check`.
     """
-    found = [list_files(source) for source in config.sources]
+    listings = [list_source(source) for source in config.sources]
+    found = [listing.files for listing in listings]
+    for line in itertools.chain.from_iterable(listing.notes for listing in listings):
+        note(line)
     inputs = list_inputs(config, found)
     for source, listed in zip(config.sources, found, strict=True):
         for line in heads.check(source, listed):

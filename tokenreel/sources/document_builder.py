@@ -5,6 +5,7 @@ Tested in tests/tokenreel/sources/test_documents.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tokenreel import keys, ragged
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.documents import Documents, Fault
 from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.json_lines import to_json
 from tokenreel.sources.values import EXCERPT, position_keys
 
 MOST_FIELDS = 100  # of records without text: enough to find the right one, and no list that grows with the data
@@ -41,10 +43,12 @@ class DocumentBuilder:
         self._sort_values: list[int] = []
         self._faults: list[Fault] = []
         self._fields: dict[str, None] = {}  # of records without text
+        self._partitions: dict[str, str | None] = {}  # of the file at hand
         self._sorted_faults = 0  # those of earlier ranges stay where they are
 
     def enter(self, file: InputFile) -> None:
         """Says that what is added from now on is from this file."""
+        self._partitions = file.partitions(self.source.metadata_fields)
         if not self._files or self._files[-1] != file.name:
             self._files.append(file.name)
             self._lines.append(0)
@@ -77,6 +81,9 @@ class DocumentBuilder:
             self._key.append(position_keys(self.source.name, self._files[-1], positions))
         self._ids += ids
         self._sort_values += sort_values
+        if self._partitions:
+            kept = map(json.loads, metadata) if metadata else ({} for _ in lengths)
+            metadata = [to_json({**fields, **self._partitions}) for fields in kept]
         self._metadata += metadata
 
     def add_fault(self, position: int, reason: str, message: str, data: bytes, line: int = 0, fields: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
@@ -14,11 +14,13 @@ from tokenreel.config.paths import folder_of, resolve
 from tokenreel.errors import PATHS_BEGIN, SourceError
 from tokenreel.sources import kinds, opening
 from tokenreel.storage import files
+from tokenreel.wording import plural
 
 # What a file's name says it holds. What is not listed may hold anything.
 ENDINGS = {
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".parq": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
     ".csv": "csv",
@@ -30,6 +32,7 @@ ENDINGS = {
 }
 
 _TABLES = ("parquet", "arrow")
+_LOOKED_AT = 1000  # objects of a folder whose names do not tell
 
 # Formats that can be read as another: rows of any separator, and any text as lines.
 _COMPATIBLE = {
@@ -187,11 +190,36 @@ def _literal(path: str) -> str:
     return path if files.is_remote(path) or os.path.exists(path) else glob.escape(path)
 
 
-def belongs(name: str, source: SourceConfig) -> bool:
-    """Tells whether a file found in a folder is of the source: beside tables lie descriptions, and what maps of `datasets` left."""
-    if source.format not in _TABLES:
-        return True
-    return _kind(name) == source.format and not (source.format == "arrow" and posixpath.basename(name).startswith("cache-"))
+def pick(found: Iterable[str], source: SourceConfig) -> tuple[list[str], list[str]]:
+    """Picks the files of a source out of those of a folder: those that it holds, and others.
+
+    Other formats than tables take all. Of tables, files are taken whose name says so, or whose first bytes do; beside them lie
+    descriptions. What maps of `datasets` left is neither. Of a bucket at most `_LOOKED_AT` objects are looked at.
+    """
+    taken: list[str] = []
+    others: list[str] = []
+    looks = 0
+    for path in sorted(found):
+        if source.format == "arrow" and posixpath.basename(path).startswith("cache-"):
+            continue
+        if source.format not in _TABLES or _kind(path) == source.format:
+            taken.append(path)
+            continue
+        looks += files.is_remote(path)
+        told = looks <= _LOOKED_AT and _holds_it(path, source)
+        (taken if told else others).append(path)
+    return taken, others
+
+
+def none_of(folder: str, others: Sequence[str], source: SourceConfig, where: str) -> str:
+    """Writes the message for a folder in which no file is of the source's format: what the first one is, and what to do."""
+    if not others:
+        return f"{folder}: no file matches ({where}): it holds only what `datasets` left in files called cache-*. Name its other files."
+    found = kinds.recognise(_head(others[0]))
+    told = f"{others[0]} is {found.title}" if found else f"the first is {others[0]}"
+    way = f"{found.way_out}" if found and found.way_out else "Set the source's format to that of the files"
+    held = f"it holds {plural(len(others), 'file')}, none of format {source.format}"
+    return f"{folder}: no file matches ({where}): {held}; {told}. {way}, or name another folder."
 
 
 def check_kind(path: str, source: SourceConfig) -> None:
@@ -224,11 +252,18 @@ def named_otherwise(path: str, source: SourceConfig) -> bool:
 
 def _holds_it(path: str, source: SourceConfig) -> bool:
     """Looks whether the first bytes of a file are those of the source's format, which formats of text do not have."""
-    try:
-        found = kinds.recognise(files.read_bytes(path, 0, kinds.HEAD_BYTES))
-    except OSError:
-        return False
+    found = kinds.recognise(_head(path))
     return found is not None and opening.fits(found, source.format)
+
+
+def _head(path: str) -> bytes:
+    """Reads the first bytes of a file; none where it cannot be read, which whoever opens it says."""
+    if not files.is_remote(path) and not os.path.isfile(path):  # opening a pipe would wait for ever
+        return b""
+    try:
+        return files.read_bytes(path, 0, kinds.HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _kind(path: str) -> str | None:

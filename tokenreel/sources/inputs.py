@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import urllib.parse
+from collections.abc import Collection
 
 from tokenreel import keys
 from tokenreel.errors import SourceError
 from tokenreel.sources import kinds
 from tokenreel.storage import files
+
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,19 @@ class InputFile:
     def generation(self) -> int | None:
         """The generation of an object, None for a local file. Reads ask for it: an object that is replaced cannot mix in new bytes."""
         return self.version if files.is_remote(self.path) else None
+
+    def partitions(self, wanted: Collection[str]) -> dict[str, str | None]:
+        """Gives what the folders of the file say of it, as Hive and Spark name them: `lang=en/` gives `lang`.
+
+        Args:
+          wanted: the fields that are asked for; others are not looked for.
+        """
+        found = {}
+        for folder in self.path.split("/")[:-1] if wanted else ():
+            name, equals, value = folder.partition("=")
+            if equals and urllib.parse.unquote(name) in wanted:
+                found[urllib.parse.unquote(name)] = None if value == _NO_VALUE else urllib.parse.unquote(value)
+        return found
 
     def check_unchanged(self) -> None:
         """Checks that the file is what the listing saw.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import posixpath
@@ -11,21 +12,38 @@ from collections.abc import Iterator, Sequence
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.paths import WILDCARDS, explain
 from tokenreel.errors import PATHS_BEGIN, SourceError
-from tokenreel.sources import folders
+from tokenreel.sources import folders, real_files
 from tokenreel.sources.inputs import InputFile, stat_file
 from tokenreel.storage import files
+from tokenreel.wording import plural
+
+_NAMED = 3  # files that a message names
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The files of a source, sorted by name, and what a person should know of how they were chosen, each a line."""
+
+    files: list[InputFile]
+    notes: list[str]
 
 
 def list_files(source: SourceConfig) -> list[InputFile]:
-    """Finds the files of a source, sorted by name; a file that two patterns match counts once.
+    """Finds the files of a source, sorted by name; see `list_source`."""
+    return list_source(source).files
 
-    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do.
+
+def list_source(source: SourceConfig) -> Listing:
+    """Finds the files of a source, sorted by name; a file that two patterns match, or that links lead to, counts once.
+
+    Hidden files and those that begin with "_" are left out of directories, as Hadoop and Spark do, and wildcards do not enter such folders.
 
     Raises:
       SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
     """
     paths: dict[str, tuple[int, int] | None] = {}
     patterns = list(folders.expand(source))
+    left_out: list[str] = []
     for pattern, where in patterns:
         # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
         matched: dict[str, tuple[int, int] | None]
@@ -35,23 +53,49 @@ def list_files(source: SourceConfig) -> list[InputFile]:
         else:
             matched = {os.path.abspath(path): None for path in _match(pattern)}
             named = {os.path.abspath(pattern)}
-        if not WILDCARDS & set(pattern) and matched.keys() != named:
-            matched = {path: listed for path, listed in matched.items() if folders.belongs(path, source)}
+        if WILDCARDS & set(pattern):
+            matched = {path: listed for path, listed in matched.items() if not _hidden(path, pattern)}
+        elif matched.keys() != named:
+            taken, others = folders.pick(matched, source)
+            if matched and not taken:
+                raise SourceError(folders.none_of(pattern, others, source, where))
+            matched = {path: matched[path] for path in taken}
+            left_out += others
         if not matched:
             raise SourceError(f"{pattern}: no file matches ({where}). {explain(pattern) or f'Check its spelling. {PATHS_BEGIN}'}")
         paths.update(matched)
     base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
+    once, linked = real_files.choose(paths)
     found = []
-    for path, listed in paths.items():
+    for path in once:
         folders.check_kind(path, source)
-        status = listed or stat_file(path)
+        status = paths[path] or stat_file(path)
         if status is None:
             if os.path.islink(path):
                 raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
             raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
         found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
-    return sorted(found, key=lambda file: os.fsencode(file.name))
+    return Listing(sorted(found, key=lambda file: os.fsencode(file.name)), _notes(source, left_out, linked))
+
+
+def _notes(source: SourceConfig, left_out: Sequence[str], linked: Sequence[str]) -> list[str]:
+    """Says which files were left out, and why."""
+    notes = []
+    for paths, why in ((left_out, f"are no {source.format} files"), (linked, "lead to files that are listed already")):
+        if paths:
+            named = ", ".join(sorted(paths)[:_NAMED]) + (f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
+            notes.append(f"source {source.name!r}: {plural(len(paths), 'file')} left out that {why}: {named}.")
+    return notes
+
+
+def _hidden(path: str, pattern: str) -> bool:
+    """Tells whether wildcards entered a folder that begins with "_" or ".", as no listing of a folder does; a pattern may name one."""
+    fixed = len(_fixed_parts(pattern.split("/")))
+    marks = {part[0] for part in pattern.split("/")[fixed:] if part[:1] in ("_", ".")}
+    if not files.is_remote(pattern):
+        fixed = len(_fixed_parts(os.path.abspath(pattern).split("/")))
+    return any(part[:1] in ("_", ".") and part[0] not in marks for part in path.split("/")[fixed:-1])
 
 
 def _base(pattern: str, is_directory: bool) -> str:

@@ -143,6 +143,8 @@ def _read_file_range(
       SourceError: the file is gone or cannot be read, or lacks a column that the source names.
     """
     kind, file = source.format, file_range.file
+    if partitions := file.partitions(source.metadata_fields):  # which the records need not have
+        source = dataclasses.replace(source, metadata_fields=tuple(name for name in source.metadata_fields if name not in partitions))
     try:
         with files.open_read(file.path, file.generation) as stream:
             contents = open_range(stream, file_range, source)

@@ -98,6 +98,27 @@ def test_tables_are_picked_out_of_a_folder(tmp_path: pathlib.Path) -> None:
         read(tmp_path, "arrow")
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_folders_of_partitions_are_fields(tmp_path: pathlib.Path, kind: str) -> None:
+    """As Hive, Spark and Polars write them: the value stands in the folder's name alone, and a column of that name gives way."""
+    for folder, row in {"lang=en/day=1%2F2": "a", "lang=__HIVE_DEFAULT_PARTITION__/day=2": "b"}.items():
+        path = tmp_path / folder / f"part-0.{kind}"
+        path.parent.mkdir(parents=True)
+        rows = {"parquet": b"", "jsonl": json.dumps({"text": row, "n": 1, "day": 0}).encode(), "csv": f"text,n\n{row},1\n".encode()}
+        path.write_bytes(rows[kind])
+        if kind == "parquet":
+            pq.write_table(pa.table({"text": [row], "n": [1]}), path)
+    found = read(tmp_path, kind, metadata_fields=("lang", "n", "day"))
+    n = "1" if kind == "csv" else 1
+    kept = {file: fields for (file, _), fields in found.metadata.items()}
+    assert kept == {
+        f"lang=en/day=1%2F2/part-0.{kind}": {"lang": "en", "day": "1/2", "n": n},
+        f"lang=__HIVE_DEFAULT_PARTITION__/day=2/part-0.{kind}": {"lang": None, "day": "2", "n": n},
+    }
+    only = read(tmp_path / "lang=en", kind, metadata_fields=("lang",))
+    assert list(only.metadata.values()) == [{"lang": "en"}]
+
+
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     with storage() as address:

@@ -6,11 +6,15 @@ import pathlib
 import re
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.orc
+import pyarrow.parquet as pq
 import pytest
 
+from tests import buckets
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
-from tokenreel.sources.listing import list_files
+from tokenreel.sources.listing import list_files, list_source
 from tokenreel.storage import gcs
 
 
@@ -113,3 +117,51 @@ def test_what_a_pattern_without_files_seems_to_mean_is_said(tmp_path: pathlib.Pa
     assert f"no file matches (source 'text'). {message}" in str(caught.value)
     make(tmp_path, "{a,b}", "$x")
     assert names(tmp_path, "{a,b}", "$x") == ["$x", "{a,b}"], "names that hold such marks are names"
+
+
+def test_wildcards_enter_no_hidden_folder_unless_they_name_it(tmp_path: pathlib.Path) -> None:
+    make(tmp_path / "_base", "a/1.txt", "a/_temporary/0/2.txt", "a/.cache/3.txt", "_b/4.txt", "a/_5.txt")
+    assert names(tmp_path / "_base", "**/*.txt") == ["a/1.txt", "a/_5.txt"]
+    assert names(tmp_path / "_base", "*/*.txt") == ["a/1.txt", "a/_5.txt"]
+    assert names(tmp_path / "_base", "a/_temporary/*/*.txt") == ["0/2.txt"]
+    assert names(tmp_path / "_base", "*/_temporary/*/*.txt") == ["a/_temporary/0/2.txt"]
+    with buckets.storage() as bucket:
+        buckets.upload(tmp_path, bucket)
+        found = list_files(SourceConfig(files=(f"{bucket}/_base/**/*.txt",)))
+        assert [file.name for file in found] == ["a/1.txt", "a/_5.txt"]
+
+
+def test_each_real_file_counts_once_and_that_is_said(tmp_path: pathlib.Path) -> None:
+    make(tmp_path / "blobs", "x")
+    make(tmp_path / "data", "1.txt", "deep/2.txt")
+    (tmp_path / "data/0.txt").symlink_to("1.txt")
+    (tmp_path / "data/deep/loop").symlink_to(tmp_path / "data")
+    os.link(tmp_path / "data/1.txt", tmp_path / "data/9.txt")
+    for revision in ("abc", "def"):
+        (tmp_path / "data/snapshots" / revision).mkdir(parents=True)
+        (tmp_path / "data/snapshots" / revision / "a.txt").symlink_to(tmp_path / "blobs/x")
+    for pattern in ("data", "data/**/*.txt"):
+        listing = list_source(SourceConfig(files=(str(tmp_path / pattern),)))
+        assert [file.name for file in listing.files] == ["1.txt", "deep/2.txt", "snapshots/abc/a.txt"]
+        (said,) = listing.notes
+        assert "left out that lead to files that are listed already" in said and f"{tmp_path}/data/0.txt" in said
+
+
+def test_files_that_are_left_out_of_a_folder_of_tables_are_told(tmp_path: pathlib.Path) -> None:
+    make(tmp_path, "README.md", "notes.txt")
+    for name in ("a.parquet", "b.parq", "c", "d.PARQUET", "e.snappy"):
+        pq.write_table(pa.table({"text": ["a"]}), tmp_path / name)
+    with buckets.storage() as bucket:
+        buckets.upload(tmp_path, bucket)
+        for place in (str(tmp_path), bucket):
+            listing = list_source(SourceConfig(files=(place,), format="parquet"))
+            assert [file.name for file in listing.files] == ["a.parquet", "b.parq", "c", "d.PARQUET", "e.snappy"]
+            assert listing.notes == [f"source 'text': 2 files left out that are no parquet files: {place}/README.md, {place}/notes.txt."]
+
+
+def test_a_folder_without_a_file_of_the_format_says_what_it_holds(tmp_path: pathlib.Path) -> None:
+    pyarrow.orc.write_table(pa.table({"text": ["a"]}), tmp_path / "a.orc")
+    with pytest.raises(SourceError) as caught:
+        list_files(SourceConfig(files=(str(tmp_path),), format="parquet"))
+    assert f"{tmp_path}: no file matches (source 'text'): it holds 1 file, none of format parquet;" in str(caught.value)
+    assert f"{tmp_path}/a.orc is an ORC file. Write it as Parquet" in str(caught.value)
