@@ -41,7 +41,8 @@ class SourceConfig:
       embedded_newlines: of csv and tsv, whether values may hold line ends. False lets large files be split among workers.
       encoding: of text formats, how characters are stored, such as `utf-16` or `cp1252`, by Python's names. Files in another encoding than
         UTF-8 are not split, and positions in them are those in their UTF-8 form.
-      split: of tfds and Hugging Face folders, the split to read.
+      split: which split to read: of tfds and Hugging Face folders by their index, of other files by their names (`train-00000-of-00004`,
+        `test/`).
       filters: settings that replace those of the same name in the config's `filters`, for this source alone.
       splits: in place of the config's `splits`, for this source alone: `{validation: 100%}` holds all of it out, `{}` nothing.
       epochs: how often the training split holds each document: 10% takes a tenth of the documents, 2.5 all of them twice and half of them
@@ -81,7 +82,7 @@ class SourceConfig:
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
         self._check_dialect()
         self._check_encoding()
-        require(self.split is None or self.format in ("tfds", "arrow"), f"sources.split needs format: tfds or arrow, got {self.format}")
+        require(self.split != "", "sources.split is empty: name a split, such as train, or leave it out")
         require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
 
     def _check_dialect(self) -> None:

@@ -45,8 +45,10 @@ _COMPATIBLE = {
 }
 
 
-def expand(source: SourceConfig) -> Iterator[tuple[str, str]]:
-    """Yields (pattern, where it stands) of a source: `@list` replaced by the lines of the list, folders by the files their index names.
+def expand(source: SourceConfig) -> Iterator[tuple[str, str, bool]]:
+    """Yields (pattern, where it stands, whether an index chose the files of a split) of a source.
+
+    Replaces `@list` by the lines of the list, and folders by the files that their index names.
 
     Raises:
       SourceError: a list cannot be read or is empty, or a folder is not what the format asks for.
@@ -55,11 +57,11 @@ def expand(source: SourceConfig) -> Iterator[tuple[str, str]]:
         found = _listed(setting, source) if setting.startswith("@") else [(setting, f"source {source.name!r}")]
         for pattern, where in found:
             if source.format == "tfds":
-                yield from ((path, where) for path in _prepared(pattern, source, where))
+                yield from ((path, where, True) for path in _prepared(pattern, source, where))
             elif source.format == "arrow" and (index := _index(pattern)):
-                yield from ((path, where) for path in _saved(pattern, *index, source, where))
+                yield from ((path, where, True) for path in _saved(pattern, *index, source, where))
             else:
-                yield pattern, where
+                yield pattern, where, False
 
 
 def _listed(setting: str, source: SourceConfig) -> Iterator[tuple[str, str]]:

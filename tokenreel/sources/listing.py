@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.paths import WILDCARDS, explain
 from tokenreel.errors import PATHS_BEGIN, SourceError
-from tokenreel.sources import folders, real_files
+from tokenreel.sources import folders, real_files, split_names
 from tokenreel.sources.inputs import InputFile, stat_file
 from tokenreel.storage import files
 from tokenreel.wording import plural
@@ -44,7 +44,7 @@ def list_source(source: SourceConfig) -> Listing:
     paths: dict[str, tuple[int, int] | None] = {}
     patterns = list(folders.expand(source))
     left_out: list[str] = []
-    for pattern, where in patterns:
+    for pattern, where, _ in patterns:
         # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
         matched: dict[str, tuple[int, int] | None]
         if files.is_remote(pattern):
@@ -64,7 +64,7 @@ def list_source(source: SourceConfig) -> Listing:
         if not matched:
             raise SourceError(f"{pattern}: no file matches ({where}). {explain(pattern) or f'Check its spelling. {PATHS_BEGIN}'}")
         paths.update(matched)
-    base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, _ in patterns])
+    base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, *_ in patterns])
     once, linked = real_files.choose(paths)
     found = []
     for path in once:
@@ -76,7 +76,35 @@ def list_source(source: SourceConfig) -> Listing:
             raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
         found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
-    return Listing(sorted(found, key=lambda file: os.fsencode(file.name)), _notes(source, left_out, linked))
+    found.sort(key=lambda file: os.fsencode(file.name))
+    notes = _notes(source, left_out, linked)
+    if not all(chosen for *_, chosen in patterns):
+        found = _of_split(found, source, notes)
+    return Listing(found, notes)
+
+
+def _of_split(found: list[InputFile], source: SourceConfig, notes: list[str]) -> list[InputFile]:
+    """Chooses the files of the source's split by their names; where none is set, notes that there are several.
+
+    Raises:
+      SourceError: no file is of the split.
+    """
+    told = split_names.told(found)
+    listed = ", ".join(f"{split} ({plural(count, 'file')})" for split, count in told.items())
+    if source.split is not None:
+        chosen = split_names.choose(found, source.split)
+        if not chosen:
+            held = f"names tell of {listed}" if told else f"names such as {found[0].name} tell of no split"
+            raise SourceError(
+                f"source {source.name!r}: none of {plural(len(found), 'file')} is of the split {source.split!r}; {held}. "
+                "Set sources.split to another, or leave it out and name the files."
+            )
+        return chosen
+    if len(told) > 1:
+        notes.append(
+            f"source {source.name!r}: by their names, files of several splits are read as one text: {listed}. sources.split chooses one."
+        )
+    return found
 
 
 def _notes(source: SourceConfig, left_out: Sequence[str], linked: Sequence[str]) -> list[str]:

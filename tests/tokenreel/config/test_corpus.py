@@ -19,7 +19,7 @@ from tokenreel.errors import ConfigError
         ("sources.1={files: a, format: csv, name: x, delimiter: ', '}", "sources.delimiter is one character"),
         ("sources.0.delimiter=;", "sources.delimiter needs format: csv or tsv"),
         ("sources.0.embedded_newlines=false", "sources.embedded_newlines needs format: csv or tsv"),
-        ("sources.0.split=train", "sources.split needs format: tfds or arrow"),
+        ("sources.0.split=''", "sources.split is empty"),
         ("sources.0.format=tfds", "sources.split is missing"),
         ("filters.max_tokens=0", r"filters.max_tokens \(0\) is below filters.min_tokens \(1\)"),
         ("splits.test=99.9%", "leave none to train on"),
