@@ -62,10 +62,10 @@ def open_run(arguments: argparse.Namespace) -> Batches:
         if not isinstance(state, Mapping):
             raise ConfigError(f"{arguments.state}: holds no loader state")
         named = (text.partition("=") if "=" in text else ("", "=", text) for text in arguments.dataset)
-        return from_state({name: load(path, arguments.split) for name, _, path in named}, state, arguments.batch_size)
+        return from_state({name: load(path, arguments.split, crc="first") for name, _, path in named}, state, arguments.batch_size)
     if len(arguments.dataset) > 1:
         raise ConfigError("several datasets are a mixture, which only its saved state describes: give --state FILE")
-    dataset = load(arguments.dataset[0], arguments.split)
+    dataset = load(arguments.dataset[0], arguments.split, crc="first")
     shuffle: bool | Lanes = not arguments.no_shuffle
     try:
         if arguments.lanes:

@@ -135,8 +135,14 @@ def documents(dataset: Examples, examples: npt.ArrayLike, *, vocabulary: Any = N
       for each example its segments in order: `segment`, `doc_id`, `source`, `doc_token_start`, `length`, `metadata` (the kept fields).
 
     Raises:
+      ConfigError: a vocabulary is given, and the objective did not leave the documents' tokens side by side.
       FileNotFoundError: the dataset has no provenance tables.
     """
+    if vocabulary is not None and schema.TOKENS not in dataset.features:
+        raise ConfigError(
+            f"{dataset.path}: its records hold {', '.join(dataset.features)}, and not the tokens of documents side by side. Leave the text "
+            "out; `tokenreel inspect` shows what they hold."
+        )
     numbers = np.asarray(examples, dtype=np.int64).reshape(-1)
     shards = dataset.manifest.splits[dataset.split].shards
     out: list[list[dict[str, Any]]] = [[] for _ in numbers]

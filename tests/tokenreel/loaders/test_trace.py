@@ -120,3 +120,11 @@ def test_without_provenance(dataset, tmp_path):
         (tmp_path / "d" / "provenance" / f"train-{shard:05d}-of-00007.parquet").write_bytes(b"no table")
     with pytest.raises(ManifestError, match=r"train-00000-of-00007\.parquet: 8 bytes, the manifest says"):
         trace.documents(load(copy), [0])
+
+
+def test_text_is_asked_of_records_that_hold_it(tmp_path):
+    """`where --text` of a T5 dataset was a KeyError."""
+    golden = pathlib.Path(__file__).parents[2] / "golden/datasets/v2/t5"
+    assert trace.documents(load(golden), [0])[0][0]["doc_id"]
+    with pytest.raises(ConfigError, match=r"its records hold example_id, inputs, .* and not the tokens of documents side by side"):
+        trace.documents(load(golden), [0], vocabulary=load(golden).vocabulary())
