@@ -17,12 +17,13 @@ from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
 from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
-from tokenreel.config.build import JobConfig, duplicates_directory, marks_directory, stage_directory, state_directory
+from tokenreel.config.build import JobConfig, duplicates_directory, marks_directory, stage_directory, state_directory, tables_directory
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
+from tokenreel.planning import stage_table
 from tokenreel.planning.recipe import Recipe, make_recipe
 from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
@@ -31,6 +32,7 @@ from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
+from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
 from transforms.plan_shards import PlanShards
 from transforms.remove_duplicates import RemoveDuplicateDocuments, RemoveDuplicateText
@@ -44,17 +46,16 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
         blocks |= RemoveDuplicateText(job, duplicates_directory(job))  # Block, with what to leave out of it
-    selections = (
+    stages = (
         blocks
         | TokenizeBlocks(job, vocabulary, rules, stage_directory(job))  # StageSelection: counts and paths
-        | "CollectStages" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-        | "SortStages" >> beam.Map(sorted, key=lambda item: item.info.sort_key)  # [StageSelection] as the text lies
-    )
+        | "CollectStages" >> beam.CombineGlobally(GatherRows(stage_table.to_row, tables_directory(job), "stages", stage_table.SORT_BY))
+    )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
-        selections |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    plans = selections | PlanShards(recipe)  # [SplitPlan]
-    built = (plans, selections) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
-    _ = (selections, plans, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
+        stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
+    plan = stages | PlanShards(recipe)  # table of SplitPlan
+    built = (plan, stages) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
+    _ = (stages, plan, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,16 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import apache_beam as beam
 
 from tokenreel.assembly import shard_building
 from tokenreel.assembly.shard_building import BuiltShard
+from tokenreel.planning import shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import StageSelection
-from tokenreel.planning.shard_plan import ShardPlan, SplitPlan
+from tokenreel.storage.column_file import ColumnFile
 
 
 @dataclasses.dataclass
@@ -28,17 +29,19 @@ class BuildShards(beam.PTransform):
     build: str
 
     def expand(self, inputs) -> beam.PCollection[BuiltShard]:  # Beam takes no hint for several inputs
-        plans, selections = inputs  # [SplitPlan], [StageSelection]
+        plan, stages = inputs  # tables: SplitPlan, StageSelection
         return (
-            plans
-            | "Shards" >> beam.FlatMap(_shards)  # ShardPlan: ranges, never tokens
+            plan
+            | "Shards" >> beam.FlatMap(self._shards)  # (split, shard)
             | "SpreadShards" >> beam.Reshuffle()
-            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(selections))  # BuiltShard
+            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(plan), beam.pvalue.AsSingleton(stages))  # BuiltShard
         )
 
-    def _build(self, plan: ShardPlan, selections: list[StageSelection]) -> BuiltShard:
-        return shard_building.build_shard(DocumentOrder(self.recipe, selections), plan, self.state, self.build)
+    def _shards(self, plan: ColumnFile) -> Iterator[tuple[int, int]]:
+        for split, found in enumerate(shard_plan.load(self.recipe, plan)):
+            yield from ((split, shard) for shard in range(len(found.shards)))
 
-
-def _shards(plans: list[SplitPlan]) -> list[ShardPlan]:
-    return [shard for plan in plans for shard in plan.shards]
+    def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile) -> BuiltShard:
+        split, index = shard
+        order = DocumentOrder(self.recipe, stage_table.load(stages))
+        return shard_building.build_shard(order, shard_plan.load(self.recipe, plan)[split].shards[index], self.state, self.build)

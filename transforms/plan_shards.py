@@ -10,35 +10,40 @@ from collections.abc import Iterable
 import apache_beam as beam
 
 from tokenreel.assembly import dead_letters
-from tokenreel.planning import read_budget, shard_plan
+from tokenreel.config.build import tables_directory
+from tokenreel.planning import group_table, read_budget, shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
+from tokenreel.planning.group_table import GroupSize
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import StageSelection
-from tokenreel.planning.shard_plan import GroupSize, SplitPlan
+from tokenreel.storage import column_file
+from tokenreel.storage.column_file import ColumnFile
+from transforms.gather_rows import GatherRows
 
 
 @dataclasses.dataclass
 class PlanShards(beam.PTransform):
     """Cuts the total order of the documents into groups, measures each from lengths alone, and cuts the splits into shards.
 
-    Takes the sorted list of stage files as one element; emits one plan a split.
+    Takes the table of stage files; emits the plan of all splits, which is a table too.
     """
 
     recipe: Recipe
 
-    def expand(self, selections: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[SplitPlan]]:
-        every_stage = beam.pvalue.AsSingleton(selections)
+    def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
+        every_stage = beam.pvalue.AsSingleton(stages)
+        gather = GatherRows(group_table.to_row, tables_directory(self.recipe.config), "groups", group_table.SORT_BY)
         return (
-            selections
+            stages
             | "CutGroups" >> beam.FlatMap(self._groups)  # DocumentGroup: a range of keys or of tokens
             | "SpreadGroups" >> beam.Reshuffle()
             | "MeasureGroup" >> beam.Map(self._measure, every_stage)  # GroupSize
-            | "CollectSizes" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "CutShards" >> beam.Map(self._plan, every_stage)  # [SplitPlan]
+            | "CollectSizes" >> beam.CombineGlobally(gather)  # table of GroupSize
+            | "CutShards" >> beam.Map(self._plan, every_stage)  # table of SplitPlan
         )
 
-    def _groups(self, selections: list[StageSelection]) -> Iterable[DocumentGroup]:
+    def _groups(self, stages: ColumnFile) -> Iterable[DocumentGroup]:
+        selections = stage_table.load(stages)
         dead_letters.check(self.recipe.config, selections)
         order = DocumentOrder(self.recipe, selections)
         groups = order.groups()
@@ -47,8 +52,9 @@ class PlanShards(beam.PTransform):
         read_budget.check(planned, self.recipe.config)
         return groups
 
-    def _measure(self, group: DocumentGroup, selections: list[StageSelection]) -> GroupSize:
-        return shard_plan.measure(DocumentOrder(self.recipe, selections), group)
+    def _measure(self, group: DocumentGroup, stages: ColumnFile) -> GroupSize:
+        return shard_plan.measure(DocumentOrder(self.recipe, stage_table.load(stages)), group)
 
-    def _plan(self, sizes: list[GroupSize], selections: list[StageSelection]) -> list[SplitPlan]:
-        return shard_plan.plan_all(DocumentOrder(self.recipe, selections), sizes)
+    def _plan(self, sizes: ColumnFile, stages: ColumnFile) -> ColumnFile:
+        plans = shard_plan.plan_all(DocumentOrder(self.recipe, stage_table.load(stages)), column_file.read(sizes))
+        return shard_plan.write(tables_directory(self.recipe.config), plans)

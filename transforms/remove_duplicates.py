@@ -4,42 +4,48 @@ Tested in tests/pipelines/test_selection.py.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
 from tokenreel import keys
-from tokenreel.config.build import JobConfig
+from tokenreel.config.build import JobConfig, tables_directory
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
+from tokenreel.planning import stage_table
 from tokenreel.planning.selection import StageSelection, count_splits
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
-from tokenreel.storage import files
+from tokenreel.storage import column_file, files
+from tokenreel.storage.column_file import ColumnFile, Row
+from transforms.gather_rows import GatherRows
 
 
 @dataclasses.dataclass
 class FindDuplicates(beam.PTransform):
     """Compares the tables of all parts range by range.
 
-    Takes the sorted list of tables as one element; emits the index of each table that loses something, and the file that lists its rows.
-    Hashes stay in files; what passes through the runner is eight bytes for each text that goes.
+    Takes a file that lists the tables, and what reads it; emits the index of each table that loses something, and the file that lists its
+    rows. Hashes stay in files; what passes through the runner is eight bytes for each text that goes.
     """
 
     directory: str
     unit: str
+    tables_of: Callable[[ColumnFile], Sequence[HashTable]]
 
-    def expand(self, tables: beam.PCollection[list[HashTable]]) -> beam.PCollection[tuple[int, str]]:
-        every_table = beam.pvalue.AsSingleton(tables)
+    def expand(self, listed: beam.PCollection[ColumnFile]) -> beam.PCollection[tuple[int, str]]:
+        every_table = beam.pvalue.AsSingleton(listed)
         found = (
-            tables
-            | "CutRanges" >> beam.FlatMap(hash_tables.ranges)  # (low, high): ranges of hashes
+            listed
+            | "CutRanges" >> beam.FlatMap(lambda file: hash_tables.ranges(self.tables_of(file)))  # (low, high): ranges of hashes
             | "SpreadRanges" >> beam.Reshuffle()
-            | "CompareTables" >> beam.FlatMap(_find, every_table)  # (table, rows as bytes)
+            | "CompareTables" >> beam.FlatMap(self._find, every_table)  # (table, rows as bytes)
         )
-        own = tables | "TablesWithDuplicates" >> beam.FlatMap(_with_duplicates)  # (table, no rows): they may lose nothing to others
+        own = listed | "TablesWithDuplicates" >> beam.FlatMap(self._with_duplicates)  # (table, no rows): they may lose nothing to others
         return (
             (found, own)
             | "JoinRows" >> beam.Flatten()
@@ -47,64 +53,61 @@ class FindDuplicates(beam.PTransform):
             | "WriteRows" >> beam.Map(self._write, every_table)  # (table, path)
         )
 
-    def _write(self, found: tuple[int, Iterable[bytes]], tables: list[HashTable]) -> tuple[int, str]:
+    def _find(self, bounds: tuple[int, int], listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
+        for index, rows in hash_tables.find(self.tables_of(listed), *bounds):
+            yield index, rows.astype("<i8").tobytes()
+
+    def _with_duplicates(self, listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
+        for index, table in enumerate(self.tables_of(listed)):
+            if table.duplicates:
+                yield index, b""
+
+    def _write(self, found: tuple[int, Iterable[bytes]], listed: ColumnFile) -> tuple[int, str]:
         index, parts = found
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
-        every = np.sort(np.concatenate([*rows, tables[index].read_duplicates()]))
+        every = np.sort(np.concatenate([*rows, self.tables_of(listed)[index].read_duplicates()]))
         return index, hash_tables.write_rows(self.directory, self.unit, every)
-
-
-def _find(bounds: tuple[int, int], tables: list[HashTable]) -> Iterator[tuple[int, bytes]]:
-    for index, rows in hash_tables.find(tables, *bounds):
-        yield index, rows.astype("<i8").tobytes()
-
-
-def _with_duplicates(tables: list[HashTable]) -> Iterator[tuple[int, bytes]]:
-    for index, table in enumerate(tables):
-        if table.duplicates:
-            yield index, b""
 
 
 @dataclasses.dataclass
 class RemoveDuplicateDocuments(beam.PTransform):
     """Leaves documents out whose text is that of another.
 
-    Takes and emits the sorted list of stage files as one element; the files stay as they are, since other builds may take other documents.
+    Takes and emits the table of stage files; the files stay as they are, since other builds may take other documents.
     """
 
     config: JobConfig
     directory: str
 
-    def expand(self, selections: beam.PCollection[list[StageSelection]]) -> beam.PCollection[list[StageSelection]]:
-        counted = (
-            selections
-            | "Tables" >> beam.Map(lambda found: [stage_file.hash_table(selection.info) for selection in found])
-            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove)
-            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(selections))  # (index, StageSelection)
+    def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
+        gather = GatherRows(stage_table.to_row, tables_directory(self.config), "changed", stage_table.SORT_BY)
+        changed = (
+            stages
+            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove, _stage_tables)
+            | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # StageSelection
+            | "CollectChanged" >> beam.CombineGlobally(gather)  # table of StageSelection
         )
-        return selections | "Replace" >> beam.Map(_replace, beam.pvalue.AsDict(counted))
+        return stages | "Replace" >> beam.Map(stage_table.replace, beam.pvalue.AsSingleton(changed), tables_directory(self.config))
 
-    def _count(self, found: tuple[int, str], selections: list[StageSelection]) -> tuple[int, StageSelection]:
+    def _count(self, found: tuple[int, str], stages: ColumnFile) -> StageSelection:
         index, removed = found
-        return index, count_splits(selections[index].info, self.config, removed)
+        return count_splits(stage_table.load(stages)[index].info, self.config, removed)
 
 
-def _replace(selections: list[StageSelection], counted: dict[int, StageSelection]) -> list[StageSelection]:
-    return [counted.get(index, selection) for index, selection in enumerate(selections)]
+@functools.lru_cache(maxsize=2)
+def _stage_tables(stages: ColumnFile) -> list[HashTable]:
+    """Lists the tables in the stage files, once in each process."""
+    return [stage_file.hash_table(selection.info) for selection in stage_table.load(stages)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HashedPart:
     """A part of a block, and the table of the texts in it."""
 
-    block: Block
+    source: int
+    block: int
     part: int
     table: HashTable
-
-    @property
-    def sort_key(self) -> tuple[int, int, int]:
-        """Sorts parts as the sources, their files and the text in them lie."""
-        return self.block.source, self.block.index, self.part
 
 
 @dataclasses.dataclass
@@ -118,18 +121,24 @@ class RemoveDuplicateText(beam.PTransform):
     directory: str
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Block]:
+        gather = GatherRows(_part_row, tables_directory(self.config), "parts", stage_table.SORT_BY)
         parts = (
             blocks
             | "HashBlock" >> beam.FlatMap(self._hash)  # HashedPart
-            | "CollectParts" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "SortParts" >> beam.Map(sorted, key=lambda item: item.sort_key)  # [HashedPart] as the text lies
+            | "CollectParts" >> beam.CombineGlobally(gather)  # table of HashedPart, as the text lies
         )
         removed = (
             parts
-            | "Tables" >> beam.Map(lambda found: [part.table for part in found])
-            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove)
+            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove, _part_tables)
+            | "NameBlocks" >> beam.Map(_name_block, beam.pvalue.AsSingleton(parts))  # (block, (part, path))
         )
-        return parts | "ToBlocks" >> beam.FlatMap(_blocks, beam.pvalue.AsDict(removed)) | "SpreadBlocks" >> beam.Reshuffle()
+        named = blocks | "OwnNames" >> beam.Map(_with_name)  # (block, Block)
+        return (
+            {"block": named, "removed": removed}
+            | "JoinBlocks" >> beam.CoGroupByKey()
+            | "ToBlocks" >> beam.Map(_with_removed, beam.pvalue.AsSingleton(parts))
+            | "SpreadBlocks" >> beam.Reshuffle()
+        )
 
     def _hash(self, block: Block) -> Iterator[HashedPart]:
         config = self.config
@@ -138,16 +147,43 @@ class RemoveDuplicateText(beam.PTransform):
             entries, duplicate_rows = duplicates.tabulate_parts(documents, config.duplicates)
             name = keys.digest(block.source, block.fingerprint, config.duplicates.remove, part)
             table = hash_tables.write_table(files.join(self.directory, f"{name}.hashes"), entries, duplicate_rows)
-            yield HashedPart(block=block, part=part, table=table)
+            yield HashedPart(source=block.source, block=block.index, part=part, table=table)
 
 
-def _blocks(parts: list[HashedPart], removed: dict[int, str]) -> Iterator[Block]:
-    """Makes blocks again of parts in the order of the text, each with the files that list what to leave out of its parts."""
-    found: dict[tuple[int, int], list[str]] = {}
-    blocks = {}
-    for index, part in enumerate(parts):
-        name = part.block.source, part.block.index
-        blocks[name] = part.block
-        found.setdefault(name, []).append(removed.get(index, ""))
-    for name, block in blocks.items():
-        yield dataclasses.replace(block, removed=tuple(found[name]) if any(found[name]) else ())
+def _part_row(part: HashedPart) -> Row:
+    return {"source": part.source, "block": part.block, "part": part.part, **dataclasses.asdict(part.table)}
+
+
+@functools.lru_cache(maxsize=2)
+def _part_tables(listed: ColumnFile) -> list[HashTable]:
+    """Lists the tables of all parts, once in each process."""
+    found = column_file.read(listed)
+    names = [field.name for field in dataclasses.fields(HashTable)]
+    return [HashTable(**{name: row[name] for name in names}) for row in map(found.row, range(found.rows))]
+
+
+def _name_block(removed: tuple[int, str], listed: ColumnFile) -> tuple[tuple[int, int], tuple[int, str]]:
+    """Says to which part of which block a table's file of rows belongs."""
+    index, path = removed
+    row = column_file.read(listed).row(index)
+    return (row["source"], row["block"]), (row["part"], path)
+
+
+def _with_name(block: Block) -> tuple[tuple[int, int], Block]:
+    return (block.source, block.index), block
+
+
+def _with_removed(named: tuple[tuple[int, int], dict[str, Iterable[Any]]], listed: ColumnFile) -> Block:
+    """Gives a block the files that list what to leave out of its parts, with "" for a part that keeps everything."""
+    block: Block
+    name, joined = named
+    (block,), removed = joined["block"], dict(joined["removed"])
+    return dataclasses.replace(block, removed=tuple(removed.get(part, "") for part in range(_parts(listed, *name))) if removed else ())
+
+
+def _parts(listed: ColumnFile, source: int, block: int) -> int:
+    """Counts the parts of a block; the table is sorted by source and block."""
+    found = column_file.read(listed)
+    first, last = np.searchsorted(found.numbers("source"), [source, source + 1])
+    low, high = np.searchsorted(found.numbers("block")[first:last], [block, block + 1])
+    return int(high - low)

@@ -9,12 +9,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.assembly import finishing
-from tokenreel.assembly.shard_building import BuiltShard
+from tokenreel.assembly import finishing, shard_building
+from tokenreel.assembly.shard_statistics import StoredStatistics
+from tokenreel.config.build import tables_directory
+from tokenreel.planning import shard_plan, stage_table
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import StageSelection
-from tokenreel.planning.shard_plan import SplitPlan
+from tokenreel.storage import column_file
+from tokenreel.storage.column_file import ColumnFile
 from tokenreel.vocabularies.base import Vocabulary
+from transforms.gather_rows import GatherRows, SumStatistics
 
 
 @dataclasses.dataclass
@@ -29,12 +32,17 @@ class WriteManifest(beam.PTransform):
     inputs: Mapping[str, Any]
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
-        selections, plans, built = parts  # [StageSelection], [SplitPlan], BuiltShard
+        stages, plan, built = parts  # tables of StageSelection and SplitPlan; BuiltShard
+        tables = tables_directory(self.recipe.config)
+        gather = GatherRows(shard_building.to_row, tables, "shards", shard_building.SORT_BY)
+        shards = built | "CollectShards" >> beam.CombineGlobally(gather)  # table of BuiltShard
         return (
             built
-            | "CollectShards" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "WriteManifest" >> beam.Map(self._finish, beam.pvalue.AsSingleton(selections), beam.pvalue.AsSingleton(plans))  # str
+            | "SumStatistics" >> beam.CombineGlobally(SumStatistics(self.recipe.vocabulary, tables))  # {split: StoredStatistics}
+            | "WriteManifest" >> beam.Map(self._finish, *map(beam.pvalue.AsSingleton, (shards, stages, plan)))  # str
         )
 
-    def _finish(self, built: list[BuiltShard], selections: list[StageSelection], plans: list[SplitPlan]) -> str:
-        return finishing.finish(self.recipe, self.vocabulary, selections, plans, built, self.inputs).fingerprint
+    def _finish(self, counted: dict[str, StoredStatistics], shards: ColumnFile, stages: ColumnFile, plan: ColumnFile) -> str:
+        selections, plans = stage_table.load(stages), shard_plan.load(self.recipe, plan)
+        built = column_file.read(shards)
+        return finishing.finish(self.recipe, self.vocabulary, selections, plans, built, counted, self.inputs).fingerprint

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.config.build import JobConfig
-from tokenreel.curation import cleaned
 from tokenreel.errors import BuildError
-from tokenreel.planning.selection import StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
+from tokenreel.planning.stage_table import StageTable
 
 
 def conservation(
-    config: JobConfig, selections: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    config: JobConfig, selections: StageTable, plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """Checks documents in = written + left out + dropped + dead-lettered, and tokens likewise, split by split.
 
@@ -33,19 +32,21 @@ def conservation(
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered = cleaned.summed([selection.info.filtered for selection in selections])
-    kept = sum(selection.info.documents for selection in selections)
-    dead = sum(selection.info.dead_letters for selection in selections)
+    filtered = selections.summed("filtered")
+    kept, dead, duplicates, not_sampled = (
+        int(selections.numbers(name).sum()) for name in ("documents", "dead_letters", "duplicates", "not_sampled")
+    )
     read = kept + sum(filtered.values()) + dead
-    duplicates, not_sampled = (sum(getattr(selection, name) for selection in selections) for name in ("duplicates", "not_sampled"))
-    repeated = sum(count_repeats(selection) for selection in selections)
+    repeats = selections.repeated()
+    repeated = int(repeats.sum())
     taken = sum(plan.documents for plan in plans.values())
     _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
     # For each source, too: what one lacks and another has too often would cancel out in the sum.
     for index, source in enumerate(config.sources):
-        own = [selection for selection in selections if selection.info.source == index]
-        held = sum(selection.info.documents + count_repeats(selection) for selection in own)
-        used = sum(each.duplicates + each.not_sampled + sum(each.counts(split)[0] for split in plans) for each in own)
+        own = selections.of_source(index)
+        held = int((selections.numbers("documents") + repeats)[own].sum())
+        left_out = selections.numbers("duplicates") + selections.numbers("not_sampled")
+        used = int(left_out[own].sum()) + sum(int(selections.counts(split)[own, 0].sum()) for split in plans)
         _require_equal(f"{source.name}: documents and repeats", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
@@ -73,11 +74,6 @@ def conservation(
         "tokens_written": sum(plan.tokens - sum(plan.dropped_tokens.values()) for plan in plans.values()),
         "tokens_dropped": sum(sum(plan.dropped_tokens.values()) for plan in plans.values()),
     }
-
-
-def count_repeats(selection: StageSelection) -> int:
-    """Counts the repeats behind the first of the documents of a stage file."""
-    return sum(counts[0] for by_repeat in selection.splits.values() for counts in by_repeat[1:])
 
 
 def _require_equal(left: str, left_count: int, right: str, right_count: int) -> None:

@@ -9,19 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tokenreel.assembly.conservation import count_repeats
 from tokenreel.assembly.shard_statistics import ShardStatistics
-from tokenreel.curation import cleaned
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import Counts, StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
+from tokenreel.planning.stage_table import StageTable
 
 _TOP_TOKENS = 50
 
 
 def statistics(
-    recipe: Recipe, selections: Sequence[StageSelection], plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
+    recipe: Recipe, selections: StageTable, plans: Mapping[str, SplitPlan], sums: Mapping[str, ShardStatistics]
 ) -> dict[str, Any]:
     """Makes the content of `statistics.json`: whole numbers and ratios, by split and by source.
 
@@ -33,41 +32,43 @@ def statistics(
     """
     return {
         "splits": {split: _split_statistics(recipe, selections, plans[split], sums[split]) for split in sorted(plans)},
-        "sources": {
-            source.name: _source_statistics([selection for selection in selections if selection.info.source == index], plans)
-            for index, source in enumerate(recipe.config.sources)
-        },
+        "sources": {source.name: _source_statistics(selections, index, plans) for index, source in enumerate(recipe.config.sources)},
     }
 
 
-def _source_statistics(selections: Sequence[StageSelection], splits: Iterable[str]) -> dict[str, Any]:
-    filtered = cleaned.summed([selection.info.filtered for selection in selections])
+def _source_statistics(selections: StageTable, source: int, splits: Iterable[str]) -> dict[str, Any]:
+    own = selections.of_source(source)
+
+    def total(name: str) -> int:
+        return int(selections.numbers(name)[own].sum())
+
+    filtered = selections.summed("filtered", own)
     return {
-        "dead_letters": sum(selection.info.dead_letters for selection in selections),
+        "dead_letters": total("dead_letters"),
         "filtered": sum(filtered.values()),
         "filtered_by_reason": filtered,
-        "duplicates": sum(selection.duplicates for selection in selections),
-        "not_sampled": sum(selection.not_sampled for selection in selections),
-        "repeated": sum(count_repeats(selection) for selection in selections),
-        "lines_removed_by_reason": cleaned.summed([selection.info.lines_removed for selection in selections]),
-        "modified": sum(selection.info.modified for selection in selections),
-        "characters_removed": sum(selection.info.characters_removed for selection in selections),
-        **_text_totals([selection.counts(split) for selection in selections for split in splits]),
+        "duplicates": total("duplicates"),
+        "not_sampled": total("not_sampled"),
+        "repeated": int(selections.repeated()[own].sum()),
+        "lines_removed_by_reason": selections.summed("lines_removed", own),
+        "modified": total("modified"),
+        "characters_removed": total("characters_removed"),
+        **_text_totals([selections.counts(split)[own] for split in splits]),
     }
 
 
-def _text_totals(rows: Sequence[Counts]) -> dict[str, int]:
-    names = ("documents", "tokens", "characters", "bytes")
-    return dict(zip(names, (sum(column) for column in zip(*rows, strict=True)), strict=True)) if rows else dict.fromkeys(names, 0)
+def _text_totals(counts: Sequence[npt.NDArray[np.int64]]) -> dict[str, int]:
+    """Adds [n, 4] counts of stage files for each of some splits."""
+    return dict(zip(("documents", "tokens", "characters", "bytes"), np.concatenate(counts).sum(axis=0).tolist(), strict=True))
 
 
-def _split_statistics(recipe: Recipe, selections: Sequence[StageSelection], plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
+def _split_statistics(recipe: Recipe, selections: StageTable, plan: SplitPlan, found: ShardStatistics) -> dict[str, Any]:
     vocabulary = recipe.vocabulary
     positions = found.examples * (recipe.packing.seq_len + recipe.packing.overlap)
     counts = found.token_counts
     top = np.argsort(-counts, kind="stable")[:_TOP_TOKENS]
     unknown = int(counts[vocabulary.unk_id]) if vocabulary.unk_id is not None else 0
-    text = _text_totals([selection.counts(plan.split) for selection in selections])
+    text = _text_totals([selections.counts(plan.split)])
     return {
         "documents": text["documents"],
         "characters": text["characters"],

@@ -28,8 +28,9 @@ from tokenreel.layouts.modes import PAIRS
 from tokenreel.layouts.table import Layout
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import GroupDocuments, lay_out_group, plan_pairs
+from tokenreel.planning.group_table import PlacedGroup
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.shard_plan import PlacedGroup, ShardPlan, overlapping, ranges_by_variant
+from tokenreel.planning.shard_plan import ShardPlan, overlapping, ranges_by_variant
 from tokenreel.planning.stream import Stream
 
 _CHUNK_TOKENS = 1 << 21

@@ -5,21 +5,21 @@ Tested in tests/pipelines/test_interruption.py and tests/pipelines/test_faults.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenreel.assembly import output
+from tokenreel.assembly import output, shard_building
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
-from tokenreel.assembly.shard_building import BuiltShard
-from tokenreel.assembly.shard_statistics import ShardStatistics
+from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.format import naming
-from tokenreel.format.manifest import Manifest, SplitInfo, file_info, pack_facts, write_json
+from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, write_json
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
-from tokenreel.planning.selection import StageSelection
 from tokenreel.planning.shard_plan import SplitPlan
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.storage import files
+from tokenreel.storage.column_file import Columns
 from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -27,9 +27,10 @@ from tokenreel.vocabularies.base import Vocabulary
 def finish(
     recipe: Recipe,
     vocabulary: Vocabulary,
-    selections: Sequence[StageSelection],
+    selections: StageTable,
     plans: Iterable[SplitPlan],
-    built: Iterable[BuiltShard],
+    built: Columns,
+    counted: Mapping[str, StoredStatistics],
     inputs: Mapping[str, Any],
 ) -> Manifest:
     """Adds everything up, checks that nothing was lost, and writes statistics, vocabulary and, last, the manifest.
@@ -39,7 +40,8 @@ def finish(
       vocabulary: its copy is written beside the shards, and what it tells objectives into the manifest.
       selections: what is taken of each stage file, sorted as the text lies.
       plans: one for each split.
-      built: all shards.
+      built: all shards, as `shard_building.to_row` says, sorted by their index.
+      counted: what was counted in the shards of each split that has any.
       inputs: what the listing found, for the manifest.
 
     Raises:
@@ -47,28 +49,28 @@ def finish(
     """
     config, info = recipe.config, recipe.vocabulary
     by_split = {plan.split: plan for plan in plans}
-    finished: dict[str, list[BuiltShard]] = {split: [] for split in by_split}
-    for shard in built:
-        finished[shard.split].append(shard)
-    sums = {split: sum((shard.statistics for shard in found), ShardStatistics.zero(info)) for split, found in finished.items()}
-    written = [file_info(config.output, naming.DEAD_LETTERS)] if any(selection.info.dead_letters for selection in selections) else []
+    finished: dict[str, list[ShardInfo]] = {split: [] for split in by_split}
+    tables: list[FileInfo] = []
+    for split, shard, table in shard_building.infos(built):
+        finished[split].append(shard)
+        tables += [table] if table is not None else []
+    sums = {split: counted[split].load(info) if split in counted else ShardStatistics.zero(info) for split in by_split}
+    dead = selections.numbers("dead_letters").any()
+    written = [file_info(config.output, naming.DEAD_LETTERS)] if dead else []
     totals = conservation(config, selections, by_split, sums)
     totals["inputs"] = dict(inputs)
     written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)
         written.append(file_info(config.output, info.file))
-    written += [shard.provenance for found in finished.values() for shard in found if shard.provenance is not None]
+    written += tables
     manifest = Manifest(
         seq_len=config.packing.seq_len,
         overlap=config.packing.overlap,
         pad_id=recipe.pad_id,
         record_format=config.shards.format,
         features=recipe.features,
-        splits={
-            split: SplitInfo(shards=tuple(shard.shard for shard in sorted(found, key=lambda shard: shard.index)))
-            for split, found in sorted(finished.items())
-        },
+        splits={split: SplitInfo(shards=tuple(found)) for split, found in sorted(finished.items())},
         vocabulary=info,
         config=config.semantics(),
         seed=config.seed,

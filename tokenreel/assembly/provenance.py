@@ -15,11 +15,11 @@ import numpy.typing as npt
 from tokenreel.assembly.examples import ExampleChunk
 from tokenreel.config.build import JobConfig
 from tokenreel.format import provenance
-from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging.stage_file import StageFile
 
 
-def table(chunks: Sequence[ExampleChunk], selections: Sequence[StageSelection], config: JobConfig) -> Any:
+def table(chunks: Sequence[ExampleChunk], selections: StageTable, config: JobConfig) -> Any:
     """Lists the segments of a shard.
 
     Args:
@@ -42,7 +42,7 @@ def _repeats(config: JobConfig) -> bool:
     return any(source.epochs > 1 for source in config.sources)
 
 
-def _chunk_table(chunk: ExampleChunk, selections: Sequence[StageSelection], config: JobConfig, names: Sequence[str], schema: Any) -> Any:
+def _chunk_table(chunk: ExampleChunk, selections: StageTable, config: JobConfig, names: Sequence[str], schema: Any) -> Any:
     import pyarrow as pa
 
     layout = chunk.layout

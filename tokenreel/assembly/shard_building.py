@@ -6,23 +6,23 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tokenreel import keys
 from tokenreel.assembly import examples, provenance, shard_statistics, shard_writer
-from tokenreel.assembly.shard_statistics import ShardStatistics
+from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.assembly.shard_writer import ShardWriter
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.format.manifest import FileInfo, ShardInfo, VocabularyInfo, file_info
+from tokenreel.format.manifest import FileInfo, ShardInfo, file_info
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.shard_plan import ShardPlan
-from tokenreel.storage import files, sealed
+from tokenreel.storage import column_file, files, sealed
+from tokenreel.storage.column_file import ColumnFile, Columns, Row
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,29 @@ class BuiltShard:
     index: int
     shard: ShardInfo
     provenance: FileInfo | None
-    statistics: ShardStatistics
+    statistics: StoredStatistics
+
+
+SORT_BY = ("index",)
+
+
+def to_row(built: BuiltShard) -> Row:
+    """Turns a shard into a row of a table, without what was counted in it."""
+    row: dict[str, Any] = {"split": built.split, "index": built.index}
+    row |= {f"shard/{name}": value for name, value in dataclasses.asdict(built.shard).items()}
+    return row | {f"provenance/{name}": value for name, value in (dataclasses.asdict(built.provenance) if built.provenance else {}).items()}
+
+
+def infos(columns: Columns) -> Iterator[tuple[str, ShardInfo, FileInfo | None]]:
+    """Yields split, shard and provenance of each row."""
+    for index in range(columns.rows):
+        row = columns.row(index)
+        table = FileInfo(**_fields(row, "provenance/")) if row.get("provenance/file") else None
+        yield row["split"], ShardInfo(**_fields(row, "shard/")), table
+
+
+def _fields(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
 def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -> BuiltShard:
@@ -59,10 +81,8 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     recipe, config = order.recipe, order.config
     path = files.join(config.output, plan.file)
     record = files.join(state, f"{plan.file}.json")
-    # By name: files of tokens and of duplicates are named by their content, and an output that was moved is still the same build.
-    taken = [(os.path.basename(each.info.path), os.path.basename(each.removed or "")) for each in order.selections]
-    identity = keys.digest(build, str(plan), json.dumps(taken))
-    if (finished := _finished(record, identity, config.output, recipe.vocabulary)) is not None:
+    identity = keys.digest(build, str(plan), order.selections.identity)
+    if (finished := _finished(record, identity, config.output, state)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
     chunks = []
@@ -81,7 +101,7 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
         raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
     table = _write_provenance(order, plan, chunks) if config.shards.provenance else None
-    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics)
+    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics.store(state))
     sealed.write(record, {"identity": identity, **_plain(built)})
     return built
 
@@ -101,11 +121,11 @@ def _plain(built: BuiltShard) -> dict[str, Any]:
         "index": built.index,
         "shard": dataclasses.asdict(built.shard),
         "provenance": dataclasses.asdict(table) if table else None,
-        "statistics": built.statistics.to_json(),
+        "statistics": dataclasses.asdict(built.statistics),
     }
 
 
-def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInfo) -> BuiltShard | None:
+def _finished(record: str, identity: str, output: str, state: str) -> BuiltShard | None:
     """Reads what is remembered of a shard; None unless it was made by this very plan and its files are still what they were."""
     plain = sealed.read(record)
     if plain is None or plain.get("identity") != identity:
@@ -116,5 +136,11 @@ def _finished(record: str, identity: str, output: str, vocabulary: VocabularyInf
         return None
     if table is not None and (files.size(files.join(output, table.file)) is None or file_info(output, table.file) != table):
         return None
-    statistics = ShardStatistics.from_json(plain["statistics"], vocabulary)
+    counts = ColumnFile(**plain["statistics"]["token_counts"])
+    counts = dataclasses.replace(counts, path=files.join(state, os.path.basename(counts.path)))  # the output may have been moved
+    try:
+        column_file.load(counts)
+    except BuildError:
+        return None
+    statistics = StoredStatistics(plain=plain["statistics"]["plain"], token_counts=counts)
     return BuiltShard(split=plain["split"], index=plain["index"], shard=shard, provenance=table, statistics=statistics)

@@ -17,6 +17,8 @@ from tokenreel.layouts.modes import PAIRS
 from tokenreel.objectives.registry import add_statistics
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import HISTOGRAM_BINS, ShardPlan, bit_histogram
+from tokenreel.storage import column_file
+from tokenreel.storage.column_file import ColumnFile, Columns
 
 _COUNTED_EXAMPLES = 512
 
@@ -75,6 +77,13 @@ class ShardStatistics:
         plain["token_counts"] = np.stack([used, self.token_counts[used]], axis=1).tolist()
         return plain
 
+    def store(self, directory: str) -> StoredStatistics:
+        """Writes the counts by token id to a file, whose size depends on the vocabulary, and keeps the rest."""
+        plain = self.to_json()
+        pairs = np.array(plain.pop("token_counts"), dtype=np.int64).reshape(-1, 2)
+        counts = Columns(len(pairs), {"id": pairs[:, 0], "count": pairs[:, 1]})
+        return StoredStatistics(plain=plain, token_counts=column_file.write(directory, "tokens", counts))
+
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], vocabulary: VocabularyInfo) -> ShardStatistics:
         """Reads back what `to_json` gave."""
@@ -84,6 +93,29 @@ class ShardStatistics:
         histogram = np.array(plain["segment_lengths"], dtype=np.int64)
         objective = _to_arrays(plain["objective"])
         return cls(**{**plain, "segment_lengths": histogram, "token_counts": counts, "objective": objective})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredStatistics:
+    """What was counted in shards, small enough to travel through a runner and to be remembered for each shard.
+
+    Attributes:
+      plain: what `ShardStatistics.to_json` gives, without `token_counts`.
+      token_counts: the file of these.
+    """
+
+    plain: Mapping[str, Any]
+    token_counts: ColumnFile
+
+    def load(self, vocabulary: VocabularyInfo) -> ShardStatistics:
+        """Reads the counts by token id.
+
+        Raises:
+          BuildError: the file is gone or damaged.
+        """
+        found = column_file.load(self.token_counts)
+        pairs = np.stack([found.numbers("id"), found.numbers("count")], axis=1)
+        return ShardStatistics.from_json({**self.plain, "token_counts": pairs}, vocabulary)
 
 
 def _to_lists(value: Any) -> Any:

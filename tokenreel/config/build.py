@@ -289,3 +289,8 @@ def marks_directory(config: JobConfig) -> str:
 def duplicates_directory(config: JobConfig) -> str:
     """Names the directory where a build remembers what it leaves out because it is elsewhere in the corpus."""
     return files.join(files.join(config.output, naming.STAGE), "duplicates")
+
+
+def tables_directory(config: JobConfig) -> str:
+    """Names the directory of the tables that the steps of a build hand each other."""
+    return files.join(files.join(config.output, naming.STAGE), "tables")

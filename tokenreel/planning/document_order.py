@@ -27,6 +27,7 @@ from tokenreel.format import token_spans
 from tokenreel.planning.group_documents import DocumentGroup, GroupDocuments, StageRows
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection, passes, repeats_of
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging.range_cache import each
 from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
@@ -44,7 +45,7 @@ class DocumentOrder:
     """
 
     recipe: Recipe
-    selections: Sequence[StageSelection]
+    selections: StageTable
 
     @property
     def config(self) -> JobConfig:
@@ -58,12 +59,14 @@ class DocumentOrder:
 
     def totals(self, split: str, source: int | None = None, repeat: int | None = None) -> tuple[int, int]:
         """Counts the documents of a split (of one source or of all, of one repeat or of all) and their tokens, bos and eos included."""
-        chosen = [selection.counts(split, repeat) for selection in self._of_source(source)]
-        documents, tokens = (sum(counts[i] for counts in chosen) for i in (0, 1))
+        counts = self.selections.counts(split, repeat)
+        if source is not None:
+            counts = counts[self.selections.of_source(source)]
+        documents, tokens = counts[:, :2].sum(axis=0).tolist()
         return documents, tokens + documents * self._extra
 
-    def _of_source(self, source: int | None) -> list[StageSelection]:
-        return [selection for selection in self.selections if source is None or selection.info.source == source]
+    def _of_source(self, source: int | None) -> Iterator[StageSelection]:
+        return (self.selections[index] for index in self.selections.of_source(source).tolist())
 
     def groups(self) -> list[DocumentGroup]:
         """Cuts every split into groups, in the order in which they follow each other."""
@@ -154,11 +157,10 @@ class DocumentOrder:
                     found.append(StageRows.read(stage, index, first, last, with_tokens, picked, repeat))
             return found
 
-        wanted = [
-            (index, selection)
-            for index, selection in enumerate(self.selections)
-            if selection.counts(group.split)[0] and group.source in (None, selection.info.source)
-        ]
+        having = self.selections.counts(group.split)[:, 0] > 0
+        if group.source is not None:
+            having &= self.selections.numbers("source") == group.source
+        wanted = [(index, self.selections[index]) for index in np.flatnonzero(having).tolist()]
         # A group has documents in about every file: from a bucket these are read side by side, each answer takes its time.
         remote = any(files.is_remote(selection.info.path) for _, selection in wanted)
         parts = list(itertools.chain.from_iterable(each(read, wanted, remote=remote)))
@@ -186,20 +188,21 @@ class DocumentOrder:
         """Reads the documents that begin in a range of a repeat's tokens, or whose order field lies in a range of values."""
         assert group.repeat is not None
         by_field = self.config.order.mode == "field"
+        counts = self.selections.counts(group.split, group.repeat)
+        chosen = self.selections.of_source(group.source)
+        chosen = chosen[counts[chosen, 0] > 0]
+        sizes = counts[chosen, 1] + counts[chosen, 0] * self._extra
+        ends = np.cumsum(sizes)
+        begins = ends - sizes
+        if not by_field:  # in source order the counts tell which files hold the range, and the others need not be opened
+            inside = slice(np.searchsorted(ends, group.low, side="right"), np.searchsorted(begins, group.high))
+            chosen, begins = chosen[inside], begins[inside]
         parts, values = [], []
-        begin = 0
-        for index, selection in enumerate(self.selections):
-            documents, tokens, *_ = selection.counts(group.split, group.repeat)
-            if not documents or group.source not in (None, selection.info.source):
-                continue
-            end = begin + tokens + documents * self._extra
-            # In source order the counts tell which files hold the range, and the others need not be opened.
-            if by_field or (begin < group.high and end > group.low):
-                found = self._rows_inside(group, selection, index, begin, with_tokens)
-                if found is not None:
-                    parts.append(found[0])
-                    values.append(found[1])
-            begin = end
+        for index, begin in zip(chosen.tolist(), begins.tolist(), strict=True):
+            found = self._rows_inside(group, self.selections[index], index, begin, with_tokens)
+            if found is not None:
+                parts.append(found[0])
+                values.append(found[1])
         order = np.argsort(np.concatenate(values), kind="stable") if values else np.zeros(0, dtype=np.int64)
         return self._arrange(parts, order, with_tokens)
 

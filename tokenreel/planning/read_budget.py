@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.planning import shard_plan
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
-from tokenreel.planning.selection import StageSelection, passes
+from tokenreel.planning.selection import passes
 from tokenreel.wording import plural
 
 _MARGIN = 1.25  # each split has a group at least, and sizes are rounded
@@ -65,32 +66,35 @@ def plan_reads(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> Planned
     tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.fixed_format) * config.packing.seq_len
     total = repeated = size = 0
     for (split, source), count in Counter((group.split, group.source) for group in groups).items():
-        chosen = [selection for selection in order.selections if source is None or selection.info.source == source]
-        once = _reads_once(config, split, source, chosen, count)
+        chosen, counts = order.selections.of_source(source), order.selections.counts(split)
+        sources = order.selections.numbers("source")[chosen]
+        once = _reads_once(config, split, source, counts[chosen, 0], sources, count)
         # Each border between shards lies in a group, which both of them read.
         again = math.ceil(order.totals(split, source)[1] * config.variants / tokens_per_shard) / count
         total += math.ceil(once * (1 + again))
         repeated += math.ceil(once * again)
-        read = sum(selection.counts(split)[1] * np.dtype(selection.info.token_dtype).itemsize for selection in chosen)
+        read = int((counts[chosen, 1] * order.selections.token_bytes()[chosen]).sum())
         size += math.ceil(read * (1 + again))
     return PlannedReads(groups=len(groups), stages=len(order.selections), reads=total, repeated=repeated, bytes=size)
 
 
-def _reads_once(config: JobConfig, split: str, source: int | None, chosen: Sequence[StageSelection], groups: int) -> int:
+def _reads_once(
+    config: JobConfig, split: str, source: int | None, documents: npt.NDArray[np.int64], sources: npt.NDArray[np.int64], groups: int
+) -> int:
     """Counts the reads that take each group once.
 
     Args:
       config: the settings of the build.
       split: the groups' split.
       source: their source; None for all.
-      chosen: the stage files of that source.
+      documents: int64 [n] of the split in each stage file of that source.
+      sources: int64 [n] the source of each of these files.
       groups: how many groups there are.
     """
-    documents = np.array([selection.counts(split)[0] for selection in chosen], dtype=np.int64)
     if config.order.mode == "source":  # a group is a stretch of the text: it meets few files, and each border of groups lies in one
         return int(np.count_nonzero(documents)) * passes(config, split, source) + groups
-    ranges = [_ranges(config, split, selection.info.source, groups) for selection in chosen]
-    return int(np.minimum(documents, np.array(ranges, dtype=np.int64)).sum())  # a file of few documents is not read more often than that
+    ranges = np.array([_ranges(config, split, index, groups) for index in range(len(config.sources))], dtype=np.int64)
+    return int(np.minimum(documents, ranges[sources]).sum())  # a file of few documents is not read more often than that
 
 
 def _ranges(config: JobConfig, split: str, source: int, groups: int) -> int:

@@ -6,8 +6,8 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_selection.py.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,56 +18,17 @@ from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.schema import RecordFormat
 from tokenreel.layouts.modes import PAIRS
+from tokenreel.planning import group_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup, lay_out_group, plan_pairs
+from tokenreel.planning.group_table import GroupSize, PlacedGroup, PlacedGroups
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stream import Stream
+from tokenreel.storage import column_file
+from tokenreel.storage.column_file import ColumnFile, Columns
 
 _ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
 HISTOGRAM_BINS = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupSize:
-    """What a group amounts to.
-
-    Attributes:
-      group: the group that was measured.
-      documents: their number.
-      tokens: in them, bos and eos included.
-      added_tokens: how many of these an objective put there.
-      examples: rows of the group's layout; 0 for `wrap`, whose examples cross groups.
-      dropped_documents: documents of which no token is laid out.
-      dropped_document_tokens: the tokens of these.
-      dropped_tokens: tokens that are not laid out, by reason.
-      document_lengths: [64] number of documents whose token count has so many binary digits.
-    """
-
-    group: DocumentGroup
-    documents: int
-    tokens: int
-    added_tokens: int
-    examples: int
-    dropped_documents: int
-    dropped_document_tokens: int
-    dropped_tokens: Mapping[str, int]
-    document_lengths: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PlacedGroup:
-    """A group and its range [begin, end) in the split: of tokens for `wrap`, of examples for the other layouts.
-
-    Attributes:
-      size: the group.
-      begin, end: its range.
-      documents: how many documents the groups before it hold.
-    """
-
-    size: GroupSize
-    begin: int
-    end: int
-    documents: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +74,7 @@ class SplitPlan:
     """
 
     split: str
-    shards: tuple[ShardPlan, ...]
+    shards: Sequence[ShardPlan]
     documents: int
     tokens: int
     added_tokens: int
@@ -176,19 +137,20 @@ def examples_per_shard(config: JobConfig, fixed_format: RecordFormat) -> int:
     return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
 
 
-def plan_all(order: DocumentOrder, sizes: Sequence[GroupSize]) -> list[SplitPlan]:
+def plan_all(order: DocumentOrder, sizes: Columns) -> list[SplitPlan]:
     """Plans every split.
 
     Args:
       order: the documents.
-      sizes: of all groups of all splits, in any order.
+      sizes: of all groups of all splits, as `group_table.to_row` says, sorted by their index.
 
     Raises:
       BuildError: nothing is left to train on, or as `plan_split`.
     """
     plans = []
+    of_each = sizes.arrays.get("split", np.zeros(0, dtype="S1"))
     for split in split_names(order.config):
-        plan = plan_split(order, split, [size for size in sizes if size.group.split == split])
+        plan = plan_split(order, split, sizes.take(np.flatnonzero(of_each == split.encode())))
         if split == TRAIN and not plan.shards:
             raise BuildError(_nothing_to_train_on(order, plan))
         plans.append(plan)
@@ -200,7 +162,7 @@ def _nothing_to_train_on(order: DocumentOrder, plan: SplitPlan) -> str:
     packing, chosen = order.recipe.packing, order.selections
     if not plan.documents:
         held_out = sum(order.totals(split)[0] for split in split_names(order.config) if split != TRAIN)
-        duplicates, not_sampled = (sum(getattr(selection, name) for selection in chosen) for name in ("duplicates", "not_sampled"))
+        duplicates, not_sampled = (int(chosen.numbers(name).sum()) for name in ("duplicates", "not_sampled"))
         return (
             f"no document is left for the train split: {held_out:,} went to held-out splits, {duplicates:,} are duplicates, and "
             f"{not_sampled:,} are not sampled. Lower the shares in splits, raise sources.epochs, or add text."
@@ -214,45 +176,44 @@ def _nothing_to_train_on(order: DocumentOrder, plan: SplitPlan) -> str:
     )
 
 
-def plan_split(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> SplitPlan:
+def plan_split(order: DocumentOrder, split: str, sizes: Columns) -> SplitPlan:
     """Cuts a split into shards.
 
     Args:
       order: the documents.
       split: its name.
-      sizes: of all its groups, in any order.
+      sizes: of all its groups, sorted by their index.
 
     Raises:
       BuildError: the groups do not add up to what the stage files hold.
     """
-    sizes = sorted(sizes, key=lambda size: size.group.index)
     _check_totals(order, split, sizes)
     # From here on all is arithmetic on what was measured: no document is read to plan a shard.
-    groups = _place(sizes, by_tokens=order.recipe.packing.cuts_stream)
+    groups = group_table.place(sizes, by_tokens=order.recipe.packing.cuts_stream)
     examples = _count_examples(order.recipe, groups)
     dropped_documents, dropped_document_tokens, dropped_tokens = _count_dropped(order, groups, examples)
-    histogram = tuple(sum(column) for column in zip(*(size.document_lengths for size in sizes), strict=True))
+    documents, tokens, added_tokens = (int(sizes.numbers(name).sum()) for name in ("documents", "tokens", "added_tokens"))
     return SplitPlan(
         split=split,
-        shards=tuple(_cut_shards(order.recipe, split, groups, examples)),
-        documents=sum(size.documents for size in sizes),
-        tokens=sum(size.tokens for size in sizes),
-        added_tokens=sum(size.added_tokens for size in sizes),
+        shards=ShardPlans(order.recipe, split, groups, examples),
+        documents=documents,
+        tokens=tokens,
+        added_tokens=added_tokens,
         dropped_documents=dropped_documents,
         dropped_document_tokens=dropped_document_tokens,
         dropped_tokens=dropped_tokens,
-        document_lengths=histogram or (0,) * HISTOGRAM_BINS,
+        document_lengths=tuple(sizes.numbers("document_lengths").sum(axis=0).tolist()) if len(groups) else (0,) * HISTOGRAM_BINS,
     )
 
 
-def _check_totals(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) -> None:
+def _check_totals(order: DocumentOrder, split: str, sizes: Columns) -> None:
     """Refuses groups that do not hold each document of the split once: their number and tokens were counted on the stage files before.
 
     Raises:
       BuildError: see above.
     """
-    documents = sum(size.documents for size in sizes)
-    tokens = sum(size.tokens - size.added_tokens for size in sizes)
+    documents = int(sizes.numbers("documents").sum())
+    tokens = int((sizes.numbers("tokens") - sizes.numbers("added_tokens")).sum())
     if (documents, tokens) != order.totals(split):
         raise BuildError(
             f"split {split}: the groups hold {documents:,} documents and {tokens:,} tokens, the stage files {order.totals(split)}: "
@@ -260,72 +221,74 @@ def _check_totals(order: DocumentOrder, split: str, sizes: Sequence[GroupSize]) 
         )
 
 
-def _place(sizes: Sequence[GroupSize], *, by_tokens: bool) -> list[PlacedGroup]:
-    """Lays groups end to end, by their tokens or by their examples."""
-    placed, begin, documents = [], 0, 0
-    for size in sizes:
-        end = begin + (size.tokens if by_tokens else size.examples)
-        placed.append(PlacedGroup(size=size, begin=begin, end=end, documents=documents))
-        begin, documents = end, documents + size.documents
-    return placed
-
-
-def _count_examples(recipe: Recipe, groups: Sequence[PlacedGroup]) -> int:
+def _count_examples(recipe: Recipe, groups: PlacedGroups) -> int:
     """Counts the examples of one variant of a split."""
-    end = groups[-1].end if groups else 0
+    end = int(groups.end[-1]) if len(groups) else 0
     return Stream(recipe).count(end) if recipe.packing.cuts_stream else end
 
 
-def _count_dropped(order: DocumentOrder, groups: Sequence[PlacedGroup], examples: int) -> tuple[int, int, dict[str, int]]:
+def _count_dropped(order: DocumentOrder, groups: PlacedGroups, examples: int) -> tuple[int, int, dict[str, int]]:
     """Counts the documents of which no token is in an example, the tokens of these, and the tokens in none, by reason."""
-    documents = sum(placed.size.dropped_documents for placed in groups)
-    tokens_of_documents = sum(placed.size.dropped_document_tokens for placed in groups)
-    tokens = Counter[str]()
-    for placed in groups:
-        tokens.update(placed.size.dropped_tokens)  # adds, as a Counter does
+    columns = groups.columns
+    documents, tokens_of_documents = (int(columns.numbers(name).sum()) for name in ("dropped_documents", "dropped_document_tokens"))
+    tokens = group_table.dropped(columns)
     if order.recipe.packing.cuts_stream:
-        total = groups[-1].end if groups else 0
+        total = int(groups.end[-1]) if len(groups) else 0
         used = min(total, Stream(order.recipe).end(examples)) if examples else 0
         (documents, tokens_of_documents), tokens["last_example"] = _documents_from(order, groups, used), total - used
-    return documents, tokens_of_documents, dict(+tokens)  # without the reasons that have no tokens
+    return documents, tokens_of_documents, {reason: count for reason, count in tokens.items() if count}
 
 
-def _documents_from(order: DocumentOrder, groups: Sequence[PlacedGroup], token: int) -> tuple[int, int]:
+def _documents_from(order: DocumentOrder, groups: PlacedGroups, token: int) -> tuple[int, int]:
     """Counts the documents that begin at or after a token of the split, and their tokens."""
-    count = tokens = 0
-    for placed in groups:
-        if placed.begin >= token:
-            count += placed.size.documents
-            tokens += placed.size.tokens
-        elif placed.end > token:  # of this one group the lengths are read again
-            offsets = order.read(placed.size.group, with_tokens=False).offsets
-            behind = offsets[:-1] + placed.begin >= token
-            count += int(np.count_nonzero(behind))
-            tokens += int(np.diff(offsets)[behind].sum())
+    behind = groups.begin >= token
+    count, tokens = (int(groups.columns.numbers(name)[behind].sum()) for name in ("documents", "tokens"))
+    for index in np.flatnonzero(~behind & (groups.end > token)).tolist():  # at most one: of it the lengths are read again
+        placed = groups[index]
+        offsets = order.read(placed.size.group, with_tokens=False).offsets
+        inside = offsets[:-1] + placed.begin >= token
+        count += int(np.count_nonzero(inside))
+        tokens += int(np.diff(offsets)[inside].sum())
     return count, tokens
 
 
-def _cut_shards(recipe: Recipe, split: str, groups: Sequence[PlacedGroup], split_examples: int) -> Iterator[ShardPlan]:
-    """Cuts the examples of a split, its variants one after the other, into shards of equal numbers."""
-    per_shard = examples_per_shard(recipe.config, recipe.fixed_format)
-    total = split_examples * recipe.config.variants
-    count = -(-total // per_shard)
-    for index in range(count):
-        first = index * per_shard
-        number = min(per_shard, total - first)
+class ShardPlans(Sequence[ShardPlan]):
+    """The shards of a split: its examples, its variants one after the other, cut into equal numbers; each is planned when asked for."""
+
+    def __init__(self, recipe: Recipe, split: str, groups: PlacedGroups, split_examples: int) -> None:
+        """Takes what is built, the name of the split, its groups, and the examples of one variant."""
+        self.groups, self.split_examples = groups, split_examples
+        self._recipe, self._split = recipe, split
+        self._per_shard = examples_per_shard(recipe.config, recipe.fixed_format)
+        self._total = split_examples * recipe.config.variants
+
+    def __len__(self) -> int:
+        return -(-self._total // self._per_shard)
+
+    @overload
+    def __getitem__(self, index: int) -> ShardPlan: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ShardPlan]: ...
+
+    def __getitem__(self, index: int | slice) -> ShardPlan | list[ShardPlan]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        first = range(len(self))[index] * self._per_shard
+        number = min(self._per_shard, self._total - first)
         # A shard that touches two variants may need a group for both, and names it once.
         needed = {
             placed.begin: placed
-            for low, high in ranges_by_variant(first, number, split_examples)
-            for placed in overlapping(groups, low, high, recipe)
+            for low, high in ranges_by_variant(first, number, self.split_examples)
+            for placed in self.groups.between(*_places(low, high, self._recipe))
         }
-        yield ShardPlan(
-            split=split,
-            index=index,
-            count=count,
+        return ShardPlan(
+            split=self._split,
+            index=first // self._per_shard,
+            count=len(self),
             first=first,
             examples=number,
-            split_examples=split_examples,
+            split_examples=self.split_examples,
             groups=tuple(needed.values()),
         )
 
@@ -344,10 +307,46 @@ def ranges_by_variant(first: int, number: int, split_examples: int) -> Iterator[
         first += high - low
 
 
+def _places(low: int, high: int, recipe: Recipe) -> tuple[int, int]:
+    """Says where the examples [low, high) lie among the groups: for a stream that is cut the tokens that they are cut from."""
+    return (Stream(recipe).begin(low), Stream(recipe).end(high)) if recipe.packing.cuts_stream else (low, high)
+
+
 def overlapping(groups: Sequence[PlacedGroup], low: int, high: int, recipe: Recipe) -> Iterator[PlacedGroup]:
-    """Yields the groups that hold a part of the examples [low, high), or of the tokens they are cut from."""
-    if recipe.packing.cuts_stream:
-        low, high = Stream(recipe).begin(low), Stream(recipe).end(high)
+    """Yields those of a shard's groups that hold a part of the examples [low, high), or of the tokens they are cut from."""
+    low, high = _places(low, high, recipe)
     for placed in groups:
         if placed.begin < placed.end and placed.begin < high and placed.end > low:
             yield placed
+
+
+def write(directory: str, plans: Sequence[SplitPlan]) -> ColumnFile:
+    """Writes the plan of every split into one file, from which `load` reads it back."""
+    shards = [plan.shards for plan in plans]
+    placed = [each for each in shards if isinstance(each, ShardPlans)]
+    about = [
+        {
+            **{field.name: getattr(plan, field.name) for field in dataclasses.fields(plan) if field.name != "shards"},
+            "examples": each.split_examples,
+            "groups": len(each.groups),
+        }
+        for plan, each in zip(plans, placed, strict=True)
+    ]
+    return column_file.write(directory, "plan", Columns.concatenate([each.groups.columns for each in placed], about))
+
+
+def load(recipe: Recipe, file: ColumnFile) -> list[SplitPlan]:
+    """Reads the plan of every split.
+
+    Raises:
+      BuildError: the file is gone or damaged.
+    """
+    found, plans, begin = column_file.read(file), [], 0
+    for about in found.about:
+        facts = dict(about)
+        examples, groups = facts.pop("examples"), facts.pop("groups")
+        own = found.take(slice(begin, begin + groups))
+        shards = ShardPlans(recipe, facts["split"], PlacedGroups(own), examples)
+        plans.append(SplitPlan(**{**facts, "shards": shards, "document_lengths": tuple(facts["document_lengths"])}))
+        begin += groups
+    return plans

@@ -13,6 +13,10 @@ from tokenreel.sources.readers import arrow, parquet
 # A compressed file is taken for this many times its size when small files are gathered into a block: how much text it holds is known only
 # when it has been read.
 _EXPANSION = 4
+# A block travels through the runner and names its files, so it holds only as many as keep it within some 64 kB. A name is in it twice (the
+# path, and what documents are called by), beside size, dates and range.
+_NAMES_BYTES = 48_000
+_FILE_BYTES = 96
 
 
 def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
@@ -34,12 +38,13 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
     """
     index = 0
     gathered: list[FileRange] = []
-    gathered_bytes = 0
+    gathered_bytes = names_bytes = 0
     for file in list_files(source) if found is None else found:
         weight = file.size * (_EXPANSION if file.compressed or source.format == "parquet" else 1)
-        if gathered and gathered_bytes + weight > block_bytes:
+        named = len(file.path) + len(file.name) + _FILE_BYTES
+        if gathered and (gathered_bytes + weight > block_bytes or names_bytes + named > _NAMES_BYTES):
             yield Block(source_index, index, tuple(gathered))
-            index, gathered, gathered_bytes = index + 1, [], 0
+            index, gathered, gathered_bytes, names_bytes = index + 1, [], 0, 0
         file_ranges = _split(file, source, block_bytes) if weight > block_bytes else [FileRange(file)]
         if len(file_ranges) > 1:
             for file_range in file_ranges:
@@ -47,7 +52,7 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
                 index += 1
         else:
             gathered += file_ranges
-            gathered_bytes += weight
+            gathered_bytes, names_bytes = gathered_bytes + weight, names_bytes + named
     if gathered:
         yield Block(source_index, index, tuple(gathered))
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# A cache line, so that no element of any dtype straddles two when a file is mapped.
-ALIGNMENT = 64
+from tokenreel.storage.column_file import align
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -211,15 +210,6 @@ COLUMNS = (
 
 # The first columns of a file: they tell where the documents of a group lie.
 INDEX = ("key", "token_offset")
-
-
-def align(position: int) -> int:
-    """Gives the first multiple of `ALIGNMENT` that is not below a byte's position.
-
-    >>> align(0), align(1), align(64)
-    (0, 64, 64)
-    """
-    return -(-position // ALIGNMENT) * ALIGNMENT
 
 
 def pack(columns: Columns, info: StageInfo) -> bytearray:

@@ -26,10 +26,11 @@ from tokenreel.errors import BuildError
 from tokenreel.format import tfrecord
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import Block
-from tokenreel.staging.columns import INDEX, Columns, StageInfo, align, pack
+from tokenreel.staging.columns import INDEX, Columns, StageInfo, pack
 from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes
 from tokenreel.storage import files
+from tokenreel.storage.column_file import align
 
 _MAGIC = b"TRSTAGE1"
 _PREFIX_BYTES = len(_MAGIC) + 8  # in front of the header: the magic word, and where the columns begin

@@ -18,6 +18,7 @@ from tokenreel.errors import BuildError
 from tokenreel.planning.recipe import vocabulary_info
 from tokenreel.planning.selection import StageSelection, count_splits
 from tokenreel.planning.shard_plan import HISTOGRAM_BINS, ShardPlan, SplitPlan
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import encoding, stage_file
 from tokenreel.vocabularies.byte_level import ByteVocabulary
@@ -44,7 +45,7 @@ def check(
     split = SplitPlan(split="train", shards=(shard,), added_tokens=0, document_lengths=(0,) * HISTOGRAM_BINS, **plan)
     zero = ShardStatistics.zero(vocabulary_info(CONFIG, ByteVocabulary()))
     found = dataclasses.replace(zero, **{**WRITTEN, **(written or {})})
-    return conservation(CONFIG, [dataclasses.replace(stage, **taken)], {"train": split}, {"train": found})
+    return conservation(CONFIG, StageTable.of([dataclasses.replace(stage, **taken)]), {"train": split}, {"train": found})
 
 
 def test_documents_and_tokens_are_accounted_for(stage: StageSelection) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
+import pickle
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.blocks import list_blocks
@@ -37,3 +38,13 @@ def test_blocks_cover_every_byte_once(tmp_path: pathlib.Path) -> None:
             assert all(end == start for (_, end), (start, _) in itertools.pairwise(ranges))
     whole = list(list_blocks(SourceConfig(files=(str(tmp_path),), format="text"), 0, 64))
     assert all(file_range.end is None for block in whole for file_range in block.file_ranges), "a document that is a file is never split"
+
+
+def test_a_block_names_few_files(tmp_path: pathlib.Path) -> None:
+    """A block travels through the runner: its size does not grow with the number of files, however small they are."""
+    make(tmp_path, *(f"{'long' * 10}-{i:04d}.txt" for i in range(1000)), size=1)
+    blocks = list(list_blocks(SourceConfig(files=(str(tmp_path),), format="text"), 0, 1 << 24))
+    assert len(blocks) > 1
+    assert max(len(pickle.dumps(block)) for block in blocks) < 1 << 16
+    names = [file_range.file.name for block in blocks for file_range in block.file_ranges]
+    assert names == sorted(os.listdir(tmp_path)), "every file once, in order"
