@@ -84,9 +84,9 @@ def build_files(tmp_path: pathlib.Path, elements: Elements) -> Callable[..., tup
 def test_no_element_grows_with_the_number_of_files(
     build_files: Callable[..., tuple[Elements, pathlib.Path]], monkeypatch: pytest.MonkeyPatch, duplicates: str
 ) -> None:
-    """20 files in 4 stage files against 1,000 in 200, and as many times the groups and shards."""
+    """40 files in 8 stage files against 1,000 in 200, and as many times the groups and shards."""
     monkeypatch.setattr("os.fsync", lambda fd: None)
-    settings = {} if duplicates == "none" else {"duplicates": duplicates}
+    settings = {} if duplicates == "none" else {"duplicates": {"remove": duplicates}}
     few, _ = build_files(40, 5, **settings)
     many, dataset = build_files(1000, 5, **settings)
     assert many.count > 10 * few.count and len(manifest.read(str(dataset)).splits["train"].shards) > 10

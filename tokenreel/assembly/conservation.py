@@ -32,12 +32,10 @@ def conservation(
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered = selections.summed("filtered")
-    kept, dead, duplicates, not_sampled = (
-        int(selections.numbers(name).sum()) for name in ("documents", "dead_letters", "duplicates", "not_sampled")
-    )
+    filtered, repeats = selections.summed("filtered"), selections.repeated()
+    names = ("documents", "dead_letters", "duplicates", "not_sampled")
+    kept, dead, duplicates, not_sampled = (int(selections.numbers(name).sum()) for name in names)
     read = kept + sum(filtered.values()) + dead
-    repeats = selections.repeated()
     repeated = int(repeats.sum())
     taken = sum(plan.documents for plan in plans.values())
     _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
@@ -45,8 +43,8 @@ def conservation(
     for index, source in enumerate(config.sources):
         own = selections.of_source(index)
         held = int((selections.numbers("documents") + repeats)[own].sum())
-        left_out = selections.numbers("duplicates") + selections.numbers("not_sampled")
-        used = int(left_out[own].sum()) + sum(int(selections.counts(split)[own, 0].sum()) for split in plans)
+        left_out = (selections.numbers("duplicates") + selections.numbers("not_sampled"))[own]
+        used = int(left_out.sum()) + sum(int(selections.counts(split)[own, 0].sum()) for split in plans)
         _require_equal(f"{source.name}: documents and repeats", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from tokenreel.config.build import JobConfig
-from tokenreel.curation.cleaned import summed
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, file_info
-from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources.documents import Fault
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
@@ -24,7 +23,7 @@ _FILES = 12  # named in a message, which fits a screen
 _MESSAGE = 200  # characters of what is wrong with a document
 
 
-def check(config: JobConfig, selections: Sequence[StageSelection]) -> None:
+def check(config: JobConfig, selections: StageTable) -> None:
     """Writes the dead letters, and stops a build that could read too little, or of whose text nothing is left.
 
     Called when all text is tokenized and nothing is planned yet: what was lost is then the first thing that a user reads.
@@ -37,8 +36,8 @@ def check(config: JobConfig, selections: Sequence[StageSelection]) -> None:
       BuildError: too many documents could not be read, or none is left; says which file gave what.
     """
     write_dead_letters(config, selections)
-    kept, dead = (sum(getattr(selection.info, name) for selection in selections) for name in ("documents", "dead_letters"))
-    filtered = summed([selection.info.filtered for selection in selections])
+    kept, dead = (int(selections.numbers(name).sum()) for name in ("documents", "dead_letters"))
+    filtered = selections.summed("filtered")
     read = kept + sum(filtered.values()) + dead
     if not kept:
         raise BuildError(_nothing_left(config, selections, dead, filtered))
@@ -46,7 +45,7 @@ def check(config: JobConfig, selections: Sequence[StageSelection]) -> None:
         raise BuildError(too_many_dead_letters(config, selections, dead, read))
 
 
-def _nothing_left(config: JobConfig, selections: Sequence[StageSelection], dead: int, filtered: Mapping[str, int]) -> str:
+def _nothing_left(config: JobConfig, selections: StageTable, dead: int, filtered: Mapping[str, int]) -> str:
     """Says of each file what became of its documents, in one screen: the message of an error."""
     lines: Counter[tuple[int, str]] = Counter()
     for selection in selections:
@@ -81,7 +80,7 @@ def _place(line: int | None, fault: Fault) -> str:
     return f"byte {fault.position:,}" if line is None else f"line {line:,}"
 
 
-def too_many_dead_letters(config: JobConfig, selections: Sequence[StageSelection], dead: int, read: int) -> str:
+def too_many_dead_letters(config: JobConfig, selections: StageTable, dead: int, read: int) -> str:
     """Says what could not be read, with the first few places: the message of an error.
 
     Args:
@@ -103,10 +102,10 @@ def too_many_dead_letters(config: JobConfig, selections: Sequence[StageSelection
     )
 
 
-def _dead_letters(selections: Sequence[StageSelection]) -> Iterable[tuple[int, str, int | None, Fault]]:
+def _dead_letters(selections: StageTable) -> Iterable[tuple[int, str, int | None, Fault]]:
     """Yields every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
     lines: dict[tuple[int, str], int] = {}  # of each file, in the blocks so far: a fault counts lines from the beginning of its block
-    for selection in selections if any(selection.info.dead_letters for selection in selections) else ():
+    for selection in selections if selections.numbers("dead_letters").any() else ():
         info = selection.info
         header = stage_file.StageFile(info).header()
         for fault in stage_file.read_faults(info):
@@ -116,9 +115,9 @@ def _dead_letters(selections: Sequence[StageSelection]) -> Iterable[tuple[int, s
             lines[info.source, name] = lines.get((info.source, name), 0) + count
 
 
-def write_dead_letters(config: JobConfig, selections: Sequence[StageSelection]) -> FileInfo | None:
+def write_dead_letters(config: JobConfig, selections: StageTable) -> FileInfo | None:
     """Writes the dead letters of all blocks into one file, in the order of sources, files and places; None where there are none."""
-    if not any(selection.info.dead_letters for selection in selections):
+    if not selections.numbers("dead_letters").any():
         return None
     with files.write_atomic(files.join(config.output, naming.DEAD_LETTERS)) as file:
         for source, name, line, fault in _dead_letters(selections):

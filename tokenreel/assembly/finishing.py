@@ -55,10 +55,8 @@ def finish(
         finished[split].append(shard)
         tables += [table] if table is not None else []
     sums = {split: counted[split].load(info) if split in counted else ShardStatistics.zero(info) for split in by_split}
-    dead = selections.numbers("dead_letters").any()
-    written = [file_info(config.output, naming.DEAD_LETTERS)] if dead else []
-    totals = conservation(config, selections, by_split, sums)
-    totals["inputs"] = dict(inputs)
+    written = [file_info(config.output, naming.DEAD_LETTERS)] if selections.numbers("dead_letters").any() else []
+    totals = {**conservation(config, selections, by_split, sums), "inputs": dict(inputs)}
     written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)

@@ -1,7 +1,4 @@
-"""The sizes of all groups, as columns: where each lies in its split, and which of them hold a range of it.
-
-Tested in tests/tokenreel/planning/test_group_table.py.
-"""
+"""The sizes of all groups, as columns: where each lies in its split, and which of them hold a range of it."""
 
 from __future__ import annotations
 

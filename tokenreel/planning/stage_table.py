@@ -1,7 +1,4 @@
-"""The table of all stage files, and of what a build takes of each: one file of columns, however many there are.
-
-Tested in tests/tokenreel/planning/test_stage_table.py.
-"""
+"""The table of all stage files, and of what a build takes of each: one file of columns, however many there are."""
 
 from __future__ import annotations
 

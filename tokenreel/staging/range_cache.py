@@ -14,21 +14,27 @@ from typing import TypeVar
 
 from tokenreel.storage import files
 
-_INDEX_BYTES = 128 << 20  # of indexes of objects, kept in each process
+_INDEX_BYTES = 192 << 20  # of indexes of objects, kept in each process
 _HEADER_BYTES = 32 << 20  # of headers, likewise
+_STALE_READS = 32  # a range that was not asked for while so many were read for each that is kept makes room for others
 _READERS = 16  # requests at once; more gain little, as one machine's network is then busy
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
 class _RangeCache:
-    """Keeps the ranges that were read last, one of each file. Threads may share it."""
+    """Keeps ranges of files, one of each, while they fit. Threads may share it.
+
+    Groups read file after file, and then all of them again. To let the range go that was not needed for longest would then keep nothing as
+    soon as one does not fit: always the next one that is asked for would just have gone. So what is kept stays while it is asked for now
+    and then, and what does not fit is read each time.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()  # by path, the least recently used first
-        self._bytes = 0
+        self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()  # with the read that asked last, the least recent first
+        self._bytes = self._reads = 0
 
     def read(self, path: str, begin: int, size: int) -> bytes:
         """Reads `size` bytes of a file from `begin` on; another size takes the place of what was kept.
@@ -37,16 +43,28 @@ class _RangeCache:
           FileNotFoundError: there is no such file.
         """
         with self._lock:
-            if (found := self._kept.get(path)) is not None and len(found) == size:
+            self._reads += 1
+            if (found := self._kept.get(path)) is not None and len(found[0]) == size:
+                self._kept[path] = found[0], self._reads
                 self._kept.move_to_end(path)
-                return found
+                return found[0]
         data = files.read_bytes(path, begin, size)  # outside of the lock: other threads must not wait for a server's answer to this one
         with self._lock:
-            self._bytes += len(data) - len(self._kept.pop(path, b""))
-            self._kept[path] = data
-            while self._bytes > self._limit and len(self._kept) > 1:  # one range that is over the limit by itself stays
-                self._bytes -= len(self._kept.popitem(last=False)[1])
+            self._bytes -= len(self._kept.pop(path, (b"", 0))[0])
+            if self._make_room(len(data)):
+                self._kept[path] = data, self._reads
+                self._bytes += len(data)
         return data
+
+    def _make_room(self, size: int) -> bool:
+        """Lets ranges go that nobody asks for any more; says whether so many bytes fit then. One that is too large for all fits alone."""
+        while self._kept and self._bytes + size > self._limit:
+            oldest, (data, asked) = next(iter(self._kept.items()))
+            if self._reads - asked <= _STALE_READS * len(self._kept):
+                return False
+            del self._kept[oldest]
+            self._bytes -= len(data)
+        return True
 
 
 indexes = _RangeCache(_INDEX_BYTES)  # with them a group takes one request of each object instead of three

@@ -26,6 +26,7 @@ from tokenreel.config.corpus import ExecutionConfig, SourceConfig
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
 from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources import kinds
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import stage_file
@@ -113,7 +114,7 @@ def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobC
 
 
 def letters(config: JobConfig, found: list[StageSelection]) -> list[dict[str, Any]]:
-    dead_letters.write_dead_letters(config, found)
+    dead_letters.write_dead_letters(config, StageTable.of(found))
     path = pathlib.Path(config.output) / "dead_letters" / "dead_letters.jsonl"
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 

@@ -23,10 +23,28 @@ def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path, mo
         return "".join(read)
 
     assert reads("aabab") == "ab"
-    assert reads("cabb") == "cab", "the one that was not needed for longest goes first"
+    assert reads("cabb") == "c", "what does not fit takes no place from what is asked for"
     assert reads("b", size=20) == "b", "another range of the file takes its place"
-    assert reads("ba", size=20) == "a"
+    assert reads("bca", size=20) == "ca", "and leaves room for others"
+    stale = range_cache._STALE_READS * 3
+    assert reads("ab" * stale, size=20) == "" and reads("c" * 3, size=30) == "c", "the one that was not needed for longest goes first"
+    kept = range_cache._RangeCache(80)
     assert reads("c", size=90) == "c" and reads("c", size=90) == "", "one is kept however large"
+
+
+def test_a_scan_that_does_not_fit_finds_what_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of a shuffle read all stage files one after the other, again and again."""
+    read: list[str] = []
+    monkeypatch.setattr(files, "read_bytes", lambda path, begin, size: (read.append(path), bytes(size))[1])
+    for count, expected in ((400, 0.9), (1000, 0.4), (2000, 0.2)):
+        kept = range_cache._RangeCache(range_cache._INDEX_BYTES // 1000)
+        for _ in range(20):
+            read.clear()
+            for number in range(count):
+                for _ in range(3):  # keys, then offsets, of each
+                    kept.read(f"{number}", 0, 28_000 * 16 // 1000)
+        misses = len(set(read))
+        assert 1 - misses / count > expected, (count, misses)
 
 
 @pytest.mark.parametrize("remote", [False, True])
