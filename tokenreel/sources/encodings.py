@@ -82,6 +82,8 @@ def wide(head: bytes) -> str | None:
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
+    if b"\0" not in head:
+        return None
     zero = np.frombuffer(head[: len(head) // 4 * 4], dtype=np.uint8).reshape(-1, 4) == 0
     if not len(zero):
         return None

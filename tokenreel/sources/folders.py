@@ -213,6 +213,11 @@ def pick(found: Iterable[str], source: SourceConfig) -> tuple[list[str], list[st
     return taken, others
 
 
+def has_log(folder: str) -> bool:
+    """Tells whether a folder is a Delta table, whose log says which of its files count."""
+    return files.size(files.join(folder, "_delta_log/00000000000000000000.json")) is not None
+
+
 def none_of(folder: str, others: Sequence[str], source: SourceConfig, where: str) -> str:
     """Writes the message for a folder in which no file is of the source's format: what the first one is, and what to do."""
     if not others:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import posixpath
 import re
 import struct
@@ -253,6 +254,7 @@ _ENDINGS = {
 _PACKED = {".tgz": "gzip", ".taz": "gzip", ".tbz": "bzip2", ".tbz2": "bzip2", ".txz": "xz", ".tlz": "lzma", ".tzst": "zstd"}
 
 
+@functools.lru_cache(16)  # who opens a file asks several times
 def recognise(head: bytes) -> Kind | None:
     r"""Tells what a file is from its first `HEAD_BYTES` bytes, or all it has; None for text, and for what nobody knows.
 

@@ -44,26 +44,14 @@ def list_source(source: SourceConfig) -> Listing:
     paths: dict[str, tuple[int, int] | None] = {}
     patterns = list(folders.expand(source))
     left_out: list[str] = []
+    notes: list[str] = []
     for pattern, where, _ in patterns:
-        # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
-        matched: dict[str, tuple[int, int] | None]
-        if files.is_remote(pattern):
-            matched = dict(files.remote_glob(pattern))
-            named = {pattern}
-        else:
-            matched = {os.path.abspath(path): None for path in _match(pattern)}
-            named = {os.path.abspath(pattern)}
-        if WILDCARDS & set(pattern):
-            matched = {path: listed for path, listed in matched.items() if not _hidden(path, pattern)}
-        elif matched.keys() != named:
-            taken, others = folders.pick(matched, source)
-            if matched and not taken:
-                raise SourceError(folders.none_of(pattern, others, source, where))
-            matched = {path: matched[path] for path in taken}
-            left_out += others
-        if not matched:
-            raise SourceError(f"{pattern}: no file matches ({where}). {explain(pattern) or f'Check its spelling. {PATHS_BEGIN}'}")
-        paths.update(matched)
+        paths.update(_find(pattern, where, source, left_out))
+        if source.format == "parquet" and pattern not in paths and not WILDCARDS & set(pattern) and folders.has_log(pattern):
+            notes.append(
+                f"source {source.name!r}: {pattern} is a Delta table, of which rows that were changed or deleted may be read too: its log "
+                "is not followed. Write its present rows to a folder of their own to be sure."
+            )
     base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, *_ in patterns])
     once, linked = real_files.choose(paths)
     found = []
@@ -77,10 +65,37 @@ def list_source(source: SourceConfig) -> Listing:
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
         found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
     found.sort(key=lambda file: os.fsencode(file.name))
-    notes = _notes(source, left_out, linked)
+    notes += _notes(source, left_out, linked)
     if not all(chosen for *_, chosen in patterns):
         found = _of_split(found, source, notes)
     return Listing(found, notes)
+
+
+def _find(pattern: str, where: str, source: SourceConfig, left_out: list[str]) -> dict[str, tuple[int, int] | None]:
+    """Finds the files that a pattern matches, with size and generation where a listing tells them; notes those of a folder it leaves out.
+
+    Raises:
+      SourceError: there is none.
+    """
+    # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
+    matched: dict[str, tuple[int, int] | None]
+    if files.is_remote(pattern):
+        matched = dict(files.remote_glob(pattern))
+        named = {pattern}
+    else:
+        matched = {os.path.abspath(path): None for path in _match(pattern)}
+        named = {os.path.abspath(pattern)}
+    if WILDCARDS & set(pattern):
+        matched = {path: listed for path, listed in matched.items() if not _hidden(path, pattern)}
+    elif matched.keys() != named:
+        taken, others = folders.pick(matched, source)
+        if matched and not taken:
+            raise SourceError(folders.none_of(pattern, others, source, where))
+        matched = {path: matched[path] for path in taken}
+        left_out += others
+    if not matched:
+        raise SourceError(f"{pattern}: no file matches ({where}). {explain(pattern) or f'Check its spelling. {PATHS_BEGIN}'}")
+    return matched
 
 
 def _of_split(found: list[InputFile], source: SourceConfig, notes: list[str]) -> list[InputFile]:

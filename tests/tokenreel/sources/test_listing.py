@@ -159,6 +159,13 @@ def test_files_that_are_left_out_of_a_folder_of_tables_are_told(tmp_path: pathli
             assert listing.notes == [f"source 'text': 2 files left out that are no parquet files: {place}/README.md, {place}/notes.txt."]
 
 
+def test_a_delta_table_is_told(tmp_path: pathlib.Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    make(tmp_path, "_delta_log/00000000000000000000.json")
+    (said,) = list_source(SourceConfig(files=(str(tmp_path),), format="parquet")).notes
+    assert said.startswith(f"source 'text': {tmp_path} is a Delta table, of which rows that were changed or deleted may be read too")
+
+
 def test_a_folder_without_a_file_of_the_format_says_what_it_holds(tmp_path: pathlib.Path) -> None:
     pyarrow.orc.write_table(pa.table({"text": ["a"]}), tmp_path / "a.orc")
     with pytest.raises(SourceError) as caught:
