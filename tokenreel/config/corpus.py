@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import re
+import string
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,7 +20,7 @@ TEXT_FORMATS = ("jsonl", "csv", "tsv", "lines", "paragraphs", "text")  # files o
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """One body of text.
+    r"""One body of text.
 
     Attributes:
       files: paths, globs (`**` crosses directories) or directories, local or `gs://`; `@list.txt` for a file with one of these on each
@@ -28,7 +30,11 @@ class SourceConfig:
       format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
         `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,
         `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
-      text_field: holds the document. In tables the name of a column, where `a.b` is a value nested in the column `a`.
+      text_field: holds the document. A field is a key of JSON or a column; `a.b` is a value inside of `a`, unless one is called `a.b`.
+      text: a template in place of a field, such as `"{title}\n\n{body}"`; `{{` and `}}` stand for braces.
+      joiner: what stands between the strings where the text is a list of them.
+      messages_field: holds a chat in place of text: a list of objects with `role` and `content`, or `from` and `value`. It is rendered
+        plainly, `role: content` with blank lines between messages, and not as any model's training template has it.
       id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split.
       metadata_fields: kept in the provenance tables.
       order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
@@ -56,6 +62,9 @@ class SourceConfig:
     name: str = "text"
     format: Literal["jsonl", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "lines", "paragraphs", "text"] = "jsonl"
     text_field: str = "text"
+    text: str | None = None
+    joiner: str | None = None
+    messages_field: str | None = None
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
@@ -80,10 +89,25 @@ class SourceConfig:
         if self.format in ("lines", "paragraphs", "text"):
             for field in ("id_field", "order_field", "metadata_fields"):
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        self._check_text()
         self._check_dialect()
         self._check_encoding()
         require(self.split != "", "sources.split is empty: name a split, such as train, or leave it out")
         require(self.split is not None or self.format != "tfds", "sources.split is missing: tfds folders hold several, such as train")
+
+    def _check_text(self) -> None:
+        """Checks what a document's text is made of."""
+        told = [name for name in ("text", "messages_field") if getattr(self, name) is not None]
+        require(len(told) < 2 and (not told or self.text_field == "text"), "sources: give one of text_field, text and messages_field")
+        require(self.joiner is None or self.messages_field is None, "sources.joiner joins strings, not the messages of a chat")
+        for name in ("text", "joiner", "messages_field"):
+            plain = getattr(self, name) is None or self.format not in ("lines", "paragraphs", "text")
+            require(plain, f"sources.{name} needs format: jsonl or another with fields; {self.format} has none")
+        for name in ("joiner", "messages_field"):
+            plain = getattr(self, name) is None or self.format not in ("csv", "tsv")
+            require(plain, f"sources.{name} needs values that are lists; those of {self.format} are text")
+        if self.text is not None:
+            require(any(name is not None for _, name in self.template), f"sources.text names no field, such as {{body}}: {self.text!r}")
 
     def _check_dialect(self) -> None:
         """Checks the settings of csv and tsv."""
@@ -99,9 +123,34 @@ class SourceConfig:
         needed = not self.escape_unquoted or (self.escape is not None and self.quoting != "none")
         require(needed, "sources.escape_unquoted needs sources.escape, and values in quotes: without quotes it counts everywhere")
         if self.columns:
-            for column in (self.text_field, self.id_field, self.order_field, *self.metadata_fields):
+            for column in (*self.text_fields, self.id_field, self.order_field, *self.metadata_fields):
                 require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
             require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
+
+    @functools.cached_property
+    def template(self) -> tuple[tuple[str, str | None], ...]:
+        """`text` in pieces: literal text and None, or "" and the name of a field."""
+        pieces: list[tuple[str, str | None]] = []
+        try:
+            for literal, name, form, conversion in string.Formatter().parse(self.text or ""):
+                if name == "" or form or conversion:
+                    raise ValueError("a field is a name in braces, and nothing else")
+                pieces += [(literal, None)] * bool(literal) + [("", name)] * (name is not None)
+        except ValueError as error:
+            raise ConfigError(f"sources.text: {self.text!r} is no template ({error}); braces of the text itself are doubled") from error
+        return tuple(pieces)
+
+    @functools.cached_property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that the text is made of."""
+        if self.text is not None:
+            return tuple(dict.fromkeys(name for _, name in self.template if name is not None))
+        return (self.messages_field or self.text_field,)
+
+    @functools.cached_property
+    def plain_text_field(self) -> str | None:
+        """The field that holds the text as it is; None where it is made of several values."""
+        return self.text_field if self.text is None and self.joiner is None and self.messages_field is None else None
 
     def _check_encoding(self) -> None:
         try:
@@ -134,7 +183,7 @@ class SourceConfig:
         return int(self.max_document_mb * (1 << 20))
 
 
-_LATER_NAMES = ("quoting", "escape", "escape_unquoted", "encoding")
+_LATER_NAMES = ("text", "joiner", "messages_field", "quoting", "escape", "escape_unquoted", "encoding")
 _LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in _LATER_NAMES}
 
 

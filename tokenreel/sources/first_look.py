@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,11 +16,12 @@ from collections.abc import Callable, Sequence
 from tokenreel.config.corpus import CorpusSettings, SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import arrow_ends
-from tokenreel.sources.documents import Fault
+from tokenreel.sources.documents import Documents, Fault
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.reading import Beginning, read_beginning
 
 RECORDS = 100  # of a source
+_FILES_OF_FIELDS = 64  # that are searched for a field that is kept, where the first ones have none
 _FILES = 8  # of a source, where none of the first ones holds a document
 _BYTES = 1 << 22  # of a file
 _CANDIDATES = 30  # fields that are tried in place of the text field
@@ -45,6 +47,9 @@ def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: C
     for source, files in zip(config.sources, listed, strict=True):
         arrow_ends.check(source, files, note)
     looks = [_look(source, index, files) for index, (source, files) in enumerate(zip(config.sources, listed, strict=True))]
+    for index, (source, files) in enumerate(zip(config.sources, listed, strict=True)):
+        if not looks[index].problem:
+            _check_metadata(source, index, files, note)
     useless = [look.problem for look in looks if look.problem and not look.empty]
     empty = [look.problem for look in looks if look.problem and look.empty]
     tolerated = config.execution.max_dead_letter_fraction >= 1
@@ -99,7 +104,7 @@ def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError
     """Says of a table without a field what it has, and what to set; returns other errors as they are."""
     if not error.fields:
         return error
-    setting = "text_field" if error.missing in (None, source.text_field) else _setting_of(error.missing, source)
+    setting = _text_setting(source) if error.missing is None or error.missing in source.text_fields else _setting_of(error.missing, source)
     what = f"text in the field `{source.text_field}`" if error.missing is None else f"the field `{error.missing}`"
     parts = [f"No record of {_shown(file)} has {what}; they have {_list_names(error.fields, _NAMED)}."]
     separator = next((mark for mark in ";|\t," if mark in error.fields[0]), None) if len(error.fields) == 1 else None
@@ -111,6 +116,46 @@ def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError
     if source.format in ("csv", "tsv"):
         parts.append(f"If its first row is no row of names, give them in sources.{index}.columns.")
     return SourceError(" ".join(parts), error.missing, error.fields)
+
+
+def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile], note: Callable[[str], None]) -> None:
+    """Looks for a record with each of the fields that are kept, in formats whose records need not have the same.
+
+    Raises:
+      SourceError: all records of a small source were read, and none has one of the fields.
+    """
+    lacking = set(source.metadata_fields)
+    if source.format in ("csv", "tsv", "parquet", "arrow"):
+        return  # whose columns are all there, or an error
+    records, whole = 0, True
+    for place, file in enumerate(file for file in files if file.size):
+        if not lacking:
+            return
+        if place == _FILES_OF_FIELDS:
+            whole = False
+            break
+        found = read_beginning(file, source, RECORDS if place == 0 else 1 << 62, _BYTES)
+        if place == 0 and not found.whole and lacking - _kept(found.documents):
+            found = read_beginning(file, source, 1 << 62, _BYTES)
+        lacking -= _kept(found.documents)
+        records, whole = records + len(found.documents), whole and found.whole
+    if not lacking:
+        return
+    names = _list_names([name for name in source.metadata_fields if name in lacking], _NAMED)
+    told = f"no record of source {source.name!r} has the field" if whole else f"none of {records:,} records of source {source.name!r} has"
+    if whole:
+        raise SourceError(f"{told}{'s' if len(lacking) > 1 else ''} {names}. Set sources.{index}.metadata_fields to fields that there are.")
+    note(f"{told} {names}, which sources.{index}.metadata_fields names: its column in the provenance tables may be empty.")
+
+
+def _kept(documents: Documents) -> set[str]:
+    """Names the fields that some document has, of those that are kept."""
+    return set().union(*(json.loads(text) for text in documents.metadata or ()))
+
+
+def _text_setting(source: SourceConfig) -> str:
+    """Names the setting that says where the text of a source is."""
+    return next((name for name in ("text", "messages_field") if getattr(source, name) is not None), "text_field")
 
 
 def _setting_of(name: str, source: SourceConfig) -> str:
@@ -130,7 +175,7 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
     (reason, count), *_ = Counter(fault.reason for fault in faults).most_common(1)
     first = next(fault for fault in faults if fault.reason == reason)
     fields = list(dict.fromkeys(itertools.chain.from_iterable(beginning.documents.fields for _, beginning in useless)))
-    if fields and reason in ("no_text", "text_not_a_string"):
+    if fields and source.plain_text_field is not None and reason in ("no_text", "text_not_a_string"):
         best = _best_field(source, useless[0][0], fields)
         have = f"they have {_list_names(fields, _NAMED)}"
         what = f"has the field `{source.text_field}`" if reason == "no_text" else f"has text in the field `{source.text_field}`"

@@ -11,6 +11,7 @@ from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources import encodings
+from tokenreel.sources.composed_text import MISSING, compose, find, hint
 from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, read_document_id, to_sort_value
 
 # Levels of JSON. Python reads and writes about a thousand, less what is on its stack, and that differs from runner to runner.
@@ -51,9 +52,10 @@ def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
     encoded = encode_text(text)
     metadata = sort_value = None
     if source.metadata_fields:
-        metadata = to_json({name: record[name] for name in source.metadata_fields if name in record})
+        found = {name: record[name] if name in record else find(record, name) for name in source.metadata_fields}
+        metadata = to_json({name: value for name, value in found.items() if value is not MISSING})
     if source.order_field is not None:
-        sort_value = to_sort_value(record.get(source.order_field), source.order_field)
+        sort_value = to_sort_value(_value(record, source.order_field), source.order_field)
     return JsonDocument(encoded, document_id, sort_value, metadata)
 
 
@@ -96,17 +98,42 @@ def _read_fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:
     """
     if not isinstance(record, dict):
         raise BadDocument(
-            "not_an_object", f"the line holds a JSON {type(record).__name__}, not an object with a field {source.text_field!r}"
+            "not_an_object", f"the line holds a JSON {type(record).__name__}, not an object with a field {source.text_fields[0]!r}"
         )
-    if source.text_field not in record:
-        message = f"no field {source.text_field!r}; the fields are {', '.join(map(repr, record))}"
-        raise BadDocument("no_text", message[: 2 * EXCERPT], record)
-    text = record[source.text_field]
+    text = record.get(source.plain_text_field)
     if not isinstance(text, str):
-        raise BadDocument("text_not_a_string", f"the field {source.text_field!r} holds a {type(text).__name__}, not a string", record)
+        text = _find_text(record, source)
     if source.id_field is None:
         return text, None
-    return text, read_document_id(record.get(source.id_field), source.id_field)
+    return text, read_document_id(_value(record, source.id_field), source.id_field)
+
+
+def _find_text(record: dict[str, Any], source: SourceConfig) -> str:
+    """Finds the text of a record where it is no key of the record itself, or made of several values."""
+    name = source.plain_text_field
+    if name is None:
+        try:
+            return compose(lambda field: find(record, field), source)
+        except BadDocument as bad:
+            raise BadDocument(bad.reason, f"{bad.message}; {_fields(record)}"[: 2 * EXCERPT], record) from None
+    text = find(record, name)
+    if text is MISSING:
+        raise BadDocument("no_text", f"no field {name!r}; {_fields(record)}"[: 2 * EXCERPT], record)
+    if not isinstance(text, str):
+        message = f"the field {name!r} holds a {type(text).__name__}, not a string{hint(text, source)}"
+        raise BadDocument("text_not_a_string", message, record)
+    return text
+
+
+def _fields(record: Mapping[str, Any]) -> str:
+    return f"the fields are {', '.join(map(repr, record))}"
+
+
+def _value(record: Mapping[str, Any], name: str) -> Any:
+    value = record.get(name)
+    if value is None and "." in name:
+        value = find(record, name)
+    return None if value is MISSING else value
 
 
 def _is_deep(text: str) -> bool:

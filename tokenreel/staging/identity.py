@@ -14,6 +14,7 @@ from tokenreel.storage import files
 
 VERSION = "stage-1"  # changes where the same input and settings would give other bytes
 _ROWS = "rows-2"  # the same for rows of csv and tsv alone
+_NESTED = "nested-1"  # for keys of JSON lines with a dot, inside of which nobody looked before
 
 
 def left_out(name: str) -> str:
@@ -50,6 +51,10 @@ def fingerprint(
     if source.format in ("csv", "tsv"):
         reading += ("columns", *source.columns, "delimiter", source.delimiter or "", str(source.embedded_newlines))
         reading += (_ROWS, source.quoting, source.escape or "", str(source.escape_unquoted))
+    if source.plain_text_field is None:
+        reading += ("text", source.text or "", "joiner", *([] if source.joiner is None else [source.joiner]), source.messages_field or "")
+    if source.format == "jsonl" and any("." in name for name in (*source.text_fields, *reading[3:])):
+        reading += (_NESTED,)
     if source.text_encoding != "utf-8":
         reading += ("encoding", source.text_encoding)
     return keys.digest(

@@ -223,3 +223,23 @@ def test_a_look_into_a_bucket_costs_a_request_or_two(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(gcs, "read", counted)
         assert look({"files": [f"{bucket}/a.jsonl"]}) == []
     assert len(sizes) <= 2 and sum(sizes) < 1 << 20
+
+
+def test_a_kept_field_that_no_record_has_is_an_error(tmp_path: pathlib.Path) -> None:
+    notes: list[str] = []
+    for number in range(3):
+        rows = [{"text": f"text {i}", "meta": {"url": "u"}, "lang": None} for i in range(300)]
+        if number == 2:
+            rows[-1]["late"] = 1
+        (tmp_path / f"{number}.jsonl").write_bytes(lines(rows))
+    config = job({"files": [str(tmp_path)], "metadata_fields": ["meta.url", "lang", "late"]})
+    first_look.check(config, [list_files(source) for source in config.sources], notes.append)
+    config = job({"files": [str(tmp_path)], "metadata_fields": ["meta.url", "meta.lang", "url"]})
+    with pytest.raises(SourceError) as raised:
+        first_look.check(config, [list_files(source) for source in config.sources], notes.append)
+    expected = "has the fields `meta.lang`, `url`. Set sources.0.metadata_fields to fields that there are."
+    assert str(raised.value).endswith(expected)
+    assert notes == []
+    (tmp_path / "1.jsonl").write_bytes(lines([{"text": "x" * 1000}] * 6000))
+    first_look.check(config, [list_files(source) for source in config.sources], notes.append)
+    assert len(notes) == 1 and "has `meta.lang`, `url`, which sources.0.metadata_fields names" in notes[0]

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import ragged
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources.composed_text import compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers.rows import BROKEN_FILE, Problem, Rows
 from tokenreel.sources.readers.unreadable import errors, first_line
+from tokenreel.sources.values import BadDocument, encode_text
 
 
 def wanted(source: SourceConfig) -> list[str]:
     """Names the columns that a source reads, that of the text first."""
-    names = (source.text_field, source.id_field, source.order_field, *source.metadata_fields)
+    names = (*source.text_fields, source.id_field, source.order_field, *source.metadata_fields)
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
@@ -56,11 +59,12 @@ def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
                 missing=name,
                 fields=schema.names,
             )
-    kind = _find(schema, source.text_field)
-    if not _is_text(kind):
+    kind = _find(schema, source.text_field) if source.plain_text_field is not None else None
+    if kind is not None and not _is_text(kind):
         raise SourceError(
-            f"{file.path}: the column {source.text_field!r} (source {source.name!r}) holds {kind}, not text. "
-            f"Set text_field to another; the columns are {', '.join(map(repr, schema.names))}.",
+            f"{file.path}: the column {source.text_field!r} (source {source.name!r}) holds {kind}, not text. Set text_field to another, or "
+            "joiner or messages_field where it holds a list of strings or a chat; "
+            f"the columns are {', '.join(map(repr, schema.names))}.",
             fields=schema.names,
         )
 
@@ -133,9 +137,11 @@ def validate(batch: Any, source: SourceConfig) -> None:
       Exception: one of `errors()`.
     """
     batch.validate()  # the lengths of buffers, before anything picks out of them
-    for name in wanted(source)[1:]:
-        _pick(batch, name).validate(full=True)
-    _validate_text(_pick(batch, source.text_field))
+    for name in wanted(source):
+        if name != source.plain_text_field:
+            _pick(batch, name).validate(full=True)
+    if source.plain_text_field is not None:
+        _validate_text(_pick(batch, source.plain_text_field))
 
 
 def _validate_text(column: Any) -> None:
@@ -160,8 +166,14 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
       first_row: number of its first row in the file; positions are row numbers.
     """
     try:
-        binary = _as_binary(_pick(batch, source.text_field))
-        text, offsets, present = _buffers(binary)
+        if source.plain_text_field is None:
+            text, offsets, problems = _compose(batch, source, first_row)
+        else:
+            text, offsets, present = _buffers(_as_binary(_pick(batch, source.plain_text_field)))
+            message = f"the column {source.text_field!r} is null in row"
+            problems = [
+                Problem(first_row + row, row, "no_text", f"{message} {first_row + row:,}") for row in np.flatnonzero(~present).tolist()
+            ]
         ids = None if source.id_field is None else _values(_pick(batch, source.id_field))
         sort_values = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
         kept = [_values(_readable(_pick(batch, name))) for name in source.metadata_fields]
@@ -171,11 +183,7 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
         empty = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         problem = Problem(first_row, 0, BROKEN_FILE, message)
         return Rows(file, nothing, nothing, *empty, [], [], [], [problem], batch.num_rows)
-    problems = [
-        Problem(first_row + int(row), int(row), "no_text", f"the column {source.text_field!r} is null in row {first_row + int(row):,}")
-        for row in np.flatnonzero(~present)
-    ]
-    places = np.flatnonzero(present)
+    places = np.delete(np.arange(batch.num_rows), [problem.line for problem in problems])
     metadata = None
     if source.metadata_fields:
         metadata = [dict(zip(source.metadata_fields, values, strict=True)) for values in _at(list(zip(*kept, strict=True)), places)]
@@ -190,6 +198,23 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
         metadata=metadata,
         problems=problems,
         total_lines=batch.num_rows,
+    )
+
+
+def _compose(batch: Any, source: SourceConfig, first_row: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], list[Problem]]:
+    """Makes the text of each row of several values: the texts end to end, their bounds, and the rows that have none."""
+    values = {name: _values(_readable(_pick(batch, name))) for name in source.text_fields}
+    texts: list[bytes] = []
+    problems = []
+    for row in range(batch.num_rows):
+        try:
+            texts.append(encode_text(compose(lambda name, row=row: values[name][row], source)))  # type: ignore[misc]
+        except BadDocument as bad:
+            problems.append(Problem(first_row + row, row, bad.reason, f"{bad.message} in row {first_row + row:,}"))
+    return (
+        np.frombuffer(b"".join(texts), dtype=np.uint8),
+        ragged.offsets_of(np.array([len(text) for text in texts], dtype=np.int64)),
+        problems,
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import encodings
+from tokenreel.sources.composed_text import compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.lines import MIXED_LINE_ENDS
 from tokenreel.sources.readers import columns, dialects
@@ -267,7 +268,7 @@ class _Reader:
                     if not values:
                         break
                 if values:
-                    if values[places[self._source.text_field]] is None:
+                    if any(values[places[name]] is None for name in self._source.text_fields):
                         break
                     self._keep(self._position + size, values, places)
                 size += sum(map(len, batch[row : parsed.line_num]))
@@ -325,11 +326,8 @@ class _Reader:
             problem = "wrong_columns", f"the row has {count} values, but there are {columns_count} columns"
         elif count < columns_count and not data.endswith(b"\n"):
             problem = "wrong_columns", f"the file ends inside the row, behind {count} of {columns_count} values. Fetch it again"
-        elif fitted[places[self._source.text_field]] is None:
-            problem = (
-                "no_text",
-                f"no value for {self._source.text_field!r}: the row has {count} values of {columns_count} columns, or a null",
-            )
+        elif lacking := next((name for name in self._source.text_fields if fitted[places[name]] is None), None):
+            problem = "no_text", f"no value for {lacking!r} among {count} values of {columns_count} columns, or a null"
         else:
             self._keep(self._position, fitted, places)
             return
@@ -344,7 +342,9 @@ class _Reader:
         if source.order_field is not None:
             sort_value = values[places[source.order_field]]
             sort_value = float(sort_value) if sort_value is not None and _NUMBER.fullmatch(sort_value.strip()) else sort_value
-        text = values[places[source.text_field]]
+        text = values[places[source.text_fields[0]]]
+        if source.plain_text_field is None:
+            text = compose(lambda name: values[places[name]], source)
         assert text is not None  # who has none is a fault
         self._kept.add(
             position,

@@ -14,9 +14,11 @@ import numpy as np
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.format import example_codec, tfrecord
+from tokenreel.sources.composed_text import MISSING, compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
+from tokenreel.sources.values import BadDocument, encode_text
 
 _LONGEST_RECORD = 1 << 28  # held in memory: other features lie beside the text
 _EXCERPT = 1000
@@ -137,6 +139,16 @@ def add(kept: Collector, position: int, payload: bytes, source: SourceConfig) ->
     except (ValueError, LookupError) as error:
         kept.fault(position, "no_example", f"the record is no tf.train.Example ({error})", payload)
         return
+    metadata = {name: _plain(features[name]) for name in source.metadata_fields if name in features}
+    fields = _single(features, source.id_field), _single(features, source.order_field), metadata
+    if source.plain_text_field is None:
+        try:
+            composed = encode_text(compose(lambda name: _plain(features[name]) if name in features else MISSING, source))
+        except BadDocument as bad:
+            kept.fault(position, bad.reason, bad.message, payload, _names(payload))
+        else:
+            kept.add(position, composed, *fields)
+        return
     text = features.get(source.text_field, np.zeros(0))
     if text.dtype != object and len(text):
         message = f"the feature {source.text_field!r} holds numbers ({text.dtype}), not bytes"
@@ -147,8 +159,7 @@ def add(kept: Collector, position: int, payload: bytes, source: SourceConfig) ->
         found = f"holds {len(text)} values, not one" if len(text) else f"is missing or empty; features are {listed}"
         kept.fault(position, "text_not_a_string" if len(text) else "no_text", f"the feature {source.text_field!r} {found}", payload, names)
     else:
-        metadata = {name: _plain(features[name]) for name in source.metadata_fields if name in features}
-        kept.add(position, text[0], _single(features, source.id_field), _single(features, source.order_field), metadata)
+        kept.add(position, text[0], *fields)
 
 
 def _names(payload: bytes) -> tuple[str, ...]:
