@@ -18,6 +18,7 @@ import yaml
 
 from pipelines import cli
 from tests.conftest import tree_digest
+from tests.nasty_texts import NASTY
 from tests.pipelines.test_build import provenance, records
 from tests.tokenreel.sources.readers.test_tfrecords import example
 from tokenreel.format import manifest, tfrecord
@@ -112,6 +113,34 @@ def test_sources_of_every_format_in_one_dataset(tmp_path: pathlib.Path, rows: li
     named = set(provenance(mixed)["doc_id"])
     assert {name.rpartition("#")[0] for name in named} == set(FORMATS)
     assert {f"a.parquet#{row}" for row in range(share)} <= named
+
+
+def _spark(rows: Sequence[dict[str, Any]]) -> bytes:
+    texts = [row["text"].replace("\\", "\\\\").replace('"', '\\"') for row in rows]
+    lines = [f'{row["id"]},"{text}",{row["number"]}\n' for row, text in zip(rows, texts, strict=True)]
+    return "".join(["id,text,number\n", *lines]).encode()
+
+
+def _nested(rows: Sequence[dict[str, Any]]) -> bytes:
+    halves = [{"id": row["id"], "number": row["number"], "a": [row["text"][:9]], "b": {"c": row["text"][9:]}} for row in rows]
+    return "".join(json.dumps(half) + "\r" for half in halves).encode("utf-16-be")
+
+
+def test_dialects_encodings_and_templates_make_the_same_dataset(tmp_path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
+    rows = [*rows[:60], *({"id": f"nasty {i}", "text": f"{text} ", "number": i} for i, text in enumerate(NASTY))]
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "a.jsonl": (FORMATS["a.jsonl"][1], {}),
+        "a.csv": (_spark, {"format": "csv", "escape": "\\"}),
+        "b.jsonl": (_nested, {"text": "{a}{b.c}", "joiner": "", "encoding": "utf-16-be"}),
+    }
+    expected: dict[str, str] = {}
+    for name, (write, settings) in kinds.items():
+        (tmp_path / name).write_bytes(write(rows))
+        output = build(tmp_path, f"from-{name}", [{"name": "docs", "files": [str(tmp_path / name)], **settings, "id_field": "id"}])
+        found = {file: digest for file, digest in tree_digest(output).items() if "tfrecord" in file}
+        expected = expected or found
+        assert found == expected, name
+        assert manifest.read(str(output)).totals["documents_dead_lettered"] == 0
 
 
 def test_dead_letters_of_every_format_name_their_place(tmp_path: pathlib.Path) -> None:

@@ -64,3 +64,12 @@ def test_mistakes_in_a_source(source: dict[str, object], message: str) -> None:
 def test_the_limit_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"execution\.max_reads must be at least 1, got 0"):
         ExecutionConfig(max_reads=0)
+
+
+def test_settings_that_came_later_are_told_apart_from_their_defaults_only() -> None:
+    """Fingerprints of datasets from before there were such settings stay as they are."""
+    later = {"text", "joiner", "messages_field", "quoting", "escape", "escape_unquoted", "encoding"}
+    (source,) = job({}).semantics()["sources"]
+    assert not later & source.keys()
+    (source,) = job({"format": "csv", "text": "{a}", "quoting": "none", "escape": "^", "encoding": "cp1252"}).semantics()["sources"]
+    assert later & source.keys() == {"text", "quoting", "escape", "encoding"}
