@@ -125,10 +125,10 @@ def _of_split(found: list[InputFile], source: SourceConfig, notes: list[str]) ->
 def _notes(source: SourceConfig, left_out: Sequence[str], linked: Sequence[str]) -> list[str]:
     """Says which files were left out, and why."""
     notes = []
-    for paths, why in ((left_out, f"are no {source.format} files"), (linked, "lead to files that are listed already")):
+    for paths, why in ((left_out, f"not of format {source.format}"), (linked, "listed already under another name")):
         if paths:
             named = ", ".join(sorted(paths)[:_NAMED]) + (f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
-            notes.append(f"source {source.name!r}: {plural(len(paths), 'file')} left out that {why}: {named}.")
+            notes.append(f"source {source.name!r}: leaves out {plural(len(paths), 'file')}, {why}: {named}.")
     return notes
 
 

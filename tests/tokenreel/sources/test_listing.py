@@ -144,7 +144,11 @@ def test_each_real_file_counts_once_and_that_is_said(tmp_path: pathlib.Path) -> 
         listing = list_source(SourceConfig(files=(str(tmp_path / pattern),)))
         assert [file.name for file in listing.files] == ["1.txt", "deep/2.txt", "snapshots/abc/a.txt"]
         (said,) = listing.notes
-        assert "left out that lead to files that are listed already" in said and f"{tmp_path}/data/0.txt" in said
+        assert (
+            said.startswith("source 'text': leaves out")
+            and "listed already under another name: " in said
+            and f"{tmp_path}/data/0.txt" in said
+        )
 
 
 def test_files_that_are_left_out_of_a_folder_of_tables_are_told(tmp_path: pathlib.Path) -> None:
@@ -156,7 +160,7 @@ def test_files_that_are_left_out_of_a_folder_of_tables_are_told(tmp_path: pathli
         for place in (str(tmp_path), bucket):
             listing = list_source(SourceConfig(files=(place,), format="parquet"))
             assert [file.name for file in listing.files] == ["a.parquet", "b.parq", "c", "d.PARQUET", "e.snappy"]
-            assert listing.notes == [f"source 'text': 2 files left out that are no parquet files: {place}/README.md, {place}/notes.txt."]
+            assert listing.notes == [f"source 'text': leaves out 2 files, not of format parquet: {place}/README.md, {place}/notes.txt."]
 
 
 def test_a_delta_table_is_told(tmp_path: pathlib.Path) -> None:
