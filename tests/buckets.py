@@ -21,6 +21,7 @@ from gcp_storage_emulator.handlers import buckets as bucket_handlers
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
+from tests import lies
 from tokenreel.storage import files, gcs
 
 BUCKET = "bucket"
@@ -34,6 +35,7 @@ class Server:
       page: objects in an answer to a listing.
       fail: called with (number of the request, method, path and query); an HTTP status refuses the request. `drop` as status lets the
         request succeed and loses the answer.
+      distort: called with (number of the request, method, path and query); what it gives alters the answer, see `tests.lies`.
       requests: how many there were, by method and kind.
       log: method, path and query of each.
     """
@@ -41,6 +43,7 @@ class Server:
     storage: Storage
     page: int = 1000
     fail: Callable[[int, str, str], int | None] = lambda number, method, path: None
+    distort: Callable[[int, str, str], lies.Lie | None] = lambda number, method, path: None
     requests: Counter[str] = dataclasses.field(default_factory=Counter)
     log: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -51,6 +54,7 @@ class Server:
     def calm(self) -> None:
         """Ends the failures."""
         self.fail = lambda number, method, path: None
+        self.distort = lambda number, method, path: None
 
     def generation(self, bucket: str, name: str) -> int:
         found = self.storage.objects.get(bucket, {}).get(name)
@@ -85,7 +89,28 @@ class _Handler(RequestHandler):
         state.requests[method] += 1
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.rfile = io.BytesIO(body)
-        refused = state.fail(sum(state.requests.values()), method, self.path)
+        number = sum(state.requests.values())
+        lie = state.distort(number, method, self.path)
+        if lie is None:
+            self._serve(number, method, url, query, body)
+            return
+        connection, self.wfile = self.wfile, io.BytesIO()
+        try:
+            self._serve(number, method, url, query, body)
+            told = self.wfile.getvalue()
+        finally:
+            self.wfile = connection
+        self.close_connection = lie(told, self.wfile, self.connection, self._object(url.path))
+
+    def _object(self, path: str) -> bytes:
+        """The bytes of the object that a path names, or none."""
+        bucket, _, name = path.partition("/b/")[2].partition("/o/")
+        found = self.state.storage.objects.get(bucket, {}).get(urllib.parse.unquote(name))
+        return self.state.storage.get_file(bucket, urllib.parse.unquote(name)) if found else b""
+
+    def _serve(self, number: int, method: str, url: urllib.parse.SplitResult, query: dict[str, str], body: bytes) -> None:
+        state = self.state
+        refused = state.fail(number, method, self.path)
         if refused is not None and refused != DROP:
             self._answer(refused, {"error": {"code": refused, "message": "refused by the test"}})
             return

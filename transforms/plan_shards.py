@@ -16,6 +16,7 @@ from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
 from tokenreel.planning.group_table import GroupSize
 from tokenreel.planning.recipe import Recipe
+from tokenreel.staging import contents
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile
 from transforms.gather_rows import GatherRows
@@ -44,6 +45,7 @@ class PlanShards(beam.PTransform):
 
     def _groups(self, stages: ColumnFile) -> Iterable[DocumentGroup]:
         selections = stage_table.load(stages)
+        contents.check((selection.info for selection in selections), [source.name for source in self.recipe.config.sources])
         dead_letters.check(self.recipe.config, selections)
         order = DocumentOrder(self.recipe, selections)
         groups = order.groups()

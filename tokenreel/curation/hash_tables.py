@@ -18,11 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.storage import files
+from tokenreel.errors import BuildError
+from tokenreel.storage import chunks, files
+from tokenreel.storage.chunks import Covered
 
 _KEYS = 1 << 64  # values of the first half of a hash, by which ranges are cut
 _COLUMNS = 4  # the hash, first and second half; rank; row
 _ENTRY_BYTES = 8 * _COLUMNS
+_UNITS = ("documents", "paragraphs", "lines")
 _RANGE_ENTRIES = 1 << 20  # looked through at once: about 150 MB
 Rows = npt.NDArray[np.int64]  # [n] what texts are called within their part
 Entries = npt.NDArray[np.uint64]  # [n, 4] the columns above
@@ -38,6 +41,7 @@ class HashTable:
       entries: number of distinct texts.
       duplicates: number of rows (int64, behind the table) whose text is in the same part once more, with a better rank.
       duplicates_begin: byte at which those begin.
+      covered_begin, covered_end: bounds of the bytes of the file that have CRCs.
     """
 
     path: str
@@ -45,6 +49,8 @@ class HashTable:
     entries: int
     duplicates: int
     duplicates_begin: int
+    covered_begin: int
+    covered_end: int
 
     def between(self, low: int, high: int) -> Entries:
         """Reads the entries whose first half lies in [low, high), bounds up to 2**64.
@@ -61,12 +67,16 @@ class HashTable:
         return entries[bisect.bisect_left(halves, low, key=int) : bisect.bisect_left(halves, high, key=int)]
 
     def _read(self, first: int, last: int) -> Entries:
-        data = files.read_bytes(self.path, self.begin + first * _ENTRY_BYTES, (last - first) * _ENTRY_BYTES)
+        data = self._checked(self.begin + first * _ENTRY_BYTES, (last - first) * _ENTRY_BYTES)
         return np.frombuffer(data, dtype="<u8").reshape(-1, _COLUMNS)
+
+    def _checked(self, at: int, size: int) -> memoryview:
+        covered = Covered(self.covered_begin, self.covered_end)
+        return covered.read(self.path, at, size, lambda begin, count: files.read_bytes(self.path, begin, count))
 
     def read_duplicates(self) -> Rows:
         """Reads the [duplicates] int64 rows whose text is in the same part once more, ascending."""
-        return np.frombuffer(files.read_bytes(self.path, self.duplicates_begin, 8 * self.duplicates), dtype="<i8")
+        return np.frombuffer(self._checked(self.duplicates_begin, 8 * self.duplicates), dtype="<i8")
 
 
 def hash_texts(texts: Iterable[bytes]) -> npt.NDArray[np.uint64]:
@@ -114,8 +124,17 @@ def _same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
 def write_table(path: str, entries: Entries, duplicate_rows: Rows) -> HashTable:
     """Writes the [m, 4] entries and the [k] duplicate rows that `tabulate` gives to a file of its own."""
     table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
-    files.write_bytes(path, table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes())
-    return HashTable(path=path, begin=0, entries=len(entries), duplicates=len(duplicate_rows), duplicates_begin=len(table))
+    data = table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes()
+    files.write_bytes(path, chunks.covered(data))
+    return HashTable(
+        path=path,
+        begin=0,
+        entries=len(entries),
+        duplicates=len(duplicate_rows),
+        duplicates_begin=len(table),
+        covered_begin=0,
+        covered_end=len(data),
+    )
 
 
 def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:
@@ -154,7 +173,7 @@ def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:
 
     Args:
       directory: where the file lies.
-      unit: what is numbered: "documents", "paragraphs" or "lines".
+      unit: what is numbered, of `_UNITS`.
       rows: the rows.
     """
     data = np.ascontiguousarray(rows, dtype="<i8").tobytes()
@@ -165,5 +184,12 @@ def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def read_rows(path: str) -> npt.NDArray[np.int64]:
-    """Reads the [n] int64 rows that `write_rows` wrote; keeps the last files in memory, because every shard asks for most of them."""
-    return np.frombuffer(files.read_bytes(path), dtype="<i8")
+    """Reads the [n] int64 rows that `write_rows` wrote; keeps the last files in memory, because every shard asks for most of them.
+
+    Raises:
+      BuildError: they are not those that were written, which the file's name tells.
+    """
+    data = files.read_bytes(path)
+    if not any(path.endswith(f"{keys.digest(unit, data)}.rows") for unit in _UNITS):
+        raise BuildError(f"{path}: is not what was written. {chunks.AGAIN}")
+    return np.frombuffer(data, dtype="<i8")

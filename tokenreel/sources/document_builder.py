@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tokenreel import keys, ragged
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.documents import Documents, Fault
+from tokenreel.sources.extents import Extent
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.json_lines import to_json
 from tokenreel.sources.values import EXCERPT, position_keys
@@ -32,6 +33,8 @@ class DocumentBuilder:
     def __init__(self, source: SourceConfig) -> None:
         self.source = source
         self._files: list[str] = []
+        self._stored: list[tuple[int, int | None]] = []
+        self._extents: list[tuple[int, Extent]] = []
         self._lines: list[int] = []  # read from each file
         self._texts: list[npt.NDArray[np.uint8]] = []
         self._lengths: list[npt.NDArray[np.int64]] = []
@@ -51,7 +54,17 @@ class DocumentBuilder:
         self._partitions = file.partitions(self.source.metadata_fields)
         if not self._files or self._files[-1] != file.name:
             self._files.append(file.name)
+            self._stored.append((file.size, file.crc32c))
             self._lines.append(0)
+
+    def add_extents(self, found: Sequence[tuple[InputFile, Extent]]) -> None:
+        """Adds extents of files, which are entered without documents where all of theirs are in an earlier part. To be called last."""
+        places = {name: i for i, name in enumerate(self._files)}
+        for file, extent in found:
+            if file.name not in places:
+                self.enter(file)
+                places[file.name] = len(self._files) - 1
+            self._extents.append((places[file.name], extent))
 
     def add(
         self,
@@ -126,6 +139,8 @@ class DocumentBuilder:
             faults=self._faults,
             lines=self._lines,
             fields=tuple(self._fields),
+            stored=self._stored,
+            extents=self._extents,
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.sources.extents import Extent
 from tokenreel.sources.values import EXCERPT
 
 
@@ -53,6 +54,9 @@ class Documents:
       faults: what could not be read.
       lines: lines read from each of `files`.
       fields: the fields of records without text, in the order in which they were met: what to look for under another name.
+      stored: of each of `files`, its bytes as they are stored, and the CRC32C that the bucket's listing told; None where it told none.
+      extents: which of these bytes the block has read, as index into `files` and extent. Those of a file range stand in the part in which
+        its reading ended.
     """
 
     files: list[str]
@@ -67,6 +71,8 @@ class Documents:
     faults: list[Fault]
     lines: list[int]
     fields: tuple[str, ...] = ()
+    stored: list[tuple[int, int | None]] = dataclasses.field(default_factory=list)
+    extents: list[tuple[int, Extent]] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.position)

@@ -27,6 +27,8 @@ class InputFile:
       version: what changes with its content: the modification time in nanoseconds, or the generation of an object.
       changed: when the system last changed anything about a local file, in nanoseconds: tells of bytes that were replaced under an old
         date. Part of what staged tokens are known by, but no reason to stop a build: a backup that links the file changes it too.
+      crc32c: of an object's bytes, as the listing tells it; None where nobody has computed it. No part of what staged tokens are known
+        by: an object of one generation has the same bytes for ever.
     """
 
     path: str
@@ -34,6 +36,7 @@ class InputFile:
     size: int
     version: int
     changed: int = 0
+    crc32c: int | None = None
 
     @property
     def compressed(self) -> bool:
@@ -88,6 +91,12 @@ class FileRange:
     end: int | None = None
     first_row: int = 0
 
+    @property
+    def name(self) -> str:
+        """Names the range for fingerprints, which caches are found by: the same for ever."""
+        file = self.file
+        return str(((file.path, file.name, file.size, file.version, file.changed), self.start, self.end, self.first_row))
+
 
 @dataclasses.dataclass(frozen=True)
 class Block:
@@ -108,9 +117,7 @@ class Block:
     @property
     def fingerprint(self) -> str:
         """Identifies the input: names, ranges, sizes and versions of the files, and what is left out (files named by their content)."""
-        return keys.digest(
-            *(str(dataclasses.astuple(file_range)) for file_range in self.file_ranges), *(os.path.basename(path) for path in self.removed)
-        )
+        return keys.digest(*(file_range.name for file_range in self.file_ranges), *(os.path.basename(path) for path in self.removed))
 
 
 def stat_file(path: str) -> tuple[int, int] | None:

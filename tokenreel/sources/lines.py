@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import FileRange, InputFile
 from tokenreel.sources.values import EXCERPT
+from tokenreel.storage.files import Readable
 
 READ_BYTES = 1 << 18  # read at once
 BOM = b"\xef\xbb\xbf"  # a byte order mark before the first document is no text
@@ -90,7 +90,7 @@ def swap_line_ends(chunks: Iterator[bytes | Exception]) -> Iterator[bytes | Exce
     return (chunk if isinstance(chunk, Exception) else chunk.translate(_SWAP) for chunk in chunks)
 
 
-def locate_documents(stream: IO[bytes], file_range: FileRange, *, paragraphs: bool) -> tuple[int, int]:
+def locate_documents(stream: Readable, file_range: FileRange, *, paragraphs: bool) -> tuple[int, int]:
     """Finds the documents that begin in a range: the byte at which the first begins, and the byte behind the last.
 
     Both may lie behind the range's end: a document that reaches over it is read by the range in which it begins. Where one document fills
@@ -106,7 +106,7 @@ def locate_documents(stream: IO[bytes], file_range: FileRange, *, paragraphs: bo
     return begins(stream, file_range.start, file_range.file.size), begins(stream, file_range.end, file_range.file.size)
 
 
-def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
+def _line_begins(stream: Readable, position: int, size: int) -> int:
     """Finds the first byte at or after `position` that begins a line; `size` where none does."""
     if position == 0:
         return 0
@@ -120,7 +120,7 @@ def _line_begins(stream: IO[bytes], position: int, size: int) -> int:
     return size
 
 
-def _paragraph_begins(stream: IO[bytes], position: int, size: int) -> int:
+def _paragraph_begins(stream: Readable, position: int, size: int) -> int:
     """Finds the first byte at or after `position` that begins a line after a blank one; `size` where none does."""
     if position == 0:
         return 0
@@ -142,7 +142,7 @@ def _paragraph_begins(stream: IO[bytes], position: int, size: int) -> int:
     return at
 
 
-def _blank_before(stream: IO[bytes], at: int) -> bool:
+def _blank_before(stream: Readable, at: int) -> bool:
     """Tells whether the line that ends just before byte `at` is blank; the start of the file counts as a blank line.
 
     Reads backwards, and only while there is nothing but white space: a line of text ends the search at its last byte.
@@ -159,7 +159,7 @@ def _blank_before(stream: IO[bytes], at: int) -> bool:
     return True
 
 
-def read_range(stream: IO[bytes], start: int, end: int) -> Iterator[bytes]:
+def read_range(stream: Readable, start: int, end: int) -> Iterator[bytes]:
     """Yields the bytes [start, end) of a file in chunks."""
     stream.seek(start)
     while start < end and (chunk := stream.read(min(READ_BYTES, end - start))):

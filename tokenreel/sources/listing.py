@@ -41,7 +41,7 @@ def list_source(source: SourceConfig) -> Listing:
     Raises:
       SourceError: a pattern matches no file, a file cannot be examined, or is named like one of another format.
     """
-    paths: dict[str, tuple[int, int] | None] = {}
+    paths: dict[str, tuple[int, int, int | None] | None] = {}
     patterns = list(folders.expand(source))
     left_out: list[str] = []
     notes: list[str] = []
@@ -57,13 +57,15 @@ def list_source(source: SourceConfig) -> Listing:
     found = []
     for path in once:
         folders.check_kind(path, source)
-        status = paths[path] or stat_file(path)
+        listed = paths[path]
+        status = listed[:2] if listed else stat_file(path)
         if status is None:
             if os.path.islink(path):
                 raise SourceError(f"{path}: a symbolic link to nothing. Remove it, or leave it out of the source.")
             raise SourceError(f"{path}: vanished while the files were listed. Run the same command again.")
         name = path.removeprefix(base).lstrip("/").replace(os.sep, "/")
-        found.append(InputFile(path, name, *status, changed=0 if files.is_remote(path) else os.stat(path).st_ctime_ns))
+        changed = 0 if files.is_remote(path) else os.stat(path).st_ctime_ns
+        found.append(InputFile(path, name, *status, changed, crc32c=listed[2] if listed else None))
     found.sort(key=lambda file: os.fsencode(file.name))
     notes += _notes(source, left_out, linked)
     if not all(chosen for *_, chosen in patterns):
@@ -71,14 +73,14 @@ def list_source(source: SourceConfig) -> Listing:
     return Listing(found, notes)
 
 
-def _find(pattern: str, where: str, source: SourceConfig, left_out: list[str]) -> dict[str, tuple[int, int] | None]:
+def _find(pattern: str, where: str, source: SourceConfig, left_out: list[str]) -> dict[str, tuple[int, int, int | None] | None]:
     """Finds the files that a pattern matches, with size and generation where a listing tells them; notes those of a folder it leaves out.
 
     Raises:
       SourceError: there is none.
     """
-    # A bucket's listing tells size and generation; asking for each object would take one request more for every file.
-    matched: dict[str, tuple[int, int] | None]
+    # A bucket's listing tells size, generation and CRC; asking for each object would take one request more for every file.
+    matched: dict[str, tuple[int, int, int | None] | None]
     if files.is_remote(pattern):
         matched = dict(files.remote_glob(pattern))
         named = {pattern}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import IO
 
 from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError
@@ -15,6 +14,7 @@ from tokenreel.sources.kinds import HEAD_BYTES, Kind
 from tokenreel.sources.lines import READ_BYTES
 from tokenreel.storage import files
 from tokenreel.storage.decompression import decompress
+from tokenreel.storage.files import Readable
 
 _MOST_LAYERS = 3  # of compression around one another
 
@@ -74,7 +74,7 @@ def unpack(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceC
     return Contents(chunks, layers > 0, kinds.recognise(head))
 
 
-def open_range(stream: IO[bytes], file_range: FileRange, source: SourceConfig) -> Contents:
+def open_range(stream: Readable, file_range: FileRange, source: SourceConfig) -> Contents:
     """Unpacks the file of a range, as far as a reader of the range needs it.
 
     A range that begins inside a compressed file is empty, as the one that begins at its first byte holds all: what cuts a bucket's objects
@@ -93,8 +93,9 @@ def open_range(stream: IO[bytes], file_range: FileRange, source: SourceConfig) -
         return unpack(read_on(stream), file, source)
     if source.format in _TABLES:  # which were cut by what they hold
         return Contents(iter(()), False, None)
-    head = files.read_bytes(file.path, 0, HEAD_BYTES, file.generation) if files.is_remote(file.path) else stream.read(HEAD_BYTES)
+    head = files.read_bytes(file.path, 0, HEAD_BYTES, file.generation, file.size) if files.is_remote(file.path) else stream.read(HEAD_BYTES)
     packed = compression_of(head, file.name) is not None
+    stream.seek(len(head))
     return Contents(iter(()) if packed else itertools.chain([head], read_on(stream, len(head))), packed, None)
 
 
@@ -116,7 +117,7 @@ def read_head(file: InputFile) -> bytes:
       SourceError: the file cannot be read, or vanished.
     """
     try:
-        return files.read_bytes(file.path, 0, HEAD_BYTES, file.generation)
+        return files.read_bytes(file.path, 0, HEAD_BYTES, file.generation, file.size)
     except FileNotFoundError:
         file.check_unchanged()  # says in our words that it vanished
         raise
@@ -184,7 +185,7 @@ def fits(kind: Kind, wanted: str) -> bool:
     return wanted in _TABLES and kind.name in (wanted, f"{wanted}-stream")
 
 
-def read_on(stream: IO[bytes], position: int = 0) -> Iterator[bytes]:
+def read_on(stream: Readable, position: int = 0) -> Iterator[bytes]:
     """Yields the bytes of a stream from where it is, the first few of them alone: a look costs no more."""
     if position == 0 and (head := stream.read(HEAD_BYTES)):
         yield head

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import Any
 
 from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
-from tokenreel.errors import SourceError
+from tokenreel.errors import SourceError, StorageError
 from tokenreel.sources import encodings
 from tokenreel.sources.document_builder import DocumentBuilder
 from tokenreel.sources.documents import Documents
+from tokenreel.sources.extents import UNREAD, Extent, MeasuredStream
 from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.lines import TextRange, cut_stream, ends_in_returns, locate_documents, read_range, swap_line_ends
 from tokenreel.sources.opening import Contents, open_range
@@ -20,6 +22,7 @@ from tokenreel.sources.row_documents import add_rows
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
 
+_WHOLE_BYTES = 64 << 20  # of a table of a bucket, read at once
 _HEAD_BYTES = 512  # of a file, to tell what it holds
 
 
@@ -42,22 +45,24 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     """
     gathered: list[TextRange | Rows] = []
     gathered_bytes = 0
+    extents: list[tuple[InputFile, Extent]] = []
     for file_range in block.file_ranges:
-        for read in _read_file_range(file_range, source, part_bytes):
+        for read in _read_file_range(file_range, source, part_bytes, extents=extents):
             if gathered and gathered_bytes + read.size > part_bytes * 1.5:
-                yield _build(gathered, source)
+                yield _build(gathered, source, extents)
                 gathered, gathered_bytes = [], 0
+                extents.clear()
             gathered.append(read)
             gathered_bytes += read.size
         if file_range.file.generation is None:  # an object was read in the generation that was listed
             file_range.file.check_unchanged()
-    yield _build(gathered, source)
+    yield _build(gathered, source, extents)
 
 
 def leave_out(block: Block, source: SourceConfig, why: str) -> Iterator[Documents]:
     """Makes a block's files faults without reading them: one part, with a fault for each."""
     found = [damaged(item.file, item.start, f"{item.file.name}: left out unread: {why}") for item in block.file_ranges]
-    yield _build(found, source)
+    yield _build(found, source, [(item.file, UNREAD) for item in block.file_ranges])
 
 
 @dataclasses.dataclass
@@ -130,6 +135,7 @@ def _read_file_range(
     source: SourceConfig,
     part_bytes: int,
     bound: Callable[[Iterator[bytes | Exception]], Iterator[bytes | Exception]] | None = None,
+    extents: list[tuple[InputFile, Extent]] | None = None,
 ) -> Iterator[TextRange | Rows]:
     """Reads a range of a file by the format of its source: text ranges of lines, paragraphs and whole files, rows of everything else.
 
@@ -138,6 +144,7 @@ def _read_file_range(
       source: the settings of the file's source.
       part_bytes: text to hold at once.
       bound: stands between the bytes of a file without an index and who reads them, for a look at its beginning.
+      extents: gets the extents of the range, once it was read.
 
     Raises:
       SourceError: the file is gone or cannot be read, or lacks a column that the source names.
@@ -146,14 +153,19 @@ def _read_file_range(
     if partitions := file.partitions(source.metadata_fields):  # which the records need not have
         source = dataclasses.replace(source, metadata_fields=tuple(name for name in source.metadata_fields if name not in partitions))
     try:
-        with files.open_read(file.path, file.generation) as stream:
+        with files.open_read(file.path, file.generation, file.size) as opened:
+            stream = MeasuredStream(opened, file.size)
             contents = open_range(stream, file_range, source)
             swapped, streamed = _lay_open(contents, source)
             chunks = contents.chunks if bound is None else bound(contents.chunks)
             if file_range.start and streamed:
                 return  # what cut the file did not know; the range that begins at its first byte holds all
             if kind in ("parquet", "arrow"):
-                yield from (parquet if kind == "parquet" else arrow).read(stream, file_range, source, part_bytes)
+                table = parquet if kind == "parquet" else arrow
+                if file_range.end is not None:
+                    stream.own(table.owned_bytes(stream, file_range))
+                checkable = _checkable(stream, file_range) if kind == "parquet" and extents is not None else stream
+                yield from table.read(checkable, file_range, source, part_bytes)
             elif kind in ("tfrecord", "tfds"):
                 yield from tfrecords.read(chunks, file, source, part_bytes)
             elif kind in ("csv", "tsv") and (file_range.end is None or streamed):
@@ -166,6 +178,8 @@ def _read_file_range(
                     yield text_range
             else:
                 yield from _plain_text(stream, file_range, source, part_bytes)
+            if extents is not None:
+                extents += [(file, extent) for extent in stream.extents()]
     except FileNotFoundError:
         file.check_unchanged()  # says in our words that it vanished
         raise
@@ -192,13 +206,14 @@ def _lay_open(contents: Contents, source: SourceConfig) -> tuple[bool, bool]:
     return swapped, contents.compressed or decoded or swapped
 
 
-def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:
+def _plain_text(stream: MeasuredStream, file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:
     """Reads the documents that begin in a range of an uncompressed file of text."""
     file = file_range.file
     if file_range.end is None:
         first, after = 0, file.size
     else:
         first, after = locate_documents(stream, file_range, paragraphs=source.format == "paragraphs")
+        stream.own([(first, after)])
     if after - first > max(source.max_document_bytes, 2 * part_bytes):  # the last document may be oversized: it is not held as a whole
         yield from cut_stream(read_range(stream, first, after), file, source, part_bytes, first)
     else:
@@ -206,20 +221,70 @@ def _plain_text(stream: IO[bytes], file_range: FileRange, source: SourceConfig, 
         yield TextRange(file, first, stream.read(max(0, after - first)))
 
 
-def _delimited_rows(stream: IO[bytes], file_range: FileRange, contents: Contents, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def _delimited_rows(
+    stream: MeasuredStream, file_range: FileRange, contents: Contents, source: SourceConfig, part_bytes: int
+) -> Iterator[Rows]:
     """Reads the rows that begin in a range of a CSV or TSV file. The names of the columns stand in the file's first row, if anywhere."""
-    header = delimited.header_of(contents.chunks, file_range.file, source) if file_range.start else None
+    header = _header(file_range, contents, source) if file_range.start else None
     first, after = locate_documents(stream, file_range, paragraphs=False)
+    stream.own([(first, after)])
     if file_range.start == 0 or header is not None:  # without a header every row is still to come, in a later range
         yield from delimited.read(read_range(stream, first, after), file_range.file, source, part_bytes, position=first, header=header)
 
 
-def _build(gathered: Sequence[TextRange | Rows], source: SourceConfig) -> Documents:
-    """Joins the documents of what was read, in its order."""
+def _header(file_range: FileRange, contents: Contents, source: SourceConfig) -> Sequence[str] | None:
+    """Reads the first row of a file for one of its later ranges; twice where no extent of the range tells of a flip."""
+    file = file_range.file
+    header = delimited.header_of(contents.chunks, file, source)
+    if file.generation is not None:
+        with files.open_read(file.path, file.generation, file.size) as again:
+            _compare(header, delimited.header_of(open_range(again, file_range, source).chunks, file, source), file)
+    return header
+
+
+def _checkable(stream: MeasuredStream, file_range: FileRange) -> Any:
+    """Gives a Parquet file of a bucket as one of which all that is read is measured, or read twice: its decoder reads here and there.
+
+    A file that is not cut is part of a block, and is read whole.
+    """
+    file = file_range.file
+    if file.generation is None:
+        return stream
+    if file_range.end is None and file.size <= _WHOLE_BYTES:
+        stream.seek(0)
+        return io.BytesIO(stream.read(file.size))
+    return _ReadTwice(stream, file)
+
+
+class _ReadTwice:
+    """An object of which every read is made twice, and compared."""
+
+    def __init__(self, stream: MeasuredStream, file: InputFile) -> None:
+        self._stream, self._file = stream, file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads `size` bytes, or all that are left."""
+        file, at = self._file, self._stream.tell()
+        data = self._stream.read(size)
+        _compare(data, files.read_bytes(file.path, at, len(data), file.generation, file.size), file)
+        return data
+
+
+def _compare(first: object, second: object, file: InputFile) -> None:
+    if first != second:
+        raise StorageError(f"{file.path}: two readings of the same bytes differ. Run the same command again.")
+
+
+def _build(gathered: Sequence[TextRange | Rows], source: SourceConfig, extents: Sequence[tuple[InputFile, Extent]] = ()) -> Documents:
+    """Joins the documents of what was read, in its order, and the extents of the file ranges that were read to their end."""
     builder = DocumentBuilder(source)
     for read in gathered:
         if isinstance(read, TextRange):
             add_text_range(builder, read)
         else:
             add_rows(builder, read)
+    builder.add_extents(extents)
     return builder.build()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.storage.chunks import Covered
 from tokenreel.storage.column_file import align
 
 
@@ -142,9 +143,15 @@ class StageInfo:
         return self.source, self.block, self.part
 
     @property
+    def covered(self) -> Covered:
+        """Which bytes of the file have CRCs: all columns."""
+        ends = (place + dtype.itemsize * length for _, place, dtype, length in self._places() if length)
+        return Covered(self.body, max(ends, default=self.body))
+
+    @property
     def end(self) -> int:
         """The number of bytes in the file."""
-        return max((place + dtype.itemsize * length for _, place, dtype, length in self._places() if length), default=self.body)
+        return self.covered.file_bytes
 
     def place(self, name: str) -> tuple[int, np.dtype[Any], int]:
         """Finds a column in the file: the byte at which it begins, its dtype and its length.

@@ -1,4 +1,4 @@
-"""Keeps the headers and indexes of stage files in a bucket, within a bound, for the shards that read from nearly all of them.
+"""Keeps the headers, indexes and CRCs of stage files in a bucket, within a bound, for the shards that read from nearly all of them.
 
 A process has two of these caches. A shard asks for the index of every stage file (which documents lie in a range of keys) and, for its
 provenance, for the header; without the caches each shard would pay a request for both, of each file.
@@ -11,8 +11,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
-
-from tokenreel.storage import files
 
 _INDEX_BYTES = 192 << 20  # of indexes of objects, kept in each process
 _HEADER_BYTES = 32 << 20  # of headers, likewise
@@ -36,11 +34,14 @@ class _RangeCache:
         self._kept: OrderedDict[str, tuple[bytes, int]] = OrderedDict()  # with the read that asked last, the least recent first
         self._bytes = self._reads = 0
 
-    def read(self, path: str, begin: int, size: int) -> bytes:
+    def read(self, path: str, begin: int, size: int, fetch: Callable[[int, int], bytes]) -> bytes:
         """Reads `size` bytes of a file from `begin` on; another size takes the place of what was kept.
 
-        Raises:
-          FileNotFoundError: there is no such file.
+        Args:
+          path: of the file.
+          begin: first byte.
+          size: how many.
+          fetch: reads and checks them where they are not kept; raises what it likes.
         """
         with self._lock:
             self._reads += 1
@@ -48,7 +49,7 @@ class _RangeCache:
                 self._kept[path] = found[0], self._reads
                 self._kept.move_to_end(path)
                 return found[0]
-        data = files.read_bytes(path, begin, size)  # outside of the lock: other threads must not wait for a server's answer to this one
+        data = fetch(begin, size)  # outside of the lock: other threads must not wait for a server's answer to this one
         with self._lock:
             self._bytes -= len(self._kept.pop(path, (b"", 0))[0])
             if self._make_room(len(data)):
@@ -66,9 +67,22 @@ class _RangeCache:
             self._bytes -= len(data)
         return True
 
+    def forget(self, path: str) -> None:
+        """Lets go of what was read of a file, which is written again or gone."""
+        with self._lock:
+            self._bytes -= len(self._kept.pop(path, (b"", 0))[0])
+
 
 indexes = _RangeCache(_INDEX_BYTES)  # with them a group takes one request of each object instead of three
 headers = _RangeCache(_HEADER_BYTES)
+tables = _RangeCache(_HEADER_BYTES)  # of CRCs
+
+
+def forget(path: str) -> None:
+    """Lets go of what is kept of a file."""
+    indexes.forget(path)
+    headers.forget(path)
+    tables.forget(path)
 
 
 def each(function: Callable[[_T], _R], items: Iterable[_T], *, remote: bool) -> Iterator[_R]:

@@ -4,7 +4,7 @@ A stage file depends on the text, the vocabulary and the filters only, so that d
 from it. Documents lie in the order of their keys: a key is a hash of the document's name, so a range of keys is a random sample of the
 corpus and one contiguous range of every stage file. Splits and the groups of a shuffle are ranges of keys.
 
-    | b"TRSTAGE1" | body: uint64 | header: JSON, padded with zeros | columns, each at a multiple of 64 bytes |
+    | b"TRSTAGE1" | body: uint64 | header: JSON, padded with zeros | columns, each at a multiple of 64 bytes | CRCs of chunks |
                                                                    ^ byte `body`
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -26,15 +27,17 @@ from tokenreel.errors import BuildError
 from tokenreel.format import tfrecord
 from tokenreel.sources.documents import Fault
 from tokenreel.sources.inputs import Block
+from tokenreel.staging import range_cache
 from tokenreel.staging.columns import INDEX, Columns, StageInfo, pack
 from tokenreel.staging.identity import VERSION
-from tokenreel.staging.range_cache import headers, indexes
-from tokenreel.storage import files
+from tokenreel.staging.range_cache import headers, indexes, tables
+from tokenreel.storage import chunks, crc32c, files
 from tokenreel.storage.column_file import align
 
 _MAGIC = b"TRSTAGE1"
 _PREFIX_BYTES = len(_MAGIC) + 8  # in front of the header: the magic word, and where the columns begin
 _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a bucket is enough
+_ATTEMPTS = 3  # to read a header: what is damaged on its way is well the next time
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
 
 
@@ -76,12 +79,14 @@ def write(
         modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
         **columns.counts(),
     )
-    body = pack(columns, info)
+    body = chunks.covered(bytes(pack(columns, info)))
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
     fields |= {"files": documents.files, "lines": documents.lines, "about": dict(about or {}), "bytes": len(body), "version": VERSION}
-    fields["crc32c"] = tfrecord.crc32c(bytes(body))
+    fields |= {"stored": documents.stored, "extents": [(file, *extent) for file, extent in documents.extents]}
+    fields["crc32c"] = tfrecord.crc32c(body)
     header = json.dumps({**fields, "header_crc32c": _checksum(fields)}, ensure_ascii=True).encode()
     start = align(_PREFIX_BYTES + len(header))
+    range_cache.forget(path)
     with files.write_atomic(path) as file:
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
         file.write(body)
@@ -94,10 +99,9 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     Returns:
       What the file holds; None if there is no file, or its bytes are not what was written.
     """
-    size = files.size(path)
-    if size is None:
+    known = files.checksum(path) if files.is_remote(path) else (files.size(path), None)  # of an object, the service knows its CRC
+    if known is None or known[0] is None:
         return None
-    # An object is complete and its bytes are the service's care, so its header is enough.
     data = files.read_bytes(path, 0, _HEAD_BYTES if files.is_remote(path) else None)
     found = read_header(path, data)
     if found is None:
@@ -107,7 +111,14 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     try:
         fields = {name: value for name, value in header.items() if name in names}
         info = StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
-        sound = info.end == size if files.is_remote(path) else tfrecord.crc32c(data[body:]) == header["crc32c"]
+        header["extents"]  # of an older build there are none: its text is read again
+        crc = header["crc32c"]
+        if known[1] is None:
+            sound = tfrecord.crc32c(data[body:]) == crc
+        else:
+            head = data[:body] if body <= len(data) else files.read_bytes(path, 0, body)
+            sound = known[1] == crc32c.combine(tfrecord.crc32c(head), crc, header["bytes"])
+        sound = sound and info.end == known[0]
     except (KeyError, TypeError):  # of another version
         return None
     if sound:
@@ -149,6 +160,8 @@ def hash_table(info: StageInfo) -> HashTable:
     return HashTable(
         path=info.path,
         begin=info.place("hash")[0],
+        covered_begin=info.covered.begin,
+        covered_end=info.covered.end,
         entries=info.hashes,
         duplicates=info.repeats,
         duplicates_begin=info.place("duplicate_row")[0],
@@ -190,38 +203,43 @@ class StageFile:
         """
         at, dtype, length = self.info.place(name)
         count = (length if stop is None else stop) - start
-        at += start * dtype.itemsize
+        if count <= 0:
+            return np.empty(0, dtype=dtype)
+        path, covered = self.info.path, self.info.covered
+        at, size = at + start * dtype.itemsize, count * dtype.itemsize
         try:
-            found = self._read_column(name, at, dtype, count, length)
+            if not files.is_remote(path):
+                data = covered.read(path, at, size, self._fetch)
+            elif name in INDEX:  # every group of a shuffle asks for these
+                begin, end = self.info.body, self.info.place(INDEX[-1])[0] + 8 * (self.info.documents + 1)
+                index = indexes.read(path, begin, end - begin, self._read_object)
+                data = memoryview(index)[at - begin : at - begin + size]
+            else:
+                data = memoryview(self._read_object(at, size))
         except FileNotFoundError as error:
             raise BuildError(self._damaged("is gone")) from error
-        if len(found) != count:
-            raise BuildError(self._damaged(f"ends before byte {at + count * dtype.itemsize:,}"))
-        return found
+        return np.frombuffer(data, dtype=dtype)
 
-    def _read_column(self, name: str, at: int, dtype: np.dtype[Any], count: int, length: int) -> npt.NDArray[Any]:
-        path = self.info.path
-        if not files.is_remote(path):
-            return self._read_local(at, dtype, count)
-        if name in INDEX and length:  # every group of a shuffle asks for these
-            begin, end = self.info.body, self.info.place(INDEX[-1])[0] + 8 * (self.info.documents + 1)
-            index = indexes.read(path, begin, end - begin)
-            return np.frombuffer(index, dtype=dtype, count=count, offset=at - begin)
-        return np.frombuffer(files.read_bytes(path, at, count * dtype.itemsize), dtype=dtype)
+    def _read_object(self, at: int, size: int) -> bytes:
+        """Reads and checks a range of an object."""
+        covered, path = self.info.covered, self.info.path
+        place, table_bytes = covered.table
+        table = tables.read(path, place, table_bytes, lambda begin, count: files.read_bytes(path, begin, count))
+        try:
+            return bytes(covered.read(path, at, size, lambda begin, count: files.read_bytes(path, begin, count), table))
+        except BuildError:
+            tables.forget(path)  # which may be what was damaged on its way
+            return bytes(covered.read(path, at, size, lambda begin, count: files.read_bytes(path, begin, count)))
 
-    def _read_local(self, at: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    def _fetch(self, at: int, size: int) -> bytes:
         """Reads with one descriptor for all reads: to open the file for each would take longer than the reading."""
         if self._local is None:
             self._local = os.open(self.info.path, os.O_RDONLY | os.O_CLOEXEC)
-        found = np.empty(count, dtype=dtype)
-        data = found.view(np.uint8).data
-        done = 0
-        while done < len(data):
-            size = os.preadv(self._local, [data[done:]], at + done)
-            if not size:
-                return found[: done // dtype.itemsize]
-            done += size
-        return found
+        parts = []
+        while size > 0 and (data := os.pread(self._local, size, at)):
+            parts.append(data)
+            at, size = at + len(data), size - len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _damaged(self, what: str) -> str:
         return (
@@ -231,9 +249,18 @@ class StageFile:
 
     def header(self) -> dict[str, Any]:
         """Reads the header: the names of the files that the documents are from, the lines in each, and how the stage file was made."""
-        head = json.loads(headers.read(self.info.path, _PREFIX_BYTES, self.info.body - _PREFIX_BYTES).rstrip(b"\0"))
+        head = json.loads(headers.read(self.info.path, 0, self.info.body, self._read_head)[_PREFIX_BYTES:].rstrip(b"\0"))
         assert isinstance(head, dict)
         return head
+
+    def _read_head(self, begin: int, size: int) -> bytes:
+        """Reads the file up to its columns, and checks the header."""
+        path = self.info.path
+        for _ in range(_ATTEMPTS):
+            data = files.read_bytes(path, begin, size)
+            if read_header(path, data) is not None:
+                return data
+        raise BuildError(self._damaged("is damaged"))
 
     def documents_between(self, low: int, high: int) -> tuple[int, int]:
         """Finds the documents whose keys lie in [low, high): the index of the first, and of the one behind the last.
@@ -242,15 +269,22 @@ class StageFile:
           BuildError: the file is gone, or shorter than it was written.
         """
         if files.is_remote(self.info.path):
-            return _search(self.read("key"), low, high)
-        at, dtype, length = self.info.place("key")
-        try:
-            return _search(np.memmap(self.info.path, dtype=dtype, mode="r", offset=at, shape=length), low, high) if length else (0, 0)
-        except (FileNotFoundError, ValueError) as error:
-            raise BuildError(self._damaged("is gone" if isinstance(error, OSError) else "is cut short")) from error
+            key = self.read("key")
+            return _find(key, low), _find(key, high)
+        return self._search(low), self._search(high)
+
+    def _search(self, bound: int) -> int:
+        """Counts the keys below a bound, up to 2**64: reads those around the place where it should be, and all if it is not there."""
+        count = self.info.documents
+        # The number of hashes below a bound is binomial, with a standard deviation of at most sqrt(count) / 2: this is 8 of them.
+        spread = 4 * math.isqrt(count) + 8
+        first, last = max(0, (count * bound >> 64) - spread), min(count, (count * bound >> 64) + spread)
+        key = self.read("key", first, last)
+        if (first and int(key[0]) >= bound) or (last < count and int(key[-1]) < bound):  # names that somebody made to collide
+            first, key = 0, self.read("key")
+        return first + _find(key, bound)
 
 
-def _search(key: npt.NDArray[np.uint64], low: int, high: int) -> tuple[int, int]:
-    """Finds the range of [n] ascending keys that lie in [low, high); a bound of 2**64 is beyond every key, and no uint64."""
-    first, last = (len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound))) for bound in (low, high))
-    return first, last
+def _find(key: npt.NDArray[np.uint64], bound: int) -> int:
+    """Counts those of [n] ascending keys that are below a bound; 2**64 is beyond every key, and no uint64."""
+    return len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound)))

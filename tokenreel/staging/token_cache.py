@@ -109,7 +109,8 @@ def _entry(directory: str, name: str, size: int) -> Entry | None:
     if header is None:
         return Entry(**known, state=Entry.State.DAMAGED)
     fields, body = header
-    sound = fields.get("version") == identity.VERSION and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
+    current = fields.get("version") == identity.VERSION and "extents" in fields
+    sound = current and body + fields.get("bytes", -1) == size and fields.get("part") == known["part"]
     facts = {field: fields.get(field, 0) for field in ("documents", "tokens")}
     about, version = fields.get("about", {}), str(fields.get("version", ""))
     state = Entry.State.SOUND if sound else Entry.State.DAMAGED

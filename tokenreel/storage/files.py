@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Protocol
 
 from tokenreel.storage import gcs, gcs_reader, gcs_writer
 
@@ -17,6 +17,16 @@ GS = gcs.GS
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")  # what `write_atomic` appends to a name until the file is complete
 ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 _CHUNK_BYTES = 4 << 20
+
+
+class Readable(Protocol):
+    """What a reader needs of a file that is open."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Reads `size` bytes, fewer only at the end; all that are left where it is negative."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to a byte."""
 
 
 def is_remote(path: str) -> bool:
@@ -29,14 +39,17 @@ def join(directory: str, name: str) -> str:
     return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else os.path.join(directory, name)
 
 
-def read_bytes(path: str, offset: int = 0, length: int | None = None, version: int | None = None) -> bytes:
+def read_bytes(path: str, offset: int = 0, length: int | None = None, version: int | None = None, size: int | None = None) -> bytes:
     """Reads a file, or the `length` bytes from `offset` on (fewer at its end).
+
+    What comes from a bucket is compared in length with what must come, and with the object's CRC32C where it is read whole.
 
     Args:
       path: of the file.
       offset: first byte.
       length: how many; None for all that follow.
       version: generation of the object to read, for `gs://`; by default the one that is there now.
+      size: of the object in this generation, where it is known: spares a look.
 
     Raises:
       FileNotFoundError: it does not exist, or no longer in that version.
@@ -45,21 +58,22 @@ def read_bytes(path: str, offset: int = 0, length: int | None = None, version: i
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(-1 if length is None else length)
-    return gcs.read(path, offset, length, version)
+    return gcs.read(path, offset, length, version, size)
 
 
-def open_read(path: str, version: int | None = None) -> IO[bytes]:
+def open_read(path: str, version: int | None = None, size: int | None = None) -> IO[bytes]:
     """Opens a file for reading bytes from its start.
 
     Args:
       path: of the file.
       version: generation of the object to read, for `gs://`; by default the one that is there now. Whatever happens to the object while
         it is read, the bytes are those of one generation.
+      size: of the object in this generation, where it is known: spares a look.
 
     Raises:
-      FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where a version is given).
+      FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where version and size are given).
     """
-    return gcs_reader.Reader(path, version) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
+    return gcs_reader.Reader(path, version, size) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def size(path: str) -> int | None:
@@ -96,15 +110,16 @@ def touch(path: str, after: float = 86_400.0) -> None:
 
 
 def checksum(path: str) -> tuple[int, int] | None:
-    """Gives bytes and CRC32C of a file, or None where there is none. An object is not read for it: the server knows its CRC."""
+    """Gives bytes and CRC32C of a file, or None where there is none. An object is not read for it where the server knows its CRC."""
     if is_remote(path):
         found = gcs.stat(path)
-        return found and (found.size, found.crc32c)
+        if found is None or found.crc32c is not None:
+            return found and (found.size, found.crc32c)  # type: ignore[return-value]
     import google_crc32c
 
     crc = size = 0
     try:
-        with open(path, "rb") as file:
+        with open_read(path) as file:
             while data := file.read(_CHUNK_BYTES):
                 crc = google_crc32c.extend(crc, data)
                 size += len(data)
@@ -119,17 +134,17 @@ def remote_stat(path: str) -> tuple[int, int] | None:
     return found and (found.size, found.generation)
 
 
-def remote_glob(pattern: str) -> dict[str, tuple[int, int]]:
-    """Gives bytes and generation of each object that matches a pattern or lies below a "directory", as the listing tells them."""
-    return {found.path: (found.size, found.generation) for found in gcs.glob(pattern)}
+def remote_glob(pattern: str) -> dict[str, tuple[int, int, int | None]]:
+    """Gives bytes, generation and CRC32C of each object that matches a pattern or lies below a "directory", as the listing tells them."""
+    return {found.path: (found.size, found.generation, found.crc32c) for found in gcs.glob(pattern)}
 
 
 @contextlib.contextmanager
 def write_atomic(path: str) -> Iterator[IO[bytes]]:
     """Opens a file that appears under its name complete, or not at all.
 
-    Locally it is written beside its place, flushed to disk and renamed; in a bucket an object appears when its upload ends. An exception in
-    the body leaves nothing behind.
+    Locally it is written beside its place, flushed to disk and renamed, and its name is flushed, too; in a bucket it appears when its
+    upload ends. An exception in the body leaves nothing behind.
 
     Raises:
       BuildError: another process wrote other bytes to the object meanwhile.
@@ -138,7 +153,9 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
         with gcs_writer.writing(path) as stream:
             yield stream  # type: ignore[misc]
         return
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    directory = os.path.dirname(path) or "."
+    made = not os.path.isdir(directory)
+    os.makedirs(directory, exist_ok=True)
     temporary = f"{path}.tmp-{secrets.token_hex(6)}"
     try:
         with open(temporary, "xb") as file:
@@ -146,10 +163,26 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(directory)
+        if made:
+            _sync(os.path.dirname(os.path.abspath(directory)))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _sync(directory: str) -> None:
+    """Has a directory written to disk: without that a machine that loses its power may forget a name that a file was given.
+
+    File systems that cannot do that (of the network, mostly) have names of their own accord.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_bytes(path: str, data: bytes) -> None:

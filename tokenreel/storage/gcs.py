@@ -39,15 +39,19 @@ class Object(NamedTuple):
       path: gs://bucket/name.
       size: in bytes.
       generation: number that changes whenever the object is written.
-      crc32c: of its bytes, computed by the server.
+      crc32c: of its bytes, computed by the server; None where it told none.
       used: seconds since 1970 of its last writing, or of the last `touch`.
     """
 
     path: str
     size: int
     generation: int
-    crc32c: int
+    crc32c: int | None
     used: float
+
+
+class CutAnswerError(ConnectionError):
+    """An answer came without its end, or not as the object is: asked again, the server may do better."""
 
 
 @functools.cache
@@ -183,10 +187,39 @@ def _explain(error: Any, path: str, verb: str) -> StorageError | None:
 
 
 def describe(path: str, blob: Any) -> Object:
-    """Describes an object by the library's handle, as its last answer left it."""
-    crc = int.from_bytes(base64.b64decode(blob.crc32c or ""), "big")
+    """Describes an object by the library's handle, as its last answer left it.
+
+    Raises:
+      CutAnswerError: the answer was no description.
+    """
+    if not isinstance(blob._properties, dict) or blob.size is None or blob.generation is None:
+        raise CutAnswerError("the description of the object came without its end")
+    crc = int.from_bytes(base64.b64decode(blob.crc32c), "big") if blob.crc32c else None
     times = [moment.timestamp() for moment in (blob.updated, blob.custom_time) if moment is not None]
     return Object(path, int(blob.size), int(blob.generation), crc, max(times, default=0.0))
+
+
+@contextlib.contextmanager
+def whole_answers() -> Iterator[None]:
+    """Turns what the library makes of an answer that was cut into an error that passes.
+
+    Raises:
+      CutAnswerError: an answer is no JSON, or none at all. The library takes headers that end early for an empty answer.
+    """
+    import requests
+
+    try:
+        yield
+    except (AttributeError, requests.exceptions.JSONDecodeError) as error:
+        raise CutAnswerError(f"an answer came without its end ({type(error).__name__})") from None
+
+
+def _look(path: str, generation: int | None = None) -> Object:
+    """Asks once what a bucket knows of an object, or of one generation of it; the library's errors are the caller's."""
+    blob = handle_of(path, generation)
+    with whole_answers():
+        blob.reload(retry=None)
+    return describe(path, blob)
 
 
 def stat(path: str) -> Object | None:
@@ -195,13 +228,12 @@ def stat(path: str) -> Object | None:
     Raises:
       StorageError: the bucket cannot be asked.
     """
-    blob = handle_of(path)
     try:
         with plain_errors(path, "look up"):
-            blob.reload(retry=retry())
+            found: Object = retry()(_look)(path)
     except FileNotFoundError:
         return None
-    return describe(path, blob)
+    return found
 
 
 def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
@@ -211,11 +243,24 @@ def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
       StorageError: there is no such bucket, or it cannot be listed.
     """
     where = f"{GS}{bucket}/{prefix}"
+    token: str | None = None
+
+    def page() -> tuple[list[Object], str | None]:
+        fields = f"kind,items({_FIELDS}),nextPageToken"
+        with whole_answers():
+            pages = client().list_blobs(bucket, prefix=prefix, fields=fields, page_token=token, retry=None)
+            blobs = list(next(pages.pages))
+        # A "directory" that a web console made is no object.
+        found = [describe(f"{GS}{bucket}/{blob.name}", blob) for blob in blobs if not blob.name.endswith("/")]
+        return found, pages.next_page_token
+
     with plain_errors(where, "list"):
         try:
-            for blob in client().list_blobs(bucket, prefix=prefix, fields=f"items({_FIELDS}),nextPageToken", retry=retry()):
-                if not blob.name.endswith("/"):  # a "directory" that a web console made
-                    yield describe(f"{GS}{bucket}/{blob.name}", blob)
+            while True:
+                found, token = retry()(page)()
+                yield from found
+                if token is None:
+                    return
         except Exception as error:
             if status(error) == 404:
                 raise StorageError(f"{where}: there is no bucket {bucket}. Check its name, or create it.", 404) from None
@@ -257,23 +302,56 @@ def _glob_expression(pattern: str) -> str:
     return expression
 
 
-def read(path: str, offset: int = 0, length: int | None = None, generation: int | None = None) -> bytes:
+def read(path: str, offset: int = 0, length: int | None = None, generation: int | None = None, size: int | None = None) -> bytes:
     """Reads an object, or the `length` bytes from `offset` on (fewer at its end), in one request.
+
+    An answer may be cut short without a sign of it, so that its length is compared with what must come. Where the object's size is not
+    given, an answer that is too short is explained by a look at the object; an object that is read whole is looked at first, and its
+    CRC32C compared.
+
+    Args:
+      path: of the object.
+      offset: first byte.
+      length: how many; None for all that follow.
+      generation: to read; None for the one that is there now.
+      size: of the object in this generation, where it is known.
 
     Raises:
       FileNotFoundError: there is none, or no longer of that generation.
       StorageError: it cannot be read.
     """
-    if length == 0:
+    if length == 0 or (size is not None and offset >= size):
         return b""
-    end = None if length is None else offset + length - 1
-    try:
-        with plain_errors(path, "read"):
-            return bytes(handle_of(path, generation).download_as_bytes(start=offset or None, end=end, raw_download=True, retry=retry()))
-    except StorageError as error:
-        if error.code == 416:  # the range begins at or past the end
+
+    def attempt() -> bytes:
+        known = _look(path, generation) if size is None and length is None else None
+        total = size if known is None else known.size
+        end = None if length is None else offset + length - 1
+        if total is not None and offset >= total:
             return b""
-        raise
+        blob = handle_of(path, generation if known is None else known.generation)
+        try:
+            data = bytes(blob.download_as_bytes(start=offset or None, end=end, raw_download=True, checksum=None, retry=None))
+        except Exception as error:
+            if status(error) != 416:  # the range begins at or past the end
+                raise
+            data = b""
+        if total is None and len(data) != length:
+            total = _look(path, generation).size
+        if total is not None and len(data) != (wanted := max(0, min(total, total if length is None else offset + length) - offset)):
+            raise CutAnswerError(f"{len(data):,} bytes came where {wanted:,} must")
+        if known is not None and offset == 0 and known.crc32c is not None and _crc32c(data) != known.crc32c:
+            raise CutAnswerError(f"the bytes that came have crc32c {_crc32c(data):#010x}, the bucket says {known.crc32c:#010x}")
+        return data
+
+    with plain_errors(path, "read"):
+        return bytes(retry()(attempt)())
+
+
+def _crc32c(data: bytes) -> int:
+    import google_crc32c
+
+    return int(google_crc32c.value(data))
 
 
 def put(path: str, data: bytes, generation: int) -> int | None:
@@ -290,10 +368,16 @@ def put(path: str, data: bytes, generation: int) -> int | None:
     Raises:
       StorageError: there is no bucket, or the request failed.
     """
-    blob = handle_of(path)
+
+    def attempt() -> int:
+        blob = handle_of(path)
+        with whole_answers():
+            blob.upload_from_string(data, content_type="application/json", if_generation_match=generation, retry=None)
+        return describe(path, blob).generation
+
     try:
         with plain_errors(path, "write"):
-            blob.upload_from_string(data, content_type="application/json", if_generation_match=generation, retry=retry())
+            return int(retry()(attempt)())
     except FileNotFoundError:
         raise StorageError(f"{path}: there is no bucket {split(path)[0]}. Check its name, or create it.", 404) from None
     except StorageError as error:
@@ -301,7 +385,6 @@ def put(path: str, data: bytes, generation: int) -> int | None:
             raise
         found = stat(path)  # the answer to a request that was sent twice may be a refusal of its own success
         return found.generation if found is not None and found.generation != generation and read(path) == data else None
-    return int(blob.generation)
 
 
 def remove(path: str, generation: int | None = None) -> None:

@@ -90,20 +90,14 @@ class _Writer(io.RawIOBase):
                 if self._refused:
                     pass
                 elif self._stream is None:
-                    self._blob.upload_from_string(
-                        bytes(self._buffer),
-                        content_type="application/octet-stream",
-                        if_generation_match=self._generation,
-                        retry=gcs.retry(),
-                        checksum="crc32c",
-                    )
+                    gcs.retry()(self._upload)()
                 else:
                     self._stream.close()
         except FileNotFoundError:
             raise StorageError(f"{self._path}: there is no bucket {gcs.split(self._path)[0]}. Check its name, or create it.", 404) from None
         small = self._stream is None and not self._refused
         found = gcs.describe(self._path, self._blob) if small else gcs.stat(self._path)  # a small upload's answer tells
-        if found is not None and (found.size, found.crc32c) == (self.bytes, self.crc32c):
+        if found is not None and found.size == self.bytes and found.crc32c in (None, self.crc32c):
             return  # ours, or the same bytes: a repeated bundle, or a request whose answer was lost
         if self._refused:
             raise BuildError(
@@ -115,6 +109,19 @@ class _Writer(io.RawIOBase):
             f"{self._path}: {self.bytes:,} bytes with crc32c {self.crc32c:#010x} were sent, the bucket holds "
             f"{'none' if found is None else f'{found.size:,} with {found.crc32c:#010x}'}. Run the same command again."
         )
+
+    def _upload(self) -> None:
+        """Sends a small object in one request, once."""
+        self._blob = gcs.handle_of(self._path)  # a new one, as a cut answer is left in the one that got it
+        with gcs.whole_answers():
+            self._blob.upload_from_string(
+                bytes(self._buffer),
+                content_type="application/octet-stream",
+                if_generation_match=self._generation,
+                retry=None,
+                checksum="crc32c",
+            )
+        gcs.describe(self._path, self._blob)  # an answer that was cut is one that was lost
 
     def cancel(self) -> None:
         """Gives the upload up: nothing appears."""

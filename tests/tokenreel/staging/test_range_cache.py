@@ -9,17 +9,22 @@ from tokenreel.staging import range_cache
 from tokenreel.storage import files
 
 
-def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path) -> None:
     read: list[str] = []
-    original = files.read_bytes
-    monkeypatch.setattr(files, "read_bytes", lambda path, begin, size: (read.append(path[-1]), original(path, begin, size))[1])
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode() * 100)
     kept = range_cache._RangeCache(100)
 
     def reads(order: str, size: int = 50) -> str:
+        def fetch(name: str) -> bytes:
+            def reading(begin: int, count: int) -> bytes:
+                read.append(name)
+                return files.read_bytes(str(tmp_path / name), begin, count)
+
+            return kept.read(name, 10, size, reading)
+
         read.clear()
-        assert all(kept.read(str(tmp_path / name), 10, size) == name.encode() * size for name in order)
+        assert all(fetch(name) == name.encode() * size for name in order)
         return "".join(read)
 
     assert reads("aabab") == "ab"
@@ -32,17 +37,20 @@ def test_the_ranges_read_last_are_kept_within_a_bound(tmp_path: pathlib.Path, mo
     assert reads("c", size=90) == "c" and reads("c", size=90) == "", "one is kept however large"
 
 
-def test_a_scan_that_does_not_fit_finds_what_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_that_does_not_fit_finds_what_does() -> None:
     """Groups of a shuffle read all stage files one after the other, again and again."""
     read: list[str] = []
-    monkeypatch.setattr(files, "read_bytes", lambda path, begin, size: (read.append(path), bytes(size))[1])
+
+    def read_one(path: str) -> None:
+        kept.read(path, 0, 28_000 * 16 // 1000, lambda begin, size: (read.append(path), bytes(size))[1])
+
     for count, expected in ((400, 0.9), (1000, 0.4), (2000, 0.2)):
         kept = range_cache._RangeCache(range_cache._INDEX_BYTES // 1000)
         for _ in range(20):
             read.clear()
             for number in range(count):
                 for _ in range(3):  # keys, then offsets, of each
-                    kept.read(f"{number}", 0, 28_000 * 16 // 1000)
+                    read_one(f"{number}")
         misses = len(set(read))
         assert 1 - misses / count > expected, (count, misses)
 

@@ -6,14 +6,17 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests import buckets
 from tests.documents import documents
 from tokenreel.config.corpus import FilterConfig, LineRules
 from tokenreel.curation import filters
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
+from tokenreel.errors import BuildError
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import encoding, stage_file
 from tokenreel.staging.columns import COLUMNS, Columns, StageInfo
+from tokenreel.storage import files
 from tokenreel.vocabularies.loading import load_vocabulary
 
 BLOCK = Block(0, 3, ())
@@ -65,7 +68,7 @@ def test_every_column_reads_back_as_it_was_written(tmp_path: pathlib.Path, num_d
         assert place % 64 == 0 and all(place >= end for end in ends)
         ends.append(place + dtype.itemsize * length)
         np.testing.assert_array_equal(stage_file.StageFile(info).read(column.name), getattr(columns, column.name), err_msg=column.name)
-    assert max(ends) == info.end == (tmp_path / "x.stage").stat().st_size
+    assert max(ends) == info.covered.end and info.end == (tmp_path / "x.stage").stat().st_size
     assert [fault.reason for fault in stage_file.read_faults(info)] == ["bad"]
 
 
@@ -76,3 +79,44 @@ def test_a_file_has_only_the_columns_that_were_asked_for(tmp_path: pathlib.Path)
     assert empty == optional | {"id_offset", "metadata_offset", "sentence_offset"}
     with pytest.raises(KeyError):
         info.place("spans")
+
+
+def test_a_byte_that_changed_is_found_by_whoever_reads_it(tmp_path: pathlib.Path) -> None:
+    """Between the look at the whole file and the reading of a part of it, disks and people do what they like."""
+    path = tmp_path / "x.stage"
+    info = write(path, hashed=True)
+    sound = path.read_bytes()
+    for name in ("key", "token_offset", "tokens", "characters", "hash"):
+        place, dtype, length = info.place(name)
+        altered = bytearray(sound)
+        altered[place + dtype.itemsize * length - 1] ^= 4
+        path.write_bytes(bytes(altered))
+        assert stage_file.reopen(str(path), BLOCK) is None
+        with pytest.raises(BuildError, match="are not those that were written"):
+            stage_file.StageFile(info).read(name)
+        with pytest.raises(BuildError, match="are not those that were written"):
+            stage_file.StageFile(info).documents_between(0, 1 << 63)
+        with pytest.raises(BuildError, match="are not those that were written"):
+            stage_file.hash_table(info).between(0, 1 << 64)
+
+
+def test_documents_are_found_by_their_keys(tmp_path: pathlib.Path) -> None:
+    info = write(tmp_path / "x.stage", hashed=False)
+    stage = stage_file.StageFile(info)
+    key = stage.read("key").tolist()
+    for low, high in [(0, 1 << 64), (key[0], key[-1]), (key[1], key[1]), (key[1] + 1, key[2] + 1), (0, 1), (key[-1], 1 << 64)]:
+        assert stage.documents_between(low, high) == (sum(k < low for k in key), sum(k < high for k in key))
+
+
+def test_an_object_that_is_damaged_where_it_lies_is_made_again(tmp_path: pathlib.Path) -> None:
+    with buckets.server() as server:
+        info = write(tmp_path / "x.stage", hashed=False)
+        data = bytearray((tmp_path / "x.stage").read_bytes())
+        path = f"gs://{buckets.BUCKET}/x.stage"
+        files.write_bytes(path, bytes(data))
+        found = stage_file.reopen(path, BLOCK)
+        assert found == dataclasses.replace(info, path=path)
+        data[info.place("tokens")[0]] ^= 1
+        server.requests.clear()
+        files.write_bytes(path, bytes(data))
+        assert stage_file.reopen(path, BLOCK) is None, "its CRC tells, though nothing but its header is read"

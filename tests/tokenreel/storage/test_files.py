@@ -148,3 +148,34 @@ def test_gs_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.delattr("google.cloud.storage", raising=False)
     with pytest.raises(ModuleNotFoundError, match="pip install google-cloud-storage"):
         files.read_bytes("gs://bucket/x")
+
+
+def test_a_name_is_flushed_behind_the_bytes_that_it_names(tmp_path, monkeypatch):
+    """Otherwise a machine that loses its power may have the manifest, and a shard of no bytes or of none."""
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(descriptor):
+        events.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def rename(old, new):
+        events.append("rename")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    folder = tmp_path / "new"
+    files.write_bytes(str(folder / "x"), b"one")
+    assert files.TEMPORARY.sub("", events[0]) == str(folder / "x")
+    assert events[1:] == ["rename", str(folder), str(tmp_path)], "the folder is new itself"
+    del events[:]
+    files.write_bytes(str(folder / "x"), b"two")
+    assert events[1:] == ["rename", str(folder)]
+    monkeypatch.setattr(os, "fsync", lambda descriptor: fsync(descriptor) if os.path.isfile(f"/proc/self/fd/{descriptor}") else refuse())
+    files.write_bytes(str(folder / "x"), b"three")
+    assert (folder / "x").read_bytes() == b"three", "a file system that cannot flush folders is no obstacle"
+
+
+def refuse():
+    raise OSError(22, "Invalid argument")

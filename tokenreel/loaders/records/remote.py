@@ -167,7 +167,7 @@ class RemoteRecords(Records):
                 self.requests += 1
                 self.bytes_read += size
             version = None if self.watch is None else self.watch.version(info.file)
-            data = files.read_bytes(path, row * self.stride, size, version)
+            data = files.read_bytes(path, row * self.stride, size, version, info.bytes)
             if len(data) != size:
                 raise ManifestError(f"{path}: {len(data):,} bytes at byte {row * self.stride:,}, expected {size:,}. {COPY_AGAIN}")
             records = np.frombuffer(data, dtype=np.uint8).reshape(count, self.stride)

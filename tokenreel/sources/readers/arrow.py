@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import FileRange, InputFile
@@ -19,6 +19,7 @@ from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import Rows, damaged
 from tokenreel.sources.readers.unreadable import errors, first_line, reraise_reading
 from tokenreel.storage import files
+from tokenreel.storage.files import Readable
 
 _MAGIC = b"ARROW1"
 _FILE_HEAD = 8
@@ -60,7 +61,7 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
         return whole
     found = []
     start, first_row, row = 0, 0, 0
-    with files.open_read(file.path, file.generation) as stream:
+    with files.open_read(file.path, file.generation, file.size) as stream:
         try:
             for message in _messages(stream, FileRange(file)):
                 if message.kind == _DICTIONARY:
@@ -83,7 +84,7 @@ def lacks_end_mark(file: InputFile) -> bool:
     Raises:
       OSError: the file cannot be read.
     """
-    with files.open_read(file.path, file.generation) as stream:
+    with files.open_read(file.path, file.generation, file.size) as stream:
         head = stream.read(len(_CONTINUATION))
         stream.seek(max(0, file.size - len(_END_MARK)))
         return head == _CONTINUATION and stream.read() != _END_MARK
@@ -96,7 +97,7 @@ def count_rows(file: InputFile) -> int:
       OSError: the file cannot be read.
     """
     rows = 0
-    with files.open_read(file.path, file.generation) as stream:
+    with files.open_read(file.path, file.generation, file.size) as stream:
         try:
             for message in _messages(stream, FileRange(file)):
                 rows += message.rows
@@ -105,7 +106,18 @@ def count_rows(file: InputFile) -> int:
     return rows
 
 
-def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def owned_bytes(stream: Readable, file_range: FileRange) -> list[tuple[int, int]]:
+    """Says which bytes of its file a range owns: its record batches, and what stands in front of all, which every range needs."""
+    assert file_range.end is not None
+    try:
+        starts = (message.start for message in _messages(stream, FileRange(file_range.file)) if message.kind == _BATCH)
+        return [(0, next(starts, 0)), (file_range.start, file_range.end)]
+    except errors() as error:
+        reraise_reading(error, file_range.file)
+        return []
+
+
+def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the record batches of a file range. A batch that cannot be read is one fault, and so is all behind a message that is none.
 
     Raises:
@@ -225,7 +237,7 @@ def _root(schema: Any, path: str) -> int:
     return next(int(i) for count in range(len(parts), 0, -1) if (i := schema.get_field_index(".".join(parts[:count]))) >= 0)
 
 
-def _schema(stream: IO[bytes], file: InputFile) -> bytes:
+def _schema(stream: Readable, file: InputFile) -> bytes:
     """Reads the message of the schema, which is the first one, or of the footer.
 
     Raises:
@@ -243,14 +255,14 @@ def _schema(stream: IO[bytes], file: InputFile) -> bytes:
     return first.head
 
 
-def _is_indexed(stream: IO[bytes]) -> bool:
+def _is_indexed(stream: Readable) -> bool:
     """Tells of a file whose messages only the footer can find: its first one is not framed as the others are."""
     stream.seek(0)
     head = stream.read(_FILE_HEAD + 4)
     return head.startswith(_MAGIC) and head[_FILE_HEAD:] != _CONTINUATION
 
 
-def _messages(stream: IO[bytes], file_range: FileRange) -> Iterator[_Message]:
+def _messages(stream: Readable, file_range: FileRange) -> Iterator[_Message]:
     """Yields the messages of a file range without reading their bodies; the stream then stands where the body begins.
 
     Raises:
@@ -283,7 +295,7 @@ def _messages(stream: IO[bytes], file_range: FileRange) -> Iterator[_Message]:
         _check_end(stream, at, end, is_file=is_file, has_footer=footer is not None)
 
 
-def _check_end(stream: IO[bytes], at: int, end: int, *, is_file: bool, has_footer: bool) -> None:
+def _check_end(stream: Readable, at: int, end: int, *, is_file: bool, has_footer: bool) -> None:
     """Checks what follows the last message of a file.
 
     Raises:
@@ -297,7 +309,7 @@ def _check_end(stream: IO[bytes], at: int, end: int, *, is_file: bool, has_foote
         raise ValueError(f"{left:,} bytes follow the end mark, of another file or a damaged batch; part files that were joined")
 
 
-def _message(stream: IO[bytes], at: int, end: int) -> _Message:
+def _message(stream: Readable, at: int, end: int) -> _Message:
     """Reads the description of the message at a byte.
 
     Raises:
@@ -319,7 +331,7 @@ def _message(stream: IO[bytes], at: int, end: int) -> _Message:
     return _Message(kind, at, at + len(prefix) + length + body, rows, head)
 
 
-def _body(stream: IO[bytes], message: _Message) -> bytes:
+def _body(stream: Readable, message: _Message) -> bytes:
     """Reads the body of the message whose description was read last.
 
     Raises:
@@ -332,7 +344,7 @@ def _body(stream: IO[bytes], message: _Message) -> bytes:
     return body
 
 
-def _footer(stream: IO[bytes], size: int) -> tuple[int, bytes] | None:
+def _footer(stream: Readable, size: int) -> tuple[int, bytes] | None:
     """Finds the footer of a file: its first byte and its content; None where there is none."""
     tail = 4 + len(_MAGIC)
     if size < _FILE_HEAD + tail:
@@ -347,7 +359,7 @@ def _footer(stream: IO[bytes], size: int) -> tuple[int, bytes] | None:
     return start, stream.read(length)
 
 
-def _indexed(stream: IO[bytes], start: int, footer: bytes) -> list[int]:
+def _indexed(stream: Readable, start: int, footer: bytes) -> list[int]:
     """Lists the first bytes of the messages that a footer names, in the order of the file.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import FileRange, InputFile
@@ -11,6 +11,7 @@ from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import Rows, damaged
 from tokenreel.sources.readers.unreadable import errors, first_line, reraise_reading
 from tokenreel.storage import files
+from tokenreel.storage.files import Readable
 
 # Rows decoded at once, at most: a column whose values repeat is stored in a fraction of what it decodes to.
 _MOST_ROWS = 8192
@@ -22,7 +23,7 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
     Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
     """
     try:
-        with files.open_read(file.path, file.generation) as stream:
+        with files.open_read(file.path, file.generation, file.size) as stream:
             metadata = _open(stream).metadata
             weights = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     except errors() as error:
@@ -38,7 +39,19 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
     return [*found, FileRange(file, start, len(weights))] if weights else [FileRange(file)]
 
 
-def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
+def owned_bytes(stream: Readable, file_range: FileRange) -> list[tuple[int, int]]:
+    """Says which bytes of its file a range owns: the share that its row groups are of all. Those of all ranges cover the file."""
+    file = file_range.file
+    assert file_range.end is not None
+    try:
+        count = _open(stream).metadata.num_row_groups
+    except errors() as error:
+        reraise_reading(error, file)
+        return []
+    return [(file.size * file_range.start // count, file.size * file_range.end // count)]
+
+
+def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads row groups `start` to `end` in batches of about `part_bytes` of text, only the columns that the source names.
 
     A file without a readable footer, or a row group that cannot be decoded, is one fault that names the rows; other row groups are read.
@@ -80,7 +93,7 @@ def read(stream: IO[bytes], file_range: FileRange, source: SourceConfig, part_by
         row += info.num_rows
 
 
-def _open(stream: IO[bytes]) -> Any:
+def _open(stream: Readable) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(stream, page_checksum_verification=True)
