@@ -17,6 +17,7 @@ from typing import Any
 
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files
+from tokenreel.wording import brief
 
 WILDCARDS = frozenset("*?[")
 
@@ -139,7 +140,12 @@ def resolve(path: str, folder: str) -> str:
 
     >>> resolve("texts/*.jsonl", "jobs"), resolve("../out", "jobs/books"), resolve("@list.txt", "gs://bucket/jobs")
     ('jobs/texts/*.jsonl', 'jobs/out', '@gs://bucket/jobs/list.txt')
+
+    Raises:
+      ConfigError: it holds a NUL, which no path has.
     """
+    if "\0" in path:
+        raise ConfigError(f"{brief(path)} is no path: it holds a NUL")
     path = expand(path)
     if path.startswith("@"):
         return f"@{resolve(path[1:], folder)}"

@@ -57,7 +57,10 @@ def load_as(
     data = _yaml(text, name)
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be a mapping of settings, got {brief(data)}")
-    data = paths.begin_in(folder, data)
+    try:
+        data = paths.begin_in(folder, data)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:

@@ -23,6 +23,7 @@ DOCUMENT = "document"  # int64, number of the document in the split, in the orde
 DOC_TOKENS = "doc_tokens"  # int64, tokens of the whole document, wherever they are
 COPY = "copy"  # int32, which repeat of the document, from 0; only where sources are taken more than once
 META = "meta."  # prefix of a string column for each kept field; JSON unless the value was a string
+_ALWAYS = (EXAMPLE, SEGMENT, SOURCE, DOC_ID, DOC_TOKEN_START, LENGTH)
 
 
 def schema(fields: Sequence[str], *, repeats: bool) -> Any:
@@ -82,7 +83,7 @@ def read(
                 columns = [*columns, *(wanted for wanted in optional if wanted in known)]
             # Without threads: the pools of Arrow do not survive a fork of the trainer.
             rows = pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
-            _check_types(rows)
+            _check_columns(rows, _ALWAYS if columns is None else columns)
             return rows
         except (pa.ArrowException, OSError, ValueError) as error:
             what = (str(error).splitlines() or [type(error).__name__])[0]
@@ -92,14 +93,16 @@ def read(
             ) from error
 
 
-def _check_types(rows: Any) -> None:
-    """Looks at the columns that every table has: a forged one may have them of another type, or hold nothing where a value belongs.
+def _check_columns(rows: Any, wanted_names: Sequence[str]) -> None:
+    """Looks at the columns of a table: a forged one may lack some, have them of another type, or hold nothing where a value belongs.
 
     Raises:
       ValueError: names the column.
     """
     import pyarrow as pa
 
+    if missing := [name for name in wanted_names if name not in rows.column_names]:
+        raise ValueError(f"no column {', '.join(missing)}")
     for field in schema((), repeats=True):
         if field.name not in rows.column_names:
             continue

@@ -19,6 +19,7 @@ from tokenreel.loaders.prefetch import Planner, Producer, stop
 from tokenreel.loaders.reader import Source
 from tokenreel.loaders.run import Run
 from tokenreel.loaders.run_options import RunOptions
+from tokenreel.wording import brief
 
 STATE_FORMAT = "tokenreel-loader-1"
 
@@ -190,27 +191,32 @@ class Batches(Run, Iterator[Arrays]):
     def cursor_of(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> int:
         """Gives the sample at which a state stands in this run, without moving there; arguments and errors are those of `set_state`."""
         if state.get("format") != STATE_FORMAT:
-            raise ManifestError(f"loader state of format {state.get('format')!r}, this version reads {STATE_FORMAT!r}")
+            raise ManifestError(f"loader state of format {brief(state.get('format'))}, this version reads {STATE_FORMAT!r}")
         own = self.get_state()
         changed = [name for name in ("order_version", "fingerprint", "seed", "mixture", "skip") if state.get(name) != own[name]]
         if changed and not allow_changes:
             name = changed[0]
             raise ManifestError(
-                f"the loader state was saved by a run with {name} {_short(state.get(name))}, this one has {_short(own[name])}: "
+                f"the loader state was saved by a run with {name} {brief(state.get(name))}, this one has {brief(own[name])}: "
                 "it would see other examples. Open the same data with the same settings, or accept it with set_state(state, "
                 "allow_changes=True)."
             )
-        cursor = int(state["cursor"])
+        cursor = state.get("cursor")
+        if isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 <= cursor < 1 << 62:
+            raise ManifestError(f"the loader state is malformed: its cursor must be a whole number from 0 on, got {brief(cursor)}.")
         if "skip" in changed:
             # Samples are numbered without the skipped ranges: the same place of the stream has another number now.
-            skip = [(int(start), int(end)) for start, end in state.get("skip", [])]
+            try:
+                skip = [(int(start), int(end)) for start, end in state.get("skip", [])]
+            except (TypeError, ValueError) as error:
+                raise ManifestError(f"the loader state is malformed: its skip holds no ranges, but {brief(state['skip'])}.") from error
             before = Plan(self.plan.names, self.plan.examples, seed=self.plan.seed, stages=self.plan.stages, skip=skip)
             cursor = self.plan.delivered_before(int(before.stream_positions([cursor])[0]))
-        if cursor < 0 or (self.length is not None and cursor > self.length):
+        if self.length is not None and cursor > self.length:
             raise ManifestError(
                 f"the loader state stands at sample {cursor:,}, this run ends at {self.length:,}. Give it more epochs or a later end."
             )
-        return cursor
+        return int(cursor)
 
     def seek(self, cursor: int) -> None:
         """Moves to a sample: the next batch begins there."""
@@ -227,8 +233,3 @@ class Batches(Run, Iterator[Arrays]):
     def when(self, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
         """Lists the steps that see an example; see `trace.when`."""
         return trace.when(self, example, source, limit=limit)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -44,7 +44,7 @@ def from_state(datasets: Mapping[str, Examples], state: Mapping[str, Any], batch
             stages=[MixtureStage(start=stage["start"], weights=tuple(stage["weights"])) for stage in mixture["stages"]],
             skip=[(start, end) for start, end in state["skip"]],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ManifestError(f"the loader state is malformed ({error!r}). Save it as JSON, as `get_state` gives it.") from error
     if set(names) != set(datasets):
         raise ManifestError(f"the run read the sources {names}, given are {list(datasets)}. Give each as NAME=DIRECTORY.")

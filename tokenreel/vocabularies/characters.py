@@ -16,6 +16,7 @@ from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import character_offsets
 from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.wording import brief
 
 FORMAT = "tokenreel-characters-1"
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -92,15 +93,16 @@ def _parse(path: str, data: bytes) -> tuple[str, list[str], list[str]]:
         check(False, str(error))
     check(isinstance(model, dict) and model.get("format") == FORMAT, f"its format is not {FORMAT!r}")
     unknown = set(model) - {"format", "characters", "normalizer", "specials", "counts"}
-    check(not unknown, f"unknown entries {sorted(unknown)}")
+    check(not unknown, f"unknown entries {brief(sorted(unknown))}")
     normalizer, specials, characters = model.get("normalizer"), model.get("specials", list(SPECIALS)), model.get("characters")
-    check(normalizer in NORMALIZERS, f"its normalizer {normalizer!r} is none of {', '.join(NORMALIZERS)}")
+    known = isinstance(normalizer, str) and normalizer in NORMALIZERS
+    check(known, f"its normalizer {brief(normalizer)} is none of {', '.join(NORMALIZERS)}")
     check(_texts(specials) and len(set(specials)) == len(specials), "its specials are not a list of different names")
     check("<unk>" in specials, "its specials lack <unk>, for characters that it does not list")
     check(all(len(name) > 1 for name in specials), "a special is a single character")
     check(_texts(characters) and bool(characters), "its characters are not a list of texts")
     wrong = next((character for character in characters if len(character) != 1 or "\ud800" <= character <= "\udfff"), None)
-    check(wrong is None, f"{wrong!r} is not one character")
+    check(wrong is None, f"{brief(wrong)} is not one character")
     check(len(set(characters)) == len(characters), "a character comes twice")
     counts = model.get("counts")
     check(counts is None or (isinstance(counts, list) and len(counts) == len(characters)), "its counts are not as many as its characters")

@@ -95,3 +95,11 @@ def test_the_commands_read_a_saved_state(dataset, tmp_path, capsys):
     ):
         with pytest.raises(error, match=message):
             run(when, *arguments)
+
+
+@pytest.mark.parametrize("cursor", ["x", None, -1, 1.5, True, 1 << 70, [3]])
+def test_a_cursor_that_is_no_number_is_said(dataset, tmp_path, cursor):
+    state = dataset.batches(8, seed=3, prefetch=0).get_state() | {"cursor": cursor}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ManifestError, match=r"the loader state is malformed: its cursor must be a whole number from 0 on, got"):
+        run(where, dataset.path, "--batch-size", "8", "--step", "0", "--state", str(tmp_path / "state.json"))

@@ -143,3 +143,10 @@ def test_a_config_has_no_megabytes(tmp_path: pathlib.Path) -> None:
     path.write_text("# " + "x" * (1 << 20))
     with pytest.raises(ConfigError, match=r"job\.yaml: more than 1,048,576 bytes, which no config has"):
         reading.read(build.JobConfig, str(path))
+
+
+def test_a_path_with_a_nul_is_named(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(f'{TEXT}execution: {{stage: "a\\0b"}}')
+    with pytest.raises(ConfigError, match=r"job\.yaml: .*'a\\x00b' is no path: it holds a NUL"):
+        reading.read(build.JobConfig, str(path))

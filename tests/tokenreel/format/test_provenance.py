@@ -96,3 +96,11 @@ def test_a_table_that_the_manifest_does_not_list_is_none(directory):
     (directory / "provenance/other-00000-of-00001.parquet").write_bytes((directory / TABLE).read_bytes())
     with pytest.raises(FileNotFoundError, match="the manifest lists none of this name"):
         read(directory, "provenance/other-00000-of-00001.parquet")
+
+
+def test_a_forged_table_without_a_column_is_none(directory):
+    """`inspect --provenance` was a KeyError."""
+    pq.write_table(read(directory, TABLE).drop_columns(["segment"]), directory / TABLE)
+    datasets.sign(directory)
+    with pytest.raises(ManifestError, match="no column segment"):
+        opening.read_origins(str(directory), manifest.read(str(directory)), "train", 0)

@@ -95,6 +95,7 @@ def test_the_fingerprint_is_that_of_what_decides_the_ids(tmp_path):
         ({"specials": ["<unk>", "a"]}, "a special is a single character"),
         ({"counts": [1]}, "counts"),
         ({"colour": 1}, "unknown entries"),
+        ({"normalizer": []}, r"its normalizer \[\] is none of"),
     ],
 )
 def test_files_that_are_no_models(tmp_path, entries, message):

@@ -59,10 +59,13 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
     whole = [FileRange(file)]
     if files.is_remote(file.path):
         return whole
+    import pyarrow as pa
+
     found = []
     start, first_row, row = 0, 0, 0
     with files.open_read(file.path, file.generation, file.size) as stream:
         try:
+            pa.ipc.read_schema(pa.py_buffer(_schema(stream, file)))  # without one the file is a fault, and not each range of it
             for message in _messages(stream, FileRange(file)):
                 if message.kind == _DICTIONARY:
                     return whole

@@ -114,11 +114,19 @@ class SentencePieceVocabulary(Vocabulary):
 
     def piece(self, token: int) -> str | None:
         """Writes a token as the model does; extra ids by name."""
-        return self._extra_name(token) if token >= self._model_size else str(self._processor().id_to_piece(token))
+        if token >= self._model_size:
+            return self._extra_name(token)
+        try:
+            return str(self._processor().id_to_piece(token))
+        except UnicodeDecodeError as error:
+            raise VocabularyError(f"{self._path}: not a SentencePiece model (piece {token} is no text: {error}). Copy it again.") from error
 
     def added_tokens(self) -> dict[int, bool]:
         """Lists the control symbols, unk and the extra ids, and with False the symbols that users defined."""
-        types = enumerate(model.piece_types(self.data or b""))
+        try:
+            types = enumerate(model.piece_types(self.data or b""))
+        except ValueError as error:
+            raise VocabularyError(f"{self._path}: not a SentencePiece model ({error}). Copy it again.") from error
         found = {i: kind != model.USER_DEFINED for i, kind in types if kind in (model.CONTROL, model.UNKNOWN, model.USER_DEFINED)}
         return found | dict.fromkeys(range(self._model_size, self.vocab_size), True)
 

@@ -62,6 +62,17 @@ def test_record_batches_are_split(tmp_path: pathlib.Path, kind: str) -> None:
     assert found.parts > 5, "a large batch is read in parts"
 
 
+def test_a_damaged_schema_is_one_fault_wherever_blocks_end(tmp_path: pathlib.Path) -> None:
+    """Each range of such a file was a fault of its own."""
+    path = tmp_path / "a.arrow"
+    write(path, pa.table({"text": [str(i) * 500 for i in range(400)]}), 10)
+    data = bytearray(path.read_bytes())
+    data[12:40] = bytes(28)
+    path.write_bytes(data)
+    faults = [read(path, "arrow", block_bytes).faults for block_bytes in (1 << 30, 50_000)]
+    assert len(faults[0]) == 1 and faults[0] == faults[1]
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_any_truncation_keeps_what_came_before(tmp_path: pathlib.Path, kind: str) -> None:
     texts = [f"text {i}" for i in range(100)]

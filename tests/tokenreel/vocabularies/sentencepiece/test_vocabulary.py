@@ -165,6 +165,14 @@ def test_an_empty_file_is_no_model(tmp_path):
         load_vocabulary("sentencepiece", str(tmp_path / "x.model"))
 
 
+def test_a_piece_that_is_no_text_is_said(tmp_path, unigram_model):
+    data = pathlib.Path(unigram_model).read_bytes()
+    at = data.index("\u2581the".encode())
+    (tmp_path / "x.model").write_bytes(data[:at] + b"\xe2\x16\x81" + data[at + 3 :])
+    with pytest.raises(VocabularyError, match=r"x\.model: not a SentencePiece model \(piece \d+ is no text"):
+        load_vocabulary("sentencepiece", str(tmp_path / "x.model")).objective_facts()
+
+
 def test_a_file_that_is_no_model(tmp_path):
     (tmp_path / "x.model").write_bytes(b"hello")
     with pytest.raises(VocabularyError, match="not a SentencePiece model"):
