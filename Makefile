@@ -62,6 +62,7 @@ test-trainers: .venv-torch/.installed
 
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
+	for name in $$($(BIN)/python -c 'from tests import soak; print(*soak.SOAKS)'); do $(BIN)/python -m tests.soak $$name --count 50 || exit 1; done
 	@$(MAKE) --no-print-directory test-core $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
 
 check: $(DEV)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Callable
+from typing import IO
 
 import pytest
 
@@ -86,3 +88,19 @@ def test_a_server_that_only_lies_is_given_up(server: buckets.Server, monkeypatch
     server.distort = lambda number, method, path: lies.short(draw, honest=False) if "alt=media" in path else None
     with pytest.raises(StorageError, match=r"gs://bucket/text: cannot read it, .* bytes came where 30,000 must"):
         files.read_bytes(PATH)
+
+
+def test_an_object_that_says_it_is_encoded_is_read_as_it_is_stored(server: buckets.Server) -> None:
+    """Its size and CRC are those of the compressed bytes, and ranges of what they unpack to do not exist."""
+    data = gzip.compress(DATA)
+    files.write_bytes(PATH, data)
+
+    def encoded(answer: bytes, out: IO[bytes], connection: object, whole: bytes) -> bool:
+        out.write(answer.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1))
+        return False
+
+    server.distort = lambda number, method, path: encoded if "alt=media" in path else None
+    assert files.read_bytes(PATH) == data
+    assert files.read_bytes(PATH, 100, 1000) == data[100:1100]
+    with files.open_read(PATH) as stream:
+        assert gzip.decompress(stream.read()) == DATA
