@@ -87,13 +87,13 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)  # not before: the manifest names the vocabulary itself
-    inputs = survey(job, local.note)
+    inputs, listed = survey(job, local.note)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
     marks = marks_directory(job)
     with locking.lock(job.output, lost=local.stop):
-        finished = output.prepare(recipe, inputs, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
+        finished = output.prepare(recipe, inputs, listed, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
         if finished is None:
             for mark in being_read.left(marks):
                 local.note(f"a process of this build ended while it read {mark}")

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     config = dataclasses.replace(config, output=links.follow(config.output, "output", local.note))
     check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
-    inputs = survey(config, local.note)
+    inputs, _ = survey(config, local.note)
     parsed = local.options(beam_arguments, releases_gil=True)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))

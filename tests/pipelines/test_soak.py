@@ -17,6 +17,7 @@ import pytest
 import tokenreel
 from tests.conftest import tree_digest
 from tests.pipelines import soaking
+from tests.soak import kills
 from tokenreel.errors import ManifestError
 
 WriteConfig = Callable[..., str]
@@ -181,3 +182,9 @@ def test_hundreds_of_kills(small: str, tmp_path: pathlib.Path, options: list[str
     soak = Soak(small, tmp_path / "soak", options, seed=2)
     soak.run(kills, ways)
     assert {"tokenizing", "assembling"} <= set(soak.stopped_in)
+
+
+@pytest.mark.slow
+def test_kills_with_damage_of_what_lay_on_disk() -> None:
+    """`python -m tests.soak kills --count 1000` is the same for longer."""
+    assert kills.run(50, seed=0).sound

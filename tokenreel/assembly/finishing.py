@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenreel.assembly import output, shard_building
+from tokenreel.assembly import output, remembered_inputs, shard_building
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
@@ -18,6 +18,7 @@ from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.planning.stage_table import StageTable
+from tokenreel.staging import contents
 from tokenreel.storage import files
 from tokenreel.storage.column_file import Columns
 from tokenreel.version import __version__
@@ -56,7 +57,8 @@ def finish(
         tables += [table] if table is not None else []
     sums = {split: counted[split].load(info) if split in counted else ShardStatistics.zero(info) for split in by_split}
     written = [file_info(config.output, naming.DEAD_LETTERS)] if selections.numbers("dead_letters").any() else []
-    totals = {**conservation(config, selections, by_split, sums), "inputs": dict(inputs)}
+    recorded = remembered_inputs.add_contents(config, inputs, contents.read_contents(each.info for each in selections))
+    totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
     written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))
     if info.file is not None and vocabulary.data is not None:
         files.write_bytes(files.join(config.output, info.file), vocabulary.data)

@@ -8,21 +8,25 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tokenreel.assembly import remembered_inputs
+from tokenreel.assembly.remembered_inputs import CONTENT
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning.identity import algorithms, identity
 from tokenreel.planning.recipe import Recipe
+from tokenreel.sources.inputs import InputFile
 from tokenreel.storage import files, links, locking, sealed
 from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.wording import plural
 
 _BUILD = f"{naming.STAGE}/build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
+_ADVICE = "Add --overwrite to replace it, or choose another --output."
 _FOLDERS = (naming.STAGE, "provenance", "dead_letters")
 
 
@@ -36,7 +40,13 @@ class _Begun(enum.Enum):
 
 
 def prepare(
-    recipe: Recipe, inputs: Mapping[str, Any], *, overwrite: bool, recheck: bool = False, note: Callable[[str], object] = str
+    recipe: Recipe,
+    inputs: Mapping[str, Any],
+    listed: Sequence[Sequence[InputFile]],
+    *,
+    overwrite: bool,
+    recheck: bool = False,
+    note: Callable[[str], object] = str,
 ) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
@@ -45,9 +55,10 @@ def prepare(
 
     Args:
       recipe: what is to be built.
-      inputs: what the listing found.
+      inputs: what the listing found, as `list_inputs` gives it.
+      listed: the files of each source.
       overwrite: replaces whatever else a build left. What an attempt at this very build did since then is kept.
-      recheck: reads the files of a finished dataset, in place of asking for their sizes alone.
+      recheck: reads all text and the files of a finished dataset, in place of asking for their sizes and times alone.
       note: told what is replaced, and what is made again.
 
     Returns:
@@ -65,12 +76,14 @@ def prepare(
     replaced = overwrite and (begun is not _Begun.OURS if naming.MANIFEST in present else begun in (_Begun.NONE, _Begun.ANOTHER))
     if naming.MANIFEST in present and not replaced:
         try:
-            finished = _find_finished(recipe, inputs, present, begun, recheck=recheck, note=note)
+            finished = _find_finished(recipe, inputs, begun, note)
+            if finished is not None:
+                _check_text(config, build, finished, listed, recheck=recheck)
         except BuildError:
             if not overwrite:
                 raise
             finished, replaced = None, True
-        if finished is not None:
+        if finished is not None and _is_whole(config.output, finished, present, recheck=recheck, note=note):
             _remove_temporary(config, present)
             return finished
     if replaced:
@@ -89,6 +102,7 @@ def prepare(
         )
     _remove_temporary(config, present)
     sealed.write(files.join(config.output, _BUILD), {"build": build})  # before everything else
+    remembered_inputs.write_listing(config, build, listed)
     files.remove(files.join(config.output, naming.MANIFEST))  # of a dataset that is made again
     return None
 
@@ -150,42 +164,58 @@ def _clear(directory: str, present: Mapping[str, int]) -> None:
         files.remove(files.join(directory, name))
 
 
-def _find_finished(
-    recipe: Recipe, inputs: Mapping[str, Any], present: Mapping[str, int], begun: _Begun, *, recheck: bool, note: Callable[[str], object]
-) -> Manifest | None:
-    """Reads the manifest of a finished dataset, and looks at the files that it lists.
+def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, note: Callable[[str], object]) -> Manifest | None:
+    """Reads the manifest of a finished dataset.
 
     Returns:
-      the manifest; None if this build made the dataset and something of it is missing or damaged since.
+      the manifest; None if it is damaged, and this very build wrote it.
 
     Raises:
-      BuildError: the manifest is damaged, or says that another build made it; names what differs.
+      BuildError: it is damaged, or says that another build made it; names what differs.
     """
     config = recipe.config
-    advice = "Add --overwrite to replace it, or choose another --output."
     try:
         found = manifest.read(config.output)
     except ManifestError as error:
-        if begun is not _Begun.OURS:
-            raise BuildError(f"{error} {advice}") from error
+        if begun is not _Begun.OURS and remembered_inputs.built_by(config.output) != identity(recipe, inputs):
+            raise BuildError(f"{error} {_ADVICE}") from error
         note(f"{files.join(config.output, naming.MANIFEST)}: damaged; the dataset is made again")
         return None
+    listing = {source: {name: told for name, told in entry.items() if name != CONTENT} for source, entry in found.totals["inputs"].items()}
     wanted = {
         "settings": (found.config, json.loads(json.dumps(config.semantics()))),  # as they read after a way through JSON
         "seed": (found.seed, config.seed),
         "vocabulary": (found.vocabulary.fingerprint, recipe.vocabulary.fingerprint),
-        "input files": (found.totals["inputs"], dict(inputs)),
+        "input files": (listing, dict(inputs)),
         "version": (dict(found.algorithms), algorithms(recipe)),
     }
     different = [name for name, (old, new) in wanted.items() if old != new]
     if different:
-        raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {advice}")
-    damaged = list(_damaged(config.output, found, present, recheck=recheck))
-    if not damaged:
-        return found
-    more = f" and {plural(len(damaged) - 1, 'more file')}" if len(damaged) > 1 else ""
-    note(f"{files.join(config.output, damaged[0])}{more}: missing, or not what the manifest says; the dataset is made again")
-    return None
+        raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {_ADVICE}")
+    return found
+
+
+def _check_text(config: JobConfig, build: str, found: Manifest, listed: Sequence[Sequence[InputFile]], *, recheck: bool) -> None:
+    """Checks that the text is still what a finished dataset was made of; names and sizes of its files are.
+
+    Raises:
+      BuildError: a file holds other text.
+    """
+    if different := remembered_inputs.changed(config, build, found.totals["inputs"], listed, recheck=recheck):
+        more = f" and {plural(len(different) - 1, 'more file')}" if len(different) > 1 else ""
+        raise BuildError(
+            f"{config.output}: holds a finished dataset of other text: {different[0]}{more} changed since it was built, to contents of the "
+            f"same size. {_ADVICE}"
+        )
+
+
+def _is_whole(directory: str, found: Manifest, present: Mapping[str, int], *, recheck: bool, note: Callable[[str], object]) -> bool:
+    """Says whether the files of a finished dataset are what its manifest says; otherwise notes what is not."""
+    damaged = list(_damaged(directory, found, present, recheck=recheck))
+    if damaged:
+        more = f" and {plural(len(damaged) - 1, 'more file')}" if len(damaged) > 1 else ""
+        note(f"{files.join(directory, damaged[0])}{more}: missing, or not what the manifest says; the dataset is made again")
+    return not damaged
 
 
 def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, recheck: bool) -> Iterator[str]:

@@ -15,12 +15,15 @@ from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.listing import list_files, list_source
 
 
-def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) -> dict[str, Any]:
+def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) -> tuple[dict[str, Any], Sequence[Sequence[InputFile]]]:
     """Lists the input files as `list_inputs` does, and takes the first look at what they hold, before a job starts.
 
     Args:
       config: the settings of the job.
       note: told what is strange about the text and no error.
+
+    Returns:
+      What `list_inputs` gives, and the files of each source.
 
     Raises:
       SourceError: as `list_inputs`, or a source cannot be used; see `heads.check` and `first_look.check`.
@@ -34,7 +37,7 @@ def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) 
         for line in heads.check(source, listed):
             note(line)
     first_look.check(config, found, note)
-    return inputs
+    return inputs, found
 
 
 def list_inputs(config: JobConfig | TokenizerJobConfig, found: Sequence[Sequence[InputFile]] | None = None) -> dict[str, Any]:
