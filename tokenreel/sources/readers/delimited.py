@@ -254,6 +254,7 @@ class _Reader:
         This is the quick way of what `_accept` does for a single row, and stops in front of whatever needs more care.
         """
         batch = self._lines.several()
+        needed = [places[name] for name in self._source.text_fields]
         row = size = 0
         try:
             data = b"".join(batch)
@@ -268,7 +269,7 @@ class _Reader:
                     if not values:
                         break
                 if values:
-                    if any(values[places[name]] is None for name in self._source.text_fields):
+                    if None in values and any(values[place] is None for place in needed):
                         break
                     self._keep(self._position + size, values, places)
                 size += sum(map(len, batch[row : parsed.line_num]))
