@@ -73,7 +73,7 @@ check: $(DEV)
 
 # The benchmark of the loader compares it with readers of TensorFlow and Grain.
 bench: $(DEV) .venv-tensorflow/.installed
-	@for name in tokenization build packing objectives; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@for name in tokenization build packing objectives scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 
 clean:

@@ -11,6 +11,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipelines import own_packages
@@ -57,6 +58,9 @@ class _LocalRunner(FnApiRunner):
     """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
+        # Beam sends what is written every second from a thread of its own, perhaps in the middle of an element: on a starved machine the
+        # reader then takes any bytes for lengths, and its memory grows without end. What is large enough is sent anyway.
+        worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
         # Beam gives the command to a shell. With `exec` the worker takes its place, so what is sent to the child reaches the worker. `-P`
         # leaves the working directory out of the path, as the command `tokenreel` does.
         for environment in pipeline_proto.components.environments.values():

@@ -12,6 +12,7 @@ import yaml
 from apache_beam.coders import coder_impl, coders
 
 from pipelines import cli
+from tests.soak import starved
 from tokenreel.format import manifest
 
 LARGEST = 1 << 16
@@ -99,3 +100,11 @@ def test_many_files_in_one_block(build_files: Callable[..., tuple[Elements, path
     monkeypatch.setattr("os.fsync", lambda fd: None)
     many, _ = build_files(2000, 2000)
     assert many.largest < LARGEST, many.what
+
+
+@pytest.mark.slow
+def test_many_files_on_a_starved_machine(tmp_path: pathlib.Path) -> None:
+    """The soak with fewer files: `python -m tests.soak starved` takes 100,000."""
+    config = starved.write(tmp_path, 5000)
+    found, log, _ = starved.starve(config, seed=0)
+    assert found == starved.whole(config), log
