@@ -26,6 +26,7 @@ CORE = [
     "pyarrow>=25,<26",
     "pyyaml>=6.0,<7",
     "sentencepiece>=0.2.3,<0.3",  # its sentencepiece_model_pb2 needs protobuf 7, Beam and TensorFlow need 6: never import that module
+    "warcio>=1.8.1,<2",  # headers of WARC records
     "zstandard>=0.25,<1",
 ]
 DATAFLOW = ["apache-beam[gcp]>=2.77,<2.78"]

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import pathlib
+import tarfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.conftest import tree_digest
 from tests.nasty_texts import NASTY
 from tests.pipelines.test_build import provenance, records
 from tests.tokenreel.sources.readers.test_tfrecords import example
+from tests.tokenreel.sources.test_archives import PAGES, record, tar, wet, zipped
 from tokenreel.format import manifest, tfrecord
 
 
@@ -50,8 +52,18 @@ def _records(rows: Sequence[dict[str, Any]]) -> bytes:
     return b"".join(tfrecord.frame(example(**row)) for row in rows)
 
 
+def _halves(rows: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    half = len(rows) // 2
+    lines = [b"".join(json.dumps(row).encode() + b"\n" for row in part) for part in (rows[:half], rows[half:])]
+    return {"a/first.jsonl": lines[0], "second.jsonl.gz": gzip.compress(lines[1])}
+
+
 FORMATS = {
     "a.jsonl": ("jsonl", lambda rows: b"".join(json.dumps(row).encode() + b"\n" for row in rows)),
+    "a.json": ("json", lambda rows: json.dumps(rows).encode()),
+    "array.jsonl": ("jsonl", lambda rows: json.dumps(rows, indent=1).encode()),
+    "a.tar.gz": ("jsonl", lambda rows: gzip.compress(tar(_halves(rows)))),
+    "a.zip": ("json", lambda rows: zipped(_halves(rows))),
     "a.csv": ("csv", lambda rows: _csv(rows, ",")),
     "a.tsv.gz": ("tsv", lambda rows: gzip.compress(_csv(rows, "\t"))),
     "a.csv.bz2": ("csv", lambda rows: bz2.compress(_csv(rows, ","))),
@@ -111,7 +123,8 @@ def test_sources_of_every_format_in_one_dataset(tmp_path: pathlib.Path, rows: li
     whole = build(tmp_path, "whole", [{"files": [str(tmp_path / "whole.jsonl")]}], order=order)
     assert records(mixed)["tokens"].tolist() == records(whole)["tokens"].tolist()
     named = set(provenance(mixed)["doc_id"])
-    assert {name.rpartition("#")[0] for name in named} == set(FORMATS)
+    assert {name.partition("#")[0] for name in named} == set(FORMATS)
+    assert {name.rpartition("#")[0] for name in named if name.startswith("a.tar")} == {"a.tar.gz#a/first.jsonl", "a.tar.gz#second.jsonl.gz"}
     assert {f"a.parquet#{row}" for row in range(share)} <= named
 
 
@@ -141,6 +154,47 @@ def test_dialects_encodings_and_templates_make_the_same_dataset(tmp_path: pathli
         expected = expected or found
         assert found == expected, name
         assert manifest.read(str(output)).totals["documents_dead_lettered"] == 0
+
+
+def test_a_crawl_becomes_documents_named_by_their_url(tmp_path: pathlib.Path) -> None:
+    page = record("response", b"HTTP/1.1 200 OK\r\n\r\n<html>", "application/http; msgtype=response", {"WARC-Target-URI": "http://y"})
+    (tmp_path / "a.warc.wet.gz").write_bytes(gzip.compress(wet(PAGES) + page))
+    source = {"files": [str(tmp_path / "a.warc.wet.gz")], "format": "warc"}
+    output = build(tmp_path, "crawl", [source], packing={"seq_len": 256, "last_example": "pad"})
+    table = provenance(output)
+    assert set(table["doc_id"]) == {url for url, _ in PAGES}
+    assert set(table["meta.date"]) == {"2026-11-29T00:00:00Z"}
+    assert set(table["meta.language"]) == {"eng,deu"}
+    (letter,) = [json.loads(line) for line in (output / "dead_letters/dead_letters.jsonl").read_text().splitlines()]
+    assert (letter["file"], letter["reason"], letter["line"]) == ("a.warc.wet.gz", "not_text", len(PAGES) + 2)
+    assert cli.main(["verify", str(output)]) == 0
+
+
+def test_hostile_archives_end_as_dead_letters(tmp_path: pathlib.Path) -> None:
+    """Beside documents that are kept: links, archives in archives, blanks without end, one text a hundred times, and nothing at all."""
+    (tmp_path / "in").mkdir()
+    good = b'{"text": "some good text"}\n'
+    links = tar({"link": b""}, type=tarfile.SYMTYPE, linkname="/etc/passwd")[:512] + tar({"good": good * 20, "inner": tar({"a": good})})
+    (tmp_path / "in/links.tar").write_bytes(links)
+    (tmp_path / "in/blank.gz").write_bytes(gzip.compress(good * 20 + b"\n" * (20 << 20), 1))
+    (tmp_path / "in/empty.zip").write_bytes(b"")
+    table = pa.table({"text": ["x" * 100_000] * 40})
+    pq.write_table(table, tmp_path / "bomb.parquet", compression="zstd", store_schema=False)
+    sources = [
+        {"name": "archives", "files": [str(tmp_path / "in")]},
+        {"name": "bomb", "files": [str(tmp_path / "bomb.parquet")], "format": "parquet", "max_document_mb": 0.1},
+    ]
+    output = build(tmp_path, "hostile", sources, packing={"seq_len": 8192, "last_example": "pad"})
+    letters = [json.loads(line) for line in (output / "dead_letters/dead_letters.jsonl").read_text().splitlines()]
+    assert {(letter["file"], letter["reason"]) for letter in letters} == {
+        ("links.tar#link", "refused_member"),
+        ("links.tar#inner", "refused_member"),
+        ("blank.gz", "oversized"),
+        ("empty.zip", "broken_archive"),
+        ("bomb.parquet", "oversized"),
+    }
+    totals = manifest.read(str(output)).totals
+    assert totals["documents_dead_lettered"] == 5 and 40 < totals["documents_written"] <= 40 + 16
 
 
 def test_dead_letters_of_every_format_name_their_place(tmp_path: pathlib.Path) -> None:

@@ -15,7 +15,7 @@ from tokenreel.config.parsing import check_pattern, from_dict, require, require_
 from tokenreel.errors import ConfigError
 
 MAX_EPOCHS = 1000
-TEXT_FORMATS = ("jsonl", "csv", "tsv", "lines", "paragraphs", "text")  # files of characters
+TEXT_FORMATS = ("jsonl", "json", "csv", "tsv", "lines", "paragraphs", "text")  # files of characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,17 +27,22 @@ class SourceConfig:
         line, relative to it, and comments behind `#`. Relative ones begin in the folder of the config. A document's identity is its path
         relative to the directory that all of them share, so a corpus can move without changing any dataset made from it.
       name: says in statistics and provenance where a document came from.
-      format: `jsonl` (a JSON object a line), `csv`, `tsv`, `parquet`, `arrow` (streams and files; folders of Hugging Face `datasets`),
-        `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared TensorFlow Datasets), whose records have fields; `lines`,
-        `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text.
+      format: `jsonl` (a JSON object a line), `json` (an array of objects, or objects over several lines), `csv`, `tsv`, `parquet`, `arrow`
+        (streams and files; folders of Hugging Face `datasets`), `tfrecord` (of `tf.train.Example`) or `tfds` (folders of prepared
+        TensorFlow Datasets), whose records have fields; `warc` (WARC and WET), whose fields are `url`, `date`, `language` and `record_id`;
+        `lines`, `paragraphs` (separated by blank lines) or `text` (the whole file) for plain text. All but tables may lie in tar and zip
+        archives: the format is that of their members, whose names are `archive.tar#member`.
       text_field: holds the document. A field is a key of JSON or a column; `a.b` is a value inside of `a`, unless one is called `a.b`.
       text: a template in place of a field, such as `"{title}\n\n{body}"`; `{{` and `}}` stand for braces.
       joiner: what stands between the strings where the text is a list of them.
       messages_field: holds a chat in place of text: a list of objects with `role` and `content`, or `from` and `value`. It is rendered
         plainly, `role: content` with blank lines between messages, and not as any model's training template has it.
-      id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split.
-      metadata_fields: kept in the provenance tables.
+      id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split. Of warc it is `url`
+        unless it is set.
+      metadata_fields: kept in the provenance tables. Of warc they are `date` and `language` unless they are set.
       order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
+      records: of json, the field of the outermost object that holds the array of records, such as `data` in `{"data": [...]}`; `a.b` is the
+        field `b` of an object in the field `a`.
       columns: of csv and tsv, their names where the first row does not tell them.
       delimiter: of csv and tsv, the one character between values; a comma and a tab.
       quoting: of csv and tsv, whether values may stand in `quotes`, or `none` does, and a quote is a character like any other.
@@ -60,7 +65,7 @@ class SourceConfig:
 
     files: tuple[str, ...]
     name: str = "text"
-    format: Literal["jsonl", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "lines", "paragraphs", "text"] = "jsonl"
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "tfrecord", "tfds", "warc", "lines", "paragraphs", "text"] = "jsonl"
     text_field: str = "text"
     text: str | None = None
     joiner: str | None = None
@@ -68,6 +73,7 @@ class SourceConfig:
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
+    records: str | None = None
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
     quoting: Literal["quotes", "none"] = "quotes"
@@ -82,6 +88,9 @@ class SourceConfig:
     max_document_mb: float = 64.0
 
     def __post_init__(self) -> None:
+        if self.format == "warc":
+            object.__setattr__(self, "id_field", self.id_field or "url")
+            object.__setattr__(self, "metadata_fields", self.metadata_fields or ("date", "language"))
         require(0 < self.max_document_mb <= 1e9, f"sources.max_document_mb must be positive and at most 1e9, got {self.max_document_mb}")
         require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
@@ -89,6 +98,8 @@ class SourceConfig:
         if self.format in ("lines", "paragraphs", "text"):
             for field in ("id_field", "order_field", "metadata_fields"):
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
+        require(self.records != "", "sources.records is empty: name the field that holds the records, or leave it out")
+        require(self.records is None or self.format == "json", f"sources.records needs format: json, got {self.format}")
         self._check_text()
         self._check_dialect()
         self._check_encoding()
@@ -101,7 +112,7 @@ class SourceConfig:
         require(len(told) < 2 and (not told or self.text_field == "text"), "sources: give one of text_field, text and messages_field")
         require(self.joiner is None or self.messages_field is None, "sources.joiner joins strings, not the messages of a chat")
         for name in ("text", "joiner", "messages_field"):
-            plain = getattr(self, name) is None or self.format not in ("lines", "paragraphs", "text")
+            plain = getattr(self, name) is None or self.format not in ("warc", "lines", "paragraphs", "text")
             require(plain, f"sources.{name} needs format: jsonl or another with fields; {self.format} has none")
         for name in ("joiner", "messages_field"):
             plain = getattr(self, name) is None or self.format not in ("csv", "tsv")
@@ -183,7 +194,7 @@ class SourceConfig:
         return int(self.max_document_mb * (1 << 20))
 
 
-_LATER_NAMES = ("text", "joiner", "messages_field", "quoting", "escape", "escape_unquoted", "encoding")
+_LATER_NAMES = ("text", "joiner", "messages_field", "records", "quoting", "escape", "escape_unquoted", "encoding")
 _LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in _LATER_NAMES}
 
 

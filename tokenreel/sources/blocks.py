@@ -64,6 +64,6 @@ def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[File
     if source.format == "arrow":
         return arrow.cut_file(file, block_bytes)
     lines = source.format in ("jsonl", "lines", "paragraphs") or source.rows_are_lines
-    if not lines or source.text_encoding != "utf-8" or opening.is_compressed(file):
+    if not lines or source.text_encoding != "utf-8" or opening.is_streamed(file, source):
         return [FileRange(file)]
     return [FileRange(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

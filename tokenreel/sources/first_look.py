@@ -18,6 +18,7 @@ from tokenreel.errors import SourceError
 from tokenreel.sources import arrow_ends
 from tokenreel.sources.documents import Documents, Fault
 from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.readers import warc
 from tokenreel.sources.reading import Beginning, read_beginning
 
 RECORDS = 100  # of a source
@@ -124,7 +125,7 @@ def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile]
     Raises:
       SourceError: all records of a small source were read, and none has one of the fields.
     """
-    lacking = set(source.metadata_fields)
+    lacking = set(source.metadata_fields).difference(warc.FIELDS if source.format == "warc" else ())  # a crawl need not tell languages
     if source.format in ("csv", "tsv", "parquet", "arrow"):
         return  # whose columns are all there, or an error
     records, whole = 0, True
@@ -174,6 +175,8 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
     faults = [fault for _, beginning in useless for fault in beginning.documents.faults]
     (reason, count), *_ = Counter(fault.reason for fault in faults).most_common(1)
     first = next(fault for fault in faults if fault.reason == reason)
+    if reason == "no_records":
+        return f"{_place(first)} (source {source.name!r}): {first.message}. Set sources.{index}.records to the field that holds the array."
     fields = list(dict.fromkeys(itertools.chain.from_iterable(beginning.documents.fields for _, beginning in useless)))
     if fields and source.plain_text_field is not None and reason in ("no_text", "text_not_a_string"):
         best = _best_field(source, useless[0][0], fields)
@@ -196,16 +199,14 @@ def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFil
 def _magic(source: SourceConfig, beginning: Beginning) -> str | None:
     """Says what the first bytes of a file of text tell, where they tell of another format; None where they tell nothing."""
     head = beginning.head
-    if source.format in ("parquet", "arrow", "tfrecord", "tfds"):
+    if source.format in ("parquet", "arrow", "tfrecord", "tfds", "warc"):
         return None
     if len(beginning.documents):
         return None
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if source.format == "jsonl" and start.startswith(b"["):
-        return "holds a JSON array, and jsonl is one object on each line: convert it with `jq -c '.[]' FILE > FILE.jsonl`"
     broken = all(fault.reason == "invalid_json" for fault in beginning.documents.faults)
     if source.format == "jsonl" and start.startswith(b"{") and broken and beginning.documents.faults:
-        return "holds JSON objects over several lines, and jsonl is one object on each line: convert it with `jq -c . FILE > FILE.jsonl`"
+        return "holds JSON objects over several lines, and jsonl is one object on each line: set its format to json"
     return None
 
 

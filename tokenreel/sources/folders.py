@@ -36,6 +36,7 @@ _LOOKED_AT = 1000  # objects of a folder whose names do not tell
 
 # Formats that can be read as another: rows of any separator, and any text as lines.
 _COMPATIBLE = {
+    "json": {"jsonl"},
     "csv": {"csv", "tsv"},
     "tsv": {"csv", "tsv"},
     "lines": {"csv", "tsv", "jsonl"},

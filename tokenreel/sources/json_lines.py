@@ -16,6 +16,7 @@ from tokenreel.sources.values import EXCERPT, BadDocument, encode_text, read_doc
 
 # Levels of JSON. Python reads and writes about a thousand, less what is on its stack, and that differs from runner to runner.
 _NESTING = 200
+_EXACT = float(1 << 63)  # whole numbers from here on are floats to the quick parser, unless they fit 64 bits
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:[^"\\]++|\\.)*+"?', flags=re.DOTALL)
 
 
@@ -48,6 +49,9 @@ def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
         record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses
     except orjson.JSONDecodeError:
         record = _lenient_json(line, source.text_encoding)
+    else:
+        if _is_rounded(record, source):
+            record = _lenient_json(line, source.text_encoding)
     text, document_id = _read_fields(record, source)
     encoded = encode_text(text)
     metadata = sort_value = None
@@ -88,6 +92,21 @@ def _lenient_json(line: bytes, encoding: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise BadDocument("invalid_json", str(error)) from None
+
+
+def _is_rounded(record: Any, source: SourceConfig) -> bool:
+    """Tells whether a field that is kept holds a number so large that the quick parser may have made a float of a whole number."""
+    if not isinstance(record, dict):
+        return False
+    names = [name for name in (source.id_field, source.order_field, *source.metadata_fields) if name is not None]
+    left = [record[name] if name in record else find(record, name) for name in names]
+    while left:  # no recursion: how deep values may be nested is for `to_json` to say
+        value = left.pop()
+        if isinstance(value, float) and not -_EXACT < value < _EXACT:
+            return True
+        if isinstance(value, (dict, list)):
+            left.extend(value.values() if isinstance(value, dict) else value)
+    return False
 
 
 def _read_fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:

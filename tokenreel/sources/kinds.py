@@ -150,7 +150,7 @@ _ARCHIVES = (
         "Write what it holds as Parquet",
     ),
     Kind("zip", "a zip archive", "archive", _starts(b"PK\x03\x04", b"PK\x05\x06\0\0", b"PK\x07\x08PK\x03\x04"), "Unpack it with `unzip`"),
-    Kind("warc", "a WARC file", "archive", _matches(rb"WARC/\d\.\d+\r?\n"), "Convert it to JSON lines"),
+    Kind("warc", "a WARC file", "archive", _matches(rb"WARC/\d\.\d+\r?\n"), "Set the source's format to warc"),
     Kind("7z", "a 7-Zip archive", "other", _starts(b"7z\xbc\xaf\x27\x1c"), "Unpack it with `7z x`"),
     Kind("rar", "a RAR archive", "other", _starts(b"Rar!\x1a\x07"), "Unpack it with `unrar x`"),
     Kind("ar", "an archive of `ar`", "other", _starts(b"!<arch>\n"), "Unpack it with `ar x`"),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import FileRange, InputFile
+from tokenreel.sources.readers.unreadable import describe_break
 from tokenreel.sources.values import EXCERPT
 from tokenreel.storage.files import Readable
 
@@ -40,8 +41,10 @@ class TextRange:
       position: the place of the first byte in the (decompressed) file.
       data: the bytes; of a fault the first of those that are lost.
       fault: reason and message where the bytes hold no document that can be read.
-      lines: lines of the file that the fault passes over.
+      lines: lines of the file that the fault passes over; of a text range with bounds, those that end between the one before and this one.
       swapped: whether line feeds and carriage returns of the data stand for one another, as `swap_line_ends` has them.
+      bounds: [n] int64 first bytes of the documents in `data` and [n] int64 bytes behind their last; None where lines tell.
+      fields: of a fault, the fields that there are in place of those that are missing.
     """
 
     file: InputFile
@@ -50,6 +53,8 @@ class TextRange:
     fault: tuple[str, str] | None = None
     lines: int = 0
     swapped: bool = False
+    bounds: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+    fields: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -222,8 +227,7 @@ def cut_stream(
 
 def _broken(file: InputFile, position: int, data: bytes | bytearray, read: int, error: Exception) -> TextRange:
     """Makes the fault of a stream that broke after `read` bytes, inside the document that begins at `position`."""
-    message = f"the archive is cut short or broken after {read:,} bytes of text: {error}. Fetch the file again."
-    return TextRange(file, position, bytes(data), fault=("broken_archive", message))
+    return TextRange(file, position, bytes(data[: 4 * EXCERPT]), fault=describe_break(error, f"after {read:,} bytes of text"))
 
 
 def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0) -> TextRange:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError, StorageError
-from tokenreel.sources import encodings
+from tokenreel.sources import encodings, json_stream, tar_members, zip_members
 from tokenreel.sources.document_builder import DocumentBuilder
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.extents import UNREAD, Extent, MeasuredStream
 from tokenreel.sources.inputs import Block, FileRange, InputFile
 from tokenreel.sources.lines import TextRange, cut_stream, ends_in_returns, locate_documents, read_range, swap_line_ends
-from tokenreel.sources.opening import Contents, open_range
-from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords
-from tokenreel.sources.readers.rows import Rows, damaged
+from tokenreel.sources.members import Member
+from tokenreel.sources.opening import Contents, most_bytes, open_range, unpack
+from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords, warc
+from tokenreel.sources.readers.rows import Problem, Rows, damaged
+from tokenreel.sources.readers.unreadable import describe_break
 from tokenreel.sources.row_documents import add_rows
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
 
+_Bound = Callable[[Iterator[bytes | Exception]], Iterator[bytes | Exception]]
+
 _WHOLE_BYTES = 64 << 20  # of a table of a bucket, read at once
+_MEMBER_BYTES = 512  # of memory that a member of an archive takes beside its text: a part is bounded by them too
 _HEAD_BYTES = 512  # of a file, to tell what it holds
 
 
@@ -48,12 +53,13 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
     extents: list[tuple[InputFile, Extent]] = []
     for file_range in block.file_ranges:
         for read in _read_file_range(file_range, source, part_bytes, extents=extents):
-            if gathered and gathered_bytes + read.size > part_bytes * 1.5:
+            size = read.size if read.file is file_range.file else read.size + _MEMBER_BYTES
+            if gathered and gathered_bytes + size > part_bytes * 1.5:
                 yield _build(gathered, source, extents)
                 gathered, gathered_bytes = [], 0
                 extents.clear()
             gathered.append(read)
-            gathered_bytes += read.size
+            gathered_bytes += size
         if file_range.file.generation is None:  # an object was read in the generation that was listed
             file_range.file.check_unchanged()
     yield _build(gathered, source, extents)
@@ -134,7 +140,7 @@ def _read_file_range(
     file_range: FileRange,
     source: SourceConfig,
     part_bytes: int,
-    bound: Callable[[Iterator[bytes | Exception]], Iterator[bytes | Exception]] | None = None,
+    bound: _Bound | None = None,
     extents: list[tuple[InputFile, Extent]] | None = None,
 ) -> Iterator[TextRange | Rows]:
     """Reads a range of a file by the format of its source: text ranges of lines, paragraphs and whole files, rows of everything else.
@@ -156,28 +162,20 @@ def _read_file_range(
         with files.open_read(file.path, file.generation, file.size) as opened:
             stream = MeasuredStream(opened, file.size)
             contents = open_range(stream, file_range, source)
-            swapped, streamed = _lay_open(contents, source)
-            chunks = contents.chunks if bound is None else bound(contents.chunks)
-            if file_range.start and streamed:
-                return  # what cut the file did not know; the range that begins at its first byte holds all
             if kind in ("parquet", "arrow"):
                 table = parquet if kind == "parquet" else arrow
                 if file_range.end is not None:
                     stream.own(table.owned_bytes(stream, file_range))
                 checkable = _checkable(stream, file_range) if kind == "parquet" and extents is not None else stream
-                yield from table.read(checkable, file_range, source, part_bytes)
-            elif kind in ("tfrecord", "tfds"):
-                yield from tfrecords.read(chunks, file, source, part_bytes)
-            elif kind in ("csv", "tsv") and (file_range.end is None or streamed):
-                yield from delimited.read(chunks, file, source, part_bytes, swapped=swapped)
-            elif kind in ("csv", "tsv"):
-                yield from _delimited_rows(stream, file_range, contents, source, part_bytes)
-            elif streamed or bound is not None:
-                for text_range in cut_stream(chunks, file, source, part_bytes):
-                    text_range.swapped = swapped
-                    yield text_range
-            else:
-                yield from _plain_text(stream, file_range, source, part_bytes)
+                yield from _within(table.read(checkable, file_range, source, part_bytes), file, most_bytes(file, source))
+            elif contents.archive == "tar":
+                found = tar_members.read(contents.chunks if bound is None else bound(contents.chunks))
+                yield from _read_members(found, file, source, part_bytes)
+            elif contents.archive == "zip":
+                found = zip_members.read(_checkable(stream, file_range) if extents is not None else stream)
+                yield from _read_members(found, file, source, part_bytes, bound)
+            elif not (yield from _read_single(stream, file_range, contents, source, part_bytes, bound)):
+                return  # what cut the file did not know; the range that begins at its first byte holds all
             if extents is not None:
                 extents += [(file, extent) for extent in stream.extents()]
     except FileNotFoundError:
@@ -194,16 +192,84 @@ def _lay_open(contents: Contents, source: SourceConfig) -> tuple[bool, bool]:
       whether its line feeds and carriage returns stand for one another now, and whether it must be read from its start, through its chunks.
     """
     if source.format not in TEXT_FORMATS:
-        return False, contents.compressed
+        return False, contents.streamed
     decoded = source.text_encoding != "utf-8"
     if decoded:
         contents.chunks = encodings.decode(contents.chunks, source.text_encoding)
     swapped = False
-    if source.format != "text":
+    if source.format not in ("text", "json") and not contents.array:
         swapped, contents.chunks = ends_in_returns(contents.chunks)
     if swapped:
         contents.chunks = swap_line_ends(contents.chunks)
-    return swapped, contents.compressed or decoded or swapped
+    return swapped, contents.streamed or decoded or swapped
+
+
+def _read_single(
+    stream: MeasuredStream, file_range: FileRange, contents: Contents, source: SourceConfig, part_bytes: int, bound: _Bound | None
+) -> Generator[TextRange | Rows, None, bool]:
+    """Reads a range of a file that is neither a table nor an archive of several files: False where the file cannot be read from there."""
+    swapped, streamed = _lay_open(contents, source)
+    if file_range.start and streamed:
+        return False
+    if source.format in ("csv", "tsv") and file_range.end is not None and not streamed:
+        yield from _delimited_rows(stream, file_range, contents, source, part_bytes)
+    elif source.format in ("jsonl", "lines", "paragraphs", "text") and bound is None and not streamed:
+        yield from _plain_text(stream, file_range, source, part_bytes)
+    else:
+        yield from _read_stream(contents, file_range.file, source, part_bytes, bound, swapped=swapped)
+    return True
+
+
+def _within(found: Iterator[Rows], file: InputFile, most: int) -> Iterator[Rows]:
+    """Passes on the rows of a table until they hold more than `most` bytes: few bytes can say that one text stands in a billion rows."""
+    size = 0
+    for rows in found:
+        size += rows.size
+        if size > most:
+            position = int(rows.positions[0]) if len(rows) else 0
+            message = f"its {file.size:,} bytes decode to more than {most:,} of text, which sources.max_document_mb allows"
+            yield dataclasses.replace(damaged(file, position, message), problems=[Problem(position, 0, "oversized", message)])
+            return
+        yield rows
+
+
+def _read_stream(
+    contents: Contents, file: InputFile, source: SourceConfig, part_bytes: int, bound: _Bound | None, *, swapped: bool
+) -> Iterator[TextRange | Rows]:
+    """Reads a file, or a member of an archive, from its first byte to its last, as `_lay_open` left it."""
+    chunks = contents.chunks if bound is None else bound(contents.chunks)
+    if source.format == "json" or contents.array:
+        yield from json_stream.cut_records(chunks, file, source, part_bytes)
+    elif source.format in ("tfrecord", "tfds"):
+        yield from tfrecords.read(chunks, file, source, part_bytes)
+    elif source.format in ("csv", "tsv"):
+        yield from delimited.read(chunks, file, source, part_bytes, swapped=swapped)
+    elif source.format == "warc":
+        yield from warc.read(chunks, file, source, part_bytes)
+    else:
+        for text_range in cut_stream(chunks, file, source, part_bytes):
+            text_range.swapped = swapped
+            yield text_range
+
+
+def _read_members(
+    members: Iterator[Member | Exception], file: InputFile, source: SourceConfig, part_bytes: int, bound: _Bound | None = None
+) -> Iterator[TextRange | Rows]:
+    """Reads the members of an archive as files of the source's format, whose names are `archive.tar#member`; hidden ones are left out."""
+    for member in members:
+        if isinstance(member, Exception):
+            yield TextRange(file, 0, b"", fault=describe_break(member, "among its members"))
+        elif not member.hidden:
+            inside = dataclasses.replace(file, path=f"{file.path}#{member.path}", name=f"{file.name}#{member.path}", size=member.size)
+            try:
+                if member.problem:
+                    raise SourceError(f"the member {member.name!r} {member.problem}, and is not read.")
+                contents = unpack(member.chunks, inside, source, is_member=True)
+            except SourceError as error:
+                yield TextRange(inside, 0, b"", fault=("refused_member", str(error)))
+            else:
+                swapped, _ = _lay_open(contents, source)
+                yield from _read_stream(contents, inside, source, part_bytes, bound, swapped=swapped)
 
 
 def _plain_text(stream: MeasuredStream, file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:

@@ -18,10 +18,15 @@ def add_text_range(builder: DocumentBuilder, text_range: TextRange) -> None:
     """Adds the documents of a text range, and a fault for each that cannot be read."""
     builder.enter(text_range.file)
     if text_range.fault:
-        builder.add_fault(text_range.position, *text_range.fault, text_range.data)
+        builder.add_fault(text_range.position, *text_range.fault, text_range.data, fields=text_range.fields)
         builder.pass_lines(text_range.lines)
         return
     data, position = text_range.data, text_range.position
+    if text_range.bounds is not None:
+        builder.pass_lines(text_range.lines)
+        _add_json(builder, data, *_leave_out_oversized(builder, data, *text_range.bounds, position), position)
+        builder.pass_lines(data.count(b"\n"))
+        return
     if position == 0 and data.startswith(BOM):
         data, position = data[len(BOM) :], len(BOM)
     buffer = np.frombuffer(data, dtype=np.uint8)

@@ -57,6 +57,8 @@ def fingerprint(
         reading += (_NESTED,)
     if source.text_encoding != "utf-8":
         reading += ("encoding", source.text_encoding)
+    if source.records is not None:
+        reading += ("records", source.records)
     return keys.digest(
         VERSION,
         keys.VERSION,

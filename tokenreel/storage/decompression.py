@@ -14,6 +14,10 @@ _CHUNK_BYTES = 1 << 20  # of its content, at a time
 _ZSTD_READ_BYTES = 1 << 10
 
 
+class TooLargeError(Exception):
+    """What unpacks to more than anybody could mean it to; what came before is sound."""
+
+
 def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterator[bytes | Exception]:
     """Yields decompressed chunks and, last, the exception if the archive is cut short or broken.
 
@@ -23,6 +27,7 @@ def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterato
     """
     fresh = _MEMBERS[compression]
     member: Any = None
+    began = False
     for data in chunks:
         if isinstance(data, Exception):
             yield data
@@ -32,7 +37,7 @@ def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterato
                 data = data.lstrip(b"\0")  # padding after a member: xz allows it between two, tar and tape leave it after the last
                 if not data:
                     break
-                member = fresh()
+                member, began = fresh(), True
             try:
                 yield from member.feed(data)
             except Exception as error:  # each library has exceptions of its own, zstandard's is no ValueError
@@ -43,6 +48,8 @@ def decompress(chunks: Iterator[bytes | Exception], compression: str) -> Iterato
                 data, member = member.unused, None
     if member is not None:
         yield EOFError("the file ends before its compressed data does")
+    elif not began:
+        yield EOFError("the file holds no compressed data, as if it had been lost")
 
 
 class _Gzip:

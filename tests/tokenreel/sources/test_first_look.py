@@ -89,12 +89,23 @@ def test_a_file_below_the_working_directory_is_named_as_one_types_it(tmp_path: p
 
 
 CASES = {
-    "an array": ("jsonl", json.dumps(GOOD), {}, "holds a JSON array, and jsonl is one object on each line: convert it with `jq -c '.[]'"),
-    "a long array": ("jsonl", json.dumps(GOOD * 2000), {}, "holds a JSON array"),
-    "an array over lines": ("jsonl", json.dumps(GOOD, indent=1), {}, "holds a JSON array"),
-    "objects over lines": ("jsonl", "\n".join(json.dumps(row, indent=1) for row in GOOD), {}, "JSON objects over several lines"),
+    "an array of texts": ("jsonl", json.dumps(["a", "b"]), {}, "1 not_an_object. The first is a line 1"),
+    "objects over lines": (
+        "jsonl",
+        "\n".join(json.dumps(row, indent=1) for row in GOOD),
+        {},
+        "several lines, and jsonl is one object on each line: set its format to json",
+    ),
+    "no array of that name": (
+        "json",
+        json.dumps({"rows": GOOD}),
+        {"records": "data"},
+        "its fields are 'rows'. Set sources.0.records to the",
+    ),
+    "an array below a field": ("json", json.dumps({"rows": GOOD}), {}, "No record of"),
     "plain text": ("jsonl", "one line\n" * 200, {}, "200 invalid_json. The first is a line 1: Expecting value"),
-    "a zip archive": ("jsonl", b"PK\3\4" + bytes(26), {}, "is a zip archive, but source 's0' has format: jsonl. Unpack it with `unzip`"),
+    "a zip archive": ("jsonl", b"PK\3\4" + bytes(26), {}, "1 broken_archive. The first is a line 1: the archive is cut short or broken"),
+    "a 7-Zip archive": ("jsonl", b"7z\xbc\xaf\x27\x1c" + bytes(26), {}, "is a 7-Zip archive, but source 's0' has format: jsonl. Unpack"),
     "a pointer": ("lines", b"version https://git-lfs.github.com/spec/v1\noid", {}, "Fetch the data with `git lfs pull`"),
     "UTF-16": (
         "lines",
@@ -146,6 +157,12 @@ def test_text_that_can_be_used_is_passed_without_a_word(tmp_path: pathlib.Path) 
     """One good document is enough: how much may be lost is for the settings to say, and counted by the build."""
     (tmp_path / "a.jsonl").write_bytes(b"[1]\n" + lines(ROWS[:3]) + lines(GOOD[:1]))
     assert look({"files": [str(tmp_path / "a.jsonl")]}) == []
+
+
+def test_arrays_are_read_as_such_whatever_their_name(tmp_path: pathlib.Path) -> None:
+    for number, data in enumerate([json.dumps(GOOD), json.dumps(GOOD * 2000), json.dumps(GOOD, indent=1)]):
+        (tmp_path / f"{number}.jsonl").write_text(data)
+        assert look({"files": [str(tmp_path / f"{number}.jsonl")]}) == []
 
 
 def test_a_few_files_are_looked_at_before_a_source_is_refused(tmp_path: pathlib.Path) -> None:
@@ -204,8 +221,8 @@ def test_a_look_at_a_terabyte_reads_a_few_megabytes(tmp_path: pathlib.Path, monk
             return self._file.read(count)
 
     monkeypatch.setattr(files, "open_read", Counted)
-    if kind in ("jsonl", "tfrecord"):
-        assert ("JSON array" if kind == "jsonl" else "broken_file") in refusal(tmp_path / "a", kind)
+    if kind == "tfrecord":
+        assert "broken_file" in refusal(tmp_path / "a", kind)
     else:
         assert look({"files": [str(tmp_path / "a")], "format": kind}) == []
     assert size < 5 << 20

@@ -72,8 +72,8 @@ def test_ranges_of_an_object_that_is_compressed_in_secret_are_one_stream(kind: s
 @pytest.mark.parametrize(
     ("kind", "data", "message"),
     [
-        ("jsonl", b"PK\3\4" + bytes(50), "is a zip archive, but source 'text' has format: jsonl. Unpack it with `unzip`, or leave"),
-        ("lines", gzip.compress(b"PK\3\4" + bytes(50)), "holds a zip archive, but source 'text' has format: lines."),
+        ("parquet", b"PK\3\4" + bytes(50), "is a zip archive, but source 'text' has format: parquet. Unpack it with `unzip`, or leave"),
+        ("lines", gzip.compress(b"PK\3\4" + bytes(50)), "holds a zip archive that is compressed as a whole, which is not read."),
         ("parquet", LINES, "is text, but source 'text' has format: parquet. Set the source's format to that of the text"),
         ("tfrecord", LINES, "is text, but source 'text' has format: tfrecord"),
         ("arrow", b"FEA1" + bytes(100), "is a Feather file of version 1, but source 'text' has format: arrow. Write it as version 2"),

@@ -25,6 +25,7 @@ from tokenreel.sources.lines import MIXED_LINE_ENDS
 from tokenreel.sources.readers import columns, dialects
 from tokenreel.sources.readers.dialects import Values
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
+from tokenreel.sources.readers.unreadable import describe_break
 
 _BOM = b"\xef\xbb\xbf"
 _MOST_QUOTED = 1 << 28
@@ -223,8 +224,7 @@ class _Reader:
                 handed_over = self._position
         if self._lines.broken:
             cause, rest = self._lines.broken
-            message = f"the file is cut short or broken in or after this row: {cause}. Fetch it again."
-            self._kept.fault(self._position, "broken_archive", message, self._lines.take() + rest)
+            self._kept.fault(self._position, *describe_break(cause, "in or after this row"), self._lines.take() + rest)
         yield self._kept.take()
 
     def _read_some(self) -> bool:

@@ -18,6 +18,7 @@ from tokenreel.sources.composed_text import MISSING, compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
+from tokenreel.sources.readers.unreadable import describe_break
 from tokenreel.sources.values import BadDocument, encode_text
 
 _LONGEST_RECORD = 1 << 28  # held in memory: other features lie beside the text
@@ -33,9 +34,9 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
     while framed.fill(1):
         problem, payload, size = _record(framed, longest)
         if payload is None:
-            broken = framed.broken is not None
-            reason, what = ("broken_archive", f": {framed.broken}") if broken else (BROKEN_FILE, "")
-            message = f"record at byte {position:,}: {problem}{what}. Nothing behind it can be read; fetch the file again."
+            reason, message = BROKEN_FILE, f"record at byte {position:,}: {problem}. Nothing behind it can be read; fetch the file again."
+            if framed.broken is not None:
+                reason, message = describe_break(framed.broken, f"in the record at byte {position:,}: {problem}")
             kept.fault(position, reason, message)
             kept.total_lines += 1
             break
@@ -55,8 +56,7 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
             handed_over = position
     else:
         if framed.broken is not None:
-            message = f"the archive is cut short or broken after {position:,} bytes: {framed.broken}. Fetch the file again."
-            kept.fault(position, "broken_archive", message)
+            kept.fault(position, *describe_break(framed.broken, f"after {position:,} bytes"))
             kept.total_lines += 1
     yield kept.take()
 

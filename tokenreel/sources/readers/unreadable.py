@@ -9,6 +9,7 @@ import struct
 
 from tokenreel.errors import SourceError
 from tokenreel.sources.inputs import InputFile
+from tokenreel.storage.decompression import TooLargeError
 
 
 def errors() -> tuple[type[BaseException], ...]:
@@ -48,3 +49,15 @@ def reraise_reading(error: BaseException, file: InputFile) -> None:
 def first_line(error: BaseException) -> str:
     """Gives the first line of an exception's message, or its class's name, in at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def describe_break(error: Exception, read: str) -> tuple[str, str]:
+    """Gives the reason and the message for a stream that could not be read to its end.
+
+    Args:
+      error: why; the last of its chunks.
+      read: how much was: "after 7 bytes".
+    """
+    if isinstance(error, TooLargeError):
+        return "oversized", f"{read[0].upper()}{read[1:]}: {error}. Nothing behind it is read."
+    return "broken_archive", f"the archive is cut short or broken {read}: {error}. Fetch the file again."
