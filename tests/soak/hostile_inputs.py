@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gzip
 import io
@@ -194,11 +195,11 @@ def _mutate(body: Any, draw: random.Random) -> Any:
         if way == 0:
             del parent[key]
         elif way == 1 and isinstance(parent, dict):
-            parent[draw.choice(["x", "../x", "", "\x1b"])] = parent[key]
+            parent[draw.choice(["x", "../x", "", "\x1b"])] = copy.deepcopy(parent[key])
         elif way == 2 and isinstance(parent[key], int):
             parent[key] = parent[key] + draw.choice([-1, 1, 2, 64])
         else:
-            parent[key] = draw.choice(HOSTILE_VALUES)
+            parent[key] = copy.deepcopy(draw.choice(HOSTILE_VALUES))
         if not body:
             return body
     return body

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ _NAMES = {  # what well-known tokenizers call them; [CLS] and [SEP] begin and en
     "eos_id": ("</s>", "<eos>", "[EOS]", "<|end_of_text|>", "<|endoftext|>"),
     "unk_id": ("<unk>", "[UNK]", "<|unk|>"),
 }
+_MOST_IDS = 1 << 24  # arrays of a value for each id are made
 
 
 class HuggingFaceVocabulary(Vocabulary):
@@ -75,7 +76,7 @@ class HuggingFaceVocabulary(Vocabulary):
         if not tokens:
             raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
         added = {self.piece(i): i for i in self.added_tokens()}
-        self.vocab_size = max(tokens.values()) + 1  # ids may have gaps
+        self.vocab_size = _count_ids(path, tokens)
         model = json.loads(self.data).get("model") or {}
         given = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id, "unk_id": unk_id}
         ids: dict[str, int | None] = {name: next((added[n] for n in names if n in added), None) for name, names in _NAMES.items()}
@@ -226,3 +227,15 @@ def _word_prefix(tokenizer: dict[str, Any]) -> tuple[str, bool]:
         steps += [step, *step.get("pretokenizers", []), *step.get("decoders", [])]
     kinds = {step.get("type") for step in steps}
     return ("Ġ" if "ByteLevel" in kinds else "▁"), True
+
+
+def _count_ids(path: str, tokens: Mapping[str, int]) -> int:
+    """Counts the ids up to the highest, which may have gaps.
+
+    Raises:
+      VocabularyError: an id is so high that arrays of all of them would not fit into memory.
+    """
+    highest = max(tokens.values())
+    if highest >= _MOST_IDS:
+        raise VocabularyError(f"{path}: the tokenizer has {len(tokens):,} tokens and gives one the id {highest:,}. Use lower ids.")
+    return highest + 1

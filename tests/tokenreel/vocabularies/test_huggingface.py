@@ -169,3 +169,12 @@ def test_a_tokenizer_without_tokens_is_refused(tmp_path):
     tokenizers.Tokenizer(tokenizers.models.WordLevel({}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(VocabularyError, match="the tokenizer has no token"):
         load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+
+
+def test_an_id_beyond_all_memory_is_refused(tmp_path, byte_level):
+    """Listing its words took minutes and gigabytes."""
+    body = json.loads(pathlib.Path(byte_level).read_bytes())
+    body["model"]["vocab"][max(body["model"]["vocab"], key=len)] = 1 << 31
+    (tmp_path / "tokenizer.json").write_text(json.dumps(body))
+    with pytest.raises(VocabularyError, match=r"tokenizer\.json: .* gives one the id 2,147,483,648"):
+        load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
