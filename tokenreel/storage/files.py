@@ -71,7 +71,7 @@ def open_read(path: str, version: int | None = None, size: int | None = None) ->
       size: of the object in this generation, where it is known: spares a look.
 
     Raises:
-      FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where version and size are given).
+      FileNotFoundError: it does not exist, or no longer in that version (found out at the first read where a version is given).
     """
     return gcs_reader.Reader(path, version, size) if is_remote(path) else open(path, "rb")  # type: ignore[return-value]
 

@@ -323,8 +323,9 @@ def read(path: str, offset: int = 0, length: int | None = None, generation: int 
     if length == 0 or (size is not None and offset >= size):
         return b""
 
+    known: Object | None = None
+
     def attempt() -> bytes:
-        known = _look(path, generation) if size is None and length is None else None
         total = size if known is None else known.size
         end = None if length is None else offset + length - 1
         if total is not None and offset >= total:
@@ -337,7 +338,7 @@ def read(path: str, offset: int = 0, length: int | None = None, generation: int 
                 raise
             data = b""
         if total is None and len(data) != length:
-            total = _look(path, generation).size
+            total = retry()(_look)(path, generation).size
         if total is not None and len(data) != (wanted := max(0, min(total, total if length is None else offset + length) - offset)):
             raise CutAnswerError(f"{len(data):,} bytes came where {wanted:,} must")
         if known is not None and offset == 0 and known.crc32c is not None and _crc32c(data) != known.crc32c:
@@ -345,7 +346,15 @@ def read(path: str, offset: int = 0, length: int | None = None, generation: int 
         return data
 
     with plain_errors(path, "read"):
-        return bytes(retry()(attempt)())
+        for again in (True, True, False):
+            # Looked at by itself: a look and a read in one attempt would have to succeed together.
+            known = retry()(_look)(path, generation) if size is None and length is None else None
+            try:
+                return bytes(retry()(attempt)())
+            except Exception as error:
+                if known is None or generation is not None or status(error) != 404 or not again:  # else it was replaced meanwhile
+                    raise
+    raise AssertionError("unreachable")
 
 
 def _crc32c(data: bytes) -> int:

@@ -24,17 +24,18 @@ class Reader(io.RawIOBase):
       size: of the object in this generation, where it is known.
 
     Raises:
-      FileNotFoundError: there is none. Where generation and size are given nothing is looked up: the first read finds out.
+      FileNotFoundError: there is none. A generation that was given is not looked up: the first read finds out.
     """
 
     def __init__(self, path: str, generation: int | None = None, size: int | None = None) -> None:
         super().__init__()
-        if generation is None or size is None:
+        self._size = size  # where it is not known, an end that was met tells
+        if generation is None:
             found = gcs.stat(path)
-            if found is None or generation not in (None, found.generation):
+            if found is None:
                 raise FileNotFoundError(errno.ENOENT, "no such object", path)
-            generation, size = found.generation, found.size
-        self._path, self._generation, self._size = path, generation, size
+            generation, self._size = found.generation, found.size
+        self._path, self._generation = path, generation
         self._position = self._at = 0  # of the next byte, and of the first in the buffer
         self._buffer = b""
         self._ahead = _FIRST_READ
@@ -52,8 +53,17 @@ class Reader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to a byte; requests nothing."""
+        """Moves to a byte; requests nothing, but a look for the size where `whence` is the end and nobody told it.
+
+        Raises:
+          FileNotFoundError: the generation is gone.
+        """
         if whence == io.SEEK_END:
+            if self._size is None:
+                found = gcs.stat(self._path)
+                if found is None or found.generation != self._generation:
+                    raise FileNotFoundError(errno.ENOENT, "no such object", self._path)
+                self._size = found.size
             offset += self._size
         elif whence == io.SEEK_CUR:
             offset += self._position
@@ -76,10 +86,12 @@ class Reader(io.RawIOBase):
         found = self._buffer[start : None if size is None else start + size] if 0 <= start <= len(self._buffer) else b""
         self._position += len(found)
         missing = None if size is None else size - len(found)
-        if missing == 0 or self._position >= self._size:
+        if missing == 0 or (self._size is not None and self._position >= self._size):
             return found
         wanted = None if missing is None else max(missing, self._ahead)
         data = gcs.read(self._path, self._position, wanted, self._generation, self._size)
+        if wanted is None or len(data) < wanted:
+            self._size = self._position + len(data)  # `read` has made sure that this is the end
         self._at, self._buffer = self._position, b"" if missing is None else data  # what is read to the end is not kept twice
         self._ahead = min(2 * self._ahead, _LONGEST_READ)
         taken = data if missing is None else data[:missing]

@@ -26,16 +26,16 @@ def test_reads_are_few_and_never_twice(server):
     path = f"{ROOT}/text"
     data = bytes(range(256)) * 40_000
     files.write_bytes(path, data)
-    _, generation = files.remote_stat(path)
+    size, generation = files.remote_stat(path)
     server.requests.clear()
-    with files.open_read(path, generation) as file:
+    with files.open_read(path, generation, size) as file:
         pieces = []
         while piece := file.read(1 << 16):
             pieces.append(piece)
     assert b"".join(pieces) == data
     assert server.requests["GET"] <= 6  # 10 MB: 0.25 + 0.5 + 1 + 2 + 4 + the rest
     server.requests.clear()
-    with files.open_read(path, generation) as file:
+    with files.open_read(path, generation, size) as file:
         file.seek(5_000_000)
         assert file.read(10) == data[5_000_000:5_000_010]
         assert file.read(1000) == data[5_000_010:5_001_010]
