@@ -53,7 +53,7 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    plan = stages | PlanShards(recipe)  # table of SplitPlan
+    plan = stages | PlanShards(recipe, inputs)  # table of SplitPlan
     built = (plan, stages) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
     _ = (stages, plan, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
 

@@ -32,7 +32,7 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, 
     blocks = root | ListBlocks(config, inputs)  # Block: byte ranges of files
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     directory = tokenizer_output.sample_directory(config)
-    sampled = blocks | SampleDocuments(config, rules, directory, limits)  # Sampled: plan, paths and totals
+    sampled = blocks | SampleDocuments(config, rules, directory, limits, inputs)  # Sampled: plan, paths and totals
     if config.kind == "characters":
         counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
         trained = counts | FitCharacters(config, directory)  # Trained: the model

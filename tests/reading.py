@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.blocks import list_blocks
-from tokenreel.sources.documents import Fault
+from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.reading import read_documents
 
 

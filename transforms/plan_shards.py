@@ -5,7 +5,8 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import apache_beam as beam
 
@@ -30,6 +31,7 @@ class PlanShards(beam.PTransform):
     """
 
     recipe: Recipe
+    inputs: Mapping[str, Any]
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
         every_stage = beam.pvalue.AsSingleton(stages)
@@ -46,11 +48,11 @@ class PlanShards(beam.PTransform):
     def _groups(self, stages: ColumnFile) -> Iterable[DocumentGroup]:
         selections = stage_table.load(stages)
         contents.check((selection.info for selection in selections), [source.name for source in self.recipe.config.sources])
-        dead_letters.check(self.recipe.config, selections)
+        dead_letters.check(self.recipe.config, self.inputs, selections, _say)
         order = DocumentOrder(self.recipe, selections)
         groups = order.groups()
         planned = read_budget.plan_reads(order, groups)
-        print(f"tokenreel: {planned}", file=sys.stderr, flush=True)
+        _say(str(planned))
         read_budget.check(planned, self.recipe.config)
         return groups
 
@@ -60,3 +62,7 @@ class PlanShards(beam.PTransform):
     def _plan(self, sizes: ColumnFile, stages: ColumnFile) -> ColumnFile:
         plans = shard_plan.plan_all(DocumentOrder(self.recipe, stage_table.load(stages)), column_file.read(sizes))
         return shard_plan.write(tables_directory(self.recipe.config), plans)
+
+
+def _say(line: str) -> None:
+    print(f"tokenreel: {line}", file=sys.stderr, flush=True)

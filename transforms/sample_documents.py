@@ -1,19 +1,24 @@
 """Samples the documents of blocks."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
+from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
 from tokenreel.tokenizer_training.texts import read_texts
+
+_FileCounts = tuple[int, Mapping[str, int]]  # documents that could be read, and those that could not by reason
 
 
 @dataclasses.dataclass
@@ -52,13 +57,19 @@ class SampleDocuments(beam.PTransform):
     rules: Sequence[Rules]
     directory: str
     limits: Sequence[int]
+    inputs: Mapping[str, Any]
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Sampled]:
         config = self.config
         measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.directory, self.limits)).with_outputs(
-            "counts", main="read"
+            "counts", "files", main="read"
         )
-        totals = measured.counts | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
+        empty = (
+            measured.files  # ((source, file), (documents, dead letters by reason)): of files that are not known to give a document
+            | "JoinFiles" >> beam.CombinePerKey(_join_files)
+            | "EmptyFiles" >> beam.FlatMapTuple(_empty)  # Measured
+        )
+        totals = (measured.counts, empty) | beam.Flatten() | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
         plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
         return (
             measured.read  # _Read: paths, never text
@@ -69,13 +80,13 @@ class SampleDocuments(beam.PTransform):
 
     def _plan(self, totals: Totals) -> SamplePlan:
         config = self.config
-        sample_plan.check(totals, [source.name for source in config.sources], config.execution.max_dead_letter_fraction)
+        sample_plan.check(totals, self.inputs, config.execution, _say)
         return sample_plan.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
     def _complete(self, read: _Read, plan: SamplePlan) -> Iterable[tuple[int, str]]:
         paths, limit = read.paths, plan.limits[read.block.source]
         if limit > read.limit:
-            paths = [path for _, path in _measure(read.block, self.config, self.rules[read.block.source], self.directory, limit)]
+            paths = [path for *_, path in _measure(read.block, self.config, self.rules[read.block.source], self.directory, limit)]
         return [(read.block.source, path) for path in paths if path]
 
 
@@ -84,16 +95,41 @@ class _MeasureBlock(beam.DoFn):
         self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
-    def process(self, block: Block) -> Iterator[_Read | beam.pvalue.TaggedOutput[Literal["counts"], Measured]]:
+    def process(self, block: Block) -> Iterator[Any]:  # _Read; tagged: Measured, and ((source, file), _FileCounts)
         limit, paths = self._limits[block.source], []
-        for measured, path in _measure(block, self._config, self._rules[block.source], self._directory, limit):
+        files: dict[str, _FileCounts] = {}
+        for measured, found, path in _measure(block, self._config, self._rules[block.source], self._directory, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
+            for name, documents, dead_letters in found:
+                files[name] = _join_files([files.get(name, (0, {})), (documents, dead_letters)])
             paths.append(path)
         yield _Read(block, limit, paths)
+        whole = {file_range.file.name for file_range in block.file_ranges if file_range.end is None}
+        for name, counts in files.items():
+            if not counts[0] or name not in whole:  # of a large file other blocks may hold more
+                yield beam.pvalue.TaggedOutput("files", ((block.source, name), counts))
 
 
-def _measure(block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int) -> Iterator[tuple[Measured, str]]:
+def _join_files(parts: Iterable[_FileCounts]) -> _FileCounts:
+    """Adds up what parts of a file gave."""
+    documents, dead_letters = 0, Counter[str]()
+    for count, found in parts:
+        documents += count
+        dead_letters.update(found)
+    return documents, dict(dead_letters)
+
+
+def _empty(file: tuple[int, str], counts: _FileCounts) -> Iterator[Measured]:
+    """Makes a count of a file that gave dead letters alone."""
+    documents, dead_letters = counts
+    if dead_letters and not documents and not losses.is_refused(dead_letters):
+        yield Measured.of_empty(*file, dead_letters)
+
+
+def _measure(
+    block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int
+) -> Iterator[tuple[Measured, Sequence[tuple[str, int, Counter[str]]], str]]:
     """Counts the documents of each part of a block and writes those in the first `limit` buckets; no path where there are none.
 
     A block that is processed twice writes the same bytes under the same names.
@@ -104,7 +140,7 @@ def _measure(block: Block, config: TokenizerJobConfig, rules: Rules, directory: 
         if len(candidates.hashes):
             path = files.join(directory, f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
             sample_files.write_candidates(path, candidates)
-        yield measured, path
+        yield measured, documents.files, path
 
 
 class _AddUp(beam.CombineFn):
@@ -130,3 +166,7 @@ class _AddUp(beam.CombineFn):
 
 def _sampled(parts: list[tuple[int, str]], plan: SamplePlan, totals: Totals) -> Sampled:
     return Sampled(plan, sorted(parts), totals)
+
+
+def _say(line: str) -> None:
+    print(f"tokenreel: {line}", file=sys.stderr, flush=True)

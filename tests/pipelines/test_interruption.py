@@ -237,7 +237,7 @@ def test_what_processes_die_over_is_named_and_left_out_if_asked(
     deadly = tmp_path / "deadly.jsonl"
     deadly.write_text('{"text": "It reads well."}\n')
     sources = [{"name": "docs", "files": [str(corpus)]}, {"name": "more", "files": [str(deadly)]}]
-    config = write_config(sources=sources, execution={"block_mb": 0.01, "max_dead_letter_fraction": 1})
+    config = write_config(sources=sources, execution={"block_mb": 0.01, "max_dead_letter_fraction": 1, "allow_empty_files": True})
     directory = tmp_path / "dataset"
 
     def build(*arguments: str) -> tuple[int, str]:

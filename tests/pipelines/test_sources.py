@@ -209,7 +209,7 @@ def test_dead_letters_of_every_format_name_their_place(tmp_path: pathlib.Path) -
     frames = [tfrecord.frame(example(text=text) if i != 250 else b"\xff") for i, text in enumerate(texts)]
     (tmp_path / "a.tfrecord").write_bytes(b"".join(frames))
     sources = [{"name": kind, "files": [str(tmp_path / f"*.{kind}")], "format": kind} for kind in ("parquet", "csv", "tfrecord")]
-    output = build(tmp_path, "dataset", sources, execution={"block_mb": 0.01, "max_dead_letter_fraction": 1.0})
+    output = build(tmp_path, "dataset", sources, execution={"block_mb": 0.01, "max_dead_letter_fraction": 1.0, "allow_empty_files": True})
     letters = [json.loads(line) for line in (output / "dead_letters/dead_letters.jsonl").read_text().splitlines()]
     start = sum(map(len, frames[:250]))
     assert {(letter["file"], letter["line"], letter["reason"]) for letter in letters} == {

@@ -1,134 +1,198 @@
 """Writes what could not be read, and stops a build that could read too little.
 
-Tested in tests/pipelines/test_build.py and tests/pipelines/test_sources.py.
+Tested in tests/pipelines/test_lost_text.py and tests/pipelines/test_mistakes.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.format.manifest import FileInfo, file_info
 from tokenreel.planning.stage_table import StageTable
-from tokenreel.sources.documents import Fault
+from tokenreel.sources import losses
+from tokenreel.sources.fault_log import Fault
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
 from tokenreel.wording import plural
 
 _FILES = 12  # named in a message, which fits a screen
-_MESSAGE = 200  # characters of what is wrong with a document
 
 
-def check(config: JobConfig, selections: StageTable) -> None:
+def check(config: JobConfig, inputs: Mapping[str, Any], selections: StageTable, note: Callable[[str], object] = str) -> None:
     """Writes the dead letters, and stops a build that could read too little, or of whose text nothing is left.
 
     Called when all text is tokenized and nothing is planned yet: what was lost is then the first thing that a user reads.
 
     Args:
       config: the settings of the build.
+      inputs: the files and bytes of each source, as the listing found them.
       selections: all stage files, sorted as the text lies.
+      note: told what is lost and allowed.
 
     Raises:
-      BuildError: too many documents could not be read, or none is left; says which file gave what.
+      BuildError: too much could not be read, a file or a source gave no document, or none is left; says which file gave what.
     """
-    write_dead_letters(config, selections)
-    kept, dead = (int(selections.numbers(name).sum()) for name in ("documents", "dead_letters"))
-    filtered = selections.summed("filtered")
-    read = kept + sum(filtered.values()) + dead
-    if not kept:
-        raise BuildError(_nothing_left(config, selections, dead, filtered))
-    if dead / read > config.execution.max_dead_letter_fraction:
-        raise BuildError(too_many_dead_letters(config, selections, dead, read))
+    found = losses.start(inputs)
+    kept = selections.numbers("documents")
+    for source, loss in enumerate(found):
+        own = selections.of_source(source)
+        loss.documents = int(kept[own].sum()) + sum(selections.summed("filtered", own).values())
+    letters = DeadLetters(config, selections)
+    for account in letters.write():
+        loss = found[account.source]
+        loss.dead_letters.update(account.dead_letters)
+        loss.lost_bytes += account.lost_bytes
+        if account.dead_letters:
+            loss.add_first(f"{account.name} {place}" for place in account.first)
+            if not account.documents and not losses.is_refused(account.dead_letters):
+                loss.add_empty([(account.name, account.dead_letters)], 1)
+    if letters.cut:
+        note(letters.cut)
+    if not kept.any():
+        raise BuildError(_nothing_left(letters, selections.summed("filtered")))
+    losses.check_fraction(found, config.execution, letters.where)
+    losses.check_empty(found, config.execution, note, letters.where)
 
 
-def _nothing_left(config: JobConfig, selections: StageTable, dead: int, filtered: Mapping[str, int]) -> str:
+@dataclasses.dataclass
+class FileAccount:
+    """What became of the documents of one file.
+
+    Attributes:
+      source: index of its source.
+      name: its name in the source.
+      lines: lines that were read of it.
+      documents: documents that could be read, whatever filters made of them.
+      dead_letters: documents that could not be read, by reason.
+      lost_bytes: about how many of its bytes on disk could not be read.
+      first: places and messages of the first that could not be read.
+    """
+
+    source: int
+    name: str
+    lines: int = 0
+    documents: int = 0
+    dead_letters: Counter[str] = dataclasses.field(default_factory=Counter)
+    lost_bytes: int = 0
+    first: list[str] = dataclasses.field(default_factory=list)
+
+
+class DeadLetters:
+    """What could not be read, told by the stage files as the text lies; holds one file of text at a time."""
+
+    def __init__(self, config: JobConfig, selections: StageTable) -> None:
+        self.config, self._selections = config, selections
+        self._faulty = set(selections.numbers("source")[selections.numbers("dead_letters") > 0].tolist())
+        self._path = files.join(config.output, naming.DEAD_LETTERS)
+        self._listed: Counter[tuple[int, str]] = Counter()
+        self._total: Counter[tuple[int, str]] = Counter()
+
+    @property
+    def cut(self) -> str:
+        """Says how many were written, where that is not all of them."""
+        listed, total = self._listed.total(), self._total.total()
+        if listed == total:
+            return ""
+        return f"{listed:,} of {total:,} dead letters are listed, the first of each reason as sources.dead_letters_kept says"
+
+    @property
+    def where(self) -> str:
+        """Says where the dead letters are."""
+        if not self._faulty:
+            return ""
+        return f" The first of each reason are in {self._path}." if self.cut else f" All of them are in {self._path}."
+
+    def write(self) -> Iterator[FileAccount]:
+        """Writes the dead letters, and yields what each file gave, of the sources of which something could not be read.
+
+        Of each source and reason the first are listed, as many as `sources.dead_letters_kept` says; a line at the end counts the others.
+        """
+        if not self._faulty:
+            return
+        with files.write_atomic(self._path) as file:
+            yield from self.files(self._faulty, file)
+            for (source, reason), count in (self._total - self._listed).items():
+                own = self.config.sources[source]
+                message = f"{count:,} more are counted and not listed: sources.dead_letters_kept is {own.dead_letters_kept:,}"
+                _write(file, {"source": own.name, "reason": reason, "not_listed": count, "message": message})
+
+    def files(self, sources: set[int], file: IO[bytes] | None = None) -> Iterator[FileAccount]:
+        """Yields what each file of some sources gave, in the order of the text; writes the dead letters to `file`, if given."""
+        account: FileAccount | None = None
+        for selection in self._selections:
+            info = selection.info
+            if info.source not in sources:
+                continue
+            header = stage_file.StageFile(info).header()
+            faults: dict[str, list[Fault]] = {}
+            for fault in stage_file.read_faults(info) if info.dead_letters else ():
+                faults.setdefault(fault.file, []).append(fault)
+            columns = (header[name] for name in ("files", "lines", "read", "dead_letters_by_file", "lost_bytes"))
+            for name, lines, documents, dead_letters, lost_bytes in zip(*columns, strict=True):
+                if account is None or (account.source, account.name) != (info.source, name):
+                    if account is not None:
+                        yield account
+                    account = FileAccount(info.source, name)
+                self._list(faults.get(name, ()), account, file)
+                for reason, count in dead_letters.items() if file is not None else ():
+                    self._total[info.source, reason] += count
+                account.lines += lines
+                account.documents += documents
+                account.dead_letters.update(dead_letters)
+                account.lost_bytes += lost_bytes
+        if account is not None:
+            yield account
+
+    def _list(self, faults: Sequence[Fault], account: FileAccount, file: IO[bytes] | None) -> None:
+        """Writes dead letters of a file, as long as their reasons have not been listed often enough."""
+        source = self.config.sources[account.source]
+        for fault in faults:
+            # A fault counts lines from the beginning of its block.
+            line = account.lines + fault.line if fault.line else None
+            if len(account.first) < losses.SHOWN:
+                place = f"byte {fault.position:,}" if line is None else f"line {line:,}"
+                account.first.append(f"{place}: {losses.shorten(fault.message)}")
+            if file is None or self._listed[account.source, fault.reason] == source.dead_letters_kept:
+                continue
+            self._listed[account.source, fault.reason] += 1
+            about = {"source": source.name, "file": fault.file, "line": line, "position": fault.position}
+            _write(file, {**about, "reason": fault.reason, "message": fault.message, "excerpt": fault.excerpt})
+
+
+def _write(file: IO[bytes], letter: Mapping[str, Any]) -> None:
+    file.write(json.dumps(letter, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _nothing_left(letters: DeadLetters, filtered: Mapping[str, int]) -> str:
     """Says of each file what became of its documents, in one screen: the message of an error."""
-    lines: Counter[tuple[int, str]] = Counter()
-    for selection in selections:
-        header = stage_file.StageFile(selection.info).header()
-        for name, count in zip(header["files"], header["lines"], strict=True):
-            lines[selection.info.source, name] += count
-    reasons: dict[tuple[int, str], Counter[str]] = {}
-    first: dict[tuple[int, str], str] = {}
-    for source, name, line, fault in _dead_letters(selections):
-        reasons.setdefault((source, name), Counter())[fault.reason] += 1
-        first.setdefault((source, name), f"{_place(line, fault)}: {fault.message[:_MESSAGE]}")
-    told = [f"filters left out {sum(filtered.values()):,} ({_counts(filtered)})"] if filtered else []
-    told += [f"{dead:,} could not be read; all of them are in {files.join(config.output, naming.DEAD_LETTERS)}"] if dead else []
-    rows = []
-    for (source, name), count in lines.items():
-        what = f"{plural(count, 'line')}; nothing that could not be read" if count else "empty"
-        if lost := reasons.get((source, name)):
-            what = f"{plural(count, 'line')}; {_counts(lost)}, the first at {first[source, name]}"
-        rows.append(f"{config.sources[source].name}: {name}: {what}")
+    sources = letters.config.sources
+    dead: Counter[str] = Counter()
+    number = 0
+
+    def seen() -> Iterator[FileAccount]:
+        nonlocal number
+        for account in letters.files(set(range(len(sources)))):
+            number += 1
+            dead.update(account.dead_letters)
+            yield account
+
     # Files that gave the most are told first; of a corpus of thousands the others are like them.
-    rows = [row for _, row in sorted(zip(lines.values(), rows, strict=True), key=lambda pair: -pair[0])]
-    more = [f"and {plural(len(rows) - _FILES, 'more file')}"] if len(rows) > _FILES else []
+    largest = heapq.nlargest(_FILES, seen(), key=lambda account: account.lines)
+    told = [f"filters left out {sum(filtered.values()):,} ({losses.counts(filtered)})"] if filtered else []
+    told += [f"{dead.total():,} could not be read;{letters.where.rstrip('.').replace('All', 'all').replace('The', 'the')}"] if dead else []
+    rows = []
+    for account in largest:
+        what = f"{plural(account.lines, 'line')}; nothing that could not be read" if account.lines else "empty"
+        if account.dead_letters:
+            what = f"{plural(account.lines, 'line')}; {losses.counts(account.dead_letters)}, the first at {account.first[0]}"
+        rows.append(f"{sources[account.source].name}: {account.name}: {what}")
+    more = [f"and {plural(number - _FILES, 'more file')}"] if number > _FILES else []
     summary = "; ".join(told) or "the files hold no record"
-    return "\n  ".join([f"no document is left to make examples of: {summary}. What the files gave:", *rows[:_FILES], *more])
-
-
-def _counts(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in Counter(reasons).most_common())
-
-
-def _place(line: int | None, fault: Fault) -> str:
-    return f"byte {fault.position:,}" if line is None else f"line {line:,}"
-
-
-def too_many_dead_letters(config: JobConfig, selections: StageTable, dead: int, read: int) -> str:
-    """Says what could not be read, with the first few places: the message of an error.
-
-    Args:
-      config: the settings of the build.
-      selections: all stage files, sorted as the text lies.
-      dead: documents that could not be read.
-      read: documents in all.
-    """
-    reasons: Counter[str] = Counter()
-    samples: list[str] = []
-    for source, name, line, fault in _dead_letters(selections):
-        reasons[fault.reason] += 1
-        if len(samples) < 3:
-            samples.append(f"{config.sources[source].name}: {name} {_place(line, fault)}: {fault.message}")
-    return (
-        f"{dead:,} of {read:,} documents could not be read ({_counts(reasons)}), more than execution.max_dead_letter_fraction = "
-        f"{config.execution.max_dead_letter_fraction:g} allows. All of them are in {files.join(config.output, naming.DEAD_LETTERS)}. "
-        "The first:\n  " + "\n  ".join(samples)
-    )
-
-
-def _dead_letters(selections: StageTable) -> Iterable[tuple[int, str, int | None, Fault]]:
-    """Yields every dead letter in the order of the text: source, file, line in the file if it is known, fault."""
-    lines: dict[tuple[int, str], int] = {}  # of each file, in the blocks so far: a fault counts lines from the beginning of its block
-    for selection in selections if selections.numbers("dead_letters").any() else ():
-        info = selection.info
-        header = stage_file.StageFile(info).header()
-        for fault in stage_file.read_faults(info):
-            line = lines.get((info.source, fault.file), 0) + fault.line if fault.line else None
-            yield info.source, fault.file, line, fault
-        for name, count in zip(header["files"], header["lines"], strict=True):
-            lines[info.source, name] = lines.get((info.source, name), 0) + count
-
-
-def write_dead_letters(config: JobConfig, selections: StageTable) -> FileInfo | None:
-    """Writes the dead letters of all blocks into one file, in the order of sources, files and places; None where there are none."""
-    if not selections.numbers("dead_letters").any():
-        return None
-    with files.write_atomic(files.join(config.output, naming.DEAD_LETTERS)) as file:
-        for source, name, line, fault in _dead_letters(selections):
-            letter = {
-                "source": config.sources[source].name,
-                "file": name,
-                "line": line,
-                "position": fault.position,
-                "reason": fault.reason,
-                "message": fault.message,
-                "excerpt": fault.excerpt,
-            }
-            file.write(json.dumps(letter, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
-    return file_info(config.output, naming.DEAD_LETTERS)
+    return "\n  ".join([f"no document is left to make examples of: {summary}. What the files gave:", *rows, *more])

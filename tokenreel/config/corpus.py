@@ -61,6 +61,8 @@ class SourceConfig:
         Repeats of a document lie far from each other.
       max_document_mb: a document that takes more of its file than this (markup of the format included) goes to the dead letters as
         `oversized`, so that no archive and no endless line exhausts a worker; one of this size takes about 10 times as much memory.
+      dead_letters_kept: of what cannot be read, so many are listed for each reason, the first ones in the text; the others are counted. A
+        million take about 200 MB.
     """
 
     files: tuple[str, ...]
@@ -86,8 +88,10 @@ class SourceConfig:
     splits: Mapping[str, float] | None = None
     epochs: float = 1.0
     max_document_mb: float = 64.0
+    dead_letters_kept: int = 1000
 
     def __post_init__(self) -> None:
+        require(self.dead_letters_kept >= 1, f"sources.dead_letters_kept must be at least 1, got {self.dead_letters_kept}")
         if self.format == "warc":
             object.__setattr__(self, "id_field", self.id_field or "url")
             object.__setattr__(self, "metadata_fields", self.metadata_fields or ("date", "language"))
@@ -194,7 +198,7 @@ class SourceConfig:
         return int(self.max_document_mb * (1 << 20))
 
 
-_LATER_NAMES = ("text", "joiner", "messages_field", "records", "quoting", "escape", "escape_unquoted", "encoding")
+_LATER_NAMES = ("text", "joiner", "messages_field", "records", "quoting", "escape", "escape_unquoted", "encoding", "dead_letters_kept")
 _LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in _LATER_NAMES}
 
 
@@ -349,7 +353,9 @@ class ExecutionConfig:
       max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
         and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
         half an hour of one worker.
-      max_dead_letter_fraction: the build fails if more of the documents than this cannot be read.
+      max_dead_letter_fraction: the job fails if more than this of a source cannot be read, of its documents or of the bytes of its files.
+      allow_leaks: go on where two sources share text, so that what one holds out may be in the training text of the other.
+      allow_empty_files: go on where a source gives no document at all, or a file with records none that can be read.
       dead_letter_crashes: blocks over which a process died twice become dead letters as a whole, in place of ending the build again.
     """
 
@@ -357,6 +363,8 @@ class ExecutionConfig:
     stage: str | None = None
     max_reads: int = 20_000_000
     max_dead_letter_fraction: float = 0.1
+    allow_empty_files: bool = False
+    allow_leaks: bool = False
     dead_letter_crashes: bool = False
 
     def __post_init__(self) -> None:

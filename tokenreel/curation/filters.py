@@ -28,7 +28,10 @@ from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.errors import PATHS_BEGIN, ConfigError
 from tokenreel.storage import files
 
-VERSION = "filters-1"
+VERSION = "filters-2"
+_BEGINS_SPACE = np.zeros(256, dtype=bool)  # bytes with which white space begins in UTF-8
+_BEGINS_SPACE[[chr(point).encode()[0] for point in range(1 << 16) if chr(point).isspace()]] = True
+_LOOK = 64  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +113,7 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
     line_rules = rules.config.lines if rules.config.lines != LineRules() else None
     for i, (start, end) in enumerate(zip(documents.offsets[:-1].tolist(), documents.offsets[1:].tolist(), strict=True)):
         raw = data[start:end]
-        if raw and not reasons[i]:
-            text = raw.decode()
+        if raw and not reasons[i] and (text := raw.decode()).strip():  # what is blank is left out by `judge_characters`
             if line_rules is not None:
                 kept = clean_lines(text, line_rules, lines)
                 if len(kept) != len(text):
@@ -123,6 +125,26 @@ def clean(cleaned: Cleaned, rules: Rules) -> Cleaned:
     if modified.any():
         documents = replace_text(documents, texts)
     return Cleaned(documents, reasons, modified, lines, removed)
+
+
+def find_blank(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Finds the documents of white space alone, or of nothing.
+
+    Args:
+      text: [num_bytes] uint8 valid UTF-8, n documents end to end.
+      offsets: [n + 1] int64 bounds of the documents in `text`.
+
+    Returns:
+      [n] bool.
+    """
+    blank: npt.NDArray[np.bool_] = offsets[:-1] == offsets[1:]
+    full = np.flatnonzero(~blank)
+    # Few documents begin with a byte that may begin white space, and few of those begin with much of it.
+    for i in full[_BEGINS_SPACE[text[offsets[full]]]].tolist():
+        start, end = int(offsets[i]), int(offsets[i + 1])
+        begin = text[start : min(end, start + _LOOK)].tobytes().decode("utf-8", "ignore")
+        blank[i] = not begin.strip() and not text[start:end].tobytes().decode().strip()
+    return blank
 
 
 def clean_lines(text: str, rules: LineRules, counts: Counter[str]) -> str:
@@ -180,12 +202,15 @@ def _small(phrases: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(phrase.lower() for phrase in phrases)
 
 
-def judge_characters(reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], limits: FilterConfig) -> npt.NDArray[np.int64]:
+def judge_characters(
+    reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.int64], blank: npt.NDArray[np.bool_], limits: FilterConfig
+) -> npt.NDArray[np.int64]:
     """Leaves out the documents without text, and those with too few or too many characters.
 
     Args:
       reasons: [n] int64 places in `REASONS`, 0 for documents that stay so far; others keep their reason.
       characters: [n] int64 characters of each document.
+      blank: [n] bool, true for documents of white space alone, as `find_blank` gives it.
       limits: `min_characters` and `max_characters`.
 
     Returns:
@@ -194,7 +219,7 @@ def judge_characters(reasons: npt.NDArray[np.int64], characters: npt.NDArray[np.
     most = limits.max_characters if limits.max_characters is not None else np.iinfo(np.int64).max
     judged = reasons.copy()
     for reason, broken in (
-        ("empty", characters == 0),
+        ("empty", blank),
         ("too_few_characters", characters < limits.min_characters),
         ("too_many_characters", characters > most),
     ):

@@ -9,6 +9,7 @@ from typing import Any
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.curation import leaks
 from tokenreel.curation.filters import load_rules
 from tokenreel.sources import first_look, heads
 from tokenreel.sources.inputs import InputFile
@@ -26,7 +27,7 @@ def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) 
       What `list_inputs` gives, and the files of each source.
 
     Raises:
-      SourceError: as `list_inputs`, or a source cannot be used; see `heads.check` and `first_look.check`.
+      SourceError: as `list_inputs`, or a source cannot be used; see `heads.check`, `first_look.check` and `leaks.check_files`.
     """
     listings = [list_source(source) for source in config.sources]
     found = [listing.files for listing in listings]
@@ -37,6 +38,7 @@ def survey(config: JobConfig | TokenizerJobConfig, note: Callable[[str], None]) 
         for line in heads.check(source, listed):
             note(line)
     first_look.check(config, found, note)
+    leaks.check_files(config, found, note)
     return inputs, found
 
 

@@ -206,17 +206,18 @@ def _check_statistics(
     yield from check_totals(manifest.totals, statistics)
     if letters is not None and sum(letters.values()) != manifest.totals["documents_dead_lettered"]:
         counted = manifest.totals["documents_dead_lettered"]
-        yield f"{naming.DEAD_LETTERS}: {sum(letters.values()):,} lines, the manifest counts {counted:,} dead letters"
+        yield f"{naming.DEAD_LETTERS}: {sum(letters.values()):,} dead letters, the manifest counts {counted:,}"
 
 
 def _count_dead_letters(directory: str, manifest: Manifest, intact: set[str]) -> dict[str, int] | None:
-    """Counts the lines of the dead letters by their source; None for a file that is damaged, which was named already."""
+    """Counts the dead letters of each source, listed or not; None for a file that is damaged, which was named already."""
     letters: dict[str, int] = {}
     if any(info.file == naming.DEAD_LETTERS for info in manifest.files):
         if naming.DEAD_LETTERS not in intact:
             return None
         with files.open_read(files.join(directory, naming.DEAD_LETTERS)) as file:
             for line in file:
-                source = json.loads(line).get("source", "")
-                letters[source] = letters.get(source, 0) + 1
+                letter = json.loads(line)
+                source = letter.get("source", "")
+                letters[source] = letters.get(source, 0) + letter.get("not_listed", 1)
     return letters

@@ -6,7 +6,7 @@ document in silence, and knows no tokens.
 
 from tokenreel.sources.blocks import list_blocks as list_blocks
 from tokenreel.sources.documents import Documents as Documents
-from tokenreel.sources.documents import Fault as Fault
+from tokenreel.sources.fault_log import Fault as Fault
 from tokenreel.sources.inputs import Block as Block
 from tokenreel.sources.inputs import InputFile as InputFile
 from tokenreel.sources.listing import list_files as list_files

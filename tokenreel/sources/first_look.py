@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from tokenreel.config.corpus import CorpusSettings, SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import arrow_ends
-from tokenreel.sources.documents import Documents, Fault
+from tokenreel.sources.documents import Documents
+from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers import warc
 from tokenreel.sources.reading import Beginning, read_beginning
@@ -33,8 +34,8 @@ _NAMED = 20  # fields that a message names
 def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: Callable[[str], None]) -> None:
     """Looks at the first records of each source.
 
-    A source of which nothing can be used is an error, unless `execution.max_dead_letter_fraction` allows that all is lost. So are sources
-    that hold no record at all, where no other source has one.
+    A source of which nothing can be used is an error, unless `execution.max_dead_letter_fraction` allows that all is lost. So is one that
+    holds no record at all, unless `execution.allow_empty_files` allows that and another source has some.
 
     Args:
       config: the sources, and how many faults are allowed.
@@ -53,10 +54,9 @@ def check(config: CorpusSettings, listed: Sequence[Sequence[InputFile]], note: C
             _check_metadata(source, index, files, note)
     useless = [look.problem for look in looks if look.problem and not look.empty]
     empty = [look.problem for look in looks if look.problem and look.empty]
-    tolerated = config.execution.max_dead_letter_fraction >= 1
-    wrong = [] if tolerated else useless
-    if len(empty) == len(looks):
-        wrong = empty
+    wrong = [] if config.execution.max_dead_letter_fraction >= 1 else list(useless)
+    if len(empty) == len(looks) or not config.execution.allow_empty_files:
+        wrong += empty
     if wrong:
         raise SourceError("\n  ".join(wrong))
     for line in (*empty, *useless):

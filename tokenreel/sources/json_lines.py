@@ -46,18 +46,19 @@ def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
     import orjson
 
     try:
-        record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses
+        record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses or rounds
+        exact = not _is_rounded(record, source)
     except orjson.JSONDecodeError:
+        exact = False
+    if not exact:
         record = _lenient_json(line, source.text_encoding)
-    else:
-        if _is_rounded(record, source):
-            record = _lenient_json(line, source.text_encoding)
     text, document_id = _read_fields(record, source)
     encoded = encode_text(text)
     metadata = sort_value = None
     if source.metadata_fields:
         found = {name: record[name] if name in record else find(record, name) for name in source.metadata_fields}
-        metadata = to_json({name: value for name, value in found.items() if value is not MISSING})
+        kept = {name: value for name, value in found.items() if value is not MISSING}
+        metadata = to_json(kept if exact else _with_text(kept))
     if source.order_field is not None:
         sort_value = to_sort_value(_value(record, source.order_field), source.order_field)
     return JsonDocument(encoded, document_id, sort_value, metadata)
@@ -85,7 +86,7 @@ def _lenient_json(line: bytes, encoding: str) -> Any:
     problem = encodings.problem(line, encoding)
     if problem:
         raise BadDocument("invalid_utf8", problem)
-    text = line.decode("utf-8-sig")  # of bytes the parser would guess the encoding, and take some for UTF-16
+    text = line.decode().removeprefix("\ufeff")  # of bytes the parser would guess the encoding, and take some for UTF-16
     if _is_deep(text):
         raise BadDocument("invalid_json", f"nested more than {_NESTING} levels deep")
     try:
@@ -107,6 +108,15 @@ def _is_rounded(record: Any, source: SourceConfig) -> bool:
         if isinstance(value, (dict, list)):
             left.extend(value.values() if isinstance(value, dict) else value)
     return False
+
+
+def _with_text(value: Any) -> Any:
+    """Turns whole numbers beyond 64 bits, which most programs would round, into text."""
+    if isinstance(value, int):
+        return value if -_EXACT <= value < 2 * _EXACT else str(value)
+    if isinstance(value, dict):
+        return {name: _with_text(inner) for name, inner in value.items()}
+    return [_with_text(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _read_fields(record: Any, source: SourceConfig) -> tuple[str, str | None]:

@@ -98,7 +98,7 @@ class _Records:
                 yield from self._below(self._source.records or "", in_array=False)
         except _LostError as lost:
             self._at = max(0, lost.position - self._base)
-            self._fault(lost.position, (lost.reason, lost.message), lost.excerpt)
+            self._fault(lost.position, (lost.reason, lost.message), lost.excerpt, last=True)
         self._close()
         self._pass_lines()
         yield from self._take()
@@ -181,10 +181,13 @@ class _Records:
             self._ready.append(TextRange(self._file, self._base, b"", lines=self._lines, bounds=(none, none)))
             self._lines = 0
 
-    def _fault(self, position: int, fault: tuple[str, str], excerpt: bytes = b"", fields: tuple[str, ...] = ()) -> None:
+    def _fault(
+        self, position: int, fault: tuple[str, str], excerpt: bytes = b"", fields: tuple[str, ...] = (), *, last: bool = False
+    ) -> None:
         self._close()
         self._pass_lines()
-        self._ready.append(TextRange(self._file, position, excerpt, fault=fault, fields=fields))
+        lost = max(0, self._base + self._at - position)
+        self._ready.append(TextRange(self._file, position, excerpt, fault=fault, fields=fields, lost=lost, last=last))
 
     def _take(self) -> list[TextRange]:
         ready, self._ready = self._ready, []
@@ -337,7 +340,8 @@ class _Records:
         if head:
             self._close()
             lines, self._lines = self._lines, 0
-            self._ready.append(TextRange(self._file, begin, head, fault=("oversized", oversized_message(self._source)), lines=lines))
+            fault, lost = ("oversized", oversized_message(self._source)), self._base + self._at - begin
+            self._ready.append(TextRange(self._file, begin, head, fault=fault, lines=lines, lost=lost))
         return not head
 
     def _pass_scalar(self, where: str) -> None:

@@ -45,6 +45,10 @@ class TextRange:
       swapped: whether line feeds and carriage returns of the data stand for one another, as `swap_line_ends` has them.
       bounds: [n] int64 first bytes of the documents in `data` and [n] int64 bytes behind their last; None where lines tell.
       fields: of a fault, the fields that there are in place of those that are missing.
+      lost: bytes of the (decompressed) file that the fault passes over.
+      scale: how many bytes of the file on disk stand for one of its text.
+      unread_bytes: bytes of the file on disk behind the place where it could not be read any more.
+      last: of a fault, whether nothing behind it is read.
     """
 
     file: InputFile
@@ -55,6 +59,10 @@ class TextRange:
     swapped: bool = False
     bounds: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
     fields: tuple[str, ...] = ()
+    lost: int = 0
+    scale: float = 1.0
+    unread_bytes: int = 0
+    last: bool = False
 
     @property
     def size(self) -> int:
@@ -202,7 +210,7 @@ def cut_stream(
             return
         buffer += chunk
         if kind == "text" and len(buffer) > limit + len(BOM):
-            yield _oversized(file, position, bytes(buffer), source)
+            yield dataclasses.replace(_oversized(file, position, bytes(buffer), source, lost=len(buffer)), last=True)
             return  # the rest of the file is the rest of the document
         if kind != "text" and len(buffer) >= part_bytes:
             cut = _last_boundary(buffer, kind, searched)
@@ -218,7 +226,7 @@ def cut_stream(
                     yield _broken(file, position, head, position + skipped, problem)
                     return
                 if kind == "lines" or not (blank and still_blank):
-                    yield _oversized(file, position, head, source, lines)
+                    yield _oversized(file, position, head, source, lines, skipped)
                 else:
                     yield TextRange(file, position, b"\n" * lines)
                 position, searched = position + skipped, 0
@@ -227,14 +235,15 @@ def cut_stream(
 
 def _broken(file: InputFile, position: int, data: bytes | bytearray, read: int, error: Exception) -> TextRange:
     """Makes the fault of a stream that broke after `read` bytes, inside the document that begins at `position`."""
-    return TextRange(file, position, bytes(data[: 4 * EXCERPT]), fault=describe_break(error, f"after {read:,} bytes of text"))
+    fault = describe_break(error, f"after {read:,} bytes of text")
+    return TextRange(file, position, bytes(data[: 4 * EXCERPT]), fault=fault, lost=read - position, last=True)
 
 
-def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0) -> TextRange:
-    """Makes the fault of a document that is too long, from its first bytes and the lines it has."""
+def _oversized(file: InputFile, position: int, head: bytes, source: SourceConfig, lines: int = 0, lost: int = 0) -> TextRange:
+    """Makes the fault of a document that is too long, from its first bytes and the lines and bytes it has."""
     if position == 0 and head.startswith(BOM):
         position, head = len(BOM), head[len(BOM) :]
-    return TextRange(file, position, head[: 4 * EXCERPT], fault=("oversized", oversized_message(source)), lines=lines)
+    return TextRange(file, position, head[: 4 * EXCERPT], fault=("oversized", oversized_message(source)), lines=lines, lost=lost)
 
 
 def oversized_message(source: SourceConfig) -> str:

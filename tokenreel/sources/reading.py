@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError, StorageError
@@ -21,6 +21,7 @@ from tokenreel.sources.readers import arrow, delimited, parquet, tfrecords, warc
 from tokenreel.sources.readers.rows import Problem, Rows, damaged
 from tokenreel.sources.readers.unreadable import describe_break
 from tokenreel.sources.row_documents import add_rows
+from tokenreel.sources.stream_meter import StreamMeter
 from tokenreel.sources.text_documents import add_text_range
 from tokenreel.storage import files
 
@@ -67,7 +68,11 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
 
 def leave_out(block: Block, source: SourceConfig, why: str) -> Iterator[Documents]:
     """Makes a block's files faults without reading them: one part, with a fault for each."""
-    found = [damaged(item.file, item.start, f"{item.file.name}: left out unread: {why}") for item in block.file_ranges]
+    found = []
+    for item in block.file_ranges:
+        # Ranges of a Parquet file count row groups; how large those are is not looked up in a file that is not trusted.
+        size = item.file.size if item.end is None or source.format == "parquet" else item.end - item.start
+        found.append(damaged(item.file, item.start, f"{item.file.name}: left out unread: {why}", unread_bytes=size))
     yield _build(found, source, [(item.file, UNREAD) for item in block.file_ranges])
 
 
@@ -107,7 +112,7 @@ def read_beginning(file: InputFile, source: SourceConfig, records: int, most_byt
         for read in _read_file_range(FileRange(file), source, most_bytes // 16, lambda chunks: _bounded(chunks, head, most_bytes)):
             gathered.append(read)
             built = _build(gathered, source)
-            if len(built) + len(built.faults) >= records:
+            if len(built) + built.num_dead_letters >= records:
                 break
         else:
             whole = True
@@ -161,7 +166,9 @@ def _read_file_range(
     try:
         with files.open_read(file.path, file.generation, file.size) as opened:
             stream = MeasuredStream(opened, file.size)
-            contents = open_range(stream, file_range, source)
+            meter = StreamMeter(stream, file)
+            contents = open_range(stream if file_range.start else cast("MeasuredStream", meter), file_range, source)
+            contents.chunks = meter.count(contents.chunks)
             if kind in ("parquet", "arrow"):
                 table = parquet if kind == "parquet" else arrow
                 if file_range.end is not None:
@@ -170,11 +177,11 @@ def _read_file_range(
                 yield from _within(table.read(checkable, file_range, source, part_bytes), file, most_bytes(file, source))
             elif contents.archive == "tar":
                 found = tar_members.read(contents.chunks if bound is None else bound(contents.chunks))
-                yield from _read_members(found, file, source, part_bytes)
+                yield from meter.weigh(_read_members(found, file, source, part_bytes))
             elif contents.archive == "zip":
                 found = zip_members.read(_checkable(stream, file_range) if extents is not None else stream)
                 yield from _read_members(found, file, source, part_bytes, bound)
-            elif not (yield from _read_single(stream, file_range, contents, source, part_bytes, bound)):
+            elif not (yield from _read_single(stream, meter, file_range, contents, source, part_bytes, bound)):
                 return  # what cut the file did not know; the range that begins at its first byte holds all
             if extents is not None:
                 extents += [(file, extent) for extent in stream.extents()]
@@ -205,7 +212,13 @@ def _lay_open(contents: Contents, source: SourceConfig) -> tuple[bool, bool]:
 
 
 def _read_single(
-    stream: MeasuredStream, file_range: FileRange, contents: Contents, source: SourceConfig, part_bytes: int, bound: _Bound | None
+    stream: MeasuredStream,
+    meter: StreamMeter,
+    file_range: FileRange,
+    contents: Contents,
+    source: SourceConfig,
+    part_bytes: int,
+    bound: _Bound | None,
 ) -> Generator[TextRange | Rows, None, bool]:
     """Reads a range of a file that is neither a table nor an archive of several files: False where the file cannot be read from there."""
     swapped, streamed = _lay_open(contents, source)
@@ -216,7 +229,7 @@ def _read_single(
     elif source.format in ("jsonl", "lines", "paragraphs", "text") and bound is None and not streamed:
         yield from _plain_text(stream, file_range, source, part_bytes)
     else:
-        yield from _read_stream(contents, file_range.file, source, part_bytes, bound, swapped=swapped)
+        yield from meter.weigh(_read_stream(contents, file_range.file, source, part_bytes, bound, swapped=swapped))
     return True
 
 
@@ -258,7 +271,7 @@ def _read_members(
     """Reads the members of an archive as files of the source's format, whose names are `archive.tar#member`; hidden ones are left out."""
     for member in members:
         if isinstance(member, Exception):
-            yield TextRange(file, 0, b"", fault=describe_break(member, "among its members"))
+            yield TextRange(file, 0, b"", fault=describe_break(member, "among its members"), last=True)
         elif not member.hidden:
             inside = dataclasses.replace(file, path=f"{file.path}#{member.path}", name=f"{file.name}#{member.path}", size=member.size)
             try:
@@ -266,7 +279,7 @@ def _read_members(
                     raise SourceError(f"the member {member.name!r} {member.problem}, and is not read.")
                 contents = unpack(member.chunks, inside, source, is_member=True)
             except SourceError as error:
-                yield TextRange(inside, 0, b"", fault=("refused_member", str(error)))
+                yield TextRange(inside, 0, b"", fault=("refused_member", str(error)), lost=member.size)
             else:
                 swapped, _ = _lay_open(contents, source)
                 yield from _read_stream(contents, inside, source, part_bytes, bound, swapped=swapped)
@@ -281,7 +294,8 @@ def _plain_text(stream: MeasuredStream, file_range: FileRange, source: SourceCon
         first, after = locate_documents(stream, file_range, paragraphs=source.format == "paragraphs")
         stream.own([(first, after)])
     if after - first > max(source.max_document_bytes, 2 * part_bytes):  # the last document may be oversized: it is not held as a whole
-        yield from cut_stream(read_range(stream, first, after), file, source, part_bytes, first)
+        for read in cut_stream(read_range(stream, first, after), file, source, part_bytes, first):
+            yield dataclasses.replace(read, lost=after - first) if read.fault and source.format == "text" else read
     else:
         stream.seek(first)
         yield TextRange(file, first, stream.read(max(0, after - first)))

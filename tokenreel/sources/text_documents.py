@@ -16,9 +16,9 @@ from tokenreel.sources.values import EXCERPT, BadDocument, is_utf8
 
 def add_text_range(builder: DocumentBuilder, text_range: TextRange) -> None:
     """Adds the documents of a text range, and a fault for each that cannot be read."""
-    builder.enter(text_range.file)
+    builder.enter(text_range.file, text_range.scale, text_range.unread_bytes)
     if text_range.fault:
-        builder.add_fault(text_range.position, *text_range.fault, text_range.data, fields=text_range.fields)
+        builder.add_fault(text_range.position, *text_range.fault, text_range.data, fields=text_range.fields, size=text_range.lost)
         builder.pass_lines(text_range.lines)
         return
     data, position = text_range.data, text_range.position
@@ -55,9 +55,10 @@ def _leave_out_oversized(
     """Makes faults of the documents that are too long; returns the bounds of the others."""
     long = ends - starts > builder.source.max_document_bytes
     counter = LineCounter(data)
-    for start in starts[long].tolist():
+    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
         excerpt = data[start : start + 4 * EXCERPT]
-        builder.add_fault(start + position, "oversized", oversized_message(builder.source), excerpt, counter.count_to(start))
+        message, line = oversized_message(builder.source), counter.count_to(start)
+        builder.add_fault(start + position, "oversized", message, excerpt, line, size=end - start)
     return starts[~long], ends[~long]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import decimal
 import reprlib
 import struct
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from tokenreel import keys
 
 EXCERPT = 200  # characters of a document that a fault shows
+_MOST_EXACT = 1 << 53  # float64 has every whole number up to here
 
 
 def to_sort_value(value: Any, field: str) -> int:
@@ -72,15 +75,32 @@ class BadDocument(Exception):
 
 
 def read_document_id(value: Any, field: str) -> str:
-    """Turns the value of an id field into a document id.
+    r"""Turns the value of an id field into a document id: text as it is, whole numbers in digits, bytes in hexadecimal.
 
     Raises:
-      BadDocument: it is neither a string nor a whole number.
+      BadDocument: it is blank, or no such value.
+
+    >>> read_document_id(7.0, "n"), read_document_id(decimal.Decimal("0.50"), "n"), read_document_id(b"\xff", "n")
+    ('7', '0.50', 'ff')
     """
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {reprlib.repr(value)}")
-    encode_text(str(value))
-    return str(value)
+    if isinstance(value, str):
+        if not value.strip():
+            raise BadDocument("no_id", f"the field {field!r} is blank")
+        encode_text(value)
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > _MOST_EXACT:
+            raise BadDocument("no_id", f"the field {field!r} holds {value!r}, beyond 2**53, where numbers are not exact: write ids as text")
+        return str(int(value))
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        return str(int(value)) if value == value.to_integral_value() else format(value, "f")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes) and value:
+        return value.hex()
+    raise BadDocument("no_id", f"the field {field!r} must hold a string or a whole number, got {reprlib.repr(value)}")
 
 
 def encode_text(text: str) -> bytes:

@@ -24,6 +24,8 @@ from tokenreel.sources.documents import Documents
 from tokenreel.staging.columns import Columns
 from tokenreel.vocabularies.base import Vocabulary
 
+_REFUSED_AT_ONCE = 1 << 16  # documents that a vocabulary says what is wrong with, before that is counted and most of it forgotten
+
 
 def encode(
     cleaned: Cleaned,
@@ -53,14 +55,20 @@ def encode(
     """
     documents, limits = cleaned.documents, rules.config
     characters = characters_per_document(documents.text, documents.offsets)
-    reasons = filters.judge_characters(cleaned.reasons, characters, limits)
+    blank = filters.find_blank(documents.text, documents.offsets)
+    reasons = filters.judge_characters(cleaned.reasons, characters, blank, limits)
     kept = np.lexsort((documents.position, documents.file, documents.key))  # documents of one name tie: they stay as the text lies
     kept = kept[reasons[kept] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, kept)
-    if refused := vocabulary.refused(text, offsets):
-        documents.set_aside({int(kept[i]): problem for i, problem in refused.items()})
-        cleaned.modified[kept[list(refused)]] = False
-        kept = np.delete(kept, list(refused))
+    usable = np.ones(len(kept), dtype=bool)
+    for first in range(0, len(kept), _REFUSED_AT_ONCE):
+        bounds = offsets[first : first + _REFUSED_AT_ONCE + 1]
+        refused = vocabulary.refused(text[bounds[0] : bounds[-1]], bounds - bounds[0])
+        documents.set_aside({int(kept[first + i]): problem for i, problem in refused.items()})
+        usable[[first + i for i in refused]] = False
+    if not usable.all():
+        cleaned.modified[kept[~usable]] = False
+        kept = kept[usable]
         text, offsets = ragged.take(documents.text, documents.offsets, kept)
     vocabulary = vocabulary.for_documents(documents.key[kept])
     if sentences is None:

@@ -12,7 +12,7 @@ from tokenreel.curation.filters import Rules
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 
-VERSION = "stage-1"  # changes where the same input and settings would give other bytes
+VERSION = "stage-2"  # changes where the same input and settings would give other bytes
 _ROWS = "rows-2"  # the same for rows of csv and tsv alone
 _NESTED = "nested-1"  # for keys of JSON lines with a dot, inside of which nobody looked before
 
@@ -59,6 +59,8 @@ def fingerprint(
         reading += ("encoding", source.text_encoding)
     if source.records is not None:
         reading += ("records", source.records)
+    if source.dead_letters_kept != SourceConfig.dead_letters_kept:
+        reading += ("dead_letters_kept", str(source.dead_letters_kept))
     return keys.digest(
         VERSION,
         keys.VERSION,

@@ -25,7 +25,7 @@ from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.hash_tables import HashTable
 from tokenreel.errors import BuildError
 from tokenreel.format import tfrecord
-from tokenreel.sources.documents import Fault
+from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import INDEX, Columns, StageInfo, pack
@@ -72,7 +72,7 @@ def write(
         last=last,
         body=0,
         token_dtype=token_dtype,
-        dead_letters=len(documents.faults),
+        dead_letters=documents.num_dead_letters,
         filtered=cleaned.left_out(),
         lines_removed=dict(sorted(cleaned.lines.items())),
         characters_removed=cleaned.characters,
@@ -83,6 +83,8 @@ def write(
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
     fields |= {"files": documents.files, "lines": documents.lines, "about": dict(about or {}), "bytes": len(body), "version": VERSION}
     fields |= {"stored": documents.stored, "extents": [(file, *extent) for file, extent in documents.extents]}
+    fields |= {"read": documents.count_by_file(), "dead_letters_by_file": [dict(sorted(found.items())) for found in documents.dead_letters]}
+    fields["lost_bytes"] = list(map(round, documents.lost_bytes))
     fields["crc32c"] = tfrecord.crc32c(body)
     header = json.dumps({**fields, "header_crc32c": _checksum(fields)}, ensure_ascii=True).encode()
     start = align(_PREFIX_BYTES + len(header))
@@ -169,7 +171,7 @@ def hash_table(info: StageInfo) -> HashTable:
 
 
 def read_faults(info: StageInfo) -> list[Fault]:
-    """Reads the dead letters of a stage file.
+    """Reads the dead letters of a stage file: of each reason the first, in the order of the text.
 
     Raises:
       BuildError: the file is gone, or shorter than it was written.

@@ -7,14 +7,13 @@ documents below it are written to files, and one worker cuts the last bucket exa
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
+from tokenreel.sources import losses
 from tokenreel.tokenizer_training.sample_files import Candidates
-from tokenreel.tokenizer_training.sample_plan import FAULTS_SHOWN, SHIFT, Measured, cut_lengths
+from tokenreel.tokenizer_training.sample_plan import SHIFT, Measured, cut_lengths
 from tokenreel.tokenizer_training.texts import Texts
 
 
@@ -51,9 +50,10 @@ def measure(documents: Texts, source: int, seed: int, max_document_bytes: int, l
         documents=int(np.count_nonzero(full)),
         text_bytes=int(whole.sum()),
         cut_documents=int(np.count_nonzero(lengths < whole)),
-        faults=dict(Counter(fault.reason for fault in documents.faults)),
+        faults=dict(documents.dead_letters),
         left_out=documents.left_out,
-        examples=[(fault.file, fault.position, fault.message) for fault in documents.faults[:FAULTS_SHOWN]],
+        lost_bytes=documents.lost_bytes,
+        examples=[(fault.file, fault.position, fault.message) for fault in documents.faults[: losses.SHOWN]],
     )
     taken = np.flatnonzero(full & (buckets < limit))
     taken = taken[np.argsort(hashes[taken], kind="stable")]

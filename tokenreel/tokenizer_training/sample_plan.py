@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.config.corpus import ExecutionConfig
 from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
+from tokenreel.sources import losses
 
 BUCKETS = 1 << 16  # the upper 16 bits of a hash
 SHIFT = np.uint64(48)  # from a hash to its bucket
-FAULTS_SHOWN = 3  # in the message that too many documents could not be read
 
 # Text is more or less than the bytes of its files; a document is written in the first reading if it may be needed by this much.
 _MARGIN = 1.5
@@ -60,6 +62,8 @@ class Measured:
       faults: number of documents that could not be read, by reason.
       left_out: number of documents that filters left out, by reason.
       examples: some of the faults: file, position and message.
+      lost_bytes: about how many bytes on disk could not be read.
+      empty: files of which nothing could be read: name, and number of documents by reason.
     """
 
     source: int
@@ -71,6 +75,14 @@ class Measured:
     faults: Mapping[str, int]
     left_out: Mapping[str, int]
     examples: Sequence[tuple[str, int, str]]
+    lost_bytes: int = 0
+    empty: Sequence[tuple[str, Mapping[str, int]]] = ()
+
+    @classmethod
+    def of_empty(cls, source: int, file: str, faults: Mapping[str, int]) -> Measured:
+        """Counts nothing but a file of which nothing could be read; its dead letters are counted elsewhere."""
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(source, nothing, nothing, 0, 0, 0, {}, {}, (), empty=((file, faults),))
 
 
 class Totals:
@@ -78,18 +90,22 @@ class Totals:
 
     Attributes:
       bytes: [num_sources, BUCKETS] int64 bytes of documents as they are cut.
-      documents, text_bytes, cut_documents: [num_sources] int64, as in `Measured`.
+      documents, text_bytes, cut_documents, lost_bytes: [num_sources] int64, as in `Measured`.
       faults: for each source, the documents that could not be read, by reason.
       left_out: for each source, the documents that filters left out, by reason.
-      examples: the first faults, by (source, file, position).
+      examples: for each source, the first faults, by (file, position).
+      empty_files: for each source, the number of files of which nothing could be read.
+      empty: some of them, by name.
     """
 
     def __init__(self, sources: int) -> None:
         self.bytes = np.zeros((sources, BUCKETS), dtype=np.int64)
-        self.documents, self.text_bytes, self.cut_documents = (np.zeros(sources, dtype=np.int64) for _ in range(3))
+        self.documents, self.text_bytes, self.cut_documents, self.lost_bytes = (np.zeros(sources, dtype=np.int64) for _ in range(4))
         self.faults: list[Counter[str]] = [Counter() for _ in range(sources)]
         self.left_out: list[Counter[str]] = [Counter() for _ in range(sources)]
-        self.examples: list[tuple[int, str, int, str]] = []
+        self.examples: list[list[tuple[str, int, str]]] = [[] for _ in range(sources)]
+        self.empty_files = [0] * sources
+        self.empty: list[list[tuple[str, Mapping[str, int]]]] = [[] for _ in range(sources)]
 
     def add(self, part: Measured) -> None:
         """Adds one part of a block."""
@@ -100,7 +116,8 @@ class Totals:
         self.cut_documents[source] += part.cut_documents
         self.faults[source].update(part.faults)
         self.left_out[source].update(part.left_out)
-        self.examples = sorted([*self.examples, *((source, *example) for example in part.examples)])[:FAULTS_SHOWN]
+        self.lost_bytes[source] += part.lost_bytes
+        self._show(source, part.examples, len(part.empty), part.empty)
 
     def merge(self, other: Totals) -> None:
         """Adds another sum."""
@@ -110,29 +127,45 @@ class Totals:
         self.cut_documents += other.cut_documents
         for mine, theirs in zip([*self.faults, *self.left_out], [*other.faults, *other.left_out], strict=True):
             mine.update(theirs)
-        self.examples = sorted([*self.examples, *other.examples])[:FAULTS_SHOWN]
+        self.lost_bytes += other.lost_bytes
+        for source, (examples, count, empty) in enumerate(zip(other.examples, other.empty_files, other.empty, strict=True)):
+            self._show(source, examples, count, empty)
+
+    def _show(
+        self, source: int, examples: Sequence[tuple[str, int, str]], count: int, empty: Sequence[tuple[str, Mapping[str, int]]]
+    ) -> None:
+        """Adds faults, and files of which nothing could be read, and keeps the first of both."""
+        self.examples[source] = sorted([*self.examples[source], *examples])[: losses.SHOWN]
+        self.empty_files[source] += count
+        self.empty[source] = sorted([*self.empty[source], *empty], key=lambda file: file[0])[: losses.SHOWN]
 
 
-def check(totals: Totals, names: Sequence[str], max_dead_letter_fraction: float) -> None:
-    """Checks that there is text, and that most of it could be read.
+def check(totals: Totals, inputs: Mapping[str, Any], execution: ExecutionConfig, note: Callable[[str], object] = str) -> None:
+    """Checks that there is text, and that most of each source could be read.
+
+    Args:
+      totals: the sum of what was measured in all blocks.
+      inputs: the files and bytes of each source, as the listing found them.
+      execution: how much may be lost.
+      note: told what is lost and allowed.
 
     Raises:
-      BuildError: no document holds any text, or too many could not be read.
+      BuildError: no document holds any text, too many of a source could not be read, or none of a source or a file.
     """
-    dead, left_out = (sum(sum(counts.values()) for counts in counters) for counters in (totals.faults, totals.left_out))
-    read = int(totals.documents.sum()) + left_out
-    if dead > max_dead_letter_fraction * (dead + read):
-        places = "\n  ".join(f"{names[source]}: {file} byte {position:,}: {message}" for source, file, position, message in totals.examples)
-        raise BuildError(
-            f"{dead:,} of {dead + read:,} documents could not be read, more than execution.max_dead_letter_fraction = "
-            f"{max_dead_letter_fraction:g} allows. The first:\n  {places}"
-        )
+    found = losses.start(inputs)
+    for index, loss in enumerate(found):
+        loss.documents = int(totals.documents[index]) + sum(totals.left_out[index].values())
+        loss.dead_letters, loss.lost_bytes = totals.faults[index], int(totals.lost_bytes[index])
+        loss.add_first(f"{file} byte {position:,}: {losses.shorten(message)}" for file, position, message in totals.examples[index])
+        loss.add_empty(totals.empty[index], totals.empty_files[index])
+    losses.check_fraction(found, execution)
     if not totals.documents.any():
-        reasons: Counter[str] = sum(totals.left_out, Counter())
-        why = f" All {left_out:,} documents were left out: {', '.join(f'{n:,} {reason}' for reason, n in reasons.most_common())}."
+        left_out: Counter[str] = sum(totals.left_out, Counter())
+        why = f" All {left_out.total():,} documents were left out: {losses.counts(left_out)}."
         raise BuildError(
-            f"the sources {', '.join(names)} hold no text to train on.{why if left_out else ''} Check sources, filters and splits."
+            f"the sources {', '.join(inputs)} hold no text to train on.{why if left_out else ''} Check sources, filters and splits."
         )
+    losses.check_empty(found, execution, note)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from tokenreel.curation import filters
 from tokenreel.curation.cleaned import REASONS, Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import token_spans
-from tokenreel.sources.documents import Fault
+from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 
@@ -32,15 +32,21 @@ class Texts:
       text: [num_bytes] uint8, documents end to end, as the filters left them.
       offsets: [n + 1] int64 bounds of the documents in `text`.
       key: [n] uint64 hashes of the documents' names.
-      faults: what could not be read.
+      faults: the first of what could not be read.
+      dead_letters: number of documents that could not be read, by reason.
       left_out: number of documents that filters or held-out splits left out, by reason.
+      lost_bytes: about how many bytes on disk could not be read.
+      files: of each file that was read, its name, the number of documents that could be read, and of those that could not by reason.
     """
 
     text: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
     key: npt.NDArray[np.uint64]
     faults: list[Fault]
+    dead_letters: Counter[str]
     left_out: dict[str, int]
+    lost_bytes: int = 0
+    files: Sequence[tuple[str, int, Counter[str]]] = ()
 
 
 def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: int) -> Iterator[Texts]:
@@ -57,7 +63,8 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
         cleaned = filters.clean(Cleaned.of(documents), rules)
         documents = cleaned.documents
         characters = token_spans.characters_per_document(documents.text, documents.offsets)
-        reasons = filters.judge_characters(cleaned.reasons, characters, rules.config)
+        blank = filters.find_blank(documents.text, documents.offsets)
+        reasons = filters.judge_characters(cleaned.reasons, characters, blank, rules.config)
         held_out = (reasons == 0) & ((documents.key < low) | (documents.key > high - 1))
         left_out = Counter(REASONS[code] for code in reasons[reasons > 0].tolist())
         left_out["held_out_split"] = int(held_out.sum())
@@ -66,4 +73,13 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
         if len(kept) < len(key):
             text, offsets = ragged.take(text, offsets, kept)
             key = key[kept]
-        yield Texts(text, offsets, key, documents.faults, {reason: count for reason, count in left_out.items() if count})
+        yield Texts(
+            text=text,
+            offsets=offsets,
+            key=key,
+            faults=documents.faults,
+            dead_letters=sum(documents.dead_letters, Counter()),
+            left_out={reason: count for reason, count in left_out.items() if count},
+            lost_bytes=round(sum(documents.lost_bytes)),
+            files=tuple(zip(documents.files, documents.count_by_file(), documents.dead_letters, strict=True)),
+        )

@@ -5,6 +5,7 @@ import pickle
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,3 +151,24 @@ def test_rules_that_nothing_breaks_change_nothing(texts: list[str]) -> None:
     assert all(
         REASONS[code] in ("", "no_line_left") and not (code and text.strip()) for code, text in zip(cleaned.reasons, texts, strict=True)
     )
+
+
+BLANK = ["", " ", "\n\n", "\u3000", "\u2003\u00a0 \t\r\n", "\x1c", " " * 200 + "\u2029"]
+FULL = ["a", " a", "“quoted”", "\u3000日本", "\u200b", "é", " " * 200 + "x", "\u00a0" * 100 + "é", "あ"]
+
+
+def test_documents_of_white_space_alone_are_empty() -> None:
+    found = documents(*BLANK, *FULL)
+    blank = filters.find_blank(found.text, found.offsets)
+    assert blank.tolist() == [True] * len(BLANK) + [False] * len(FULL)
+    rules = Rules(FilterConfig(min_words=1, min_characters=2))
+    cleaned = filters.clean(Cleaned.of(found), rules)
+    characters = np.array([len(text) for text in (*BLANK, *FULL)])
+    reasons = filters.judge_characters(cleaned.reasons, characters, blank, rules.config)
+    assert [REASONS[code] for code in reasons[: len(BLANK)]] == ["empty"] * len(BLANK)
+
+
+@given(text=st.text(max_size=8))
+def test_blank_is_what_python_strips(text: str) -> None:
+    found = documents("x", text, " ")
+    assert filters.find_blank(found.text, found.offsets).tolist() == [False, not text.strip(), True]

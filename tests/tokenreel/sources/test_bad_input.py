@@ -114,7 +114,7 @@ def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobC
 
 
 def letters(config: JobConfig, found: list[StageSelection]) -> list[dict[str, Any]]:
-    dead_letters.write_dead_letters(config, StageTable.of(found))
+    list(dead_letters.DeadLetters(config, StageTable.of(found)).write())
     path = pathlib.Path(config.output) / "dead_letters" / "dead_letters.jsonl"
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 

@@ -184,11 +184,16 @@ def test_every_source_that_is_wrong_is_told_at_once(tmp_path: pathlib.Path) -> N
     assert "sources.0.text_field: content" in first and "sources.2.text_field: content" in second
 
 
-def test_a_source_without_records_stops_only_a_job_that_has_no_other(tmp_path: pathlib.Path) -> None:
+def test_a_source_without_records_stops_a_job_unless_it_is_allowed_and_there_is_another(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(GOOD))
     (tmp_path / "b.jsonl").write_bytes(b"")
-    (said,) = look({"files": [str(tmp_path / "a.jsonl")]}, {"files": [str(tmp_path / "b.jsonl")]})
+    sources = [{"files": [str(tmp_path / name)]} for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(SourceError, match="source 's1' holds no record"):
+        look(*sources)
+    (said,) = look(*sources, execution={"allow_empty_files": True})
     assert "source 's1' holds no record" in said
+    with pytest.raises(SourceError, match="source 's0' holds no record"):
+        look(sources[1], execution={"allow_empty_files": True})
 
 
 def test_whoever_allows_that_all_is_lost_is_only_told(tmp_path: pathlib.Path) -> None:

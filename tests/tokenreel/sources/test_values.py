@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import datetime
+import decimal
+import json
 import pathlib
+import uuid
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests import reading
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.errors import SourceError
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.sources.reading import read_documents
 
@@ -53,3 +60,41 @@ def test_a_number_too_large_to_sort_by_is_a_dead_letter(tmp_path: pathlib.Path) 
     found = reading.read(path, "jsonl", order_field="n")
     assert found.values == ["2", "3"] and found.reasons == ["no_order"] * 2
     assert all("a number beyond all range" in fault.message for fault in found.faults)
+
+
+def test_ids_of_json_are_text_or_whole_numbers_exactly(tmp_path: pathlib.Path) -> None:
+    huge = 123456789012345678901234567890
+    values = [f'"a {huge}"', huge, -huge, 7, 7.0, 2**64 - 1, 2**64, '" "', '""', '"\\u3000"', 7.5, 1e300, "true", "null", "[1]"]
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "x", "id": {value}, "m": [{value}]}}\n' for value in values))
+    source = SourceConfig(files=(str(tmp_path),), id_field="id", metadata_fields=("m",))
+    ((found,),) = ([*read_documents(block, source, 1 << 20)] for block in list_blocks(source, 0, 1 << 20))
+    assert found.ids == [f"a {huge}", str(huge), str(-huge), "7", "7", str(2**64 - 1), str(2**64)]
+    assert {fault.reason for fault in found.faults} == {"no_id"} and len(found.faults) == len(values) - 7
+    assert found.metadata is not None
+    kept = [json.loads(metadata)["m"][0] for metadata in found.metadata]
+    assert kept == [f"a {huge}", str(huge), str(-huge), 7, 7.0, 2**64 - 1, str(2**64)]
+
+
+def test_ids_of_tables_are_accepted_or_refused_by_their_type(tmp_path: pathlib.Path) -> None:
+    number = uuid.UUID(int=5)
+    accepted: dict[str, tuple[pa.Array, list[str]]] = {
+        "text": (pa.array(["a", "b"]), ["a", "b"]),
+        "dictionary": (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        "int": (pa.array([1, -2], pa.int16()), ["1", "-2"]),
+        "float": (pa.array([1.0, 2.0**53]), ["1", str(2**53)]),
+        "decimal": (pa.array([decimal.Decimal("3.00"), decimal.Decimal("0.25")]), ["3", "0.25"]),
+        "uuid": (pa.array([number.bytes, uuid.UUID(int=6).bytes], pa.uuid()), [str(number), str(uuid.UUID(int=6))]),
+        "binary": (pa.array([b"\x00\xff", b"a"]), ["00ff", "61"]),
+        "fixed": (pa.array([b"ab", b"cd"], pa.binary(2)), ["6162", "6364"]),
+    }
+    for name, (column, expected) in accepted.items():
+        pq.write_table(pa.table({"text": ["x", "y"], "id": column}), tmp_path / f"{name}.parquet")
+        found = reading.read(tmp_path / f"{name}.parquet", "parquet", id_field="id")
+        assert list(found.ids.values()) == expected, name
+    refused = [pa.array([True, False]), pa.array([[1], [2]]), pa.array([datetime.date(2024, 1, 1)] * 2), pa.array([{"a": 1}] * 2)]
+    for column in refused:
+        pq.write_table(pa.table({"text": ["x", "y"], "id": column}), tmp_path / "refused.parquet")
+        with pytest.raises(SourceError, match="only text, numbers, UUIDs and bytes name documents"):
+            reading.read(tmp_path / "refused.parquet", "parquet", id_field="id")
+    pq.write_table(pa.table({"text": ["x", "y", "z"], "id": [1.5, 2.0**60, None]}), tmp_path / "doubtful.parquet")
+    assert reading.read(tmp_path / "doubtful.parquet", "parquet", id_field="id").reasons == ["no_id"] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections import Counter
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tokenreel.tokenizer_training.texts import Texts
 def documents(texts: list[bytes], keys: list[int] | None = None) -> Texts:
     lengths = np.array([len(text) for text in texts], dtype=np.int64)
     key = np.array(range(len(texts)) if keys is None else keys, dtype=np.uint64)
-    return Texts(np.frombuffer(b"".join(texts), dtype=np.uint8), ragged.offsets_of(lengths), key, [], {})
+    return Texts(np.frombuffer(b"".join(texts), dtype=np.uint8), ragged.offsets_of(lengths), key, [], Counter(), {})
 
 
 def sample(

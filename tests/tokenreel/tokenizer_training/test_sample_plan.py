@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pathlib
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tokenreel.tokenizer_training.samples import documents, sample
+from tokenreel.config.corpus import ExecutionConfig
 from tokenreel.config.tokenizer import Shares
 from tokenreel.errors import BuildError
 from tokenreel.tokenizer_training import sample_plan
@@ -69,20 +71,24 @@ def test_sums_do_not_depend_on_order() -> None:
     assert (one.documents, one.text_bytes, one.cut_documents) == (99, 4950, 49) == (other.documents, other.text_bytes, other.cut_documents)
 
 
+def inputs(*names: str) -> dict[str, Any]:
+    return {name: {"files": 1, "bytes": 100} for name in names}
+
+
 def test_nothing_to_sample_is_an_error() -> None:
     with pytest.raises(BuildError, match=r"the sources a hold no text to train on"):
-        sample_plan.check(Totals(1), ["a"], 0.1)
+        sample_plan.check(Totals(1), inputs("a"), ExecutionConfig())
     totals = Totals(2)
     totals.left_out[0]["empty"], totals.left_out[1]["held_out_split"] = 1, 4
     with pytest.raises(BuildError, match=r"All 5 documents were left out: 4 held_out_split, 1 empty. Check sources, filters and splits"):
-        sample_plan.check(totals, ["a", "b"], 0.1)
+        sample_plan.check(totals, inputs("a", "b"), ExecutionConfig())
 
 
 def test_too_much_that_cannot_be_read_is_an_error() -> None:
     totals = Totals(1)
     totals.documents[0] = 8
     totals.faults[0]["invalid_json"] = 2
-    totals.examples = [(0, "b.jsonl", 17, "bad")]
-    sample_plan.check(totals, ["a"], 0.2)
+    totals.examples[0] = [("b.jsonl", 17, "bad")]
+    sample_plan.check(totals, inputs("a"), ExecutionConfig(max_dead_letter_fraction=0.2))
     with pytest.raises(BuildError, match=r"2 of 10 documents could not be read(.|\n)*a: b.jsonl byte 17: bad"):
-        sample_plan.check(totals, ["a"], 0.19)
+        sample_plan.check(totals, inputs("a"), ExecutionConfig(max_dead_letter_fraction=0.19))

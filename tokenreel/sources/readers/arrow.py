@@ -8,6 +8,7 @@ format" and "IPC File Format".
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -129,13 +130,15 @@ def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_byt
     import pyarrow as pa
 
     file, row = file_range.file, file_range.first_row
+    end, behind = file.size if file_range.end is None else file_range.end, file_range.start  # of the range, and of what was read of it
     try:
         first = _schema(stream, file)
         schema = pa.ipc.read_schema(pa.py_buffer(first))
         columns.check(schema, source, file)
     except errors() as error:
         reraise_reading(error, file)
-        yield damaged(file, row, f"{file.name}: no Arrow stream or file ({first_line(error)}). Fetch the file again.")
+        told = f"{file.name}: no Arrow stream or file ({first_line(error)}). Fetch the file again."
+        yield damaged(file, row, told, unread_bytes=end - file_range.start)
         return
     roots = {schema.get_field_index(name) if name in schema.names else _root(schema, name) for name in columns.wanted(source)}
     batches = _Batches(first, sorted(roots))
@@ -150,16 +153,18 @@ def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_byt
                 columns.validate(batch, source)
             except errors() as error:
                 reraise_reading(error, file)
-                yield damaged(file, row, f"{file.name}: {columns.unreadable(row, message.rows, error)}", message.rows)
+                told = f"{file.name}: {columns.unreadable(row, message.rows, error)}"
+                yield damaged(file, row, told, message.rows, unread_bytes=message.end - message.start)
             else:
                 at_once = _rows_at_once(batch, part_bytes)
                 for start in range(0, batch.num_rows, at_once):
-                    yield columns.rows(batch.slice(start, at_once), file, source, row + start)
-            row += message.rows
+                    found = columns.rows(batch.slice(start, at_once), file, source, row + start)
+                    yield dataclasses.replace(found, scale=(message.end - message.start) / batch.num_rows)
+            row, behind = row + message.rows, message.end
     except errors() as error:
         reraise_reading(error, file)
         problem = f"{file.name}: row {row:,} and those after it cannot be read: {first_line(error)}. Fetch the file again."
-        yield damaged(file, row, problem)
+        yield damaged(file, row, problem, unread_bytes=max(0, end - behind))
 
 
 class _Batches:

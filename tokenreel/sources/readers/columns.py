@@ -5,6 +5,7 @@ Tested in tests/tokenreel/sources/readers/test_parquet.py and tests/tokenreel/so
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ def check(schema: Any, source: SourceConfig, file: InputFile) -> None:
                 missing=name,
                 fields=schema.names,
             )
+    if source.id_field is not None and not _is_id(kind := _find(schema, source.id_field)):
+        raise SourceError(
+            f"{file.path}: the column {source.id_field!r} (source {source.name!r}) holds {kind}; only text, numbers, UUIDs and bytes name "
+            "documents. Set id_field to another column, or leave it out: documents are then named by their place."
+        )
     kind = _find(schema, source.text_field) if source.plain_text_field is not None else None
     if kind is not None and not _is_text(kind):
         raise SourceError(
@@ -130,6 +136,17 @@ def _is_text(kind: Any) -> bool:
     return any(test(kind) for test in tests)
 
 
+def _is_id(kind: Any) -> bool:
+    """Tells whether values of a type may name documents; what they hold is looked at one by one."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    kind = getattr(kind, "storage_type", kind)  # of extension types, such as UUID
+    others = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_fixed_size_binary(kind)
+    return others or _is_text(kind)
+
+
 def validate(batch: Any, source: SourceConfig) -> None:
     """Checks a batch as a file has it before anything is read of it: Arrow follows lengths, offsets and indices wherever they point.
 
@@ -167,13 +184,14 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
     """
     try:
         if source.plain_text_field is None:
-            text, offsets, problems = _compose(batch, source, first_row)
+            text, offsets, present, problems, more = _compose(batch, source, first_row)
         else:
             text, offsets, present = _buffers(_as_binary(_pick(batch, source.plain_text_field)))
             message = f"the column {source.text_field!r} is null in row"
-            problems = [
-                Problem(first_row + row, row, "no_text", f"{message} {first_row + row:,}") for row in np.flatnonzero(~present).tolist()
-            ]
+            missing = np.flatnonzero(~present)
+            told = missing[: source.dead_letters_kept].tolist()
+            problems = [Problem(first_row + row, row, "no_text", f"{message} {first_row + row:,}") for row in told]
+            more = Counter({"no_text": len(missing) - len(told)})
         ids = None if source.id_field is None else _values(_pick(batch, source.id_field))
         sort_values = None if source.order_field is None else _values(_sortable(_pick(batch, source.order_field)))
         kept = [_values(_readable(_pick(batch, name))) for name in source.metadata_fields]
@@ -181,9 +199,9 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
         message = unreadable(first_row, batch.num_rows, error)
         nothing = np.zeros(0, dtype=np.int64)
         empty = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-        problem = Problem(first_row, 0, BROKEN_FILE, message)
+        problem = Problem(first_row, 0, BROKEN_FILE, message, size=batch.num_rows)
         return Rows(file, nothing, nothing, *empty, [], [], [], [problem], batch.num_rows)
-    places = np.delete(np.arange(batch.num_rows), [problem.line for problem in problems])
+    places = np.flatnonzero(present)
     metadata = None
     if source.metadata_fields:
         metadata = [dict(zip(source.metadata_fields, values, strict=True)) for values in _at(list(zip(*kept, strict=True)), places)]
@@ -198,23 +216,39 @@ def rows(batch: Any, file: InputFile, source: SourceConfig, first_row: int) -> R
         metadata=metadata,
         problems=problems,
         total_lines=batch.num_rows,
+        more={reason: (count, count) for reason, count in more.items() if count},
     )
 
 
-def _compose(batch: Any, source: SourceConfig, first_row: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], list[Problem]]:
-    """Makes the text of each row of several values: the texts end to end, their bounds, and the rows that have none."""
+def _compose(
+    batch: Any, source: SourceConfig, first_row: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_], list[Problem], Counter[str]]:
+    """Makes the text of each row of several values.
+
+    Returns:
+      the texts end to end, their bounds, [n] bool that is true for rows with a text, the first of the others, and how many more there are.
+    """
     values = {name: _values(_readable(_pick(batch, name))) for name in source.text_fields}
     texts: list[bytes] = []
     problems = []
+    present = np.ones(batch.num_rows, dtype=bool)
+    told, more = Counter[str](), Counter[str]()
     for row in range(batch.num_rows):
         try:
             texts.append(encode_text(compose(lambda name, row=row: values[name][row], source)))  # type: ignore[misc]
         except BadDocument as bad:
-            problems.append(Problem(first_row + row, row, bad.reason, f"{bad.message} in row {first_row + row:,}"))
+            present[row] = False
+            if told[bad.reason] == source.dead_letters_kept:
+                more[bad.reason] += 1
+            else:
+                told[bad.reason] += 1
+                problems.append(Problem(first_row + row, row, bad.reason, f"{bad.message} in row {first_row + row:,}"))
     return (
         np.frombuffer(b"".join(texts), dtype=np.uint8),
         ragged.offsets_of(np.array([len(text) for text in texts], dtype=np.int64)),
+        present,
         problems,
+        more,
     )
 
 

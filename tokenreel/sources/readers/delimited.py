@@ -208,9 +208,7 @@ class _Reader:
         self._file, self._source = file, source
         self._lines = _Lines(chunks, source, 1 if source.rows_are_lines else None, first=position == 0)
         self._parsed = dialects.parse(self._lines, source)
-        self._kept = Collector(
-            file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
-        )
+        self._kept = Collector(file, source)
         self._position = position  # byte at which the next row begins
         self._names = names
         self._places = _places(names, source, file) if names else None  # None until the header was read
@@ -363,7 +361,7 @@ class _Reader:
             most = self._source.max_document_mb
             message = f"a line of {first.size:,} bytes, more than max_document_mb = {most:g} of the source allows"
             if self._source.rows_are_lines or (first.quotes % 2 == 0 and (self._source.escape is None or not first.quotes)):
-                self._kept.fault(self._position, "oversized", message, lines.take(1))
+                self._kept.fault(self._position, "oversized", message, lines.take(1), size=first.size)
                 lines.has_cut = False
                 self._kept.total_lines += 1
                 self._position += first.size
@@ -395,7 +393,8 @@ class _Reader:
         excerpt = b"".join(self._lines.row[:3])
         size, lines = self._lines.pass_rest()
         message = f"{problem}; {size:,} bytes from here to the end of the file cannot be told from a value. {_DIALECTS}"
-        self._kept.fault(self._position, "invalid_csv", message, excerpt.removeprefix(_BOM) if self._position == 0 else excerpt)
+        excerpt = excerpt.removeprefix(_BOM) if self._position == 0 else excerpt
+        self._kept.fault(self._position, "invalid_csv", message, excerpt, size=size)
         self._position += size
         self._kept.total_lines += lines
 

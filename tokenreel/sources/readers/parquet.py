@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,9 +67,11 @@ def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_byt
         columns.check(schema, source, file)
     except errors() as error:
         reraise_reading(error, file)
-        yield damaged(file, 0, f"{file.name}: no complete Parquet file ({first_line(error)}). Fetch the file again.")
+        message = f"{file.name}: no complete Parquet file ({first_line(error)}). Fetch the file again."
+        yield damaged(file, 0, message, unread_bytes=file.size)
         return
     metadata = parquet.metadata
+    row_bytes = file.size / max(1, metadata.num_rows)
     end = metadata.num_row_groups if file_range.end is None else file_range.end
     row = sum(metadata.row_group(group).num_rows for group in range(file_range.start))
     for group in range(file_range.start, end):
@@ -79,7 +82,7 @@ def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_byt
         try:
             for batch in parquet.iter_batches(batch_rows, row_groups=[group], columns=columns.requested(schema, source), use_threads=False):
                 if batch.num_rows:
-                    yield columns.rows(batch, file, source, row + done)
+                    yield dataclasses.replace(columns.rows(batch, file, source, row + done), scale=row_bytes)
                 done += batch.num_rows
             problem = "" if done == info.num_rows else f"the row group ends after {done:,} rows"
         except errors() as error:
@@ -87,9 +90,8 @@ def read(stream: Readable, file_range: FileRange, source: SourceConfig, part_byt
             problem = first_line(error)
         if problem:
             lost = f"rows {row + done:,} to {row + info.num_rows - 1:,} (row group {group})"
-            yield damaged(
-                file, row + done, f"{file.name}: {lost} cannot be read: {problem}. Fetch the file again.", max(0, info.num_rows - done)
-            )
+            message = f"{file.name}: {lost} cannot be read: {problem}. Fetch the file again."
+            yield dataclasses.replace(damaged(file, row + done, message, max(0, info.num_rows - done)), scale=row_bytes)
         row += info.num_rows
 
 

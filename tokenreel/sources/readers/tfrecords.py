@@ -27,7 +27,7 @@ _EXCERPT = 1000
 
 def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the records of a stream of bytes, which ends with an exception where they cannot be read to the end."""
-    kept = collector(file, source)
+    kept = Collector(file, source)
     framed = _Framed(chunks)
     position = handed_over = 0
     longest = max(_LONGEST_RECORD, 4 * source.max_document_bytes)
@@ -44,7 +44,7 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
             message = (
                 f"record at byte {position:,}: {size:,} bytes, more than any of a document of max_document_mb = {source.max_document_mb:g}"
             )
-            kept.fault(position, "oversized", message, payload)
+            kept.fault(position, "oversized", message, payload, size=size)
         elif problem:
             kept.fault(position, "bad_crc", f"record at byte {position:,}: {problem}. Fetch the file again.", payload)
         else:
@@ -59,13 +59,6 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
             kept.fault(position, *describe_break(framed.broken, f"after {position:,} bytes"))
             kept.total_lines += 1
     yield kept.take()
-
-
-def collector(file: InputFile, source: SourceConfig) -> Collector:
-    """Makes the collector of the fields that a source names."""
-    return Collector(
-        file, ids=source.id_field is not None, sort_values=source.order_field is not None, metadata=bool(source.metadata_fields)
-    )
 
 
 class _Framed:

@@ -17,7 +17,6 @@ from tokenreel.config.corpus import SourceConfig
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.pulled import Pulled
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
-from tokenreel.sources.readers.tfrecords import collector
 from tokenreel.sources.readers.unreadable import describe_break
 
 FIELDS = {
@@ -34,7 +33,7 @@ _NO_DOCUMENTS = ("warcinfo", "request", "metadata", "revisit")
 
 def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
     """Reads the records of a stream of bytes, which ends with an exception where they cannot be read to the end."""
-    stream, kept = Pulled(chunks), collector(file, source)
+    stream, kept = Pulled(chunks), Collector(file, source)
     handed_over = 0
     while stream.peek(1):
         begin = stream.position

@@ -154,7 +154,7 @@ def test_values_of_every_kind_are_kept_and_sorted_by(tmp_path: pathlib.Path) -> 
         a, b = read(tmp_path, "parquet", order_field=field).sort_value.values()
         assert (a < b) == rising, field
     found = read(tmp_path, "parquet", order_field="tags", id_field="raw")
-    assert (found.values, set(found.reasons)) == ([], {"no_id"})
+    assert (found.values, set(found.reasons)) == ([], {"no_order"})
 
 
 def test_text_that_is_no_utf8_is_a_fault_of_its_row(tmp_path: pathlib.Path) -> None:

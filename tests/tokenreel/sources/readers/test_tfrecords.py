@@ -116,7 +116,7 @@ def test_any_bytes_in_good_frames_are_read_or_refused(tmp_path: pathlib.Path) ->
             altered[rng.randrange(len(good))] = rng.randrange(256)
         payloads.append(bytes(altered))
     (tmp_path / "a").write_bytes(b"".join(map(tfrecord.frame, payloads)))
-    found = read(tmp_path, "tfrecord", metadata_fields=("n", "score", "url"), order_field="n")
+    found = read(tmp_path, "tfrecord", metadata_fields=("n", "score", "url"), order_field="n", dead_letters_kept=1500)
     assert len(found.texts) + len(found.faults) == len(payloads)
     assert found.texts and found.faults
 
