@@ -78,14 +78,18 @@ def finish(
         totals=totals,
         files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
         tokenreel_version=__version__,
-        objective_facts=pack_facts(
-            vocabulary.objective_facts() | {"special_ids": recipe.special_ids, "special_names": vocabulary.names_of(recipe.special_ids)}
-        ),
+        objective_facts=_facts(recipe, vocabulary),
     )
     # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
     return manifest
+
+
+def _facts(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What the vocabulary tells objectives, as the manifest keeps it."""
+    special = {"special_ids": recipe.special_ids, "special_names": vocabulary.names_of(recipe.special_ids)}
+    return pack_facts(vocabulary.objective_facts() | special)
 
 
 def _remove_older(directory: str, manifest: Manifest) -> None:

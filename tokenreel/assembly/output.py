@@ -88,23 +88,31 @@ def prepare(
             return finished
     if replaced:
         _clear(config.output, present)
-    elif naming.MANIFEST in present:
-        pass  # what is sound of it is kept
-    elif begun is _Begun.ANOTHER:
-        note(f"{config.output}: replacing what a build of other settings or files left there, which did not finish")
-        _clear(config.output, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
-    elif begun is _Begun.UNKNOWN:
-        note(f"{config.output}: the state of the build that began there is damaged and made again; what it finished is looked at and kept")
-    elif remains := [name for name in present if begun is _Begun.NONE and not files.TEMPORARY.search(name)]:
-        raise BuildError(
-            f"{config.output}: holds {plural(len(remains), 'file')} of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an "
-            "incomplete copy perhaps. Add --overwrite to replace them, or choose another --output."
-        )
+    elif naming.MANIFEST not in present:  # of a dataset what is sound is kept
+        _take_up(config.output, present, begun, note)
     _remove_temporary(config, present)
     sealed.write(files.join(config.output, _BUILD), {"build": build})  # before everything else
     remembered_inputs.write_listing(config, build, listed)
     files.remove(files.join(config.output, naming.MANIFEST))  # of a dataset that is made again
     return None
+
+
+def _take_up(directory: str, present: Mapping[str, int], begun: _Begun, note: Callable[[str], object]) -> None:
+    """Keeps what this build left unfinished, and replaces what another one did, but for its stage files.
+
+    Raises:
+      BuildError: nothing says that a build left it.
+    """
+    if begun is _Begun.ANOTHER:
+        note(f"{directory}: replacing what a build of other settings or files left there, which did not finish")
+        _clear(directory, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
+    elif begun is _Begun.UNKNOWN:
+        note(f"{directory}: the state of the build that began there is damaged and made again; what it finished is looked at and kept")
+    elif remains := [name for name in present if begun is _Begun.NONE and not files.TEMPORARY.search(name)]:
+        raise BuildError(
+            f"{directory}: holds {plural(len(remains), 'file')} of a dataset, such as {remains[0]}, but no {naming.MANIFEST}: an "
+            "incomplete copy perhaps. Add --overwrite to replace them, or choose another --output."
+        )
 
 
 def _check_names(directory: str, present: Mapping[str, int]) -> None:

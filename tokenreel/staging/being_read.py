@@ -8,8 +8,6 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-import psutil
-
 from tokenreel.storage import files
 
 MOST_DEATHS = 2  # of processes in the midst of a block: the first may have had other reasons
@@ -94,11 +92,15 @@ def _read(path: str) -> Mark | None:
 
 
 def _this_process() -> tuple[int, float]:
+    import psutil
+
     return os.getpid(), psutil.Process().create_time()
 
 
 def _is_alive(pid: int, created: float) -> bool:
     """Says whether a process runs; its number alone may be another's by now."""
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return process.create_time() == created and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)

@@ -368,7 +368,7 @@ def _footer(stream: Readable, size: int) -> tuple[int, bytes] | None:
 
 
 def _indexed(stream: Readable, start: int, footer: bytes) -> list[int]:
-    """Lists the first bytes of the messages that a footer names, in the order of the file.
+    """Lists the first bytes of the messages that a footer names: dictionaries, which may lie anywhere, then batches in their order.
 
     Raises:
       ValueError, struct.error: the footer is damaged.
@@ -382,7 +382,7 @@ def _indexed(stream: Readable, start: int, footer: bytes) -> list[int]:
             places += [_BLOCK.unpack_from(footer, vector + 4 + _BLOCK.size * i)[0] for i in range(min(count, len(footer)))]
     if any(not _FILE_HEAD <= place < start for place in places) or len(set(places)) < len(places):
         raise ValueError("the footer names messages that do not lie in the file")
-    return sorted(places)
+    return places
 
 
 def _describe(data: bytes) -> tuple[int, int, int]:

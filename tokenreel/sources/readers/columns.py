@@ -267,7 +267,8 @@ def _as_binary(column: Any) -> Any:
 
     types = pa.types
     if types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        # By way of bytes: Arrow takes nothing out of dictionaries of views.
+        column = pa.DictionaryArray.from_arrays(column.indices, _as_binary(column.dictionary), safe=False).dictionary_decode()
     if types.is_string(column.type) or types.is_binary(column.type):
         return column.view(pa.binary())
     if types.is_large_string(column.type) or types.is_large_binary(column.type):
