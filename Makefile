@@ -2,20 +2,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 # Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small. `oracles` is other people's
-# packing and masking, which ours is compared with.
-FRAMEWORKS := torch tensorflow oracles
+# packing and masking, which ours is compared with; `writers` is what writes the files that people hand over.
+FRAMEWORKS := torch tensorflow oracles writers
 # The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not trainers and not tensorflow and not oracles
+LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -27,6 +27,7 @@ help:
 	@echo 'make test-trainers    trainers that are killed and resumed, in .venv-torch'
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
 	@echo 'make test-oracles     the tests that compare with TRL and T5, in .venv-oracles'
+	@echo 'make test-writers     the tests that read what pandas, Polars, DuckDB, Spark and others write, in .venv-writers'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
@@ -38,7 +39,7 @@ demo: $(CORE)
 test: $(DEV)
 	$(PYTEST) -m 'not slow and $(LIGHT)'
 	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch), TensorFlow (make test-tensorflow),'
-	@echo 'TRL and T5 (make test-oracles).'
+	@echo 'TRL and T5 (make test-oracles), pandas, Polars, DuckDB, Spark and others (make test-writers).'
 
 # The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
 test-core: $(DEV) .venv-core/.installed
@@ -54,6 +55,15 @@ test-oracles: .venv-oracles/.installed
 	for file in $$(grep -rlE 'mark\.(oracles|everywhere)\b' tests --include='*.py'); do \
 	  TOKENREEL_REQUIRES=oracles .venv-oracles/bin/python -m pytest -m 'oracles or everywhere' "$$file"; \
 	done
+
+# Polars has written Arrow in several ways, and an environment holds one version: older ones lie beside it.
+OLDER_POLARS := 0.20.31 1.35.2
+test-writers: .venv-writers/.polars
+.venv-writers/.polars: .venv-writers/.installed
+	for version in $(OLDER_POLARS); do \
+	  .venv-writers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-writers/polars-$$version polars==$$version; \
+	done
+	@touch $@
 
 # In the environment of Torch, which each of them needs.
 test-trainers: .venv-torch/.installed

@@ -73,6 +73,14 @@ DATASETS = [
     "tensorflow-datasets>=4.9.10,<5",  # as `datasets` above: what it saves is read in the tests
     "importlib_resources>=7",  # which it needs and does not ask for
 ]
+WRITERS = [  # of files that people hand over; older versions of Polars are added by the Makefile
+    "datasets>=5.2,<6",
+    "duckdb>=2.0,<3",
+    "fastparquet>=2026.9,<2027",
+    "pandas>=3.1,<4",
+    "polars>=2.1,<3",
+    "pyspark>=4.3,<5",
+]
 
 RECIPES = sorted(path.relative_to(ROOT) for pattern in ("*.yaml", "tokenizers/*.yaml") for path in (ROOT / "configs").glob(pattern))
 
@@ -125,6 +133,7 @@ setup(
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
+        "dev-writers": [*TESTING, *WRITERS],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },

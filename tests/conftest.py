@@ -29,6 +29,7 @@ FRAMEWORKS = {
     "trainers": ("torch", "accelerate", "lightning", "torchdata", "transformers"),
     "tensorflow": ("tensorflow",),
     "oracles": ("trl", "t5"),
+    "writers": ("datasets", "duckdb", "fastparquet", "pandas", "polars", "pyspark"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Files as other packages write them, read by ours: `make test-writers`."""
