@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-SOAKS = ("flips", "hostile", "kills", "starved", "storage")  # modules of this package
+SOAKS = ("flips", "handovers", "hostile", "kills", "starved", "storage")  # modules of this package
 
 
 @dataclasses.dataclass
