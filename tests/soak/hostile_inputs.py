@@ -11,7 +11,9 @@ import json
 import pathlib
 import random
 import shutil
+import tarfile
 import typing
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +41,7 @@ Kind = Callable[[pathlib.Path, random.Random], str]
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/datasets/v2"
 TEXTS = ["one document", 'two "quoted", with\ttabs', "drei Wörter mehr ▁", "", "four\nlines\r\nof it", "x" * 300] * 5
+_STREAMS = ("jsonl", "json", "csv", "tsv", "lines", "paragraphs", "text", "warc", "tar")  # what is read as one is compressed now and then
 FORMATS: tuple[str, ...] = typing.get_args(typing.get_type_hints(SourceConfig)["format"])
 HOSTILE_VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 1, 1.5, 1 << 31, 1 << 40, 1 << 63, 1 << 70, 1e308, "", "x", "../x", "/etc/passwd", "\x1b[2J\u202e", [], {}, [[]],
@@ -57,7 +60,11 @@ def prepare(folder: pathlib.Path) -> dict[str, Kind]:
         datasets.make(sound / record_format, documents={"train": 25}, record_format=record_format, vocabulary=vocabulary, dead_letters=2)
     kinds: dict[str, Kind] = {}
     for name in FORMATS:
-        kinds[f"source {name}"] = _Source(name, _write_source(name))
+        kinds[f"source {name}"] = _Source(name, name, _write_source(name))
+    for name in ("jsonl", "text", "tsv", "warc"):
+        members = {f"{number}.{name}": _write_source(name) for number in range(2)} | {"folder/empty": b"", ".hidden": b"no text"}
+        kinds[f"tar of {name}"] = _Source(name, "tar", _tar(members))
+        kinds[f"zip of {name}"] = _Source(name, "zip", _zip(members))
     for record_format in ("fixed", "int64_list"):
         for what in ("manifest", "bytes", "statistics"):
             kinds[f"{what} of {record_format}"] = _Dataset(sound / record_format, what)
@@ -98,15 +105,16 @@ def damage(data: bytes, draw: random.Random) -> bytes:
 
 @dataclasses.dataclass
 class _Source:
-    """A file of a source format: documents and faults do not depend on blocks, and each fault names its file."""
+    """A file of a source format, or an archive of some: documents and faults do not depend on blocks, and each fault names its file."""
 
     format: str
+    ending: str  # of the file's name
     sound: bytes
 
     def __call__(self, place: pathlib.Path, draw: random.Random) -> str:
-        ending = draw.choice(["", "", ".gz"]) if self.format in ("jsonl", "csv", "tsv", "lines", "paragraphs", "text") else ""
+        ending = draw.choice(["", "", ".gz"]) if self.ending in _STREAMS else ""
         data = damage(self.sound, draw)
-        path = place / f"input.{self.format}{ending}"
+        path = place / f"input.{self.ending}{ending}"
         path.write_bytes(damage(gzip.compress(data), draw) if ending and draw.random() < 0.5 else gzip.compress(data) if ending else data)
         settings = {"split": "train"} if self.format == "tfds" else {}
         found = [_source(path, self.format, size, settings) for size in (1 << 20, 2048)]
@@ -309,8 +317,40 @@ def _write_source(name: str) -> bytes:
         return b"".join(tfrecord.frame(_example(value)) for value in values)
     elif name in ("lines", "paragraphs", "text"):
         return "\n\n".join(TEXTS).encode()
+    elif name == "json":
+        records = [{"text": text, "nested": [{"number": number}, "]}"]} for number, text in enumerate(TEXTS)]
+        return json.dumps(records[:20], indent=1).encode() + b"".join(json.dumps(record, indent=1).encode() for record in records[20:])
+    elif name == "warc":
+        kinds = ["warcinfo", "conversion", "conversion", "resource", "response"] * 6
+        return b"".join(_warc_record(*pair) for pair in zip(kinds, TEXTS, strict=True))
     else:
         return "".join(json.dumps({"text": text, "number": number}) + "\n" for number, text in enumerate(TEXTS)).encode()
+    return out.getvalue()
+
+
+def _warc_record(kind: str, text: str) -> bytes:
+    payload = text.encode()
+    header = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://x/{kind}\r\nContent-Type: text/plain\r\n"
+    return header.encode() + b"Content-Length: %d\r\n\r\n%b\r\n\r\n" % (len(payload), payload)
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    """Packs files, with attributes before the headers."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(data), {"comment": "ä" * 20}
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    """Packs files, half of them deflated."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number, (name, data) in enumerate(members.items()):
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED)
     return out.getvalue()
 
 

@@ -162,8 +162,9 @@ def test_members_of_zip_archives_that_are_not_read_are_refused_by_name(tmp_path:
         archive.writestr("b.bz2", "text", zipfile.ZIP_BZIP2)
         archive.writestr("../up", "text")
         archive.writestr("folder/", "")
+        archive.writestr("?nameless", "text")
         archive.writestr("good", "text")
-    data = bytearray(out.getvalue())
+    data = bytearray(out.getvalue().replace(b"?", b"\0"))
     for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         place = data.index(b"secret") if magic == b"PK\3\4" else data.rindex(b"secret")
         data[data.rindex(magic, 0, place) + at] |= 1  # encrypted
@@ -171,6 +172,7 @@ def test_members_of_zip_archives_that_are_not_read_are_refused_by_name(tmp_path:
     assert list(result.texts.items()) == [(("a.zip#good", 0), "text")]
     told = refused(result)
     assert ["link" in told, "encrypted" in told["secret"], "bzip2" in told["b.bz2"], "leads out" in told["../up"]] == [True] * 4
+    assert "has no name" in told[""]
 
 
 def test_archives_in_archives_and_tables_in_archives_are_refused_by_name(tmp_path: pathlib.Path) -> None:
