@@ -32,7 +32,7 @@ def stop(*_: Any) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A small build of bytes: `config.yaml`, its finished `dataset`, and `unfinished`, which was stopped with all shards written."""
+    """A small build of bytes: `config.yaml`, its finished `dataset`, and `unfinished`, as it lay there when all shards were written."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "text").mkdir()
     for name in "ab":
@@ -49,11 +49,23 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         execution: {block_mb: 0.004}
         """
     (folder / "config.yaml").write_text(config)
+    finish = finishing.finish
+
+    def copied_before(*arguments: Any) -> Any:
+        shutil.copytree(folder / "dataset", folder / "unfinished")
+        return finish(*arguments)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finishing, "finish", stop)
-        assert build(str(folder / "config.yaml"), folder / "unfinished") == 1
-    assert build(str(folder / "config.yaml"), folder / "dataset") == 0
+        patch.setattr(finishing, "finish", copied_before)
+        assert build(str(folder / "config.yaml"), folder / "dataset") == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def shorter(made: pathlib.Path) -> dict[str, str]:
+    """What `packing.seq_len=32` makes of the same text."""
+    assert build(str(made / "config.yaml"), made / "shorter", "--set", "packing.seq_len=32") == 0
+    return tree_digest(made / "shorter")
 
 
 @pytest.fixture
@@ -191,7 +203,12 @@ def test_a_rebuild_that_is_stopped_loses_nothing(
 
 
 def test_overwrite_keeps_what_was_done_since(
-    made: pathlib.Path, dataset: pathlib.Path, monkeypatch: pytest.MonkeyPatch, written: list[int], capsys: Capture
+    made: pathlib.Path,
+    shorter: dict[str, str],
+    dataset: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: list[int],
+    capsys: Capture,
 ) -> None:
     other = [str(made / "config.yaml"), dataset, "--overwrite", "--set", "packing.seq_len=32"]
     with monkeypatch.context() as patch:
@@ -202,14 +219,14 @@ def test_overwrite_keeps_what_was_done_since(
     capsys.readouterr()
     assert build(*other) == 0
     assert "0 were tokenized" in capsys.readouterr().err and not written
-    assert build(str(made / "config.yaml"), made / "shorter", "--set", "packing.seq_len=32") == 0
-    assert tree_digest(dataset) == tree_digest(made / "shorter")
-    written.clear()
+    assert tree_digest(dataset) == shorter
     assert build(*other) == 0
     assert written, "what is finished is overwritten"
 
 
-def test_overwrite_takes_nothing_for_its_own_that_another_build_left(made: pathlib.Path, unfinished: pathlib.Path, capsys: Capture) -> None:
+def test_overwrite_takes_nothing_for_its_own_that_another_build_left(
+    made: pathlib.Path, shorter: dict[str, str], unfinished: pathlib.Path, capsys: Capture
+) -> None:
     other = [str(made / "config.yaml"), unfinished, "--overwrite", "--set", "packing.seq_len=32"]
     (unfinished / "notes.txt").write_text("mine")
     before = tree_digest(unfinished)
@@ -218,8 +235,7 @@ def test_overwrite_takes_nothing_for_its_own_that_another_build_left(made: pathl
     assert tree_digest(unfinished) == before, "nothing is removed by a command that is refused"
     (unfinished / "notes.txt").unlink()
     assert build(*other) == 0
-    assert build(str(made / "config.yaml"), made / "other", "--set", "packing.seq_len=32") == 0
-    assert tree_digest(unfinished) == tree_digest(made / "other")
+    assert tree_digest(unfinished) == shorter
 
 
 # Links
