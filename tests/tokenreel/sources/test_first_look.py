@@ -211,8 +211,8 @@ def test_a_look_at_a_terabyte_reads_a_few_megabytes(tmp_path: pathlib.Path, monk
     size, opened = 0, files.open_read
 
     class Counted:
-        def __init__(self, path: str, version: int | None = None) -> None:
-            self._file = opened(path, version)
+        def __init__(self, path: str, version: int | None = None, size: int | None = None) -> None:
+            self._file = opened(path, version, size)
 
         def __enter__(self) -> Counted:
             return self

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import tracemalloc
 
 import pytest
@@ -57,7 +58,7 @@ def bomb(ending: str, megabytes: int) -> bytes:
 def test_an_archive_bomb_is_one_dead_letter(tmp_path: pathlib.Path, ending: str) -> None:
     path = tmp_path / f"a.txt{ending}"
     path.write_bytes(bomb(ending, 60))
-    source = SourceConfig(files=(str(path),), format="lines", max_document_mb=1)
+    source = SourceConfig(files=(str(path),), format="lines", max_document_mb=4)  # 16 documents of that are more than it unpacks to
     tracemalloc.start()
     (block,) = list_blocks(source, 0, 1 << 20)
     parts = list(read_documents(block, source, 1 << 20))
@@ -67,3 +68,15 @@ def test_an_archive_bomb_is_one_dead_letter(tmp_path: pathlib.Path, ending: str)
     assert b"".join(part.text.tobytes() for part in parts) == b"goodlast"
     assert [(fault.position, fault.reason) for part in parts for fault in part.faults] == [(5, "oversized")]
     assert sum(line for part in parts for line in part.lines) == 3
+
+
+@pytest.mark.parametrize("ending", sorted(set(COMPRESS) - {".gz"}))  # which packs no more than a thousand times
+def test_an_archive_bomb_beyond_all_documents_is_read_no_further(tmp_path: pathlib.Path, ending: str) -> None:
+    path = tmp_path / f"a.txt{ending}"
+    path.write_bytes(bomb(ending, 60))
+    source = SourceConfig(files=(str(path),), format="lines", max_document_mb=1)
+    (block,) = list_blocks(source, 0, 1 << 20)
+    parts = list(read_documents(block, source, 1 << 20))
+    assert b"".join(part.text.tobytes() for part in parts) == b"good"
+    (fault,) = [fault for part in parts for fault in part.faults]
+    assert fault.position == 5 and re.search(r"unpack to more than 1\d,\d{3},\d{3}, which sources.max_document_mb allows", fault.message)
