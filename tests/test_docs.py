@@ -95,7 +95,8 @@ def test_links_lead_somewhere() -> None:
 def test_pages_are_narrow() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/*.yaml")]:
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-            assert len(line) <= 140, f"{page.name}:{number} has {len(line)} characters"
+            most = 210 if line.startswith("|") else 140  # no row of a table can be broken
+            assert len(line) <= most, f"{page.name}:{number} has {len(line)} characters"
 
 
 def test_the_settings_on_the_page_of_filters_are_settings() -> None:
@@ -214,7 +215,9 @@ def test_every_reason_of_a_dead_letter_is_on_the_page_of_sources() -> None:
     page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
     reasons: set[str] = set()
     readers = [*ROOT.glob("tokenreel/sources/readers/*.py"), ROOT / "tokenreel/vocabularies/token_ids.py"]
-    for path in [ROOT / f"tokenreel/sources/{name}.py" for name in ("reading", "lines", "values", "json_lines", "composed_text")] + readers:
+    for path in [
+        ROOT / f"tokenreel/sources/{name}.py" for name in ("reading", "lines", "values", "json_lines", "json_stream", "composed_text")
+    ] + readers:
         code = path.read_text(encoding="utf-8")
         before = r'BadDocument\(\s*|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \(\s*|problem = '
         reasons |= set(re.findall(rf'(?:{before})"([a-z0-9_]+)"', code))

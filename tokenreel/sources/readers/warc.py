@@ -28,7 +28,7 @@ FIELDS = {
 
 _MOST_HEADER = 1 << 16  # bytes of what stands before a record's text
 _EXCERPT = 1000
-_NO_DOCUMENTS = ("warcinfo", "request", "metadata", "revisit")
+_NO_DOCUMENTS = frozenset(("warcinfo", "request", "metadata", "revisit"))  # what a crawler says of itself
 
 
 def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig, part_bytes: int) -> Iterator[Rows]:
