@@ -46,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     item.add_marker(pytest.mark.skip(reason=f"{framework} is not installed: `make test-{framework}` runs this test"))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names a parameter of many bytes by its place: archives hold the time, and processes that share tests must collect the same names."""
+    return argname if isinstance(val, bytes) and len(val) > 8 else None
+
+
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """Real English: the docstrings of a part of the standard library, found without importing it."""
