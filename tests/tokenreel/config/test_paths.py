@@ -22,7 +22,8 @@ NO_PATHS = {
     *(f"filters.quality.{name}" for name in ("max_top_ngram", "max_repeated_ngrams")),
     *(f"packing.{name}" for name in ("mode", "separator_id", "last_example", "long_documents", "sentences")),
     *(f"sources.*.{name}" for name in ("name", "format", "text_field", "id_field", "metadata_fields", "order_field", "columns")),
-    *(f"sources.*.{name}" for name in ("delimiter", "escape", "quoting", "split", "splits")),
+    *(f"sources.*.{name}" for name in ("delimiter", "encoding", "escape", "joiner", "messages_field", "quoting")),
+    *(f"sources.*.{name}" for name in ("records", "split", "splits", "text")),
     "vocabulary.kind",
 }
 # Groups of settings that something else declares; what they hold is looked at one by one.
