@@ -247,7 +247,7 @@ def test_no_secret_is_kept_or_shown(
 ) -> None:
     place = f"{REMOTE}/corpus/access_token={SECRET}"  # the place of the text, of the vocabulary and of the stage is no part of a dataset
     buckets.upload(corpus, place)
-    files.write_bytes(f"{place}/broken.jsonl", b'{"text": "no end\n')
+    files.write_bytes(f"{place}/broken.jsonl", b'{"text": "whole"}\n{"text": "no end\n')
     files.write_bytes(f"{REMOTE}/models/access_token={SECRET}/m.model", pathlib.Path(unigram_model).read_bytes())
     config = write_config(
         sources=source(place),

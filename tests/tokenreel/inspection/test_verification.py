@@ -138,7 +138,7 @@ def test_totals_that_do_not_add_up_are_named(dataset):
     assert any("written +" in line for line in verify(str(dataset)))
     changed = {"documents_dead_lettered": totals["documents_dead_lettered"] + 1, "documents_read": totals["documents_read"] + 1}
     datasets.sign(dataset, totals=totals | changed)
-    assert verify(str(dataset)) == [f"{naming.DEAD_LETTERS}: 3 lines, the manifest counts 4 dead letters"]
+    assert verify(str(dataset)) == [f"{naming.DEAD_LETTERS}: 3 dead letters, the manifest counts 4"]
 
 
 def test_a_manifest_that_contradicts_itself_is_named(dataset):

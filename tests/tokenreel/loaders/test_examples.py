@@ -8,6 +8,7 @@ from tests.datasets import random_examples, write_dataset
 from tests.tokenreel.loaders.conftest import COUNT, LENGTH
 from tokenreel.errors import ConfigError, VocabularyError
 from tokenreel.format import schema
+from tokenreel.format.manifest import file_info
 from tokenreel.loaders import load
 
 
@@ -75,8 +76,9 @@ def test_a_slice_takes_several_examples(tmp_path):
 def test_a_vocabulary_says_which_package_it_needs(tmp_path, monkeypatch):
     manifest = write_dataset(tmp_path / "dataset", {"train": random_examples(20, 8)})
     vocabulary = dataclasses.replace(manifest.vocabulary, kind="sentencepiece", file="vocabulary.model")
-    (tmp_path / "dataset/manifest.json").write_text(dataclasses.replace(manifest, vocabulary=vocabulary).to_text())
     (tmp_path / "dataset/vocabulary.model").write_bytes(b"a model")
+    listed = (*manifest.files, file_info(str(tmp_path / "dataset"), "vocabulary.model"))
+    (tmp_path / "dataset/manifest.json").write_text(dataclasses.replace(manifest, vocabulary=vocabulary, files=listed).to_text())
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     with pytest.raises(VocabularyError, match="its vocabulary, sentencepiece, needs a package: pip install sentencepiece"):
         load(tmp_path / "dataset").vocabulary()

@@ -17,7 +17,7 @@ def test_failures_that_pass_are_tried_again(bucket, bucket_arrays, monkeypatch, 
     dataset = load(bucket)
     read, calls, lock = files.read_bytes, [], threading.Lock()
 
-    def flaky(path, offset=0, length=None, version=None):
+    def flaky(path, offset=0, length=None, version=None, size=None):
         with lock:
             calls.append(offset)
             number = len(calls)
@@ -25,7 +25,7 @@ def test_failures_that_pass_are_tried_again(bucket, bucket_arrays, monkeypatch, 
             raise ConnectionResetError("reset")
         if number % 5 == 2:
             raise exceptions.ServiceUnavailable("503")
-        data = read(path, offset, length, version)
+        data = read(path, offset, length, version, size)
         if number % 5 == 3:
             return data[:-1]  # cut short
         if number % 5 == 4:
@@ -45,7 +45,7 @@ def test_failures_that_stay_are_errors(bucket, monkeypatch, fast):
     calls = []
 
     def failing(error):
-        def read(path, offset=0, length=None, version=None):
+        def read(path, offset=0, length=None, version=None, size=None):
             if "tfrecord" in path:  # the manifest is looked at to find the reason
                 calls.append(path)
             raise error
