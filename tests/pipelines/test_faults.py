@@ -258,7 +258,7 @@ def test_a_worker_ends_with_its_build() -> None:
 def test_a_document_too_long_is_left_out_and_named(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path) -> None:
     source = {"files": [str(corpus)], "max_document_mb": 0.02}
     for block_mb in (0.01, 1.0):
-        config = write_config(sources=[source], execution={"block_mb": block_mb})
+        config = write_config(sources=[source], execution={"block_mb": block_mb, "max_dead_letter_fraction": 0.5})
         assert cli.main(["build", config, "--output", str(tmp_path / str(block_mb))]) == 0
     assert tree_digest(tmp_path / "0.01") == tree_digest(tmp_path / "1.0")
     (letter,) = (tmp_path / "1.0" / "dead_letters" / "dead_letters.jsonl").read_text().splitlines()
