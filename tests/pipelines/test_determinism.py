@@ -53,7 +53,8 @@ def selection(corpus: pathlib.Path, duplicates: str) -> dict[str, object]:
     """Settings that take some documents several times, some not at all, and find part of the text twice."""
     again = {"name": "again", "files": [str(corpus / "plain.jsonl"), str(corpus / "crlf.jsonl")], "epochs": 0.7, "splits": {"test": 0.2}}
     docs = {"name": "docs", "files": [str(corpus)], "epochs": 2.3, "filters": {"min_words": 4}}
-    return {"sources": [docs, again], "duplicates": {"remove": duplicates}, "filters": {"lines": {"drop_phrases": [">>>"]}}}
+    settings = {"sources": [docs, again], "duplicates": {"remove": duplicates}, "filters": {"lines": {"drop_phrases": [">>>"]}}}
+    return settings | {"execution": {"allow_leaks": True}}  # the files of one are in the other as well
 
 
 @pytest.fixture(params=["plain", "selection"])

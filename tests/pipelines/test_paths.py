@@ -77,7 +77,7 @@ def test_the_command_line_names_files_of_the_working_directory(project: pathlib.
     settings = ["vocabulary.path=mine.model", "sources.0.filters.bad_words=mine.txt", "execution.stage=tokens"]
     given = [word for setting in settings for word in ("--set", setting)]
     assert build("../jobs/books.yaml", "--output", "data", "--input", "texts/*.jsonl", "@lists/more.txt", *given) == 0
-    assert files(work) == ["data", "lists", "mine.model", "mine.txt", "texts", "tokens"]
+    assert files(work) == [".data.inputs.jsonl", "data", "lists", "mine.model", "mine.txt", "texts", "tokens"]
     assert not (project / "out").exists() and not (project / "stage").exists()
 
 

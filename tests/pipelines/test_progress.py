@@ -40,7 +40,7 @@ def test_blocks_of_the_same_text_are_counted_as_the_end_counts_them(
 ) -> None:
     """It was "of about 3 blocks" while it worked, and "of 6 blocks" at the end."""
     sources = [{"name": name, "files": [str(corpus)]} for name in ("one", "two")]
-    config = write_config(sources=sources, execution={"stage": str(tmp_path / "stage"), "block_mb": 0.05})
+    config = write_config(sources=sources, execution={"stage": str(tmp_path / "stage"), "block_mb": 0.05, "allow_leaks": True})
     assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
     (blocks,) = re.findall(r"\d+ of (\d+) blocks came from the token cache", capsys.readouterr().err)
     job = configs.load(pathlib.Path(config).read_text(), name=config)
