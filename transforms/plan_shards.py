@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.assembly import dead_letters
+from tokenreel.assembly import dead_letters, kept_fields
 from tokenreel.config.build import tables_directory
 from tokenreel.planning import group_table, read_budget, shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
@@ -49,6 +49,7 @@ class PlanShards(beam.PTransform):
         selections = stage_table.load(stages)
         contents.check((selection.info for selection in selections), [source.name for source in self.recipe.config.sources])
         dead_letters.check(self.recipe.config, self.inputs, selections, _say)
+        kept_fields.check(self.recipe.config, selections)
         order = DocumentOrder(self.recipe, selections)
         groups = order.groups()
         planned = read_budget.plan_reads(order, groups)

@@ -184,7 +184,8 @@ def test_hostile_archives_end_as_dead_letters(tmp_path: pathlib.Path) -> None:
         {"name": "archives", "files": [str(tmp_path / "in")]},
         {"name": "bomb", "files": [str(tmp_path / "bomb.parquet")], "format": "parquet", "max_document_mb": 0.1},
     ]
-    output = build(tmp_path, "hostile", sources, packing={"seq_len": 8192, "last_example": "pad"})
+    execution = {"block_mb": 0.03, "max_dead_letter_fraction": 1.0, "allow_empty_files": True}
+    output = build(tmp_path, "hostile", sources, packing={"seq_len": 8192, "last_example": "pad"}, execution=execution)
     letters = [json.loads(line) for line in (output / "dead_letters/dead_letters.jsonl").read_text().splitlines()]
     assert {(letter["file"], letter["reason"]) for letter in letters} == {
         ("links.tar#link", "refused_member"),

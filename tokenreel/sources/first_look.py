@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tokenreel.config.corpus import CorpusSettings, SourceConfig
 from tokenreel.errors import SourceError
@@ -125,9 +125,7 @@ def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile]
     Raises:
       SourceError: all records of a small source were read, and none has one of the fields.
     """
-    lacking = set(source.metadata_fields).difference(warc.FIELDS if source.format == "warc" else ())  # a crawl need not tell languages
-    if source.format in ("csv", "tsv", "parquet", "arrow"):
-        return  # whose columns are all there, or an error
+    lacking = uncertain_fields(source)
     records, whole = 0, True
     for place, file in enumerate(file for file in files if file.size):
         if not lacking:
@@ -142,11 +140,29 @@ def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile]
         records, whole = records + len(found.documents), whole and found.whole
     if not lacking:
         return
-    names = _list_names([name for name in source.metadata_fields if name in lacking], _NAMED)
-    told = f"no record of source {source.name!r} has the field" if whole else f"none of {records:,} records of source {source.name!r} has"
     if whole:
-        raise SourceError(f"{told}{'s' if len(lacking) > 1 else ''} {names}. Set sources.{index}.metadata_fields to fields that there are.")
-    note(f"{told} {names}, which sources.{index}.metadata_fields names: its column in the provenance tables may be empty.")
+        raise SourceError(lacking_fields(source, index, lacking))
+    note(
+        f"none of {records:,} records of source {source.name!r} has {_named_fields(source, lacking)}, which "
+        f"sources.{index}.metadata_fields names: if no other has, a build ends with an error once all are read."
+    )
+
+
+def uncertain_fields(source: SourceConfig) -> set[str]:
+    """Gives the kept fields that a record need not have: not those of tables, whose columns are all there, or an error."""
+    if source.format in ("csv", "tsv", "parquet", "arrow"):
+        return set()
+    return set(source.metadata_fields).difference(warc.FIELDS if source.format == "warc" else ())  # a crawl need not tell languages
+
+
+def lacking_fields(source: SourceConfig, index: int, lacking: Collection[str]) -> str:
+    """Says that no record of a source has some of the fields that it keeps, and what to do."""
+    told = f"no record of source {source.name!r} has the field{'s' if len(lacking) > 1 else ''} {_named_fields(source, lacking)}"
+    return f"{told}. Set sources.{index}.metadata_fields to fields that there are."
+
+
+def _named_fields(source: SourceConfig, wanted: Collection[str]) -> str:
+    return _list_names([name for name in source.metadata_fields if name in wanted], _NAMED)
 
 
 def _kept(documents: Documents) -> set[str]:

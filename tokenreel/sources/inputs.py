@@ -57,8 +57,9 @@ class InputFile:
         found = {}
         for folder in self.path.split("/")[:-1] if wanted else ():
             name, equals, value = folder.partition("=")
-            if equals and urllib.parse.unquote(name) in wanted:
-                found[urllib.parse.unquote(name)] = None if value == _NO_VALUE else urllib.parse.unquote(value)
+            name = urllib.parse.unquote(name.rpartition("#")[2])  # in an archive: `archive.tar#lang=en/member`
+            if equals and name in wanted:
+                found[name] = None if value == _NO_VALUE else urllib.parse.unquote(value)
         return found
 
     def check_unchanged(self) -> None:

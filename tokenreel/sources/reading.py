@@ -161,8 +161,7 @@ def _read_file_range(
       SourceError: the file is gone or cannot be read, or lacks a column that the source names.
     """
     kind, file = source.format, file_range.file
-    if partitions := file.partitions(source.metadata_fields):  # which the records need not have
-        source = dataclasses.replace(source, metadata_fields=tuple(name for name in source.metadata_fields if name not in partitions))
+    source = _needed(file, source)
     try:
         with files.open_read(file.path, file.generation, file.size) as opened:
             stream = MeasuredStream(opened, file.size)
@@ -190,6 +189,13 @@ def _read_file_range(
         raise
     except OSError as error:
         raise SourceError(f"{file.path}: {error.strerror or error}. Check its permissions, or leave it out of the source.") from error
+
+
+def _needed(file: InputFile, source: SourceConfig) -> SourceConfig:
+    """Leaves out of the kept fields what the folders of a file tell, which its records need not have."""
+    partitions = file.partitions(source.metadata_fields)
+    kept = tuple(name for name in source.metadata_fields if name not in partitions)
+    return dataclasses.replace(source, metadata_fields=kept) if partitions else source
 
 
 def _lay_open(contents: Contents, source: SourceConfig) -> tuple[bool, bool]:
@@ -282,7 +288,7 @@ def _read_members(
                 yield TextRange(inside, 0, b"", fault=("refused_member", str(error)), lost=member.size)
             else:
                 swapped, _ = _lay_open(contents, source)
-                yield from _read_stream(contents, inside, source, part_bytes, bound, swapped=swapped)
+                yield from _read_stream(contents, inside, _needed(inside, source), part_bytes, bound, swapped=swapped)
 
 
 def _plain_text(stream: MeasuredStream, file_range: FileRange, source: SourceConfig, part_bytes: int) -> Iterator[TextRange]:
