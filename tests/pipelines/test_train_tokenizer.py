@@ -287,7 +287,7 @@ def write_character_config(tmp_path: pathlib.Path, write_tokenizer_config: Write
     return write
 
 
-CHARACTERS = ["b\r\na\0b\u2028", "", "日本 語", "x" * 70, "e\u0301 É", " ", "a\n\n", "😀😀", "\u0301y", *(f"{i} line" for i in range(300))]
+CHARACTERS = ["b\r\na\0b\u2028", "", "日本 語", "x" * 70, "e\u0301 É", "y ", "a\n\n", "😀😀", "\u0301y", *(f"{i} line" for i in range(300))]
 
 
 @pytest.mark.tensorflow
