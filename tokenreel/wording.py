@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from collections.abc import Sequence
 
 # What a terminal obeys rather than shows, and what it shows in another place than it stands: C0, DEL, C1; the marks, embeddings, overrides
 # and isolates of the bidirectional algorithm; separators of lines; tags, which are invisible; halves of surrogate pairs, which are no text.
@@ -22,6 +23,17 @@ def plural(count: int, noun: str) -> str:
     ('1 shard', '1,024 shards')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def first_of(names: Sequence[str], most: int, count: int | None = None) -> str:
+    """Lists the first of some names, and says how many more there are; `count` where the names are not all.
+
+    >>> first_of(["a", "b", "c"], 2), first_of(["a"], 2), first_of(["a", "b"], 2, 1_500)
+    ('a, b and 1 more', 'a', 'a, b and 1,498 more')
+    """
+    shown = names[:most]
+    more = (len(names) if count is None else count) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
 
 
 def plain(text: object) -> str:

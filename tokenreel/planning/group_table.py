@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel.planning.group_documents import DocumentGroup
+from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.storage.column_file import Columns, Row
 
 SORT_BY = ("index",)
@@ -91,7 +92,7 @@ def dropped(columns: Columns) -> dict[str, int]:
     return {name.removeprefix(_DROPPED): int(columns.numbers(name).sum()) for name in names}
 
 
-class PlacedGroups(Sequence[PlacedGroup]):
+class PlacedGroups(LazySequence[PlacedGroup]):
     """The groups of a split, laid end to end."""
 
     def __init__(self, columns: Columns) -> None:
@@ -102,16 +103,8 @@ class PlacedGroups(Sequence[PlacedGroup]):
     def __len__(self) -> int:
         return self.columns.rows
 
-    @overload
-    def __getitem__(self, index: int) -> PlacedGroup: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[PlacedGroup]: ...
-
-    def __getitem__(self, index: int | slice) -> PlacedGroup | list[PlacedGroup]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row = self.columns.row(range(len(self))[index])
+    def _make(self, index: int) -> PlacedGroup:
+        row = self.columns.row(index)
         return PlacedGroup(size=_from_row(row), begin=row["begin"], end=row["end"], documents=row["before"])
 
     def touching(self, low: int, high: int) -> npt.NDArray[np.int64]:

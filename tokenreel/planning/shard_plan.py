@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from tokenreel.planning import group_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup, lay_out_group, plan_pairs
 from tokenreel.planning.group_table import GroupSize, PlacedGroup, PlacedGroups
+from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stream import Stream
 from tokenreel.storage import column_file
@@ -252,7 +252,7 @@ def _documents_from(order: DocumentOrder, groups: PlacedGroups, token: int) -> t
     return count, tokens
 
 
-class ShardPlans(Sequence[ShardPlan]):
+class ShardPlans(LazySequence[ShardPlan]):
     """The shards of a split: its examples, its variants one after the other, cut into equal numbers; each is planned when asked for."""
 
     def __init__(self, recipe: Recipe, split: str, groups: PlacedGroups, split_examples: int) -> None:
@@ -265,16 +265,8 @@ class ShardPlans(Sequence[ShardPlan]):
     def __len__(self) -> int:
         return -(-self._total // self._per_shard)
 
-    @overload
-    def __getitem__(self, index: int) -> ShardPlan: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[ShardPlan]: ...
-
-    def __getitem__(self, index: int | slice) -> ShardPlan | list[ShardPlan]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        first = range(len(self))[index] * self._per_shard
+    def _make(self, index: int) -> ShardPlan:
+        first = index * self._per_shard
         number = min(self._per_shard, self._total - first)
         # A shard that touches two variants may need a group for both, and names it once.
         needed = {

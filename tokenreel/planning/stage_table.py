@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.planning.selection import StageSelection
 from tokenreel.staging.columns import StageInfo
 from tokenreel.storage import column_file
@@ -35,13 +36,13 @@ def to_row(selection: StageSelection) -> Row:
     return row | {"duplicates": selection.duplicates, "not_sampled": selection.not_sampled, "removed": selection.removed or ""}
 
 
-class StageTable(Sequence[StageSelection]):
+class StageTable(LazySequence[StageSelection]):
     """What is taken of each stage file, sorted as the text lies; columns are there for whoever counts over all of them."""
 
     def __init__(self, columns: Columns) -> None:
         """Takes the columns of a table."""
         self.columns = columns
-        self._select = functools.lru_cache(maxsize=_KEPT_ROWS)(self._make)
+        self._select = functools.lru_cache(maxsize=_KEPT_ROWS)(self._read)
         self._counts: dict[tuple[str, int | None], npt.NDArray[np.int64]] = {}
 
     @classmethod
@@ -52,20 +53,10 @@ class StageTable(Sequence[StageSelection]):
     def __len__(self) -> int:
         return self.columns.rows
 
-    @overload
-    def __getitem__(self, index: int) -> StageSelection: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[StageSelection]: ...
-
-    def __getitem__(self, index: int | slice) -> StageSelection | list[StageSelection]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def _make(self, index: int) -> StageSelection:
         return self._select(index)
 
-    def _make(self, index: int) -> StageSelection:
+    def _read(self, index: int) -> StageSelection:
         row = self.columns.row(index)
         fields: dict[str, Any] = {
             name: bool(row[name]) if kind == "bool" else row[name] for name, kind in _INFO.items() if name not in _COUNTED

@@ -21,6 +21,7 @@ from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers import warc
 from tokenreel.sources.reading import Beginning, read_beginning
+from tokenreel.wording import first_of
 
 RECORDS = 100  # of a source
 _FILES_OF_FIELDS = 64  # that are searched for a field that is kept, where the first ones have none
@@ -97,7 +98,7 @@ def _spread(files: Sequence[InputFile], count: int) -> list[InputFile]:
 
 
 def _describe_empty(files: Sequence[InputFile], full: Sequence[InputFile]) -> str:
-    names = _listed([_shown(file) for file in full or files], 3)
+    names = first_of([_shown(file) for file in full or files], 3)
     return f"{names} {'is' if len(full or files) == 1 else 'are'} {'blank, or a header alone' if full else 'empty'}"
 
 
@@ -184,7 +185,7 @@ def _setting_of(name: str, source: SourceConfig) -> str:
 def _describe(source: SourceConfig, index: int, useless: Sequence[tuple[InputFile, Beginning]]) -> str:
     """Says why nothing of some files of a source can be used."""
     paths = [_shown(file) for file, _ in useless]
-    names = _listed(paths, 2)
+    names = first_of(paths, 2)
     told = next((hint for _, beginning in useless if (hint := _magic(source, beginning))), None)
     if told:
         return f"{paths[0]} (source {source.name!r}, format: {source.format}) {told}."
@@ -247,12 +248,7 @@ def _shown(file: InputFile) -> str:
 
 
 def _list_names(names: Sequence[str], count: int) -> str:
-    return _listed([f"`{name if len(name) <= _LONGEST else f'{name[:_LONGEST]}...'}`" for name in names], count)
-
-
-def _listed(names: Sequence[str], count: int) -> str:
-    more = f" and {len(names) - count:,} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return first_of([f"`{name if len(name) <= _LONGEST else f'{name[:_LONGEST]}...'}`" for name in names], count)
 
 
 def _place(fault: Fault) -> str:

@@ -15,7 +15,7 @@ from tokenreel.errors import PATHS_BEGIN, SourceError
 from tokenreel.sources import folders, real_files, split_names
 from tokenreel.sources.inputs import InputFile, stat_file
 from tokenreel.storage import files
-from tokenreel.wording import plural
+from tokenreel.wording import first_of, plural
 
 _NAMED = 3  # files that a message names
 
@@ -129,8 +129,7 @@ def _notes(source: SourceConfig, left_out: Sequence[str], linked: Sequence[str])
     notes = []
     for paths, why in ((left_out, f"not of format {source.format}"), (linked, "listed already under another name")):
         if paths:
-            named = ", ".join(sorted(paths)[:_NAMED]) + (f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else "")
-            notes.append(f"source {source.name!r}: leaves out {plural(len(paths), 'file')}, {why}: {named}.")
+            notes.append(f"source {source.name!r}: leaves out {plural(len(paths), 'file')}, {why}: {first_of(sorted(paths), _NAMED)}.")
     return notes
 
 

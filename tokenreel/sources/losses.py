@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenreel.config.corpus import ExecutionConfig
 from tokenreel.errors import BuildError
-from tokenreel.wording import plural
+from tokenreel.wording import first_of, plural
 
 SHOWN = 3  # places of faults and names of files in a message
 _MESSAGE = 200  # characters of what is wrong with a document
@@ -130,9 +130,8 @@ def check_empty(losses: Sequence[SourceLoss], execution: ExecutionConfig, note: 
             lost = f": {loss.problem()}" if loss.dead_letters else f": {plural(loss.files, 'file')} without a record"
             empty.append(f"source {loss.name!r} gave no document{lost}")
         elif loss.empty_files:
-            more = f" and {loss.empty_files - len(loss.empty):,} more" if loss.empty_files > len(loss.empty) else ""
             of = f"{loss.empty_files:,} of {plural(loss.files, 'file')} of source {loss.name!r}"
-            empty.append(f"{of} gave nothing: {', '.join(loss.empty)}{more}")
+            empty.append(f"{of} gave nothing: {first_of(loss.empty, SHOWN, loss.empty_files)}")
     if empty and not execution.allow_empty_files:
         advice = f"Mend what they hold or leave them out; execution.allow_empty_files: true goes on without them.{where}"
         raise BuildError("\n  ".join([*_few(empty), advice]))
