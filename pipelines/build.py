@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +28,7 @@ from tokenreel.planning import stage_table
 from tokenreel.planning.recipe import Recipe, make_recipe
 from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
+from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
@@ -43,19 +45,22 @@ from transforms.write_manifest import WriteManifest
 def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any]) -> None:
     """Raw text in the sources of a config to shards and a manifest in its output."""
     job = recipe.config
+    # Files of their own: a graph has to stay small, whatever the vocabulary.
+    store = functools.partial(StoredValue.store, tables_directory(job))
+    everything, words = store("recipe", recipe), store("vocabulary", vocabulary)
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
         blocks |= RemoveDuplicateText(job, duplicates_directory(job))  # Block, with what to leave out of it
     stages = (
         blocks
-        | TokenizeBlocks(job, vocabulary, rules, stage_directory(job))  # StageSelection: counts and paths
+        | TokenizeBlocks(job, words, store("rules", tuple(rules)), stage_directory(job))  # StageSelection: counts and paths
         | "CollectStages" >> beam.CombineGlobally(GatherRows(stage_table.to_row, tables_directory(job), "stages", stage_table.SORT_BY))
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    plan = stages | PlanShards(recipe, inputs)  # table of SplitPlan
-    built = (plan, stages) | BuildShards(recipe, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
-    _ = (stages, plan, built) | WriteManifest(recipe, vocabulary, inputs)  # last: the file means "complete"
+    plan = stages | PlanShards(everything, inputs)  # table of SplitPlan
+    built = (plan, stages) | BuildShards(everything, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
+    _ = (stages, plan, built) | WriteManifest(everything, words, inputs)  # last: the file means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from tokenreel.planning import shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage.column_file import ColumnFile
+from tokenreel.storage.stored_value import StoredValue
 
 
 @dataclasses.dataclass
@@ -24,7 +25,7 @@ class BuildShards(beam.PTransform):
     and checked to be those that were planned.
     """
 
-    recipe: Recipe
+    recipe: StoredValue[Recipe]
     state: str
     build: str
 
@@ -38,10 +39,11 @@ class BuildShards(beam.PTransform):
         )
 
     def _shards(self, plan: ColumnFile) -> Iterator[tuple[int, int]]:
-        for split, found in enumerate(shard_plan.load(self.recipe, plan)):
+        for split, found in enumerate(shard_plan.load(self.recipe.load(), plan)):
             yield from ((split, shard) for shard in range(len(found.shards)))
 
     def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile) -> BuiltShard:
         split, index = shard
-        order = DocumentOrder(self.recipe, stage_table.load(stages))
-        return shard_building.build_shard(order, shard_plan.load(self.recipe, plan)[split].shards[index], self.state, self.build)
+        recipe = self.recipe.load()
+        order = DocumentOrder(recipe, stage_table.load(stages))
+        return shard_building.build_shard(order, shard_plan.load(recipe, plan)[split].shards[index], self.state, self.build)

@@ -20,6 +20,7 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.staging import contents
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile
+from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
 
 
@@ -30,12 +31,12 @@ class PlanShards(beam.PTransform):
     Takes the table of stage files; emits the plan of all splits, which is a table too.
     """
 
-    recipe: Recipe
+    recipe: StoredValue[Recipe]
     inputs: Mapping[str, Any]
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
         every_stage = beam.pvalue.AsSingleton(stages)
-        gather = GatherRows(group_table.to_row, tables_directory(self.recipe.config), "groups", group_table.SORT_BY)
+        gather = GatherRows(group_table.to_row, tables_directory(self.recipe.load().config), "groups", group_table.SORT_BY)
         return (
             stages
             | "CutGroups" >> beam.FlatMap(self._groups)  # DocumentGroup: a range of keys or of tokens
@@ -46,23 +47,24 @@ class PlanShards(beam.PTransform):
         )
 
     def _groups(self, stages: ColumnFile) -> Iterable[DocumentGroup]:
-        selections = stage_table.load(stages)
-        contents.check((selection.info for selection in selections), [source.name for source in self.recipe.config.sources])
-        dead_letters.check(self.recipe.config, self.inputs, selections, _say)
-        kept_fields.check(self.recipe.config, selections)
-        order = DocumentOrder(self.recipe, selections)
+        recipe, selections = self.recipe.load(), stage_table.load(stages)
+        contents.check((selection.info for selection in selections), [source.name for source in recipe.config.sources])
+        dead_letters.check(recipe.config, self.inputs, selections, _say)
+        kept_fields.check(recipe.config, selections)
+        order = DocumentOrder(recipe, selections)
         groups = order.groups()
         planned = read_budget.plan_reads(order, groups)
         _say(str(planned))
-        read_budget.check(planned, self.recipe.config)
+        read_budget.check(planned, recipe.config)
         return groups
 
     def _measure(self, group: DocumentGroup, stages: ColumnFile) -> GroupSize:
-        return shard_plan.measure(DocumentOrder(self.recipe, stage_table.load(stages)), group)
+        return shard_plan.measure(DocumentOrder(self.recipe.load(), stage_table.load(stages)), group)
 
     def _plan(self, sizes: ColumnFile, stages: ColumnFile) -> ColumnFile:
-        plans = shard_plan.plan_all(DocumentOrder(self.recipe, stage_table.load(stages)), column_file.read(sizes))
-        return shard_plan.write(tables_directory(self.recipe.config), plans)
+        recipe = self.recipe.load()
+        plans = shard_plan.plan_all(DocumentOrder(recipe, stage_table.load(stages)), column_file.read(sizes))
+        return shard_plan.write(tables_directory(recipe.config), plans)
 
 
 def _say(line: str) -> None:

@@ -21,6 +21,7 @@ from tokenreel.sources.documents import Documents
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import being_read, encoding, identity, stage_file
 from tokenreel.staging.columns import StageInfo
+from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
@@ -35,8 +36,8 @@ class TokenizeBlocks(beam.PTransform):
     """
 
     config: JobConfig
-    vocabulary: Vocabulary
-    rules: Sequence[Rules]
+    vocabulary: StoredValue[Vocabulary]
+    rules: StoredValue[Sequence[Rules]]
     directory: str
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[StageSelection]:
@@ -44,13 +45,17 @@ class TokenizeBlocks(beam.PTransform):
 
 
 class _TokenizeBlock(beam.DoFn):
-    def __init__(self, config: JobConfig, vocabulary: Vocabulary, rules: Sequence[Rules], directory: str) -> None:
-        self._config, self._vocabulary, self._rules, self._directory = config, vocabulary, rules, directory
+    def __init__(self, config: JobConfig, vocabulary: StoredValue[Vocabulary], rules: StoredValue[Sequence[Rules]], directory: str) -> None:
+        self._config, self._stored, self._directory = config, (vocabulary, rules), directory
         self._documents = Metrics.counter("tokenreel", "out-documents")
         self._tokens = Metrics.counter("tokenreel", "out-tokens")
         self._blocks = Metrics.counter("tokenreel", BLOCKS)
         self._cached = Metrics.counter("tokenreel", CACHED)
         self._dead = Metrics.counter("tokenreel", "dead-letters")
+
+    def setup(self) -> None:
+        vocabulary, rules = self._stored
+        self._vocabulary, self._rules = vocabulary.load(), rules.load()
 
     def process(self, block: Block) -> Iterator[StageSelection]:
         for info in self._staged(block):

@@ -16,6 +16,7 @@ from tokenreel.planning import shard_plan, stage_table
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile
+from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 from transforms.gather_rows import GatherRows, SumStatistics
 
@@ -27,22 +28,24 @@ class WriteManifest(beam.PTransform):
     Emits the fingerprint of the dataset.
     """
 
-    recipe: Recipe
-    vocabulary: Vocabulary
+    recipe: StoredValue[Recipe]
+    vocabulary: StoredValue[Vocabulary]
     inputs: Mapping[str, Any]
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
         stages, plan, built = parts  # tables of StageSelection and SplitPlan; BuiltShard
-        tables = tables_directory(self.recipe.config)
+        recipe = self.recipe.load()
+        tables = tables_directory(recipe.config)
         gather = GatherRows(shard_building.to_row, tables, "shards", shard_building.SORT_BY)
         shards = built | "CollectShards" >> beam.CombineGlobally(gather)  # table of BuiltShard
         return (
             built
-            | "SumStatistics" >> beam.CombineGlobally(SumStatistics(self.recipe.vocabulary, tables))  # {split: StoredStatistics}
+            | "SumStatistics" >> beam.CombineGlobally(SumStatistics(recipe.vocabulary, tables))  # {split: StoredStatistics}
             | "WriteManifest" >> beam.Map(self._finish, *map(beam.pvalue.AsSingleton, (shards, stages, plan)))  # str
         )
 
     def _finish(self, counted: dict[str, StoredStatistics], shards: ColumnFile, stages: ColumnFile, plan: ColumnFile) -> str:
-        selections, plans = stage_table.load(stages), shard_plan.load(self.recipe, plan)
+        recipe = self.recipe.load()
+        selections, plans = stage_table.load(stages), shard_plan.load(recipe, plan)
         built = column_file.read(shards)
-        return finishing.finish(self.recipe, self.vocabulary, selections, plans, built, counted, self.inputs).fingerprint
+        return finishing.finish(recipe, self.vocabulary.load(), selections, plans, built, counted, self.inputs).fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,10 +13,13 @@ import yaml
 from apache_beam.coders import coder_impl, coders
 
 from pipelines import cli
+from pipelines.local import runner
 from tests.soak import starved
 from tokenreel.format import manifest
+from tokenreel.storage.stored_value import StoredValue
 
 LARGEST = 1 << 16
+LARGEST_GRAPH = 1 << 20
 
 
 @dataclasses.dataclass
@@ -100,6 +104,59 @@ def test_many_files_in_one_block(build_files: Callable[..., tuple[Elements, path
     monkeypatch.setattr("os.fsync", lambda fd: None)
     many, _ = build_files(2000, 2000)
     assert many.largest < LARGEST, many.what
+
+
+def write_tokenizer(path: pathlib.Path, count: int) -> None:
+    """Writes a tokenizer.json of so many words."""
+    tokens = {"[UNK]": 0, "[MASK]": 1, **{f"word-{i:09d}-of-many": i for i in range(2, count)}}
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": name, **added} for i, name in enumerate(("[UNK]", "[MASK]"))],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {
+            "type": "WordPiece",
+            "vocab": tokens,
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 50,
+        },
+    }
+    path.write_text(json.dumps(tokenizer))
+
+
+def test_the_graph_is_small_with_a_large_vocabulary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer of 256k words, 8 MB, and an objective that knows which of them begin words; no thread unpacks either again."""
+    write_tokenizer(tmp_path / "tokenizer.json", 256_000)
+    assert (tmp_path / "tokenizer.json").stat().st_size > 7e6
+    words = " ".join(f"word-{i:09d}-of-many" for i in range(7, 11))
+    (tmp_path / "text.jsonl").write_text(f'{{"text": "{words}"}}\n' * 40)
+    config = {
+        "output": "dataset",
+        "sources": [{"files": ["text.jsonl"], "format": "jsonl"}],
+        "vocabulary": {"kind": "huggingface", "path": "tokenizer.json"},
+        "packing": {"seq_len": 16, "add_eos": False},
+        "objective": {"name": "whole_word_lm"},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    graphs: list[int] = []
+    read: list[str] = []
+    run, read_value = runner._LocalRunner.run_via_runner_api, StoredValue._read
+
+    def measure(self: Any, graph: Any, options: Any) -> Any:
+        graphs.append(graph.ByteSize())
+        return run(self, graph, options)
+
+    def count(self: StoredValue[Any]) -> bytes:
+        read.append(self.path)
+        return read_value(self)
+
+    monkeypatch.setattr(runner._LocalRunner, "run_via_runner_api", measure)
+    monkeypatch.setattr(StoredValue, "_read", count)
+    assert cli.main(["build", str(tmp_path / "config.yaml"), "--direct_num_workers=2"]) == 0
+    assert len(graphs) == 1 and graphs[0] < LARGEST_GRAPH
+    assert not any(read)  # what was small was unpacked, and no file read
+    assert not (tmp_path / "dataset/.stage").exists()
 
 
 @pytest.mark.slow
