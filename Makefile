@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-engines test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ FRAMEWORKS := torch tensorflow oracles writers
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers
+LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers and not engines
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
 	@echo 'make test-oracles     the tests that compare with TRL and T5, in .venv-oracles'
 	@echo 'make test-writers     the tests that read what pandas, Polars, DuckDB, Spark and others write, in .venv-writers'
+	@echo 'make test-engines     the tests that run on Prism, the engine of Beam in Go, which is built if Go is there'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
@@ -65,6 +66,26 @@ test-writers: .venv-writers/.polars
 	done
 	@touch $@
 
+# Prism is a program in Go, of the version of the Beam that is installed. A machine without Go, or one that cannot build the program, has no
+# second engine to test with: that is said, and is no failure.
+test-engines: $(DEV)
+	@version=$$($(BIN)/python -c 'import importlib.metadata; print(importlib.metadata.version("apache-beam"))'); \
+	stamp=$(VENV)/.prism-$$version; \
+	if [[ ! -e $$stamp ]] && ! command -v go >/dev/null; then \
+	  echo "make test-engines: Go is missing, so Beam's Prism cannot be built (https://go.dev/dl). Nothing was tested."; \
+	  exit 0; \
+	fi; \
+	if [[ ! -e $$stamp ]]; then \
+	  echo "Building Beam's Prism $$version into $(BIN) (three minutes, first time only)"; \
+	  if ! GOBIN=$(abspath $(BIN)) timeout $(PRISM_SECONDS) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$$version; then \
+	    echo "make test-engines: Prism could not be built within $(PRISM_SECONDS) s. Nothing was tested."; \
+	    exit 0; \
+	  fi; \
+	  touch "$$stamp"; \
+	fi; \
+	TOKENREEL_REQUIRES=engines $(PYTEST) -m engines tests/pipelines/test_engines.py
+PRISM_SECONDS := 240
+
 # In the environment of Torch, which each of them needs.
 test-trainers: .venv-torch/.installed
 	files=$$(grep -rlE 'mark\.trainers\b' tests --include='*.py'); \
@@ -73,7 +94,7 @@ test-trainers: .venv-torch/.installed
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
 	for name in $$($(BIN)/python -c 'from tests import soak; print(*soak.SOAKS)'); do $(BIN)/python -m tests.soak $$name --count 50 || exit 1; done
-	@$(MAKE) --no-print-directory test-core $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
+	@$(MAKE) --no-print-directory test-core test-engines $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
 
 check: $(DEV)
 	$(BIN)/ruff check .

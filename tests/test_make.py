@@ -94,6 +94,37 @@ def test_a_second_run_installs_nothing_again(tmp_path):
     assert any("pip install" in line for line in calls("demo"))
 
 
+GO = """#!/usr/bin/env bash
+# Stands for Go: notes where it is asked to install what, and does so unless the file `offline` is there.
+echo "go $* to $GOBIN" >> calls
+[[ ! -e offline ]]
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_engines_are_tested_where_go_is(tmp_path):
+    tools = {"python3": FAKE, **{name: f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n' for name in ("mkdir", "cp", "grep", "timeout")}}
+
+    def calls():
+        result = make(tmp_path, tools, "test-engines")
+        assert result.returncode == 0, result.stderr
+        lines = (tmp_path / "calls").read_text().splitlines()
+        (tmp_path / "calls").unlink()
+        return result.stdout, [line for line in lines if line.startswith("go ") or " -m pytest " in line]
+
+    said, found = calls()
+    assert "Go is missing" in said and "Nothing was tested" in said and not found
+    tools["go"] = GO
+    (tmp_path / "offline").touch()
+    said, found = calls()
+    assert "Prism could not be built" in said and len(found) == 1
+    (tmp_path / "offline").unlink()
+    _, (go, tests) = calls()
+    assert re.fullmatch(rf"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v\S* to {tmp_path}/.venv/bin", go)
+    assert tests.endswith("-m engines tests/pipelines/test_engines.py")
+    assert len(calls()[1]) == 1  # built once
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_a_target_without_tests_fails(tmp_path):
     """A marker that was renamed in the tests alone leaves nothing to run, which must not look like success."""

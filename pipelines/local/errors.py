@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipelines.local import prism
 from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 from tokenreel.storage.redaction import redact
@@ -25,6 +26,8 @@ def quiet_logging() -> None:
         record.msg, record.args = plain(redact(record.getMessage())), ()
         if quiet.wants_debug():
             return True
+        if record.name.startswith(prism.LOGGERS):  # what fails there is raised here, too
+            return False
         unwanted = ("Traceback (most recent", "No semi_persistent_directory found")
         return not (record.exc_info and record.exc_info[0]) and not any(text in record.msg for text in unwanted)
 

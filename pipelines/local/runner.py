@@ -15,6 +15,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipelines import own_packages
+from pipelines.local import prism
 from tokenreel.errors import ConfigError
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -32,12 +33,14 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
       releases_gil: whether threads can work side by side; if not, processes are started.
 
     Raises:
-      ConfigError: this machine's runner has no such option. Others may have options that only their job service knows.
+      ConfigError: this machine's runner has no such option, others may have options that only their job service knows; or Prism is not
+        installed.
     """
     parsed = PipelineOptions(list(argv), save_main_session=False)
     standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
     if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner"):
         standard.runner = LOCAL_RUNNER
+    prism.set_up(parsed)
     given = {argument.split("=")[0].lstrip("-") for argument in argv}
     if standard.runner == LOCAL_RUNNER:
         _check_known(argv)

@@ -1,0 +1,95 @@
+"""The same bytes on Beam's Prism as on this machine's runner: a second implementation of the model, with `make test-engines`.
+
+Where the environment variable TOKENREEL_FLINK_JAR names the jar of Flink's job server, one build runs there, too.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import cli
+from pipelines.local import prism
+from tests.conftest import tree_digest
+from tests.golden import builds
+from tests.pipelines.test_determinism import WriteConfig, build, selection
+from tests.pipelines.test_interruption import kill, reach, start
+from tests.pipelines.test_train_tokenizer import train, write_tokenizer_config
+
+__all__ = ["write_tokenizer_config"]  # a fixture
+
+PRISM = ("--runner=PrismRunner",)
+FLINK = "TOKENREEL_FLINK_JAR"
+needs_prism = pytest.mark.skipif(
+    prism.find() is None and "engines" not in os.environ.get("TOKENREEL_REQUIRES", ""),
+    reason="prism is not installed: `make test-engines` builds it",
+)
+pytestmark = [pytest.mark.engines, needs_prism]
+
+
+def build_recipe(recipe: str, output: pathlib.Path, *arguments: str) -> dict[str, str]:
+    """Builds the small dataset of a recipe that the golden datasets are, from a file on the disk."""
+    settings = [*builds.vocabulary(recipe), *builds.settings(recipe)]
+    given = [argument for setting in settings for argument in ("--set", setting)]
+    config = str(builds.ROOT / f"configs/{recipe}.yaml")
+    assert (
+        cli.main(["build", config, "--input", str(builds.INPUTS / builds.text(recipe)), "--output", str(output), *given, *arguments]) == 0
+    )
+    return tree_digest(output)
+
+
+@pytest.mark.parametrize("recipe", ["gpt2", "best_fit", "roberta", "t5"])
+def test_presets(recipe: str, tmp_path: pathlib.Path) -> None:
+    expected = build_recipe(recipe, tmp_path / "local")
+    assert any(name.startswith("train.tfrecord") for name in expected)
+    assert build_recipe(recipe, tmp_path / "prism", *PRISM) == expected
+
+
+@pytest.mark.parametrize("unit", ["documents", "paragraphs"])
+def test_duplicates(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, unit: str) -> None:
+    config = write_config(**selection(corpus, unit))
+    expected = build(config, tmp_path / "local")
+    assert build(config, tmp_path / "prism", *PRISM, "--set", "execution.block_mb=0.02") == expected
+
+
+def test_a_trained_tokenizer(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_tokenizer_config()
+    assert train(config, tmp_path / "prism", *PRISM) == train(config, tmp_path / "local")
+
+
+@pytest.mark.parametrize(("pattern", "number"), [(".stage/*.stage", 5), ("train.tfrecord-*", 2)])
+def test_a_killed_build_is_simply_run_again(write_config: WriteConfig, tmp_path: pathlib.Path, pattern: str, number: int) -> None:
+    config = write_config()
+    expected = build(config, tmp_path / "local")
+    process = start(config, tmp_path / "killed", *PRISM)
+    reach(process, tmp_path / "killed", pattern, number)
+    kill(process)
+    assert build(config, tmp_path / "killed", *PRISM) == expected
+
+
+def run(config: str, output: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.build", config, "--output", str(output), *arguments]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": os.getcwd()}, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_terminal_is_the_users(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    """A build that ends well shows our lines alone, with `--debug` the engine's, too; one that fails ends with our message."""
+    found = run(write_config(), tmp_path / "dataset", *PRISM)
+    assert found.returncode == 0 and all(line.startswith("tokenreel: ") for line in found.stderr.splitlines()), found.stderr
+    found = run(write_config(), tmp_path / "told", *PRISM, "--debug")
+    assert found.returncode == 0 and "PrismRunner" in found.stderr.replace(PRISM[0], "")
+    (tmp_path / "broken.jsonl").write_text('{"text": "some text of a document"}\n{"text": "unfinished\n' * 50)
+    found = run(write_config("broken.yaml", sources=[{"files": [str(tmp_path / "broken.jsonl")]}]), tmp_path / "broken", *PRISM)
+    assert found.returncode == 1 and "50 of 100 documents could not be read" in found.stderr
+    assert len(found.stderr.splitlines()) < 12, found.stderr
+
+
+@pytest.mark.skipif(FLINK not in os.environ, reason=f"{FLINK} names no jar of Flink's job server")
+def test_flink(write_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    config = write_config()
+    options = [f"--flink_job_server_jar={os.environ[FLINK]}", "--flink_master=[local]", "--environment_type=LOOPBACK", "--parallelism=2"]
+    assert build(config, tmp_path / "flink", "--runner=FlinkRunner", *options) == build(config, tmp_path / "local")
