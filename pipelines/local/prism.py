@@ -1,6 +1,6 @@
 """Prism, Beam's engine for one machine: a program in Go that `--runner=PrismRunner` starts, if it is found.
 
-Tested in tests/pipelines/local/test_prism.py and, with the program itself, in tests/pipelines/test_engines.py.
+tests/pipelines/test_engines.py builds with the program itself.
 """
 
 import os
