@@ -24,8 +24,9 @@ from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
 from tokenreel.format.manifest import Manifest
 from tokenreel.planning import identity as planning_identity
-from tokenreel.planning import stage_table
+from tokenreel.planning import merge_plan, shard_plan, stage_table
 from tokenreel.planning.recipe import Recipe, make_recipe
+from tokenreel.sources.inputs import InputFile
 from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
 from tokenreel.storage.stored_value import StoredValue
@@ -36,14 +37,17 @@ from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
 from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
+from transforms.merge_stages import MergeStages
 from transforms.plan_shards import PlanShards
 from transforms.remove_duplicates import RemoveDuplicateDocuments, RemoveDuplicateText
 from transforms.tokenize_blocks import BLOCKS, CACHED, TokenizeBlocks
 from transforms.write_manifest import WriteManifest
 
 
-def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any]) -> None:
-    """Raw text in the sources of a config to shards and a manifest in its output."""
+def build(
+    root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any], merge_levels: int = 0
+) -> None:
+    """Raw text in the sources of a config to shards and a manifest in its output; stage files are merged so often at most."""
     job = recipe.config
     # Files of their own: a graph has to stay small, whatever the vocabulary.
     store = functools.partial(StoredValue.store, tables_directory(job))
@@ -58,8 +62,9 @@ def build(root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Se
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    plan = stages | PlanShards(everything, inputs)  # table of SplitPlan
-    built = (plan, stages) | BuildShards(everything, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
+    read = stages | MergeStages(everything, inputs, merge_levels) if merge_levels else stages  # table of the files that shards are made of
+    plan = (stages, read) | PlanShards(everything, inputs)  # table of SplitPlan
+    built = (plan, stages, read) | BuildShards(everything, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
     _ = (stages, plan, built) | WriteManifest(everything, words, inputs)  # last: the file means "complete"
 
 
@@ -100,6 +105,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     with locking.lock(job.output, lost=local.stop):
         finished = output.prepare(recipe, inputs, listed, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
         if finished is None:
+            levels = _plan_merges(recipe, vocabulary, listed)
             for mark in being_read.left(marks):
                 local.note(f"a process of this build ended while it read {mark}")
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
@@ -110,7 +116,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             seconds = 30.0 if files.is_remote(job.output) else 5.0
             with local.plain_errors(), _guard(marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-                build(pipeline, recipe, vocabulary, rules, inputs)
+                build(pipeline, recipe, vocabulary, rules, inputs, levels)
                 result = pipeline.run()
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
                     return None
@@ -121,6 +127,21 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
+
+
+def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequence[InputFile]]) -> int:
+    """Plans merge passes by the sizes of the files, and tells; gives how many the job must be able to make.
+
+    Raises:
+      BuildError: even they would not be enough.
+    """
+    job, shard = recipe.config, shard_plan.tokens_per_shard(recipe)
+    sizes = merge_plan.estimate_all(job, listed, vocabulary.vocab_size)
+    planned = merge_plan.plan(job, sizes, shard)
+    merge_plan.check(planned, job)
+    if planned.levels:
+        local.note(f"planned by the size of the files: {planned}")
+    return merge_plan.levels_to_prepare(job, sizes, shard)
 
 
 def _guard(marks: str) -> AbstractContextManager[None]:

@@ -25,6 +25,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def amount(size: float) -> str:
+    """Writes a number of bytes, in the unit that leaves the fewest digits.
+
+    >>> amount(999), amount(4_096), amount(345.65e12)
+    ('999 B', '4.1 KB', '345.6 TB')
+    """
+    power = next((power for power in range(4) if size < 1000 ** (power + 1)), 4)
+    unit = ("B", "KB", "MB", "GB", "TB")[power]
+    return f"{size / 1000**power:,.{1 if power else 0}f} {unit}"
+
+
 def first_of(names: Sequence[str], most: int, count: int | None = None) -> str:
     """Lists the first of some names, and says how many more there are; `count` where the names are not all.
 

@@ -10,11 +10,11 @@ import apache_beam as beam
 
 from tokenreel.assembly import shard_building
 from tokenreel.assembly.shard_building import BuiltShard
-from tokenreel.planning import shard_plan, stage_table
-from tokenreel.planning.document_order import DocumentOrder
+from tokenreel.planning import shard_plan
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.stored_value import StoredValue
+from transforms.plan_shards import document_order
 
 
 @dataclasses.dataclass
@@ -30,20 +30,20 @@ class BuildShards(beam.PTransform):
     build: str
 
     def expand(self, inputs) -> beam.PCollection[BuiltShard]:  # Beam takes no hint for several inputs
-        plan, stages = inputs  # tables: SplitPlan, StageSelection
+        plan, stages, files = inputs  # tables: SplitPlan, StageSelection, and the same of the files that are read
+        tables = [plan, stages] if files is stages else [plan, stages, files]
         return (
             plan
             | "Shards" >> beam.FlatMap(self._shards)  # (split, shard)
             | "SpreadShards" >> beam.Reshuffle()
-            | "BuildShard" >> beam.Map(self._build, beam.pvalue.AsSingleton(plan), beam.pvalue.AsSingleton(stages))  # BuiltShard
+            | "BuildShard" >> beam.Map(self._build, *map(beam.pvalue.AsSingleton, tables))  # BuiltShard
         )
 
     def _shards(self, plan: ColumnFile) -> Iterator[tuple[int, int]]:
         for split, found in enumerate(shard_plan.load(self.recipe.load(), plan)):
             yield from ((split, shard) for shard in range(len(found.shards)))
 
-    def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile) -> BuiltShard:
+    def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile, merged: ColumnFile | None = None) -> BuiltShard:
         split, index = shard
-        recipe = self.recipe.load()
-        order = DocumentOrder(recipe, stage_table.load(stages))
-        return shard_building.build_shard(order, shard_plan.load(recipe, plan)[split].shards[index], self.state, self.build)
+        order = document_order(self.recipe, stages, merged)
+        return shard_building.build_shard(order, shard_plan.load(order.recipe, plan)[split].shards[index], self.state, self.build)

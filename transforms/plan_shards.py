@@ -28,44 +28,58 @@ from transforms.gather_rows import GatherRows
 class PlanShards(beam.PTransform):
     """Cuts the total order of the documents into groups, measures each from lengths alone, and cuts the splits into shards.
 
-    Takes the table of stage files; emits the plan of all splits, which is a table too.
+    Takes the table of stage files, and that of the files that are read (the same one, or what `MergeStages` made of it); emits the plan of
+    all splits, which is a table too.
     """
 
     recipe: StoredValue[Recipe]
     inputs: Mapping[str, Any]
 
-    def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
-        every_stage = beam.pvalue.AsSingleton(stages)
+    def expand(self, tables) -> beam.PCollection[ColumnFile]:  # Beam takes no hint for several inputs
+        stages, files = tables
+        every_stage, merged = beam.pvalue.AsSingleton(stages), [] if files is stages else [beam.pvalue.AsSingleton(files)]
         gather = GatherRows(group_table.to_row, tables_directory(self.recipe.load().config), "groups", group_table.SORT_BY)
         return (
             stages
-            | "CutGroups" >> beam.FlatMap(self._groups)  # DocumentGroup: a range of keys or of tokens
+            | "CutGroups" >> beam.FlatMap(self._groups, *merged)  # DocumentGroup: a range of keys or of tokens
             | "SpreadGroups" >> beam.Reshuffle()
-            | "MeasureGroup" >> beam.Map(self._measure, every_stage)  # GroupSize
+            | "MeasureGroup" >> beam.Map(self._measure, every_stage, *merged)  # GroupSize
             | "CollectSizes" >> beam.CombineGlobally(gather)  # table of GroupSize
-            | "CutShards" >> beam.Map(self._plan, every_stage)  # table of SplitPlan
+            | "CutShards" >> beam.Map(self._plan, every_stage, *merged)  # table of SplitPlan
         )
 
-    def _groups(self, stages: ColumnFile) -> Iterable[DocumentGroup]:
-        recipe, selections = self.recipe.load(), stage_table.load(stages)
-        contents.check((selection.info for selection in selections), [source.name for source in recipe.config.sources])
-        dead_letters.check(recipe.config, self.inputs, selections, _say)
-        kept_fields.check(recipe.config, selections)
-        order = DocumentOrder(recipe, selections)
+    def _groups(self, stages: ColumnFile, merged: ColumnFile | None = None) -> Iterable[DocumentGroup]:
+        order = document_order(self.recipe, stages)
+        if merged is None:  # else `MergeStages` did this before it merged anything
+            check_text(order, self.inputs)
         groups = order.groups()
-        planned = read_budget.plan_reads(order, groups)
-        _say(str(planned))
-        read_budget.check(planned, recipe.config)
+        if merged is None:
+            planned = read_budget.plan_reads(order, groups)
+            say(str(planned))
+            read_budget.check(planned, order.config)
         return groups
 
-    def _measure(self, group: DocumentGroup, stages: ColumnFile) -> GroupSize:
-        return shard_plan.measure(DocumentOrder(self.recipe.load(), stage_table.load(stages)), group)
+    def _measure(self, group: DocumentGroup, stages: ColumnFile, merged: ColumnFile | None = None) -> GroupSize:
+        return shard_plan.measure(document_order(self.recipe, stages, merged), group)
 
-    def _plan(self, sizes: ColumnFile, stages: ColumnFile) -> ColumnFile:
-        recipe = self.recipe.load()
-        plans = shard_plan.plan_all(DocumentOrder(recipe, stage_table.load(stages)), column_file.read(sizes))
-        return shard_plan.write(tables_directory(recipe.config), plans)
+    def _plan(self, sizes: ColumnFile, stages: ColumnFile, merged: ColumnFile | None = None) -> ColumnFile:
+        order = document_order(self.recipe, stages, merged)
+        return shard_plan.write(tables_directory(order.config), shard_plan.plan_all(order, column_file.read(sizes)))
 
 
-def _say(line: str) -> None:
+def document_order(recipe: StoredValue[Recipe], stages: ColumnFile, merged: ColumnFile | None = None) -> DocumentOrder:
+    """Gives the order of the documents of the stage files in a table, read from the files of another one where there is one."""
+    return DocumentOrder(recipe.load(), stage_table.load(stages), None if merged in (None, stages) else stage_table.load(merged))
+
+
+def check_text(order: DocumentOrder, inputs: Mapping[str, Any]) -> None:
+    """Refuses text that is not what was listed, or of which too much could not be read; writes the dead letters."""
+    config, selections = order.config, order.selections
+    contents.check((selection.info for selection in selections), [source.name for source in config.sources])
+    dead_letters.check(config, inputs, selections, say)
+    kept_fields.check(config, selections)
+
+
+def say(line: str) -> None:
+    """Tells the user something, on a worker."""
     print(f"tokenreel: {line}", file=sys.stderr, flush=True)

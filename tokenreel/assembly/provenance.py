@@ -19,12 +19,12 @@ from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging.stage_file import StageFile
 
 
-def table(chunks: Sequence[ExampleChunk], selections: StageTable, config: JobConfig) -> Any:
+def table(chunks: Sequence[ExampleChunk], stages: StageTable, config: JobConfig) -> Any:
     """Lists the segments of a shard.
 
     Args:
       chunks: all examples of the shard.
-      selections: what is taken of each stage file, sorted as the text lies.
+      stages: the files that the documents were read from.
       config: the settings of the build.
 
     Returns:
@@ -34,7 +34,7 @@ def table(chunks: Sequence[ExampleChunk], selections: StageTable, config: JobCon
 
     names = sorted({name for source in config.sources for name in source.metadata_fields})
     schema = provenance.schema(names, repeats=_repeats(config))
-    return pa.concat_tables([_chunk_table(chunk, selections, config, names, schema) for chunk in chunks] or [schema.empty_table()])
+    return pa.concat_tables([_chunk_table(chunk, stages, config, names, schema) for chunk in chunks] or [schema.empty_table()])
 
 
 def _repeats(config: JobConfig) -> bool:
@@ -42,7 +42,7 @@ def _repeats(config: JobConfig) -> bool:
     return any(source.epochs > 1 for source in config.sources)
 
 
-def _chunk_table(chunk: ExampleChunk, selections: StageTable, config: JobConfig, names: Sequence[str], schema: Any) -> Any:
+def _chunk_table(chunk: ExampleChunk, stages: StageTable, config: JobConfig, names: Sequence[str], schema: Any) -> Any:
     import pyarrow as pa
 
     layout = chunk.layout
@@ -51,7 +51,7 @@ def _chunk_table(chunk: ExampleChunk, selections: StageTable, config: JobConfig,
     metadata = np.empty(len(used), dtype=object)
     source = np.empty(len(used), dtype=np.int32)
     for stage, places in _by_stage(chunk.stage[used]):
-        info = selections[stage].info
+        info = stages[stage].info
         rows = chunk.row[used[places]]
         source[places] = info.source
         ids[places], metadata[places] = _describe(StageFile(info), rows, int(rows.min()), int(rows.max()) + 1)
@@ -102,14 +102,7 @@ def _describe(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int
       high: up to this one; all documents lie between.
     """
     info = stage.info
-    if info.id_bytes:
-        ids = _strings(stage, "id", rows, low, high)
-    else:
-        names = stage.header()["files"]
-        places = zip(
-            stage.read("file", low, high)[rows - low].tolist(), stage.read("position", low, high)[rows - low].tolist(), strict=True
-        )
-        ids = [f"{names[file]}#{position}" for file, position in places]
+    ids = _strings(stage, "id", rows, low, high) if info.id_bytes else stage.names(low, high, rows - low)
     metadata: list[str | None] = list(_strings(stage, "metadata", rows, low, high)) if info.metadata_bytes else [None] * len(rows)
     return ids, metadata
 

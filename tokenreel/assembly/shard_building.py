@@ -110,7 +110,7 @@ def _write_provenance(order: DocumentOrder, plan: ShardPlan, chunks: Sequence[ex
     name = naming.provenance(plan.split, plan.index, plan.count)
     path = files.join(order.config.output, name)
     with files.write_atomic(path) as file:
-        provenance.write(file, provenance.table(chunks, order.selections, order.config))
+        provenance.write(file, provenance.table(chunks, order.files, order.config))
     return file_info(order.config.output, name)
 
 

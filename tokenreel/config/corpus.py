@@ -350,9 +350,11 @@ class ExecutionConfig:
       block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
       stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
         later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
-      max_reads: reads of parts of stage files that assembling the shards may take; a build that needs more stops before the first of them
-        and says what would lower their number. A shuffle reads each group from every stage file. In a bucket a million reads cost about
-        half an hour of one worker.
+      max_reads: reads of parts of stage files that assembling the shards may take. A shuffle reads each group from every stage file; where
+        that would be more, stage files are merged before; where even that is not enough, a build stops and says what would lower their
+        number. In a bucket a million reads cost about half an hour of one worker.
+      merge_files: where a shuffle would need more reads, so many stage files are merged at a time, as often as it takes. More mean fewer
+        passes over all tokens, of smaller reads.
       max_dead_letter_fraction: the job fails if more than this of a source cannot be read, of its documents or of the bytes of its files.
       allow_leaks: go on where two sources share text, so that what one holds out may be in the training text of the other.
       allow_empty_files: go on where a source gives no document at all, or a file with records none that can be read.
@@ -362,6 +364,7 @@ class ExecutionConfig:
     block_mb: float = 16.0
     stage: str | None = None
     max_reads: int = 20_000_000
+    merge_files: int = 64
     max_dead_letter_fraction: float = 0.1
     allow_empty_files: bool = False
     allow_leaks: bool = False
@@ -370,6 +373,7 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         require(0 < self.block_mb <= 1e9, f"execution.block_mb must be positive and at most 1e9, got {self.block_mb}")
         require(self.max_reads >= 1, f"execution.max_reads must be at least 1, got {self.max_reads}")
+        require(2 <= self.merge_files <= 4096, f"execution.merge_files must lie between 2 and 4,096, got {self.merge_files}")
         require(0 <= self.max_dead_letter_fraction <= 1, "execution.max_dead_letter_fraction lies between 0 and 1")
 
     @property

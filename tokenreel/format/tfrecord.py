@@ -21,6 +21,13 @@ def crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
     return int(google_crc32c.value(data))
 
 
+def extend_crc32c(crc: int, data: bytes | memoryview) -> int:
+    """Computes the Castagnoli CRC of bytes whose CRC is known, and of some that follow them."""
+    import google_crc32c
+
+    return int(google_crc32c.extend(crc, np.frombuffer(data, dtype=np.uint8)))
+
+
 def masked_crc32c(data: bytes | npt.NDArray[np.uint8]) -> int:
     """Computes the CRC as TFRecord stores it: rotated and shifted, so that a CRC of data that holds CRCs stays a good one."""
     crc = crc32c(data)

@@ -42,10 +42,17 @@ class DocumentOrder:
     Attributes:
       recipe: what is built.
       selections: what is taken of each stage file, sorted as the text lies.
+      merged: the merged files that hold the same documents, where these are read in place of stage files; in shuffled order only.
     """
 
     recipe: Recipe
     selections: StageTable
+    merged: StageTable | None = None
+
+    @property
+    def files(self) -> StageTable:
+        """The files that documents are read from."""
+        return self.selections if self.merged is None else self.merged
 
     @property
     def config(self) -> JobConfig:
@@ -157,11 +164,15 @@ class DocumentOrder:
                     found.append(StageRows.read(stage, index, first, last, with_tokens, picked, repeat))
             return found
 
-        having = self.selections.counts(group.split)[:, 0] > 0
+        table = self.files
+        if self.merged is None:
+            having = table.counts(group.split)[:, 0] > 0
+        else:
+            having = self.merged.touching([[(low, high) for _, low, high in ranges] for ranges in key_ranges])
         if group.source is not None:
-            having &= self.selections.numbers("source") == group.source
-        wanted = [(index, self.selections[index]) for index in np.flatnonzero(having).tolist()]
-        # A group has documents in about every file: from a bucket these are read side by side, each answer takes its time.
+            having &= table.numbers("source") == group.source
+        wanted = [(index, table[index]) for index in np.flatnonzero(having).tolist()]
+        # A group has documents in about every stage file: from a bucket these are read side by side, each answer takes its time.
         remote = any(files.is_remote(selection.info.path) for _, selection in wanted)
         parts = list(itertools.chain.from_iterable(each(read, wanted, remote=remote)))
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.

@@ -63,7 +63,7 @@ def plan_reads(order: DocumentOrder, groups: Sequence[DocumentGroup]) -> Planned
       groups: all of them, as `order.groups()` gives them.
     """
     config = order.config
-    tokens_per_shard = shard_plan.examples_per_shard(config, order.recipe.fixed_format) * config.packing.seq_len
+    tokens_per_shard = shard_plan.tokens_per_shard(order.recipe)
     total = repeated = size = 0
     for (split, source), count in Counter((group.split, group.source) for group in groups).items():
         chosen, counts = order.selections.of_source(source), order.selections.counts(split)

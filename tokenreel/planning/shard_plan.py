@@ -129,6 +129,11 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
     )
 
 
+def tokens_per_shard(recipe: Recipe) -> int:
+    """Says how many tokens make a shard."""
+    return examples_per_shard(recipe.config, recipe.fixed_format) * recipe.packing.seq_len
+
+
 def examples_per_shard(config: JobConfig, fixed_format: RecordFormat) -> int:
     """Says how many examples every shard but the last holds."""
     if config.shards.examples is not None:

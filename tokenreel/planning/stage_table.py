@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.config.splits import KEYS
 from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.planning.selection import StageSelection
-from tokenreel.staging.columns import StageInfo
+from tokenreel.staging.columns import StageInfo, key_range
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile, Columns, Row
 
@@ -92,6 +93,41 @@ class StageTable(LazySequence[StageSelection]):
     def of_source(self, source: int | None) -> npt.NDArray[np.int64]:
         """Lists the stage files of a source, or all: int64 [m], ascending."""
         return np.arange(len(self)) if source is None else np.flatnonzero(self.numbers("source") == source)
+
+    def touching(self, ranges: Sequence[Sequence[tuple[int, int]]]) -> npt.NDArray[np.bool_]:
+        """Finds the merged files that may hold documents of some keys: bool [n].
+
+        Args:
+          ranges: for each source the ranges [low, high) of keys.
+        """
+        found = np.zeros(len(self), dtype=bool)
+        low, last = self._key_bounds
+        for source, wanted in enumerate(ranges):
+            own = self.numbers("source") == source
+            for begin, end in wanted:
+                if begin < end:
+                    found |= own & (low <= np.uint64(end - 1)) & (last >= np.uint64(begin))
+        return found
+
+    @functools.cached_property
+    def _key_bounds(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """The smallest and the largest key that each file may hold: uint64 [n] both."""
+        places = list(zip(self.numbers("part").tolist(), self.numbers("ranges").tolist(), strict=True))
+        bounds = [key_range(part, ranges) if ranges else (0, KEYS) for part, ranges in places]
+        return np.array([low for low, _ in bounds], dtype=np.uint64), np.array([high - 1 for _, high in bounds], dtype=np.uint64)
+
+    def within(self, first: int, last: int, low: int, high: int) -> npt.NDArray[np.int64]:
+        """Finds the files among the rows [first, last) that may hold documents whose keys lie in [low, high): their rows, int64 [k]."""
+        begin, end = (bounds[first:last] for bounds in self._key_bounds)
+        held = (self.numbers("documents")[first:last] > 0) & (begin <= np.uint64(high - 1)) & (end >= np.uint64(low))
+        return first + np.flatnonzero(held)
+
+    def texts(self, name: str, first: int, last: int) -> list[str]:
+        """Gives an attribute that is a text of the files in rows [first, last)."""
+        found = self.columns.arrays.get(name)
+        return (
+            [""] * (last - first) if found is None else [value.decode("utf-8", "surrogateescape") for value in found[first:last].tolist()]
+        )
 
     def token_bytes(self) -> npt.NDArray[np.int64]:
         """Tells how many bytes a token takes in each stage file: int64 [n]."""

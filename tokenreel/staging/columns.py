@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.config.splits import KEYS
 from tokenreel.storage.chunks import Covered
 from tokenreel.storage.column_file import align
 
@@ -26,7 +27,8 @@ class Columns:
     Attributes:
       key: [n] uint64 hashes of the documents' names, ascending.
       token_offset: [n + 1] int64 bounds of the documents in `tokens`.
-      position: [n] int64 byte in the decompressed file at which each document begins, or the number of its row.
+      position: [n] int64 byte in the decompressed file at which each document begins, or the number of its row. Merged files have neither
+        this nor the next three: all that is asked of them beside tokens is what documents are called.
       characters: [n] int64 characters of each.
       bytes: [n] int64 bytes of each.
       file: [n] int32 index into the header's `files`.
@@ -83,6 +85,11 @@ class Columns:
         }
 
 
+def key_range(part: int, ranges: int) -> tuple[int, int]:
+    """Gives the bounds [low, high) of one of so many equal ranges of keys."""
+    return KEYS * part // ranges, KEYS * (part + 1) // ranges
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageInfo:
     """What the plan needs to know of a stage file; its size does not depend on the number of documents.
@@ -112,6 +119,8 @@ class StageInfo:
       hashes: number of distinct texts, where those of documents were hashed; see `tokenreel.curation.duplicates`.
       repeats: number of documents whose text another document of the file has, too.
       offsets: whether the file says where each token lies in the text.
+      ranges: into how many ranges of keys the strand of a merged file is cut; `block` is then the strand, `part` the range that this file
+        holds. 0 for what a block gives.
     """
 
     path: str
@@ -136,6 +145,17 @@ class StageInfo:
     hashes: int
     repeats: int
     offsets: bool = False
+    ranges: int = 0
+
+    @property
+    def key_range(self) -> tuple[int, int]:
+        """Which keys the documents of the file have: [low, high)."""
+        return key_range(self.part, self.ranges) if self.ranges else (0, KEYS)
+
+    @property
+    def index_range(self) -> tuple[int, int]:
+        """Which bytes of the file are its index: the columns in `INDEX`."""
+        return self.body, self.place(INDEX[-1])[0] + 8 * (self.documents + 1)
 
     @property
     def sort_key(self) -> tuple[int, int, int]:
@@ -197,10 +217,10 @@ class Column:
 COLUMNS = (
     Column("key", "uint64", lambda info: info.documents),
     Column("token_offset", "int64", lambda info: info.documents + 1),
-    Column("position", "int64", lambda info: info.documents),
-    Column("characters", "int64", lambda info: info.documents),
-    Column("bytes", "int64", lambda info: info.documents),
-    Column("file", "int32", lambda info: info.documents),
+    Column("position", "int64", lambda info: 0 if info.ranges else info.documents),
+    Column("characters", "int64", lambda info: 0 if info.ranges else info.documents),
+    Column("bytes", "int64", lambda info: 0 if info.ranges else info.documents),
+    Column("file", "int32", lambda info: 0 if info.ranges else info.documents),
     Column("id_offset", "int64", lambda info: info.documents + 1 if info.id_bytes else 0),
     Column("id", "uint8", lambda info: info.id_bytes),
     Column("metadata_offset", "int64", lambda info: info.documents + 1 if info.metadata_bytes else 0),
@@ -219,22 +239,23 @@ COLUMNS = (
 INDEX = ("key", "token_offset")
 
 
-def pack(columns: Columns, info: StageInfo) -> bytearray:
+def lay_out(columns: Columns, info: StageInfo) -> Iterator[memoryview | bytes]:
     """Lays the columns end to end as a file holds them behind its header.
 
     Args:
       columns: the columns of the file.
       info: their counts and the dtype of tokens.
 
-    Returns:
+    Yields:
       The bytes, beginning with the first column. Gaps are zeros, and nothing follows the last element.
     """
-    body = bytearray()
+    end = 0
     for column in COLUMNS:
         length = column.length(info)
         if length:
             values = getattr(columns, column.name)
             assert len(values) == length, (column.name, len(values), length)
-            body += bytes(align(len(body)) - len(body))
-            body += np.ascontiguousarray(values, dtype=column.stored_as(info)).tobytes()
-    return body
+            yield bytes(align(end) - end)
+            stored = np.ascontiguousarray(values, dtype=column.stored_as(info))
+            yield stored.view(np.uint8).data
+            end = align(end) + stored.nbytes

@@ -28,7 +28,7 @@ from tokenreel.format import tfrecord
 from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import range_cache
-from tokenreel.staging.columns import INDEX, Columns, StageInfo, pack
+from tokenreel.staging.columns import INDEX, Columns, StageInfo, lay_out
 from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes, tables
 from tokenreel.storage import chunks, crc32c, files
@@ -38,6 +38,7 @@ _MAGIC = b"TRSTAGE1"
 _PREFIX_BYTES = len(_MAGIC) + 8  # in front of the header: the magic word, and where the columns begin
 _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a bucket is enough
 _ATTEMPTS = 3  # to read a header: what is damaged on its way is well the next time
+_WHOLE_INDEX_BYTES = 3 << 20  # the largest index of an object that is read as a whole; of such ones 64 are kept at least
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
 
 
@@ -79,19 +80,36 @@ def write(
         modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
         **columns.counts(),
     )
-    body = chunks.covered(bytes(pack(columns, info)))
+    facts: dict[str, Any] = {"files": documents.files, "lines": documents.lines, "about": dict(about or {})}
+    facts |= {"stored": documents.stored, "extents": [(file, *extent) for file, extent in documents.extents]}
+    facts |= {"read": documents.count_by_file(), "dead_letters_by_file": [dict(sorted(found.items())) for found in documents.dead_letters]}
+    facts["lost_bytes"] = list(map(round, documents.lost_bytes))
+    return write_columns(info, columns, facts)
+
+
+def write_columns(info: StageInfo, columns: Columns, facts: Mapping[str, Any]) -> StageInfo:
+    """Writes a stage file, and holds no second copy of its columns.
+
+    Args:
+      info: what the file holds, and where it will lie.
+      columns: all of it.
+      facts: what its header tells beside `info`.
+    """
+    body = list(chunks.cover(lay_out(columns, info)))
+    crc = size = 0
+    for part in body:
+        crc, size = tfrecord.extend_crc32c(crc, part), size + len(part)
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
-    fields |= {"files": documents.files, "lines": documents.lines, "about": dict(about or {}), "bytes": len(body), "version": VERSION}
-    fields |= {"stored": documents.stored, "extents": [(file, *extent) for file, extent in documents.extents]}
-    fields |= {"read": documents.count_by_file(), "dead_letters_by_file": [dict(sorted(found.items())) for found in documents.dead_letters]}
-    fields["lost_bytes"] = list(map(round, documents.lost_bytes))
-    fields["crc32c"] = tfrecord.crc32c(body)
+    if not info.ranges:
+        del fields["ranges"]  # as before there were merged files
+    fields |= {**facts, "bytes": size, "version": VERSION, "crc32c": crc}
     header = json.dumps({**fields, "header_crc32c": _checksum(fields)}, ensure_ascii=True).encode()
     start = align(_PREFIX_BYTES + len(header))
-    range_cache.forget(path)
-    with files.write_atomic(path) as file:
+    range_cache.forget(info.path)
+    with files.write_atomic(info.path) as file:
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
-        file.write(body)
+        for part in body:
+            file.write(part)
     return dataclasses.replace(info, body=start)
 
 
@@ -101,10 +119,15 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     Returns:
       What the file holds; None if there is no file, or its bytes are not what was written.
     """
-    known = files.checksum(path) if files.is_remote(path) else (files.size(path), None)  # of an object, the service knows its CRC
-    if known is None or known[0] is None:
+    return find(path, block.source, block.index)
+
+
+def find(path: str, source: int, block: int) -> StageInfo | None:
+    """Finds a stage file as `reopen` does, by the numbers that it is given: of a merged file that of its strand."""
+    known = files.checksum(path)  # of an object, the service knows its CRC
+    if known is None:
         return None
-    data = files.read_bytes(path, 0, _HEAD_BYTES if files.is_remote(path) else None)
+    data = files.read_bytes(path, 0, _HEAD_BYTES)
     found = read_header(path, data)
     if found is None:
         return None
@@ -112,15 +135,10 @@ def reopen(path: str, block: Block) -> StageInfo | None:
     names = {field.name for field in dataclasses.fields(StageInfo)}
     try:
         fields = {name: value for name, value in header.items() if name in names}
-        info = StageInfo(path=path, source=block.source, block=block.index, body=body, **fields)
+        info = StageInfo(path=path, source=source, block=block, body=body, **fields)
         header["extents"]  # of an older build there are none: its text is read again
-        crc = header["crc32c"]
-        if known[1] is None:
-            sound = tfrecord.crc32c(data[body:]) == crc
-        else:
-            head = data[:body] if body <= len(data) else files.read_bytes(path, 0, body)
-            sound = known[1] == crc32c.combine(tfrecord.crc32c(head), crc, header["bytes"])
-        sound = sound and info.end == known[0]
+        head = data[:body] if body <= len(data) else files.read_bytes(path, 0, body)
+        sound = known == (info.end, crc32c.combine(tfrecord.crc32c(head), header["crc32c"], header["bytes"]))
     except (KeyError, TypeError):  # of another version
         return None
     if sound:
@@ -212,8 +230,8 @@ class StageFile:
         try:
             if not files.is_remote(path):
                 data = covered.read(path, at, size, self._fetch)
-            elif name in INDEX:  # every group of a shuffle asks for these
-                begin, end = self.info.body, self.info.place(INDEX[-1])[0] + 8 * (self.info.documents + 1)
+            elif name in INDEX and self._keeps_index:  # every group of a shuffle asks for these
+                begin, end = self.info.index_range
                 index = indexes.read(path, begin, end - begin, self._read_object)
                 data = memoryview(index)[at - begin : at - begin + size]
             else:
@@ -221,6 +239,12 @@ class StageFile:
         except FileNotFoundError as error:
             raise BuildError(self._damaged("is gone")) from error
         return np.frombuffer(data, dtype=dtype)
+
+    @property
+    def _keeps_index(self) -> bool:
+        """Says whether the index of an object is read as a whole: else a range of it, found by what keys are, is far less."""
+        begin, end = self.info.index_range
+        return end - begin <= _WHOLE_INDEX_BYTES
 
     def _read_object(self, at: int, size: int) -> bytes:
         """Reads and checks a range of an object."""
@@ -255,6 +279,18 @@ class StageFile:
         assert isinstance(head, dict)
         return head
 
+    def names(self, first: int, last: int, picked: npt.NDArray[np.int64] | None = None) -> list[str]:
+        """Gives what documents are called that have no id: by file and position.
+
+        Args:
+          first: the first row.
+          last: the row behind the last one.
+          picked: int64 [n] which of these rows, counted from `first`; None for all.
+        """
+        names, columns = self.header()["files"], [self.read(name, first, last) for name in ("file", "position")]
+        file, position = (values if picked is None else values[picked] for values in columns)
+        return [f"{names[index]}#{place}" for index, place in zip(file.tolist(), position.tolist(), strict=True)]
+
     def _read_head(self, begin: int, size: int) -> bytes:
         """Reads the file up to its columns, and checks the header."""
         path = self.info.path
@@ -270,17 +306,19 @@ class StageFile:
         Raises:
           BuildError: the file is gone, or shorter than it was written.
         """
-        if files.is_remote(self.info.path):
+        if files.is_remote(self.info.path) and self._keeps_index:
             key = self.read("key")
             return _find(key, low), _find(key, high)
         return self._search(low), self._search(high)
 
     def _search(self, bound: int) -> int:
         """Counts the keys below a bound, up to 2**64: reads those around the place where it should be, and all if it is not there."""
-        count = self.info.documents
+        count, (low, high) = self.info.documents, self.info.key_range
+        if not low < bound < high:
+            return 0 if bound <= low else count
         # The number of hashes below a bound is binomial, with a standard deviation of at most sqrt(count) / 2: this is 8 of them.
-        spread = 4 * math.isqrt(count) + 8
-        first, last = max(0, (count * bound >> 64) - spread), min(count, (count * bound >> 64) + spread)
+        spread, place = 4 * math.isqrt(count) + 8, count * (bound - low) // (high - low)
+        first, last = max(0, place - spread), min(count, place + spread)
         key = self.read("key", first, last)
         if (first and int(key[0]) >= bound) or (last < count and int(key[-1]) < bound):  # names that somebody made to collide
             first, key = 0, self.read("key")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -77,6 +77,26 @@ def crcs_of(data: bytes) -> bytes:
     value = google_crc32c.value
     found = [value(data[at : at + CHUNK_BYTES]) for at in range(0, len(data), CHUNK_BYTES)]
     return np.array(found, dtype="<u4").tobytes()
+
+
+def cover(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yields what is to be covered and then its CRCs, as `covered` appends them, and holds no more than a part at a time."""
+    import google_crc32c
+
+    crcs, open_crc, size = [], 0, 0
+    for part in parts:
+        yield part
+        data, at = np.frombuffer(part, dtype=np.uint8), 0
+        while at < len(data):
+            step = min(len(data) - at, CHUNK_BYTES - size % CHUNK_BYTES)
+            open_crc = google_crc32c.extend(open_crc, data[at : at + step])
+            at, size = at + step, size + step
+            if size % CHUNK_BYTES == 0:
+                crcs.append(open_crc)
+                open_crc = 0
+    if size % CHUNK_BYTES:
+        crcs.append(open_crc)
+    yield bytes(-size % 4) + np.array(crcs, dtype="<u4").tobytes()
 
 
 def covered(data: bytes) -> bytes:

@@ -66,15 +66,17 @@ def test_the_plan_bounds_the_reads(
 
 
 def test_too_many_reads_are_refused_with_a_remedy_that_works(
-    write_config: WriteConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(order={"group_tokens": 5_000}, shards={"examples": 2000})
+    """Sorted by a field; in shuffled order stage files are merged instead, see tests/pipelines/test_merging.py."""
+    sources = [{"name": "docs", "files": [str(corpus)], "order_field": "number"}]
+    config = write_config(sources=sources, order={"mode": "field", "group_tokens": 5_000}, shards={"examples": 2000})
     assert build(config, tmp_path / "free") == 0
-    capsys.readouterr()
-    limited = [config, tmp_path / "dataset", "--set", "execution.max_reads=150"]
+    limit = planned(capsys.readouterr().err)[2] * 2 // 3
+    limited = [config, tmp_path / "dataset", "--set", f"execution.max_reads={limit}"]
     assert build(*limited) == 1
     message = capsys.readouterr().err
-    assert "execution.max_reads allows 150" in message
+    assert f"execution.max_reads allows {limit}" in message
     assert not list((tmp_path / "dataset").glob("*.tfrecord*")), "refused too late"
     enough = re.search(r"execution\.max_reads: (\d+)", message)
     tokens = re.search(r"order\.group_tokens: (\d+)", message)
@@ -82,7 +84,7 @@ def test_too_many_reads_are_refused_with_a_remedy_that_works(
     assert build(config, tmp_path / "dataset", "--set", f"execution.max_reads={enough[1]}") == 0
     assert "0 were tokenized" in capsys.readouterr().err
     assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "free")
-    assert build(config, tmp_path / "other", "--set", "execution.max_reads=150", "--set", f"order.group_tokens={tokens[1]}") == 0
+    assert build(config, tmp_path / "other", "--set", f"execution.max_reads={limit}", "--set", f"order.group_tokens={tokens[1]}") == 0
 
 
 def test_a_group_takes_one_request_of_each_object(

@@ -1,0 +1,83 @@
+"""Merges stage files, where a shuffle would need more reads than a build may make.
+
+Tested in tests/pipelines/test_merging.py.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+
+from tokenreel.config.build import stage_directory, tables_directory
+from tokenreel.planning import merge_plan, read_budget, shard_plan, stage_table, strands
+from tokenreel.planning.recipe import Recipe
+from tokenreel.planning.selection import StageSelection
+from tokenreel.planning.strands import MergeTask
+from tokenreel.staging import identity, merging
+from tokenreel.staging.columns import key_range
+from tokenreel.staging.merging import Input
+from tokenreel.storage.column_file import ColumnFile
+from tokenreel.storage.stored_value import StoredValue
+from transforms.gather_rows import GatherRows
+from transforms.plan_shards import check_text, document_order, say
+
+
+@dataclasses.dataclass
+class MergeStages(beam.PTransform):
+    """Merges stage files K at a time, and what that gave again, as often as the counts of the stage files ask for.
+
+    Takes the table of stage files; emits the table of merged files, or that of the stage files where none are needed. Checks first that
+    the text is worth it, in place of `PlanShards`.
+    """
+
+    recipe: StoredValue[Recipe]
+    inputs: Mapping[str, Any]
+    levels: int
+
+    def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
+        needed = beam.pvalue.AsSingleton(stages | "PlanMerges" >> beam.Map(self._plan))  # levels, by the counts of the stage files
+        tables = tables_directory(self.recipe.load().config)
+        table = stages
+        for level in range(1, self.levels + 1):
+            merged = (
+                table
+                | f"CutStrands{level}" >> beam.FlatMap(self._tasks, level, needed)  # MergeTask
+                | f"SpreadMerges{level}" >> beam.Reshuffle()
+                | f"Merge{level}" >> beam.FlatMap(self._merge, beam.pvalue.AsSingleton(table))  # StageSelection of a merged file
+                | f"CollectMerged{level}" >> beam.CombineGlobally(GatherRows(stage_table.to_row, tables, "merged", stage_table.SORT_BY))
+            )
+            table = table | f"TakeMerged{level}" >> beam.Map(_last, beam.pvalue.AsSingleton(merged))
+        return table
+
+    def _plan(self, stages: ColumnFile) -> int:
+        order = document_order(self.recipe, stages)
+        config = order.config
+        check_text(order, self.inputs)
+        unmerged = read_budget.plan_reads(order, order.groups())
+        if unmerged.reads <= config.execution.max_reads:
+            say(str(unmerged))
+            return 0
+        sizes = merge_plan.measure(order)
+        planned = merge_plan.plan(config, sizes, shard_plan.tokens_per_shard(order.recipe), most=self.levels)
+        say(str(planned))
+        read_budget.check(dataclasses.replace(unmerged, reads=planned.reads, repeated=planned.repeated, bytes=planned.read_bytes), config)
+        return planned.levels
+
+    def _tasks(self, table: ColumnFile, level: int, needed: int) -> Iterator[MergeTask]:
+        if level <= needed:
+            yield from strands.cut(stage_table.load(table), self.recipe.load().config)
+
+    def _merge(self, task: MergeTask, table: ColumnFile) -> Iterator[StageSelection]:
+        rows = stage_table.load(table)
+        wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
+        inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
+        path = identity.path_of(stage_directory(self.recipe.load().config), task.name, task.part)
+        info = merging.merge(path, inputs, source=task.source, strand=task.strand, part=task.part, ranges=task.ranges)
+        if info is not None:
+            yield StageSelection(info=info, splits={})
+
+
+def _last(before: ColumnFile, merged: ColumnFile) -> ColumnFile:
+    """Takes what a pass made; it made nothing where it was not needed."""
+    return merged if merged.rows else before
