@@ -138,8 +138,8 @@ class SourceConfig:
         needed = not self.escape_unquoted or (self.escape is not None and self.quoting != "none")
         require(needed, "sources.escape_unquoted needs sources.escape, and values in quotes: without quotes it counts everywhere")
         if self.columns:
-            for column in (*self.text_fields, self.id_field, self.order_field, *self.metadata_fields):
-                require(column is None or column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
+            for column in (*self.text_fields, *self.other_fields):
+                require(column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
             require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
 
     @functools.cached_property
@@ -166,6 +166,11 @@ class SourceConfig:
     def plain_text_field(self) -> str | None:
         """The field that holds the text as it is; None where it is made of several values."""
         return self.text_field if self.text is None and self.joiner is None and self.messages_field is None else None
+
+    @functools.cached_property
+    def other_fields(self) -> tuple[str, ...]:
+        """The fields that are read beside the text: what names a document, what sorts it, and what is kept of it."""
+        return tuple(name for name in (self.id_field, self.order_field, *self.metadata_fields) if name is not None)
 
     def _check_encoding(self) -> None:
         try:

@@ -47,7 +47,7 @@ def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
 
     try:
         record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses or rounds
-        exact = not _is_rounded(record, source)
+        exact = not source.other_fields or not _is_rounded(record, source.other_fields)
     except orjson.JSONDecodeError:
         exact = False
     if not exact:
@@ -95,11 +95,10 @@ def _lenient_json(line: bytes, encoding: str) -> Any:
         raise BadDocument("invalid_json", str(error)) from None
 
 
-def _is_rounded(record: Any, source: SourceConfig) -> bool:
-    """Tells whether a field that is kept holds a number so large that the quick parser may have made a float of a whole number."""
+def _is_rounded(record: Any, names: tuple[str, ...]) -> bool:
+    """Tells whether one of some fields holds a number so large that the quick parser may have made a float of a whole number."""
     if not isinstance(record, dict):
         return False
-    names = [name for name in (source.id_field, source.order_field, *source.metadata_fields) if name is not None]
     left = [record[name] if name in record else find(record, name) for name in names]
     while left:  # no recursion: how deep values may be nested is for `to_json` to say
         value = left.pop()

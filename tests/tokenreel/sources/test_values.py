@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 import json
 import pathlib
 import uuid
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests import reading
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
+from tokenreel.sources import values
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.sources.reading import read_documents
 
@@ -98,3 +101,26 @@ def test_ids_of_tables_are_accepted_or_refused_by_their_type(tmp_path: pathlib.P
             reading.read(tmp_path / "refused.parquet", "parquet", id_field="id")
     pq.write_table(pa.table({"text": ["x", "y", "z"], "id": [1.5, 2.0**60, None]}), tmp_path / "doubtful.parquet")
     assert reading.read(tmp_path / "doubtful.parquet", "parquet", id_field="id").reasons == ["no_id"] * 3
+
+
+def decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_the_quick_check_of_utf8_finds_what_python_finds() -> None:
+    singles = [bytes([a, b]) for a in range(256) for b in range(256)]  # all of two bytes
+    leads = [0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0xF5]
+    edges = [
+        bytes([lead, *rest])
+        for lead in leads
+        for rest in itertools.product((0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0), repeat=3)
+    ]
+    whole = "aäअ😀".encode() * 9
+    cut = [whole[:end] for end in range(len(whole))] + [whole[start:] for start in range(len(whole))]
+    found = {data: values.is_utf8(data) for data in [*singles, *edges, *cut, b""]}
+    assert found == {data: decodes(data) for data in found}
+    assert {values.is_utf8(memoryview(np.frombuffer(data, dtype=np.uint8))) for data in (b"", "ä".encode())} == {True}

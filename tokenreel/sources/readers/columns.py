@@ -23,8 +23,7 @@ from tokenreel.sources.values import BadDocument, encode_text
 
 def wanted(source: SourceConfig) -> list[str]:
     """Names the columns that a source reads, that of the text first."""
-    names = (*source.text_fields, source.id_field, source.order_field, *source.metadata_fields)
-    return list(dict.fromkeys(name for name in names if name is not None))
+    return list(dict.fromkeys((*source.text_fields, *source.other_fields)))
 
 
 def requested(schema: Any, source: SourceConfig) -> list[str]:
