@@ -106,7 +106,10 @@ class _MeasureBlock(beam.DoFn):
             paths.append(path)
         yield _Read(block, limit, paths)
         whole = {file_range.file.name for file_range in block.file_ranges if file_range.end is None}
+        archives = {archive for name, (documents, _) in files.items() if documents for archive in losses.archives_of(name)}
         for name, counts in files.items():
+            if name in archives:  # some member gave a document
+                continue
             if not counts[0] or name not in whole:  # of a large file other blocks may hold more
                 yield beam.pvalue.TaggedOutput("files", ((block.source, name), counts))
 

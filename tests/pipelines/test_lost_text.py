@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import gzip
+import io
 import json
 import pathlib
+import tarfile
 from typing import Any
 
 import pytest
@@ -103,6 +105,36 @@ def test_archives_that_cannot_be_read_are_told_by_number(tmp_path: pathlib.Path,
     assert said in error and " and 2 more" in error and "execution.allow_empty_files: true goes on without them" in error
     assert job(tmp_path, command, sources, max_dead_letter_fraction=1.0, allow_empty_files=True) == 0
     assert f"tokenreel: {said}" in capsys.readouterr().err
+
+
+def packed(*members: bytes) -> bytes:
+    """Packs files called 0.jsonl, 1.jsonl and so on."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number, member in enumerate(members):
+            about = tarfile.TarInfo(f"{number}.jsonl")
+            about.size = len(member)
+            archive.addfile(about, io.BytesIO(member))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("members", [1, 0])
+def test_an_archive_gave_what_its_members_gave(tmp_path: pathlib.Path, capsys: Capture, command: str, members: int) -> None:
+    """Cut behind so many members, it is damaged itself; that a member has nothing but dead letters is told of the member."""
+    whole = packed(good(50), good(50, begin=50))
+    (tmp_path / "a.tar").write_bytes(whole[: 512 + members * (len(whole) // 512 // 2 * 512)][: -40 if members == 0 else None])
+    (tmp_path / "b.jsonl").write_bytes(good(50, begin=100))
+    sources = [{"name": "docs", "files": [str(tmp_path / name) for name in ("a.tar", "b.jsonl")]}]
+    assert job(tmp_path, command, sources, max_dead_letter_fraction=1.0) == (0 if members else 1)
+    assert ("1 of 2 files of source 'docs' gave nothing: a.tar (1 " in capsys.readouterr().err) == (not members)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_member_that_gave_nothing_is_told(tmp_path: pathlib.Path, capsys: Capture, command: str) -> None:
+    (tmp_path / "a.tar").write_bytes(packed(good(50), wrong_key(5)))
+    assert job(tmp_path, command, [{"name": "docs", "files": [str(tmp_path / "a.tar")]}], max_dead_letter_fraction=1.0) == 1
+    assert "gave nothing: a.tar#1.jsonl (5 no_text)" in capsys.readouterr().err
 
 
 def test_files_that_are_empty_or_filtered_are_no_error(tmp_path: pathlib.Path) -> None:

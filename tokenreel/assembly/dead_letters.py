@@ -9,7 +9,7 @@ import dataclasses
 import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from tokenreel.config.build import JobConfig
@@ -45,14 +45,8 @@ def check(config: JobConfig, inputs: Mapping[str, Any], selections: StageTable, 
         own = selections.of_source(source)
         loss.documents = int(kept[own].sum()) + sum(selections.summed("filtered", own).values())
     letters = DeadLetters(config, selections)
-    for account in letters.write():
-        loss = found[account.source]
-        loss.dead_letters.update(account.dead_letters)
-        loss.lost_bytes += account.lost_bytes
-        if account.dead_letters:
-            loss.add_first(f"{account.name} {place}" for place in account.first)
-            if not account.documents and not losses.is_refused(account.dead_letters):
-                loss.add_empty([(account.name, account.dead_letters)], 1)
+    for account in _without_documents(_added(letters.write(), found)):
+        found[account.source].add_empty([(account.name, account.dead_letters)], 1)
     if letters.cut:
         note(letters.cut)
     if not kept.any():
@@ -82,6 +76,37 @@ class FileAccount:
     dead_letters: Counter[str] = dataclasses.field(default_factory=Counter)
     lost_bytes: int = 0
     first: list[str] = dataclasses.field(default_factory=list)
+
+
+def _added(accounts: Iterable[FileAccount], found: Sequence[losses.SourceLoss]) -> Iterator[FileAccount]:
+    """Adds what files gave to the losses of their sources, and passes them on."""
+    for account in accounts:
+        loss = found[account.source]
+        loss.dead_letters.update(account.dead_letters)
+        loss.lost_bytes += account.lost_bytes
+        if account.dead_letters:
+            loss.add_first(f"{account.name} {place}" for place in account.first)
+        yield account
+
+
+def _without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]:
+    """Picks the files that gave dead letters alone. The documents of an archive's members, before its damage or behind it, are its own too."""
+    gave: set[str] = set()  # the last file that gave a document, and the archives around it
+    held: FileAccount | None = None  # gave none so far; its members may
+    for account in accounts:
+        archives = set(losses.archives_of(account.name))
+        if held is not None and (account.source != held.source or held.name not in archives):
+            yield held
+            held = None
+        if account.documents:
+            gave, held = {account.name, *archives}, None
+        elif account.dead_letters and not losses.is_refused(account.dead_letters) and account.name not in gave:
+            if held is None:
+                held = account
+            else:
+                yield account
+    if held is not None:
+        yield held
 
 
 class DeadLetters:

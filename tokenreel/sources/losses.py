@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenreel.config.corpus import ExecutionConfig
@@ -77,6 +77,13 @@ def start(inputs: Mapping[str, Any]) -> list[SourceLoss]:
 def is_refused(reasons: Mapping[str, int]) -> bool:
     """Tells of a member of an archive that was refused, as its own dead letter says: the archive may hold others."""
     return set(reasons) == {"refused_member"}
+
+
+def archives_of(name: str) -> Iterator[str]:
+    """Gives the names of the archives, one inside the other, that a file of this name may be a member of."""
+    while "#" in name:
+        name = name.rpartition("#")[0]
+        yield name
 
 
 def counts(reasons: Mapping[str, int]) -> str:
