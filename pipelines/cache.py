@@ -84,12 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="what is there, and what configs would find")
-    listing.add_argument("directory", help="an execution.stage directory, local or gs://")
+    listing.add_argument("directory", type=files.expand, help="an execution.stage directory, local or gs://")
     listing.add_argument(
         "--config", nargs="+", default=[], metavar="CONFIG", help="say what a build of each would find and what it would tokenize"
     )
     cleaning = actions.add_parser("clean", help="remove unfinished and damaged files, and the others that all conditions hold for")
-    cleaning.add_argument("directory", help="an execution.stage directory, local or gs://")
+    cleaning.add_argument("directory", type=files.expand, help="an execution.stage directory, local or gs://")
     cleaning.add_argument("--older-than", metavar="AGE", help="not used for so long: 12h, 30d, 8w")
     cleaning.add_argument("--vocabulary", metavar="FINGERPRINT", help="made with this vocabulary; its first digits are enough")
     cleaning.add_argument("--source", metavar="NAME", help="made from the source of this name")

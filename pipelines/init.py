@@ -92,7 +92,7 @@ def write(texts: Mapping[str, str]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="name of a recipe; without one, the recipes are listed")
-    parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where to write (.), local or gs://")
+    parser.add_argument("directory", type=files.expand, nargs="?", default=".", metavar="DIR", help="where to write (.), local or gs://")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -139,3 +139,22 @@ def test_folders_tell_of_lines_and_of_some_files_alone(tmp_path: pathlib.Path) -
     table = provenance(tmp_path / "out")
     found = {name.partition("#")[0]: lang for name, lang in zip(table["doc_id"], table["meta.lang"], strict=True)}
     assert found == {"lang=en/a.jsonl": "en", "none/b.jsonl": None, "z/lang=de/c.jsonl": "de"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"format": "lines"}, {"format": "paragraphs"}, {"format": "text"}, {"format": "csv", "columns": ["text"]}]
+)
+def test_folders_tell_of_text_without_fields(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any]) -> None:
+    ending = ".csv" if settings["format"] == "csv" else ".txt"
+    texts = {f"{folder}a{ending}": b"one\ntwo\n" for folder in ("lang=en/", "lang=pt%2Fbr/", "")}
+    source = {"files": [str(folders(tmp_path / "in", texts))], "metadata_fields": ["lang"], **settings}
+    assert build(tmp_path, source) == (2 if ending == ".csv" else 0)
+    if ending == ".csv":  # the file of no such folder has no column of that name either
+        assert "a.csv has the field `lang`" in capsys.readouterr().err
+        (tmp_path / "in/a.csv").unlink()
+        assert build(tmp_path, source) == 0
+    table = provenance(tmp_path / "out")
+    found = {name.rpartition("/")[0]: lang for name, lang in zip(table["doc_id"], table["meta.lang"], strict=True)}
+    assert found == {"lang=en": "en", "lang=pt%2Fbr": "pt/br", **({"": None} if ending == ".txt" else {})}
+    assert build(tmp_path, {**source, "metadata_fields": ["language"]}) == 2
+    assert ("has the field `language`" if ending == ".csv" else "names of folders, such as `lang`") in capsys.readouterr().err

@@ -90,7 +90,7 @@ def _added(accounts: Iterable[FileAccount], found: Sequence[losses.SourceLoss]) 
 
 
 def _without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]:
-    """Picks the files that gave dead letters alone. The documents of an archive's members, before its damage or behind it, are its own too."""
+    """Picks the files that gave dead letters alone. What members of an archive gave, before its damage or behind it, it gave itself."""
     gave: set[str] = set()  # the last file that gave a document, and the archives around it
     held: FileAccount | None = None  # gave none so far; its members may
     for account in accounts:

@@ -17,7 +17,7 @@ from tokenreel.wording import plain
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("directory", help="dataset, local or gs://")
+    parser.add_argument("directory", type=files.expand, help="dataset, local or gs://")
     parser.add_argument("--output", metavar="FILE", help=f"the page to write, in place of {naming.REPORT} in the dataset")
 
 

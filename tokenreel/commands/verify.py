@@ -10,12 +10,13 @@ from tokenreel.format import manifest as manifests
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
 from tokenreel.inspection.verification import differences
+from tokenreel.storage import files
 from tokenreel.wording import plain, plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("directory", help="dataset, local or gs://")
+    parser.add_argument("directory", type=files.expand, help="dataset, local or gs://")
     parser.add_argument("--quiet", action="store_true", help="print differences only")
 
 

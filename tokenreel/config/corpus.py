@@ -16,6 +16,7 @@ from tokenreel.errors import ConfigError
 
 MAX_EPOCHS = 1000
 TEXT_FORMATS = ("jsonl", "json", "csv", "tsv", "lines", "paragraphs", "text")  # files of characters
+FIELDLESS_FORMATS = ("lines", "paragraphs", "text")  # of those, what is text and nothing else
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,8 @@ class SourceConfig:
         require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
         require(bool(self.files), "sources.files names no file: give paths, globs or directories")
-        if self.format in ("lines", "paragraphs", "text"):
-            for field in ("id_field", "order_field", "metadata_fields"):
+        if self.format in FIELDLESS_FORMATS:
+            for field in ("id_field", "order_field"):
                 require(not getattr(self, field), f"sources.{field} needs format: jsonl or another with fields; {self.format} has none")
         require(self.records != "", "sources.records is empty: name the field that holds the records, or leave it out")
         require(self.records is None or self.format == "json", f"sources.records needs format: json, got {self.format}")
@@ -116,7 +117,7 @@ class SourceConfig:
         require(len(told) < 2 and (not told or self.text_field == "text"), "sources: give one of text_field, text and messages_field")
         require(self.joiner is None or self.messages_field is None, "sources.joiner joins strings, not the messages of a chat")
         for name in ("text", "joiner", "messages_field"):
-            plain = getattr(self, name) is None or self.format not in ("warc", "lines", "paragraphs", "text")
+            plain = getattr(self, name) is None or self.format not in ("warc", *FIELDLESS_FORMATS)
             require(plain, f"sources.{name} needs format: jsonl or another with fields; {self.format} has none")
         for name in ("joiner", "messages_field"):
             plain = getattr(self, name) is None or self.format not in ("csv", "tsv")
@@ -138,7 +139,7 @@ class SourceConfig:
         needed = not self.escape_unquoted or (self.escape is not None and self.quoting != "none")
         require(needed, "sources.escape_unquoted needs sources.escape, and values in quotes: without quotes it counts everywhere")
         if self.columns:
-            for column in (*self.text_fields, *self.other_fields):
+            for column in (name for name in (*self.text_fields, self.id_field, self.order_field) if name is not None):
                 require(column in self.columns, f"sources.columns {list(self.columns)} lacks {column!r}")
             require(len(set(self.columns)) == len(self.columns), f"sources.columns must differ from each other, got {list(self.columns)}")
 

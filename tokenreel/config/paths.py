@@ -11,7 +11,6 @@ import glob
 import os
 import posixpath
 import re
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,6 @@ SETTINGS = (
     *(f"options.{name}" for name in TRAINER_FILES),
 )
 
-FILE = "file://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _BRACES = re.compile(r"\{[^{}/]*,[^{}/]*\}")
@@ -48,20 +46,6 @@ _FETCH = {
     "https": "Download it with `curl -LO`",
     "s3": "Copy it with `aws s3 cp --recursive`",
 }
-
-
-def expand(path: str) -> str:
-    """Writes out `~` and takes `file://` away, from a path, a pattern or `@list`; all else is left as it is.
-
-    >>> expand("file:///data/a%20b.txt"), expand("@file://localhost/list.txt"), expand("a/~b")
-    ('/data/a b.txt', '@/list.txt', 'a/~b')
-    """
-    if path.startswith("@"):
-        return f"@{expand(path[1:])}"
-    if path.startswith(FILE):
-        host, slash, rest = path.removeprefix(FILE).partition("/")
-        return slash + urllib.parse.unquote(rest) if slash and host in ("", "localhost") else path
-    return os.path.expanduser(path)
 
 
 def explain(path: str) -> str | None:
@@ -86,7 +70,7 @@ def explain(path: str) -> str | None:
 
 
 def expand_all(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives settings with all their paths written out, as `expand` does.
+    """Gives settings with all their paths written out, as `files.expand` does.
 
     Args:
       data: the settings as YAML gives them, right or wrong; it is not changed.
@@ -96,7 +80,7 @@ def expand_all(data: Mapping[str, Any]) -> dict[str, Any]:
     """
 
     def change(path: str, setting: str) -> str:
-        written = expand(path)
+        written = files.expand(path)
         told = explain(written)
         if told and (_SCHEME.match(written.removeprefix("@")) or setting in _MADE) and not os.path.lexists(written):
             raise ConfigError(f"{setting}: {path}: {told}")
@@ -146,7 +130,7 @@ def resolve(path: str, folder: str) -> str:
     """
     if "\0" in path:
         raise ConfigError(f"{brief(path)} is no path: it holds a NUL")
-    path = expand(path)
+    path = files.expand(path)
     if path.startswith("@"):
         return f"@{resolve(path[1:], folder)}"
     if not path or _SCHEME.match(path) or not folder or os.path.isabs(path):

@@ -79,8 +79,8 @@ def load(
 
 
 def resolved(path: str | os.PathLike[str]) -> str:
-    """Gives the directory behind a local path: what its links lead to later does not matter to who opened it."""
-    path = os.fspath(path)
+    """Gives the directory behind a local path, with `~` written out: what its links lead to later does not matter to who opened it."""
+    path = files.expand(os.fspath(path))
     return path if files.is_remote(path) else os.path.realpath(path)
 
 
@@ -97,7 +97,7 @@ def _records(
     if backend not in ("auto", "mmap", "pread"):
         raise ConfigError(f"backend must be auto, mmap or pread, got {backend!r}")
     if cache is not None:  # local files are copied too: the source may be a slow disk
-        copies = ShardCache(path, os.fspath(cache), manifest.fingerprint, cache_bytes)
+        copies = ShardCache(path, files.expand(os.fspath(cache)), manifest.fingerprint, cache_bytes)
         return MappedRecords(path, shards, fixed_format, crc, copies, watch)
     if files.is_remote(path):
         if backend != "auto":

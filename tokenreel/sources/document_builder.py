@@ -108,7 +108,7 @@ class DocumentBuilder:
             self._key.append(position_keys(self.source.name, self._files[-1], positions))
         self._ids += ids
         self._sort_values += sort_values
-        if self._partitions:
+        if self._partitions or (self.source.metadata_fields and not metadata):  # of text without fields, folders tell all there is
             kept = map(json.loads, metadata) if metadata else ({} for _ in lengths)
             metadata = [to_json({**fields, **self._partitions}) for fields in kept]
         self._metadata += metadata

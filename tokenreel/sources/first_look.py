@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
-from tokenreel.config.corpus import CorpusSettings, SourceConfig
+from tokenreel.config.corpus import FIELDLESS_FORMATS, CorpusSettings, SourceConfig
 from tokenreel.errors import SourceError
 from tokenreel.sources import arrow_ends
 from tokenreel.sources.documents import Documents
@@ -159,7 +159,8 @@ def uncertain_fields(source: SourceConfig) -> set[str]:
 def lacking_fields(source: SourceConfig, index: int, lacking: Collection[str]) -> str:
     """Says that no record of a source has some of the fields that it keeps, and what to do."""
     told = f"no record of source {source.name!r} has the field{'s' if len(lacking) > 1 else ''} {_named_fields(source, lacking)}"
-    return f"{told}. Set sources.{index}.metadata_fields to fields that there are."
+    ways = "names of folders, such as `lang` of `lang=en/`" if source.format in FIELDLESS_FORMATS else "fields that there are"
+    return f"{told}. Set sources.{index}.metadata_fields to {ways}."
 
 
 def _named_fields(source: SourceConfig, wanted: Collection[str]) -> str:

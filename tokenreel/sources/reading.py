@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, cast
 
-from tokenreel.config.corpus import TEXT_FORMATS, SourceConfig
+from tokenreel.config.corpus import FIELDLESS_FORMATS, TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError, StorageError
 from tokenreel.sources import encodings, json_stream, tar_members, zip_members
 from tokenreel.sources.document_builder import DocumentBuilder
@@ -232,7 +232,7 @@ def _read_single(
         return False
     if source.format in ("csv", "tsv") and file_range.end is not None and not streamed:
         yield from _delimited_rows(stream, file_range, contents, source, part_bytes)
-    elif source.format in ("jsonl", "lines", "paragraphs", "text") and bound is None and not streamed:
+    elif source.format in ("jsonl", *FIELDLESS_FORMATS) and bound is None and not streamed:
         yield from _plain_text(stream, file_range, source, part_bytes)
     else:
         yield from meter.weigh(_read_stream(contents, file_range.file, source, part_bytes, bound, swapped=swapped))

@@ -8,12 +8,14 @@ import re
 import secrets
 import shutil
 import time
+import urllib.parse
 from collections.abc import Iterator
 from typing import IO, Protocol
 
 from tokenreel.storage import gcs, gcs_reader, gcs_writer
 
 GS = gcs.GS
+_FILE = "file://"
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]+$")  # what `write_atomic` appends to a name until the file is complete
 ABANDONED_SECONDS = 15 * 60  # a temporary file lives for as long as it takes to write one block
 _CHUNK_BYTES = 4 << 20
@@ -27,6 +29,20 @@ class Readable(Protocol):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Moves to a byte."""
+
+
+def expand(path: str) -> str:
+    """Writes out `~` and takes `file://` away, from a path, a pattern or `@list`; all else is left as it is.
+
+    >>> expand("file:///data/a%20b.txt"), expand("@file://localhost/list.txt"), expand("a/~b")
+    ('/data/a b.txt', '@/list.txt', 'a/~b')
+    """
+    if path.startswith("@"):
+        return f"@{expand(path[1:])}"
+    if path.startswith(_FILE):
+        host, slash, rest = path.removeprefix(_FILE).partition("/")
+        return slash + urllib.parse.unquote(rest) if slash and host in ("", "localhost") else path
+    return os.path.expanduser(path)
 
 
 def is_remote(path: str) -> bool:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -112,3 +113,11 @@ def test_an_empty_split_names_the_share_that_would_fill_it(tmp_path, totals, adv
     (tmp_path / "dataset/manifest.json").write_text(dataclasses.replace(manifest, splits=splits, totals=totals).to_text())
     with pytest.raises(ManifestError, match=re.escape(f"split 'validation' holds no example. {advice}.")):
         load(tmp_path / "dataset", "validation")
+
+
+def test_home_and_file_addresses_are_written_out(directory, monkeypatch):
+    folder = pathlib.Path(directory)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert (
+        load(f"~/{folder.name}").manifest.fingerprint == load(folder.as_uri()).manifest.fingerprint == load(directory).manifest.fingerprint
+    )
