@@ -88,7 +88,7 @@ class _TokenizeBlock(beam.DoFn):
             being_read.end(marks, name)
 
     def _write(self, block: Block, name: str, finished: Sequence[StageInfo], parts: Iterator[Documents]) -> Iterator[StageInfo]:
-        """Filters, tokenizes and writes the parts of a block that are not finished, and yields all."""
+        """Filters, tokenizes and writes the parts of a block that are not finished, or were cut otherwise, and yields all."""
         config, rules = self._config, self._rules[block.source]
         hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
         about = identity.describe(config, block.source, self._vocabulary.fingerprint, rules)
@@ -96,6 +96,8 @@ class _TokenizeBlock(beam.DoFn):
         documents: Documents | None = next(parts)
         while documents is not None:
             following = next(parts, None)
+            if part < len(finished) and finished[part].bound != documents.bound:
+                finished = finished[:part]
             if part < len(finished):
                 yield finished[part]
             else:
@@ -112,10 +114,12 @@ class _TokenizeBlock(beam.DoFn):
             part, documents = part + 1, following
 
     def _finished(self, block: Block, name: str) -> Iterator[StageInfo]:
-        """Yields the parts that an earlier build finished, up to the first that is missing."""
-        part = 0
+        """Yields the parts that an earlier build finished, up to the first that is missing or was cut otherwise than those before it."""
+        part = bound = 0
         while info := stage_file.reopen(identity.path_of(self._directory, name, part), block):
+            if bound not in (0, info.bound):
+                return
             yield info
-            part += 1
+            part, bound = part + 1, info.bound
             if info.last:
                 return

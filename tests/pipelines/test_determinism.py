@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from pipelines import cli
 from tests.conftest import tree_digest
 from tokenreel.format import manifest
+from tokenreel.sources import part_bounds
 
 WriteConfig = Callable[..., str]
 LAYOUTS = {
@@ -92,6 +94,26 @@ def test_block_size_does_not_change_what_is_taken(
     for block_mb in ("0.004", "0.05"):
         arguments = ["--set", f"execution.block_mb={block_mb}", "--direct_num_workers=4", "--direct_running_mode=multi_threading"]
         assert build(config, tmp_path / block_mb, *arguments) == expected
+
+
+@pytest.mark.parametrize("duplicates", ["documents", pytest.param("lines", marks=pytest.mark.slow)])
+def test_the_bound_of_documents_changes_nothing(
+    write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, duplicates: str
+) -> None:
+    """Nor do stage files of blocks that were cut by another bound, some of which are lost."""
+    stage = tmp_path / "stage"
+    config = write_config(**selection(corpus, duplicates), execution={"stage": str(stage)})
+    expected = build(config, tmp_path / "reference")
+    shutil.rmtree(stage)
+    draw = random.Random(1)
+    for bound in (40, 25):
+        monkeypatch.setattr(part_bounds, "MOST_DOCUMENTS", bound)
+        assert build(config, tmp_path / "built") == expected
+        shutil.rmtree(tmp_path / "built")
+        parts = sorted(stage.glob("*.stage"))
+        assert len(parts) > 20
+        for path in draw.sample(parts, len(parts) // 4):
+            path.unlink()
 
 
 def test_processes_change_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:

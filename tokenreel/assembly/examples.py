@@ -141,7 +141,7 @@ def _assemble_wrap(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
             row=stretch.row,
             repeat=stretch.repeat,
             number=stretch.number,
-            first_start=np.zeros_like(stretch.lengths),  # the stream leaves out no beginning
+            first_start=np.zeros(len(stretch.lengths), dtype=np.int64),  # the stream leaves out no beginning
         )
 
 
@@ -204,6 +204,8 @@ def _read_stretch(read: Callable[[int], GroupDocuments], groups: Sequence[Placed
                 number=placed.documents + np.arange(a, b),
             )
         )
+    if len(parts) == 1:
+        return parts[0]
     arrays = ("tokens", "token_spans", "lengths", "stage", "row", "repeat", "number")
     return _Stretch(offset=parts[0].offset, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
 

@@ -18,23 +18,51 @@ from tokenreel.format import provenance
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging.stage_file import StageFile
 
+_GROUP_ROWS = 1 << 20  # of a row group: as many are held
 
-def table(chunks: Sequence[ExampleChunk], stages: StageTable, config: JobConfig) -> Any:
-    """Lists the segments of a shard.
 
-    Args:
-      chunks: all examples of the shard.
-      stages: the files that the documents were read from.
-      config: the settings of the build.
+class ProvenanceWriter:
+    """Lists the segments of a shard, a row each, sorted by example and place, in the columns of `format.provenance.schema`.
 
-    Returns:
-      a `pyarrow.Table` with one row a segment, sorted by example and place, and the columns of `format.provenance.schema`.
+    The same rows give the same bytes, in whatever chunks they come.
     """
-    import pyarrow as pa
 
-    names = sorted({name for source in config.sources for name in source.metadata_fields})
-    schema = provenance.schema(names, repeats=_repeats(config))
-    return pa.concat_tables([_chunk_table(chunk, stages, config, names, schema) for chunk in chunks] or [schema.empty_table()])
+    def __init__(self, file: Any, stages: StageTable, config: JobConfig) -> None:
+        """Begins a table.
+
+        Args:
+          file: is written to.
+          stages: the files that the documents were read from.
+          config: the settings of the build.
+        """
+        import pyarrow.parquet as pq
+
+        self._stages, self._config = stages, config
+        self._names = sorted({name for source in config.sources for name in source.metadata_fields})
+        self._schema = provenance.schema(self._names, repeats=_repeats(config))
+        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd", write_statistics=[provenance.EXAMPLE], store_schema=False)
+        self._held = self._schema.empty_table()
+        self._written = False
+
+    def add(self, chunk: ExampleChunk) -> None:
+        """Adds the next examples of the shard, whose arrays are not looked at."""
+        import pyarrow as pa
+
+        rows = _chunk_table(chunk, self._stages, self._config, self._names, self._schema)
+        self._held = pa.concat_tables([self._held, rows])
+        while len(self._held) >= _GROUP_ROWS:
+            self._write(self._held[:_GROUP_ROWS])
+            self._held = self._held[_GROUP_ROWS:]
+
+    def close(self) -> None:
+        """Writes what is left; a shard without segments has a table without rows."""
+        if len(self._held) or not self._written:
+            self._write(self._held)
+        self._writer.close()
+
+    def _write(self, rows: Any) -> None:
+        self._writer.write_table(rows, _GROUP_ROWS)
+        self._written = True
 
 
 def _repeats(config: JobConfig) -> bool:
@@ -113,10 +141,3 @@ def _strings(stage: StageFile, name: str, rows: npt.NDArray[np.int64], low: int,
     data = stage.read(name, int(offsets[0]), int(offsets[-1])).tobytes()
     bounds = offsets - offsets[0]
     return [data[bounds[row] : bounds[row + 1]].decode() for row in (rows - low).tolist()]
-
-
-def write(file: Any, rows: Any) -> None:
-    """Writes the table; the same rows give the same bytes."""
-    import pyarrow.parquet as pq
-
-    pq.write_table(rows, file, compression="zstd", row_group_size=1 << 20, write_statistics=[provenance.EXAMPLE], store_schema=False)

@@ -5,15 +5,17 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_faults.py.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tokenreel import keys
-from tokenreel.assembly import examples, provenance, shard_statistics, shard_writer
+from tokenreel.assembly import examples, shard_statistics, shard_writer
+from tokenreel.assembly.provenance import ProvenanceWriter
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.assembly.shard_writer import ShardWriter
 from tokenreel.errors import BuildError
@@ -85,8 +87,8 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     if (finished := _finished(record, identity, config.output, state)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
-    chunks = []
-    with files.write_atomic(path) as file:
+    table = naming.provenance(plan.split, plan.index, plan.count) if config.shards.provenance else None
+    with _provenance(order, table) as segments, files.write_atomic(path) as file:
         writer = ShardWriter(file, recipe.fixed_format, config.shards.format)
         for chunk in examples.assemble(order, plan):
             found = shard_statistics.describe(chunk, plan, recipe)
@@ -96,22 +98,27 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
             writer.write(arrays, chunk.first)
             statistics += found
             chunk.arrays.clear()  # provenance needs the layout alone, and the tokens are most of the memory
-            chunks.append(chunk)
+            if segments is not None:
+                segments.add(chunk)
     if writer.records != plan.examples:
         raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
-    table = _write_provenance(order, plan, chunks) if config.shards.provenance else None
-    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=table, statistics=statistics.store(state))
+    listed = file_info(config.output, table) if table else None
+    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=listed, statistics=statistics.store(state))
     sealed.write(record, {"identity": identity, **_plain(built)})
     return built
 
 
-def _write_provenance(order: DocumentOrder, plan: ShardPlan, chunks: Sequence[examples.ExampleChunk]) -> FileInfo:
-    name = naming.provenance(plan.split, plan.index, plan.count)
-    path = files.join(order.config.output, name)
-    with files.write_atomic(path) as file:
-        provenance.write(file, provenance.table(chunks, order.files, order.config))
-    return file_info(order.config.output, name)
+@contextlib.contextmanager
+def _provenance(order: DocumentOrder, name: str | None) -> Iterator[ProvenanceWriter | None]:
+    """Opens a file of provenance; it appears when all is written. Without a name there is none."""
+    if name is None:
+        yield None
+        return
+    with files.write_atomic(files.join(order.config.output, name)) as file:
+        writer = ProvenanceWriter(file, order.files, order.config)
+        yield writer
+        writer.close()
 
 
 def _plain(built: BuiltShard) -> dict[str, Any]:

@@ -175,10 +175,14 @@ class DocumentOrder:
         # A group has documents in about every stage file: from a bucket these are read side by side, each answer takes its time.
         remote = any(files.is_remote(selection.info.path) for _, selection in wanted)
         parts = list(itertools.chain.from_iterable(each(read, wanted, remote=remote)))
+        return self._arrange(parts, self._shuffled(parts), with_tokens)
+
+    def _shuffled(self, parts: Sequence[StageRows]) -> npt.NDArray[np.int64]:
+        """Numbers the n documents of some stage files in shuffled order: int64 [n]."""
         # Documents of one name tie: they keep the order of the text, which is the order in which they were just read.
         key = np.concatenate([part.key for part in parts]) if parts else np.zeros(0, dtype=np.uint64)
         ranks = keys.mix(key ^ np.uint64(keys.key(self.config.seed, "order/documents")))
-        return self._arrange(parts, np.argsort(ranks, kind="stable"), with_tokens)
+        return np.argsort(ranks, kind="stable")
 
     def _key_ranges(self, group: DocumentGroup, source: int) -> Iterator[tuple[int, int, int]]:
         """Yields where the documents of a group lie among the keys of a source: repeat, low, high.
@@ -280,9 +284,9 @@ class DocumentOrder:
         return GroupDocuments(
             tokens=tokens,
             offsets=offsets,
-            stage=_of_each([part.stage for part in parts], parts)[order],
+            stage=_of_each([part.stage for part in parts], parts, order),
             row=np.concatenate([part.row for part in parts])[order],
-            repeat=_of_each([part.repeat for part in parts], parts)[order],
+            repeat=_of_each([part.repeat for part in parts], parts, order),
             key=names,
             sentences=sentences,
             sentences_per_document=per_document,
@@ -313,13 +317,15 @@ class DocumentOrder:
 
     def _sentences(self, parts: Sequence[StageRows], order: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Gives the tokens of each sentence, int64 [num_sentences], and the sentences of each document, int64 [n]."""
+        sentences = np.concatenate([part.sentences for part in parts])
+        if not len(sentences):
+            return sentences, np.zeros(len(order), dtype=np.int64)  # which takes no memory until somebody writes to it
         per_document = np.concatenate([part.sentences_per_document for part in parts])
-        sentences, bounds = ragged.take(np.concatenate([part.sentences for part in parts]), ragged.offsets_of(per_document), order)
-        if len(sentences):
-            sentences = sentences.copy()  # what Arrow hands out cannot be written to
-            # Bos belongs to a document's first sentence, eos to its last.
-            sentences[bounds[:-1]] += self.recipe.first_id is not None
-            sentences[bounds[1:] - 1] += self.recipe.last_id is not None
+        sentences, bounds = ragged.take(sentences, ragged.offsets_of(per_document), order)
+        sentences = sentences.copy()  # what Arrow hands out cannot be written to
+        # Bos belongs to a document's first sentence, eos to its last.
+        sentences[bounds[:-1]] += self.recipe.first_id is not None
+        sentences[bounds[1:] - 1] += self.recipe.last_id is not None
         return sentences, per_document[order]
 
 
@@ -342,6 +348,8 @@ def _in_order(
     return ragged.surround(joined, offsets, first, last)
 
 
-def _of_each(numbers: Sequence[int], parts: Sequence[StageRows]) -> npt.NDArray[np.int64]:
-    """Repeats the number of each part for its documents: int64 [n]."""
-    return np.repeat(np.array(numbers, dtype=np.int64), [len(part.lengths) for part in parts])
+def _of_each(numbers: Sequence[int], parts: Sequence[StageRows], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Repeats the number of each part for its documents, in the order wanted: int64 [n]."""
+    if not any(numbers):
+        return np.zeros(len(order), dtype=np.int64)  # which takes no memory until somebody writes to it
+    return np.repeat(np.array(numbers, dtype=np.int64), [len(part.lengths) for part in parts])[order]

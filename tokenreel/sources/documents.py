@@ -41,6 +41,7 @@ class Documents:
       stored: of each of `files`, its bytes as they are stored, and the CRC32C that the bucket's listing told; None where it told none.
       extents: which of these bytes the block has read, as index into `files` and extent. Those of a file range stand in the part in which
         its reading ended.
+      bound: documents of a part, where this part or one before it ended because of them; 0 where only text ended parts.
     """
 
     files: list[str]
@@ -60,6 +61,7 @@ class Documents:
     stored: list[tuple[int, int | None]] = dataclasses.field(default_factory=list)
     extents: list[tuple[int, Extent]] = dataclasses.field(default_factory=list)
     aside: Counter[int] = dataclasses.field(default_factory=Counter)
+    bound: int = 0
 
     def __len__(self) -> int:
         return len(self.position)

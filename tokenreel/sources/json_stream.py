@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources import part_bounds
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.lines import BOM, TextRange, oversized_message
 from tokenreel.sources.readers.rows import BROKEN_FILE
@@ -303,7 +304,7 @@ class _Records:
                 return
         self._starts.append(start)
         self._ends.append(self._at)
-        if self._at >= self._part_bytes:
+        if self._at >= self._part_bytes or len(self._ends) >= part_bounds.MOST_DOCUMENTS:
             self._close()
 
     def _skip(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from tokenreel.config.corpus import FIELDLESS_FORMATS, TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError, StorageError
-from tokenreel.sources import encodings, json_stream, tar_members, zip_members
+from tokenreel.sources import encodings, json_stream, part_bounds, tar_members, zip_members
 from tokenreel.sources.document_builder import DocumentBuilder
 from tokenreel.sources.documents import Documents
 from tokenreel.sources.extents import UNREAD, Extent, MeasuredStream
@@ -33,10 +33,11 @@ _HEAD_BYTES = 512  # of a file, to tell what it holds
 
 
 def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Iterator[Documents]:
-    """Reads a block in parts of about `part_bytes` of text: one part unless a compressed file holds more.
+    """Reads a block in parts of about `part_bytes` of text: one part unless a compressed file holds more, or its documents are many.
 
     Every document is in exactly one part, and parts are in the order of the files and of the text in them. What decides where a part ends
-    is the text alone, so that a block that is read again has the same parts.
+    is the text alone, so that a block that is read again has the same parts. A part holds at most `part_bounds.MOST_DOCUMENTS` documents
+    and faults.
 
     Args:
       block: what to read.
@@ -50,20 +51,25 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
       SourceError: a file vanished or changed since the listing, or cannot be opened.
     """
     gathered: list[TextRange | Rows] = []
-    gathered_bytes = 0
+    gathered_bytes = gathered_documents = 0
+    most, bound = part_bounds.MOST_DOCUMENTS, 0
     extents: list[tuple[InputFile, Extent]] = []
     for file_range in block.file_ranges:
-        for read in _read_file_range(file_range, source, part_bytes, extents=extents):
+        found = _read_file_range(file_range, source, part_bytes, extents=extents)
+        for read in (piece for whole in found for piece in part_bounds.cut(whole, source.format, most)):
             size = read.size if read.file is file_range.file else read.size + _MEMBER_BYTES
-            if gathered and gathered_bytes + size > part_bytes * 1.5:
-                yield _build(gathered, source, extents)
-                gathered, gathered_bytes = [], 0
+            documents = part_bounds.count(read, source.format)
+            crowded = gathered_documents + documents > most
+            if gathered and (crowded or gathered_bytes + size > part_bytes * 1.5):
+                bound = most if crowded else bound
+                yield _build(gathered, source, extents, bound)
+                gathered, gathered_bytes, gathered_documents = [], 0, 0
                 extents.clear()
             gathered.append(read)
-            gathered_bytes += size
+            gathered_bytes, gathered_documents = gathered_bytes + size, gathered_documents + documents
         if file_range.file.generation is None:  # an object was read in the generation that was listed
             file_range.file.check_unchanged()
-    yield _build(gathered, source, extents)
+    yield _build(gathered, source, extents, bound)
 
 
 def leave_out(block: Block, source: SourceConfig, why: str) -> Iterator[Documents]:
@@ -364,7 +370,9 @@ def _compare(first: object, second: object, file: InputFile) -> None:
         raise StorageError(f"{file.path}: two readings of the same bytes differ. Run the same command again.")
 
 
-def _build(gathered: Sequence[TextRange | Rows], source: SourceConfig, extents: Sequence[tuple[InputFile, Extent]] = ()) -> Documents:
+def _build(
+    gathered: Sequence[TextRange | Rows], source: SourceConfig, extents: Sequence[tuple[InputFile, Extent]] = (), bound: int = 0
+) -> Documents:
     """Joins the documents of what was read, in its order, and the extents of the file ranges that were read to their end."""
     builder = DocumentBuilder(source)
     for read in gathered:
@@ -373,4 +381,4 @@ def _build(gathered: Sequence[TextRange | Rows], source: SourceConfig, extents: 
         else:
             add_rows(builder, read)
     builder.add_extents(extents)
-    return builder.build()
+    return dataclasses.replace(builder.build(), bound=bound)

@@ -121,6 +121,7 @@ class StageInfo:
       offsets: whether the file says where each token lies in the text.
       ranges: into how many ranges of keys the strand of a merged file is cut; `block` is then the strand, `part` the range that this file
         holds. 0 for what a block gives.
+      bound: as in `Documents`: of one block, parts that were cut by different bounds do not belong together. Headers leave out 0.
     """
 
     path: str
@@ -146,6 +147,7 @@ class StageInfo:
     repeats: int
     offsets: bool = False
     ranges: int = 0
+    bound: int = 0
 
     @property
     def key_range(self) -> tuple[int, int]:

@@ -78,6 +78,7 @@ def write(
         lines_removed=dict(sorted(cleaned.lines.items())),
         characters_removed=cleaned.characters,
         modified=int(np.count_nonzero(cleaned.modified & (cleaned.reasons == 0))),
+        bound=documents.bound,
         **columns.counts(),
     )
     facts: dict[str, Any] = {"files": documents.files, "lines": documents.lines, "about": dict(about or {})}
@@ -100,8 +101,9 @@ def write_columns(info: StageInfo, columns: Columns, facts: Mapping[str, Any]) -
     for part in body:
         crc, size = tfrecord.extend_crc32c(crc, part), size + len(part)
     fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
-    if not info.ranges:
-        del fields["ranges"]  # as before there were merged files
+    for name in ("ranges", "bound"):
+        if not fields[name]:
+            del fields[name]  # as before there were merged files, and parts that end because of their documents
     fields |= {**facts, "bytes": size, "version": VERSION, "crc32c": crc}
     header = json.dumps({**fields, "header_crc32c": _checksum(fields)}, ensure_ascii=True).encode()
     start = align(_PREFIX_BYTES + len(header))

@@ -100,6 +100,16 @@ def test_a_byte_that_changed_is_found_by_whoever_reads_it(tmp_path: pathlib.Path
             stage_file.hash_table(info).between(0, 1 << 64)
 
 
+def test_a_header_names_the_bound_of_documents_only_where_it_cut(tmp_path: pathlib.Path) -> None:
+    for bound in (0, 9):
+        path = str(tmp_path / f"{bound}.stage")
+        cleaned = Cleaned.of(dataclasses.replace(documents("one"), bound=bound))
+        columns, cleaned = encoding.encode(cleaned, load_vocabulary("bytes", None), RULES)
+        info = stage_file.write(path, BLOCK, 0, True, cleaned, columns, "uint16")
+        assert stage_file.reopen(path, BLOCK) == info and info.bound == bound
+        assert stage_file.StageFile(info).header().get("bound") == (bound or None)
+
+
 def test_documents_are_found_by_their_keys(tmp_path: pathlib.Path) -> None:
     info = write(tmp_path / "x.stage", hashed=False)
     stage = stage_file.StageFile(info)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources import part_bounds
 from tokenreel.sources.inputs import FileRange, InputFile
 from tokenreel.sources.readers import columns
 from tokenreel.sources.readers.rows import Rows, damaged
@@ -237,7 +238,7 @@ class _Fed(deque[bytes]):
 
 def _rows_at_once(batch: Any, part_bytes: int) -> int:
     rows = int(batch.num_rows)
-    return max(1, min(rows, rows * part_bytes // max(1, int(batch.nbytes))))
+    return max(1, min(rows, part_bounds.MOST_DOCUMENTS, rows * part_bytes // max(1, int(batch.nbytes))))
 
 
 def _root(schema: Any, path: str) -> int:

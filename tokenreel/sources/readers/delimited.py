@@ -18,7 +18,7 @@ from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.errors import SourceError
-from tokenreel.sources import encodings
+from tokenreel.sources import encodings, part_bounds
 from tokenreel.sources.composed_text import compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.lines import MIXED_LINE_ENDS
@@ -217,7 +217,7 @@ class _Reader:
         """Yields rows whenever about `part_bytes` were read, and the rest at the end."""
         handed_over = self._position
         while self._read_some():
-            if self._position - handed_over >= part_bytes:
+            if self._position - handed_over >= part_bytes or len(self._kept) >= part_bounds.MOST_DOCUMENTS:
                 yield self._kept.take()
                 handed_over = self._position
         if self._lines.broken:

@@ -113,6 +113,9 @@ class Collector:
         self._kept = source.id_field is not None, source.order_field is not None, bool(source.metadata_fields)
         self._begin()
 
+    def __len__(self) -> int:
+        return len(self._texts) + len(self.problems)
+
     def _begin(self) -> None:
         self.size = 0
         self.total_lines = 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.format import example_codec, tfrecord
+from tokenreel.sources import part_bounds
 from tokenreel.sources.composed_text import MISSING, compose
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.readers import columns
@@ -51,7 +52,7 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
             add(kept, position, payload, source)
         kept.total_lines += 1
         position += tfrecord.HEADER_BYTES + size + tfrecord.FOOTER_BYTES
-        if position - handed_over >= part_bytes:
+        if position - handed_over >= part_bytes or len(kept) >= part_bounds.MOST_DOCUMENTS:
             yield kept.take()
             handed_over = position
     else:

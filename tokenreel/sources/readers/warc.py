@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.sources import part_bounds
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.pulled import Pulled
 from tokenreel.sources.readers.rows import BROKEN_FILE, Collector, Rows
@@ -45,7 +46,7 @@ def read(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceCon
                 reason, message = describe_break(stream.broken, f"in the record at byte {begin:,}")
             kept.fault(begin, reason, message)
             break
-        if stream.position - handed_over >= part_bytes:
+        if stream.position - handed_over >= part_bytes or len(kept) >= part_bounds.MOST_DOCUMENTS:
             yield kept.take()
             handed_over = stream.position
     else:
