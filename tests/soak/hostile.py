@@ -22,7 +22,8 @@ import traceback
 from tests.soak import hostile_inputs
 
 BATCH = 100  # inputs of one child
-HANG_SECONDS = 60
+HANG_SECONDS = 60  # of the processor: on a loaded machine a minute on the clock says nothing
+WAIT_SECONDS = 900  # on the clock: for what waits for ever
 MOST_BYTES = 1 << 30  # of memory, beyond what the child begins with
 
 
@@ -34,7 +35,7 @@ class Result:
       chains: how many were tried.
       taken, refused: by their readers.
       crashes: children that died, by a signal or for lack of memory.
-      hangs: inputs that took more than a minute.
+      hangs: inputs that took more than a minute of the processor, or never ended.
       large: children that took more than a gigabyte.
       tracebacks: exceptions of others, laws that were broken, and errors that name no place.
     """
@@ -93,7 +94,7 @@ def _run_child(kinds: dict[str, hostile_inputs.Kind], folder: pathlib.Path, seed
         print(f"inputs {numbers.start} to {numbers.start + begun - 1}: {usage.ru_maxrss >> 10:,} MB", flush=True)
     if os.waitstatus_to_exitcode(status):
         number = numbers.start + begun - 1
-        hung = os.waitstatus_to_exitcode(status) == -signal.SIGALRM
+        hung = os.waitstatus_to_exitcode(status) in (-signal.SIGPROF, -signal.SIGALRM)
         result.hangs += hung
         result.crashes += not hung
         what = "hung" if hung else f"ended the process with {os.waitstatus_to_exitcode(status)}"
@@ -120,7 +121,8 @@ def _work(kinds: dict[str, hostile_inputs.Kind], folder: pathlib.Path, seed: int
     os.dup2(silent, 2)  # what libraries print of damage
     for number in numbers:
         os.write(pipe, b"begin ")
-        signal.alarm(HANG_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+        signal.alarm(WAIT_SECONDS)
         name, draw = _kind_of(kinds, seed, number)
         place = folder / "input"
         try:
@@ -130,6 +132,7 @@ def _work(kinds: dict[str, hostile_inputs.Kind], folder: pathlib.Path, seed: int
         except BaseException as error:  # also those of libraries that are no Exception
             word = "traceback"
             print(f"input {number} of seed {seed}, {name}: {error!r}\n{''.join(traceback.format_tb(error.__traceback__)[-4:])}", flush=True)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         os.write(pipe, f"{word} ".encode())
     sys.stdout.flush()

@@ -32,6 +32,7 @@ from tokenreel.errors import TokenreelError
 from tokenreel.format import example_codec, naming, tfrecord
 from tokenreel.format import manifest as manifests
 from tokenreel.inspection.verification import verify
+from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.characters import write_character_model
 from tokenreel.vocabularies.loading import load_vocabulary
 
@@ -70,9 +71,12 @@ def prepare(folder: pathlib.Path) -> dict[str, Kind]:
             kinds[f"{what} of {record_format}"] = _Dataset(sound / record_format, what)
     kinds["config"] = _Config([*sorted((ROOT / "configs").glob("*.yaml"))], JobConfig)
     kinds["config of a tokenizer"] = _Config(sorted((ROOT / "configs/tokenizers").glob("*.yaml")), TokenizerJobConfig)
-    kinds["model sentencepiece"] = _Model("sentencepiece", (GOLDEN / "demo/vocabulary.model").read_bytes())
-    kinds["model characters"] = _Model("characters", (sound / "model.json").read_bytes())
-    kinds["model huggingface"] = _Model("huggingface", _tokenizer_json())
+    models = {"sentencepiece": (GOLDEN / "demo/vocabulary.model").read_bytes(), "characters": (sound / "model.json").read_bytes()}
+    models["huggingface"] = _tokenizer_json()
+    for name, model in models.items():
+        kinds[f"model {name}"] = _Model(name, model)
+        (sound / "model").write_bytes(model)
+        _encode(load_vocabulary(name, str(sound / "model")))  # compiles the kernels here, once for all children
     kinds["state"] = _State(sound / "fixed")
     return kinds
 
@@ -261,17 +265,20 @@ class _Model:
         else:
             path.write_bytes(damage(self.sound, draw))
         try:
-            vocabulary = load_vocabulary(self.kind, str(path))
-            ids = vocabulary.encode("one two three")
-            vocabulary.decode(ids)
-            vocabulary.objective_facts()
-            text = np.frombuffer(b"one two three", dtype=np.uint8)
-            block, _ = vocabulary.encode_block(text, np.array([0, len(text)]))
-            assert block.tolist() == ids, "a block has other ids"
+            _encode(load_vocabulary(self.kind, str(path)))
         except TokenreelError as error:
             assert "hostile.model" in str(error), error
             return "refused"
         return "taken"
+
+
+def _encode(vocabulary: Vocabulary) -> None:
+    ids = vocabulary.encode("one two three")
+    vocabulary.decode(ids)
+    vocabulary.objective_facts()
+    text = np.frombuffer(b"one two three", dtype=np.uint8)
+    block, _ = vocabulary.encode_block(text, np.array([0, len(text)]))
+    assert block.tolist() == ids, "a block has other ids"
 
 
 @dataclasses.dataclass

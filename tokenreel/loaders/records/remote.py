@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tokenreel.errors import ManifestError
+from tokenreel.format import tfrecord
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.loaders import forks
@@ -19,7 +20,7 @@ from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.loaders.records.base import COPY_AGAIN, Bytes, Int64Array, Records
 from tokenreel.loaders.records.build_watch import BuildWatch
 from tokenreel.loaders.records.fetch_threads import FetchThreads, result_of
-from tokenreel.loaders.records.retrying import VanishedError, retrying
+from tokenreel.loaders.records.retrying import VanishedError, WrongBytesError, retrying
 from tokenreel.storage import files
 
 BLOCK_BYTES = 1 << 20
@@ -168,11 +169,14 @@ class RemoteRecords(Records):
                 self.bytes_read += size
             version = None if self.watch is None else self.watch.version(info.file)
             data = files.read_bytes(path, row * self.stride, size, version, info.bytes)
-            if len(data) != size:
-                raise ManifestError(f"{path}: {len(data):,} bytes at byte {row * self.stride:,}, expected {size:,}. {COPY_AGAIN}")
-            records = np.frombuffer(data, dtype=np.uint8).reshape(count, self.stride)
-            # Checked here whatever the policy, once: a CRC costs a hundredth of the transfer.
-            self.check(records, np.arange(count) + (shard * self.per_shard + row))
+            try:
+                if len(data) != size:
+                    raise ManifestError(f"{path}: {len(data):,} bytes at byte {row * self.stride:,}, expected {size:,}. {COPY_AGAIN}")
+                records = np.frombuffer(data, dtype=np.uint8).reshape(count, self.stride)
+                # Checked here whatever the policy, once: a CRC costs a hundredth of the transfer.
+                self.check(records, np.arange(count) + (shard * self.per_shard + row))
+            except ManifestError as error:
+                raise WrongBytesError(str(error), tfrecord.crc32c(data)) from None
             return records
 
         try:

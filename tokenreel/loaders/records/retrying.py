@@ -5,7 +5,8 @@ each: 15 attempts with 271.5 seconds between them, of which none begins later th
 storage's own (`gcs.FIRST_DELAY`, `gcs.LONGEST_DELAY`, `gcs.PATIENCE`). Where the storage library sees the failure it waits by them itself,
 and what it then gives up on is not tried again here: a storage that stays away costs 300 seconds once, not once for each attempt.
 
-Bytes that differ from the manifest may have been altered on their way: they are read once more.
+Bytes that differ from the manifest may have been altered on their way, and are read again. Where the same wrong bytes come twice, the file
+itself is damaged: that is an error at once. A storage that gives other wrong bytes each time lies; it is asked `WRONG_READS` times.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def _delays() -> tuple[float, ...]:
 
 DELAYS = _delays()  # seconds before the second attempt, the third, ...
 ATTEMPTS = len(DELAYS) + 1
+WRONG_READS = 6  # that differ from the manifest, each otherwise, until a file is given up
 # Failures of this machine, whose disk may be the target of a copy: waiting does not end them.
 _STAYING = {errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.EMFILE, errno.ENAMETOOLONG, errno.ENFILE, errno.ENOSPC, errno.ENOTDIR}
 _STAYING |= {errno.EPERM, errno.EROFS}
@@ -41,21 +43,34 @@ class VanishedError(ManifestError):
     """A shard is no longer there, or not in the version that was opened."""
 
 
+class WrongBytesError(ManifestError):
+    """What was read differs from the manifest.
+
+    Attributes:
+      crc: CRC32C of the bytes, by which they are known again.
+    """
+
+    def __init__(self, message: str, crc: int) -> None:
+        super().__init__(message)
+        self.crc = crc
+
+
 def retrying(action: Callable[[], T], name: str) -> T:
     """Runs an action that reads a file, again after a failure that may pass; see the module for how often and how long.
 
     Args:
-      action: reads, and raises a `ManifestError` if the bytes differ from the manifest.
+      action: reads, and raises a `WrongBytesError` if the bytes differ from the manifest.
       name: of the file, for errors.
 
     Raises:
-      ManifestError: the file is gone, its bytes differed twice, or it cannot be read after all attempts; names the last failure.
+      ManifestError: the file is gone, its bytes differ from the manifest and are the same when they are read again, or it cannot be read
+        after all attempts; names the last failure.
       StorageError: the storage refused, or kept failing for its own patience.
       Exception: the action's own, where trying again does not help.
     """
     failure: Exception
     deadline: float | None = None
-    differed = False
+    seen: set[int | str] = set()  # of what was wrong
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return action()
@@ -64,9 +79,11 @@ def retrying(action: Callable[[], T], name: str) -> T:
         except StorageError:
             raise  # has been waited for by the same policy, or does not pass
         except TokenreelError as error:
-            if differed:
+            wrong = error.crc if isinstance(error, WrongBytesError) else str(error)
+            if wrong in seen or len(seen) == WRONG_READS - 1:
                 raise
-            differed, failure = True, error
+            seen.add(wrong)
+            failure = error
         except Exception as error:
             if not _passes(error):
                 raise

@@ -16,7 +16,7 @@ from tokenreel.loaders import forks
 from tokenreel.loaders.records import local_files
 from tokenreel.loaders.records.fetch_threads import FetchThreads
 from tokenreel.loaders.records.host_locks import PATIENCE, HostLocks
-from tokenreel.loaders.records.retrying import retrying
+from tokenreel.loaders.records.retrying import WrongBytesError, retrying
 from tokenreel.storage import files, links
 
 _CHUNK_BYTES = 4 << 20
@@ -145,9 +145,10 @@ class ShardCache:
                         size += len(data)
                         target.write(data)
                 if (size, crc) != (info.bytes, info.crc32c):
-                    raise ManifestError(
+                    raise WrongBytesError(
                         f"{source}: {size:,} bytes with crc32c {crc:#010x}, the manifest says {info.bytes:,} and {info.crc32c:#010x}. "
-                        "Copy the dataset again from where it was built."
+                        "Copy the dataset again from where it was built.",
+                        crc,
                     )
 
         retrying(copy, source)

@@ -114,7 +114,7 @@ class Collector:
         self._begin()
 
     def __len__(self) -> int:
-        return len(self._texts) + len(self.problems)
+        return len(self._texts) + len(self._problems)
 
     def _begin(self) -> None:
         self.size = 0

@@ -1,4 +1,5 @@
 import errno
+import io
 import threading
 
 import numpy as np
@@ -33,10 +34,40 @@ def test_failures_that_pass_are_tried_again(bucket, bucket_arrays, monkeypatch, 
         return data
 
     monkeypatch.setattr(files, "read_bytes", flaky)
-    with pytest.raises(ManifestError):  # cut short and altered: two looks in a row that differ
-        dataset.take([0])
+    assert np.array_equal(dataset.take([0])["tokens"], bucket_arrays["tokens"][[0]])  # cut short, then altered: two that differ
     calls[:] = [0, 0, 0]
     assert np.array_equal(dataset.take([40])["tokens"], bucket_arrays["tokens"][[40]])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(("lies", "reads"), [("others", 4), ("same", 2), ("for ever", retrying.WRONG_READS)])
+def test_wrong_bytes_are_read_again_until_they_repeat(bucket, bucket_arrays, monkeypatch, fast, tmp_path, cached, lies, reads):
+    """Other wrong bytes each time are those of a storage that lies, the same ones those of a damaged file."""
+    dataset = load(bucket, cache=tmp_path) if cached else load(bucket)
+    read, open_read, answers = files.read_bytes, files.open_read, []
+
+    def altered(data):
+        answers.append(len(data))
+        if lies == "others" and len(answers) == reads:
+            return data
+        place = 20 if lies == "same" else 20 + len(answers)  # among the values
+        return bytes([*data[:place], data[place] ^ 1, *data[place + 1 :]])
+
+    def changed(path, *arguments, **settings):
+        return altered(read(path, *arguments, **settings)) if ".tfrecord-" in path else read(path, *arguments, **settings)
+
+    def opened(path, *arguments, **settings):
+        stream = open_read(path, *arguments, **settings)
+        return io.BytesIO(altered(stream.read())) if path.startswith(bucket) else stream
+
+    monkeypatch.setattr(files, "read_bytes", changed)
+    monkeypatch.setattr(files, "open_read", opened)
+    if lies == "others":
+        assert np.array_equal(dataset.take([0])["tokens"], bucket_arrays["tokens"][[0]])
+    else:
+        with pytest.raises(ManifestError, match=r"tfrecord-.*Copy"):
+            dataset.take([0])
+    assert len(answers) == reads
 
 
 def test_failures_that_stay_are_errors(bucket, monkeypatch, fast):
