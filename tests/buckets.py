@@ -94,13 +94,14 @@ class _Handler(RequestHandler):
         if lie is None:
             self._serve(number, method, url, query, body)
             return
-        connection, self.wfile = self.wfile, io.BytesIO()
+        connection, answer = self.wfile, io.BytesIO()
+        self.wfile = answer
         try:
             self._serve(number, method, url, query, body)
-            told = self.wfile.getvalue()
+            dropped = self.wfile is not answer
         finally:
             self.wfile = connection
-        self.close_connection = lie(told, self.wfile, self.connection, self._object(url.path))
+        self.close_connection = dropped or lie(answer.getvalue(), self.wfile, self.connection, self._object(url.path))
 
     def _object(self, path: str) -> bytes:
         """The bytes of the object that a path names, or none."""

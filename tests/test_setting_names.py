@@ -116,6 +116,7 @@ def test_settings_of_modes_are_named_where_they_are_set(settings, message):
     [
         ({"task": "x"}, r"^packing\.options\.task must be next_sentence or sentence_order"),
         ({"short_rate": 2.0}, r"^packing\.options\.short_rate must lie between 0 and 1"),
+        ({"short_rate": "x"}, r"^packing\.options\.short_rate must lie between 0 and 1, got 'x'"),
         ({"colour": 2.0}, r"^packing\.options\.colour is not a setting of mode segment_pairs"),
     ],
 )

@@ -40,10 +40,10 @@ def check_rate(setting: str, rate: float, *, zero: bool = False) -> None:
       zero: whether 0 is allowed.
 
     Raises:
-      ConfigError: it does not lie between 0 (included if `zero`) and 1.
+      ConfigError: it is no number, or does not lie between 0 (included if `zero`) and 1.
     """
-    if not (0 <= rate <= 1 if zero else 0 < rate <= 1):
-        raise ConfigError(f"{setting} must lie between 0 and 1{'' if zero else ' and not be 0'}, got {rate}")
+    if not isinstance(rate, (int, float, np.number)) or not (0 <= rate <= 1 if zero else 0 < rate <= 1):
+        raise ConfigError(f"{setting} must lie between 0 and 1{'' if zero else ' and not be 0'}, got {rate!r}")
 
 
 def divide(numerators: npt.ArrayLike, denominator: int) -> Ints:

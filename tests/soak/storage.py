@@ -26,6 +26,7 @@ from tests import buckets, lies
 from tests.soak import Result
 from tokenreel.errors import TokenreelError
 from tokenreel.loaders import load
+from tokenreel.loaders.records import retrying
 from tokenreel.storage import files, gcs
 
 REMOTE = f"gs://{buckets.BUCKET}"
@@ -54,16 +55,16 @@ def write_corpus(folder: pathlib.Path, draw: random.Random) -> None:
 
     for name in ("lines", "rows", "tables"):
         (folder / name).mkdir(parents=True)
-    lines = ["".join(json.dumps({"text": text}) + "\n" for text in texts(count)).encode() for count in (60, 5)]
+    lines = ["".join(json.dumps({"text": text}) + "\n" for text in texts(count)).encode() for count in (30, 5)]
     (folder / "lines/cut.jsonl").write_bytes(lines[0])
     (folder / "lines/small.jsonl").write_bytes(lines[1])
     (folder / "lines/packed.jsonl.gz").write_bytes(gzip.compress(lines[0], mtime=0))
-    (folder / "rows/cut.csv").write_text("text\n" + "\n".join(texts(50)) + "\n", encoding="utf-8")
-    pq.write_table(pa.table({"text": texts(40), "other": list(range(40))}), folder / "tables/cut.parquet", row_group_size=10)
+    (folder / "rows/cut.csv").write_text("text\n" + "\n".join(texts(20)) + "\n", encoding="utf-8")
+    pq.write_table(pa.table({"text": texts(20), "other": list(range(20))}), folder / "tables/cut.parquet", row_group_size=10)
 
 
 def write_config(path: pathlib.Path, corpus: str, stage: str) -> str:
-    """Writes a config that cuts the text into a dozen blocks."""
+    """Writes a config that cuts the text into some eight blocks."""
     sources = [
         {"name": "lines", "files": [f"{corpus}/lines"]},
         {"name": "rows", "files": [f"{corpus}/rows"], "format": "csv", "embedded_newlines": False},
@@ -135,7 +136,9 @@ class Chains:
             disturb(server, draw, rate=draw.choice((0.01, 0.03, 0.1)))
             for _ in range(RUNS):
                 code, said = build(self._config, f"{REMOTE}/dataset")
-                result.tracebacks += said.count("Traceback (most recent call last)")
+                if tracebacks := said.count("Traceback (most recent call last)"):
+                    result.tracebacks += tracebacks
+                    print(f"chain {number}: {said}", flush=True)
                 if code == 0:
                     break
             else:
@@ -158,7 +161,8 @@ class Chains:
 def run(count: int, seed: int) -> Result:
     """Runs so many chains."""
     result = Result()
-    before, gcs.FIRST_DELAY = gcs.FIRST_DELAY, 0.001
+    before = gcs.FIRST_DELAY, retrying.DELAYS
+    gcs.FIRST_DELAY, retrying.DELAYS = 0.001, (0.001,) * len(retrying.DELAYS)
     try:
         with tempfile.TemporaryDirectory() as folder:
             chains = Chains(pathlib.Path(folder), seed)
@@ -167,5 +171,5 @@ def run(count: int, seed: int) -> Result:
                 if (number + 1) % 10 == 0:
                     print(result, flush=True)
     finally:
-        gcs.FIRST_DELAY = before
+        gcs.FIRST_DELAY, retrying.DELAYS = before
     return result

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,8 +58,8 @@ def test_happens():
 
 
 def test_rates_are_checked():
-    for wrong in (-0.1, 1.1):
-        with pytest.raises(ConfigError, match=f"objective.rate must lie between 0 and 1, got {wrong}"):
+    for wrong in (-0.1, 1.1, "0.1", [0.1], None):
+        with pytest.raises(ConfigError, match=re.escape(f"objective.rate must lie between 0 and 1, got {wrong!r}")):
             rates.check_rate("objective.rate", wrong, zero=True)
     with pytest.raises(ConfigError, match="and not be 0, got 0"):
         rates.check_rate("objective.rate", 0)

@@ -35,12 +35,10 @@ class ProvenanceWriter:
           stages: the files that the documents were read from.
           config: the settings of the build.
         """
-        import pyarrow.parquet as pq
-
         self._stages, self._config = stages, config
         self._names = sorted({name for source in config.sources for name in source.metadata_fields})
         self._schema = provenance.schema(self._names, repeats=_repeats(config))
-        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd", write_statistics=[provenance.EXAMPLE], store_schema=False)
+        self._writer = make_writer(file, self._schema)
         self._held = self._schema.empty_table()
         self._written = False
 
@@ -63,6 +61,13 @@ class ProvenanceWriter:
     def _write(self, rows: Any) -> None:
         self._writer.write_table(rows, _GROUP_ROWS)
         self._written = True
+
+
+def make_writer(file: Any, schema: Any) -> Any:
+    """Makes the `pyarrow.parquet.ParquetWriter` of a table with this `pyarrow.Schema`."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(file, schema, compression="zstd", write_statistics=[provenance.EXAMPLE], store_schema=False)
 
 
 def _repeats(config: JobConfig) -> bool:

@@ -281,6 +281,8 @@ def parse(text: str, name: str) -> Manifest:
         written = manifest.to_text()
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{name}: a field is missing or malformed ({error!r}). {repair}") from error
+    except ManifestError as error:  # about a feature
+        raise ManifestError(f"{name}: {error}. {repair}") from error
     # Not only the digest: a text of the same meaning, reformatted by an editor, was altered as well.
     if written != text:
         raise ManifestError(f"{name}: its text does not match its own digest, so it was altered after it was written. {repair}")

@@ -83,6 +83,7 @@ def read(
                 columns = [*columns, *(wanted for wanted in optional if wanted in known)]
             # Without threads: the pools of Arrow do not survive a fork of the trainer.
             rows = pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
+            rows.validate(full=True)  # a damaged dictionary would be found by whoever looks a value up
             _check_columns(rows, _ALWAYS if columns is None else columns)
             return rows
         except (pa.ArrowException, OSError, ValueError) as error:

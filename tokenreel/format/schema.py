@@ -38,6 +38,8 @@ class Feature:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ManifestError(f"feature {self.name!r} has dtype {self.dtype!r}; known are {', '.join(DTYPES)}")
+        if self.shape and self.name in (NUM_TOKENS, EXAMPLE_ID):
+            raise ManifestError(f"feature {self.name!r} is one number in each example, got the shape {list(self.shape)}")
 
     @property
     def size(self) -> int:

@@ -224,7 +224,9 @@ def _read_list(path: str, manifest: Manifest, shard: ShardInfo, row: int) -> tup
             if number == row:
                 try:
                     values = decode_example(payload)
-                    return {name: value.reshape(shapes.get(name, (-1,))) for name, value in values.items()}, ""
+                    if values.keys() != shapes.keys():
+                        raise ValueError(f"it holds {', '.join(sorted(values))}, the manifest lists {', '.join(sorted(shapes))}")
+                    return {name: value.reshape(shapes[name]) for name, value in values.items()}, ""
                 except ValueError as error:
                     raise ManifestError(f"{path}: record {number:,} at byte {offset:,}: {error}. {sidecars.COPY_AGAIN}") from error
     raise _too_short(path, shard, row)

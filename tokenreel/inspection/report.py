@@ -286,7 +286,7 @@ def write(directory: str, output: str | None = None) -> str:
         page = _make_page(directory, manifest)
     except FileNotFoundError as error:
         raise ManifestError(str(error)) from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # What an altered number leads to has no end, as in `verification.differences`.
         name = files.join(directory, naming.STATISTICS)
         raise ManifestError(f"{name} or {naming.DEAD_LETTERS}: not what a build writes ({error!r}). {sidecars.COPY_AGAIN}") from error

@@ -106,7 +106,9 @@ class HuggingFaceVocabulary(Vocabulary):
 
                 try:
                     tokenizer = tokenizers.Tokenizer.from_buffer(self.data or b"")
-                except Exception as error:  # the library raises no class of its own
+                except BaseException as error:  # the library raises no class of its own, and its panics are no `Exception`
+                    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                        raise
                     raise VocabularyError(
                         f"{self._path}: not a tokenizer ({error}). Give the tokenizer.json that Hugging Face's tokenizers wrote."
                     ) from error

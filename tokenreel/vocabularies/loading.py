@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.errors import ManifestError, VocabularyError
-from tokenreel.format import sidecars
+from tokenreel.format import naming, sidecars
 from tokenreel.format.manifest import Manifest
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
@@ -76,10 +76,13 @@ def open_stored(directory: str, manifest: Manifest) -> Vocabulary:
       VocabularyError: the manifest's options do not go with the kind, or the copy is no model.
     """
     info = manifest.vocabulary
-    if info.file is None:
-        return load_vocabulary(info.kind, **info.options)
     try:
+        if info.file is None:
+            return load_vocabulary(info.kind, **info.options)
         data = sidecars.read(directory, manifest, info.file)
+        return load_vocabulary(info.kind, files.join(directory, info.file), data=data, **info.options)
     except FileNotFoundError as error:
         raise ManifestError(str(error)) from None
-    return load_vocabulary(info.kind, files.join(directory, info.file), data=data, **info.options)
+    except VocabularyError as error:
+        message = str(error)
+        raise VocabularyError(message if directory in message else f"{files.join(directory, naming.MANIFEST)}: {message}") from None

@@ -1,5 +1,6 @@
 """The programs of the trainer's wheel: whatever goes wrong is one message, and the same one as under the job's command."""
 
+import dataclasses
 import errno
 import importlib
 import json
@@ -19,7 +20,7 @@ from pipelines import cli
 from tests import verification_datasets as datasets
 from tokenreel import commands
 from tokenreel.errors import BuildError, ConfigError, StorageError
-from tokenreel.format import naming, tfrecord
+from tokenreel.format import naming, schema, tfrecord
 
 PROJECT = tomllib.loads((pathlib.Path(__file__).parents[3] / "tokenreel/pyproject.toml").read_text(encoding="utf-8"))
 ARGUMENTS = {"where": ["--batch-size", "8", "--step", "0"], "when": ["--batch-size", "8", "--example", "0"]}
@@ -267,6 +268,15 @@ def test_an_exchanged_or_damaged_record_is_no_example(record_format, tmp_path, c
     assert cli.main(["inspect", str(tmp_path), "--count", "1"]) == (1 if record_format == "fixed" else 2)
     shown = capsys.readouterr()
     assert "its CRC does not match its bytes" in shown.err or "this record is damaged" in shown.out
+
+
+def test_records_have_the_fields_of_the_manifest(tmp_path, capsys):
+    """A forged manifest without one was a TypeError of `inspect`."""
+    made = datasets.make(tmp_path, record_format="int64_list", documents={"train": 20})
+    fewer = tuple(feature for feature in made.features if feature.name != schema.NUM_TOKENS)
+    (tmp_path / naming.MANIFEST).write_text(dataclasses.replace(made, features=fewer).to_text())
+    assert cli.main(["inspect", str(tmp_path)]) == 2
+    assert "it holds document_starts, example_id, num_tokens, tokens, the manifest lists document_starts" in capsys.readouterr().err
 
 
 def test_a_state_of_brackets_in_brackets_is_no_state(tmp_path, capsys):

@@ -48,8 +48,8 @@ def test_what_is_written_is_read(directory):
         "copy": 0,
     }
     row = values | {"meta.lang": "en", "meta.a.b": None}
-    with (directory / TABLE).open("wb") as file:
-        provenance.write(file, pa.Table.from_pylist([row], schema=schema))
+    with (directory / TABLE).open("wb") as file, provenance.make_writer(file, schema) as writer:
+        writer.write_table(pa.Table.from_pylist([row], schema=schema))
     datasets.sign(directory)
     (found,) = read(directory, TABLE).to_pylist()
     assert provenance_table.metadata(found) == {"lang": "en", "a.b": None}
@@ -82,6 +82,7 @@ def test_what_is_missing_or_damaged_is_named(directory):
         ("doc_id", pa.array(range(9)), "column doc_id holds int64"),
         ("source", pa.array([None] * 9, pa.string()), "column source has 9 rows without a value"),
         ("segment", pa.array([1.5] * 9), "column segment holds double"),
+        ("source", pa.DictionaryArray.from_arrays(pa.array([7] * 9), pa.array(["docs"]), safe=False), "out-of-bounds|out of bounds"),
     ],
 )
 def test_columns_of_a_forged_table_are_looked_at(directory, column, values, what):

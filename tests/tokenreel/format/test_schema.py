@@ -91,6 +91,12 @@ def test_an_unknown_dtype_is_refused():
         Feature(name="f", dtype="float64")
 
 
+@pytest.mark.parametrize("name", ["num_tokens", "example_id"])
+def test_what_is_one_number_has_no_shape(name):
+    with pytest.raises(ManifestError, match=rf"'{name}' is one number in each example, got the shape \[2\]"):
+        Feature(name=name, dtype="int32", shape=(2,))
+
+
 def test_reading_contiguous_bytes_copies_nothing():
     feature = Feature(name="f", dtype="uint16", shape=(4,))
     data = feature.to_bytes(np.arange(8).reshape(2, 4))

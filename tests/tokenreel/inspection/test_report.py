@@ -140,6 +140,14 @@ def test_unreadable_statistics_are_said(dataset, capsys):
     assert "statistics.json: cannot be read" in capsys.readouterr().err
 
 
+def test_brackets_in_brackets_are_no_dead_letter(dataset):
+    letters = dataset / naming.DEAD_LETTERS
+    letters.write_bytes(b"[" * 100_000 + b"\n" + letters.read_bytes())
+    datasets.sign(dataset)
+    with pytest.raises(ManifestError, match=r"not what a build writes \(RecursionError"):
+        report.write(str(dataset))
+
+
 def test_tokens_are_numbers_where_the_vocabulary_cannot_be_loaded(dataset, monkeypatch, capsys):
     from tokenreel.errors import VocabularyError
 

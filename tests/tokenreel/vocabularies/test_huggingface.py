@@ -127,7 +127,9 @@ def test_options_that_are_wrong(byte_level, options, message):
 def test_files_that_are_no_tokenizers(tmp_path):
     with pytest.raises(VocabularyError, match="cannot read the tokenizer"):
         load_vocabulary("huggingface", str(tmp_path / "none.json"))
-    for number, content in enumerate(["", "[]", "{}", '{"model": {"type": "BPE"}}', "\x00\xff"]):
+    model = {"type": "BPE", "vocab": {"x": 0, "xx": 1}, "merges": [["x", "x"]], "continuing_subword_prefix": "9" * 500}
+    panics = json.dumps({"version": "1.0", "added_tokens": [], "model": model})  # inside the library
+    for number, content in enumerate(["", "[]", "{}", '{"model": {"type": "BPE"}}', "\x00\xff", panics]):
         (tmp_path / f"{number}.json").write_text(content)
         with pytest.raises(VocabularyError, match="not a tokenizer"):
             load_vocabulary("huggingface", str(tmp_path / f"{number}.json"))

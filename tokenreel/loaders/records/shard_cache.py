@@ -9,7 +9,7 @@ import threading
 import time
 from typing import IO, Any
 
-from tokenreel.errors import ConfigError, ManifestError, StorageError
+from tokenreel.errors import ConfigError, StorageError
 from tokenreel.format import naming
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.loaders import forks
