@@ -102,7 +102,8 @@ def test_the_bound_of_documents_changes_nothing(
 ) -> None:
     """Nor do stage files of blocks that were cut by another bound, some of which are lost."""
     stage = tmp_path / "stage"
-    config = write_config(**selection(corpus, duplicates), execution={"stage": str(stage)})
+    settings = selection(corpus, duplicates)
+    config = write_config(**settings | {"execution": {**settings.get("execution", {}), "stage": str(stage)}})
     expected = build(config, tmp_path / "reference")
     shutil.rmtree(stage)
     draw = random.Random(1)

@@ -80,21 +80,27 @@ def _chunk_table(chunk: ExampleChunk, stages: StageTable, config: JobConfig, nam
 
     layout = chunk.layout
     used, document = np.unique(layout.document, return_inverse=True)
-    ids = np.empty(len(used), dtype=object)
-    metadata = np.empty(len(used), dtype=object)
+    ids = [pa.array([], type=pa.string())]  # those of one stage file behind those of another
+    id_of = np.empty(len(used), dtype=np.int64)
+    metadata = np.empty(len(used) if names else 0, dtype=object)
     source = np.empty(len(used), dtype=np.int32)
+    listed = 0
     for stage, places in _by_stage(chunk.stage[used]):
         info = stages[stage].info
         rows = chunk.row[used[places]]
+        low, high = int(rows.min()), int(rows.max()) + 1
         source[places] = info.source
-        ids[places], metadata[places] = _describe(StageFile(info), rows, int(rows.min()), int(rows.max()) + 1)
+        ids.append(_ids(StageFile(info), rows, low, high))
+        id_of[places] = np.arange(listed, listed := listed + len(places))
+        if names and info.metadata_bytes:
+            metadata[places] = _metadata(StageFile(info), rows, low, high)
     opening = np.searchsorted(layout.example, layout.example)
     dictionary = pa.array([source.name for source in config.sources])
     columns = [
         pa.array(layout.example + chunk.first),
         pa.array((np.arange(len(opening)) - opening).astype(np.int32)),
         pa.DictionaryArray.from_arrays(pa.array(source[document]), dictionary),
-        pa.array(map(_unicode, ids), type=pa.string()).take(pa.array(document)),
+        pa.concat_arrays(ids).take(pa.array(id_of[document])),
         pa.array(layout.start),
         pa.array(layout.length.astype(np.int32)),
         pa.array(chunk.number[layout.document]),
@@ -125,24 +131,38 @@ def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[n
             yield int(stage[places[0]]), places
 
 
-def _describe(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> tuple[list[str], list[str | None]]:
-    """Reads the names and metadata of some documents of a stage file.
+def _ids(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> Any:
+    """Reads the names of some documents of a stage file, none of them as an object of Python.
 
     Args:
       stage: the file.
       rows: int64 [n] the documents.
       low: the rows from here on are read at once,
       high: up to this one; all documents lie between.
+
+    Returns:
+      a `pyarrow.StringArray`.
     """
-    info = stage.info
-    ids = _strings(stage, "id", rows, low, high) if info.id_bytes else stage.names(low, high, rows - low)
-    metadata: list[str | None] = list(_strings(stage, "metadata", rows, low, high)) if info.metadata_bytes else [None] * len(rows)
-    return ids, metadata
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    at = pa.array(rows - low)
+    if stage.info.id_bytes:
+        offsets, data = _strings(stage, "id", low, high)
+        return pa.LargeStringArray.from_buffers(high - low, pa.py_buffer(offsets), pa.py_buffer(data)).take(at).cast(pa.string())
+    files = pa.array([_unicode(name) for name in stage.header()["files"]], type=pa.string())
+    positions = pa.array(stage.read("position", low, high)).take(at).cast(pa.string())
+    return pc.binary_join_element_wise(files.take(pa.array(stage.read("file", low, high)).take(at)), positions, "#")
 
 
-def _strings(stage: StageFile, name: str, rows: npt.NDArray[np.int64], low: int, high: int) -> list[str]:
-    """Reads the texts of the field `name`; see `_describe`."""
-    offsets = stage.read(f"{name}_offset", low, high + 1)
-    data = stage.read(name, int(offsets[0]), int(offsets[-1])).tobytes()
-    bounds = offsets - offsets[0]
-    return [data[bounds[row] : bounds[row + 1]].decode() for row in (rows - low).tolist()]
+def _metadata(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> list[str]:
+    """Reads the metadata of some documents of a stage file; see `_ids`."""
+    offsets, data = _strings(stage, "metadata", low, high)
+    text = data.tobytes()
+    return [text[offsets[row] : offsets[row + 1]].decode() for row in (rows - low).tolist()]
+
+
+def _strings(stage: StageFile, name: str, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Reads the texts of the field `name`: int64 [high - low + 1] offsets, and uint8 bytes of UTF-8."""
+    offsets = stage.read(f"{name}_offset", low, high + 1).astype(np.int64)
+    return offsets - offsets[0], stage.read(name, int(offsets[0]), int(offsets[-1]))
