@@ -32,11 +32,12 @@ def pool(job_wheel: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
+    search = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # where the pool finds the `python` of its workers
     with (tmp_path / "pool.log").open("wb") as file:
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
             cwd=tmp_path / "elsewhere",
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PATH": search},
             stdout=file,
             stderr=file,
         )

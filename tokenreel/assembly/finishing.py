@@ -5,6 +5,7 @@ Tested in tests/pipelines/test_interruption.py and tests/pipelines/test_faults.p
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from tokenreel.assembly import output, remembered_inputs, shard_building
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
-from tokenreel.format import naming
+from tokenreel.format import manifest as manifests
+from tokenreel.format import naming, shard_table
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, write_json
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
@@ -80,10 +82,20 @@ def finish(
         tokenreel_version=__version__,
         objective_facts=_facts(recipe, vocabulary),
     )
+    manifest = _with_table(config.output, manifest)
     # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
     _remove_older(config.output, manifest)
     files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
     return manifest
+
+
+def _with_table(directory: str, manifest: Manifest) -> Manifest:
+    """Writes the table of shards where there are so many that the manifest has one beside it."""
+    if sum(len(split.shards) for split in manifest.splits.values()) <= manifests.LISTED_SHARDS:
+        return manifest
+    files.write_bytes(files.join(directory, naming.SHARD_TABLE), shard_table.to_bytes(manifest.shard_table))
+    listed = (*manifest.files, file_info(directory, naming.SHARD_TABLE))
+    return dataclasses.replace(manifest, files=tuple(sorted(listed, key=lambda item: item.file)), format_version=manifests.TABLE_VERSION)
 
 
 def _facts(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Any]:

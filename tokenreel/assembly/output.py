@@ -154,7 +154,7 @@ def _present(directory: str) -> dict[str, int]:
 def is_ours(name: str) -> bool:
     """Says whether a build writes files of this name: others are somebody's, and no build removes them."""
     top = name.split("/")[0]
-    known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, "vocabulary.model", "vocabulary.json")
+    known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, naming.SHARD_TABLE, "vocabulary.model", "vocabulary.json")
     plain = files.TEMPORARY.sub("", name)
     return plain in known or naming.is_shard(plain) or top in _FOLDERS
 

@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tokenreel import keys
 from tokenreel.errors import BuildError, ManifestError
-from tokenreel.format import naming
+from tokenreel.format import naming, shard_table
 from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.manifest_checks import check_body
 from tokenreel.format.schema import Feature, RecordFormat, features_from_json
+from tokenreel.format.shard_table import FileInfo, FilesAndTables, ShardColumns
+from tokenreel.format.shard_table import ShardInfo as ShardInfo
 from tokenreel.storage import files
 from tokenreel.wording import brief
 
 FORMAT = "tokenreel-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # the JSON lists every shard
+TABLE_VERSION = 2  # a table beside it does: of a million shards the list would take minutes to read
+LISTED_SHARDS = 10_000  # of a dataset, at most; one with more gets a table
 FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
 INT64_LIST = "int64_list"  # every feature an Int64List of its own length: what SeqIO and most tf.data code read
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardInfo:
-    """One shard: what a directory must hold under its name."""
-
-    file: str
-    records: int
-    bytes: int
-    crc32c: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitInfo:
     """The shards of one split, in order. All but the last hold the same number of records."""
 
-    shards: tuple[ShardInfo, ...]
+    shards: Sequence[ShardInfo]
 
     @property
     def examples(self) -> int:
         """Records in all shards."""
+        if isinstance(self.shards, ShardColumns):
+            return int(self.shards.table[0].sum())
         return sum(shard.records for shard in self.shards)
 
 
@@ -66,15 +63,6 @@ class VocabularyInfo:
     unk_id: int | None
     file: str | None
     options: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileInfo:
-    """A file beside the shards."""
-
-    file: str
-    bytes: int
-    crc32c: int
 
 
 _MOST_HELD_OUT = 0.5  # share of the documents that a message advises to hold out
@@ -100,6 +88,7 @@ class Manifest:
       tokenreel_version: of the software that built it.
       objective_facts: what objectives ask about the vocabulary, as `pack_facts` writes it; None where the build wrote none (before there
         were any). No part of the fingerprint: it says nothing that the vocabulary does not say.
+      format_version: `FORMAT_VERSION`, or `TABLE_VERSION` for more than `LISTED_SHARDS` shards: each has its own rule for the fingerprint.
     """
 
     seq_len: int
@@ -113,9 +102,10 @@ class Manifest:
     seed: int
     algorithms: Mapping[str, str]
     totals: Mapping[str, Any]
-    files: tuple[FileInfo, ...]
+    files: Sequence[FileInfo]
     tokenreel_version: str
     objective_facts: Mapping[str, Any] | None = None
+    format_version: int = FORMAT_VERSION
 
     @property
     def fixed_format(self) -> RecordFormat:
@@ -127,11 +117,33 @@ class Manifest:
         """Identifies the training data: equal exactly where the shards' bytes, their order and their meaning are equal."""
         body = self._body()
         meaning = {name: body[name] for name in ("algorithms", "config", "record", "seed", "splits", "vocabulary")}
-        return keys.digest(FORMAT, FORMAT_VERSION, _canonical(meaning))
+        table = () if self.format_version == FORMAT_VERSION else (self._digests[1],)
+        return keys.digest(FORMAT, self.format_version, _canonical(meaning), *table)
+
+    @property
+    def shard_table(self) -> shard_table.Table:
+        """The table of all shards, as a manifest of `TABLE_VERSION` has it beside it."""
+        return shard_table.to_table({split: info.shards for split, info in self.splits.items()}, self.files)
+
+    @functools.cached_property
+    def _digests(self) -> tuple[str, str]:
+        """Of the table: of all of it, and of what the fingerprint covers."""
+        return shard_table.digests(self.shard_table)
+
+    def find_file(self, name: str) -> FileInfo | None:
+        """Finds what is said of a file beside the shards; None where the dataset has none of this name."""
+        if isinstance(self.files, FilesAndTables):
+            return self.files.find(name)
+        return next((info for info in self.files if info.file == name), None)
 
     def find_contradiction(self, split: str) -> str | None:
         """Says what keeps record i of a split from being found by division: names or sizes of shards; None where nothing does."""
         shards, stride = self.splits[split].shards, self.fixed_format.record_bytes
+        if isinstance(shards, ShardColumns):
+            wrong = shard_table.contradiction(shards, stride if self.record_format == FIXED else None)
+            return (
+                None if wrong is None else f"{naming.SHARD_TABLE} contradicts itself about {shards[wrong].file}. Build the dataset again."
+            )
         for index, shard in enumerate(shards):
             fixed = self.record_format == FIXED
             if shard.file != naming.shard(split, index, len(shards)) or (fixed and shard.bytes != shard.records * stride):
@@ -156,19 +168,24 @@ class Manifest:
         if self.record_format == FIXED:
             record["record_bytes"] = self.fixed_format.record_bytes
         record["features"] = self.fixed_format.to_json()
-        facts = {} if self.objective_facts is None else {"objective_facts": dict(self.objective_facts)}
-        return facts | {
+        extra: dict[str, Any] = {} if self.objective_facts is None else {"objective_facts": dict(self.objective_facts)}
+        listed, splits = self.files, self.splits.items()
+        shards: dict[str, Any] = {}
+        if self.format_version == FORMAT_VERSION:
+            shards = {split: [dataclasses.asdict(shard) for shard in info.shards] for split, info in splits}
+        else:
+            shards = {split: len(info.shards) for split, info in splits}
+            listed = shard_table.unlisted({split: info.shards for split, info in splits}, self.files)
+            extra["shard_table"] = {"digest": self._digests[0], "file": naming.SHARD_TABLE}
+        return extra | {
             "algorithms": dict(self.algorithms),
             "config": dict(self.config),
-            "files": [dataclasses.asdict(info) for info in self.files],
+            "files": [dataclasses.asdict(info) for info in listed],
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "record": record,
             "seed": self.seed,
-            "splits": {
-                name: {"examples": split.examples, "shards": [dataclasses.asdict(shard) for shard in split.shards]}
-                for name, split in self.splits.items()
-            },
+            "splits": {split: {"examples": info.examples, "shards": shards[split]} for split, info in splits},
             "tokenreel_version": self.tokenreel_version,
             "totals": dict(self.totals),
             "vocabulary": dataclasses.asdict(self.vocabulary),
@@ -254,15 +271,16 @@ def _pretty(value: object) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def parse(text: str, name: str) -> Manifest:
+def parse(text: str, name: str, read_table: Callable[[], bytes] | None = None) -> Manifest:
     """Reads a manifest's text back.
 
     Args:
       text: as `Manifest.to_text` gives it.
       name: of the file, for errors.
+      read_table: reads the table of shards beside it, where there is one.
 
     Raises:
-      ManifestError: it is not JSON, of an unknown version, or any byte of it was altered.
+      ManifestError: it is not JSON, of an unknown version, or any byte of it or of the table was altered.
     """
     repair = "Copy the dataset again from where it was built, or build it again."
     try:
@@ -271,27 +289,43 @@ def parse(text: str, name: str) -> Manifest:
         raise ManifestError(f"{name}: not JSON ({error}). {repair}") from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
-    if body.get("format_version") != FORMAT_VERSION:
+    version = body.get("format_version")
+    if isinstance(version, bool) or version not in (FORMAT_VERSION, TABLE_VERSION):
         raise ManifestError(
-            f"{name}: format version {brief(body.get('format_version'))}; this version of tokenreel reads {FORMAT_VERSION}. "
+            f"{name}: format version {brief(version)}; this version of tokenreel reads {FORMAT_VERSION} and {TABLE_VERSION}. "
             "Install the version that wrote it (tokenreel_version in the file)."
         )
     try:
-        manifest = _from_body(body)
+        manifest = _from_body(body, read_table)
         written = manifest.to_text()
+    except FileNotFoundError as error:
+        raise ManifestError(f"{name}: {naming.SHARD_TABLE}, which lists the shards, is missing beside it. {repair}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ManifestError(f"{name}: a field is missing or malformed ({error!r}). {repair}") from error
     except ManifestError as error:  # about a feature
         raise ManifestError(f"{name}: {error}. {repair}") from error
     # Not only the digest: a text of the same meaning, reformatted by an editor, was altered as well.
     if written != text:
-        raise ManifestError(f"{name}: its text does not match its own digest, so it was altered after it was written. {repair}")
+        what = (
+            "its text does not match its own digest"
+            if version == FORMAT_VERSION
+            else f"it or {naming.SHARD_TABLE} does not match its digest"
+        )
+        raise ManifestError(f"{name}: {what}, so it was altered after it was written. {repair}")
     return manifest
 
 
-def _from_body(body: Mapping[str, Any]) -> Manifest:
+def _from_body(body: Mapping[str, Any], read_table: Callable[[], bytes] | None) -> Manifest:
     check_body(body)
-    record = body["record"]
+    record, version = body["record"], body["format_version"]
+    shards: Mapping[str, Sequence[ShardInfo]]
+    files: Sequence[FileInfo] = tuple(FileInfo(**info) for info in body["files"])
+    if version == FORMAT_VERSION:
+        shards = {split: tuple(ShardInfo(**shard) for shard in info["shards"]) for split, info in body["splits"].items()}
+    else:
+        data = b"" if read_table is None else read_table()
+        shards = columns = shard_table.from_bytes(data, {split: info["shards"] for split, info in body["splits"].items()})
+        files = FilesAndTables(files, list(columns.values()))
     if "objective_facts" in body:
         unpack_facts(body["objective_facts"], body["vocabulary"]["vocab_size"])  # what cannot be read is noticed here
     return Manifest(
@@ -300,15 +334,16 @@ def _from_body(body: Mapping[str, Any]) -> Manifest:
         pad_id=record["pad_id"],
         record_format=record["format"],
         features=features_from_json(record["features"]),
-        splits={name: SplitInfo(shards=tuple(ShardInfo(**shard) for shard in split["shards"])) for name, split in body["splits"].items()},
+        splits={split: SplitInfo(shards=found) for split, found in shards.items()},
         vocabulary=VocabularyInfo(**body["vocabulary"]),
         config=body["config"],
         seed=body["seed"],
         algorithms=body["algorithms"],
         totals=body["totals"],
-        files=tuple(FileInfo(**info) for info in body["files"]),
+        files=files,
         tokenreel_version=body["tokenreel_version"],
         objective_facts=body.get("objective_facts"),
+        format_version=version,
     )
 
 
@@ -336,4 +371,4 @@ def read(directory: str) -> Manifest:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 ({error}). Copy the dataset again from where it was built.") from error
-    return parse(text, path)
+    return parse(text, path, lambda: files.read_bytes(files.join(directory, naming.SHARD_TABLE)))

@@ -17,6 +17,7 @@ from tokenreel.wording import brief
 MOST_RECORD_BYTES = 64 << 20  # a few million positions with several fields
 _MOST = 1 << 62
 _MOST_POSITIONS = 1 << 31
+_MOST_SHARDS = 1 << 26
 _MOST_SPECIAL = 1 << 20  # ids: a set of them is made
 _SPLIT = re.compile(r"[A-Za-z0-9_]+")
 _GROUPS = ("packing", "objective", "shards")  # of settings that readers ask for
@@ -39,7 +40,11 @@ def check_body(body: Mapping[str, Any]) -> None:
     for split, info in _mapping(body["splits"], "splits").items():
         if not _SPLIT.fullmatch(split):
             raise ValueError(f"splits: {brief(split)} is no name of a split")
-        _check_shards(_list(_mapping(info, f"splits.{split}")["shards"], f"splits.{split}.shards"), f"splits.{split}.shards")
+        shards, where = _mapping(info, f"splits.{split}")["shards"], f"splits.{split}.shards"
+        if body["format_version"] > 1:
+            _whole(shards, where, 0, _MOST_SHARDS)
+        else:
+            _check_shards(_list(shards, where), where)
     _check_vocabulary(_mapping(body["vocabulary"], "vocabulary"))
     _check_config(_mapping(body["config"], "config"))
     _whole(body["seed"], "seed", -_MOST, _MOST)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.json"
 REPORT = "report.html"
+SHARD_TABLE = "shards.npy"
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
@@ -29,6 +31,27 @@ def is_shard(name: str) -> bool:
 def provenance(split: str, index: int, count: int) -> str:
     """Names the table that says where each token of a shard came from."""
     return f"provenance/{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+class Place(NamedTuple):
+    """Which of how many shards of a split."""
+
+    split: str
+    index: int
+    count: int
+
+
+_PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
+
+
+def place_of_provenance(name: str) -> Place | None:
+    """Reads a name that `provenance` made; None for others.
+
+    >>> place_of_provenance("provenance/train-00003-of-00128.parquet")
+    Place(split='train', index=3, count=128)
+    """
+    found = _PROVENANCE.fullmatch(name)
+    return found and Place(found["split"], int(found["shard"]), int(found["count"]))
 
 
 def vocabulary(kind: str) -> str:

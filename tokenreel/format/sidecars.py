@@ -23,7 +23,7 @@ _known_sound: set[tuple[object, ...]] = set()
 
 def find(manifest: Manifest, name: str) -> FileInfo | None:
     """Finds what the manifest says of a file beside the shards; None where the dataset has none of this name."""
-    return next((info for info in manifest.files if info.file == name), None)
+    return manifest.find_file(name)
 
 
 def read(directory: str, manifest: Manifest, name: str) -> bytes:

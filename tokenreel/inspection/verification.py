@@ -78,7 +78,9 @@ def _check_all(directory: str, manifest: Manifest, note: Callable[[str], None], 
         width = laid_out_width(manifest, settings)
         documents = None if NEW not in said else Documents(manifest, split, width and width - manifest.overlap)
         tallies[split] = tally = Tally(settings, documents)
+        first = 0
         for index, shard in enumerate(info.shards):
+            first += info.shards[index - 1].records if index else 0
             if shard.file not in present:
                 tally.complete, tally.last_segment = False, None
                 tally.lose_segments()
@@ -89,7 +91,6 @@ def _check_all(directory: str, manifest: Manifest, note: Callable[[str], None], 
             table = name if name in intact else None
             if table is None:
                 tally.lose_segments()
-            first = sum(other.records for other in info.shards[:index])
             place = Place(manifest=manifest, shard=shard, first=first, split_examples=info.examples)
             yield from ShardCheck(directory, place, tally, table, note, int(said.get("documents", 0))).check()
         if tally.documents is not None:

@@ -73,11 +73,11 @@ class Records(abc.ABC):
     ) -> None:
         if crc not in CRC_POLICIES:
             raise ConfigError(f"crc must be one of {', '.join(CRC_POLICIES)}, got {crc!r}")
-        self.directory, self.shards, self.fixed_format, self.crc = directory, tuple(shards), fixed_format, crc
+        self.directory, self.shards, self.fixed_format, self.crc = directory, shards, fixed_format, crc
         self.watch = watch
         self.stride = fixed_format.record_bytes
         self.per_shard = max(shards[0].records, 1) if shards else 1
-        self.count = sum(shard.records for shard in shards)
+        self.count = self.per_shard * (len(shards) - 1) + shards[-1].records if shards else 0
         self._header = np.frombuffer(fixed_format.template, dtype=np.uint8)[: tfrecord.HEADER_BYTES]
         names = [feature.name for feature in fixed_format.features]
         self._id_offset = fixed_format.offsets[names.index(schema.EXAMPLE_ID)] if schema.EXAMPLE_ID in names else None
