@@ -4,7 +4,6 @@ Tested in tests/pipelines/test_token_cache.py.
 """
 
 import argparse
-import concurrent.futures
 import os
 import re
 import sys
@@ -15,8 +14,8 @@ from tokenreel.config import reading as configs
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.inspection.terminal import reader_may_leave
-from tokenreel.staging.token_cache import THREADS, Entry, choose, read, uses
-from tokenreel.storage import files, links
+from tokenreel.staging.token_cache import Entry, choose, read, uses
+from tokenreel.storage import files, links, pooled
 from tokenreel.wording import plain, plural
 
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -139,7 +138,6 @@ def run(arguments: argparse.Namespace) -> int:
                 print(plain(entry.name))
             print(f"would remove {len(chosen):,} of {plural(len(entries), 'file')}, {_size(size)} (nothing was removed)")
             return 0
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda entry: files.remove(entry.path), chosen))
+        pooled.remove(entry.path for entry in chosen)
         print(f"removed {len(chosen):,} of {plural(len(entries), 'file')}, {_size(size)}")
     return 0

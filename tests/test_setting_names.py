@@ -18,7 +18,7 @@ from tokenreel.objectives.registry import OBJECTIVES
 
 ROOT = pathlib.Path(__file__).parents[1]
 GAP = "\0"  # what an f-string fills in
-FILES = {"vocabulary.json", "vocabulary.model", "tokenizer.json", "tokenizer.model"}
+FILES = {"shards.npy", "vocabulary.json", "vocabulary.model", "tokenizer.json", "tokenizer.model"}
 
 
 def fields(kind: type, prefix: str = "") -> Iterator[str]:

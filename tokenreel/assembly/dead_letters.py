@@ -19,7 +19,8 @@ from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources import losses
 from tokenreel.sources.fault_log import Fault
 from tokenreel.staging import stage_file
-from tokenreel.storage import files
+from tokenreel.staging.columns import StageInfo
+from tokenreel.storage import files, pooled
 from tokenreel.wording import plural
 
 _FILES = 12  # named in a message, which fits a screen
@@ -151,13 +152,11 @@ class DeadLetters:
     def files(self, sources: set[int], file: IO[bytes] | None = None) -> Iterator[FileAccount]:
         """Yields what each file of some sources gave, in the order of the text; writes the dead letters to `file`, if given."""
         account: FileAccount | None = None
-        for selection in self._selections:
-            info = selection.info
-            if info.source not in sources:
-                continue
-            header = stage_file.StageFile(info).header()
+        wanted = (selection.info for selection in self._selections if selection.info.source in sources)
+        remote = bool(len(self._selections)) and files.is_remote(self._selections[0].info.path)
+        for info, header, found in pooled.each(_read, wanted, remote=remote):
             faults: dict[str, list[Fault]] = {}
-            for fault in stage_file.read_faults(info) if info.dead_letters else ():
+            for fault in found:
                 faults.setdefault(fault.file, []).append(fault)
             columns = (header[name] for name in ("files", "lines", "read", "dead_letters_by_file", "lost_bytes"))
             for name, lines, documents, dead_letters, lost_bytes in zip(*columns, strict=True):
@@ -189,6 +188,11 @@ class DeadLetters:
             self._listed[account.source, fault.reason] += 1
             about = {"source": source.name, "file": fault.file, "line": line, "position": fault.position}
             _write(file, {**about, "reason": fault.reason, "message": fault.message, "excerpt": fault.excerpt})
+
+
+def _read(info: StageInfo) -> tuple[StageInfo, dict[str, Any], Sequence[Fault]]:
+    """Reads what a stage file says of the files that its text is from, and the dead letters in it, whose place the stage table has."""
+    return info, stage_file.StageFile(info).header(), stage_file.read_faults(info) if info.dead_letters else ()
 
 
 def _write(file: IO[bytes], letter: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging import contents
-from tokenreel.storage import files
+from tokenreel.storage import files, pooled
 from tokenreel.storage.column_file import Columns
 from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
@@ -107,6 +107,4 @@ def _facts(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Any]:
 def _remove_older(directory: str, manifest: Manifest) -> None:
     """Removes what a build over other text of the same names and sizes left before it was killed, or one whose state was damaged."""
     known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
-    for name in files.list_files(directory):
-        if name not in known and output.is_part(name):
-            files.remove(files.join(directory, name))
+    pooled.remove(files.join(directory, name) for name in files.list_files(directory) if name not in known and output.is_part(name))

@@ -20,7 +20,7 @@ from tokenreel.format.manifest import Manifest
 from tokenreel.planning.identity import algorithms, identity
 from tokenreel.planning.recipe import Recipe
 from tokenreel.sources.inputs import InputFile
-from tokenreel.storage import files, links, locking, sealed
+from tokenreel.storage import files, links, locking, pooled, sealed
 from tokenreel.storage.files import ABANDONED_SECONDS
 from tokenreel.wording import plural
 
@@ -168,8 +168,9 @@ def is_part(name: str) -> bool:
 
 def _clear(directory: str, present: Mapping[str, int]) -> None:
     """Removes what builds write, the manifest first: from then on nothing can be loaded."""
-    for name in sorted(filter(is_ours, present), key=lambda name: name != naming.MANIFEST):
-        files.remove(files.join(directory, name))
+    if naming.MANIFEST in present:
+        files.remove(files.join(directory, naming.MANIFEST))
+    pooled.remove(files.join(directory, name) for name in filter(is_ours, present) if name != naming.MANIFEST)
 
 
 def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, note: Callable[[str], object]) -> Manifest | None:
@@ -230,16 +231,16 @@ def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, rec
     """Finds the files of a dataset that are missing or of another size; with `recheck` also those of another CRC."""
     known = {shard.file: (shard.bytes, shard.crc32c) for split in found.splits.values() for shard in split.shards}
     known |= {info.file: (info.bytes, info.crc32c) for info in found.files}
-    for name, wanted in known.items():
-        if present.get(name) != wanted[0] or (recheck and files.checksum(files.join(directory, name)) != wanted):
-            yield name
+    sound = [name for name, wanted in known.items() if present.get(name) == wanted[0]]
+    if recheck:
+        checked = pooled.each(lambda name: files.checksum(files.join(directory, name)), sound, remote=files.is_remote(directory))
+        sound = [name for name, checksum in zip(sound, checked, strict=True) if checksum == known[name]]
+    yield from sorted(known.keys() - set(sound))
 
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
     """Removes what writes left that did not finish."""
-    for name in present:
-        if files.TEMPORARY.search(name):
-            files.remove(files.join(config.output, name))
+    pooled.remove(files.join(config.output, name) for name in present if files.TEMPORARY.search(name))
     if config.execution.stage and not files.is_remote(config.execution.stage):  # objects have no temporary form
         for name in files.list_files(config.execution.stage):
             path = files.join(config.execution.stage, name)
@@ -252,7 +253,5 @@ def remove_stage(config: JobConfig) -> None:
     """Removes what only a running build needs, its state last; a stage directory that the config names is kept."""
     stage = files.join(config.output, naming.STAGE)
     state = files.join(config.output, _BUILD)
-    for name in files.list_files(stage):
-        if (path := files.join(stage, name)) != state:
-            files.remove(path)
-    files.remove_tree(stage)
+    pooled.remove(path for name in files.list_files(stage) if (path := files.join(stage, name)) != state)
+    pooled.remove_tree(stage)

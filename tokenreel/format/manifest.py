@@ -18,7 +18,8 @@ from tokenreel.format import naming, shard_table
 from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.manifest_checks import check_body
 from tokenreel.format.schema import Feature, RecordFormat, features_from_json
-from tokenreel.format.shard_table import FileInfo, FilesAndTables, ShardColumns
+from tokenreel.format.shard_table import FileInfo as FileInfo
+from tokenreel.format.shard_table import FilesAndTables, ShardColumns
 from tokenreel.format.shard_table import ShardInfo as ShardInfo
 from tokenreel.storage import files
 from tokenreel.wording import brief

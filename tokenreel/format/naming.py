@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import NamedTuple
 
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.json"
@@ -33,7 +33,8 @@ def provenance(split: str, index: int, count: int) -> str:
     return f"provenance/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Place:
     """Which of how many shards of a split."""
 
     split: str

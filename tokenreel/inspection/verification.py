@@ -61,6 +61,25 @@ def differences(
         yield f"{directory}: {naming.MANIFEST} or {naming.STATISTICS} is not what a build writes ({error!r})"
 
 
+def quick_differences(directory: str) -> Iterator[str]:
+    """Yields what a single listing tells: names and sizes of all files and, in a bucket, the CRC32C that it keeps of each object.
+
+    Reads the manifest and nothing else.
+    """
+    try:
+        manifest = manifests.read(directory)
+        present = files.list_with_crc32c(directory)
+    except TokenreelError as error:
+        yield str(error)
+        return
+    yield from _check_names(manifest, {name: size for name, (size, _) in present.items()})
+    known = {shard.file: (shard.bytes, shard.crc32c) for split in manifest.splits.values() for shard in split.shards}
+    for name, (wanted, crc) in (known | {info.file: (info.bytes, info.crc32c) for info in manifest.files}).items():
+        size, found = present.get(name, (None, None))
+        if size == wanted and found is not None and found != crc:
+            yield f"{name}: crc32c is {found:#010x}, the manifest says {crc:#010x}. {COPY_AGAIN}"
+
+
 def _check_all(directory: str, manifest: Manifest, note: Callable[[str], None], progress: Callable[[str], None]) -> Iterator[str]:
     """Runs every check, one after the other."""
     present = files.list_files(directory)  # once: for a bucket each listing costs requests

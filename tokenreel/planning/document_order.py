@@ -28,9 +28,9 @@ from tokenreel.planning.group_documents import DocumentGroup, GroupDocuments, St
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection, passes, repeats_of
 from tokenreel.planning.stage_table import StageTable
-from tokenreel.staging.range_cache import each
 from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
+from tokenreel.storage.pooled import each
 
 _SAMPLED = 16  # one document of so many tells where the values of an order field are cut
 

@@ -14,7 +14,7 @@ from tokenreel.sources.extents import UNREAD, Extent, join
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
 from tokenreel.staging.stage_file import read_header
-from tokenreel.storage import files
+from tokenreel.storage import files, pooled
 
 _SHOWN = 3  # files in a message
 
@@ -79,7 +79,7 @@ def read_contents(infos: Iterable[StageInfo]) -> Iterator[FileContent]:
 def _extents(infos: Iterable[StageInfo]) -> Iterator[_Read]:
     infos = list(infos)
     remote = bool(infos) and files.is_remote(infos[0].path)
-    for info, found in range_cache.each(lambda info: (info, read_header(info.path)), infos, remote=remote):
+    for info, found in pooled.each(lambda info: (info, read_header(info.path)), infos, remote=remote):
         if found is None:
             raise BuildError(f"{info.path}: the stage file is gone or damaged since it was written. Run the same command again.")
         header, _ = found

@@ -23,9 +23,9 @@ from tokenreel import keys, ragged
 from tokenreel.curation.hash_tables import read_rows
 from tokenreel.staging import identity, stage_file
 from tokenreel.staging.columns import Columns, StageInfo, key_range
-from tokenreel.staging.range_cache import each
 from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
+from tokenreel.storage.pooled import each
 
 VERSION = "merge-1"  # changes where the same stage files would give other bytes
 

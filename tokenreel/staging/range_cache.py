@@ -6,18 +6,13 @@ provenance, for the header; without the caches each shard would pay a request fo
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
 
 _INDEX_BYTES = 192 << 20  # of indexes of objects, kept in each process
 _HEADER_BYTES = 32 << 20  # of headers, likewise
 _STALE_READS = 32  # a range that was not asked for while so many were read for each that is kept makes room for others
-_READERS = 16  # requests at once; more gain little, as one machine's network is then busy
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 class _RangeCache:
@@ -83,21 +78,3 @@ def forget(path: str) -> None:
     indexes.forget(path)
     headers.forget(path)
     tables.forget(path)
-
-
-def each(function: Callable[[_T], _R], items: Iterable[_T], *, remote: bool) -> Iterator[_R]:
-    """Applies a function that reads stage files to some items, and yields what it returns in their order.
-
-    Several items are read at once where each read waits for a server. Local files are read one after the other: most lie in the page cache,
-    where threads gain nothing.
-
-    Args:
-      function: reads what belongs to an item; safe to call from several threads.
-      items: the items.
-      remote: whether the stage files lie in a bucket.
-    """
-    if not remote:
-        yield from map(function, items)
-        return
-    with concurrent.futures.ThreadPoolExecutor(_READERS, thread_name_prefix="tokenreel-stage") as pool:
-        yield from pool.map(function, items)

@@ -220,12 +220,24 @@ def list_files(directory: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def list_with_crc32c(directory: str) -> dict[str, tuple[int, int | None]]:
+    """Lists every file below a directory as `list_files` does, with the CRC32C that a bucket tells; None where none is known."""
+    if not is_remote(directory):
+        return {name: (size, None) for name, size in list_files(directory).items()}
+    return {name: (found.size, found.crc32c) for name, found in _objects_below(directory)}
+
+
 def remote_list(directory: str) -> dict[str, tuple[int, int]]:
     """Lists every object below a "directory": path relative to it, to bytes and generation."""
+    return {name: (found.size, found.generation) for name, found in _objects_below(directory)}
+
+
+def _objects_below(directory: str) -> Iterator[tuple[str, gcs.Object]]:
+    """Yields the objects below a "directory", each with its path relative to it."""
     bucket, prefix = gcs.split(directory.rstrip("/"))
     prefix = f"{prefix}/" if prefix else ""
     base = len(f"{GS}{bucket}/{prefix}")
-    return {found.path[base:]: (found.size, found.generation) for found in gcs.list_objects(bucket, prefix)}
+    yield from ((found.path[base:], found) for found in gcs.list_objects(bucket, prefix))
 
 
 def remove(path: str) -> None:

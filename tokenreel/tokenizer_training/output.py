@@ -13,7 +13,7 @@ from tokenreel import keys
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.storage import files, locking
+from tokenreel.storage import files, locking, pooled
 from tokenreel.tokenizer_training.sample_files import Sample
 from tokenreel.tokenizer_training.sample_plan import Totals
 from tokenreel.tokenizer_training.sentencepiece_training import Coverage, measure_coverage
@@ -61,17 +61,17 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
         raise BuildError(
             f"{config.output}: holds a tokenizer of other settings or text. Add --overwrite to replace it, or choose another --output."
         )
-    for name in sorted(present, key=lambda name: name != REPORT):  # the report first: from then on nothing is complete
-        files.remove(files.join(config.output, name))
+    files.remove(files.join(config.output, REPORT))  # first: from then on nothing is complete
+    pooled.remove(files.join(config.output, name) for name in present)
     remove_sample(config)
     return None
 
 
 def remove_sample(config: TokenizerJobConfig) -> None:
     """Removes the text that only a running job needs."""
-    files.remove_tree(sample_directory(config))
+    pooled.remove_tree(sample_directory(config))
     if not config.execution.stage:
-        files.remove_tree(files.join(config.output, naming.STAGE))
+        pooled.remove_tree(files.join(config.output, naming.STAGE))
 
 
 def _is_ours(name: str) -> bool:

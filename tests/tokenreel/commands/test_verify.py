@@ -2,6 +2,7 @@ import argparse
 
 import pytest
 
+from tests import buckets
 from tests import verification_datasets as datasets
 from tests.tokenreel.inspection.conftest import SHARD, flip
 from tokenreel.commands import verify as verification
@@ -36,3 +37,34 @@ def test_what_an_optional_package_is_needed_for_is_said(dataset, capsys, monkeyp
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert run(dataset) == 0
     assert "provenance/train-00000-of-00016.parquet: not compared with the records" in capsys.readouterr().err
+
+
+def test_quick_reads_no_file(dataset, capsys, monkeypatch):
+    """Names and sizes of all files; a flipped bit on a disk is nothing that a listing tells."""
+    flip(dataset / SHARD, 700, 1)
+    assert run(dataset, "--quick") == 0
+    assert "no file was read" in capsys.readouterr().out
+    (dataset / SHARD).write_bytes((dataset / SHARD).read_bytes()[:-1])
+    (dataset / "notes.txt").write_text("")
+    (dataset / "statistics.json").unlink()
+    assert run(dataset, "--quick") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [SHARD, "statistics.json", "notes.txt"]
+    (dataset / "manifest.json").unlink()
+    assert run(dataset, "--quick") == 1
+
+
+def test_quick_in_a_bucket_compares_its_checksums_in_one_listing(dataset, capsys):
+    with buckets.server() as server:
+        folder = f"gs://{buckets.BUCKET}/dataset"
+        buckets.upload(dataset, folder)
+        server.log.clear()
+        assert run(folder, "--quick") == 0
+        assert len([path for _, path in server.log if "/o?" in path]) == 1
+        assert not [path for _, path in server.log if "tfrecord" in path]
+        flip(dataset / SHARD, 700, 1)
+        buckets.upload(dataset, folder)
+        capsys.readouterr()
+        assert run(folder, "--quick") == 1
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith(f"{SHARD}: crc32c is 0x")

@@ -106,7 +106,10 @@ def test_any_altered_byte_is_refused():
         (lambda text: text[:-20], "not JSON"),
         (lambda text: "[]", "not a tokenreel manifest"),
         (lambda text: '{"format": "other"}', "not a tokenreel manifest"),
-        (lambda text: text.replace('"format_version": 1', '"format_version": 3'), "format version 3; this version of tokenreel reads 1 and 2"),
+        (
+            lambda text: text.replace('"format_version": 1', '"format_version": 3'),
+            "format version 3; this version of tokenreel reads 1 and",
+        ),
         (lambda text: text.replace('"seq_len"', '"sequence_length"'), "missing or malformed"),
         (lambda text: text.replace('"uint16"', '"uint17"'), "'uint17'"),
         (lambda text: json.dumps(json.loads(text)), "does not match its own digest"),

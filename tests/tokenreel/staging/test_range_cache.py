@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import pathlib
-import threading
-
-import pytest
 
 from tokenreel.staging import range_cache
 from tokenreel.storage import files
@@ -53,15 +50,3 @@ def test_a_scan_that_does_not_fit_finds_what_does() -> None:
                     read_one(f"{number}")
         misses = len(set(read))
         assert 1 - misses / count > expected, (count, misses)
-
-
-@pytest.mark.parametrize("remote", [False, True])
-def test_results_come_in_order(remote: bool) -> None:
-    threads = set()
-
-    def square(number: int) -> int:
-        threads.add(threading.current_thread().name)
-        return number * number
-
-    assert list(range_cache.each(square, range(20), remote=remote)) == [number * number for number in range(20)]
-    assert remote == all(name.startswith("tokenreel-stage") for name in threads)
