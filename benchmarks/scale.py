@@ -39,6 +39,7 @@ from tokenreel.planning.selection import StageSelection
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
 from tokenreel.storage import column_file, files
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.storage.gathering import Gathered
 from tokenreel.vocabularies.byte_level import ByteVocabulary
@@ -97,13 +98,13 @@ def selections(count: int, directory: str) -> Iterator[StageSelection]:
 
 def gather(steps: _Steps, rows: Iterator[Row], directory: str, stem: str, sort_by: tuple[str, ...]) -> ColumnFile:
     """Gathers rows as workers do, each with some of them, and the last step of the combiner, which one worker does."""
-    whole, worker = Gathered(directory, stem), Gathered(directory, stem)
+    whole, worker = Gathered(Folder(directory), stem), Gathered(Folder(directory), stem)
     for count, row in enumerate(rows, 1):
         worker.add(row)
         if count % _ROWS_A_WORKER == 0:
             worker.shrink()
             steps.time(f"gather {stem}", whole.merge, steps.element(f"{stem} on their way", worker))
-            worker = Gathered(directory, stem)
+            worker = Gathered(Folder(directory), stem)
     whole.merge(worker)
     return steps.element(f"table of {stem}", steps.time(f"gather {stem}", whole.finish, sort_by))
 

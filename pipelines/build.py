@@ -18,7 +18,8 @@ from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
 from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
-from tokenreel.config.build import JobConfig, duplicates_directory, marks_directory, stage_directory, state_directory, tables_directory
+from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
@@ -35,6 +36,7 @@ from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
+from transforms.clean_up import CleanUp
 from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
 from transforms.merge_stages import MergeStages
@@ -45,27 +47,36 @@ from transforms.write_manifest import WriteManifest
 
 
 def build(
-    root: beam.Pipeline, recipe: Recipe, vocabulary: Vocabulary, rules: Sequence[Rules], inputs: Mapping[str, Any], merge_levels: int = 0
-) -> None:
-    """Raw text in the sources of a config to shards and a manifest in its output; stage files are merged so often at most."""
+    root: beam.Pipeline,
+    recipe: Recipe,
+    work: Workspace,
+    vocabulary: Vocabulary,
+    rules: Sequence[Rules],
+    inputs: Mapping[str, Any],
+    merge_levels: int = 0,
+) -> beam.PCollection[str]:
+    """Raw text in the sources of a config to shards and a manifest in its output, whose fingerprint comes out.
+
+    Stage files are merged `merge_levels` times at most.
+    """
     job = recipe.config
     # Files of their own: a graph has to stay small, whatever the vocabulary.
-    store = functools.partial(StoredValue.store, tables_directory(job))
+    store = functools.partial(StoredValue.store, work.tables.ready())
     everything, words = store("recipe", recipe), store("vocabulary", vocabulary)
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
-        blocks |= RemoveDuplicateText(job, duplicates_directory(job))  # Block, with what to leave out of it
+        blocks |= RemoveDuplicateText(job, work)  # Block, with what to leave out of it
     stages = (
         blocks
-        | TokenizeBlocks(job, words, store("rules", tuple(rules)), stage_directory(job))  # StageSelection: counts and paths
-        | "CollectStages" >> beam.CombineGlobally(GatherRows(stage_table.to_row, tables_directory(job), "stages", stage_table.SORT_BY))
+        | TokenizeBlocks(job, words, store("rules", tuple(rules)), work)  # StageSelection: counts and paths
+        | "CollectStages" >> beam.CombineGlobally(GatherRows(stage_table.to_row, work.tables, "stages", stage_table.SORT_BY))
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
-        stages |= RemoveDuplicateDocuments(job, duplicates_directory(job))
-    read = stages | MergeStages(everything, inputs, merge_levels) if merge_levels else stages  # table of the files that shards are made of
-    plan = (stages, read) | PlanShards(everything, inputs)  # table of SplitPlan
-    built = (plan, stages, read) | BuildShards(everything, state_directory(job), planning_identity.identity(recipe, inputs))  # BuiltShard
-    _ = (stages, plan, built) | WriteManifest(everything, words, inputs)  # last: the file means "complete"
+        stages |= RemoveDuplicateDocuments(job, work)
+    read = stages | MergeStages(everything, work, inputs, merge_levels) if merge_levels else stages  # table of what shards are made of
+    plan = (stages, read) | PlanShards(everything, work, inputs)  # table of SplitPlan
+    built = (plan, stages, read) | BuildShards(everything, work)  # BuiltShard
+    return (stages, plan, built) | WriteManifest(everything, work, words, inputs)  # last: the file means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,11 +112,20 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
-    marks = marks_directory(job)
-    with locking.lock(job.output, lost=local.stop):
-        finished = output.prepare(recipe, inputs, listed, overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note)
+    with locking.lock(job.output, lost=local.stop) as hold:
+        finished = output.prepare(
+            recipe,
+            inputs,
+            listed,
+            overwrite=arguments.overwrite,
+            recheck=arguments.recheck,
+            note=local.note,
+            before_changes=hold.claim,
+        )
         if finished is None:
             levels = _plan_merges(recipe, vocabulary, listed)
+            work = Workspace.of(job, planning_identity.identity(recipe, inputs), hold.claim())
+            marks = work.marks
             for mark in being_read.left(marks):
                 local.note(f"a process of this build ended while it read {mark}")
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
@@ -116,10 +136,13 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             seconds = 30.0 if files.is_remote(job.output) else 5.0
             with local.plain_errors(), _guard(marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-                build(pipeline, recipe, vocabulary, rules, inputs, levels)
-                result = pipeline.run()
+                written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
                 if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
+                    _ = written | CleanUp(job, work)
+                    with hold.handing_over() as told:
+                        told.update(local.describe_job(pipeline.run(), parsed))
                     return None
+                result = pipeline.run()
                 result.wait_until_finish()
             print(_from_cache(result), file=sys.stderr)
             finished = manifest.read(job.output)

@@ -5,10 +5,10 @@ import posixpath
 import time
 from collections.abc import Sequence
 
+from tokenreel.assembly import output
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
-from tokenreel.format import naming
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import identity
 from tokenreel.storage import files
@@ -31,7 +31,7 @@ class BuildProgress:
         shared = job.execution.stage
         names = (files.list_files(shared) if shared else present).keys()
         begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
-        shards = f"{plural(sum(map(naming.is_shard, present)), 'shard')} written"
+        shards = f"{plural(output.count_shards(present), 'shard')} written"
         count = len(begun)
         if job.duplicates.remove not in ("paragraphs", "lines"):
             # A stage directory that is shared may hold blocks of any other build, and blocks of the same text share their stage files.

@@ -117,7 +117,9 @@ class _Handler(RequestHandler):
             return
         parts = [urllib.parse.unquote(part) for part in url.path.split("/")]
         bucket = parts[parts.index("b") + 1] if "b" in parts else ""
-        name = urllib.parse.unquote(url.path.partition("/o/")[2]) or self._uploaded(query, body)
+        name = (
+            urllib.parse.unquote(url.path.rpartition("/o/")[2]) if "/o/" in url.path else self._uploaded(query, body)
+        )  # of a copy: its own
         wanted = query.get("ifGenerationMatch")
         if name and wanted is not None and state.generation(bucket, name) != int(wanted):
             self._answer(412, {"error": {"code": 412, "message": "conditionNotMet"}})

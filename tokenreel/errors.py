@@ -68,6 +68,10 @@ class BuildError(TokenreelError):
     """A build cannot go on: a foreign output directory, a violated conservation law, a dead worker."""
 
 
+class LostOutputError(BuildError):
+    """The output is another job's by now: this one writes nothing more."""
+
+
 class StorageError(TokenreelError):
     """A file cannot be read or written though it may be there: no permission, no credentials, a service that keeps failing, no descriptor.
 

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from tokenreel.assembly import shard_building
 from tokenreel.assembly.shard_building import BuiltShard
+from tokenreel.config.workspace import Workspace
 from tokenreel.planning import shard_plan
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage.column_file import ColumnFile
@@ -26,8 +27,7 @@ class BuildShards(beam.PTransform):
     """
 
     recipe: StoredValue[Recipe]
-    state: str
-    build: str
+    work: Workspace
 
     def expand(self, inputs) -> beam.PCollection[BuiltShard]:  # Beam takes no hint for several inputs
         plan, stages, files = inputs  # tables: SplitPlan, StageSelection, and the same of the files that are read
@@ -45,5 +45,6 @@ class BuildShards(beam.PTransform):
 
     def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile, merged: ColumnFile | None = None) -> BuiltShard:
         split, index = shard
-        order = document_order(self.recipe, stages, merged)
-        return shard_building.build_shard(order, shard_plan.load(order.recipe, plan)[split].shards[index], self.state, self.build)
+        with self.work.explaining():
+            order = document_order(self.recipe, stages, merged)
+            return shard_building.build_shard(order, shard_plan.load(order.recipe, plan)[split].shards[index], self.work)

@@ -11,6 +11,7 @@ import apache_beam as beam
 from tokenreel.assembly.shard_building import BuiltShard
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.format.manifest import VocabularyInfo
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.storage.gathering import Gathered
 
@@ -18,7 +19,7 @@ from tokenreel.storage.gathering import Gathered
 class GatherRows(beam.CombineFn):
     """Writes a table of all elements: what passes through the runner is its path, and before that the paths of its parts."""
 
-    def __init__(self, to_row: Callable[[Any], Row], directory: str, stem: str, sort_by: Sequence[str]) -> None:
+    def __init__(self, to_row: Callable[[Any], Row], directory: Folder, stem: str, sort_by: Sequence[str]) -> None:
         self._to_row, self._directory, self._stem, self._sort_by = to_row, directory, stem, sort_by
 
     def create_accumulator(self) -> Gathered:
@@ -48,7 +49,7 @@ Sums = Mapping[str, ShardStatistics | StoredStatistics]  # by split: in memory w
 class SumStatistics(beam.CombineFn):
     """Adds what was counted in the shards of each split; counts by token id travel as files."""
 
-    def __init__(self, vocabulary: VocabularyInfo, directory: str) -> None:
+    def __init__(self, vocabulary: VocabularyInfo, directory: Folder) -> None:
         self._vocabulary, self._directory = vocabulary, directory
 
     def create_accumulator(self) -> Sums:
@@ -72,7 +73,10 @@ class SumStatistics(beam.CombineFn):
         return found if isinstance(found, ShardStatistics) else found.load(self._vocabulary)
 
     def compact(self, sums: Sums) -> dict[str, StoredStatistics]:
-        return {split: found.store(self._directory) if isinstance(found, ShardStatistics) else found for split, found in sums.items()}
+        return {split: self._store(found) if isinstance(found, ShardStatistics) else found for split, found in sums.items()}
+
+    def _store(self, found: ShardStatistics) -> StoredStatistics:
+        return found.store(self._directory.ready())
 
     def extract_output(self, sums: Sums) -> dict[str, StoredStatistics]:
         return self.compact(sums)

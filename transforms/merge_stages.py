@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.config.build import stage_directory, tables_directory
+from tokenreel.config.workspace import Workspace
 from tokenreel.planning import merge_plan, read_budget, shard_plan, stage_table, strands
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
@@ -32,28 +32,33 @@ class MergeStages(beam.PTransform):
     """
 
     recipe: StoredValue[Recipe]
+    work: Workspace
     inputs: Mapping[str, Any]
     levels: int
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
         needed = beam.pvalue.AsSingleton(stages | "PlanMerges" >> beam.Map(self._plan))  # levels, by the counts of the stage files
-        tables = tables_directory(self.recipe.load().config)
         table = stages
+        gather = GatherRows(stage_table.to_row, self.work.tables, "merged", stage_table.SORT_BY)
         for level in range(1, self.levels + 1):
             merged = (
                 table
                 | f"CutStrands{level}" >> beam.FlatMap(self._tasks, level, needed)  # MergeTask
                 | f"SpreadMerges{level}" >> beam.Reshuffle()
                 | f"Merge{level}" >> beam.FlatMap(self._merge, beam.pvalue.AsSingleton(table))  # StageSelection of a merged file
-                | f"CollectMerged{level}" >> beam.CombineGlobally(GatherRows(stage_table.to_row, tables, "merged", stage_table.SORT_BY))
+                | f"CollectMerged{level}" >> beam.CombineGlobally(gather)
             )
             table = table | f"TakeMerged{level}" >> beam.Map(_last, beam.pvalue.AsSingleton(merged))
         return table
 
     def _plan(self, stages: ColumnFile) -> int:
+        with self.work.explaining():
+            return self._plan_levels(stages)
+
+    def _plan_levels(self, stages: ColumnFile) -> int:
         order = document_order(self.recipe, stages)
         config = order.config
-        check_text(order, self.inputs)
+        check_text(order, self.work, self.inputs)
         unmerged = read_budget.plan_reads(order, order.groups())
         if unmerged.reads <= config.execution.max_reads:
             say(str(unmerged))
@@ -69,11 +74,12 @@ class MergeStages(beam.PTransform):
             yield from strands.cut(stage_table.load(table), self.recipe.load().config)
 
     def _merge(self, task: MergeTask, table: ColumnFile) -> Iterator[StageSelection]:
-        rows = stage_table.load(table)
-        wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
-        inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
-        path = identity.path_of(stage_directory(self.recipe.load().config), task.name, task.part)
-        info = merging.merge(path, inputs, source=task.source, strand=task.strand, part=task.part, ranges=task.ranges)
+        with self.work.explaining():
+            rows = stage_table.load(table)
+            wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
+            inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
+            path = identity.path_of(self.work.tokens.ready(), task.name, task.part)
+            info = merging.merge(path, inputs, source=task.source, strand=task.strand, part=task.part, ranges=task.ranges)
         if info is not None:
             yield StageSelection(info=info, splits={})
 

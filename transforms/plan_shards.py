@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from tokenreel.assembly import dead_letters, kept_fields
-from tokenreel.config.build import tables_directory
+from tokenreel.config.workspace import Workspace
 from tokenreel.planning import group_table, read_budget, shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
@@ -33,12 +33,13 @@ class PlanShards(beam.PTransform):
     """
 
     recipe: StoredValue[Recipe]
+    work: Workspace
     inputs: Mapping[str, Any]
 
     def expand(self, tables) -> beam.PCollection[ColumnFile]:  # Beam takes no hint for several inputs
         stages, files = tables
         every_stage, merged = beam.pvalue.AsSingleton(stages), [] if files is stages else [beam.pvalue.AsSingleton(files)]
-        gather = GatherRows(group_table.to_row, tables_directory(self.recipe.load().config), "groups", group_table.SORT_BY)
+        gather = GatherRows(group_table.to_row, self.work.tables, "groups", group_table.SORT_BY)
         return (
             stages
             | "CutGroups" >> beam.FlatMap(self._groups, *merged)  # DocumentGroup: a range of keys or of tokens
@@ -49,9 +50,13 @@ class PlanShards(beam.PTransform):
         )
 
     def _groups(self, stages: ColumnFile, merged: ColumnFile | None = None) -> Iterable[DocumentGroup]:
+        with self.work.explaining():
+            return self._cut(stages, merged)
+
+    def _cut(self, stages: ColumnFile, merged: ColumnFile | None) -> Iterable[DocumentGroup]:
         order = document_order(self.recipe, stages)
         if merged is None:  # else `MergeStages` did this before it merged anything
-            check_text(order, self.inputs)
+            check_text(order, self.work, self.inputs)
         groups = order.groups()
         if merged is None:
             planned = read_budget.plan_reads(order, groups)
@@ -60,11 +65,13 @@ class PlanShards(beam.PTransform):
         return groups
 
     def _measure(self, group: DocumentGroup, stages: ColumnFile, merged: ColumnFile | None = None) -> GroupSize:
-        return shard_plan.measure(document_order(self.recipe, stages, merged), group)
+        with self.work.explaining():
+            return shard_plan.measure(document_order(self.recipe, stages, merged), group)
 
     def _plan(self, sizes: ColumnFile, stages: ColumnFile, merged: ColumnFile | None = None) -> ColumnFile:
-        order = document_order(self.recipe, stages, merged)
-        return shard_plan.write(tables_directory(order.config), shard_plan.plan_all(order, column_file.read(sizes)))
+        with self.work.explaining():
+            plans = shard_plan.plan_all(document_order(self.recipe, stages, merged), column_file.read(sizes))
+            return shard_plan.write(self.work.tables.ready(), plans)
 
 
 def document_order(recipe: StoredValue[Recipe], stages: ColumnFile, merged: ColumnFile | None = None) -> DocumentOrder:
@@ -72,11 +79,11 @@ def document_order(recipe: StoredValue[Recipe], stages: ColumnFile, merged: Colu
     return DocumentOrder(recipe.load(), stage_table.load(stages), None if merged in (None, stages) else stage_table.load(merged))
 
 
-def check_text(order: DocumentOrder, inputs: Mapping[str, Any]) -> None:
+def check_text(order: DocumentOrder, work: Workspace, inputs: Mapping[str, Any]) -> None:
     """Refuses text that is not what was listed, or of which too much could not be read; writes the dead letters."""
     config, selections = order.config, order.selections
     contents.check((selection.info for selection in selections), [source.name for source in config.sources])
-    dead_letters.check(config, inputs, selections, say)
+    dead_letters.check(config, work, inputs, selections, say)
     kept_fields.check(config, selections)
 
 

@@ -12,7 +12,8 @@ import apache_beam as beam
 import numpy as np
 
 from tokenreel import keys
-from tokenreel.config.build import JobConfig, tables_directory
+from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
 from tokenreel.planning import stage_table
@@ -21,6 +22,7 @@ from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
 from tokenreel.storage import column_file, files
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from transforms.gather_rows import GatherRows
 
@@ -33,7 +35,7 @@ class FindDuplicates(beam.PTransform):
     rows. Hashes stay in files; what passes through the runner is eight bytes for each text that goes.
     """
 
-    directory: str
+    directory: Folder
     unit: str
     tables_of: Callable[[ColumnFile], Sequence[HashTable]]
 
@@ -66,7 +68,7 @@ class FindDuplicates(beam.PTransform):
         index, parts = found
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
         every = np.sort(np.concatenate([*rows, self.tables_of(listed)[index].read_duplicates()]))
-        return index, hash_tables.write_rows(self.directory, self.unit, every)
+        return index, hash_tables.write_rows(self.directory.ready(), self.unit, every)
 
 
 @dataclasses.dataclass
@@ -77,17 +79,20 @@ class RemoveDuplicateDocuments(beam.PTransform):
     """
 
     config: JobConfig
-    directory: str
+    work: Workspace
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
-        gather = GatherRows(stage_table.to_row, tables_directory(self.config), "changed", stage_table.SORT_BY)
+        gather = GatherRows(stage_table.to_row, self.work.tables, "changed", stage_table.SORT_BY)
         changed = (
             stages
-            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove, _stage_tables)
+            | "FindDuplicates" >> FindDuplicates(self.work.duplicates, self.config.duplicates.remove, _stage_tables)
             | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # StageSelection
             | "CollectChanged" >> beam.CombineGlobally(gather)  # table of StageSelection
         )
-        return stages | "Replace" >> beam.Map(stage_table.replace, beam.pvalue.AsSingleton(changed), tables_directory(self.config))
+        return stages | "Replace" >> beam.Map(self._replace, beam.pvalue.AsSingleton(changed))
+
+    def _replace(self, stages: ColumnFile, changed: ColumnFile) -> ColumnFile:
+        return stage_table.replace(stages, changed, self.work.tables.ready())
 
     def _count(self, found: tuple[int, str], stages: ColumnFile) -> StageSelection:
         index, removed = found
@@ -118,10 +123,10 @@ class RemoveDuplicateText(beam.PTransform):
     """
 
     config: JobConfig
-    directory: str
+    work: Workspace
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Block]:
-        gather = GatherRows(_part_row, tables_directory(self.config), "parts", stage_table.SORT_BY)
+        gather = GatherRows(_part_row, self.work.tables, "parts", stage_table.SORT_BY)
         parts = (
             blocks
             | "HashBlock" >> beam.FlatMap(self._hash)  # HashedPart
@@ -129,7 +134,7 @@ class RemoveDuplicateText(beam.PTransform):
         )
         removed = (
             parts
-            | "FindDuplicates" >> FindDuplicates(self.directory, self.config.duplicates.remove, _part_tables)
+            | "FindDuplicates" >> FindDuplicates(self.work.duplicates, self.config.duplicates.remove, _part_tables)
             | "NameBlocks" >> beam.Map(_name_block, beam.pvalue.AsSingleton(parts))  # (block, (part, path))
         )
         named = blocks | "OwnNames" >> beam.Map(_with_name)  # (block, Block)
@@ -146,7 +151,7 @@ class RemoveDuplicateText(beam.PTransform):
         for part, documents in enumerate(reading):
             entries, duplicate_rows = duplicates.tabulate_parts(documents, config.duplicates)
             name = keys.digest(block.source, block.fingerprint, config.duplicates.remove, part)
-            table = hash_tables.write_table(files.join(self.directory, f"{name}.hashes"), entries, duplicate_rows)
+            table = hash_tables.write_table(files.join(self.work.duplicates.ready(), f"{name}.hashes"), entries, duplicate_rows)
             yield HashedPart(source=block.source, block=block.index, part=part, table=table)
 
 

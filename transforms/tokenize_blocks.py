@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from tokenreel.config.build import JobConfig, marks_directory
+from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation import duplicates, filters, hash_tables
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
@@ -38,15 +39,17 @@ class TokenizeBlocks(beam.PTransform):
     config: JobConfig
     vocabulary: StoredValue[Vocabulary]
     rules: StoredValue[Sequence[Rules]]
-    directory: str
+    work: Workspace
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[StageSelection]:
-        return blocks | "TokenizeBlock" >> beam.ParDo(_TokenizeBlock(self.config, self.vocabulary, self.rules, self.directory))
+        return blocks | "TokenizeBlock" >> beam.ParDo(_TokenizeBlock(self.config, self.vocabulary, self.rules, self.work))
 
 
 class _TokenizeBlock(beam.DoFn):
-    def __init__(self, config: JobConfig, vocabulary: StoredValue[Vocabulary], rules: StoredValue[Sequence[Rules]], directory: str) -> None:
-        self._config, self._stored, self._directory = config, (vocabulary, rules), directory
+    def __init__(
+        self, config: JobConfig, vocabulary: StoredValue[Vocabulary], rules: StoredValue[Sequence[Rules]], work: Workspace
+    ) -> None:
+        self._config, self._stored, self._work = config, (vocabulary, rules), work
         self._documents = Metrics.counter("tokenreel", "out-documents")
         self._tokens = Metrics.counter("tokenreel", "out-tokens")
         self._blocks = Metrics.counter("tokenreel", BLOCKS)
@@ -77,7 +80,8 @@ class _TokenizeBlock(beam.DoFn):
                 self._cached.inc()
                 yield from finished
                 return
-        marks = marks_directory(config)
+        self._work.tokens.ready()  # before the text is read for nothing
+        marks = self._work.marks
         deaths = being_read.begin(marks, name, (file_range.file.path for file_range in block.file_ranges))
         try:
             if deaths >= being_read.MOST_DEATHS and config.execution.dead_letter_crashes:
@@ -108,7 +112,7 @@ class _TokenizeBlock(beam.DoFn):
                 columns, cleaned = encoding.encode(
                     cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
                 )
-                path = identity.path_of(self._directory, name, part)
+                path = identity.path_of(self._work.tokens.ready(), name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage_file.write(path, block, part, following is None, cleaned, columns, dtype, about)
             part, documents = part + 1, following
@@ -116,7 +120,7 @@ class _TokenizeBlock(beam.DoFn):
     def _finished(self, block: Block, name: str) -> Iterator[StageInfo]:
         """Yields the parts that an earlier build finished, up to the first that is missing or was cut otherwise than those before it."""
         part = bound = 0
-        while info := stage_file.reopen(identity.path_of(self._directory, name, part), block):
+        while info := stage_file.reopen(identity.path_of(self._work.tokens.path, name, part), block):
             if bound not in (0, info.bound):
                 return
             yield info

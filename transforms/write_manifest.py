@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from tokenreel.assembly import finishing, shard_building
 from tokenreel.assembly.shard_statistics import StoredStatistics
-from tokenreel.config.build import tables_directory
+from tokenreel.config.workspace import Workspace
 from tokenreel.planning import shard_plan, stage_table
 from tokenreel.planning.recipe import Recipe
 from tokenreel.storage import column_file
@@ -29,13 +29,14 @@ class WriteManifest(beam.PTransform):
     """
 
     recipe: StoredValue[Recipe]
+    work: Workspace
     vocabulary: StoredValue[Vocabulary]
     inputs: Mapping[str, Any]
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
         stages, plan, built = parts  # tables of StageSelection and SplitPlan; BuiltShard
         recipe = self.recipe.load()
-        tables = tables_directory(recipe.config)
+        tables = self.work.tables
         gather = GatherRows(shard_building.to_row, tables, "shards", shard_building.SORT_BY)
         shards = built | "CollectShards" >> beam.CombineGlobally(gather)  # table of BuiltShard
         return (
@@ -45,7 +46,8 @@ class WriteManifest(beam.PTransform):
         )
 
     def _finish(self, counted: dict[str, StoredStatistics], shards: ColumnFile, stages: ColumnFile, plan: ColumnFile) -> str:
-        recipe = self.recipe.load()
-        selections, plans = stage_table.load(stages), shard_plan.load(recipe, plan)
-        built = column_file.read(shards)
-        return finishing.finish(recipe, self.vocabulary.load(), selections, plans, built, counted, self.inputs).fingerprint
+        with self.work.explaining():
+            recipe = self.recipe.load()
+            selections, plans = stage_table.load(stages), shard_plan.load(recipe, plan)
+            built = column_file.read(shards)
+            return finishing.finish(recipe, self.work, self.vocabulary.load(), selections, plans, built, counted, self.inputs).fingerprint

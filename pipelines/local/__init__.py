@@ -11,6 +11,7 @@ from pipelines.local.progress import show_progress as show_progress
 from pipelines.local.runner import LOCAL_RUNNER as LOCAL_RUNNER
 from pipelines.local.runner import check_endpoint as check_endpoint
 from pipelines.local.runner import describe as describe
+from pipelines.local.runner import describe_job as describe_job
 from pipelines.local.runner import make_runner as make_runner
 from pipelines.local.runner import options as options
 from pipelines.local.runner import threads as threads

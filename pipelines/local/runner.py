@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 
 from pipelines import own_packages
 from pipelines.local import prism
@@ -110,6 +111,17 @@ def threads(parsed: PipelineOptions) -> int:
     direct = parsed.view_as(DirectOptions)
     local = parsed.view_as(StandardOptions).runner == LOCAL_RUNNER
     return 8 if not local or direct.direct_running_mode == "in_memory" else 8 + _THREADS * int(direct.direct_num_workers)
+
+
+def describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
+    """Says how to find a job that a remote runner has taken: its id, and the address of its page where it has one."""
+    identity = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
+    identity = identity() if callable(identity) else identity
+    found = {"job": f"{identity or 'without an id'} on {parsed.view_as(StandardOptions).runner}"}
+    cloud = parsed.view_as(GoogleCloudOptions)
+    if identity and cloud.project and cloud.region:
+        found["url"] = f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{identity}?project={cloud.project}"
+    return found
 
 
 def describe(parsed: PipelineOptions) -> str:

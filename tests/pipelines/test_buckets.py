@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -21,6 +23,7 @@ from tokenreel.loaders import load
 from tokenreel.storage import files, gcs, locking
 
 WriteConfig = Callable[..., str]
+SHARDS = r"\.stage/\w+/shards/train\..*\.json"  # where shards that are finished are noted
 REMOTE = f"gs://{buckets.BUCKET}"
 
 
@@ -151,7 +154,7 @@ def test_workers_that_repeat_each_other_change_nothing(
     assert " stage files: up to " in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("pattern", "number"), [pytest.param(".stage/", 8, marks=pytest.mark.slow), (".stage/shards/train.", 1)])
+@pytest.mark.parametrize(("pattern", "number"), [pytest.param(r"\.stage/", 8, marks=pytest.mark.slow), (SHARDS, 1)])
 def test_a_killed_build_is_simply_run_again(
     server: buckets.Server,
     remote_corpus: str,
@@ -165,17 +168,26 @@ def test_a_killed_build_is_simply_run_again(
     config, directory = write_config(sources=source(remote_corpus)), f"{REMOTE}/killed"
     process = start(config, directory)
     deadline = time.monotonic() + 60
-    while sum(name.startswith(f"killed/{pattern}") for name in list(server.storage.objects.get(buckets.BUCKET, {}))) < number:
+    while sum(re.match(f"killed/{pattern}", name) is not None for name in list(server.storage.objects.get(buckets.BUCKET, {}))) < number:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert files.size(f"{directory}/{locking.LOCK}")  # nobody could release it
-    shards = [name for name in files.list_files(directory) if name.startswith("train.")]
-    written = {name: server.generation(buckets.BUCKET, f"killed/{name}") for name in shards}
+    shards = [f"killed/{name}" for name in files.list_files(directory) if "/shards/train." in name]
+    written = {name: server.generation(buckets.BUCKET, name) for name in shards}
+    placed: dict[str, int] = {}
+
+    def watch(number: int, method: str, path: str) -> int | None:
+        source = urllib.parse.unquote(path.partition("/o/")[2].partition("/rewriteTo/")[0])
+        if "/rewriteTo/" in path:
+            placed[source] = server.generation(buckets.BUCKET, source)
+        return None
+
+    server.fail = watch
     assert run(config, directory) == 0  # its process is gone, so its lock is taken over at once
-    if pattern == ".stage/shards/train.":  # where shards that are finished are noted
-        assert any(server.generation(buckets.BUCKET, f"killed/{name}") == generation for name, generation in written.items())
+    if pattern == SHARDS:
+        assert set(placed.items()) & set(written.items()), "no shard was kept"
     assert digest(directory, tmp_path / "copy") == reference
 
 
@@ -218,13 +230,14 @@ def test_an_object_that_changes_while_it_is_read_is_named(
 def test_a_shard_that_another_build_wrote_is_not_replaced_unseen(
     server: buckets.Server, remote_corpus: str, write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = "dataset/train.tfrecord-00001-of-00005"
-    seen = False
+    name = ""
 
     def interfere(number: int, method: str, path: str) -> int | None:
-        nonlocal seen
-        seen |= method == "GET" and path.partition("?")[0].endswith(name.replace("/", "%2F"))  # the look before the writing
-        if seen and method == "POST" and not server.generation(buckets.BUCKET, name):
+        nonlocal name
+        looked = re.search(r"/o/(dataset%2F\.stage%2F\w+%2Fshards%2Ftrain\.tfrecord-00001-of-00005\.\w+)$", path.partition("?")[0])
+        if method == "GET" and looked:  # the look before the writing
+            name = urllib.parse.unquote(looked[1])
+        if name and method == "POST" and not server.generation(buckets.BUCKET, name):
             found = dict(server.storage.objects[buckets.BUCKET]["corpus/plain.jsonl"], name=name, size="3", crc32c="AAAAAA==")
             server.storage.create_file(buckets.BUCKET, name, b"abc", found)
         return None
@@ -232,6 +245,26 @@ def test_a_shard_that_another_build_wrote_is_not_replaced_unseen(
     server.fail = interfere
     assert run(write_config(sources=source(remote_corpus)), f"{REMOTE}/dataset") == 1
     assert "another process wrote other bytes here" in capsys.readouterr().err
+
+
+def test_a_shard_that_another_job_put_in_place_is_replaced(
+    server: buckets.Server, remote_corpus: str, reference: dict[str, str], write_config: WriteConfig, tmp_path: pathlib.Path
+) -> None:
+    """One that lost the output, between our look and our copy: the output is ours."""
+    name = "dataset/train.tfrecord-00001-of-00005"
+    shards = 0
+
+    def interfere(number: int, method: str, path: str) -> int | None:
+        nonlocal shards
+        shards += "/rewriteTo/" in path
+        if shards == 1 and not server.generation(buckets.BUCKET, name):
+            found = dict(server.storage.objects[buckets.BUCKET]["corpus/plain.jsonl"], name=name, size="3", crc32c="AAAAAA==")
+            server.storage.create_file(buckets.BUCKET, name, b"abc", found)
+        return None
+
+    server.fail = interfere
+    assert run(write_config(sources=source(remote_corpus)), f"{REMOTE}/dataset") == 0
+    assert digest(f"{REMOTE}/dataset", tmp_path / "copy") == reference
 
 
 SECRET = "ya29.c0ASRK0Ga-very_secret"

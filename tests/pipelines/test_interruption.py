@@ -56,7 +56,11 @@ def reach(process: subprocess.Popen[bytes], directory: pathlib.Path, pattern: st
 
 @pytest.mark.parametrize(
     ("moment", "pattern", "number"),
-    [("tokenizing", ".stage/*.stage", 5), ("assembling", "train.tfrecord-*", 2), ("finishing", "statistics.json", 1)],
+    [
+        ("tokenizing", ".stage/*.stage", 5),
+        ("assembling", ".stage/*/shards/train.*.json", 2),
+        ("finishing", ".stage/*/shards/statistics.json.*", 1),
+    ],
 )
 def test_a_killed_build_is_simply_run_again(
     write_config: WriteConfig, tmp_path: pathlib.Path, moment: str, pattern: str, number: int
@@ -79,11 +83,11 @@ def test_a_killed_build_is_simply_run_again(
 @pytest.mark.parametrize(
     ("unit", "pattern", "number"),
     [
-        ("lines", ".stage/duplicates/*.hashes", 7),
-        ("lines", ".stage/duplicates/*.rows", 3),
+        ("lines", ".stage/*/duplicates/*.hashes", 7),
+        ("lines", ".stage/*/duplicates/*.rows", 3),
         ("lines", ".stage/*.stage", 5),
-        ("documents", ".stage/duplicates/*.rows", 3),
-        ("documents", "train.tfrecord-*", 2),
+        ("documents", ".stage/*/duplicates/*.rows", 3),
+        ("documents", ".stage/*/shards/train.*.json", 2),
     ],
 )
 def test_what_is_left_out_survives_a_kill(
@@ -102,10 +106,10 @@ def test_an_altered_shard_is_built_again(write_config: WriteConfig, tmp_path: pa
     config, directory = write_config(), tmp_path / "killed"
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
     process = start(config, directory)
-    reach(process, directory, "train.tfrecord-*-of-*5", 3)
+    reach(process, directory, ".stage/*/shards/train.tfrecord-*-of-*5.json", 3)
     kill(process)
     (directory / "manifest.json").unlink(missing_ok=True)
-    shard = directory / "train.tfrecord-00000-of-00005"
+    shard, *_ = [*directory.glob(".stage/*/shards/train.tfrecord-00000-of-00005.*[!n]"), directory / "train.tfrecord-00000-of-00005"]
     data = bytearray(shard.read_bytes())
     data[1000] ^= 1
     shard.write_bytes(data)
@@ -118,7 +122,7 @@ def test_text_that_changed_after_a_kill_is_read_again(write_config: WriteConfig,
     shutil.copytree(corpus, text)
     config, directory = write_config(sources=[{"files": [str(text)]}]), tmp_path / "killed"
     process = start(config, directory)
-    reach(process, directory, "train.tfrecord-*", 3)
+    reach(process, directory, ".stage/*/shards/train.*.json", 3)
     kill(process)
     (directory / "manifest.json").unlink(missing_ok=True)
     plain = text / "plain.jsonl"

@@ -128,7 +128,7 @@ def test_a_damaged_state_of_a_build_costs_nothing(
 
 def test_damaged_records_of_shards_are_made_again(made: pathlib.Path, unfinished: pathlib.Path, written: list[int]) -> None:
     """A field that was lost was a KeyError; a flipped digit went into the statistics."""
-    *others, kept = sorted((unfinished / ".stage/shards").glob("*.json"))
+    *others, kept = sorted(unfinished.glob(".stage/*/shards/*.json"))
     for seed, (record, how) in enumerate(zip(others, DAMAGES, strict=True)):
         damage(record, how, seed)
     without = sealed.read(str(kept))
@@ -143,7 +143,7 @@ def test_damaged_records_of_shards_are_made_again(made: pathlib.Path, unfinished
 def test_what_another_build_left_under_a_damaged_state_is_cleared_away(made: pathlib.Path, unfinished: pathlib.Path) -> None:
     damage(unfinished / ".stage/build.json", "cut")
     (unfinished / "dead_letters/old.jsonl").write_text("{}")
-    shutil.copy(unfinished / "train.tfrecord-00000-of-00004", unfinished / "train.tfrecord-00000-of-00007")
+    shutil.copy(made / "dataset/train.tfrecord-00000-of-00004", unfinished / "train.tfrecord-00000-of-00007")
     assert build(str(made / "config.yaml"), unfinished) == 0
     assert tree_digest(unfinished) == tree_digest(made / "dataset")
 

@@ -90,7 +90,7 @@ def edit(dataset: pathlib.Path, leaf: Leaf, draw: random.Random) -> tuple[float,
     if leaf.file == naming.STATISTICS:
         content = json.loads((dataset / leaf.file).read_text(encoding="utf-8"))
         before, after = _replace(content, leaf.path, draw)
-        manifests.write_json(str(dataset), leaf.file, content)
+        (dataset / leaf.file).write_bytes(manifests.to_json(content))
     else:
         before, after = _edit_cell(dataset / leaf.file, str(leaf.path[0]), int(leaf.path[1]), draw)
     body = json.loads((dataset / naming.MANIFEST).read_text(encoding="utf-8"))

@@ -13,26 +13,32 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
+from tokenreel.format.manifest import file_info
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources import losses
 from tokenreel.sources.fault_log import Fault
 from tokenreel.staging import stage_file
 from tokenreel.staging.columns import StageInfo
-from tokenreel.storage import files, pooled
+from tokenreel.storage import files, placing, pooled
+from tokenreel.storage.placing import Placing
 from tokenreel.wording import plural
 
 _FILES = 12  # named in a message, which fits a screen
 
 
-def check(config: JobConfig, inputs: Mapping[str, Any], selections: StageTable, note: Callable[[str], object] = str) -> None:
+def check(
+    config: JobConfig, work: Workspace, inputs: Mapping[str, Any], selections: StageTable, note: Callable[[str], object] = str
+) -> None:
     """Writes the dead letters, and stops a build that could read too little, or of whose text nothing is left.
 
     Called when all text is tokenized and nothing is planned yet: what was lost is then the first thing that a user reads.
 
     Args:
       config: the settings of the build.
+      work: where it writes.
       inputs: the files and bytes of each source, as the listing found them.
       selections: all stage files, sorted as the text lies.
       note: told what is lost and allowed.
@@ -45,7 +51,7 @@ def check(config: JobConfig, inputs: Mapping[str, Any], selections: StageTable, 
     for source, loss in enumerate(found):
         own = selections.of_source(source)
         loss.documents = int(kept[own].sum()) + sum(selections.summed("filtered", own).values())
-    letters = DeadLetters(config, selections)
+    letters = DeadLetters(config, selections, work)
     for account in _without_documents(_added(letters.write(), found)):
         found[account.source].add_empty([(account.name, account.dead_letters)], 1)
     if letters.cut:
@@ -113,8 +119,9 @@ def _without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]
 class DeadLetters:
     """What could not be read, told by the stage files as the text lies; holds one file of text at a time."""
 
-    def __init__(self, config: JobConfig, selections: StageTable) -> None:
+    def __init__(self, config: JobConfig, selections: StageTable, work: Workspace) -> None:
         self.config, self._selections = config, selections
+        self._work = work
         self._faulty = set(selections.numbers("source")[selections.numbers("dead_letters") > 0].tolist())
         self._path = files.join(config.output, naming.DEAD_LETTERS)
         self._listed: Counter[tuple[int, str]] = Counter()
@@ -142,12 +149,16 @@ class DeadLetters:
         """
         if not self._faulty:
             return
-        with files.write_atomic(self._path) as file:
+        self._work.shards.ready()
+        path = self._work.unplaced(naming.DEAD_LETTERS, self._selections.identity)
+        with files.write_atomic(path) as file:
             yield from self.files(self._faulty, file)
             for (source, reason), count in (self._total - self._listed).items():
                 own = self.config.sources[source]
                 message = f"{count:,} more are counted and not listed: sources.dead_letters_kept is {own.dead_letters_kept:,}"
                 _write(file, {"source": own.name, "reason": reason, "not_listed": count, "message": message})
+        info = file_info(self.config.output, naming.DEAD_LETTERS, path)
+        placing.place(self._work.dataset, [Placing(path, info.file, info.bytes, info.crc32c)])
 
     def files(self, sources: set[int], file: IO[bytes] | None = None) -> Iterator[FileAccount]:
         """Yields what each file of some sources gave, in the order of the text; writes the dead letters to `file`, if given."""

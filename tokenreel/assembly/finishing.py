@@ -6,29 +6,34 @@ Tested in tests/pipelines/test_interruption.py and tests/pipelines/test_faults.p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenreel.assembly import output, remembered_inputs, shard_building
 from tokenreel.assembly.conservation import conservation
 from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
+from tokenreel.config.workspace import Workspace
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming, shard_table
-from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, write_json
+from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, to_json
+from tokenreel.format.tfrecord import crc32c
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging import contents
-from tokenreel.storage import files, pooled
+from tokenreel.storage import files, placing
 from tokenreel.storage.column_file import Columns
+from tokenreel.storage.placing import Placing
 from tokenreel.version import __version__
 from tokenreel.vocabularies.base import Vocabulary
 
 
 def finish(
     recipe: Recipe,
+    work: Workspace,
     vocabulary: Vocabulary,
     selections: StageTable,
     plans: Iterable[SplitPlan],
@@ -36,10 +41,11 @@ def finish(
     counted: Mapping[str, StoredStatistics],
     inputs: Mapping[str, Any],
 ) -> Manifest:
-    """Adds everything up, checks that nothing was lost, and writes statistics, vocabulary and, last, the manifest.
+    """Adds everything up, checks that nothing was lost, and moves everything to its place, last the manifest.
 
     Args:
       recipe: what was built.
+      work: where it lies.
       vocabulary: its copy is written beside the shards, and what it tells objectives into the manifest.
       selections: what is taken of each stage file, sorted as the text lies.
       plans: one for each split.
@@ -48,24 +54,21 @@ def finish(
       inputs: what the listing found, for the manifest.
 
     Raises:
-      BuildError: documents or tokens do not add up.
+      BuildError: documents or tokens do not add up, or the output is another job's by now.
     """
     config, info = recipe.config, recipe.vocabulary
     by_split = {plan.split: plan for plan in plans}
     finished: dict[str, list[ShardInfo]] = {split: [] for split in by_split}
-    tables: list[FileInfo] = []
-    for split, shard, table in shard_building.infos(built):
+    for split, _, shard, _ in (shards := list(shard_building.infos(built))):
         finished[split].append(shard)
-        tables += [table] if table is not None else []
     sums = {split: counted[split].load(info) if split in counted else ShardStatistics.zero(info) for split in by_split}
-    written = [file_info(config.output, naming.DEAD_LETTERS)] if selections.numbers("dead_letters").any() else []
+    tables = [table for *_, table in shards if table is not None]
+    if selections.numbers("dead_letters").any():  # they are in their place already
+        tables.append(file_info(config.output, naming.DEAD_LETTERS))
     recorded = remembered_inputs.add_contents(config, inputs, contents.read_contents(each.info for each in selections))
     totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
-    written.append(write_json(config.output, naming.STATISTICS, statistics(recipe, selections, by_split, sums)))
-    if info.file is not None and vocabulary.data is not None:
-        files.write_bytes(files.join(config.output, info.file), vocabulary.data)
-        written.append(file_info(config.output, info.file))
-    written += tables
+    texts = {naming.STATISTICS: to_json(statistics(recipe, selections, by_split, sums)), info.file: vocabulary.data}
+    written = [_write(work, selections, name, data) for name, data in texts.items() if name is not None and data is not None]
     manifest = Manifest(
         seq_len=config.packing.seq_len,
         overlap=config.packing.overlap,
@@ -78,33 +81,42 @@ def finish(
         seed=config.seed,
         algorithms=algorithms(recipe),
         totals=totals,
-        files=tuple(sorted((item for item in written if item is not None), key=lambda item: item.file)),
+        files=tuple(sorted([*tables, *map(_info, written)], key=lambda item: item.file)),
         tokenreel_version=__version__,
         objective_facts=_facts(recipe, vocabulary),
     )
-    manifest = _with_table(config.output, manifest)
-    # The manifest comes last: a directory with one is a complete dataset, at whatever moment a build is killed.
-    _remove_older(config.output, manifest)
-    files.write_bytes(files.join(config.output, naming.MANIFEST), manifest.to_text().encode())
+    return _place(work, selections, manifest, [*shard_building.placings(shards, work), *written])
+
+
+def _place(work: Workspace, selections: StageTable, manifest: Manifest, placings: Sequence[Placing]) -> Manifest:
+    """Moves everything to its place. The manifest comes last: a directory with one is whole, at whatever moment a build is killed."""
+    if sum(len(split.shards) for split in manifest.splits.values()) > manifests.LISTED_SHARDS:  # they stand in a table beside the manifest
+        table = _write(work, selections, naming.SHARD_TABLE, shard_table.to_bytes(manifest.shard_table))
+        listed = tuple(sorted((*manifest.files, _info(table)), key=lambda item: item.file))
+        manifest, placings = dataclasses.replace(manifest, files=listed, format_version=manifests.TABLE_VERSION), [*placings, table]
+    placing.place(work.dataset, placings, functools.partial(_is_stale, {each.file for each in manifest.files}))
+    placing.place(work.dataset, [_write(work, selections, naming.MANIFEST, manifest.to_text().encode())])
     return manifest
 
 
-def _with_table(directory: str, manifest: Manifest) -> Manifest:
-    """Writes the table of shards where there are so many that the manifest has one beside it."""
-    if sum(len(split.shards) for split in manifest.splits.values()) <= manifests.LISTED_SHARDS:
-        return manifest
-    files.write_bytes(files.join(directory, naming.SHARD_TABLE), shard_table.to_bytes(manifest.shard_table))
-    listed = (*manifest.files, file_info(directory, naming.SHARD_TABLE))
-    return dataclasses.replace(manifest, files=tuple(sorted(listed, key=lambda item: item.file)), format_version=manifests.TABLE_VERSION)
+def _is_stale(known: Collection[str], name: str) -> bool:
+    """Says whether another job left a file: over other text of the same names and sizes, or one that lost the output."""
+    return name == naming.MANIFEST or (output.is_part(name) and name not in known)
+
+
+def _write(work: Workspace, selections: StageTable, name: str, data: bytes) -> Placing:
+    """Writes a small file of the dataset, and says where it goes."""
+    work.shards.ready()
+    path = work.unplaced(name, selections.identity)
+    files.write_bytes(path, data)
+    return Placing(path, name, len(data), crc32c(data))
+
+
+def _info(written: Placing) -> FileInfo:
+    return FileInfo(file=written.name, bytes=written.bytes, crc32c=written.crc32c)
 
 
 def _facts(recipe: Recipe, vocabulary: Vocabulary) -> dict[str, Any]:
     """What the vocabulary tells objectives, as the manifest keeps it."""
     special = {"special_ids": recipe.special_ids, "special_names": vocabulary.names_of(recipe.special_ids)}
     return pack_facts(vocabulary.objective_facts() | special)
-
-
-def _remove_older(directory: str, manifest: Manifest) -> None:
-    """Removes what a build over other text of the same names and sizes left before it was killed, or one whose state was damaged."""
-    known = {shard.file for split in manifest.splits.values() for shard in split.shards} | {info.file for info in manifest.files}
-    pooled.remove(files.join(directory, name) for name in files.list_files(directory) if name not in known and output.is_part(name))

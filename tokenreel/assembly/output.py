@@ -8,12 +8,14 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenreel.assembly import remembered_inputs
 from tokenreel.assembly.remembered_inputs import CONTENT
 from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest
@@ -28,6 +30,7 @@ _BUILD = f"{naming.STAGE}/build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
 _ADVICE = "Add --overwrite to replace it, or choose another --output."
 _FOLDERS = (naming.STAGE, "provenance", "dead_letters")
+_OF_BUILD = re.compile(rf"{re.escape(naming.STAGE)}/[0-9a-f]{{16}}/")
 
 
 class _Begun(enum.Enum):
@@ -47,6 +50,7 @@ def prepare(
     overwrite: bool,
     recheck: bool = False,
     note: Callable[[str], object] = str,
+    before_changes: Callable[[], object] = bool,
 ) -> Manifest | None:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
@@ -60,6 +64,7 @@ def prepare(
       overwrite: replaces whatever else a build left. What an attempt at this very build did since then is kept.
       recheck: reads all text and the files of a finished dataset, in place of asking for their sizes and times alone.
       note: told what is replaced, and what is made again.
+      before_changes: called when it is known that the directory is to be written to.
 
     Returns:
       the manifest, if this very dataset is complete; its leftovers are then cleared away.
@@ -86,11 +91,13 @@ def prepare(
         if finished is not None and _is_whole(config.output, finished, present, recheck=recheck, note=note):
             _remove_temporary(config, present)
             return finished
+    before_changes()
     if replaced:
         _clear(config.output, present)
     elif naming.MANIFEST not in present:  # of a dataset what is sound is kept
         _take_up(config.output, present, begun, note)
     _remove_temporary(config, present)
+    _remove_superseded(config, build, present)
     sealed.write(files.join(config.output, _BUILD), {"build": build})  # before everything else
     remembered_inputs.write_listing(config, build, listed)
     files.remove(files.join(config.output, naming.MANIFEST))  # of a dataset that is made again
@@ -236,6 +243,26 @@ def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, rec
         checked = pooled.each(lambda name: files.checksum(files.join(directory, name)), sound, remote=files.is_remote(directory))
         sound = [name for name, checksum in zip(sound, checked, strict=True) if checksum == known[name]]
     yield from sorted(known.keys() - set(sound))
+
+
+def _remove_superseded(config: JobConfig, build: str, present: Mapping[str, int]) -> None:
+    """Removes what a job wrote whose output was taken over; nothing of it was moved to its place since then."""
+    own = Workspace.of(config, build).directory
+    for name in present:
+        path = files.join(config.output, name)
+        if is_of_build(name) and not path.startswith(f"{own}/"):
+            files.remove(path)
+
+
+def is_of_build(name: str) -> bool:
+    """Says whether a file is one that a build wrote under a name of its own, until it is moved to its place."""
+    return _OF_BUILD.match(name) is not None
+
+
+def count_shards(present: Collection[str]) -> int:
+    """Counts the shards that are written: those in their places, and those on their way there."""
+    found = {re.sub(r"\.[0-9a-f]+$", "", name.rpartition("/")[2]) if is_of_build(name) else name for name in present}
+    return sum(map(naming.is_shard, found))
 
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:

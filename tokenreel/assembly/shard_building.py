@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tokenreel.assembly import examples, shard_statistics, shard_writer
 from tokenreel.assembly.provenance import ProvenanceWriter
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.assembly.shard_writer import ShardWriter
+from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import FileInfo, ShardInfo, file_info
@@ -25,15 +26,17 @@ from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.shard_plan import ShardPlan
 from tokenreel.storage import column_file, files, sealed
 from tokenreel.storage.column_file import ColumnFile, Columns, Row
+from tokenreel.storage.placing import Placing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltShard:
-    """A shard that lies in its place.
+    """A shard that is written, and lies in its place or is to be moved there.
 
     Attributes:
       split: the shard's split.
       index: its number in the split.
+      identity: digest of everything that decides the bytes.
       shard: its file.
       provenance: the file of its provenance table; None where none is wanted.
       statistics: what was counted in it.
@@ -41,6 +44,7 @@ class BuiltShard:
 
     split: str
     index: int
+    identity: str
     shard: ShardInfo
     provenance: FileInfo | None
     statistics: StoredStatistics
@@ -51,44 +55,43 @@ SORT_BY = ("index",)
 
 def to_row(built: BuiltShard) -> Row:
     """Turns a shard into a row of a table, without what was counted in it."""
-    row: dict[str, Any] = {"split": built.split, "index": built.index}
+    row: dict[str, Any] = {"split": built.split, "index": built.index, "identity": built.identity}
     row |= {f"shard/{name}": value for name, value in dataclasses.asdict(built.shard).items()}
     return row | {f"provenance/{name}": value for name, value in (dataclasses.asdict(built.provenance) if built.provenance else {}).items()}
 
 
-def infos(columns: Columns) -> Iterator[tuple[str, ShardInfo, FileInfo | None]]:
-    """Yields split, shard and provenance of each row."""
+def infos(columns: Columns) -> Iterator[tuple[str, str, ShardInfo, FileInfo | None]]:
+    """Yields split, identity, shard and provenance of each row."""
     for index in range(columns.rows):
         row = columns.row(index)
         table = FileInfo(**_fields(row, "provenance/")) if row.get("provenance/file") else None
-        yield row["split"], ShardInfo(**_fields(row, "shard/")), table
+        yield row["split"], row["identity"], ShardInfo(**_fields(row, "shard/")), table
 
 
 def _fields(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
 
 
-def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -> BuiltShard:
+def build_shard(order: DocumentOrder, plan: ShardPlan, work: Workspace) -> BuiltShard:
     """Writes one shard and its provenance; a shard that this build finished before it was interrupted is verified and kept.
 
     Args:
       order: the documents.
       plan: what the shard holds.
-      state: directory that remembers finished shards.
-      build: digest of everything that decides the bytes.
+      work: where it is written, and remembered when it is finished.
 
     Raises:
       BuildError: the documents read are not those that were planned.
     """
     recipe, config = order.recipe, order.config
-    path = files.join(config.output, plan.file)
-    record = files.join(state, f"{plan.file}.json")
-    identity = keys.digest(build, str(plan), order.selections.identity)
-    if (finished := _finished(record, identity, config.output, state)) is not None:
+    record = files.join(work.shards.ready(), f"{plan.file}.json")
+    identity = keys.digest(work.build, str(plan), order.selections.identity)
+    if (finished := _finished(record, identity, work)) is not None:
         return finished
     statistics = ShardStatistics.zero(recipe.vocabulary)
     table = naming.provenance(plan.split, plan.index, plan.count) if config.shards.provenance else None
-    with _provenance(order, table) as segments, files.write_atomic(path) as file:
+    table_path = None if table is None else work.unplaced(table, identity)
+    with _provenance(order, table_path) as segments, files.write_atomic(work.unplaced(plan.file, identity)) as file:
         writer = ShardWriter(file, recipe.fixed_format, config.shards.format)
         for chunk in examples.assemble(order, plan):
             found = shard_statistics.describe(chunk, plan, recipe)
@@ -103,22 +106,31 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, state: str, build: str) -
     if writer.records != plan.examples:
         raise BuildError(f"{plan.file}: {writer.records:,} examples were made of {plan.examples:,} planned")
     shard = ShardInfo(file=plan.file, records=writer.records, bytes=writer.bytes, crc32c=writer.crc32c)
-    listed = file_info(config.output, table) if table else None
-    built = BuiltShard(split=plan.split, index=plan.index, shard=shard, provenance=listed, statistics=statistics.store(state))
+    counted = statistics.store(work.shards.ready())
+    listed = file_info(work.output, table, table_path) if table else None
+    built = BuiltShard(split=plan.split, index=plan.index, identity=identity, shard=shard, provenance=listed, statistics=counted)
     sealed.write(record, {"identity": identity, **_plain(built)})
     return built
 
 
 @contextlib.contextmanager
-def _provenance(order: DocumentOrder, name: str | None) -> Iterator[ProvenanceWriter | None]:
-    """Opens a file of provenance; it appears when all is written. Without a name there is none."""
-    if name is None:
+def _provenance(order: DocumentOrder, path: str | None) -> Iterator[ProvenanceWriter | None]:
+    """Opens a file of provenance; it appears when all is written. Without a path there is none."""
+    if path is None:
         yield None
         return
-    with files.write_atomic(files.join(order.config.output, name)) as file:
+    with files.write_atomic(path) as file:
         writer = ProvenanceWriter(file, order.files, order.config)
         yield writer
         writer.close()
+
+
+def placings(built: Iterable[tuple[str, str, ShardInfo, FileInfo | None]], work: Workspace) -> Iterator[Placing]:
+    """Says where the files of shards go, of those that `infos` yields."""
+    for _, identity, shard, table in built:
+        for info in (shard, table):
+            if info is not None:
+                yield Placing(work.unplaced(info.file, identity), info.file, info.bytes, info.crc32c)
 
 
 def _plain(built: BuiltShard) -> dict[str, Any]:
@@ -132,22 +144,24 @@ def _plain(built: BuiltShard) -> dict[str, Any]:
     }
 
 
-def _finished(record: str, identity: str, output: str, state: str) -> BuiltShard | None:
+def _finished(record: str, identity: str, work: Workspace) -> BuiltShard | None:
     """Reads what is remembered of a shard; None unless it was made by this very plan and its files are still what they were."""
     plain = sealed.read(record)
     if plain is None or plain.get("identity") != identity:
         return None
     shard = ShardInfo(**plain["shard"])
     table = FileInfo(**plain["provenance"]) if plain["provenance"] else None
-    if not shard_writer.matches(files.join(output, shard.file), shard):
-        return None
-    if table is not None and (files.size(files.join(output, table.file)) is None or file_info(output, table.file) != table):
-        return None
+    for info in (shard, table):
+        # Not in its place yet, or moved there when the build was interrupted.
+        if info is not None and not any(
+            shard_writer.matches(path, info) for path in (work.unplaced(info.file, identity), files.join(work.output, info.file))
+        ):
+            return None
     counts = ColumnFile(**plain["statistics"]["token_counts"])
-    counts = dataclasses.replace(counts, path=files.join(state, os.path.basename(counts.path)))  # the output may have been moved
+    counts = dataclasses.replace(counts, path=files.join(work.shards.path, os.path.basename(counts.path)))  # the output may have been moved
     try:
         column_file.load(counts)
     except BuildError:
         return None
     statistics = StoredStatistics(plain=plain["statistics"]["plain"], token_counts=counts)
-    return BuiltShard(split=plain["split"], index=plain["index"], shard=shard, provenance=table, statistics=statistics)
+    return BuiltShard(split=plain["split"], index=plain["index"], identity=identity, shard=shard, provenance=table, statistics=statistics)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.format import example_codec, schema, tfrecord
-from tokenreel.format.manifest import FIXED, ShardInfo
+from tokenreel.format.manifest import FIXED, FileInfo, ShardInfo
 from tokenreel.format.schema import RecordFormat
 from tokenreel.storage import files
 
@@ -53,8 +53,8 @@ class ShardWriter:
             self.bytes += len(data)
 
 
-def matches(path: str, info: ShardInfo) -> bool:
-    """Says whether a file is the shard that was written: compares its size, and then its CRC, for which it is read."""
+def matches(path: str, info: ShardInfo | FileInfo) -> bool:
+    """Says whether a file is the one that was written: compares its size, and then its CRC, for which it is read."""
     if files.size(path) != info.bytes:
         return False
     return files.checksum(path) == (info.bytes, info.crc32c) and info.bytes > tfrecord.HEADER_BYTES

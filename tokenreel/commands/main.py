@@ -11,7 +11,8 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 
-from tokenreel.errors import BuildError, StorageError, TokenreelError, describe_os_error
+from tokenreel.errors import BuildError, LostOutputError, StorageError, TokenreelError, describe_os_error
+from tokenreel.storage.object_lock import EXIT_LOST
 from tokenreel.storage.redaction import redact
 from tokenreel.wording import plain
 
@@ -44,7 +45,7 @@ def exit_code(program: str, run: Callable[[], int], *, debug: bool = False) -> i
 
     Returns:
       what `run` returns; 1 for a failure of the build, the storage or the system; 2 for a mistake in the arguments, the settings or the
-      input; 130 if the user interrupted it.
+      input; 71 where the output is another job's by now; 130 if the user interrupted it.
     """
 
     def trace() -> None:
@@ -61,6 +62,8 @@ def exit_code(program: str, run: Callable[[], int], *, debug: bool = False) -> i
     except TokenreelError as error:
         trace()
         say(redact(error))
+        if isinstance(error, LostOutputError):
+            return EXIT_LOST
         mistaken = isinstance(error, StorageError) and error.code == _NOT_FOUND  # a bucket that is not there, as a folder that is not
         return 1 if isinstance(error, (BuildError, StorageError)) and not mistaken else 2
     except ModuleNotFoundError as error:  # an optional package; one of our own modules cannot be installed

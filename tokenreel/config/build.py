@@ -17,9 +17,7 @@ from tokenreel.config.corpus import (
     source_semantics,
 )
 from tokenreel.config.parsing import require, to_dict
-from tokenreel.format import naming
 from tokenreel.layouts import modes as packings
-from tokenreel.storage import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,28 +267,3 @@ class JobConfig(CorpusSettings):
         if self.order.mode == "source" and self.packing.mode == "wrap":
             del settings["order"]["group_tokens"]
         return settings
-
-
-def stage_directory(config: JobConfig) -> str:
-    """Names the directory of the stage files of a build."""
-    return config.execution.stage or files.join(config.output, naming.STAGE)
-
-
-def state_directory(config: JobConfig) -> str:
-    """Names the directory where a build remembers which shards it has finished."""
-    return files.join(files.join(config.output, naming.STAGE), "shards")
-
-
-def marks_directory(config: JobConfig) -> str:
-    """Names the directory where a build notes which blocks are being read."""
-    return files.join(files.join(config.output, naming.STAGE), "reading")
-
-
-def duplicates_directory(config: JobConfig) -> str:
-    """Names the directory where a build remembers what it leaves out because it is elsewhere in the corpus."""
-    return files.join(files.join(config.output, naming.STAGE), "duplicates")
-
-
-def tables_directory(config: JobConfig) -> str:
-    """Names the directory of the tables that the steps of a build hand each other."""
-    return files.join(files.join(config.output, naming.STAGE), "tables")

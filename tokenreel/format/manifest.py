@@ -198,22 +198,27 @@ class Manifest:
         return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
 
 
-def file_info(directory: str, name: str) -> FileInfo:
+def file_info(directory: str, name: str, path: str | None = None) -> FileInfo:
     """Describes a file of a dataset by its size and CRC.
+
+    Args:
+      directory: of the dataset.
+      name: of its place there.
+      path: where it lies until it is moved there.
 
     Raises:
       BuildError: it is not there.
     """
-    found = files.checksum(files.join(directory, name))
+    path = files.join(directory, name) if path is None else path
+    found = files.checksum(path)
     if found is None:
-        raise BuildError(f"{directory}/{name}: vanished while the build was running. Run the same command again.")
+        raise BuildError(f"{path}: vanished while the build was running. Run the same command again.")
     return FileInfo(file=name, bytes=found[0], crc32c=found[1])
 
 
-def write_json(directory: str, name: str, content: Mapping[str, Any]) -> FileInfo:
-    """Writes a JSON file of the dataset, with sorted keys so that equal contents are equal bytes, and describes it for the manifest."""
-    files.write_bytes(files.join(directory, name), (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-    return file_info(directory, name)
+def to_json(content: Mapping[str, Any]) -> bytes:
+    """Gives the text of a JSON file of the dataset, with sorted keys so that equal contents are equal bytes."""
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def pack_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,24 +115,34 @@ def check_files(path: str, manifest: Manifest, split: str) -> dict[str, int]:
       the versions of the files in it, see `BuildWatch.note`.
 
     Raises:
-      ManifestError: a shard is missing, of another size, or there is one that the manifest does not know; the vocabulary is another.
+      ManifestError: a shard is missing, of another size or (in a bucket, which knows it) CRC, or there is one that the manifest does not
+        know; the vocabulary is another.
       StorageError: the directory or the vocabulary is there and cannot be read.
     """
     shards = manifest.splits[split].shards
     fixed_format = manifest.fixed_format
     if contradiction := manifest.find_contradiction(split):
         raise ManifestError(f"{path}: {contradiction}")
-    # A bucket lists a thousand objects a request, with their sizes; a local directory is not walked below its first level.
-    present = files.remote_list(path) if files.is_remote(path) else _shards_in(path)
+    # A bucket lists a thousand objects a request, with sizes and CRCs; a local directory is not walked below its first level.
+    if files.is_remote(path):
+        present = {name: (found.size, found.generation, found.crc32c) for name, found in files.remote_list(path).items()}
+    else:
+        present = {name: (*found, None) for name, found in _shards_in(path).items()}
     for shard in shards:
         if shard.file not in present:
             raise ManifestError(
                 f"{files.join(path, shard.file)}: missing; the manifest lists {len(shards)} shards of split {split!r}. {_ALL_FILES}"
             )
-        if (found := present[shard.file][0]) != shard.bytes:
+        found, _, crc = present[shard.file]
+        if found != shard.bytes:
             raise ManifestError(
                 f"{files.join(path, shard.file)}: {found:,} bytes ({found / fixed_format.record_bytes:,.2f} records), the manifest says "
                 f"{shard.bytes:,} ({shard.records:,} records). {_ALL_FILES}"
+            )
+        if crc not in (None, shard.crc32c):
+            raise ManifestError(
+                f"{files.join(path, shard.file)}: another build wrote it after the manifest: crc32c {crc:#010x}, the manifest says "
+                f"{shard.crc32c:#010x}. Build the dataset again, or copy it from where it is whole."
             )
     # Shards of all splits: those of another split are no strangers.
     known = {shard.file for info in manifest.splits.values() for shard in info.shards}

@@ -179,16 +179,16 @@ def write_atomic(path: str) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync(directory)
+        sync_directory(directory)
         if made:
-            _sync(os.path.dirname(os.path.abspath(directory)))
+            sync_directory(os.path.dirname(os.path.abspath(directory)))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
-def _sync(directory: str) -> None:
+def sync_directory(directory: str) -> None:
     """Has a directory written to disk: without that a machine that loses its power may forget a name that a file was given.
 
     File systems that cannot do that (of the network, mostly) have names of their own accord.
@@ -210,7 +210,7 @@ def write_bytes(path: str, data: bytes) -> None:
 def list_files(directory: str) -> dict[str, int]:
     """Lists every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
-        return {name: size for name, (size, _) in remote_list(directory).items()}
+        return {name: found.size for name, found in remote_list(directory).items()}
     found = {}
     for folder, _, names in os.walk(directory):
         for name in names:
@@ -224,20 +224,15 @@ def list_with_crc32c(directory: str) -> dict[str, tuple[int, int | None]]:
     """Lists every file below a directory as `list_files` does, with the CRC32C that a bucket tells; None where none is known."""
     if not is_remote(directory):
         return {name: (size, None) for name, size in list_files(directory).items()}
-    return {name: (found.size, found.crc32c) for name, found in _objects_below(directory)}
+    return {name: (found.size, found.crc32c) for name, found in remote_list(directory).items()}
 
 
-def remote_list(directory: str) -> dict[str, tuple[int, int]]:
-    """Lists every object below a "directory": path relative to it, to bytes and generation."""
-    return {name: (found.size, found.generation) for name, found in _objects_below(directory)}
-
-
-def _objects_below(directory: str) -> Iterator[tuple[str, gcs.Object]]:
-    """Yields the objects below a "directory", each with its path relative to it."""
+def remote_list(directory: str) -> dict[str, gcs.Object]:
+    """Lists every object below a "directory", by its path relative to it."""
     bucket, prefix = gcs.split(directory.rstrip("/"))
     prefix = f"{prefix}/" if prefix else ""
     base = len(f"{GS}{bucket}/{prefix}")
-    yield from ((found.path[base:], found) for found in gcs.list_objects(bucket, prefix))
+    return {found.path[base:]: found for found in gcs.list_objects(bucket, prefix)}
 
 
 def remove(path: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tokenreel.storage import column_file
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Columns, Row
 
 _INLINE_ROWS = 8  # travel in an accumulator; more go to a file before it does
@@ -27,7 +28,7 @@ class Gathered:
       runs: files of rows, by level; one of level n holds those of several of level n - 1.
     """
 
-    directory: str
+    directory: Folder
     stem: str
     rows: list[Row] = dataclasses.field(default_factory=list)
     runs: list[list[ColumnFile]] = dataclasses.field(default_factory=list)
@@ -52,7 +53,7 @@ class Gathered:
             self._spill()
 
     def _spill(self) -> None:
-        self._add_run(column_file.write(self.directory, f"{self.stem}-run", Columns.of_rows(self.rows)), 0)
+        self._add_run(column_file.write(self.directory.ready(), f"{self.stem}-run", Columns.of_rows(self.rows)), 0)
         self.rows = []
 
     def _add_run(self, run: ColumnFile, level: int) -> None:
@@ -62,11 +63,11 @@ class Gathered:
         if len(self.runs[level]) >= _RUNS:
             merged = Columns.concatenate([column_file.load(each) for each in self.runs[level]])
             self.runs[level] = []
-            self._add_run(column_file.write(self.directory, f"{self.stem}-run", merged), level + 1)
+            self._add_run(column_file.write(self.directory.ready(), f"{self.stem}-run", merged), level + 1)
 
     def finish(self, sort_by: Sequence[str], about: Any = None) -> ColumnFile:
         """Writes all rows, sorted by the columns of integers named, the first of which counts most: the same rows give the same file."""
-        return column_file.write(self.directory, self.stem, self.columns(sort_by, about))
+        return column_file.write(self.directory.ready(), self.stem, self.columns(sort_by, about))
 
     def columns(self, sort_by: Sequence[str], about: Any = None) -> Columns:
         """Gives all rows, sorted as `finish` does."""

@@ -210,7 +210,7 @@ def whole_answers() -> Iterator[None]:
 
     try:
         yield
-    except (AttributeError, requests.exceptions.JSONDecodeError) as error:
+    except (AttributeError, KeyError, requests.exceptions.JSONDecodeError) as error:
         raise CutAnswerError(f"an answer came without its end ({type(error).__name__})") from None
 
 
@@ -394,6 +394,40 @@ def put(path: str, data: bytes, generation: int) -> int | None:
             raise
         found = stat(path)  # the answer to a request that was sent twice may be a refusal of its own success
         return found.generation if found is not None and found.generation != generation and read(path) == data else None
+
+
+def rewrite(source: str, target: str, generation: int) -> Object | None:
+    """Copies an object on the server, under the condition that the target is still what it was.
+
+    Args:
+      source: of the copy.
+      target: what is written.
+      generation: the one that the target must have now; 0 if there must be no object.
+
+    Returns:
+      the target as it is now; None if it is another's by now.
+
+    Raises:
+      FileNotFoundError: there is no such source.
+      StorageError: the request failed.
+    """
+
+    def attempt() -> Object:
+        copy, token = handle_of(target), None
+        while True:
+            with whole_answers():
+                token, _, _ = copy.rewrite(handle_of(source), token=token, if_generation_match=generation, retry=None)
+            if token is None:  # else it is large, and goes to another place or class
+                return describe(target, copy)
+
+    try:
+        with plain_errors(source, "copy"):
+            found: Object = retry()(attempt)()
+    except StorageError as error:
+        if error.code != 412:
+            raise
+        return None
+    return found
 
 
 def remove(path: str, generation: int | None = None) -> None:

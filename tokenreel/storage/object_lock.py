@@ -7,7 +7,11 @@ the lock of a process that was killed, so others may take it over:
 - otherwise when it was not written for `STALE` seconds. Since clocks differ, it is then watched for two more heartbeats, and taken over
   under the condition that nobody wrote it.
 
-A holder whose lock was taken over (it slept for minutes) finds out at its next heartbeat and stops.
+A holder whose lock was taken over (it slept for minutes) finds out at its next heartbeat and stops. What its job has on other machines
+looks at the lock before each write (`claims`).
+
+A job that nobody waits for keeps the lock when its launcher ends, and shows signs of life when it writes. Since it may queue for hours, its
+lock is taken over after a day without one; to be faster, remove the object.
 """
 
 from __future__ import annotations
@@ -20,43 +24,74 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tokenreel.errors import BuildError, StorageError
-from tokenreel.storage import gcs
+from tokenreel.storage import claims, gcs
 
 HEARTBEAT = 15.0  # seconds between two writings; each is one request
 STALE = 90.0  # seconds without one after which a holder may be dead: six heartbeats that failed, or a machine that slept
 EXIT_LOST = 71  # EX_OSERR of sysexits.h; a launcher can tell a lost lock from a failed build
 
 
-@contextlib.contextmanager
-def hold(path: str, *, lost: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Holds a lock.
-
-    Args:
-      path: of the object.
-      lost: called from another thread with a message when somebody took the lock over; by default the process ends with `EXIT_LOST`.
-
-    Raises:
-      BuildError: somebody else holds it; says who, and how to take it over.
-    """
+def this_process() -> dict[str, Any]:
+    """Describes this process as the holder of a lock, with a token of its own."""
     # `boot` and `started` tell whether a process of this machine is the same one: its number alone is given away again.
-    owner = {
+    return {
         "boot": _boot(),
         "host": socket.gethostname(),
         "id": secrets.token_hex(8),
         "pid": os.getpid(),
         "started": _started(os.getpid()),
     }
+
+
+@contextlib.contextmanager
+def hold(path: str, *, lost: Callable[[str], None] | None = None) -> Iterator[ObjectHold]:
+    """Holds a lock.
+
+    Args:
+      path: of the object.
+      lost: called from another thread with a message when somebody took the lock over; by default the process ends with `EXIT_LOST`.
+
+    Yields:
+      what hands it over to a job.
+
+    Raises:
+      BuildError: somebody else holds it; says who, and how to take it over.
+    """
+    owner = this_process()
     generation = _acquire(path, owner)
     heart = _Heart(path, owner, generation, lost or _end)
     heart.start()
     try:
-        yield
+        yield ObjectHold(heart)
     finally:
         heart.stop()
+
+
+class ObjectHold:
+    """A lock in a bucket that this process holds."""
+
+    def __init__(self, heart: _Heart) -> None:
+        self._heart = heart
+
+    def claim(self) -> claims.Claim:
+        """Gives the right to write to the output, for a job to carry."""
+        return claims.Claim(self._heart.path.rpartition("/")[0], str(self._heart.owner["id"]))
+
+    @contextlib.contextmanager
+    def handing_over(self) -> Iterator[dict[str, Any]]:
+        """Leaves the lock to a job that the body starts.
+
+        Yields:
+          what the lock is to say of the job: the body adds `job`, and `url` where there is one. A body that fails hands nothing over.
+        """
+        told: dict[str, Any] = {}
+        self._heart.is_alone = False  # the job may be done, and have given the lock back, before it is described
+        yield told
+        self._heart.leave(told)
 
 
 def _content(owner: dict[str, Any]) -> bytes:
@@ -80,39 +115,44 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
         found = gcs.stat(path)
         if found is None:
             continue
-        holder = _holder(path)
+        holder = claims.read(path.rpartition("/")[0])
+        limit = claims.JOB_STALE if "job" in holder else STALE
         # Taken over only in the state that was looked at: of two processes that find it abandoned, one is refused.
-        if _is_dead(holder) or _is_abandoned(path, found):
+        if _is_dead(holder) or _is_abandoned(path, found, limit):
             generation = gcs.put(path, _content(owner), found.generation)
             if generation is not None:
                 return generation
             continue
-        silent = max(0.0, time.time() - found.used)
-        raise BuildError(
-            f"{path.rpartition('/')[0]}: another job is writing here (process {holder.get('pid', '?')} on {holder.get('host', '?')}, "
-            f"last sign of life {silent:.0f} s ago). Wait for it, or choose another --output. If it was killed, run this again: a lock "
-            f"without a sign of life for {STALE:g} s is taken over. To take it over at once, remove {path}."
-        )
+        raise refusal(path.rpartition("/")[0], holder, max(0.0, time.time() - found.used), limit)
     raise BuildError(f"{path.rpartition('/')[0]}: other jobs keep taking the lock. Let one of them finish.")
 
 
-def _holder(path: str) -> dict[str, Any]:
-    """Reads who holds the lock; nothing where it was released just now, or is not of our making."""
-    try:
-        found = json.loads(gcs.read(path))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def refusal(directory: str, holder: Mapping[str, Any], silent: float, limit: float) -> BuildError:
+    """Makes the error that says whose an output is.
+
+    Args:
+      directory: of the output.
+      holder: what its record says.
+      silent: seconds since its last sign of life.
+      limit: of these, after which the output is taken over.
+    """
+    path = claims.Claim(directory, "").path
+    ended = "it was cancelled, or failed" if "job" in holder else "it was killed"
+    return BuildError(
+        f"{directory}: another job is writing here ({claims.describe(holder)}, last sign of life {silent:.0f} s ago). Wait for it, or "
+        f"choose another --output. If {ended}, run this again: a lock without a sign of life for {limit:g} s is taken over. "
+        f"To take it over at once, remove {path}."
+    )
 
 
-def _is_abandoned(path: str, found: gcs.Object) -> bool:
+def _is_abandoned(path: str, found: gcs.Object, limit: float) -> bool:
     """Says whether the lock is stale by the clock, and stays unwritten while we watch it: the clock of its bucket may differ from ours."""
-    if time.time() - found.used < STALE:
+    if time.time() - found.used < limit:
         return False
     print(f"tokenreel: {path} looks abandoned; watching it for {2 * HEARTBEAT:g} s", file=sys.stderr, flush=True)
     time.sleep(2 * HEARTBEAT)
     now = gcs.stat(path)
-    return now is not None and now.generation == found.generation
+    return now is not None and (now.generation, now.used) == (found.generation, found.used)
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
@@ -153,22 +193,31 @@ class _Heart(threading.Thread):
 
     def __init__(self, path: str, owner: dict[str, Any], generation: int, lost: Callable[[str], None]) -> None:
         super().__init__(name="tokenreel-lock", daemon=True)
-        self._path, self._owner, self._generation, self._lost = path, owner, generation, lost
+        self.path, self.owner, self._generation, self._lost = path, owner, generation, lost
+        self.is_alone = True  # whether nobody else may remove the lock
         self._stopping = threading.Event()
 
     def run(self) -> None:
         while not self._stopping.wait(HEARTBEAT):
             with contextlib.suppress(StorageError):  # the next one may get through; if none does, somebody takes over and we find out
-                generation = gcs.put(self._path, _content(self._owner), self._generation)
+                generation = gcs.put(self.path, _content(self.owner), self._generation)
                 if generation is None:
-                    if not self._stopping.is_set():
-                        self._lost(f"{self._path}: another job took the lock over. This one stops; a build keeps what it has finished.")
+                    if not self._stopping.is_set() and (self.is_alone or gcs.stat(self.path) is not None):
+                        self._lost(f"{self.path}: another job took the lock over. This one stops; a build keeps what it has finished.")
                     return
                 self._generation = generation
 
     def stop(self) -> None:
         """Ends the heartbeat and releases the lock, if it is still ours."""
+        if self._stopping.is_set():  # it was left to a job
+            return
         self._stopping.set()
         self.join()  # a heartbeat under way changes the generation, which the removal names
         with contextlib.suppress(StorageError):
-            gcs.remove(self._path, self._generation)
+            gcs.remove(self.path, self._generation)
+
+    def leave(self, told: Mapping[str, Any]) -> None:
+        """Ends the heartbeat, and says in the lock whose it is from now on; where the job has given it back already, that is all."""
+        self._stopping.set()
+        self.join()
+        gcs.put(self.path, _content({"host": self.owner["host"], "id": self.owner["id"], **told}), self._generation)

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tokenreel.assembly import dead_letters
 from tokenreel.config.build import JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import ExecutionConfig, SourceConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import load_rules
 from tokenreel.errors import SourceError
 from tokenreel.planning.selection import StageSelection
@@ -31,6 +32,7 @@ from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources import encodings, kinds
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import stage_file
+from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.loading import load_vocabulary
 from transforms.tokenize_blocks import _TokenizeBlock
 
@@ -110,12 +112,15 @@ def staged(source: SourceConfig, directory: str, block_bytes: int) -> tuple[JobC
         packing=PackingConfig(seq_len=16),
         execution=ExecutionConfig(block_mb=block_bytes / (1 << 20)),
     )
-    worker = _TokenizeBlock(config, BYTES, [load_rules(config.filters_of(0))], os.path.join(directory, "stage"))
+    work = Workspace(directory, os.path.join(directory, "stage"), "build")
+    vocabulary, rules = (StoredValue.store(directory, "value", value) for value in (BYTES, [load_rules(config.filters_of(0))]))
+    worker = _TokenizeBlock(config, vocabulary, rules, work)
+    worker.setup()
     return config, [item for block in list_blocks(source, 0, block_bytes) for item in worker.process(block)]
 
 
 def letters(config: JobConfig, found: list[StageSelection]) -> list[dict[str, Any]]:
-    list(dead_letters.DeadLetters(config, StageTable.of(found)).write())
+    list(dead_letters.DeadLetters(config, StageTable.of(found), Workspace.of(config, "build")).write())
     path = pathlib.Path(config.output) / "dead_letters" / "dead_letters.jsonl"
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from tokenreel.storage import column_file
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.gathering import Gathered
 
@@ -21,11 +22,11 @@ def gather(directory: pathlib.Path, count: int, seed: int, sizes: list[int]) -> 
     """Gathers rows on workers that get some each in any order, and that merge as they come; every message's size goes to `sizes`."""
     chance = random.Random(seed)
     numbers = chance.sample(range(count), count)
-    whole = Gathered(str(directory), "rows")
+    whole = Gathered(Folder(str(directory)), "rows")
     while numbers:
         size = chance.randint(1, 500)
         part, numbers = numbers[:size], numbers[size:]
-        worker = Gathered(str(directory), "rows")
+        worker = Gathered(Folder(str(directory)), "rows")
         for number in part:
             worker.add(
                 {"source": number // 100, "block": number % 100, "path": f"{number:032d}.stage", **({"odd": number} if number % 2 else {})}
