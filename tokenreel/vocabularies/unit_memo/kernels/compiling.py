@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.resources
-from collections.abc import Callable
+import inspect
+import logging
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
 from numba import njit, types
+from numba.core import caching, registry
 
 # Types of the arguments: [n] C-contiguous arrays that are not written to. Numba takes writable arrays in their place, too.
 BOOL, U8, U32, U64, I32, I64, F32 = (
@@ -23,7 +31,9 @@ BOOL, U8, U32, U64, I32, I64, F32 = (
 def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compiles a function for the types of some arguments and keeps the machine code on disk.
 
-    Where nothing can be kept (a read-only installation, no home), each process compiles for itself.
+    What is kept is looked for in `NUMBA_CACHE_DIR`, or else beside the source, and it is enough that it can be read: an image or the disk
+    of a cluster holds what `python -m tokenreel.vocabularies.unit_memo.kernels` compiled there. Where nothing is kept and nothing can be (a
+    read-only installation, no home), each process compiles for itself, and says so.
 
     Args:
       signatures: of each combination of arguments, a tuple of their Numba types.
@@ -39,8 +49,10 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         function.__qualname__ = f"{name}_{_digest_of_sources()}"
         try:
             try:
-                return njit(list(signatures), nogil=True, cache=True)(function)
+                with _where_to_look():
+                    return njit(list(signatures), nogil=True, cache=True)(function)
             except (RuntimeError, OSError):
+                _say_what_it_costs()
                 return njit(list(signatures), nogil=True)(function)
         finally:
             function.__qualname__ = name
@@ -56,3 +68,56 @@ def _digest_of_sources() -> str:
         if path.name.endswith(".py"):
             digest.update(b"%s\0%s\0" % (path.name.encode(), path.read_bytes()))
     return digest.hexdigest()[:16]
+
+
+class ReadableCache(caching.InTreeCacheLocator):
+    """A directory that holds the machine code of a function for this CPU, whoever may write there.
+
+    Numba's own classes pass over a directory that the process cannot write to.
+    """
+
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        """Finds the directory; None where none holds what is asked for."""
+        found = cls(py_func, py_file)
+        if numba.config.CACHE_DIR:
+            found._cache_path = caching.UserProvidedCacheLocator(py_func, py_file).get_cache_path()
+        return found if found._holds(py_func) else None
+
+    def ensure_cache_path(self):
+        """Leaves the directory as it is."""
+
+    def _holds(self, function):
+        module = os.path.splitext(os.path.basename(inspect.getfile(function)))[0]
+        python = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+        index = f"{module}.{function.__qualname__}-{self.get_disambiguator()}.{python}.nbi"
+        try:
+            with open(os.path.join(self._cache_path, index), "rb") as file:
+                if pickle.load(file) != numba.__version__:
+                    return False
+                stamp, kept = pickle.load(file)
+        except Exception:  # there is none, or it is damaged, which a pickle may tell in any way
+            return False
+        cpu = registry.cpu_target.target_context.codegen().magic_tuple()  # which `NUMBA_CPU_NAME` and `NUMBA_CPU_FEATURES` name
+        return stamp == self.get_source_stamp() and any(key[1] == cpu for key in kept)
+
+
+@contextlib.contextmanager
+def _where_to_look() -> Iterator[None]:
+    """Has Numba look into directories that it may only read, before those that it would write to; what the user set comes first."""
+    before = numba.config.CACHE_LOCATOR_CLASSES
+    own = [f"{__name__}.{ReadableCache.__name__}", *(kind.__name__ for kind in caching.CacheImpl._locator_classes)]
+    numba.config.CACHE_LOCATOR_CLASSES = before or ",".join(own)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_LOCATOR_CLASSES = before
+
+
+@functools.cache
+def _say_what_it_costs() -> None:
+    logging.getLogger(__name__).warning(
+        "the loops of the tokenizer are compiled in this process, which takes some 15 s of CPU in each: no directory holds them for this "
+        "CPU, and none can be written to. `NUMBA_CACHE_DIR=DIR python -m %s` compiles them into one that workers need only read.",
+        __package__,
+    )

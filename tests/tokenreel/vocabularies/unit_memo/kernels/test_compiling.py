@@ -1,6 +1,9 @@
 """What is kept on disk of the compiled loops, and when it is compiled again."""
 
+import os
 import pathlib
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -33,12 +36,64 @@ def package(tmp_path):
     return path
 
 
-def run(package):
-    """What `twice(5)` is in a process of its own, how often it was compiled there, and its name."""
-    program = "from loops.caller import twice; print(twice(5), sum(twice.stats.cache_misses.values()), twice.py_func.__qualname__)"
-    result = subprocess.run([sys.executable, "-c", program], cwd=package.parent, capture_output=True, text=True, check=True)
+PRINT = "from loops.caller import twice; print(twice(5), sum(twice.stats.cache_misses.values()), twice.py_func.__qualname__)"
+# Another machine: a CPU of another name, with other features, and a process that may write nowhere.
+ELSEWHERE = """
+import llvmlite.binding
+import numba.core.caching
+llvmlite.binding.get_host_cpu_name = lambda: "another"
+llvmlite.binding.get_host_cpu_features = lambda: type("", (), {"flatten": lambda self: ""})()
+def refuse(**_): raise PermissionError
+numba.core.caching.tempfile.TemporaryFile = refuse
+"""
+
+
+def run(package, program=PRINT, **environment):
+    """What `twice(5)` is in a process of its own, how often it was compiled there, and its name; prints what the process logged."""
+    known = {**os.environ, **environment}
+    result = subprocess.run([sys.executable, "-c", program], cwd=package.parent, env=known, capture_output=True, text=True, check=True)
     value, compiled, name = result.stdout.split()
+    print(result.stderr)
     return int(value), int(compiled), name
+
+
+NAMED = {"NUMBA_CPU_NAME": "x86-64" if platform.machine() == "x86_64" else "generic", "NUMBA_CPU_FEATURES": ""}
+
+
+def test_machine_code_of_a_named_cpu_is_read_where_nothing_can_be_written(package, tmp_path, monkeypatch, capsys):
+    """As an image keeps it: compiled once, by root, for the CPU that the workers are said to have."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    for place in ({}, {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}):
+        assert run(package, **NAMED, **place) == (7, 1, "twice")
+        assert run(package, ELSEWHERE + PRINT, **NAMED, **place) == (7, 0, "twice")
+    assert "compiled in this process" not in capsys.readouterr().out
+    # Not named, the CPU is the one that is there, for which nothing is kept.
+    nowhere = "\n".join(line for line in ELSEWHERE.splitlines() if "get_host" not in line) + "\n"
+    assert run(package, nowhere + PRINT)[0] == 7
+    said = capsys.readouterr().out
+    assert "takes some 15 s of CPU in each" in said and "NUMBA_CACHE_DIR=DIR python -m loops" in said
+    (tmp_path / "cache").rename(tmp_path / "gone")
+    shutil.rmtree(package / "__pycache__")
+    assert run(package, ELSEWHERE + PRINT, **NAMED)[0] == 7
+    assert "takes some 15 s of CPU in each" in capsys.readouterr().out
+
+
+def test_a_damaged_cache_is_passed_over(package, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert run(package, **NAMED) == (7, 1, "twice")
+    (index,) = (package / "__pycache__").glob("caller.*.nbi")
+    index.write_bytes(b"damaged")
+    assert run(package, ELSEWHERE + PRINT, **NAMED)[0] == 7
+
+
+@pytest.mark.slow
+def test_every_kernel_is_compiled_beforehand(tmp_path):
+    """What the command keeps is all that encoding needs."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", kernels.__name__]
+    for compiled in (True, False):
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert re.match(r"13 loops for CPUs of the name '\S+': ", found) and (": 0 compiled" not in found) == compiled
 
 
 def test_the_machine_code_of_a_caller_is_dropped_when_a_function_of_another_file_changes(package, monkeypatch):
