@@ -36,6 +36,7 @@ from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
+from transforms.check_ids import CheckIds
 from transforms.clean_up import CleanUp
 from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
@@ -73,6 +74,8 @@ def build(
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, work)
+    if any(source.id_field is not None for source in job.sources):
+        stages |= CheckIds(job, work.duplicates)
     read = stages | MergeStages(everything, work, inputs, merge_levels) if merge_levels else stages  # table of what shards are made of
     plan = (stages, read) | PlanShards(everything, work, inputs)  # table of SplitPlan
     built = (plan, stages, read) | BuildShards(everything, work)  # BuiltShard

@@ -110,11 +110,11 @@ def tabulate(hashes: npt.NDArray[np.uint64], rank: npt.NDArray[np.uint64], rows:
     """
     order = np.lexsort((rank, hashes[:, 1], hashes[:, 0]))  # stable: of equal ranks the first in the text comes first
     entries = np.column_stack([hashes, rank, rows.astype(np.uint64)])[order]
-    again = _same_as_before(entries)
+    again = same_as_before(entries)
     return entries[~again], np.sort(entries[again, 3].astype(np.int64))
 
 
-def _same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
+def same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
     """Finds the entries of the text of the one before: [n] bool for [n, 4] sorted entries. The first of each sorted run is not marked."""
     same = np.zeros(len(entries), dtype=bool)
     same[1:] = (entries[1:, :2] == entries[:-1, :2]).all(axis=1)
@@ -126,20 +126,31 @@ def write_table(path: str, entries: Entries, duplicate_rows: Rows) -> HashTable:
     table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
     data = table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes()
     files.write_bytes(path, chunks.covered(data))
+    return own_table(path, len(entries), len(duplicate_rows))
+
+
+def own_table(path: str, entries: int, duplicates: int = 0) -> HashTable:
+    """Says where a table of so many entries and duplicate rows lies in the file of its own that `write_table` writes."""
+    end = entries * _ENTRY_BYTES
     return HashTable(
         path=path,
         begin=0,
-        entries=len(entries),
-        duplicates=len(duplicate_rows),
-        duplicates_begin=len(table),
+        entries=entries,
+        duplicates=duplicates,
+        duplicates_begin=end,
         covered_begin=0,
-        covered_end=len(data),
+        covered_end=end + 8 * duplicates,
     )
 
 
 def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:
     """Cuts all hashes into ranges [low, high) of their first half, so that the entries of a range in all tables fit in memory."""
-    count = max(1, -(-sum(table.entries for table in tables) // _RANGE_ENTRIES))
+    return ranges_of(sum(table.entries for table in tables))
+
+
+def ranges_of(entries: int) -> list[tuple[int, int]]:
+    """Cuts all hashes into ranges as `ranges` does, for tables of so many entries in all."""
+    count = max(1, -(-entries // _RANGE_ENTRIES))
     bounds = [_KEYS * i // count for i in range(count + 1)]
     return list(itertools.pairwise(bounds))
 
@@ -159,7 +170,7 @@ def find(tables: Sequence[HashTable], low: int, high: int) -> Iterator[tuple[int
     entries = np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.uint64)
     table = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     order = np.lexsort((entries[:, 2], entries[:, 1], entries[:, 0]))  # stable: of equal ranks the first in the text comes first
-    lost = order[_same_as_before(entries[order])]
+    lost = order[same_as_before(entries[order])]
     lost = lost[np.argsort(table[lost], kind="stable")]
     for rows in np.split(lost, np.flatnonzero(np.diff(table[lost])) + 1):
         if len(rows):

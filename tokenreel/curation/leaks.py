@@ -29,7 +29,7 @@ class Shared:
     """What two sources share.
 
     Attributes:
-      count: how many files or names.
+      count: how many files or ids.
       example: one of them, for people.
     """
 
@@ -61,29 +61,37 @@ def check_files(config: CorpusSettings, found: Sequence[Sequence[InputFile]], no
 def report(config: CorpusSettings, shared: dict[tuple[int, int], Shared], what: str, note: Callable[[str], object]) -> None:
     """Tells of what sources share, by the indices of each two.
 
+    Args:
+      config: the sources and their splits.
+      shared: what each two share.
+      what: "file", or "id" of documents that are taken: what `duplicates.remove` takes out is none of them.
+      note: told of what is shared and no error.
+
     Raises:
       SourceError: it leaks, and `execution.allow_leaks` is not set.
     """
     leaks = []
+    removing = isinstance(config, JobConfig) and config.duplicates.remove == "documents"
     for (one, other), pair in sorted(shared.items()):
         names = f"{config.sources[one].name!r} and {config.sources[other].name!r}"
         some = f"{pair.count:,} {what} is" if pair.count == 1 else f"{pair.count:,} {what}s are"
         line = f"{some} in both sources {names}, such as {pair.example}"
-        if leak := _leak(config, one, other):
+        # Of equal files one copy of each document stays; documents of one id that are both taken differ in their text.
+        if not (removing and what == "file") and (leak := _leak(config, one, other)):
             leaks.append(f"{line}: {leak}")
         else:
             note(line)
     if leaks and not config.execution.allow_leaks:
-        advice = "Take them out of one source, or set duplicates.remove: documents; execution.allow_leaks: true goes on with them."
+        remedy = "Take them out of one source" if removing else "Take them out of one source, or set duplicates.remove: documents"
+        numbered = ", as where each source numbers its own documents" if what == "id" else ""
+        advice = f"{remedy}; execution.allow_leaks: true goes on with them{numbered}."
         raise SourceError("\n  ".join([*leaks[:4], advice]))
     for line in leaks:
         note(line)
 
 
 def _leak(config: CorpusSettings, one: int, other: int) -> str:
-    """Says what is wrong with a document that two sources have; "" where all its copies are in one split, or only one stays."""
-    if isinstance(config, JobConfig) and config.duplicates.remove == "documents":
-        return ""
+    """Says what is wrong with a document that two sources have; "" where all its copies are in one split."""
     held_out = {**config.splits_of(one), **config.splits_of(other)}
     alone = config.splits_of(one) == config.splits_of(other) and list(held_out.values()) == [1]
     if not held_out or alone:
