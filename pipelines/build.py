@@ -10,7 +10,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local
@@ -108,11 +107,14 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
     job = _follow_links(job)
     vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
+    parsed = local.options(beam_arguments, releases_gil=sampled(vocabulary, job.vocabulary.sampling, seed=job.seed).releases_gil)
+    job = local.absolute(job, parsed)
     recipe = make_recipe(job, vocabulary)
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)  # not before: the manifest names the vocabulary itself
+    leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)
-    parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
+    local.check(parsed, job, listed)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
     with locking.lock(job.output, lost=local.stop) as hold:
@@ -140,10 +142,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             with local.plain_errors(), _guard(marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
-                if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
+                if leaves:
                     _ = written | CleanUp(job, work)
                     with hold.handing_over() as told:
                         told.update(local.describe_job(pipeline.run(), parsed))
+                    print(f"tokenreel: job {plain(' '.join(told.values()))} has the output until it is done", file=sys.stderr)
                     return None
                 result = pipeline.run()
                 result.wait_until_finish()

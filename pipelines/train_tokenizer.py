@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import StandardOptions
 
 from pipelines import local
 from pipelines.progress import TrainingProgress
@@ -67,8 +66,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     config = dataclasses.replace(config, output=links.follow(config.output, "output", local.note))
     check = {"sentencepiece": sentencepiece_training.check_options, "characters": character_fitting.read_options}[config.kind]
     check(config.options)  # before a worker starts
-    inputs, _ = survey(config, local.note)
     parsed = local.options(beam_arguments, releases_gil=True)
+    config = local.absolute(config, parsed)
+    leaves = local.leaves(parsed, no_wait=arguments.no_wait)
+    inputs, listed = survey(config, local.note)
+    local.check(parsed, config, listed)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
     with locking.lock(config.output, lost=local.stop):
@@ -85,7 +87,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
             build(pipeline, config, inputs)
             result = pipeline.run()
-            if arguments.no_wait and parsed.view_as(StandardOptions).runner != local.LOCAL_RUNNER:
+            if leaves:
+                print(f"tokenreel: job {plain(' '.join(local.describe_job(result, parsed).values()))}", file=sys.stderr)
                 return None
             result.wait_until_finish()
         tokenizer_output.remove_sample(config)

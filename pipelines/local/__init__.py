@@ -4,6 +4,10 @@ What comes in are Beam's options and a pipeline; what goes out are a runner with
 the job is, and errors whose message stands alone. Nothing here knows what a pipeline does, or changes what it writes.
 """
 
+from pipelines.local.elsewhere import absolute as absolute
+from pipelines.local.elsewhere import check as check
+from pipelines.local.elsewhere import describe_job as describe_job
+from pipelines.local.elsewhere import leaves as leaves
 from pipelines.local.errors import plain_errors as plain_errors
 from pipelines.local.errors import quiet_logging as quiet_logging
 from pipelines.local.progress import note as note
@@ -11,7 +15,6 @@ from pipelines.local.progress import show_progress as show_progress
 from pipelines.local.runner import LOCAL_RUNNER as LOCAL_RUNNER
 from pipelines.local.runner import check_endpoint as check_endpoint
 from pipelines.local.runner import describe as describe
-from pipelines.local.runner import describe_job as describe_job
 from pipelines.local.runner import make_runner as make_runner
 from pipelines.local.runner import options as options
 from pipelines.local.runner import threads as threads

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineResult
 
 from pipelines import own_packages
 from pipelines.local import prism
@@ -34,8 +33,7 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
       releases_gil: whether threads can work side by side; if not, processes are started.
 
     Raises:
-      ConfigError: this machine's runner has no such option, others may have options that only their job service knows; or Prism is not
-        installed.
+      ConfigError: there is no such option, or Prism is not installed.
     """
     parsed = PipelineOptions(list(argv), save_main_session=False)
     standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
@@ -43,8 +41,8 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
         standard.runner = LOCAL_RUNNER
     prism.set_up(parsed)
     given = {argument.split("=")[0].lstrip("-") for argument in argv}
+    _check_known(argv, parsed)
     if standard.runner == LOCAL_RUNNER:
-        _check_known(argv)
         if "direct_num_workers" not in given:  # the processors that this process may use, which can be fewer than there are
             direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if "direct_running_mode" not in given:
@@ -74,9 +72,9 @@ class _LocalRunner(FnApiRunner):
         return super().run_via_runner_api(pipeline_proto, options)
 
 
-def _check_known(argv: Sequence[str]) -> None:
-    """Refuses what neither we nor Beam know, and Beam would pass over: a slip of the pen must not run for hours with other settings."""
-    known = PipelineOptions([]).get_all_options()
+def _check_known(argv: Sequence[str], parsed: PipelineOptions) -> None:
+    """Refuses what nobody knows, and Beam would pass over: a slip of the pen must not run for hours with other settings."""
+    known = {*PipelineOptions([]).get_all_options(), *_known_to_service(parsed)}
     for name in PipelineOptions(list(argv)).get_all_options(retain_unknown_options=True):
         if name not in known:
             near = difflib.get_close_matches(name, [*_OWN, *known], n=1)
@@ -85,6 +83,23 @@ def _check_known(argv: Sequence[str]) -> None:
     for before, argument in itertools.pairwise(["", *argv]):
         if not argument.startswith("-") and (not before.startswith("-") or "=" in before):
             raise ConfigError(f"one argument too many: {argument!r}. The command takes one config; text is named with --input.")
+
+
+def _known_to_service(parsed: PipelineOptions) -> set[str]:
+    """Asks a job service which options it has of its own; none where it does not answer, which `check_endpoint` tells."""
+    endpoint = parsed.view_as(PortableOptions).job_endpoint
+    if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER or not endpoint or endpoint == "embed":
+        return set()
+    import grpc  # type: ignore[import-untyped]
+    from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+
+    with grpc.insecure_channel(endpoint) as channel:
+        stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
+        try:
+            answer = stub.DescribePipelineOptions(beam_job_api_pb2.DescribePipelineOptionsRequest(), timeout=10)
+        except grpc.RpcError:
+            return set()
+    return {option.name for option in answer.options}
 
 
 def check_endpoint(parsed: PipelineOptions) -> None:
@@ -111,17 +126,6 @@ def threads(parsed: PipelineOptions) -> int:
     direct = parsed.view_as(DirectOptions)
     local = parsed.view_as(StandardOptions).runner == LOCAL_RUNNER
     return 8 if not local or direct.direct_running_mode == "in_memory" else 8 + _THREADS * int(direct.direct_num_workers)
-
-
-def describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
-    """Says how to find a job that a remote runner has taken: its id, and the address of its page where it has one."""
-    identity = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
-    identity = identity() if callable(identity) else identity
-    found = {"job": f"{identity or 'without an id'} on {parsed.view_as(StandardOptions).runner}"}
-    cloud = parsed.view_as(GoogleCloudOptions)
-    if identity and cloud.project and cloud.region:
-        found["url"] = f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{identity}?project={cloud.project}"
-    return found
 
 
 def describe(parsed: PipelineOptions) -> str:

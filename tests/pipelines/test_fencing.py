@@ -21,6 +21,7 @@ from tokenreel.format import manifest, naming
 from tokenreel.loaders import load
 from tokenreel.storage import claims, files, gcs, placing
 
+WORKERS = ["--environment_type=EXTERNAL", "--environment_config=localhost:1"]  # never asked: see `Elsewhere`
 Capture = pytest.CaptureFixture[str]
 SECONDS = 60.0
 LATE, WINNER = 1, 2  # the seeds of the two jobs: their shards have the same names and sizes, and other bytes
@@ -149,7 +150,19 @@ def output(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: 
 
 def launch(config: str, output: str, seed: int) -> int:
     """Hands a job over as a user does."""
-    return cli.main(["build", config, "--output", output, "--set", f"seed={seed}", "--runner=PortableRunner", "--no-wait"])
+    return cli.main(
+        [
+            "build",
+            config,
+            "--output",
+            output,
+            "--set",
+            f"seed={seed}",
+            "--runner=PortableRunner",
+            *WORKERS,
+            "--no-wait",
+        ]
+    )
 
 
 def found(output: str, tmp_path: pathlib.Path) -> dict[str, str]:

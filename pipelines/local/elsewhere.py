@@ -1,0 +1,132 @@
+"""What a runner whose workers are elsewhere asks of a job, looked at before anything is written.
+
+Workers share this machine's disk on the runners that start them here: `FnApiRunner`, which is the default, `PrismRunner`, and every runner
+with `--environment_type=LOOPBACK`. Pools (`EXTERNAL`) and processes (`PROCESS`) of a cluster may share a file system; containers and
+Dataflow's machines never do.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.runner import PipelineResult
+
+from pipelines.local.runner import LOCAL_RUNNER
+from tokenreel.config import paths
+from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.errors import ConfigError
+from tokenreel.sources.inputs import InputFile
+from tokenreel.storage import files
+
+_CLOUD = "DataflowRunner"
+_AT_HOME = "LOOPBACK"
+_MAY_SHARE = ("EXTERNAL", "PROCESS")
+_Config = TypeVar("_Config", JobConfig, TokenizerJobConfig)
+
+
+def leaves(parsed: PipelineOptions, *, no_wait: bool) -> bool:
+    """Says whether the command ends before its job does: one that is handed over, or a template that starts none.
+
+    Raises:
+      ConfigError: the job would end with the command.
+    """
+    if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER:
+        return False
+    if no_wait and (_environment(parsed) == _AT_HOME or parsed.view_as(PortableOptions).job_endpoint == "embed"):
+        raise ConfigError(
+            "--no-wait: the workers of this job run in this command and would end with it (--environment_type=LOOPBACK, or "
+            "--job_endpoint=embed). Leave --no-wait out, or give the workers a place of their own with --environment_type=EXTERNAL."
+        )
+    return no_wait or bool(parsed.view_as(GoogleCloudOptions).template_location)
+
+
+def check(parsed: PipelineOptions, config: JobConfig | TokenizerJobConfig, listed: Sequence[Sequence[InputFile]]) -> None:
+    """Checks that the workers of a job can see its files, and that its runner has what it needs.
+
+    Args:
+      parsed: Beam's options; a relative setup file becomes absolute.
+      config: the settings of the job.
+      listed: the files of each source.
+
+    Raises:
+      ConfigError: a path is local where workers do not share the disk, or an option is missing.
+    """
+    runner = parsed.view_as(StandardOptions).runner
+    if runner == LOCAL_RUNNER:
+        return
+    _check_options(parsed, runner)
+    if runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE):
+        return
+    named = [("output", config.output), ("execution.stage", config.execution.stage or config.output)]
+    named += [(f"sources.{index}.files", found[0].path) for index, found in enumerate(listed) if found]
+    for setting, path in named:
+        if not files.is_remote(path):
+            raise ConfigError(
+                f"{setting}: {path} lies on this machine, whose disk the workers of {runner} do not share. Give gs:// paths. Workers run "
+                f"here on {LOCAL_RUNNER} (the default), PrismRunner, and with --environment_type=LOOPBACK; with EXTERNAL or PROCESS they "
+                "must see the same file system."
+            )
+
+
+def _check_options(parsed: PipelineOptions, runner: str) -> None:
+    setup, cloud = parsed.view_as(SetupOptions), parsed.view_as(GoogleCloudOptions)
+    for name in ("setup_file", "requirements_file"):
+        path = getattr(setup, name)
+        if path and not os.path.isfile(path):
+            raise ConfigError(f"--{name}={path}: no such file. A relative path begins in the working directory.")
+    if setup.setup_file:
+        setup.setup_file = os.path.abspath(setup.setup_file)  # Beam fails at a name without a folder
+    found = PipelineOptionsValidator(parsed, None).validate() if runner != _CLOUD else []
+    if found:
+        raise ConfigError(f"--runner={runner}: {' '.join(found[0].split()).rstrip('.')}. Give that option, or leave out what asks for it.")
+    missing = [name for name in ("project", "region", "temp_location") if runner == _CLOUD and not getattr(cloud, name)]
+    if missing:
+        needed = "--project=PROJECT --region=REGION --temp_location=gs://BUCKET/FOLDER"
+        raise ConfigError(f"--runner={runner} also needs --{' and --'.join(missing)}: {needed}")
+
+
+def _environment(parsed: PipelineOptions) -> str:
+    """Says where a runner's workers run, by the name that Beam has for it; without a word of the user it is a container."""
+    given, runner = parsed.view_as(PortableOptions).environment_type, parsed.view_as(StandardOptions).runner
+    flink = runner == "FlinkRunner" and parsed.view_as(FlinkRunnerOptions).flink_master in ("[local]", "[auto]")
+    spark = runner == "SparkRunner" and str(parsed.view_as(SparkRunnerOptions).spark_master_url).startswith("local")
+    return str(given or (_AT_HOME if flink or spark else "DOCKER"))
+
+
+def absolute(config: _Config, parsed: PipelineOptions) -> _Config:
+    """Gives settings whose local paths mean the same in any working directory, where workers may have another."""
+    if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER:
+        return config
+    here = os.getcwd()
+    sources = tuple(
+        dataclasses.replace(source, files=tuple(paths.resolve(path, here) for path in source.files)) for source in config.sources
+    )
+    execution = config.execution
+    if execution.stage is not None:
+        execution = dataclasses.replace(execution, stage=paths.resolve(execution.stage, here))
+    return dataclasses.replace(config, output=paths.resolve(config.output, here), sources=sources, execution=execution)
+
+
+def describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
+    """Says how to find a job that a runner has taken: its id, and the address of its page where it has one; or its template."""
+    cloud, runner = parsed.view_as(GoogleCloudOptions), parsed.view_as(StandardOptions).runner
+    if cloud.template_location:
+        return {"job": f"of the template {cloud.template_location}"}
+    identity = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
+    identity = identity() if callable(identity) else identity
+    found = {"job": f"{identity or 'without an id'} on {runner}"}
+    if identity and runner == _CLOUD:
+        found["url"] = f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{identity}?project={cloud.project}"
+    return found
