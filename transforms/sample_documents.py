@@ -13,10 +13,12 @@ from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
 from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
-from tokenreel.storage import files
+from tokenreel.storage import column_file, files
+from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
 from tokenreel.tokenizer_training.texts import read_texts
+from transforms.gather_rows import GatherRows
 
 _FileCounts = tuple[int, Mapping[str, int]]  # documents that could be read, and those that could not by reason
 
@@ -27,22 +29,36 @@ class Sampled:
 
     Attributes:
       plan: what is taken of the documents in the files.
-      parts: (source, path) of the files, sorted.
+      table: of the files, as the text lies.
       totals: of the whole text.
     """
 
     plan: SamplePlan
-    parts: Sequence[tuple[int, str]]
+    table: ColumnFile
     totals: Totals
+
+    @property
+    def parts(self) -> Iterator[tuple[int, str]]:
+        """(source, path) of the files."""
+        table = column_file.read(self.table)
+        for index in range(table.rows):
+            row = table.row(index)
+            yield row["source"], row["path"]
 
 
 @dataclasses.dataclass
-class _Read:
-    """A block and the files written from it: the documents in the first `limit` buckets."""
+class _Part:
+    """A part of a block and the file written from it: the documents in the first `limit` buckets, "" where there are none.
 
-    block: Block
+    Only the first part of a block brings it along, to read it again.
+    """
+
+    source: int
+    block: int
+    part: int
     limit: int
-    paths: Sequence[str]
+    path: str
+    whole: Block | None
 
 
 @dataclasses.dataclass
@@ -72,9 +88,9 @@ class SampleDocuments(beam.PTransform):
         totals = (measured.counts, empty) | beam.Flatten() | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
         plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
         return (
-            measured.read  # _Read: paths, never text
-            | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # (source, path)
-            | "CollectParts" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            measured.read  # _Part: paths, never text
+            | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # _Part
+            | "CollectParts" >> beam.CombineGlobally(GatherRows(_to_row, self.directory, "parts", _SORT_BY))  # table of _Part
             | "Sampled" >> beam.Map(_sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
         )
 
@@ -83,11 +99,15 @@ class SampleDocuments(beam.PTransform):
         sample_plan.check(totals, self.inputs, config.execution, _say)
         return sample_plan.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
-    def _complete(self, read: _Read, plan: SamplePlan) -> Iterable[tuple[int, str]]:
-        paths, limit = read.paths, plan.limits[read.block.source]
-        if limit > read.limit:
-            paths = [path for *_, path in _measure(read.block, self.config, self.rules[read.block.source], self.directory, limit)]
-        return [(read.block.source, path) for path in paths if path]
+    def _complete(self, read: _Part, plan: SamplePlan) -> Iterator[_Part]:
+        limit = plan.limits[read.source]
+        if limit <= read.limit:
+            parts: Iterable[_Part] = [read]
+        elif read.whole is not None:
+            parts = (part for *_, part in _measure(read.whole, self.config, self.rules[read.source], self.directory, limit))
+        else:
+            parts = []  # the first part of the block stands for all
+        yield from (part for part in parts if part.path)
 
 
 class _MeasureBlock(beam.DoFn):
@@ -95,16 +115,15 @@ class _MeasureBlock(beam.DoFn):
         self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
-    def process(self, block: Block) -> Iterator[Any]:  # _Read; tagged: Measured, and ((source, file), _FileCounts)
-        limit, paths = self._limits[block.source], []
+    def process(self, block: Block) -> Iterator[Any]:  # _Part; tagged: Measured, and ((source, file), _FileCounts)
+        limit = self._limits[block.source]
         files: dict[str, _FileCounts] = {}
-        for measured, found, path in _measure(block, self._config, self._rules[block.source], self._directory, limit):
+        for measured, found, part in _measure(block, self._config, self._rules[block.source], self._directory, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
             for name, documents, dead_letters in found:
                 files[name] = _join_files([files.get(name, (0, {})), (documents, dead_letters)])
-            paths.append(path)
-        yield _Read(block, limit, paths)
+            yield part
         whole = {file_range.file.name for file_range in block.file_ranges if file_range.end is None}
         archives = {archive for name, (documents, _) in files.items() if documents for archive in losses.archives_of(name)}
         for name, counts in files.items():
@@ -132,8 +151,8 @@ def _empty(file: tuple[int, str], counts: _FileCounts) -> Iterator[Measured]:
 
 def _measure(
     block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int
-) -> Iterator[tuple[Measured, Sequence[tuple[str, int, Counter[str]]], str]]:
-    """Counts the documents of each part of a block and writes those in the first `limit` buckets; no path where there are none.
+) -> Iterator[tuple[Measured, Sequence[tuple[str, int, Counter[str]]], _Part]]:
+    """Counts the documents of each part of a block and writes those in the first `limit` buckets.
 
     A block that is processed twice writes the same bytes under the same names.
     """
@@ -143,7 +162,7 @@ def _measure(
         if len(candidates.hashes):
             path = files.join(directory, f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
             sample_files.write_candidates(path, candidates)
-        yield measured, documents.files, path
+        yield measured, documents.files, _Part(block.source, block.index, part, limit, path, None if part else block)
 
 
 class _AddUp(beam.CombineFn):
@@ -167,8 +186,15 @@ class _AddUp(beam.CombineFn):
         return totals
 
 
-def _sampled(parts: list[tuple[int, str]], plan: SamplePlan, totals: Totals) -> Sampled:
-    return Sampled(plan, sorted(parts), totals)
+_SORT_BY = ("source", "block", "part")
+
+
+def _to_row(part: _Part) -> Row:
+    return {"source": part.source, "block": part.block, "part": part.part, "path": part.path}
+
+
+def _sampled(table: ColumnFile, plan: SamplePlan, totals: Totals) -> Sampled:
+    return Sampled(plan, table, totals)
 
 
 def _say(line: str) -> None:

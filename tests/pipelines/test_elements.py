@@ -30,11 +30,13 @@ class Elements:
       count: their number.
       largest: bytes of the largest.
       what: that one, shortened.
+      naming: only elements are looked at in which this stands.
     """
 
     count: int = 0
     largest: int = 0
     what: str = ""
+    naming: str = ""
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def elements(monkeypatch: pytest.MonkeyPatch) -> Iterator[Elements]:
             before = out.size()
             super().encode_to_stream(value, out, nested)
             found.count += 1
-            if out.size() - before > found.largest:
+            if out.size() - before > found.largest and found.naming in repr(value):
                 found.largest, found.what = out.size() - before, repr(value)[:500]
 
     def create(self: Any) -> Any:
@@ -98,6 +100,30 @@ def test_no_element_grows_with_the_number_of_files(
     assert max(few.largest, many.largest) < LARGEST
     # Numbers have more digits, and where few rows travel in an accumulator, of many the paths of files do.
     assert many.largest < 1.5 * few.largest, many.what
+
+
+def test_no_element_of_a_sample_grows_with_the_number_of_blocks(
+    tmp_path: pathlib.Path, elements: Elements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paths of all sampled files were one list."""
+    monkeypatch.setattr("os.fsync", lambda fd: None)
+    elements.naming = ".sample"  # others are histograms of a constant size
+    found = []
+    for count in (20, 210):
+        text = tmp_path / f"{count}.txt"
+        text.write_text("".join(f"{i % 1000:06d} and some more\n" for i in range(10 * count)))
+        source = {"files": [str(text)], "format": "lines"}
+        config = tmp_path / f"{count}.yaml"
+        execution = {"block_mb": 200 / (1 << 20)}
+        config.write_text(
+            yaml.safe_dump({"output": str(tmp_path / f"out{count}"), "sources": [source], "kind": "characters", "execution": execution})
+        )
+        elements.count = elements.largest = 0
+        assert cli.main(["train-tokenizer", str(config), "--direct_num_workers=1"]) == 0
+        found.append(dataclasses.replace(elements))
+    few, many = found
+    assert many.count > 4 * few.count
+    assert 0 < many.largest < 1.5 * few.largest, many.what
 
 
 def test_many_files_in_one_block(build_files: Callable[..., tuple[Elements, pathlib.Path]], monkeypatch: pytest.MonkeyPatch) -> None:
