@@ -82,7 +82,8 @@ def document_order(recipe: StoredValue[Recipe], stages: ColumnFile, merged: Colu
 def check_text(order: DocumentOrder, work: Workspace, inputs: Mapping[str, Any]) -> None:
     """Refuses text that is not what was listed, or of which too much could not be read; writes the dead letters."""
     config, selections = order.config, order.selections
-    contents.check((selection.info for selection in selections), [source.name for source in config.sources])
+    record = contents.record_path(work.tables.ready(), selections.identity)
+    contents.check((selection.info for selection in selections), [source.name for source in config.sources], record)
     dead_letters.check(config, work, inputs, selections, say)
     kept_fields.check(config, selections)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import google_crc32c
 import pytest
@@ -12,6 +12,8 @@ import pytest
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
+from tokenreel.assembly.remembered_inputs import ContentDigest
+from tokenreel.format import manifest
 from tokenreel.staging import contents, stage_file
 from tokenreel.storage import files, gcs
 
@@ -60,6 +62,30 @@ def test_the_contents_are_those_of_the_files_wherever_they_lie(
             config = write_config(sources=[{"name": "docs", "files": [place], "metadata_fields": ["number"]}], execution={"stage": stage})
             assert build(config, tmp_path / f"dataset{number}", block_mb) == 0
             assert contents_of(stage) == expected
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_was_read_is_read_once_from_the_headers(
+    write_config: WriteConfig, small: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    """Planning looks at all headers, and writes the manifest's part of them down; where that is lost they are read again."""
+    config = write_config(sources=[{"name": "docs", "files": [str(small)]}])
+    passes = []
+    read_contents = contents.read_contents
+
+    def counted(infos: Iterable[stage_file.StageInfo]) -> Iterator[contents.FileContent]:
+        passes.append(1)
+        return read_contents(infos)
+
+    monkeypatch.setattr(contents, "read_contents", counted)
+    if not recorded:
+        monkeypatch.setattr(contents.sealed, "write", lambda path, content: None)
+    assert build(config, tmp_path / "dataset") == 0
+    assert len(passes) == (1 if recorded else 2)
+    expected = ContentDigest()
+    for path in sorted(small.iterdir()):
+        expected.add(path.name, len(path.read_bytes()), google_crc32c.value(path.read_bytes()))
+    assert manifest.read(str(tmp_path / "dataset")).totals["inputs"]["docs"]["content"] == str(expected)
 
 
 def test_a_flip_inside_a_range_is_found_before_anything_is_made_of_it(

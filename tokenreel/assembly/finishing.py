@@ -65,7 +65,8 @@ def finish(
     tables = [table for *_, table in shards if table is not None]
     if selections.numbers("dead_letters").any():  # they are in their place already
         tables.append(file_info(config.output, naming.DEAD_LETTERS))
-    recorded = remembered_inputs.add_contents(config, inputs, contents.read_contents(each.info for each in selections))
+    record = contents.record_path(work.tables.path, selections.identity)
+    recorded = remembered_inputs.add_contents(config, inputs, contents.recorded(record, (each.info for each in selections)))
     totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
     texts = {naming.STATISTICS: to_json(statistics(recipe, selections, by_split, sums)), info.file: vocabulary.data}
     written = [_write(work, selections, name, data) for name, data in texts.items() if name is not None and data is not None]

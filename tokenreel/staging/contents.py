@@ -14,7 +14,7 @@ from tokenreel.sources.extents import UNREAD, Extent, join
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
 from tokenreel.staging.stage_file import read_header
-from tokenreel.storage import files, pooled
+from tokenreel.storage import files, pooled, sealed
 
 _SHOWN = 3  # files in a message
 
@@ -88,18 +88,37 @@ def _extents(infos: Iterable[StageInfo]) -> Iterator[_Read]:
             yield _Read(info.source, header["files"][index], size, expected, info.path, Extent(*extent))
 
 
-def check(infos: Iterable[StageInfo], sources: Sequence[str]) -> None:
+def record_path(directory: str, identity: str) -> str:
+    """Names the file that says what was read of the files behind some stage files, which have this identity together."""
+    return files.join(directory, f"contents-{identity}.json")
+
+
+def recorded(record: str, infos: Iterable[StageInfo]) -> Iterator[FileContent]:
+    """Gives what `check` recorded, and reads all headers again only where that is gone or damaged; see `read_contents`."""
+    found = sealed.read(record)
+    if found is None:
+        return read_contents(infos)
+    return (FileContent(source, name, size, crc32c, False, None, ()) for source, name, size, crc32c in found["contents"])
+
+
+def check(infos: Iterable[StageInfo], sources: Sequence[str], record: str) -> None:
     """Compares what was read of each file with what its bucket says that it holds. Removes the stage files of those that differ.
 
     Args:
       infos: all stage files of a build, sorted as the text lies.
       sources: names of the sources.
+      record: where to write what was read, for `recorded`.
 
     Raises:
       BuildError: what was read of a file is not what lies in its bucket.
     """
-    bad = [content for content in read_contents(infos) if not content.sound]
+    found, bad = [], []
+    for content in read_contents(infos):
+        found.append((content.source, content.name, content.bytes, content.crc32c))
+        if not content.sound:
+            bad.append(content)
     if not bad:
+        sealed.write(record, {"contents": found})
         return
     for path in sorted({path for content in bad for path in content.stages}):
         range_cache.forget(path)
