@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import random
 import shutil
+import tarfile
+import zipfile
 
 import pytest
 
 from pipelines import cli
-from tests import buckets
+from tests import buckets, lies
 from tests.conftest import tree_digest
 from tokenreel.assembly import remembered_inputs
 from tokenreel.format import manifest
+from tokenreel.sources import reading
 from tokenreel.storage import files, gcs
 
 Capture = pytest.CaptureFixture[str]
@@ -139,6 +143,66 @@ def test_a_disk_a_copy_and_a_bucket_give_the_same_dataset(
         files.write_bytes(f"{bucket}/text/b.jsonl", data)
         assert build(place, "--input", f"{bucket}/text", "--output", f"{bucket}/dataset") == 1
         assert "docs: b.jsonl changed since it was built" in capsys.readouterr().err
+
+
+def pack(text: pathlib.Path) -> None:
+    """Puts the files of a folder into two archives, beside which none is left."""
+    paths = [path for path in sorted(text.rglob("*.jsonl")) if path.stat().st_size]
+    with zipfile.ZipFile(text / "in.zip", "w") as packed, tarfile.open(text / "in.tar.gz", "w:gz") as streamed:
+        for number, path in enumerate(paths):
+            name = path.relative_to(text).as_posix()
+            packed.write(path, name, zipfile.ZIP_DEFLATED if number else zipfile.ZIP_STORED)
+            streamed.add(path, f"tar/{name}")
+    for path in text.rglob("*.jsonl"):
+        path.unlink()
+
+
+def alter(server: buckets.Server, name: str, wanted: int) -> list[str]:
+    """Has a bit flipped in one of the answers with bytes of an object, the first or a later one; gives what was asked for then."""
+    asked: list[str] = []
+    altered: list[str] = []
+
+    def distort(number: int, method: str, path: str) -> lies.Lie | None:
+        if name not in path or "alt=media" not in path:
+            return None
+        asked.append(path)
+        if len(asked) != wanted:
+            return None
+        altered.append(path)
+        return lies.flip(random.Random(wanted))
+
+    server.distort = distort
+    return altered
+
+
+@pytest.mark.parametrize("whole_bytes", [None, pytest.param(100, marks=pytest.mark.slow)], ids=["read whole", "read twice"])
+def test_archives_in_a_bucket_are_compared_with_what_it_says(
+    place: pathlib.Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, whole_bytes: int | None
+) -> None:
+    """Whichever answer with bytes of the zip is altered on its way: the dataset is that of the disk, and `--recheck` finds it complete."""
+    monkeypatch.setattr(gcs, "FIRST_DELAY", 0.001)
+    if whole_bytes is not None:
+        monkeypatch.setattr(reading, "_WHOLE_BYTES", whole_bytes)
+    pack(place / "text")
+    assert build(place, "--output", str(place / "packed")) == 0
+    expected = {name: (place / "packed" / name).read_bytes() for name in tree_digest(place / "packed")}
+    with buckets.server() as server:
+        bucket = f"gs://{buckets.BUCKET}"
+        buckets.upload(place / "text", f"{bucket}/text")
+        for wanted in (1, 2) if whole_bytes is None else (1, 2, 4):
+            arguments = ["--input", f"{bucket}/text", "--output", f"{bucket}/dataset{wanted}"]
+            altered = alter(server, "in.zip", wanted)
+            code = build(place, *arguments)
+            server.calm()
+            assert altered and (code == 0 or build(place, *arguments) == 0), capsys.readouterr().err
+            assert {name: files.read_bytes(f"{bucket}/dataset{wanted}/{name}") for name in expected} == expected
+        capsys.readouterr()
+        assert build(place, *arguments, "--recheck") == 0
+        assert "is complete already" in capsys.readouterr().err
+        data = files.read_bytes(f"{bucket}/text/in.zip").replace(b"document 7 of", b"document 8 of", 1)
+        files.write_bytes(f"{bucket}/text/in.zip", data)
+        assert build(place, *arguments, "--recheck") == 1
+        assert "docs: in.zip changed since it was built" in capsys.readouterr().err
 
 
 def test_a_damaged_manifest_is_made_again_by_the_build_that_wrote_it(made: pathlib.Path, place: pathlib.Path, capsys: Capture) -> None:
