@@ -78,7 +78,9 @@ def surround(
     if not extra:
         return values, offsets
     sequences = len(offsets) - 1
-    new = offsets + np.arange(sequences + 1, dtype=np.int64) * extra
+    new = np.arange(sequences + 1, dtype=np.int64)
+    new *= extra  # in place: there may be millions
+    new += offsets
     out = np.empty(int(new[-1]), dtype=values.dtype)
     inside = np.ones(len(out), dtype=bool)
     if first is not None:
