@@ -14,6 +14,7 @@ from tokenreel.curation.filters import Rules
 from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import column_file, files
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
@@ -90,7 +91,7 @@ class SampleDocuments(beam.PTransform):
         return (
             measured.read  # _Part: paths, never text
             | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # _Part
-            | "CollectParts" >> beam.CombineGlobally(GatherRows(_to_row, self.directory, "parts", _SORT_BY))  # table of _Part
+            | "CollectParts" >> beam.CombineGlobally(GatherRows(_to_row, Folder(self.directory), "parts", _SORT_BY))  # table of _Part
             | "Sampled" >> beam.Map(_sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
         )
 
