@@ -53,29 +53,29 @@ def build(
     vocabulary: Vocabulary,
     rules: Sequence[Rules],
     inputs: Mapping[str, Any],
-    merge_levels: int = 0,
+    merge_levels: tuple[int, int] = (0, 0),
 ) -> beam.PCollection[str]:
     """Raw text in the sources of a config to shards and a manifest in its output, whose fingerprint comes out.
 
-    Stage files are merged `merge_levels` times at most.
+    Stage files, and the tables by which duplicates are found, are merged `merge_levels` times at most.
     """
-    job = recipe.config
+    job, (stage_levels, table_levels) = recipe.config, merge_levels
     # Files of their own: a graph has to stay small, whatever the vocabulary.
     store = functools.partial(StoredValue.store, work.tables.ready())
     everything, words = store("recipe", recipe), store("vocabulary", vocabulary)
     blocks = root | ListBlocks(job, inputs)  # Block: byte ranges of files
     if job.duplicates.remove in ("paragraphs", "lines"):
-        blocks |= RemoveDuplicateText(job, work)  # Block, with what to leave out of it
+        blocks |= RemoveDuplicateText(job, work, table_levels)  # Block, with what to leave out of it
     stages = (
         blocks
         | TokenizeBlocks(job, words, store("rules", tuple(rules)), work)  # StageSelection: counts and paths
         | "CollectStages" >> beam.CombineGlobally(GatherRows(stage_table.to_row, work.tables, "stages", stage_table.SORT_BY))
     )  # table of StageSelection, as the text lies
     if job.duplicates.remove == "documents":
-        stages |= RemoveDuplicateDocuments(job, work)
+        stages |= RemoveDuplicateDocuments(job, work, table_levels)
     if any(source.id_field is not None for source in job.sources):
         stages |= CheckIds(job, work.duplicates)
-    read = stages | MergeStages(everything, work, inputs, merge_levels) if merge_levels else stages  # table of what shards are made of
+    read = stages | MergeStages(everything, work, inputs, stage_levels) if stage_levels else stages  # table of what shards are made of
     plan = (stages, read) | PlanShards(everything, work, inputs)  # table of SplitPlan
     built = (plan, stages, read) | BuildShards(everything, work)  # BuiltShard
     return (stages, plan, built) | WriteManifest(everything, work, words, inputs)  # last: the file means "complete"
@@ -158,8 +158,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     return finished
 
 
-def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequence[InputFile]]) -> int:
-    """Plans merge passes by the sizes of the files, and tells; gives how many the job must be able to make.
+def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequence[InputFile]]) -> tuple[int, int]:
+    """Plans merge passes by the sizes of the files, and tells; gives how many the job must be able to make, of stage files and of hashes.
 
     Raises:
       BuildError: even they would not be enough.
@@ -170,7 +170,7 @@ def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequen
     merge_plan.check(planned, job)
     if planned.levels:
         local.note(f"planned by the size of the files: {planned}")
-    return merge_plan.levels_to_prepare(job, sizes, shard)
+    return merge_plan.levels_to_prepare(job, sizes, shard), merge_plan.table_levels_to_prepare(job, sizes)
 
 
 def _guard(marks: str) -> AbstractContextManager[None]:

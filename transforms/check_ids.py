@@ -43,7 +43,9 @@ class CheckIds(beam.PTransform):
             | "CompareIds" >> beam.FlatMap(self._compare, every_stage)  # Found
             | "AddRepeatedIds" >> beam.CombineGlobally(repeated_ids.add)
         )
-        return stages | "ReportIds" >> beam.Map(self._report, beam.pvalue.AsSingleton(found))
+        # The table is no main input of a step that waits for another one: see `MergeLevels`.
+        both = (every_stage, beam.pvalue.AsSingleton(found))
+        return stages.pipeline | "Once" >> beam.Create([None]) | "ReportIds" >> beam.Map(self._report, *both)
 
     def _hash(self, index: int, stages: ColumnFile) -> int:
         return repeated_ids.hash_ids(self.tables.ready(), stage_table.load(stages), index)
@@ -52,7 +54,7 @@ class CheckIds(beam.PTransform):
         if found := repeated_ids.compare(self.tables.path, stage_table.load(stages), *bounds):
             yield found
 
-    def _report(self, stages: ColumnFile, found: Found) -> ColumnFile:
+    def _report(self, _: None, stages: ColumnFile, found: Found) -> ColumnFile:
         repeated_ids.report(self.config, found, _say)
         return stages
 

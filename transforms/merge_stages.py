@@ -20,7 +20,9 @@ from tokenreel.staging.merging import Input
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
-from transforms.plan_shards import check_text, document_order, say
+from transforms.merge_levels import MergeLevels
+from transforms.plan_shards import check_text, document_order
+from transforms.workers.saying import say
 
 
 @dataclasses.dataclass
@@ -37,19 +39,8 @@ class MergeStages(beam.PTransform):
     levels: int
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
-        needed = beam.pvalue.AsSingleton(stages | "PlanMerges" >> beam.Map(self._plan))  # levels, by the counts of the stage files
-        table = stages
         gather = GatherRows(stage_table.to_row, self.work.tables, "merged", stage_table.SORT_BY)
-        for level in range(1, self.levels + 1):
-            merged = (
-                table
-                | f"CutStrands{level}" >> beam.FlatMap(self._tasks, level, needed)  # MergeTask
-                | f"SpreadMerges{level}" >> beam.Reshuffle()
-                | f"Merge{level}" >> beam.FlatMap(self._merge, beam.pvalue.AsSingleton(table))  # StageSelection of a merged file
-                | f"CollectMerged{level}" >> beam.CombineGlobally(gather)
-            )
-            table = table | f"TakeMerged{level}" >> beam.Map(_last, beam.pvalue.AsSingleton(merged))
-        return table
+        return stages | MergeLevels(self.levels, self._plan, self._cut, self._merge, gather)
 
     def _plan(self, stages: ColumnFile) -> int:
         with self.work.explaining():
@@ -69,9 +60,8 @@ class MergeStages(beam.PTransform):
         read_budget.check(dataclasses.replace(unmerged, reads=planned.reads, repeated=planned.repeated, bytes=planned.read_bytes), config)
         return planned.levels
 
-    def _tasks(self, table: ColumnFile, level: int, needed: int) -> Iterator[MergeTask]:
-        if level <= needed:
-            yield from strands.cut(stage_table.load(table), self.recipe.load().config)
+    def _cut(self, table: ColumnFile) -> Iterator[MergeTask]:
+        return strands.cut(stage_table.load(table), self.recipe.load().config)
 
     def _merge(self, task: MergeTask, table: ColumnFile) -> Iterator[StageSelection]:
         with self.work.explaining():
@@ -82,8 +72,3 @@ class MergeStages(beam.PTransform):
             info = merging.merge(path, inputs, source=task.source, strand=task.strand, part=task.part, ranges=task.ranges)
         if info is not None:
             yield StageSelection(info=info, splits={})
-
-
-def _last(before: ColumnFile, merged: ColumnFile) -> ColumnFile:
-    """Takes what a pass made; it made nothing where it was not needed."""
-    return merged if merged.rows else before

@@ -4,7 +4,6 @@ Tested in tests/pipelines/test_build.py and tests/pipelines/test_determinism.py.
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
+from transforms.workers.saying import say
 
 
 @dataclasses.dataclass
@@ -42,23 +42,23 @@ class PlanShards(beam.PTransform):
         gather = GatherRows(group_table.to_row, self.work.tables, "groups", group_table.SORT_BY)
         return (
             stages
-            | "CutGroups" >> beam.FlatMap(self._groups, *merged)  # DocumentGroup: a range of keys or of tokens
+            | "CutGroups" >> beam.FlatMap(self._groups, checked=bool(merged))  # DocumentGroup: a range of keys or of tokens
             | "SpreadGroups" >> beam.Reshuffle()
             | "MeasureGroup" >> beam.Map(self._measure, every_stage, *merged)  # GroupSize
             | "CollectSizes" >> beam.CombineGlobally(gather)  # table of GroupSize
             | "CutShards" >> beam.Map(self._plan, every_stage, *merged)  # table of SplitPlan
         )
 
-    def _groups(self, stages: ColumnFile, merged: ColumnFile | None = None) -> Iterable[DocumentGroup]:
+    def _groups(self, stages: ColumnFile, *, checked: bool) -> Iterable[DocumentGroup]:
         with self.work.explaining():
-            return self._cut(stages, merged)
+            return self._cut(stages, checked)
 
-    def _cut(self, stages: ColumnFile, merged: ColumnFile | None) -> Iterable[DocumentGroup]:
+    def _cut(self, stages: ColumnFile, checked: bool) -> Iterable[DocumentGroup]:
         order = document_order(self.recipe, stages)
-        if merged is None:  # else `MergeStages` did this before it merged anything
+        if not checked:  # by `MergeStages`, before it merges anything
             check_text(order, self.work, self.inputs)
         groups = order.groups()
-        if merged is None:
+        if not checked:
             planned = read_budget.plan_reads(order, groups)
             say(str(planned))
             read_budget.check(planned, order.config)
@@ -86,8 +86,3 @@ def check_text(order: DocumentOrder, work: Workspace, inputs: Mapping[str, Any])
     contents.check((selection.info for selection in selections), [source.name for source in config.sources], record)
     dead_letters.check(config, work, inputs, selections, say)
     kept_fields.check(config, selections)
-
-
-def say(line: str) -> None:
-    """Tells the user something, on a worker."""
-    print(f"tokenreel: {line}", file=sys.stderr, flush=True)

@@ -14,17 +14,20 @@ import numpy as np
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
-from tokenreel.curation import duplicates, hash_tables
+from tokenreel.curation import duplicates, hash_tables, merged_tables
 from tokenreel.curation.hash_tables import HashTable
+from tokenreel.curation.merged_tables import TableTask
 from tokenreel.planning import stage_table
 from tokenreel.planning.selection import StageSelection, count_splits
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
 from tokenreel.storage import column_file, files
-from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
+from tokenreel.wording import plural
 from transforms.gather_rows import GatherRows
+from transforms.merge_levels import MergeLevels
+from transforms.workers.saying import say
 
 
 @dataclasses.dataclass
@@ -35,17 +38,22 @@ class FindDuplicates(beam.PTransform):
     rows. Hashes stay in files; what passes through the runner is eight bytes for each text that goes.
     """
 
-    directory: Folder
-    unit: str
+    config: JobConfig
+    work: Workspace
     tables_of: Callable[[ColumnFile], Sequence[HashTable]]
+    merge_levels: int = 0
 
     def expand(self, listed: beam.PCollection[ColumnFile]) -> beam.PCollection[tuple[int, str]]:
         every_table = beam.pvalue.AsSingleton(listed)
+        searched = every_table
+        if self.merge_levels:
+            gather = GatherRows(_merged_row, self.work.tables, "merged-hashes", ("strand", "part"))
+            searched = beam.pvalue.AsSingleton(listed | MergeLevels(self.merge_levels, self._plan, self._cut, self._merge, gather))
         found = (
             listed
             | "CutRanges" >> beam.FlatMap(lambda file: hash_tables.ranges(self.tables_of(file)))  # (low, high): ranges of hashes
             | "SpreadRanges" >> beam.Reshuffle()
-            | "CompareTables" >> beam.FlatMap(self._find, every_table)  # (table, rows as bytes)
+            | "CompareTables" >> beam.FlatMap(self._find, searched)  # (table, rows as bytes)
         )
         own = listed | "TablesWithDuplicates" >> beam.FlatMap(self._with_duplicates)  # (table, no rows): they may lose nothing to others
         return (
@@ -55,8 +63,29 @@ class FindDuplicates(beam.PTransform):
             | "WriteRows" >> beam.Map(self._write, every_table)  # (table, path)
         )
 
+    def _plan(self, listed: ColumnFile) -> int:
+        execution, tables = self.config.execution, self.tables_of(listed)
+        entries = sum(table.entries for table in tables)
+        found = hash_tables.levels(len(tables), entries, execution.merge_files, execution.max_reads)
+        level = min(found, self.merge_levels)
+        if level:
+            without, reads = (hash_tables.reads(len(tables), entries, execution.merge_files, passes) for passes in (0, level))
+            say(f"search for duplicates: {plural(level, 'merge level')}, {plural(reads, 'read')} in place of {without:,}")
+        return level
+
+    def _searched(self, listed: ColumnFile) -> Sequence[HashTable]:
+        return _listed_tables(listed) if _is_merged(listed) else self.tables_of(listed)
+
+    def _cut(self, listed: ColumnFile) -> Iterator[TableTask]:
+        tables = self._searched(listed)
+        strands = column_file.read(listed).numbers("strand") if _is_merged(listed) else np.arange(len(tables))
+        return merged_tables.cut(tables, strands, self.config.execution.merge_files)
+
+    def _merge(self, task: TableTask, listed: ColumnFile) -> Iterator[tuple[int, HashTable]]:
+        yield task.strand, merged_tables.merge(self.work.duplicates.ready(), self._searched(listed), task)
+
     def _find(self, bounds: tuple[int, int], listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
-        for index, rows in hash_tables.find(self.tables_of(listed), *bounds):
+        for index, rows in hash_tables.find(self._searched(listed), *bounds):
             yield index, rows.astype("<i8").tobytes()
 
     def _with_duplicates(self, listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
@@ -68,7 +97,16 @@ class FindDuplicates(beam.PTransform):
         index, parts = found
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
         every = np.sort(np.concatenate([*rows, self.tables_of(listed)[index].read_duplicates()]))
-        return index, hash_tables.write_rows(self.directory.ready(), self.unit, every)
+        return index, hash_tables.write_rows(self.work.duplicates.ready(), self.config.duplicates.remove, every)
+
+
+def _is_merged(listed: ColumnFile) -> bool:
+    return "strand" in column_file.read(listed).arrays
+
+
+def _merged_row(merged: tuple[int, HashTable]) -> Row:
+    strand, table = merged
+    return {"strand": strand, **dataclasses.asdict(table)}
 
 
 @dataclasses.dataclass
@@ -80,18 +118,21 @@ class RemoveDuplicateDocuments(beam.PTransform):
 
     config: JobConfig
     work: Workspace
+    merge_levels: int = 0
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
         gather = GatherRows(stage_table.to_row, self.work.tables, "changed", stage_table.SORT_BY)
         changed = (
             stages
-            | "FindDuplicates" >> FindDuplicates(self.work.duplicates, self.config.duplicates.remove, _stage_tables)
+            | "FindDuplicates" >> FindDuplicates(self.config, self.work, _stage_tables, self.merge_levels)
             | "CountAgain" >> beam.Map(self._count, beam.pvalue.AsSingleton(stages))  # StageSelection
             | "CollectChanged" >> beam.CombineGlobally(gather)  # table of StageSelection
         )
-        return stages | "Replace" >> beam.Map(self._replace, beam.pvalue.AsSingleton(changed))
+        # The table is no main input of a step that waits for another one: see `MergeLevels`.
+        both = map(beam.pvalue.AsSingleton, (stages, changed))
+        return stages.pipeline | "Once" >> beam.Create([None]) | "Replace" >> beam.Map(self._replace, *both)
 
-    def _replace(self, stages: ColumnFile, changed: ColumnFile) -> ColumnFile:
+    def _replace(self, _: None, stages: ColumnFile, changed: ColumnFile) -> ColumnFile:
         return stage_table.replace(stages, changed, self.work.tables.ready())
 
     def _count(self, found: tuple[int, str], stages: ColumnFile) -> StageSelection:
@@ -124,6 +165,7 @@ class RemoveDuplicateText(beam.PTransform):
 
     config: JobConfig
     work: Workspace
+    merge_levels: int = 0
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Block]:
         gather = GatherRows(_part_row, self.work.tables, "parts", stage_table.SORT_BY)
@@ -134,7 +176,7 @@ class RemoveDuplicateText(beam.PTransform):
         )
         removed = (
             parts
-            | "FindDuplicates" >> FindDuplicates(self.work.duplicates, self.config.duplicates.remove, _part_tables)
+            | "FindDuplicates" >> FindDuplicates(self.config, self.work, _listed_tables, self.merge_levels)
             | "NameBlocks" >> beam.Map(_name_block, beam.pvalue.AsSingleton(parts))  # (block, (part, path))
         )
         named = blocks | "OwnNames" >> beam.Map(_with_name)  # (block, Block)
@@ -156,12 +198,12 @@ class RemoveDuplicateText(beam.PTransform):
 
 
 def _part_row(part: HashedPart) -> Row:
-    return {"source": part.source, "block": part.block, "part": part.part, **dataclasses.asdict(part.table)}
+    return {**dataclasses.asdict(part.table), "source": part.source, "block": part.block, "part": part.part}
 
 
 @functools.lru_cache(maxsize=2)
-def _part_tables(listed: ColumnFile) -> list[HashTable]:
-    """Lists the tables of all parts, once in each process."""
+def _listed_tables(listed: ColumnFile) -> list[HashTable]:
+    """Lists the tables of all parts, or merged ones, once in each process."""
     found = column_file.read(listed)
     names = [field.name for field in dataclasses.fields(HashTable)]
     return [HashTable(**{name: row[name] for name in names}) for row in map(found.row, range(found.rows))]

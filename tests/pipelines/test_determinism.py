@@ -22,6 +22,7 @@ from tokenreel.format import manifest
 from tokenreel.sources import part_bounds
 
 WriteConfig = Callable[..., str]
+MERGED_READS = 250  # a budget for which stage files are merged
 LAYOUTS = {
     "wrap_shuffled": {},
     "wrap_in_source_order": {"order": {"mode": "source", "group_tokens": 20_000}},
@@ -59,12 +60,18 @@ def selection(corpus: pathlib.Path, duplicates: str) -> dict[str, object]:
     return settings | {"execution": {"allow_leaks": True}}  # the files of one are in the other as well
 
 
-@pytest.fixture(params=["plain", "selection"])
+@pytest.fixture(params=["plain", "selection", pytest.param("merged", marks=pytest.mark.slow)])
 def reference(
     request: pytest.FixtureRequest, write_config: WriteConfig, corpus: pathlib.Path, tmp_path: pathlib.Path
 ) -> tuple[str, dict[str, str]]:
-    config = write_config(**(selection(corpus, "documents") if request.param == "selection" else {}))
-    return config, build(config, tmp_path / "reference")
+    """A config, and what it gives; "merged" is compared with what is built without merging, once with one level and else with two."""
+    settings = selection(corpus, "documents") if request.param != "plain" else {}
+    config = write_config(**settings)
+    expected = build(config, tmp_path / "reference")
+    if request.param == "merged":
+        limits = {"allow_leaks": True, "block_mb": 0.02, "max_reads": MERGED_READS, "merge_files": 4}
+        config = write_config(**{**settings, "execution": limits})
+    return config, expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -142,7 +149,8 @@ def test_forced_splits_change_nothing(reference: tuple[str, dict[str, str]], tmp
             yield 0.5
 
     with contextlib.ExitStack() as stack:
-        for stage in ("TokenizeBlocks/TokenizeBlock", "PlanShards/MeasureGroup", "BuildShards/BuildShard"):
+        merging = "MergeStages/MergeLevels/Merge1"  # where there is such a stage
+        for stage in ("TokenizeBlocks/TokenizeBlock", merging, "PlanShards/MeasureGroup", "BuildShards/BuildShard"):
             stack.enter_context(fn_runner.split_manager(stage, halves))
         # Over gRPC: the embedded worker takes no splits, and loses what a forced one should have returned.
         options = ["--direct_running_mode=multi_threading", "--set", "execution.block_mb=0.02"]

@@ -15,6 +15,8 @@ import yaml
 from pipelines import cli
 from tests import buckets
 from tests.conftest import tree_digest
+from tests.pipelines import test_interruption as interruption
+from tokenreel.curation import hash_tables
 from tokenreel.errors import BuildError
 from tokenreel.planning import merge_plan
 from tokenreel.staging import merging, stage_file, token_cache
@@ -102,9 +104,19 @@ THREADS = ["--direct_num_workers=4", "--direct_running_mode=multi_threading"]
     ],
 )
 def test_levels_change_nothing(
-    build: Build, config: str, reference: dict[str, str], reads: int, merge_files: int, levels: int, arguments: list[str]
+    build: Build,
+    config: str,
+    reference: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    reads: int,
+    merge_files: int,
+    levels: int,
+    arguments: list[str],
 ) -> None:
+    """Of stage files, and of the tables by which duplicates are found."""
+    monkeypatch.setattr(hash_tables, "_RANGE_ENTRIES", 8)
     found, shown = build(config, reads, merge_files, *arguments)
+    assert "tokenreel: search for duplicates: " in shown
     assert made(shown)[0] == levels and "planned by the size of the files" in shown
     assert found == reference
 
@@ -175,6 +187,20 @@ def test_what_was_merged_before_a_build_ended_is_kept(
     assert found == reference and not (tmp_path / "dataset" / ".stage").exists()
 
 
+@pytest.mark.slow
+def test_a_build_that_is_killed_while_it_merges_is_simply_run_again(
+    build: Build, config: str, reference: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    directory, limits = tmp_path / "dataset", ["--set=execution.max_reads=150", "--set=execution.merge_files=4"]
+    for number in (24, 33):  # 22 stage files, and some merged ones of the first level or of both
+        process = interruption.start(config, directory, "--set", "execution.block_mb=0.001", *limits)
+        interruption.reach(process, directory, ".stage/*-*.stage", number)
+        interruption.kill(process)
+        assert not (directory / "manifest.json").exists()
+    found, shown = build(config, 150, 4)
+    assert found == reference and "22 of 22 blocks came from the token cache" in shown
+
+
 def test_what_no_merging_helps_is_refused_before_text_is_read(build: Build, config: str, tmp_path: pathlib.Path) -> None:
     _, shown = build(config, 5, 4, code=1)
     assert (
@@ -208,6 +234,17 @@ def test_other_layouts_and_columns(build: Build, folder: pathlib.Path, settings:
     assert "merge level" not in shown
     found, shown = build(config, 200, 4)
     assert made(shown)[0] >= 1 and found == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", ["lines", "paragraphs"])
+def test_parts_of_documents_that_are_found_twice(build: Build, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    config = write(folder, duplicates={"remove": unit})
+    expected, shown = build(config, 1 << 40, 64, name="reference")
+    assert "search for duplicates" not in shown
+    monkeypatch.setattr(hash_tables, "_RANGE_ENTRIES", 2)
+    found, shown = build(config, 150, 2)
+    assert found == expected and re.search(r"search for duplicates: \d merge levels?, \d+ reads in place of \d+", shown)
 
 
 @pytest.mark.slow

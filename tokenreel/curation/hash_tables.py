@@ -25,6 +25,7 @@ from tokenreel.storage.chunks import Covered
 _KEYS = 1 << 64  # values of the first half of a hash, by which ranges are cut
 _COLUMNS = 4  # the hash, first and second half; rank; row
 _ENTRY_BYTES = 8 * _COLUMNS
+TABLE_SHIFT = 32  # in a merged table, the bits of a row; those above are the number of its table
 _UNITS = ("documents", "paragraphs", "lines")
 _RANGE_ENTRIES = 1 << 20  # looked through at once: about 150 MB
 Rows = npt.NDArray[np.int64]  # [n] what texts are called within their part
@@ -42,6 +43,8 @@ class HashTable:
       duplicates: number of rows (int64, behind the table) whose text is in the same part once more, with a better rank.
       duplicates_begin: byte at which those begin.
       covered_begin, covered_end: bounds of the bytes of the file that have CRCs.
+      part: of a merged table (see `merged_tables`) the range of hashes that it holds,
+      ranges: of how many; 0 for the table of one part of a block.
     """
 
     path: str
@@ -51,15 +54,27 @@ class HashTable:
     duplicates_begin: int
     covered_begin: int
     covered_end: int
+    part: int = 0
+    ranges: int = 0
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Between which bounds the first halves of its hashes lie: [low, high)."""
+        return bounds_of(self.part, self.ranges) if self.ranges else (0, _KEYS)
 
     def between(self, low: int, high: int) -> Entries:
         """Reads the entries whose first half lies in [low, high), bounds up to 2**64.
 
         Reads no more than where they should be, and the whole table where they are not: texts that somebody made to collide.
         """
+        begin, end = self.bounds
+        low, high = max(low, begin), min(high, end)
+        if low >= high or not self.entries:
+            return np.zeros((0, _COLUMNS), dtype=np.uint64)
         # The number of hashes below a bound is binomial, with a standard deviation of at most sqrt(entries) / 2: this is 8 of them.
         spread = 4 * int(self.entries**0.5) + 8
-        first, last = max(0, self.entries * low // _KEYS - spread), min(self.entries, self.entries * high // _KEYS + spread)
+        places = [self.entries * (bound - begin) // (end - begin) for bound in (low, high)]
+        first, last = max(0, places[0] - spread), min(self.entries, places[1] + spread)
         entries = self._read(first, last)
         if (first and int(entries[0, 0]) >= low) or (last < self.entries and int(entries[-1, 0]) < high):
             entries = self._read(0, self.entries)
@@ -121,15 +136,20 @@ def same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
     return same
 
 
-def write_table(path: str, entries: Entries, duplicate_rows: Rows) -> HashTable:
-    """Writes the [m, 4] entries and the [k] duplicate rows that `tabulate` gives to a file of its own."""
+def bounds_of(part: int, ranges: int) -> tuple[int, int]:
+    """Gives the bounds [low, high) of one of so many equal ranges of hashes."""
+    return _KEYS * part // ranges, _KEYS * (part + 1) // ranges
+
+
+def write_table(path: str, entries: Entries, duplicate_rows: Rows, part: int = 0, ranges: int = 0) -> HashTable:
+    """Writes the [m, 4] entries and the [k] duplicate rows that `tabulate` gives, or a merged table, to a file of its own."""
     table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
     data = table + np.ascontiguousarray(duplicate_rows, dtype="<i8").tobytes()
     files.write_bytes(path, chunks.covered(data))
-    return own_table(path, len(entries), len(duplicate_rows))
+    return own_table(path, len(entries), len(duplicate_rows), part, ranges)
 
 
-def own_table(path: str, entries: int, duplicates: int = 0) -> HashTable:
+def own_table(path: str, entries: int, duplicates: int = 0, part: int = 0, ranges: int = 0) -> HashTable:
     """Says where a table of so many entries and duplicate rows lies in the file of its own that `write_table` writes."""
     end = entries * _ENTRY_BYTES
     return HashTable(
@@ -140,7 +160,21 @@ def own_table(path: str, entries: int, duplicates: int = 0) -> HashTable:
         duplicates_begin=end,
         covered_begin=0,
         covered_end=end + 8 * duplicates,
+        part=part,
+        ranges=ranges,
     )
+
+
+def reopen(path: str, part: int, ranges: int) -> HashTable | None:
+    """Finds a merged table that an earlier build finished; None if there is none, or its bytes are not what was written."""
+    size = files.size(path)
+    if not size:  # what holds nothing is soon made again, and may have held something
+        return None
+    chunk = chunks.CHUNK_BYTES + 4  # each has a CRC
+    data, end = files.read_bytes(path), size - 4 * -(-size // chunk)
+    if end < 0 or end % _ENTRY_BYTES or len(data) != size or chunks.covered(data[:end]) != data:
+        return None
+    return own_table(path, end // _ENTRY_BYTES, 0, part, ranges)
 
 
 def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:
@@ -155,11 +189,29 @@ def ranges_of(entries: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
+def reads(tables: int, entries: int, fan_in: int, level: int) -> int:
+    """Counts the reads that the search takes, where so many tables of so many entries are merged so often, so many at a time.
+
+    >>> reads(100_000, 2_800_000_000, 64, 0), reads(100_000, 2_800_000_000, 64, 1)
+    (267100000, 4177444)
+    """
+    count = max(1, -(-entries // _RANGE_ENTRIES))
+    return count * -(-tables // int(fan_in**level)) + (count if level else 0)
+
+
+def levels(tables: int, entries: int, fan_in: int, limit: int) -> int:
+    """Says how often tables are merged so that the search takes no more reads than the limit, if that can be."""
+    level = 0
+    while reads(tables, entries, fan_in, level) > limit and tables > int(fan_in**level):
+        level += 1
+    return level
+
+
 def find(tables: Sequence[HashTable], low: int, high: int) -> Iterator[tuple[int, Rows]]:
     """Finds the texts that are in several tables.
 
     Args:
-      tables: the tables of all parts, in the order of the text.
+      tables: the tables of all parts, in the order of the text; or the merged tables that hold them.
       low: looks through hashes whose first half is at least this,
       high: and below this.
 
@@ -169,12 +221,15 @@ def find(tables: Sequence[HashTable], low: int, high: int) -> Iterator[tuple[int
     parts = [table.between(low, high) for table in tables]
     entries = np.concatenate(parts) if parts else np.zeros((0, _COLUMNS), dtype=np.uint64)
     table = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rows_of = entries[:, 3]
+    if tables and tables[0].ranges:  # entries say which table each is of
+        table, rows_of = (entries[:, 3] >> TABLE_SHIFT).astype(np.int64), entries[:, 3] & np.uint64((1 << TABLE_SHIFT) - 1)
     order = np.lexsort((entries[:, 2], entries[:, 1], entries[:, 0]))  # stable: of equal ranks the first in the text comes first
     lost = order[same_as_before(entries[order])]
     lost = lost[np.argsort(table[lost], kind="stable")]
     for rows in np.split(lost, np.flatnonzero(np.diff(table[lost])) + 1):
         if len(rows):
-            yield int(table[rows[0]]), np.sort(entries[rows, 3].astype(np.int64))
+            yield int(table[rows[0]]), np.sort(rows_of[rows].astype(np.int64))
 
 
 def write_rows(directory: str, unit: str, rows: npt.NDArray[np.int64]) -> str:

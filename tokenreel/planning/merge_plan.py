@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
+from tokenreel.curation import hash_tables
 from tokenreel.errors import BuildError
 from tokenreel.format import schema
 from tokenreel.planning.document_order import DocumentOrder
@@ -44,6 +45,7 @@ _TOKEN_BYTES = {
     "bytes": 1,
     "characters": 1,
 }  # of text in a token; words are cut into pieces of 4, and token ids read as numbers are as long
+_UNIT_BYTES = {"documents": _DOCUMENT_BYTES, "paragraphs": 300, "lines": 60}  # of text that is compared as one
 _NAME_BYTES = 60  # of a document's name, where it is told by file and position
 _INDEX_BYTES = 24  # of a document in a merged file: key, and where its tokens and its name begin
 _DOUBT = 2  # by how much an estimate may be wrong: a build is refused for one only beyond that
@@ -58,11 +60,13 @@ class SourceSize:
       stage_files: their number.
       bytes: of all its merged files: tokens, and an index of the documents.
       splits: for each split the documents that are taken and their tokens, repeats and bos and eos counted.
+      text_bytes: of text; 0 where it is not known.
     """
 
     stage_files: int
     bytes: int
     splits: Mapping[str, tuple[int, int]]
+    text_bytes: int = 0
 
 
 def estimate(
@@ -94,6 +98,7 @@ def estimate(
         stage_files=cut + -(-gathered // block),
         bytes=tokens * token_size + documents * (_INDEX_BYTES + _NAME_BYTES),
         splits={name: (math.ceil(many * share), math.ceil((tokens + documents * extra) * share)) for name, share in taken.items()},
+        text_bytes=text,
     )
 
 
@@ -288,6 +293,15 @@ def levels_to_prepare(config: JobConfig, sizes: Sequence[SourceSize], tokens_per
     A job that is far below its budget is able to make none, and is not slowed down by them.
     """
     return plan(config, sizes, tokens_per_shard, factor=_SPARE).levels
+
+
+def table_levels_to_prepare(config: JobConfig, sizes: Sequence[SourceSize]) -> int:
+    """Says how many merge passes over the tables of hashes a job must be able to make to find duplicates, by an estimate."""
+    unit = _UNIT_BYTES.get(config.duplicates.remove)
+    if unit is None:
+        return 0
+    tables, entries = sum(size.stage_files for size in sizes), sum(size.text_bytes for size in sizes) // unit
+    return hash_tables.levels(tables, entries, config.execution.merge_files, config.execution.max_reads // _SPARE)
 
 
 def check(planned: MergePlan, config: JobConfig) -> None:

@@ -1,0 +1,90 @@
+"""Merged tables of hashes: those of many parts in one order, so that a range of the hashes is read from few files.
+
+The search for duplicates reads each range of the hashes from every table. Where that would be too many reads, K tables are put together at
+a time into a *strand*, as often as it takes: merged tables, each of a range of the hashes, in whose rows the number of the part's table
+stands as well.
+
+    row of a merged table = number of the table << 32 | row in that table
+
+Tested in tests/tokenreel/curation/test_hash_tables.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import keys
+from tokenreel.curation import hash_tables
+from tokenreel.curation.hash_tables import TABLE_SHIFT, HashTable
+from tokenreel.storage import files
+
+VERSION = "tables-1"  # changes where the same tables would give other bytes
+
+
+class TableTask(NamedTuple):
+    """A merged table that is to be written.
+
+    Attributes:
+      strand: its number.
+      part: the range of hashes that the table holds,
+      ranges: of how many.
+      first, last: of the tables that there are, [first, last) are put together.
+      name: of the strand.
+    """
+
+    strand: int
+    part: int
+    ranges: int
+    first: int
+    last: int
+    name: str
+
+
+def cut(tables: Sequence[HashTable], strands: npt.NDArray[np.int64], fan_in: int) -> Iterator[TableTask]:
+    """Yields the merged tables of a pass.
+
+    Args:
+      tables: what there is, in the order of the text.
+      strands: int64 [n] the strand of each, ascending; of the tables of parts each is one of its own.
+      fan_in: strands that are put together at a time.
+    """
+    if not tables:
+        return
+    starts = np.append(np.flatnonzero(np.append(True, strands[1:] != strands[:-1])), len(strands)).tolist()
+    for number, at in enumerate(range(0, len(starts) - 1, fan_in)):
+        first, last = starts[at], starts[min(at + fan_in, len(starts) - 1)]
+        own = tables[first:last]
+        ranges = len(hash_tables.ranges(own))
+        # The numbers of the tables are in the rows, so a table of other numbers is another table.
+        name = keys.digest(VERSION, first, ranges, *(os.path.basename(table.path) for table in own))
+        yield from (TableTask(number, part, ranges, first, last, name) for part in range(ranges))
+
+
+def merge(directory: str, tables: Sequence[HashTable], task: TableTask) -> HashTable:
+    """Writes a merged table, or keeps the one that an earlier build finished.
+
+    Raises:
+      BuildError: a table is gone or damaged.
+    """
+    path = files.join(directory, f"{task.name}-{task.part:05d}.hashes")
+    finished = hash_tables.reopen(path, task.part, task.ranges)
+    if finished is not None:
+        return finished
+    low, high = hash_tables.bounds_of(task.part, task.ranges)
+    parts = []
+    for number in range(task.first, task.last):
+        entries = tables[number].between(low, high)
+        if not tables[number].ranges:
+            entries = entries.copy()
+            assert not (entries[:, 3] >> np.uint64(TABLE_SHIFT)).any()  # a block of text has fewer lines
+            entries[:, 3] |= np.uint64(number << TABLE_SHIFT)
+        parts.append(entries)
+    every = np.concatenate(parts)
+    parts.clear()
+    order = np.lexsort((every[:, 2], every[:, 1], every[:, 0]))  # stable: of equal ranks the first in the text comes first
+    return hash_tables.write_table(path, every[order], np.zeros(0, dtype=np.int64), task.part, task.ranges)
