@@ -2,6 +2,7 @@
 
     python -m benchmarks.scale                                # 10,000 and 100,000 stage files of 64 MB, 0.6 and 6.4 TB of text
     python -m benchmarks.scale --stages 1000000
+    python -m benchmarks.scale --build 50000                  # also a real build of so many files in an emulator of a bucket
     python -m benchmarks.scale --check                        # fails where a target is missed
 
 Each line is a JSON object. Times are processor seconds of one core, each size in a process of its own. Documents and tokens of a stage file
@@ -16,6 +17,7 @@ import concurrent.futures
 import dataclasses
 import json
 import multiprocessing
+import pathlib
 import pickle
 import resource
 import sys
@@ -30,6 +32,7 @@ from tokenreel.assembly import dead_letters
 from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.config.build import ExecutionConfig, JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.planning import group_table, read_budget, shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
@@ -38,7 +41,7 @@ from tokenreel.planning.recipe import Recipe, make_recipe, vocabulary_info
 from tokenreel.planning.selection import StageSelection
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
-from tokenreel.storage import column_file, files
+from tokenreel.storage import column_file, files, pooled
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.storage.gathering import Gathered
@@ -151,7 +154,9 @@ def plan(count: int) -> dict[str, Any]:
         stages = gather(steps, rows, directory, "stages", stage_table.SORT_BY)
         size = files.size(stages.path)
         order = DocumentOrder(recipe, steps.time("load table", stage_table.load, stages))
-        steps.time("check dead letters", dead_letters.check, recipe.config, order.selections)
+        inputs = {source.name: {"files": count, "bytes": count * 64_000_000} for source in recipe.config.sources}
+        work = Workspace.of(recipe.config, "build")
+        steps.time("check dead letters", dead_letters.check, recipe.config, work, inputs, order.selections)
         groups = steps.time("cut groups", lambda: [steps.element("group", group) for group in order.groups()])
         reads = steps.time("count reads", read_budget.plan_reads, order, groups)
         measured = (group_table.to_row(steps.element("size of a group", each)) for each in sizes(recipe, groups, order))
@@ -208,9 +213,42 @@ def statistics(vocab_size: int) -> dict[str, Any]:
         return {"what": "statistics", "token ids": vocab_size, "element": len(pickle.dumps(stored)), "dense": len(pickle.dumps(counted))}
 
 
+def build(count: int) -> dict[str, Any]:
+    """Builds a dataset of so many small files, each a block of its own, in an emulator of a bucket that keeps all in memory."""
+    from pipelines import cli
+    from tests import buckets
+    from tokenreel.format import manifest
+
+    with buckets.server() as server, tempfile.TemporaryDirectory() as directory:
+        bucket = f"gs://{buckets.BUCKET}"
+        paths = [f"{bucket}/text/{number:06d}.jsonl" for number in range(count)]
+        for _ in pooled.each(lambda path: files.write_bytes(path, b'{"text": "some text of %s"}\n' % path.encode()), paths, remote=True):
+            pass
+        config = pathlib.Path(directory) / "config.yaml"
+        config.write_text(
+            f"output: {bucket}/dataset\nsources: [{{files: ['{bucket}/text/*.jsonl'], format: jsonl}}]\nvocabulary: {{kind: bytes}}\n"
+            "packing: {seq_len: 64}\nexecution: {block_mb: 0.00006}\n"
+        )
+        server.requests.clear()
+        begin, cpu = time.monotonic(), time.process_time()
+        code = cli.main(["build", str(config)])
+        return {
+            "what": "build in an emulator",
+            "files": count,
+            "exit code": code,
+            "documents": manifest.read(f"{bucket}/dataset").totals["documents_written"] if code == 0 else None,
+            "seconds": round(time.monotonic() - begin, 1),
+            "CPU seconds, the emulator's too": round(time.process_time() - cpu, 1),
+            "requests": dict(server.requests),
+            "requests a file": round(sum(server.requests.values()) / count, 1),
+            "peak MB, the objects too": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", type=int, nargs="+", default=[10_000, 100_000], metavar="N", help="numbers of stage files")
+    parser.add_argument("--build", type=int, metavar="N", help="also build a dataset of N small files in an emulator of a bucket")
     parser.add_argument("--check", action="store_true", help="exit code 1 where a target is missed")
     arguments = parser.parse_args()
     missed = []
@@ -230,6 +268,12 @@ def main() -> int:
         print(json.dumps(found), flush=True)
         if found["element"] > LARGEST:
             missed.append(f"statistics of {vocab_size:,} ids")
+    if arguments.build:
+        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            found = pool.submit(build, arguments.build).result()
+        print(json.dumps(found), flush=True)
+        if found["documents"] != arguments.build:
+            missed.append(f"build of {arguments.build:,} files")
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)
     return int(arguments.check and bool(missed))
