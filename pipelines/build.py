@@ -10,6 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local
@@ -29,6 +30,8 @@ from tokenreel.planning.recipe import Recipe, make_recipe
 from tokenreel.sources.inputs import InputFile
 from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
+from tokenreel.storage.locking import LocalHold
+from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
@@ -130,8 +133,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         if finished is None:
             levels = _plan_merges(recipe, vocabulary, listed)
             work = Workspace.of(job, planning_identity.identity(recipe, inputs), hold.claim())
-            marks = work.marks
-            for mark in being_read.left(marks):
+            for mark in being_read.left(work.marks):
                 local.note(f"a process of this build ended while it read {mark}")
             count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
@@ -139,14 +141,12 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 file=sys.stderr,
             )
             seconds = 30.0 if files.is_remote(job.output) else 5.0
-            with local.plain_errors(), _guard(marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
+            with local.plain_errors(), _guard(work.marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
                 if leaves:
                     _ = written | CleanUp(job, work)
-                    with hold.handing_over() as told:
-                        told.update(local.describe_job(pipeline.run(), parsed))
-                    print(f"tokenreel: job {plain(' '.join(told.values()))} has the output until it is done", file=sys.stderr)
+                    _hand_over(pipeline, hold, parsed)
                     return None
                 result = pipeline.run()
                 result.wait_until_finish()
@@ -156,6 +156,13 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
+
+
+def _hand_over(pipeline: beam.Pipeline, hold: LocalHold | ObjectHold, parsed: PipelineOptions) -> None:
+    """Starts a job that nobody waits for, which has the output from then on, and says how to find it."""
+    with hold.handing_over() as told:
+        told.update(local.describe_job(pipeline.run(), parsed))
+    print(f"tokenreel: job {plain(' '.join(told.values()))} has the output until it is done", file=sys.stderr)
 
 
 def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequence[InputFile]]) -> tuple[int, int]:

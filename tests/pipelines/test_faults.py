@@ -39,24 +39,37 @@ def test_an_output_that_is_a_file_is_refused(write_config: WriteConfig, tmp_path
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("change", ["new", "changed", "fail"])
 def test_a_file_that_arrives_behind_the_first_listing_is_not_built_in_silence(
-    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, change: str
 ) -> None:
     """The manifest says what the first listing found; the workers list again."""
     text = tmp_path / "text"
     text.mkdir()
     (text / "a.jsonl").write_text('{"text": "one document of some words"}\n' * 200)
-    config = write_config(sources=[{"name": "docs", "files": [str(text)]}])
+    execution = {"new_files": "fail"} if change == "fail" else {}
+    config = write_config(sources=[{"name": "docs", "files": [str(text)]}], execution=execution)
     prepare = output.prepare
+    if change == "new":
+        assert cli.main(["build", config, "--direct_num_workers=1", "--output", str(tmp_path / "before")]) == 0
 
     def late(*arguments: Any, **more: Any) -> Any:
         (text / "b.jsonl").write_text('{"text": "another"}\n')
+        if change == "changed":
+            os.utime(text / "a.jsonl", (0, 0))
         return prepare(*arguments, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(output, "prepare", late)
-        assert cli.main(["build", config, "--direct_num_workers=1"]) == 2
-    message = capsys.readouterr().err.splitlines()[-1]
+        assert cli.main(["build", config, "--direct_num_workers=1"]) == (0 if change == "new" else 2)
+    message = capsys.readouterr().err
+    if change == "new":
+        listing = tmp_path / ".dataset.docs.list"
+        assert f"'docs': 1 file arrived after the build began and is left out; the others are listed as @{listing}" in message
+        assert listing.read_text() == f"{text}/a.jsonl\n"
+        assert tree_digest(tmp_path / "dataset") == tree_digest(tmp_path / "before")
+        return
+    message = message.splitlines()[-1]
     assert "1 file of 7,800 bytes were there when the build began, now there are 2 of 7,820" in message
     assert not (tmp_path / "dataset" / "manifest.json").exists()
 

@@ -60,6 +60,28 @@ def write_listing(config: JobConfig, build: str, listed: Sequence[Sequence[Input
     _write(files.join(config.output, _LISTING), build, rows)
 
 
+def leave_out_new(config: JobConfig, index: int, found: Sequence[InputFile]) -> tuple[list[InputFile], str] | None:
+    """Leaves out what arrived in a source after a build listed it, and writes what was there to a list beside the output.
+
+    Args:
+      config: the settings of the build.
+      index: of the source.
+      found: its files as they are listed now.
+
+    Returns:
+      those that were there before, and the list as `sources.files` takes it; None where one of them is gone or changed, or none is known.
+    """
+    path, source = path_of(config.output), config.sources[index]
+    rows = _by_source(files.join(config.output, _LISTING)).get(index)
+    now = {file.name: file for file in found}
+    if path is None or rows is None or any(row.name not in now or row[1:5] != _seen(now[row.name]) for row in rows):
+        return None
+    kept = [now[row.name] for row in rows]
+    listing = f"{path.removesuffix('.inputs.jsonl')}.{source.name}.list"
+    files.write_bytes(listing, "".join(f"{file.path}\n" for file in kept).encode("utf-8", "surrogateescape"))
+    return kept, f"@{listing}"
+
+
 def _seen(file: InputFile) -> tuple[str, int, int, int]:
     return file.name, file.size, file.version, file.changed
 

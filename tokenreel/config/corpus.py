@@ -364,6 +364,8 @@ class ExecutionConfig:
       max_dead_letter_fraction: the job fails if more than this of a source cannot be read, of its documents or of the bytes of its files.
       allow_leaks: go on where two sources share text, so that what one holds out may be in the training text of the other.
       allow_empty_files: go on where a source gives no document at all, or a file with records none that can be read.
+      new_files: what becomes of files that arrive in a source after the build has listed it: `leave_out` builds of those that were there,
+        and names them in a list beside the output; `fail` stops.
       dead_letter_crashes: blocks over which a process died twice become dead letters as a whole, in place of ending the build again.
     """
 
@@ -374,6 +376,7 @@ class ExecutionConfig:
     max_dead_letter_fraction: float = 0.1
     allow_empty_files: bool = False
     allow_leaks: bool = False
+    new_files: Literal["leave_out", "fail"] = "leave_out"
     dead_letter_crashes: bool = False
 
     def __post_init__(self) -> None:
