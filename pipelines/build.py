@@ -107,8 +107,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
-    job = _follow_links(job)
+    job = _follow_links(reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output))
     vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
     parsed = local.options(beam_arguments, releases_gil=sampled(vocabulary, job.vocabulary.sampling, seed=job.seed).releases_gil)
     job = local.absolute(job, parsed)
