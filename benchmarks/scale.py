@@ -33,7 +33,7 @@ from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.config.build import ExecutionConfig, JobConfig, PackingConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
 from tokenreel.config.workspace import Workspace
-from tokenreel.planning import group_table, read_budget, shard_plan, stage_table
+from tokenreel.planning import group_table, merge_plan, read_budget, shard_plan, stage_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup
 from tokenreel.planning.group_table import GroupSize
@@ -159,6 +159,9 @@ def plan(count: int) -> dict[str, Any]:
         steps.time("check dead letters", dead_letters.check, recipe.config, work, inputs, order.selections)
         groups = steps.time("cut groups", lambda: [steps.element("group", group) for group in order.groups()])
         reads = steps.time("count reads", read_budget.plan_reads, order, groups)
+        limited = dataclasses.replace(recipe.config, execution=ExecutionConfig(block_mb=64))
+        sizes_of_sources = steps.time("plan merges", merge_plan.measure, order)
+        merges = steps.time("plan merges", merge_plan.plan, limited, sizes_of_sources, shard_plan.tokens_per_shard(recipe))
         measured = (group_table.to_row(steps.element("size of a group", each)) for each in sizes(recipe, groups, order))
         found = gather(steps, measured, directory, "groups", group_table.SORT_BY)
         plans = steps.time("plan", lambda: shard_plan.plan_all(order, column_file.read(found)))
@@ -170,7 +173,17 @@ def plan(count: int) -> dict[str, Any]:
         for i, j in some:
             str(shard_plan.load(recipe, planned)[i].shards[j])
         per_shard = (time.process_time() - begin) / len(some)
-    one = ("gather stages", "load table", "check dead letters", "cut groups", "count reads", "gather groups", "plan", "list shards")
+    one = (
+        "gather stages",
+        "load table",
+        "check dead letters",
+        "cut groups",
+        "count reads",
+        "plan merges",
+        "gather groups",
+        "plan",
+        "list shards",
+    )
     return {
         "what": "planning",
         "stage files": count,
@@ -178,6 +191,8 @@ def plan(count: int) -> dict[str, Any]:
         "groups": len(groups),
         "shards": len(shards),
         "reads": reads.reads,
+        "merge levels": merges.levels,
+        "reads then": merges.reads,
         "seconds": {name: round(value, 2) for name, value in steps.seconds.items()},
         "seconds in all": round(sum(steps.seconds[name] for name in one), 2),
         "milliseconds a shard": round(per_shard * 1e3, 2),
