@@ -17,7 +17,7 @@ from pipelines.local import prism
 from tests.conftest import tree_digest
 from tests.golden import builds
 from tests.pipelines.test_determinism import WriteConfig, build, selection
-from tests.pipelines.test_interruption import kill, reach, start
+from tests.pipelines.test_interruption import kill, start, wait_for
 from tests.pipelines.test_train_tokenizer import train, write_tokenizer_config
 
 __all__ = ["write_tokenizer_config"]  # a fixture
@@ -56,17 +56,26 @@ def test_duplicates(write_config: WriteConfig, corpus: pathlib.Path, tmp_path: p
     assert build(config, tmp_path / "prism", *PRISM, "--set", "execution.block_mb=0.02") == expected
 
 
+def test_merge_passes(write_config: WriteConfig, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config()
+    expected = build(config, tmp_path / "local")
+    limits = ("--set=execution.max_reads=120", "--set=execution.merge_files=4", "--set=execution.block_mb=0.01")
+    capsys.readouterr()
+    assert build(config, tmp_path / "prism", *PRISM, *limits) == expected
+    assert "merge level" in capsys.readouterr().err
+
+
 def test_a_trained_tokenizer(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     config = write_tokenizer_config()
     assert train(config, tmp_path / "prism", *PRISM) == train(config, tmp_path / "local")
 
 
-@pytest.mark.parametrize(("pattern", "number"), [(".stage/*.stage", 5), ("train.tfrecord-*", 2)])
+@pytest.mark.parametrize(("pattern", "number"), [(".stage/*.stage", 5), (".stage/*/shards/train.*.json", 2)])
 def test_a_killed_build_is_simply_run_again(write_config: WriteConfig, tmp_path: pathlib.Path, pattern: str, number: int) -> None:
     config = write_config()
     expected = build(config, tmp_path / "local")
     process = start(config, tmp_path / "killed", *PRISM)
-    reach(process, tmp_path / "killed", pattern, number)
+    wait_for(lambda: len(list((tmp_path / "killed").glob(pattern))) >= number or process.poll() is not None, seconds=600)
     kill(process)
     assert build(config, tmp_path / "killed", *PRISM) == expected
 
