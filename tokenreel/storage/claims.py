@@ -24,7 +24,7 @@ from tokenreel.storage import files, gcs
 RECORD = ".tokenreel.lock"
 JOB_STALE = 86_400.0  # seconds without a sign of life after which a job that nobody waits for may be dead: it may queue for hours
 _SIGN_OF_LIFE = 60.0  # seconds between those of such a job, of all its workers together
-_FORCES = {"shared": fcntl.LOCK_SH, "alone": fcntl.LOCK_EX, "at once": fcntl.LOCK_EX | fcntl.LOCK_NB}
+_FORCES = {"shared": fcntl.LOCK_SH, "alone": fcntl.LOCK_EX, "at once": fcntl.LOCK_EX | fcntl.LOCK_NB, "look": fcntl.LOCK_SH | fcntl.LOCK_NB}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _opened(path: str, force: str, *, made: bool = False) -> Iterator[int | None
     """Opens and locks a local record; gives its descriptor, None where there is none.
 
     Raises:
-      BlockingIOError: another process has it, and `force` is "at once".
+      BlockingIOError: another process has it, and `force` is "at once" or "look".
     """
     while True:
         try:
@@ -198,9 +198,13 @@ def take(directory: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def holder(directory: str) -> dict[str, Any] | None:
-    """Gives what a job that nobody waits for left in a local output, with its `silent` seconds; None where there is no such job."""
+    """Gives what a job that nobody waits for left in a local output, with its `silent` seconds; None where there is no such job.
+
+    Raises:
+      BlockingIOError: a job is just moving its files to their places.
+    """
     path = os.path.join(directory, RECORD)
-    with _opened(path, "shared") as fd:
+    with _opened(path, "look") as fd:
         found, silent = _read(fd), files.age(path)
     return {**found, "silent": silent} if "job" in found and silent < JOB_STALE else None
 

@@ -44,9 +44,10 @@ def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            other = claims.holder(directory)
         except BlockingIOError:
             raise _busy(directory) from None
-        if (other := claims.holder(directory)) is not None:
+        if other is not None:
             raise _refusal(directory, other)
         hold = LocalHold(directory)
         try:
