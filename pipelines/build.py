@@ -84,12 +84,17 @@ def build(
     return (stages, plan, built) | WriteManifest(everything, work, words, inputs)  # last: the file means "complete"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line; what it does not know goes to Beam."""
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Declares what says which dataset is meant."""
     parser.add_argument("config", help="YAML file with the settings of the build")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a setting, e.g. packing.seq_len=1024")
     parser.add_argument("--input", nargs="+", metavar="PATH", help="files, globs or directories in place of the config's only source")
     parser.add_argument("--output", metavar="DIR", help="dataset directory in place of the config's")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line; what it does not know goes to Beam."""
+    add_settings(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what a build left in the output directory")
     parser.add_argument(
         "--recheck", action="store_true", help="read all text and all files of a finished dataset before it counts as complete"

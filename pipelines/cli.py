@@ -20,6 +20,7 @@ from transforms.workers import quiet
 COMMANDS = {
     "init": ("pipelines.init", "copy a recipe, ready to run, or list the recipes"),
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
+    "plan": ("pipelines.plan", "what a build will take and give: tokens, examples, disk, reads, time and money"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     **commands.COMMANDS,
     "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),

@@ -11,7 +11,7 @@ from apache_beam.metrics import Metrics
 
 from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
-from tokenreel.curation import duplicates, filters, hash_tables
+from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import schema
@@ -94,7 +94,6 @@ class _TokenizeBlock(beam.DoFn):
     def _write(self, block: Block, name: str, finished: Sequence[StageInfo], parts: Iterator[Documents]) -> Iterator[StageInfo]:
         """Filters, tokenizes and writes the parts of a block that are not finished, or were cut otherwise, and yields all."""
         config, rules = self._config, self._rules[block.source]
-        hashed, with_offsets = config.duplicates.remove == "documents", config.vocabulary.offsets
         about = identity.describe(config, block.source, self._vocabulary.fingerprint, rules)
         part = 0
         documents: Documents | None = next(parts)
@@ -108,10 +107,7 @@ class _TokenizeBlock(beam.DoFn):
                 cleaned = Cleaned.of(documents)
                 if any(block.removed[part : part + 1]):
                     cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
-                cleaned = filters.clean(cleaned, rules)
-                columns, cleaned = encoding.encode(
-                    cleaned, self._vocabulary, rules, config.packing.sentences, hashed=hashed, with_offsets=with_offsets
-                )
+                cleaned, columns = encoding.encode_part(cleaned, self._vocabulary, rules, config)
                 path = identity.path_of(self._work.tokens.ready(), name, part)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage_file.write(path, block, part, following is None, cleaned, columns, dtype, about)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator, Sequence
 
 from tokenreel.config.corpus import SourceConfig
@@ -57,13 +59,48 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
         yield Block(source_index, index, tuple(gathered))
 
 
+def range_at(file: InputFile, source: SourceConfig, block_bytes: int, offset: int) -> tuple[FileRange, float]:
+    """Finds the range of about `block_bytes` of a file that holds a byte, where the file can be read from there; else the whole file.
+
+    Args:
+      file: the file.
+      source: the settings of its source.
+      block_bytes: bytes of text to aim at.
+      offset: a byte of the file as it is stored; of a table, of which a range is found by the share of the file that lies in front of it.
+
+    Returns:
+      the range, and the stored bytes that it stands for.
+
+    Raises:
+      SourceError: as `list_blocks`.
+    """
+    if source.format not in ("parquet", "arrow"):
+        if not _is_cut(file, source):
+            return FileRange(file), file.size
+        start = offset // block_bytes * block_bytes
+        end = min(start + block_bytes, file.size)
+        return FileRange(file, start, end), end - start
+    if source.format == "parquet":
+        cut = parquet.weigh_cuts(file, block_bytes)
+    else:
+        cut = [(each, (each.end or file.size) - each.start) for each in arrow.cut_file(file, block_bytes)]
+    ends = list(itertools.accumulate(max(1, weight) for _, weight in cut))
+    chosen = min(bisect.bisect_right(ends, offset / file.size * ends[-1]), len(cut) - 1)
+    return cut[chosen][0], max(1, cut[chosen][1]) / ends[-1] * file.size
+
+
+def _is_cut(file: InputFile, source: SourceConfig) -> bool:
+    """Tells whether a file that is no table can be cut between lines."""
+    lines = source.format in ("jsonl", "lines", "paragraphs") or source.rows_are_lines
+    return lines and source.text_encoding == "utf-8" and not opening.is_streamed(file, source)
+
+
 def _split(file: InputFile, source: SourceConfig, block_bytes: int) -> list[FileRange]:
     """Cuts a large file where its format allows it: between lines, row groups or record batches. The rest is read as one stream."""
     if source.format == "parquet":
         return parquet.cut_file(file, block_bytes)
     if source.format == "arrow":
         return arrow.cut_file(file, block_bytes)
-    lines = source.format in ("jsonl", "lines", "paragraphs") or source.rows_are_lines
-    if not lines or source.text_encoding != "utf-8" or opening.is_streamed(file, source):
+    if not _is_cut(file, source):
         return [FileRange(file)]
     return [FileRange(file, start, min(start + block_bytes, file.size)) for start in range(0, file.size, block_bytes)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, cast
 
+from tokenreel import keys
 from tokenreel.config.corpus import FIELDLESS_FORMATS, TEXT_FORMATS, SourceConfig
 from tokenreel.errors import SourceError, StorageError
 from tokenreel.sources import encodings, json_stream, part_bounds, tar_members, zip_members
@@ -127,6 +129,38 @@ def read_beginning(file: InputFile, source: SourceConfig, records: int, most_byt
     return Beginning(built, bytes(head), whole)
 
 
+def read_sample(file: InputFile, source: SourceConfig, pieces: int, piece_bytes: int, most_bytes: int) -> Iterator[tuple[Documents, float]]:
+    """Reads parts of a file that cannot be read but from its start, drawn from all that is unpacked of it; the others are not parsed.
+
+    Args:
+      file: what to read.
+      source: the settings of the file's source.
+      pieces: how many parts to draw.
+      piece_bytes: of (decompressed) text in each, about.
+      most_bytes: of text to unpack: what is behind it is told by what is before.
+
+    Yields:
+      for each piece its documents and faults, and the bytes of the file, as it is stored, that they stand for.
+
+    Raises:
+      SourceError: as `read_documents`.
+    """
+    drawn: list[tuple[int, TextRange | Rows]] = []  # a reservoir (Vitter, 1985): of n parts each is in it with probability pieces / n
+    meters: list[StreamMeter] = []
+    stored, text, count = float(file.size), 0, 0
+    try:
+        bound = functools.partial(_bounded, head=bytearray(), most_bytes=most_bytes)
+        for read in _read_file_range(FileRange(file), source, piece_bytes, bound, meters=meters):
+            place = count if count < pieces else int(keys.key("piece", file.name, count)) % (count + 1)
+            if place < pieces:
+                drawn[place : place + 1] = [(count, read)]
+            count, text = count + 1, text + read.size
+    except _EnoughError:
+        stored = meters[0].about
+    for _, read in sorted(drawn, key=lambda item: item[0]):
+        yield _build([read], source), stored * read.size / max(1, text)
+
+
 class _EnoughError(Exception):
     """So many bytes were read as a look may cost; raised through the reader, which hands over whole records only."""
 
@@ -153,6 +187,7 @@ def _read_file_range(
     part_bytes: int,
     bound: _Bound | None = None,
     extents: list[tuple[InputFile, Extent]] | None = None,
+    meters: list[StreamMeter] | None = None,
 ) -> Iterator[TextRange | Rows]:
     """Reads a range of a file by the format of its source: text ranges of lines, paragraphs and whole files, rows of everything else.
 
@@ -162,6 +197,7 @@ def _read_file_range(
       part_bytes: text to hold at once.
       bound: stands between the bytes of a file without an index and who reads them, for a look at its beginning.
       extents: gets the extents of the range, once it was read.
+      meters: gets what says how far the file was read.
 
     Raises:
       SourceError: the file is gone or cannot be read, or lacks a column that the source names.
@@ -171,7 +207,9 @@ def _read_file_range(
     try:
         with files.open_read(file.path, file.generation, file.size) as opened:
             stream = MeasuredStream(opened, file.size)
-            meter = StreamMeter(stream, file)
+            meter = StreamMeter(stream, file, closely=meters is not None)
+            if meters is not None:
+                meters.append(meter)
             contents = open_range(stream if file_range.start else cast("MeasuredStream", meter), file_range, source)
             contents.chunks = meter.count(contents.chunks)
             if kind in ("parquet", "arrow"):

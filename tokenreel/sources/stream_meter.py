@@ -22,14 +22,21 @@ class StreamMeter:
     but the first bytes are looked at as a whole.
     """
 
-    def __init__(self, stream: Any, file: InputFile) -> None:
+    def __init__(self, stream: Any, file: InputFile, *, closely: bool = False) -> None:
+        """Takes the stream of a file; `closely` reads it in smaller pieces, for who asks how far it was read."""
+        self._precision = 64 * _PRECISION if closely else _PRECISION
         self._stream, self._size, self._path = stream, file.size, file.path
         self._read = self._before = 0  # bytes of the file, with and without the last read
         self._text = 0  # bytes that were made of them
 
+    @property
+    def about(self) -> float:
+        """Bytes of the file that were used so far, about: of the last that were read, half."""
+        return (self._before + self._read) / 2
+
     def read(self, size: int = -1) -> bytes:
         """Reads at most `size` bytes."""
-        most = max(_LEAST_BYTES, self._read // _PRECISION)
+        most = max(_LEAST_BYTES, self._read // self._precision)
         data: bytes = self._stream.read(most if size < 0 else min(size, most))
         if data:
             self._before = self._read if self._read >= HEAD_BYTES else 0

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
+from tokenreel.config.build import JobConfig
 from tokenreel.curation import filters, hash_tables
 from tokenreel.curation.cleaned import CODES, Cleaned
 from tokenreel.curation.filters import Rules
@@ -85,6 +86,19 @@ def encode(
     if hashed:
         _add_hashes(columns, documents, kept)
     return columns, dataclasses.replace(cleaned, reasons=reasons)
+
+
+def encode_part(cleaned: Cleaned, vocabulary: Vocabulary, rules: Rules, config: JobConfig) -> tuple[Cleaned, Columns]:
+    """Filters and tokenizes the documents of a part as a build wants them: what stays, and the columns of its stage file."""
+    columns, cleaned = encode(
+        filters.clean(cleaned, rules),
+        vocabulary,
+        rules,
+        config.packing.sentences,
+        hashed=config.duplicates.remove == "documents",
+        with_offsets=config.vocabulary.offsets,
+    )
+    return cleaned, columns
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -19,7 +19,12 @@ _MOST_ROWS = 8192
 
 
 def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
-    """Cuts a file between row groups, so that each range holds about `block_bytes`, decoded. Leaves a broken file whole.
+    """Cuts a file between row groups, so that each range holds about `block_bytes`, decoded. Leaves a broken file whole."""
+    return [file_range for file_range, _ in weigh_cuts(file, block_bytes)]
+
+
+def weigh_cuts(file: InputFile, block_bytes: int) -> list[tuple[FileRange, int]]:
+    """Cuts a file as `cut_file` does, and says how many bytes each range holds, decoded.
 
     Sizes are those of all columns: asking for one column of an altered footer ends the process (Arrow 25 throws through Python).
     """
@@ -29,15 +34,15 @@ def cut_file(file: InputFile, block_bytes: int) -> list[FileRange]:
             weights = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
     except errors() as error:
         reraise_reading(error, file)
-        return [FileRange(file)]
+        return [(FileRange(file), file.size)]
     found = []
     start = gathered = 0
     for group, weight in enumerate(weights):
         if group > start and gathered + weight > block_bytes:
-            found.append(FileRange(file, start, group))
+            found.append((FileRange(file, start, group), gathered))
             start, gathered = group, 0
         gathered += weight
-    return [*found, FileRange(file, start, len(weights))] if weights else [FileRange(file)]
+    return [*found, (FileRange(file, start, len(weights)), gathered)] if weights else [(FileRange(file), file.size)]
 
 
 def owned_bytes(stream: Readable, file_range: FileRange) -> list[tuple[int, int]]:
