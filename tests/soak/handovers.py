@@ -45,7 +45,7 @@ SCREEN = 24  # lines that a message may have
 TOLD = re.compile(r"\d.*(dead letter|left out|gave nothing|cannot be|holds no|lost|faults|unreadable)|(skipp|ignor|left out).*\d")
 ADVICE = re.compile(
     r"[Ss]et sources\.0\.(text_field): (.+?)\.(?= |$)|[Ss]et (?:the source's |its |sources\.(?:0\.)?)(\w+)(?:: | to )"
-    r"(?!one |that |those |the |another |more |names )`?([\w'|;,-]+?)`?(?=[,.;\s]|$)"
+    r"(?!one |that |those |the |another |more |names )`?('[^']+'|[\w|;,-]+?)`?(?=[,.;\s]|$)"
 )
 STEPS = 3  # of advice that may lead to each other
 

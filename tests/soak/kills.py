@@ -37,7 +37,7 @@ SETTINGS: Sequence[Mapping[str, Any]] = (
     {"duplicates": {"remove": "lines"}, "packing": {"mode": "best_fit", "seq_len": 48}},
     {"duplicates": {"remove": "documents"}, "order": {"mode": "source"}, "objective": {"name": "prefix_lm"}},
     {"execution": {"block_mb": 0.006, "stage": "tokens"}},
-    {"execution": {"block_mb": 0.001, "max_reads": 60, "merge_files": 3}, "order": {"group_tokens": 2000}},
+    {"execution": {"block_mb": 0.001, "max_reads": 100, "merge_files": 3}, "order": {"group_tokens": 2000}},
 )
 
 

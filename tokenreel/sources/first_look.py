@@ -109,6 +109,8 @@ def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError
     setting = _text_setting(source) if error.missing is None or error.missing in source.text_fields else _setting_of(error.missing, source)
     what = f"text in the field `{source.text_field}`" if error.missing is None else f"the field `{error.missing}`"
     parts = [f"No record of {_shown(file)} has {what}; they have {_list_names(error.fields, _NAMED)}."]
+    if source.format in ("csv", "tsv") and error.fields[0].lstrip()[:1] in ("{", "["):
+        return SourceError(f"{parts[0]} That is JSON: set sources.{index}.format: json.", error.missing, error.fields)
     separator = next((mark for mark in ";|\t," if mark in error.fields[0]), None) if len(error.fields) == 1 else None
     if source.format in ("csv", "tsv") and separator is not None:
         parts.append(f"Set sources.{index}.delimiter: {separator!r}.")

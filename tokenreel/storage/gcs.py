@@ -92,7 +92,12 @@ def client() -> Any:
 
 
 def retry() -> Any:
-    """Makes the library's policy for failures that may pass, with our delays."""
+    """Makes the library's policy for failures that may pass, with our delays.
+
+    Raises:
+      ModuleNotFoundError: as `client`.
+    """
+    client()  # says what is missing
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_delay(initial=FIRST_DELAY, maximum=LONGEST_DELAY, multiplier=2.0).with_timeout(PATIENCE)
