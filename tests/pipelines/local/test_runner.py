@@ -39,4 +39,5 @@ def test_slips_of_the_pen_are_refused(arguments: list[str], message: str) -> Non
 def test_options_of_beam_are_taken_however_they_are_written() -> None:
     given = ["--runner", "DirectRunner", "--direct_runner_bundle_repeat", "2", "--experiments=a", "--experiments", "b", "--streaming"]
     assert local.describe(local.options([*given, "--direct_num_workers=1"], releases_gil=True)) == "in this process"
-    local.options(["--runner=PortableRunner", "--of_the_job_service=1"], releases_gil=True)  # who knows
+    with pytest.raises(ConfigError, match="unknown option --of_the_job_service"):  # and no job service knows it
+        local.options(["--runner=PortableRunner", "--of_the_job_service=1"], releases_gil=True)

@@ -16,7 +16,7 @@ from tokenreel.errors import ConfigError
 
 # Settings that hold a text, but no path. A new setting belongs here or into `paths.SETTINGS`.
 NO_PATHS = {
-    *("kind", "duplicates.remove", "order.mode", "shards.format", "weights", "splits"),
+    *("kind", "duplicates.remove", "execution.new_files", "order.mode", "shards.format", "weights", "splits"),
     *(f"filters.{name}" for name in ("keep_pattern", "drop_pattern", "drop_phrases")),
     *(f"filters.lines.{name}" for name in ("end_marks", "drop_phrases", "remove_pattern")),
     *(f"filters.quality.{name}" for name in ("max_top_ngram", "max_repeated_ngrams")),
