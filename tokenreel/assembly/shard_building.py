@@ -121,7 +121,12 @@ def _provenance(order: DocumentOrder, path: str | None) -> Iterator[ProvenanceWr
         return
     with files.write_atomic(path) as file:
         writer = ProvenanceWriter(file, order.files, order.config)
-        yield writer
+        try:
+            yield writer
+        except BaseException:
+            with contextlib.suppress(Exception):  # else it is closed when it is forgotten, and complains that the file is closed already
+                writer.close()
+            raise
         writer.close()
 
 

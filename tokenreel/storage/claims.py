@@ -209,6 +209,14 @@ def holder(directory: str) -> dict[str, Any] | None:
     return {**found, "silent": silent} if "job" in found and silent < JOB_STALE else None
 
 
+def forget(directory: str) -> None:
+    """Removes what a process left that ended before it gave a local output back; for who has locked that output and needs no claim."""
+    path = os.path.join(directory, RECORD)
+    with contextlib.suppress(OSError), _opened(path, "at once") as fd:  # where nothing can be removed, it does no harm
+        if fd is not None and "job" not in _read(fd):
+            os.unlink(path)
+
+
 def change(claim: Claim, record: Mapping[str, Any]) -> None:
     """Changes what a local record says, if it is still there and the claim's."""
     with _opened(claim.path, "alone") as fd:

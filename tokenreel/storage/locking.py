@@ -64,6 +64,7 @@ class LocalHold:
     def __init__(self, directory: str) -> None:
         self._directory, self._owner = directory, object_lock.this_process()
         self._claim: claims.Claim | None = None
+        self._handed_over = False
 
     def claim(self) -> claims.Claim:
         """Gives the right to write to the output, for a job to carry: one that an earlier holder gave is worth nothing from now on.
@@ -87,12 +88,14 @@ class LocalHold:
         claim, told = self.claim(), dict[str, Any]()
         yield told
         claims.change(claim, {"host": self._owner["host"], "id": claim.token, **told})
-        self._claim = None
+        self._claim, self._handed_over = None, True
 
     def end(self) -> None:
         """Gives the output back, unless a job has it."""
         if self._claim is not None:
             self._claim.release()
+        elif not self._handed_over:
+            claims.forget(self._directory)
 
 
 def _busy(directory: str) -> BuildError:
