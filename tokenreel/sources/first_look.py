@@ -111,7 +111,7 @@ def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError
     parts = [f"No record of {_shown(file)} has {what}; they have {_list_names(error.fields, _NAMED)}."]
     if source.format in ("csv", "tsv") and error.fields[0].lstrip()[:1] in ("{", "["):
         return SourceError(f"{parts[0]} That is JSON: set sources.{index}.format: json.", error.missing, error.fields)
-    separator = next((mark for mark in ";|\t," if mark in error.fields[0]), None) if len(error.fields) == 1 else None
+    separator = next((mark for mark in ";|\t," if _names_columns(error.fields[0].split(mark))), None) if len(error.fields) == 1 else None
     if source.format in ("csv", "tsv") and separator is not None:
         parts.append(f"Set sources.{index}.delimiter: {separator!r}.")
         return SourceError(" ".join(parts), error.missing, error.fields)
@@ -120,6 +120,11 @@ def _lacks(source: SourceConfig, index: int, file: InputFile, error: SourceError
     if source.format in ("csv", "tsv"):
         parts.append(f"If its first row is no row of names, give them in sources.{index}.columns.")
     return SourceError(" ".join(parts), error.missing, error.fields)
+
+
+def _names_columns(parts: Sequence[str]) -> bool:
+    """Tells a row of names, cut at its separator, from a sentence with a comma."""
+    return len(parts) > 1 and all(part and part == part.strip() for part in parts)
 
 
 def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile], note: Callable[[str], None]) -> None:

@@ -124,6 +124,7 @@ CASES = {
     "nothing to sort by": ("jsonl", lines(GOOD), {"order_field": "no"}, "Set sources.0.order_field to a field that holds numbers"),
     "another separator": ("csv", "id;text\n1;a\n", {}, "they have `id;text`. Set sources.0.delimiter: ';'."),
     "an array of JSON": ("csv", '[\n {"text": "a"}\n]\n', {}, "they have `[`. That is JSON: set sources.0.format: json."),
+    "prose": ("tsv", "It reads this, quite late.\n" * 3, {}, "If its first row is no row of names, give them in sources.0.columns."),
     "lines of JSON": ("tsv", '{"text": "a", "id": 1}\n' * 3, {}, "That is JSON: set sources.0.format: json."),
     "no row of names": ("csv", "1,a text\n2,b\n", {}, "Set sources.0.text_field: 1. If its first row is no row of names"),
     "a column of numbers": (
