@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -37,14 +38,21 @@ class JsonDocument:
     metadata: str | None
 
 
+@functools.cache
+def _parser() -> Any:
+    """Gives the quick parser: an import costs a while even where it was made, and lines are many."""
+    import orjson
+
+    return orjson
+
+
 def read_document(line: bytes, source: SourceConfig) -> JsonDocument:
     """Reads the document of one line.
 
     Raises:
       BadDocument: the line is no JSON object, or a field that the source names is missing or of the wrong type.
     """
-    import orjson
-
+    orjson = _parser()
     try:
         record = orjson.loads(line)  # several times as fast as Python's parser, which has a look only at what this one refuses or rounds
         exact = not source.other_fields or not _is_rounded(record, source.other_fields)

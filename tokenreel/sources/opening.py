@@ -24,7 +24,7 @@ _TABLES = ("parquet", "arrow")
 _RECORDS = ("tfrecord", "tfds", "warc")
 _ARCHIVES = ("tar", "zip")  # of files, which are read one by one
 _MOST_RATIO, _MOST_DOCUMENTS = 1100, 16  # of its size, of the longest document: a file may unpack to the larger (gzip's own limit is 1,032)
-_MOST_BLANK = 16 << 20
+_MOST_BLANK, _LEAST_BLANK = 16 << 20, 1 << 20  # a megabyte of blank lines is no bomb, however short documents may be
 
 
 @dataclasses.dataclass
@@ -104,7 +104,7 @@ def most_bytes(file: InputFile, source: SourceConfig) -> int:
 
 def _bounded(chunks: Iterator[bytes | Exception], file: InputFile, source: SourceConfig) -> Iterator[bytes | Exception]:
     """Passes on what a file unpacks to, and ends with an exception where that is a bomb: too much, or nothing but white space."""
-    most, most_blank = most_bytes(file, source), min(source.max_document_bytes, _MOST_BLANK)
+    most, most_blank = most_bytes(file, source), max(_LEAST_BLANK, min(source.max_document_bytes, _MOST_BLANK))
     size = blank = 0
     for chunk in chunks:
         if not isinstance(chunk, Exception):

@@ -53,22 +53,30 @@ def read_documents(block: Block, source: SourceConfig, part_bytes: int) -> Itera
       SourceError: a file vanished or changed since the listing, or cannot be opened.
     """
     gathered: list[TextRange | Rows] = []
-    gathered_bytes = gathered_documents = 0
+    uncounted: list[TextRange | Rows] = []
+    gathered_bytes = documents = 0
     most, bound = part_bounds.MOST_DOCUMENTS, 0
     extents: list[tuple[InputFile, Extent]] = []
     for file_range in block.file_ranges:
         found = _read_file_range(file_range, source, part_bytes, extents=extents)
         for read in (piece for whole in found for piece in part_bounds.cut(whole, source.format, most)):
             size = read.size if read.file is file_range.file else read.size + _MEMBER_BYTES
-            documents = part_bounds.count(read, source.format)
-            crowded = gathered_documents + documents > most
-            if gathered and (crowded or gathered_bytes + size > part_bytes * 1.5):
-                bound = most if crowded else bound
+            number, full = None, bool(gathered) and gathered_bytes + size > part_bytes * 1.5
+            if gathered and not full:  # documents are counted only where the part may take more of them: large reads stand alone
+                documents += sum(part_bounds.count(other, source.format) for other in uncounted)
+                number, uncounted = part_bounds.count(read, source.format), []
+                if documents + number > most:
+                    bound, full = most, True
+            if full:
                 yield _build(gathered, source, extents, bound)
-                gathered, gathered_bytes, gathered_documents = [], 0, 0
+                gathered, uncounted, gathered_bytes, documents = [], [], 0, 0
                 extents.clear()
             gathered.append(read)
-            gathered_bytes, gathered_documents = gathered_bytes + size, gathered_documents + documents
+            if number is None:
+                uncounted.append(read)
+            else:
+                documents += number
+            gathered_bytes += size
         if file_range.file.generation is None:  # an object was read in the generation that was listed
             file_range.file.check_unchanged()
     yield _build(gathered, source, extents, bound)
