@@ -9,15 +9,15 @@ from typing import Any
 
 import apache_beam as beam
 
+from tokenreel.config.splits import key_range
 from tokenreel.config.workspace import Workspace
 from tokenreel.planning import merge_plan, read_budget, shard_plan, stage_table, strands
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
-from tokenreel.planning.strands import MergeTask
 from tokenreel.staging import identity, merging
-from tokenreel.staging.columns import key_range
 from tokenreel.staging.merging import Input
 from tokenreel.storage.column_file import ColumnFile
+from tokenreel.storage.merge_tasks import MergeTask
 from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
 from transforms.merge_levels import MergeLevels
@@ -69,6 +69,7 @@ class MergeStages(beam.PTransform):
             wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
             inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
             path = identity.path_of(self.work.tokens.ready(), task.name, task.part)
-            info = merging.merge(path, inputs, source=task.source, strand=task.strand, part=task.part, ranges=task.ranges)
+            source = int(rows.numbers("source")[task.first])
+            info = merging.merge(path, inputs, source=source, strand=task.strand, part=task.part, ranges=task.ranges)
         if info is not None:
             yield StageSelection(info=info, splits={})

@@ -16,7 +16,6 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.curation import duplicates, hash_tables, merged_tables
 from tokenreel.curation.hash_tables import HashTable
-from tokenreel.curation.merged_tables import TableTask
 from tokenreel.planning import stage_table
 from tokenreel.planning.selection import StageSelection, count_splits
 from tokenreel.sources.inputs import Block
@@ -24,6 +23,7 @@ from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import ColumnFile, Row
+from tokenreel.storage.merge_tasks import MergeTask
 from tokenreel.wording import plural
 from transforms.gather_rows import GatherRows
 from transforms.merge_levels import MergeLevels
@@ -76,12 +76,12 @@ class FindDuplicates(beam.PTransform):
     def _searched(self, listed: ColumnFile) -> Sequence[HashTable]:
         return _listed_tables(listed) if _is_merged(listed) else self.tables_of(listed)
 
-    def _cut(self, listed: ColumnFile) -> Iterator[TableTask]:
+    def _cut(self, listed: ColumnFile) -> Iterator[MergeTask]:
         tables = self._searched(listed)
         strands = column_file.read(listed).numbers("strand") if _is_merged(listed) else np.arange(len(tables))
         return merged_tables.cut(tables, strands, self.config.execution.merge_files)
 
-    def _merge(self, task: TableTask, listed: ColumnFile) -> Iterator[tuple[int, HashTable]]:
+    def _merge(self, task: MergeTask, listed: ColumnFile) -> Iterator[tuple[int, HashTable]]:
         yield task.strand, merged_tables.merge(self.work.duplicates.ready(), self._searched(listed), task)
 
     def _find(self, bounds: tuple[int, int], listed: ColumnFile) -> Iterator[tuple[int, bytes]]:

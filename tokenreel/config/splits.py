@@ -9,6 +9,15 @@ TRAIN = "train"  # what held-out splits leave
 KEYS = 1 << 64  # one more than the largest key
 
 
+def key_range(part: int, ranges: int) -> tuple[int, int]:
+    """Gives the bounds [low, high) of one of so many equal ranges of keys; 0 ranges are not cut: all keys.
+
+    >>> key_range(1, 2), key_range(0, 0)
+    ((9223372036854775808, 18446744073709551616), (0, 18446744073709551616))
+    """
+    return (KEYS * part // ranges, KEYS * (part + 1) // ranges) if ranges else (0, KEYS)
+
+
 def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, int]]:
     """Cuts the keys of a source's documents into a range [low, high) for each split: held-out splits first, the rest is `train`.
 

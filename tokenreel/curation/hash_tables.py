@@ -11,18 +11,17 @@ import bisect
 import dataclasses
 import functools
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.config.splits import key_range
 from tokenreel.errors import BuildError
 from tokenreel.storage import chunks, files
 from tokenreel.storage.chunks import Covered
 
-_KEYS = 1 << 64  # values of the first half of a hash, by which ranges are cut
 _COLUMNS = 4  # the hash, first and second half; rank; row
 _ENTRY_BYTES = 8 * _COLUMNS
 TABLE_SHIFT = 32  # in a merged table, the bits of a row; those above are the number of its table
@@ -60,7 +59,7 @@ class HashTable:
     @property
     def bounds(self) -> tuple[int, int]:
         """Between which bounds the first halves of its hashes lie: [low, high)."""
-        return bounds_of(self.part, self.ranges) if self.ranges else (0, _KEYS)
+        return key_range(self.part, self.ranges)
 
     def between(self, low: int, high: int) -> Entries:
         """Reads the entries whose first half lies in [low, high), bounds up to 2**64.
@@ -136,11 +135,6 @@ def same_as_before(entries: Entries) -> npt.NDArray[np.bool_]:
     return same
 
 
-def bounds_of(part: int, ranges: int) -> tuple[int, int]:
-    """Gives the bounds [low, high) of one of so many equal ranges of hashes."""
-    return _KEYS * part // ranges, _KEYS * (part + 1) // ranges
-
-
 def write_table(path: str, entries: Entries, duplicate_rows: Rows, part: int = 0, ranges: int = 0) -> HashTable:
     """Writes the [m, 4] entries and the [k] duplicate rows that `tabulate` gives, or a merged table, to a file of its own."""
     table = np.ascontiguousarray(entries, dtype="<u8").tobytes()
@@ -184,9 +178,13 @@ def ranges(tables: Sequence[HashTable]) -> list[tuple[int, int]]:
 
 def ranges_of(entries: int) -> list[tuple[int, int]]:
     """Cuts all hashes into ranges as `ranges` does, for tables of so many entries in all."""
-    count = max(1, -(-entries // _RANGE_ENTRIES))
-    bounds = [_KEYS * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(bounds))
+    count = count_ranges(entries)
+    return [key_range(part, count) for part in range(count)]
+
+
+def count_ranges(entries: int) -> int:
+    """Says into how many ranges hashes are cut, for tables of so many entries in all."""
+    return max(1, -(-entries // _RANGE_ENTRIES))
 
 
 def reads(tables: int, entries: int, fan_in: int, level: int) -> int:
@@ -195,7 +193,7 @@ def reads(tables: int, entries: int, fan_in: int, level: int) -> int:
     >>> reads(100_000, 2_800_000_000, 64, 0), reads(100_000, 2_800_000_000, 64, 1)
     (267100000, 4177444)
     """
-    count = max(1, -(-entries // _RANGE_ENTRIES))
+    count = count_ranges(entries)
     return count * -(-tables // int(fan_in**level)) + (count if level else 0)
 
 

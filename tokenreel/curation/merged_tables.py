@@ -13,39 +13,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
+from tokenreel.config.splits import key_range
 from tokenreel.curation import hash_tables
 from tokenreel.curation.hash_tables import TABLE_SHIFT, HashTable
-from tokenreel.storage import files
+from tokenreel.storage import files, merge_tasks
+from tokenreel.storage.merge_tasks import MergeTask
 
 VERSION = "tables-1"  # changes where the same tables would give other bytes
 
 
-class TableTask(NamedTuple):
-    """A merged table that is to be written.
-
-    Attributes:
-      strand: its number.
-      part: the range of hashes that the table holds,
-      ranges: of how many.
-      first, last: of the tables that there are, [first, last) are put together.
-      name: of the strand.
-    """
-
-    strand: int
-    part: int
-    ranges: int
-    first: int
-    last: int
-    name: str
-
-
-def cut(tables: Sequence[HashTable], strands: npt.NDArray[np.int64], fan_in: int) -> Iterator[TableTask]:
+def cut(tables: Sequence[HashTable], strands: npt.NDArray[np.int64], fan_in: int) -> Iterator[MergeTask]:
     """Yields the merged tables of a pass.
 
     Args:
@@ -53,19 +35,17 @@ def cut(tables: Sequence[HashTable], strands: npt.NDArray[np.int64], fan_in: int
       strands: int64 [n] the strand of each, ascending; of the tables of parts each is one of its own.
       fan_in: strands that are put together at a time.
     """
-    if not tables:
-        return
-    starts = np.append(np.flatnonzero(np.append(True, strands[1:] != strands[:-1])), len(strands)).tolist()
-    for number, at in enumerate(range(0, len(starts) - 1, fan_in)):
-        first, last = starts[at], starts[min(at + fan_in, len(starts) - 1)]
+
+    def describe(first: int, last: int) -> tuple[int, str]:
         own = tables[first:last]
-        ranges = len(hash_tables.ranges(own))
+        ranges = hash_tables.count_ranges(sum(table.entries for table in own))
         # The numbers of the tables are in the rows, so a table of other numbers is another table.
-        name = keys.digest(VERSION, first, ranges, *(os.path.basename(table.path) for table in own))
-        yield from (TableTask(number, part, ranges, first, last, name) for part in range(ranges))
+        return ranges, keys.digest(VERSION, first, ranges, *(os.path.basename(table.path) for table in own))
+
+    return merge_tasks.cut(np.diff(strands, prepend=-1) != 0, fan_in, describe)
 
 
-def merge(directory: str, tables: Sequence[HashTable], task: TableTask) -> HashTable:
+def merge(directory: str, tables: Sequence[HashTable], task: MergeTask) -> HashTable:
     """Writes a merged table, or keeps the one that an earlier build finished.
 
     Raises:
@@ -75,7 +55,7 @@ def merge(directory: str, tables: Sequence[HashTable], task: TableTask) -> HashT
     finished = hash_tables.reopen(path, task.part, task.ranges)
     if finished is not None:
         return finished
-    low, high = hash_tables.bounds_of(task.part, task.ranges)
+    low, high = key_range(task.part, task.ranges)
     parts = []
     for number in range(task.first, task.last):
         entries = tables[number].between(low, high)

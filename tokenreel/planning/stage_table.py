@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.config.splits import KEYS
+from tokenreel.config.splits import key_range
 from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.planning.selection import StageSelection
-from tokenreel.staging.columns import StageInfo, key_range
+from tokenreel.staging.columns import StageInfo
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile, Columns, Row
 
@@ -112,8 +112,7 @@ class StageTable(LazySequence[StageSelection]):
     @functools.cached_property
     def _key_bounds(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """The smallest and the largest key that each file may hold: uint64 [n] both."""
-        places = list(zip(self.numbers("part").tolist(), self.numbers("ranges").tolist(), strict=True))
-        bounds = [key_range(part, ranges) if ranges else (0, KEYS) for part, ranges in places]
+        bounds = list(map(key_range, self.numbers("part").tolist(), self.numbers("ranges").tolist()))
         return np.array([low for low, _ in bounds], dtype=np.uint64), np.array([high - 1 for _, high in bounds], dtype=np.uint64)
 
     def within(self, first: int, last: int, low: int, high: int) -> npt.NDArray[np.int64]:

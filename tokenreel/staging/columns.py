@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.config.splits import KEYS
+from tokenreel.config.splits import key_range
 from tokenreel.storage.chunks import Covered
 from tokenreel.storage.column_file import align
 
@@ -85,11 +85,6 @@ class Columns:
         }
 
 
-def key_range(part: int, ranges: int) -> tuple[int, int]:
-    """Gives the bounds [low, high) of one of so many equal ranges of keys."""
-    return KEYS * part // ranges, KEYS * (part + 1) // ranges
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageInfo:
     """What the plan needs to know of a stage file; its size does not depend on the number of documents.
@@ -152,7 +147,7 @@ class StageInfo:
     @property
     def key_range(self) -> tuple[int, int]:
         """Which keys the documents of the file have: [low, high)."""
-        return key_range(self.part, self.ranges) if self.ranges else (0, KEYS)
+        return key_range(self.part, self.ranges)
 
     @property
     def index_range(self) -> tuple[int, int]:

@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys, ragged
+from tokenreel.config.splits import key_range
 from tokenreel.curation.hash_tables import read_rows
 from tokenreel.staging import identity, stage_file
-from tokenreel.staging.columns import Columns, StageInfo, key_range
+from tokenreel.staging.columns import Columns, StageInfo
 from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files
 from tokenreel.storage.pooled import each
