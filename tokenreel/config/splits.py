@@ -33,6 +33,16 @@ def split_ranges(config: CorpusSettings, source: int) -> dict[str, tuple[int, in
     return ranges
 
 
+def shares_taken(config: CorpusSettings, source: int) -> dict[str, tuple[float, float]]:
+    """Gives the share of a source's documents that falls into each of its splits, and how often each is taken there, on average.
+
+    Held-out documents are for measuring: none is taken twice.
+    """
+    held_out, epochs = config.splits_of(source), config.sources[source].epochs
+    shares = {name: (share, min(epochs, 1.0)) for name, share in held_out.items()}
+    return shares | {TRAIN: (1 - sum(held_out.values()), epochs)}
+
+
 def split_names(config: JobConfig) -> tuple[str, ...]:
     """Lists all splits, `train` last."""
     return (*config.split_names, TRAIN)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.corpus import SourceConfig
-from tokenreel.config.splits import TRAIN
+from tokenreel.config.splits import shares_taken
 from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import schema
@@ -135,9 +135,7 @@ class SourceSample:
         if self.whole and factor == 1:
             counts = np.array([stage.counts(split)[:2] for stage in self.stages], dtype=np.float64).reshape(-1, 2).sum(axis=0)
             return Estimate(*[float(counts[0])] * 3), Estimate(*[float(counts[1])] * 3)
-        shares, epochs = config.splits_of(source), config.sources[source].epochs
-        share = 1 - sum(shares.values()) if split == TRAIN else shares.get(split, 0.0)
-        times = epochs if split == TRAIN else min(epochs, 1.0)
+        share, times = shares_taken(config, source).get(split, (0.0, 1.0))
         documents, tokens = (self.estimate(column).times(factor) for column in (1, 2))
         varied = _wide() * math.sqrt(max(0.0, documents.value * share * (1 - share)))
         each = tokens.value / documents.value if documents.value else 0.0
@@ -162,7 +160,7 @@ def sample(
       SourceError: a file is gone or cannot be opened.
     """
     settings = config.sources[source]
-    expanded = sum(file.size * (blocks.EXPANSION if file.compressed or settings.format == "parquet" else 1) for file in found)
+    expanded = sum(file.size * blocks.expansion(file, settings) for file in found)
     told = SourceSample(files=len(found), bytes=sum(file.size for file in found), whole=expanded <= most_bytes)
     given: list[list[float]] = []
     for block, times, drawn in _whole(config, source, found) if told.whole else _draw(config, source, found, most_bytes):
@@ -189,7 +187,7 @@ def _whole(config: JobConfig, source: int, found: Sequence[InputFile]) -> Iterat
     """Yields all of a source."""
     settings, block_bytes = config.sources[source], config.execution.block_bytes
     for block in blocks.list_blocks(settings, source, block_bytes, found):
-        yield block, 1, lambda block=block: ((documents, 0.0) for documents in reading.read_documents(block, settings, block_bytes))  # type: ignore[misc]
+        yield block, 1, functools.partial(_read, block, settings, 0.0, block_bytes)
 
 
 def _draw(config: JobConfig, source: int, found: Sequence[InputFile], most_bytes: int) -> Iterator[tuple[Block, int, _Reading]]:
@@ -198,14 +196,14 @@ def _draw(config: JobConfig, source: int, found: Sequence[InputFile], most_bytes
     block_bytes = max(1, most_bytes // draws)
     drawn = _ranges(config, source, found, draws, block_bytes)
     # Row groups may be larger than what a draw should read: then there are fewer draws.
-    cost = sum(stored for _, stored in set(drawn)) * (blocks.EXPANSION if settings.format == "parquet" else 1)
+    cost = sum(stored * blocks.expansion(file_range.file, settings) for file_range, stored in set(drawn))
     if settings.format in ("parquet", "arrow") and cost > most_bytes:
         drawn = _ranges(config, source, found, max(_LEAST_DRAWS, int(draws * most_bytes / cost)), block_bytes)
     for index, ((file_range, stored), times) in enumerate(Counter(drawn).items()):
         block = Block(source, index, (file_range,))
-        expanded = stored * (blocks.EXPANSION if file_range.file.compressed else 1)
+        expanded = stored * blocks.expansion(file_range.file, settings)
         if file_range.end is not None or settings.format == "parquet" or expanded <= times * block_bytes:
-            yield block, times, functools.partial(_read, block, settings, stored)
+            yield block, times, functools.partial(_read, block, settings, stored, _ONE_PART)
         else:
             yield block, 1, functools.partial(reading.read_sample, file_range.file, settings, times, block_bytes, _UNPACKED_BYTES)
 
@@ -222,9 +220,9 @@ def _ranges(config: JobConfig, source: int, found: Sequence[InputFile], draws: i
     ]
 
 
-def _read(block: Block, settings: SourceConfig, stored: float) -> Iterator[tuple[Documents, float]]:
-    """Reads a range as one observation, though it may be large."""
-    yield from ((documents, stored) for documents in reading.read_documents(block, settings, _ONE_PART))
+def _read(block: Block, settings: SourceConfig, stored: float, part_bytes: int) -> Iterator[tuple[Documents, float]]:
+    """Reads a block; each part is said to stand for so many stored bytes."""
+    yield from ((documents, stored) for documents in reading.read_documents(block, settings, part_bytes))
 
 
 def _stage(

@@ -6,15 +6,16 @@ Tested in tests/pipelines/test_plan.py.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
-from tokenreel.errors import BuildError
+from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format import naming
-from tokenreel.planning import group_table, merge_plan, shard_plan
+from tokenreel.planning import merge_plan, shard_plan
 from tokenreel.planning.corpus_sample import ZERO, Estimate, SourceSample
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.merge_plan import MergePlan, SourceSize
@@ -22,7 +23,6 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.planning.stream import Stream
 from tokenreel.sources import losses
-from tokenreel.storage.column_file import Columns
 from tokenreel.wording import amount
 
 _COUNTED = 1 << 26  # tokens; what more of a stream gives is as much for each token
@@ -67,11 +67,9 @@ class Prices:
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            least = 0 if name.endswith(("hour", "month", "10000")) else 1e-9
-            if not least <= value <= 1e12:
-                raise BuildError(
-                    f"prices: {name} must be {'at least 0' if least == 0 else 'positive'} and a number of its kind, got {value}"
-                )
+            free = name.endswith(("hour", "month", "10000"))
+            if not (0 if free else 1e-9) <= value <= 1e12:
+                raise ConfigError(f"prices: {name} must be {'at least 0' if free else 'positive'} and a number of its kind, got {value}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,20 +136,24 @@ def forecast(
 
 def _split(recipe: Recipe, samples: Sequence[SourceSample], split: str, factor: float) -> SplitForecast:
     """Forecasts a split."""
-    documents = tokens = examples = ZERO
+    documents = tokens = ZERO
+    of_each = []
     extra = (recipe.first_id is not None) + (recipe.last_id is not None)
     for source, sample in enumerate(samples):
         own, found = sample.taken(recipe.config, source, split, factor)
         found = dataclasses.replace(found, **{name: getattr(found, name) + extra * own.value for name in ("value", "low", "high")})
         documents, tokens = documents + own, tokens + found
-        if not recipe.packing.cuts_stream:
-            laid_out, of_tokens = _laid_out(recipe, sample, split)
-            examples += found.times(laid_out / of_tokens if of_tokens else 0.0)
+        of_each.append(found)
     if recipe.packing.cuts_stream:
         examples = Estimate(*(_cut(recipe, count) for count in (tokens.value, tokens.low, tokens.high)))
     elif factor == 1 and all(sample.whole for sample in samples):
-        count = float(_laid_out_together(recipe, samples, split))
-        examples = Estimate(count, count, count)
+        count, _ = _laid_out(recipe, samples, split)
+        examples = Estimate(*[float(count)] * 3)
+    else:  # each by itself: they were not read in the proportion in which they are mixed
+        examples = ZERO
+        for sample, found in zip(samples, of_each, strict=True):
+            laid_out, of_tokens = _laid_out(recipe, [sample], split)
+            examples += found.times(laid_out / of_tokens if of_tokens else 0.0)
     examples = examples.times(recipe.config.variants)
     shards = math.ceil(examples.value / shard_plan.examples_per_shard(recipe.config, recipe.fixed_format))
     size = examples.value * recipe.fixed_format.record_bytes
@@ -165,23 +167,11 @@ def _cut(recipe: Recipe, tokens: float) -> float:
     return count * tokens / counted if tokens > counted else float(count)
 
 
-def _laid_out(recipe: Recipe, sample: SourceSample, split: str) -> tuple[int, int]:
-    """Counts the examples of what was read of a source, laid out by itself, and its tokens."""
-    sizes = list(_groups(recipe, [sample], split))
-    return sum(size.examples for size in sizes), sum(size.tokens for size in sizes)
-
-
-def _laid_out_together(recipe: Recipe, samples: Sequence[SourceSample], split: str) -> int:
-    """Counts the examples of all sources, each read whole, as the build will."""
-    placed = group_table.place(Columns.of_rows([group_table.to_row(size) for size in _groups(recipe, samples, split)]), by_tokens=False)
-    return int(placed.end[-1]) if len(placed) else 0
-
-
-def _groups(recipe: Recipe, samples: Sequence[SourceSample], split: str) -> Iterator[group_table.GroupSize]:
+def _laid_out(recipe: Recipe, samples: Sequence[SourceSample], split: str) -> tuple[int, int]:
+    """Counts the examples of what was read of some sources, laid out as a build does, and its tokens."""
     order = DocumentOrder(recipe, StageTable.of(stage for sample in samples for stage in sample.stages))
-    for group in order.groups():
-        if group.split == split:
-            yield shard_plan.measure(order, group)
+    sizes = [shard_plan.measure(order, group) for group in order.groups() if group.split == split]
+    return sum(size.examples for size in sizes), sum(size.tokens for size in sizes)
 
 
 def _size(recipe: Recipe, sample: SourceSample, source: int, factor: float, file_bytes: int | None) -> SourceSize:
@@ -189,15 +179,17 @@ def _size(recipe: Recipe, sample: SourceSample, source: int, factor: float, file
     config, total = recipe.config, sample.bytes * factor
     text = sample.estimate(0).times(factor).value
     count = sample.files if file_bytes is None else max(1, math.ceil(total / file_bytes))
-    each = text / max(1, count)
-    block = config.execution.block_bytes
-    stage_files = count * math.ceil(each / block) if each > block else math.ceil(text / block)
     taken = {}
     for split in split_names(config):
         documents, tokens = sample.taken(config, source, split, factor)
         taken[split] = (math.ceil(documents.value), math.ceil(tokens.value))
     stored = merge_plan.file_bytes(StageTable.of(sample.stages)).sum() if sample.stages else 0
-    return SourceSize(stage_files=max(1, stage_files), bytes=round(float(stored) * sample.scale * factor), splits=taken)
+    return SourceSize(
+        stage_files=max(1, merge_plan.count_stage_files(config, itertools.repeat(text / max(1, count), count))),
+        bytes=round(float(stored) * sample.scale * factor),
+        splits=taken,
+        text_bytes=round(text),
+    )
 
 
 def _cost(

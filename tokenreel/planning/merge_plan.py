@@ -27,14 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.config.build import JobConfig
-from tokenreel.config.splits import TRAIN, split_names
+from tokenreel.config.splits import shares_taken, split_names
 from tokenreel.curation import hash_tables
 from tokenreel.errors import BuildError
 from tokenreel.format import schema
+from tokenreel.planning import read_budget
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.selection import passes
 from tokenreel.planning.stage_table import StageTable
-from tokenreel.sources.blocks import EXPANSION
+from tokenreel.sources import blocks
 from tokenreel.sources.inputs import InputFile
 from tokenreel.wording import amount, plural
 
@@ -82,24 +83,28 @@ def estimate(
       token_size: bytes that a token takes in a stage file.
       extra: tokens that each document gets beside its own: bos and eos.
     """
-    block, text, cut, gathered = config.execution.block_bytes, 0, 0, 0
-    for size, expansion in files:
-        text += size * expansion
-        if size * expansion > block:
-            cut += -(-size * expansion // block)
-        else:
-            gathered += size * expansion
+    texts = [size * expansion for size, expansion in files]
+    text = sum(texts)
     documents, many = -(-text // _DOCUMENT_BYTES), -(-text // _SMALL_DOCUMENT_BYTES)
     tokens = int(text / token_bytes)
-    shares = config.splits_of(source)
-    epochs = config.sources[source].epochs
-    taken = {name: share * min(epochs, 1) for name, share in shares.items()} | {TRAIN: (1 - sum(shares.values())) * epochs}
+    taken = {split: share * times for split, (share, times) in shares_taken(config, source).items()}
     return SourceSize(
-        stage_files=cut + -(-gathered // block),
+        stage_files=count_stage_files(config, texts),
         bytes=tokens * token_size + documents * (_INDEX_BYTES + _NAME_BYTES),
         splits={name: (math.ceil(many * share), math.ceil((tokens + documents * extra) * share)) for name, share in taken.items()},
         text_bytes=text,
     )
+
+
+def count_stage_files(config: JobConfig, texts: Iterable[float]) -> int:
+    """Counts the stage files of a source by the bytes of text in each of its files: large ones are cut, small ones gathered."""
+    block, cut, gathered = config.execution.block_bytes, 0, 0.0
+    for text in texts:
+        if text > block:
+            cut += math.ceil(text / block)
+        else:
+            gathered += text
+    return cut + math.ceil(gathered / block)
 
 
 def estimate_all(config: JobConfig, listed: Sequence[Sequence[InputFile]], vocab_size: int) -> list[SourceSize]:
@@ -108,8 +113,7 @@ def estimate_all(config: JobConfig, listed: Sequence[Sequence[InputFile]], vocab
     token_bytes = _TOKEN_BYTES.get(config.vocabulary.kind, 4)
     found = []
     for source, files in enumerate(listed):
-        columnar = config.sources[source].format == "parquet"
-        sizes = ((file.size, EXPANSION if file.compressed or columnar else 1) for file in files)
+        sizes = ((file.size, blocks.expansion(file, config.sources[source])) for file in files)
         found.append(estimate(config, source, sizes, token_bytes=token_bytes, token_size=token_size))
     return found
 
@@ -271,13 +275,12 @@ def _reads(config: JobConfig, sizes: Sequence[SourceSize], tokens_per_shard: int
     for split, sources, count, tokens in _groups(config, sizes):
         once = 0
         for source in sources:
-            own, repeats = sizes[source], passes(config, split, source)
+            own = sizes[source]
             strands = _strands(own, config.execution.merge_files, level)
             if config.order.mode == "source":
-                reads = strands * repeats + count
+                reads = strands * passes(config, split, source) + count
             else:
-                ranges = count * repeats + repeats - 1 if config.order.mode == "shuffle" else count
-                reads = strands * ranges
+                reads = strands * read_budget.ranges_read(config, split, source, count)
                 if level:  # a group that lies on both sides of a border between merged files is read from both
                     reads += _files(config, own, level) - strands
             once += min(own.splits.get(split, (0, 0))[0], reads)

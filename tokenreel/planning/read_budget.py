@@ -93,11 +93,11 @@ def _reads_once(
     """
     if config.order.mode == "source":  # a group is a stretch of the text: it meets few files, and each border of groups lies in one
         return int(np.count_nonzero(documents)) * passes(config, split, source) + groups
-    ranges = np.array([_ranges(config, split, index, groups) for index in range(len(config.sources))], dtype=np.int64)
+    ranges = np.array([ranges_read(config, split, index, groups) for index in range(len(config.sources))], dtype=np.int64)
     return int(np.minimum(documents, ranges[sources]).sum())  # a file of few documents is not read more often than that
 
 
-def _ranges(config: JobConfig, split: str, source: int, groups: int) -> int:
+def ranges_read(config: JobConfig, split: str, source: int, groups: int) -> int:
     """Counts the ranges of a stage file that groups read: in shuffled order one for each repeat, and one where it wraps around."""
     repeats = passes(config, split, source)
     return groups * repeats + repeats - 1 if config.order.mode == "shuffle" else groups

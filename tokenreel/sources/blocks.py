@@ -14,11 +14,16 @@ from tokenreel.sources.readers import arrow, parquet
 
 # A compressed file is taken for this many times its size when small files are gathered into a block: how much text it holds is known only
 # when it has been read.
-EXPANSION = 4
+_EXPANSION = 4
 # A block travels through the runner and names its files, so it holds only as many as keep it within some 64 kB. A name is in it twice (the
 # path, and what documents are called by), beside size, dates and range.
 _NAMES_BYTES = 48_000
 _FILE_BYTES = 96
+
+
+def expansion(file: InputFile, source: SourceConfig) -> int:
+    """Says for how many times its size a file is taken, in bytes of text."""
+    return _EXPANSION if file.compressed or source.format == "parquet" else 1
 
 
 def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found: Sequence[InputFile] | None = None) -> Iterator[Block]:
@@ -42,7 +47,7 @@ def list_blocks(source: SourceConfig, source_index: int, block_bytes: int, found
     gathered: list[FileRange] = []
     gathered_bytes = names_bytes = 0
     for file in list_files(source) if found is None else found:
-        weight = file.size * (EXPANSION if file.compressed or source.format == "parquet" else 1)
+        weight = file.size * expansion(file, source)
         named = len(file.path) + len(file.name) + _FILE_BYTES
         if gathered and (gathered_bytes + weight > block_bytes or names_bytes + named > _NAMES_BYTES):
             yield Block(source_index, index, tuple(gathered))
