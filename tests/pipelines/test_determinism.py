@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from apache_beam.runners.portability.fn_api_runner import fn_runner
@@ -174,15 +175,15 @@ def test_shuffled_listings_change_nothing(
 
 
 @contextlib.contextmanager
-def job_service() -> Iterator[str]:
+def serving(*command: str, **options: Any) -> Iterator[str]:
+    """Runs a Python program that serves at a free port, which the command names as `{port}`; gives its address once it answers."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    module = "apache_beam.runners.portability.local_job_service_main"
-    server = subprocess.Popen([sys.executable, "-m", module, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([sys.executable, *(argument.format(port=port) for argument in command)], **options)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while server.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
                 break
             time.sleep(0.1)
@@ -190,6 +191,12 @@ def job_service() -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def job_service() -> contextlib.AbstractContextManager[str]:
+    """A job service of Beam's own."""
+    module = "apache_beam.runners.portability.local_job_service_main"
+    return serving("-m", module, "--port={port}", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def test_a_portable_job_service_changes_nothing(reference: tuple[str, dict[str, str]], tmp_path: pathlib.Path) -> None:

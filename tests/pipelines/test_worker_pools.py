@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import socket
-import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 
 import pytest
 
-from tests.pipelines.test_determinism import LAYOUTS, WriteConfig, build, job_service, selection
+from tests.pipelines.test_determinism import LAYOUTS, WriteConfig, build, job_service, selection, serving
 from tests.test_builds import job_wheel
 
 __all__ = ["job_wheel"]  # a fixture
@@ -29,28 +25,14 @@ def pool(job_wheel: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[str]:
     with (tmp_path / "site/transforms/__init__.py").open("a") as module:
         module.write('\n\nimport pathlib\npathlib.Path(__file__).with_name("imported").touch()\n')
     (tmp_path / "elsewhere").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
     search = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # where the pool finds the `python` of its workers
-    with (tmp_path / "pool.log").open("wb") as file:
-        server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"],
-            cwd=tmp_path / "elsewhere",
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PATH": search},
-            stdout=file,
-            stderr=file,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while server.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
-                break
-            time.sleep(0.1)
-        yield f"localhost:{port}"
-    finally:
-        server.kill()
-        server.wait()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PATH": search}
+    program = ("-P", "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port={port}")
+    with (
+        (tmp_path / "pool.log").open("wb") as log,
+        serving(*program, cwd=tmp_path / "elsewhere", env=environment, stdout=log, stderr=log) as address,
+    ):
+        yield address
 
 
 @pytest.mark.parametrize("layout", ["wrap_shuffled", "best_fit", "duplicates"])
