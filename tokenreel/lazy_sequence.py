@@ -1,6 +1,7 @@
 """Sequences whose items are made when they are asked for, and not all held.
 
-Tested in tests/tokenreel/planning/test_stage_table.py and tests/tokenreel/planning/test_group_table.py.
+Tested in tests/tokenreel/planning/test_stage_table.py, tests/tokenreel/planning/test_group_table.py and
+tests/tokenreel/format/test_shard_table.py.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.format import naming
+from tokenreel.lazy_sequence import LazySequence
 
 _ROWS = 5
 _NONE = -1
@@ -52,7 +53,7 @@ class FileInfo:
     crc32c: int
 
 
-class ShardColumns(Sequence[ShardInfo]):
+class ShardColumns(LazySequence[ShardInfo]):
     """The shards of one split, from a table: each `ShardInfo` is made when it is asked for.
 
     Attributes:
@@ -67,18 +68,9 @@ class ShardColumns(Sequence[ShardInfo]):
     def __len__(self) -> int:
         return int(self.table.shape[1])
 
-    @overload
-    def __getitem__(self, index: int) -> ShardInfo: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[ShardInfo]: ...
-
-    def __getitem__(self, index: int | slice) -> ShardInfo | Sequence[ShardInfo]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        place = range(len(self))[operator.index(index)]
-        records, size, crc = self.table[:3, place].tolist()
-        return ShardInfo(file=naming.shard(self.split, place, len(self)), records=records, bytes=size, crc32c=crc)
+    def _make(self, index: int) -> ShardInfo:
+        records, size, crc = self.table[:3, index].tolist()
+        return ShardInfo(file=naming.shard(self.split, index, len(self)), records=records, bytes=size, crc32c=crc)
 
     def __iter__(self) -> Iterator[ShardInfo]:
         for place, (records, size, crc) in enumerate(self.table[:3].T.tolist()):

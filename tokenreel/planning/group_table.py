@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.lazy_sequence import LazySequence
 from tokenreel.planning.group_documents import DocumentGroup
-from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.storage.column_file import Columns, Row
 
 SORT_BY = ("index",)

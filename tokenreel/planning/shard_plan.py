@@ -17,11 +17,11 @@ from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.schema import RecordFormat
 from tokenreel.layouts.modes import PAIRS
+from tokenreel.lazy_sequence import LazySequence
 from tokenreel.planning import group_table
 from tokenreel.planning.document_order import DocumentOrder
 from tokenreel.planning.group_documents import DocumentGroup, lay_out_group, plan_pairs
 from tokenreel.planning.group_table import GroupSize, PlacedGroup, PlacedGroups
-from tokenreel.planning.lazy_sequence import LazySequence
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.stream import Stream
 from tokenreel.storage import column_file

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.config.splits import key_range
-from tokenreel.planning.lazy_sequence import LazySequence
+from tokenreel.lazy_sequence import LazySequence
 from tokenreel.planning.selection import StageSelection
 from tokenreel.staging.columns import StageInfo
 from tokenreel.storage import column_file
