@@ -236,8 +236,7 @@ def _is_whole(directory: str, found: Manifest, present: Mapping[str, int], *, re
 
 def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, recheck: bool) -> Iterator[str]:
     """Finds the files of a dataset that are missing or of another size; with `recheck` also those of another CRC."""
-    known = {shard.file: (shard.bytes, shard.crc32c) for split in found.splits.values() for shard in split.shards}
-    known |= {info.file: (info.bytes, info.crc32c) for info in found.files}
+    known = found.checksums()
     sound = [name for name, wanted in known.items() if present.get(name) == wanted[0]]
     if recheck:
         checked = pooled.each(lambda name: files.checksum(files.join(directory, name)), sound, remote=files.is_remote(directory))

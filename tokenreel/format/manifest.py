@@ -131,6 +131,11 @@ class Manifest:
         """Of the table: of all of it, and of what the fingerprint covers."""
         return shard_table.digests(self.shard_table)
 
+    def checksums(self) -> dict[str, tuple[int, int]]:
+        """Gives the bytes and the CRC32C of every file of the dataset beside the manifest, by name."""
+        shards = {shard.file: (shard.bytes, shard.crc32c) for split in self.splits.values() for shard in split.shards}
+        return shards | {info.file: (info.bytes, info.crc32c) for info in self.files}
+
     def find_file(self, name: str) -> FileInfo | None:
         """Finds what is said of a file beside the shards; None where the dataset has none of this name."""
         if isinstance(self.files, FilesAndTables):

@@ -73,8 +73,7 @@ def quick_differences(directory: str) -> Iterator[str]:
         yield str(error)
         return
     yield from _check_names(manifest, {name: size for name, (size, _) in present.items()})
-    known = {shard.file: (shard.bytes, shard.crc32c) for split in manifest.splits.values() for shard in split.shards}
-    for name, (wanted, crc) in (known | {info.file: (info.bytes, info.crc32c) for info in manifest.files}).items():
+    for name, (wanted, crc) in manifest.checksums().items():
         size, found = present.get(name, (None, None))
         if size == wanted and found is not None and found != crc:
             yield f"{name}: crc32c is {found:#010x}, the manifest says {crc:#010x}. {COPY_AGAIN}"

@@ -13,7 +13,7 @@ A merged file is a stage file without what only counting needs. Documents of equ
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,19 +174,21 @@ def _merge(found: Sequence[_Rows], remote: bool) -> Columns:
         parts.clear()
         return ragged.take(values, bounds, order)
 
+    def gather(read: Callable[[_Rows], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        return join(list(each(read, found, remote=remote)))
+
     def read(name: str, offset_name: str, attribute: str) -> tuple[npt.NDArray[Any] | None, npt.NDArray[np.int64] | None]:
         if not any(getattr(rows.stage.info, attribute) for rows in found):
             return None, None
-        parts = each(lambda rows: rows.counted(name, offset_name, getattr(rows.stage.info, attribute) > 0), found, remote=remote)
-        return join(list(parts))
+        return gather(lambda rows: rows.counted(name, offset_name, getattr(rows.stage.info, attribute) > 0))
 
-    names, name_offsets = join(list(each(lambda rows: rows.names(), found, remote=remote)))
+    names, name_offsets = gather(lambda rows: rows.names())
     metadata, metadata_offsets = read("metadata", "metadata_offset", "metadata_bytes")
     sentences, sentence_offsets = read("sentence_length", "sentence_offset", "sentences")
     ordered = all(rows.stage.info.ordered for rows in found)
-    tokens, token_offsets = join(list(each(lambda rows: rows.ragged("tokens", rows.offsets), found, remote=remote)))
+    tokens, token_offsets = gather(lambda rows: rows.ragged("tokens", rows.offsets))
     with_spans = all(rows.stage.info.offsets for rows in found)
-    spans = join(list(each(lambda rows: rows.ragged("token_spans", rows.offsets), found, remote=remote)))[0] if with_spans else None
+    spans = gather(lambda rows: rows.ragged("token_spans", rows.offsets))[0] if with_spans else None
     nothing = np.zeros(0, dtype=np.int64)
     return Columns(
         key=key[order],

@@ -101,4 +101,4 @@ def cover(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
 
 def covered(data: bytes) -> bytes:
     """Appends its CRCs to what is to be covered, which begins at a multiple of 4 of its file."""
-    return data + bytes(-len(data) % 4) + crcs_of(data)
+    return b"".join(cover([data]))

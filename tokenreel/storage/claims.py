@@ -42,7 +42,7 @@ class Claim:
     @property
     def path(self) -> str:
         """Where the record lies."""
-        return files.join(self.directory, RECORD)
+        return path_in(self.directory)
 
     def check(self) -> None:
         """Looks whether the output is still this job's; to be called before each write.
@@ -113,6 +113,11 @@ class Folder:
         return self.path
 
 
+def path_in(directory: str) -> str:
+    """Says where the record of an output lies."""
+    return files.join(directory, RECORD)
+
+
 def describe(record: Mapping[str, Any]) -> str:
     """Says who left a record: a job that nobody waits for, or a process."""
     if "job" in record:
@@ -123,7 +128,7 @@ def describe(record: Mapping[str, Any]) -> str:
 
 def read(directory: str) -> dict[str, Any]:
     """Reads the record in an output; empty where there is none, or none of our making."""
-    path = files.join(directory, RECORD)
+    path = path_in(directory)
     if not files.is_remote(directory):
         with _opened(path, "shared") as fd:
             return _read(fd)
@@ -187,14 +192,13 @@ def take(directory: str, record: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
       BlockingIOError: a job is just moving its files to their places.
     """
-    path = os.path.join(directory, RECORD)
+    path = path_in(directory)
     with _opened(path, "at once", made=True) as fd:
         assert fd is not None
-        found, silent = _read(fd), files.age(path)
-        if "job" in found and silent < JOB_STALE:
-            return {**found, "silent": silent}
-        _write(fd, record)
-    return None
+        other = _job(path, fd)
+        if other is None:
+            _write(fd, record)
+    return other
 
 
 def holder(directory: str) -> dict[str, Any] | None:
@@ -203,15 +207,20 @@ def holder(directory: str) -> dict[str, Any] | None:
     Raises:
       BlockingIOError: a job is just moving its files to their places.
     """
-    path = os.path.join(directory, RECORD)
+    path = path_in(directory)
     with _opened(path, "look") as fd:
-        found, silent = _read(fd), files.age(path)
+        return _job(path, fd)
+
+
+def _job(path: str, fd: int | None) -> dict[str, Any] | None:
+    """Reads what a job that nobody waits for left in a record, if it may still be alive, with its `silent` seconds."""
+    found, silent = _read(fd), files.age(path)
     return {**found, "silent": silent} if "job" in found and silent < JOB_STALE else None
 
 
 def forget(directory: str) -> None:
     """Removes what a process left that ended before it gave a local output back; for who has locked that output and needs no claim."""
-    path = os.path.join(directory, RECORD)
+    path = path_in(directory)
     with contextlib.suppress(OSError), _opened(path, "at once") as fd:  # where nothing can be removed, it does no harm
         if fd is not None and "job" not in _read(fd):
             os.unlink(path)

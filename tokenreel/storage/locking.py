@@ -33,7 +33,7 @@ def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[
       BuildError: another job is running there, or the directory cannot be written to.
     """
     if files.is_remote(directory):
-        with object_lock.hold(files.join(directory, LOCK), lost=lost) as remote:
+        with object_lock.hold(claims.path_in(directory), lost=lost) as remote:
             yield remote
         return
     try:

@@ -136,7 +136,7 @@ def refusal(directory: str, holder: Mapping[str, Any], silent: float, limit: flo
       silent: seconds since its last sign of life.
       limit: of these, after which the output is taken over.
     """
-    path = claims.Claim(directory, "").path
+    path = claims.path_in(directory)
     ended = "it was cancelled, or failed" if "job" in holder else "it was killed"
     return BuildError(
         f"{directory}: another job is writing here ({claims.describe(holder)}, last sign of life {silent:.0f} s ago). Wait for it, or "
