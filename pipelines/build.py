@@ -113,12 +113,12 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     """
     local.quiet_logging()
     job = _follow_links(reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output))
-    vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
-    parsed = local.options(beam_arguments, releases_gil=sampled(vocabulary, job.vocabulary.sampling, seed=job.seed).releases_gil)
+    model = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
+    vocabulary = sampled(model, job.vocabulary.sampling, seed=job.seed)
+    parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     job = local.absolute(job, parsed)
-    recipe = make_recipe(job, vocabulary)
+    recipe = make_recipe(job, model)  # the manifest names the vocabulary itself
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
-    vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)  # not before: the manifest names the vocabulary itself
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)
     local.check(parsed, job, listed)

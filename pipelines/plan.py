@@ -64,9 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.sample_mb > 0:
         raise ConfigError(f"--sample-mb must be positive, got {arguments.sample_mb:g}")
     prices = _prices(arguments)
-    vocabulary = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
-    recipe = make_recipe(job, vocabulary)
-    vocabulary = sampled(vocabulary, job.vocabulary.sampling, seed=job.seed)
+    model = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
+    recipe, vocabulary = make_recipe(job, model), sampled(model, job.vocabulary.sampling, seed=job.seed)
     _, listed = survey(job, local.note)
     most = int(arguments.sample_mb * 1e6) // len(job.sources)
     with tempfile.TemporaryDirectory(prefix="tokenreel-plan-") as directory:

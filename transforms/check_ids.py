@@ -4,7 +4,6 @@ Tested in tests/tokenreel/planning/test_repeated_ids.py.
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -15,6 +14,7 @@ from tokenreel.planning import repeated_ids, stage_table
 from tokenreel.planning.repeated_ids import Found
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile
+from transforms.workers.saying import say
 
 
 @dataclasses.dataclass
@@ -55,9 +55,5 @@ class CheckIds(beam.PTransform):
             yield found
 
     def _report(self, _: None, stages: ColumnFile, found: Found) -> ColumnFile:
-        repeated_ids.report(self.config, found, _say)
+        repeated_ids.report(self.config, found, say)
         return stages
-
-
-def _say(line: str) -> None:
-    print(f"tokenreel: {line}", file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ Tested in tests/pipelines/test_determinism.py and tests/pipelines/test_faults.py
 """
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from tokenreel.sources.blocks import list_blocks
 from tokenreel.sources.inputs import Block, InputFile
 from tokenreel.sources.listing import list_files
 from tokenreel.wording import plural
+from transforms.workers.saying import say
 
 
 @dataclasses.dataclass
@@ -49,11 +49,9 @@ class ListBlocks(beam.PTransform):
         if frozen is None:
             return None
         kept, listing = frozen
-        print(
-            f"tokenreel: source {config.sources[index].name!r}: {plural(len(found) - len(kept), 'file')} arrived after the build began and "
-            f"{'is' if len(found) - len(kept) == 1 else 'are'} left out; the others are listed as {listing}, which sources.files takes",
-            file=sys.stderr,
-            flush=True,
+        say(
+            f"source {config.sources[index].name!r}: {plural(len(found) - len(kept), 'file')} arrived after the build began and "
+            f"{'is' if len(found) - len(kept) == 1 else 'are'} left out; the others are listed as {listing}, which sources.files takes"
         )
         return kept
 
@@ -61,11 +59,12 @@ class ListBlocks(beam.PTransform):
         source = self.config.sources[index]
         found, before = list_files(source), self.inputs[source.name]
         size = sum(file.size for file in found)
-        if (len(found), size) != (before["files"], before["bytes"]) and (kept := self._without_new(index, found)) is not None:
+        if (len(found), size) != (before["files"], before["bytes"]):
+            kept = self._without_new(index, found)
+            if kept is None:
+                raise SourceError(
+                    f"source {source.name!r}: {plural(before['files'], 'file')} of {before['bytes']:,} bytes were there when the build "
+                    f"began, now there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
+                )
             found = kept
-        elif (len(found), size) != (before["files"], before["bytes"]):
-            raise SourceError(
-                f"source {source.name!r}: {plural(before['files'], 'file')} of {before['bytes']:,} bytes were there when the build began, "
-                f"now there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
-            )
         yield from list_blocks(source, index, self.config.execution.block_bytes, found)

@@ -55,13 +55,13 @@ class PlanShards(beam.PTransform):
 
     def _cut(self, stages: ColumnFile, checked: bool) -> Iterable[DocumentGroup]:
         order = document_order(self.recipe, stages)
-        if not checked:  # by `MergeStages`, before it merges anything
-            check_text(order, self.work, self.inputs)
+        if checked:  # by `MergeStages`, before it merged anything
+            return order.groups()
+        check_text(order, self.work, self.inputs)
         groups = order.groups()
-        if not checked:
-            planned = read_budget.plan_reads(order, groups)
-            say(str(planned))
-            read_budget.check(planned, order.config)
+        planned = read_budget.plan_reads(order, groups)
+        say(str(planned))
+        read_budget.check(planned, order.config)
         return groups
 
     def _measure(self, group: DocumentGroup, stages: ColumnFile, merged: ColumnFile | None = None) -> GroupSize:

@@ -1,7 +1,6 @@
 """Samples the documents of blocks."""
 
 import dataclasses
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from apache_beam.metrics import Metrics
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
+from tokenreel.planning import stage_table
 from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import column_file, files
@@ -20,6 +20,7 @@ from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
 from tokenreel.tokenizer_training.texts import read_texts
 from transforms.gather_rows import GatherRows
+from transforms.workers.saying import say
 
 _FileCounts = tuple[int, Mapping[str, int]]  # documents that could be read, and those that could not by reason
 
@@ -29,13 +30,13 @@ class Sampled:
     """The sample, where its text lies, and what the whole text consists of.
 
     Attributes:
-      plan: what is taken of the documents in the files.
       table: of the files, as the text lies.
+      plan: what is taken of the documents in them.
       totals: of the whole text.
     """
 
-    plan: SamplePlan
     table: ColumnFile
+    plan: SamplePlan
     totals: Totals
 
     @property
@@ -88,16 +89,17 @@ class SampleDocuments(beam.PTransform):
         )
         totals = (measured.counts, empty) | beam.Flatten() | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
         plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
+        gather = GatherRows(_to_row, Folder(self.directory), "parts", stage_table.SORT_BY)
         return (
             measured.read  # _Part: paths, never text
             | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # _Part
-            | "CollectParts" >> beam.CombineGlobally(GatherRows(_to_row, Folder(self.directory), "parts", _SORT_BY))  # table of _Part
-            | "Sampled" >> beam.Map(_sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
+            | "CollectParts" >> beam.CombineGlobally(gather)  # table of _Part
+            | "Sampled" >> beam.Map(Sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
         )
 
     def _plan(self, totals: Totals) -> SamplePlan:
         config = self.config
-        sample_plan.check(totals, self.inputs, config.execution, _say)
+        sample_plan.check(totals, self.inputs, config.execution, say)
         return sample_plan.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
     def _complete(self, read: _Part, plan: SamplePlan) -> Iterator[_Part]:
@@ -187,16 +189,5 @@ class _AddUp(beam.CombineFn):
         return totals
 
 
-_SORT_BY = ("source", "block", "part")
-
-
 def _to_row(part: _Part) -> Row:
     return {"source": part.source, "block": part.block, "part": part.part, "path": part.path}
-
-
-def _sampled(table: ColumnFile, plan: SamplePlan, totals: Totals) -> Sampled:
-    return Sampled(plan, table, totals)
-
-
-def _say(line: str) -> None:
-    print(f"tokenreel: {line}", file=sys.stderr, flush=True)
