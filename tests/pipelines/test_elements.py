@@ -102,6 +102,7 @@ def test_no_element_grows_with_the_number_of_files(
     assert many.largest < 1.5 * few.largest, many.what
 
 
+@pytest.mark.tensorflow  # which counts the characters
 def test_no_element_of_a_sample_grows_with_the_number_of_blocks(
     tmp_path: pathlib.Path, elements: Elements, monkeypatch: pytest.MonkeyPatch
 ) -> None:

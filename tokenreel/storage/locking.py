@@ -52,6 +52,7 @@ def lock(directory: str, lost: Callable[[str], None] | None = None) -> Iterator[
         hold = LocalHold(directory)
         try:
             yield hold
+            hold.tidy()
         finally:
             hold.end()
     finally:
@@ -90,12 +91,15 @@ class LocalHold:
         claims.change(claim, {"host": self._owner["host"], "id": claim.token, **told})
         self._claim, self._handed_over = None, True
 
+    def tidy(self) -> None:
+        """Removes the record that a killed job left, where nothing was to be done; a command that is refused changes nothing."""
+        if self._claim is None and not self._handed_over:
+            claims.forget(self._directory)
+
     def end(self) -> None:
         """Gives the output back, unless a job has it."""
         if self._claim is not None:
             self._claim.release()
-        elif not self._handed_over:
-            claims.forget(self._directory)
 
 
 def _busy(directory: str) -> BuildError:
