@@ -37,12 +37,15 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "tokenizer_training": "ground storage format config sources curation vocabularies",
         "loaders": "ground storage format objectives vocabularies",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract
-        "commands": "ground storage format loaders inspection",
+        "tasks": "ground storage format layouts objectives vocabularies loaders",
+        "commands": "ground storage format loaders inspection tasks",
     }.items()
 }
 """What the files of a room may import of the other rooms. Rooms to come get a row of their own."""
 
-TRAINER_SIDE = frozenset({GROUND, "storage", "format", "layouts", "objectives", "vocabularies", "loaders", "inspection", "commands"})
+TRAINER_SIDE = frozenset(
+    {GROUND, "storage", "format", "layouts", "objectives", "vocabularies", "loaders", "inspection", "tasks", "commands"},
+)
 """The rooms in the trainer's wheel; the others belong to the job."""
 
 
