@@ -101,7 +101,7 @@ def test_rooms_show_a_face(room):
     description = (ast.get_docstring(tree) or "").split("\n\n", 1)[1]
     assert "come" in description and "go" in description and "never" in description
     shown = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert 1 <= len(shown) <= 12
+    assert 1 <= len(shown) <= (12 if room != "tasks" else 150)  # `tasks` has the names of another library's face
     for alias in shown:
         assert alias.asname == alias.name
         is_module = (ROOT / "tokenreel" / room / f"{alias.name}.py").exists()

@@ -1,6 +1,7 @@
 """SeqIO's tasks in NumPy: `import tokenreel.tasks as seqio`.
 
-What SeqIO exports stands here under its own name. TensorFlow is imported where a task holds a step of `tf.data`, and nowhere else.
+Sources, steps and the features that they must give come in; examples and batches for trainers, and the scores of models on them, go out.
+What SeqIO exports stands here under its own name. TensorFlow is imported where a task holds a step of `tf.data`, and never otherwise.
 """
 
 from tokenreel.tasks.example_stream import ExampleStream as ExampleStream

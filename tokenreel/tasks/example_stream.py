@@ -51,15 +51,15 @@ class ExampleStream:
         return cls(stream_nodes.Indexed([as_example(example) for example in examples], source_key(name), name))
 
     @classmethod
-    def from_tf_data(cls, dataset: Any, name: str = "tf.data", key_feature: str | None = None) -> ExampleStream:
+    def from_tf_data(cls, dataset: Any, name: str = "tf.data", with_keys: bool = False) -> ExampleStream:
         """Streams what a `tf.data.Dataset` gives.
 
         Args:
           dataset: of any elements.
           name: of the source.
-          key_feature: feature that `to_tf_data` put the keys into, which is taken out again; without it keys are places.
+          with_keys: whether the elements are pairs as `to_tf_data(with_keys=True)` gives them; without keys, places are taken for them.
         """
-        return cls(stream_tensorflow.from_tf_data(dataset, name, key_feature))
+        return cls(stream_tensorflow.from_tf_data(dataset, name, with_keys))
 
     # Steps. Each gives a new stream and leaves this one as it is.
 
@@ -172,13 +172,13 @@ class ExampleStream:
             raise TypeError(f"how many elements {self!r} has is not known before they are made")
         return length
 
-    def to_tf_data(self, key_feature: str | None = None) -> Any:
+    def to_tf_data(self, with_keys: bool = False) -> Any:
         """Gives the stream as a `tf.data.Dataset`, with the examples' types and ranks.
 
         Args:
-          key_feature: name of a further feature, int64 [2], for the key and the epoch.
+          with_keys: gives pairs: the key and the epoch, int64 [2], and the element.
         """
-        return stream_tensorflow.to_tf_data(self.node, self.spec, key_feature)
+        return stream_tensorflow.to_tf_data(self.node, self.spec, with_keys)
 
     @property
     def element_spec(self) -> Any:

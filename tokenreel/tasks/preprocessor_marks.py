@@ -1,7 +1,4 @@
-"""Which steps of a task take streams of NumPy examples; all others take and give `tf.data`, as in SeqIO.
-
-Tested in tests/tokenreel/tasks/test_task.py.
-"""
+"""Which steps of a task take streams of NumPy examples; all others take and give `tf.data`, as in SeqIO."""
 
 from __future__ import annotations
 

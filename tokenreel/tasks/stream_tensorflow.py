@@ -15,25 +15,19 @@ from tokenreel.tasks.example_keys import Key
 from tokenreel.tasks.stream_nodes import Generated, Keyed, Node, NumberedIterator
 
 
-def from_tf_data(dataset: Any, name: str, key_feature: str | None) -> Node:
+def from_tf_data(dataset: Any, name: str, with_keys: bool) -> Node:
     """Makes the node of what a `tf.data.Dataset` gives; see `ExampleStream.from_tf_data`."""
     source = example_keys.source_key(name)
 
     def make(epoch: int) -> Iterator[tuple[Key, Any] | Keyed]:
-        if key_feature is None:
+        if not with_keys:
             return NumberedIterator(dataset.as_numpy_iterator(), source)
-        return (_take_out(example, key_feature) for example in dataset.as_numpy_iterator())
+        return (Keyed((int(key[0]),), int(key[1]), value) for key, value in dataset.as_numpy_iterator())
 
     return Generated(make, name)
 
 
-def _take_out(example: dict[str, Any], key_feature: str) -> Keyed:
-    """Takes key and epoch of an example out of it."""
-    number, epoch = example.pop(key_feature).tolist()
-    return Keyed((number,), epoch, example)
-
-
-def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]] | None, key_feature: str | None) -> Any:
+def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]] | None, with_keys: bool) -> Any:
     """Makes a `tf.data.Dataset` of a node's elements; see `ExampleStream.to_tf_data`."""
     import tensorflow as tf
 
@@ -44,16 +38,15 @@ def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]
             return tf.data.Dataset.from_tensor_slices({"nothing": np.zeros(0, np.int32)})
         first = element.value
     signature = _signature(first) if spec is None else {name: _tensor_spec(dtype, shape) for name, (dtype, shape) in spec.items()}
-    if key_feature is not None:
-        signature = {**signature, key_feature: tf.TensorSpec([2], tf.int64)}
+    if with_keys:
+        signature = (tf.TensorSpec([2], tf.int64), signature)
 
     def generate() -> Iterator[Any]:
         for element in node.open(0):
-            if key_feature is None:
-                yield element.value
+            if with_keys:
+                yield np.array([example_keys.number(element.key), element.epoch], dtype=np.int64), element.value
             else:
-                number = np.array([example_keys.number(element.key), element.epoch], dtype=np.int64)
-                yield {**element.value, key_feature: number}
+                yield element.value
 
     return tf.data.Dataset.from_generator(generate, output_signature=signature)
 

@@ -219,6 +219,6 @@ def test_to_and_from_tensorflow():
 @pytest.mark.tensorflow
 def test_keys_and_epochs_travel_through_tensorflow():
     stream = numbers(4).epochs(2)
-    there = stream.to_tf_data(key_feature="key").map(lambda e: {**e, "n": e["n"]}).filter(lambda e: e["n"] > 0)
-    back = ExampleStream.from_tf_data(there, key_feature="key")
+    there = stream.to_tf_data(with_keys=True).map(lambda key, e: (key, {"n": e["n"]})).filter(lambda key, e: e["n"] > 0)
+    back = ExampleStream.from_tf_data(there, with_keys=True)
     assert pairs(draws(back)) == [pair for pair in pairs(draws(stream)) if pair[0]]
