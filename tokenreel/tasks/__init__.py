@@ -5,6 +5,17 @@ What SeqIO exports stands here under its own name. TensorFlow is imported where 
 """
 
 from tokenreel.tasks.example_stream import ExampleStream as ExampleStream
+from tokenreel.tasks.feature_converters import DecoderFeatureConverter as DecoderFeatureConverter
+from tokenreel.tasks.feature_converters import EncDecFeatureConverter as EncDecFeatureConverter
+from tokenreel.tasks.feature_converters import EncoderFeatureConverter as EncoderFeatureConverter
+from tokenreel.tasks.feature_converters import FeatureConverter as FeatureConverter
+from tokenreel.tasks.feature_converters import LMFeatureConverter as LMFeatureConverter
+from tokenreel.tasks.feature_converters import PassThroughFeatureConverter as PassThroughFeatureConverter
+from tokenreel.tasks.feature_converters import PrefixLMFeatureConverter as PrefixLMFeatureConverter
+from tokenreel.tasks.feature_converters import PrefixSuffixLMFeatureConverter as PrefixSuffixLMFeatureConverter
+from tokenreel.tasks.feature_converters import PrePackedEncDecFeatureConverter as PrePackedEncDecFeatureConverter
+from tokenreel.tasks.feature_converters import PrePackedLMFeatureConverter as PrePackedLMFeatureConverter
+from tokenreel.tasks.feature_converters import PrePackedPrefixLMFeatureConverter as PrePackedPrefixLMFeatureConverter
 from tokenreel.tasks.features import ContinuousFeature as ContinuousFeature
 from tokenreel.tasks.features import Feature as Feature
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor

@@ -1,0 +1,13 @@
+"""From what a task gives to what a model reads: padding or packing, shifted inputs, loss weights, segment ids, positions."""
+
+from tokenreel.tasks.feature_converters.base import FeatureConverter as FeatureConverter
+from tokenreel.tasks.feature_converters.decoder import DecoderFeatureConverter as DecoderFeatureConverter
+from tokenreel.tasks.feature_converters.decoder import LMFeatureConverter as LMFeatureConverter
+from tokenreel.tasks.feature_converters.decoder import PrefixLMFeatureConverter as PrefixLMFeatureConverter
+from tokenreel.tasks.feature_converters.decoder import PrefixSuffixLMFeatureConverter as PrefixSuffixLMFeatureConverter
+from tokenreel.tasks.feature_converters.encoder import EncoderFeatureConverter as EncoderFeatureConverter
+from tokenreel.tasks.feature_converters.encoder_decoder import EncDecFeatureConverter as EncDecFeatureConverter
+from tokenreel.tasks.feature_converters.encoder_decoder import PrePackedEncDecFeatureConverter as PrePackedEncDecFeatureConverter
+from tokenreel.tasks.feature_converters.prepared import PassThroughFeatureConverter as PassThroughFeatureConverter
+from tokenreel.tasks.feature_converters.prepared import PrePackedLMFeatureConverter as PrePackedLMFeatureConverter
+from tokenreel.tasks.feature_converters.prepared import PrePackedPrefixLMFeatureConverter as PrePackedPrefixLMFeatureConverter

@@ -1,0 +1,133 @@
+"""A converter as a step of a stream of examples: blocks are read, converted, and handed out row by row.
+
+A row of a packed stream depends on the examples from its first on and on nothing before. So a state is the number of the example that the
+next row begins with, and the place in the stream below from which to count: restoring it reads at most the examples of one block again.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from tokenreel.ragged import Ints
+from tokenreel.tasks.feature_converters import blocks
+from tokenreel.tasks.feature_converters.blocks import Column
+from tokenreel.tasks.feature_converters.row_making import RowMaker
+from tokenreel.tasks.feature_converters.rows import Rows, row_costs
+from tokenreel.tasks.feature_converters.specs import Lengths
+from tokenreel.tasks.stream_nodes import Cursor, Keyed, Node, State, Step
+
+_BLOCK_EXAMPLES = 512
+"""Read at once: enough that NumPy's cost of a call is small beside that of the tokens."""
+
+
+class Converted(Step):
+    """The rows that a converter makes of examples, in their order.
+
+    Args:
+      parent: gives the examples.
+      converter: makes the rows.
+      lengths: of the task's features.
+    """
+
+    def __init__(self, parent: Node, converter: RowMaker, lengths: Lengths) -> None:
+        settings = {"pack": converter.pack, "compat": converter.compat, "lengths": sorted(lengths.items())}
+        super().__init__(parent, f"{type(converter).__name__}({settings})")
+        self.converter, self.lengths = converter, lengths
+
+    def open(self, epoch: int) -> Cursor:
+        """Begins a pass."""
+        return _ConvertedCursor(self, epoch)
+
+    def length(self) -> int | None:
+        """Counts the rows, where each is one example."""
+        return None if self.converter.pack else self.parent.length()
+
+
+class _ConvertedCursor(Cursor):
+    """Rows that are made, and examples of the row that is still open."""
+
+    def __init__(self, step: Converted, epoch: int) -> None:
+        self._converter, self._lengths, self._below = step.converter, step.lengths, step.parent.open(epoch)
+        self._begin(0)
+
+    def _begin(self, number: int) -> None:
+        """Forgets everything: the next example below is number `number` of the stream."""
+        self._marks = [(number, self._below.get_state())]  # numbers of examples, and how to come to them
+        self._first = number  # of the examples that `_open` holds
+        self._open: dict[str, Column] | None = None
+        self._open_keys: list[Keyed] = []
+        self._rows: Rows = {}
+        self._row, self._heads, self._keys = 0, [number], list[Keyed]()
+
+    def __next__(self) -> Keyed:
+        while self._row == len(self._keys):
+            if not self._fill():
+                raise StopIteration
+        row = self._row
+        self._row += 1
+        key, epoch, _ = self._keys[row]
+        return Keyed(key, epoch, {name: array[row] for name, array in self._rows.items()})
+
+    def _fill(self) -> bool:
+        """Makes the rows of the next examples; tells whether there were any examples, or an open row."""
+        number = self._first + len(self._open_keys)
+        self._marks = [mark for mark in self._marks if mark[0] >= max(at for at, _ in self._marks if at <= self._first)]
+        if number > self._marks[-1][0]:
+            self._marks.append((number, self._below.get_state()))
+        elements = list(itertools.islice(self._below, _BLOCK_EXAMPLES))
+        if not elements and not self._open_keys:
+            return False
+        parts = [self._open] if self._open is not None else []
+        if elements:
+            block = blocks.from_examples([element.value for element in elements], self._converter.task_specs())
+            self._converter.check(block, self._lengths)
+            parts.append(block)
+        keys = [*self._open_keys, *(Keyed(element.key, element.epoch, None) for element in elements)]
+        self._make(blocks.join(parts), keys, ended=not elements)
+        return True
+
+    def _make(self, block: dict[str, Column], keys: list[Keyed], *, ended: bool) -> None:
+        """Makes the rows that are complete, and keeps the examples of the last one, which goes on in the next block."""
+        converter, count = self._converter, len(keys)
+        if converter.makes_whole_blocks:
+            self._rows = converter.convert_rows(block, self._lengths)
+            made = len(next(iter(self._rows.values())))
+            heads = np.arange(made) if made == count else np.minimum(np.arange(made), count - 1)
+            done = count
+        elif not converter.pack:
+            prepared, lengths = converter.prepare(block, self._lengths)
+            self._rows = converter.finish(converter.pad(prepared, lengths))
+            heads, done = np.arange(count), count
+        else:
+            heads, done = self._pack(block, count, ended)
+        first = self._first
+        self._heads = [*(first + heads).tolist(), first + done]
+        self._keys, self._row = [keys[head] for head in heads.tolist()], 0
+        self._first, self._open_keys = first + done, keys[done:]
+        self._open = blocks.part(block, done, count) if done < count else None
+
+    def _pack(self, block: dict[str, Column], count: int, ended: bool) -> tuple[Ints, int]:
+        """Packs; gives the first example of each row that is complete, and how many examples they hold."""
+        converter = self._converter
+        prepared, lengths = converter.prepare(block, self._lengths)
+        costs = row_costs(prepared, lengths, zero_is_padding=converter.zero_is_padding)
+        heads = converter.plan(costs, lengths, self._first)
+        done = count
+        if not ended and len(heads):
+            heads, done = heads[:-1], int(heads[-1])
+        costs = {name: cost[:done] for name, cost in costs.items()}
+        self._rows = converter.finish(converter.fill(blocks.part(prepared, 0, done), lengths, costs, heads))
+        return heads, done
+
+    def get_state(self) -> State:
+        number = self._heads[self._row]
+        at, below = max((mark for mark in self._marks if mark[0] <= number), key=lambda mark: mark[0])
+        return {"below": below, "skip": number - at, "example": number}
+
+    def set_state(self, state: State) -> None:
+        self._below.set_state(state["below"])
+        skip = int(state["skip"])
+        next(itertools.islice(self._below, skip, skip), None)
+        self._begin(int(state["example"]))
