@@ -128,6 +128,7 @@ setup(
         "torch": TORCH,
         "keras": KERAS,
         "grain": GRAIN,
+        "tfds": [*TENSORFLOW, *DATASETS],  # a task's TfdsDataSource
         "huggingface": HUGGINGFACE,
         "airflow": AIRFLOW,
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.

@@ -4,6 +4,14 @@ Sources, steps and the features that they must give come in; examples and batche
 What SeqIO exports stands here under its own name. TensorFlow is imported where a task holds a step of `tf.data`, and never otherwise.
 """
 
+from tokenreel.tasks.data_sources import DataSource as DataSource
+from tokenreel.tasks.data_sources import FileDataSource as FileDataSource
+from tokenreel.tasks.data_sources import FunctionDataSource as FunctionDataSource
+from tokenreel.tasks.data_sources import JsonLinesDataSource as JsonLinesDataSource
+from tokenreel.tasks.data_sources import ParquetDataSource as ParquetDataSource
+from tokenreel.tasks.data_sources import ProtoDataSource as ProtoDataSource
+from tokenreel.tasks.data_sources import TextLineDataSource as TextLineDataSource
+from tokenreel.tasks.data_sources import TFExampleDataSource as TFExampleDataSource
 from tokenreel.tasks.example_stream import ExampleStream as ExampleStream
 from tokenreel.tasks.feature_converters import DecoderFeatureConverter as DecoderFeatureConverter
 from tokenreel.tasks.feature_converters import EncDecFeatureConverter as EncDecFeatureConverter
@@ -19,3 +27,8 @@ from tokenreel.tasks.feature_converters import PrePackedPrefixLMFeatureConverter
 from tokenreel.tasks.features import ContinuousFeature as ContinuousFeature
 from tokenreel.tasks.features import Feature as Feature
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor
+from tokenreel.tasks.providers import DatasetProviderBase as DatasetProviderBase
+from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProviderRegistry
+from tokenreel.tasks.providers import ShardInfo as ShardInfo
+from tokenreel.tasks.tfds_source import TfdsDataSource as TfdsDataSource
+from tokenreel.tasks.tfds_source import TfdsSplit as TfdsSplit
