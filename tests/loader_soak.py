@@ -44,7 +44,7 @@ CAUSES = {
     "link": (),
     "limits": (),
     "overwrite": ("replaced by another build", "is gone or being replaced"),
-    # The emulator of a bucket writes an object by removing the old one first: a reader between the two finds none.
+    # The emulator of a bucket does not replace objects in one step: a reader may find neither the old one nor the new.
     "half": ("overwritten after the dataset was opened", "crc32c", "vanished after the dataset was opened"),
 }
 
