@@ -251,7 +251,7 @@ def build(count: int) -> dict[str, Any]:
             "what": "build in an emulator",
             "files": count,
             "exit code": code,
-            "documents": manifest.read(f"{bucket}/dataset").totals["documents_written"] if code == 0 else None,
+            "documents": manifest.read(f"{bucket}/dataset").totals["documents_read"] if code == 0 else None,
             "seconds": round(time.monotonic() - begin, 1),
             "CPU seconds, the emulator's too": round(time.process_time() - cpu, 1),
             "requests": dict(server.requests),
