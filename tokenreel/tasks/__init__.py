@@ -32,3 +32,11 @@ from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProvider
 from tokenreel.tasks.providers import ShardInfo as ShardInfo
 from tokenreel.tasks.tfds_source import TfdsDataSource as TfdsDataSource
 from tokenreel.tasks.tfds_source import TfdsSplit as TfdsSplit
+from tokenreel.tasks.vocabularies import BertWordPieceVocabulary as BertWordPieceVocabulary
+from tokenreel.tasks.vocabularies import ByteVocabulary as ByteVocabulary
+from tokenreel.tasks.vocabularies import FullCodepointVocabulary as FullCodepointVocabulary
+from tokenreel.tasks.vocabularies import PartialCodepointVocabulary as PartialCodepointVocabulary
+from tokenreel.tasks.vocabularies import PassThroughVocabulary as PassThroughVocabulary
+from tokenreel.tasks.vocabularies import SentencePieceVocabulary as SentencePieceVocabulary
+from tokenreel.tasks.vocabularies import UnigramVocabulary as UnigramVocabulary
+from tokenreel.tasks.vocabularies import Vocabulary as Vocabulary

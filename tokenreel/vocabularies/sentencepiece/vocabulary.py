@@ -112,6 +112,11 @@ class SentencePieceVocabulary(Vocabulary):
                     ) from error
             return self._loaded[changes]
 
+    @property
+    def processor(self) -> Any:
+        """The library's `SentencePieceProcessor` with the model as its file has it."""
+        return self._processor()
+
     def piece(self, token: int) -> str | None:
         """Writes a token as the model does; extra ids by name."""
         if token >= self._model_size:
