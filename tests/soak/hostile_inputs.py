@@ -365,9 +365,9 @@ def _example(values: dict[str, list[bytes]]) -> bytes:
     """Writes a `tf.train.Example` of byte strings."""
     entries = b""
     for name, items in values.items():
-        listed = b"".join(example_codec._delimited(b"\x0a", item) for item in items)
-        entries += example_codec._map_entry(name, example_codec._delimited(b"\x0a", listed))
-    return example_codec._delimited(b"\x0a", entries)
+        listed = b"".join(example_codec.delimited(b"\x0a", item) for item in items)
+        entries += example_codec.map_entry(name, example_codec.delimited(b"\x0a", listed))
+    return example_codec.delimited(b"\x0a", entries)
 
 
 def _tokenizer_json() -> bytes:

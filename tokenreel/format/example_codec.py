@@ -35,14 +35,14 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _delimited(tag: bytes, content: bytes) -> bytes:
+def delimited(tag: bytes, content: bytes) -> bytes:
     """Writes a string or message as a field: tag, length, content."""
     return tag + _varint(len(content)) + content
 
 
-def _map_entry(name: str, feature: bytes) -> bytes:
+def map_entry(name: str, feature: bytes) -> bytes:
     """Writes one entry of the map of features, which on the wire is a repeated message of key and value."""
-    return _delimited(_FIELD_1, _delimited(_FIELD_1, name.encode()) + _delimited(_FIELD_2, feature))
+    return delimited(_FIELD_1, delimited(_FIELD_1, name.encode()) + delimited(_FIELD_2, feature))
 
 
 def make_fixed_format(features: Sequence[Feature]) -> RecordFormat:
@@ -54,10 +54,10 @@ def make_fixed_format(features: Sequence[Feature]) -> RecordFormat:
     ordered = tuple(sorted(features, key=lambda f: f.name.encode()))  # by bytes, as protobuf's deterministic serialization does
     body, ends = b"", []
     for feature in ordered:
-        values = _delimited(_FIELD_1, bytes(feature.nbytes))  # BytesList.value
-        body += _map_entry(feature.name, _delimited(_FIELD_1, values))  # Feature.bytes_list
+        values = delimited(_FIELD_1, bytes(feature.nbytes))  # BytesList.value
+        body += map_entry(feature.name, delimited(_FIELD_1, values))  # Feature.bytes_list
         ends.append(len(body))  # an entry ends with its value
-    payload = _delimited(_FIELD_1, body)  # Example.features
+    payload = delimited(_FIELD_1, body)  # Example.features
     before = tfrecord.HEADER_BYTES + len(payload) - len(body)  # the frame's header, and tag and length of the features
     offsets = tuple(before + end - feature.nbytes for feature, end in zip(ordered, ends, strict=True))
     return RecordFormat(ordered, offsets, tfrecord.header(len(payload)) + payload + bytes(tfrecord.FOOTER_BYTES))
@@ -106,18 +106,22 @@ def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
     names = sorted(arrays, key=str.encode)
     frames = []
     for values in zip(*(arrays[name] for name in names), strict=True):
-        body = b"".join(_map_entry(name, _list_feature(np.atleast_1d(value))) for name, value in zip(names, values, strict=True))
-        frames.append(tfrecord.frame(_delimited(_FIELD_1, body)))
+        body = b"".join(map_entry(name, _list_feature(np.atleast_1d(value))) for name, value in zip(names, values, strict=True))
+        frames.append(tfrecord.frame(delimited(_FIELD_1, body)))
     return frames
 
 
 def _list_feature(values: npt.NDArray[np.generic]) -> bytes:
     """Writes a Feature of [n] numbers. An empty list has no `value` field at all, as protobuf writes it."""
+    packed = pack_numbers(values)
+    return delimited(_FLOAT_LIST if values.dtype.kind == "f" else _INT64_LIST, delimited(_FIELD_1, packed) if packed else b"")
+
+
+def pack_numbers(values: npt.NDArray[np.generic]) -> bytes:
+    """Gives the packed values of a `FloatList` or an `Int64List`, which the dtype of the [n] numbers decides."""
     if values.dtype.kind == "f":
-        packed = values.astype("<f4").tobytes()
-        return _delimited(_FLOAT_LIST, _delimited(_FIELD_1, packed) if packed else b"")
-    packed = _varints(values.astype(np.int64).view(np.uint64))
-    return _delimited(_INT64_LIST, _delimited(_FIELD_1, packed) if packed else b"")
+        return values.astype("<f4").tobytes()
+    return _varints(values.astype(np.int64).view(np.uint64))
 
 
 def _varints(values: npt.NDArray[np.uint64]) -> bytes:
@@ -189,10 +193,10 @@ def _decode_integers(data: bytes) -> npt.NDArray[np.int64]:
             packed += value
         else:
             raise ValueError(f"unexpected wire type {wire}: {_NO_EXAMPLE}")
-    return _read_varints(bytes(packed)).view(np.int64)
+    return unpack_varints(bytes(packed)).view(np.int64)
 
 
-def _read_varints(data: bytes) -> npt.NDArray[np.uint64]:
+def unpack_varints(data: bytes) -> npt.NDArray[np.uint64]:
     """Reads varints that lie end to end: uint64 [n], without a loop over them.
 
     Raises:

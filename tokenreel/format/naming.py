@@ -12,6 +12,8 @@ SHARD_TABLE = "shards.npy"
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
+_INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
+COMPLETED = "COMPLETED"  # what SeqIO looks for
 
 
 def shard(split: str, index: int, count: int) -> str:
@@ -23,9 +25,33 @@ def shard(split: str, index: int, count: int) -> str:
     return f"{split}.tfrecord-{index:05d}-of-{count:05d}"
 
 
+def seqio_info(split: str) -> str:
+    """Names what SeqIO reads of the features of a split."""
+    return f"info.{split}.json"
+
+
+def seqio_statistics(split: str) -> str:
+    """Names what SeqIO reads of the statistics of a split."""
+    return f"stats.{split}.json"
+
+
 def is_shard(name: str) -> bool:
     """Says whether a file name is one that `shard` makes."""
     return _SHARD.match(name) is not None
+
+
+def shard_index(split: str, index: int, count: int) -> str:
+    """Names the index beside a shard of a cache, as no pattern for shards does.
+
+    >>> shard_index("train", 3, 128)
+    'train.index-00003-of-00128'
+    """
+    return f"{split}.index-{index:05d}-of-{count:05d}"
+
+
+def is_shard_index(name: str) -> bool:
+    """Says whether a file name is one that `shard_index` makes."""
+    return _INDEX.match(name) is not None
 
 
 def provenance(split: str, index: int, count: int) -> str:

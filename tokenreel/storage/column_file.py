@@ -118,6 +118,19 @@ def write(directory: str, stem: str, columns: Columns) -> ColumnFile:
       stem: begins its name.
       columns: what it holds.
     """
+    state = hashlib.blake2b(digest_size=16)
+    parts = to_parts(columns)
+    for part in parts:
+        state.update(part)
+    path = files.join(directory, f"{stem}-{state.hexdigest()}.table")
+    with files.write_atomic(path) as file:
+        for part in parts:
+            file.write(part)
+    return ColumnFile(path, state.hexdigest(), columns.rows)
+
+
+def to_parts(columns: Columns) -> list[memoryview | bytes]:
+    """Gives the bytes of a file of columns, in parts."""
     arrays = [np.ascontiguousarray(values) for values in columns.arrays.values()]
     bounds = list(itertools.accumulate((align(values.nbytes) for values in arrays), initial=0))
     header = json.dumps(
@@ -132,15 +145,7 @@ def write(directory: str, stem: str, columns: Columns) -> ColumnFile:
     ).encode()
     start = align(_PREFIX_BYTES + len(header))
     head = (_MAGIC + struct.pack("<Q", len(header)) + header).ljust(start, b"\0")
-    state = hashlib.blake2b(head, digest_size=16)
-    parts = [part for values in arrays for part in (_bytes(values), bytes(align(values.nbytes) - values.nbytes))]
-    for part in parts:
-        state.update(part)
-    path = files.join(directory, f"{stem}-{state.hexdigest()}.table")
-    with files.write_atomic(path) as file:
-        for part in (head, *parts):
-            file.write(part)
-    return ColumnFile(path, state.hexdigest(), columns.rows)
+    return [head, *(part for values in arrays for part in (_bytes(values), bytes(align(values.nbytes) - values.nbytes)))]
 
 
 def _bytes(values: npt.NDArray[Any]) -> memoryview | bytes:
@@ -169,7 +174,7 @@ def load(file: ColumnFile) -> Columns:
       BuildError: it is gone, or not what was written.
     """
     try:
-        data = _map(file.path)
+        data = map_bytes(file.path)
         if hashlib.blake2b(data.data, digest_size=16).hexdigest() != file.digest:
             raise ValueError
     except (FileNotFoundError, ValueError) as error:  # an empty file cannot be mapped
@@ -177,6 +182,11 @@ def load(file: ColumnFile) -> Columns:
         raise BuildError(
             f"{file.path}: the table {what} while it was read. Run the same command again, and let nothing else write there."
         ) from error
+    return of_bytes(data)
+
+
+def of_bytes(data: npt.NDArray[np.uint8]) -> Columns:
+    """Gives the columns of a file's uint8 bytes, as views of them; the caller has compared the bytes with their digest."""
     (size,) = struct.unpack_from("<Q", data.data, len(_MAGIC))
     header = json.loads(data[_PREFIX_BYTES : _PREFIX_BYTES + size].tobytes())
     start = align(_PREFIX_BYTES + size)
@@ -184,7 +194,13 @@ def load(file: ColumnFile) -> Columns:
     return Columns(header["rows"], arrays, header["about"])
 
 
-def _map(path: str) -> npt.NDArray[np.uint8]:
+def map_bytes(path: str) -> npt.NDArray[np.uint8]:
+    """Maps a file into memory; an object is copied to a temporary file before.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is empty.
+    """
     if not files.is_remote(path):
         return np.memmap(path, dtype=np.uint8, mode="r")
     with files.open_read(path) as source, tempfile.TemporaryFile() as copy:

@@ -1,0 +1,178 @@
+"""`manifest.json` of a cached task: which examples lie in which files. Its presence means that the cache is complete.
+
+Tested in tests/tokenreel/tasks/test_caching.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokenreel import keys
+from tokenreel.errors import ManifestError
+from tokenreel.format import naming
+from tokenreel.format.manifest import FileInfo, ShardInfo, to_json
+from tokenreel.format.ragged_records import RaggedFeature
+from tokenreel.storage import files
+
+FORMAT = "tokenreel-cache"
+FORMAT_VERSION = 1
+RAGGED = "ragged"  # records of any length, as `ragged_records` writes them
+_AGAIN = "Copy the directory again, or run the same `tokenreel cache-tasks` command again."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CachedShard:
+    """A shard of a cache.
+
+    Attributes:
+      data: its records.
+      index: the file that finds their parts.
+    """
+
+    data: ShardInfo
+    index: FileInfo
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitOfCache:
+    """A split of a cache.
+
+    Attributes:
+      features: of its examples, by name.
+      shards: in order; they differ in their numbers of records.
+      statistics: what SeqIO's `stats` file says.
+    """
+
+    features: Mapping[str, RaggedFeature]
+    shards: Sequence[CachedShard]
+    statistics: Mapping[str, int]
+
+    @property
+    def examples(self) -> int:
+        """Records in all shards."""
+        return sum(shard.data.records for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheManifest:
+    """Everything a reader needs to know of a cached task, and what tells a stale cache.
+
+    Attributes:
+      task: name of the task or mixture.
+      identity: what decides the examples: source files, steps, seed, as the job found them.
+      splits: by name, sorted.
+      files: what lies beside the shards and their indexes.
+      tokenreel_version: of the software that made it.
+    """
+
+    task: str
+    identity: Mapping[str, Any]
+    splits: Mapping[str, SplitOfCache]
+    files: Sequence[FileInfo]
+    tokenreel_version: str
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "identity": self.identity,
+            "splits": {
+                name: {
+                    "features": {each: _feature_to_json(feature) for each, feature in split.features.items()},
+                    "shards": [dataclasses.asdict(shard) for shard in split.shards],
+                    "statistics": dict(split.statistics),
+                }
+                for name, split in self.splits.items()
+            },
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the examples: equal exactly where the shards' bytes, their order and what made them are equal."""
+        return keys.digest(FORMAT, FORMAT_VERSION, json.dumps(self._body(), sort_keys=True))
+
+    def checksums(self) -> dict[str, tuple[int, int]]:
+        """Gives the bytes and the CRC32C of every file of the cache beside the manifest, by name."""
+        shards = [info for split in self.splits.values() for shard in split.shards for info in (shard.data, shard.index)]
+        return {info.file: (info.bytes, info.crc32c) for info in (*shards, *self.files)}
+
+    def to_bytes(self) -> bytes:
+        """Gives the text of the file."""
+        body = self._body() | {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "record": {"format": RAGGED},
+            "files": [dataclasses.asdict(info) for info in self.files],
+            "tokenreel_version": self.tokenreel_version,
+            "fingerprint": self.fingerprint,
+        }
+        return to_json(body)
+
+
+def _feature_to_json(feature: RaggedFeature) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(feature).items() if value is not None}
+
+
+def _feature_from_json(body: Mapping[str, Any]) -> RaggedFeature:
+    inner = body.get("inner")
+    return RaggedFeature(dtype=body["dtype"], rank=body["rank"], wire=body["wire"], inner=None if inner is None else tuple(inner))
+
+
+def is_cache(data: bytes) -> bool:
+    """Says whether the bytes of a `manifest.json` are those of a cache."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
+
+
+def find(directory: str) -> CacheManifest | None:
+    """Reads the manifest of a directory; None where there is none, or that of a dataset.
+
+    Raises:
+      ManifestError: it was altered, or a newer version wrote it.
+    """
+    try:
+        data = files.read_bytes(files.join(directory, naming.MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return parse(data, files.join(directory, naming.MANIFEST)) if is_cache(data) else None
+
+
+def parse(data: bytes, path: str) -> CacheManifest:
+    """Reads the text of a manifest.
+
+    Raises:
+      ManifestError: it was altered, or a newer version wrote it.
+    """
+    body = json.loads(data)
+    if body.get("format_version") != FORMAT_VERSION:
+        raise ManifestError(
+            f"{path}: format version {body.get('format_version')!r}, this version of tokenreel reads {FORMAT_VERSION}. Install the version "
+            f"that wrote it ({body.get('tokenreel_version', 'unknown')})."
+        )
+    try:
+        manifest = CacheManifest(
+            task=body["task"],
+            identity=body["identity"],
+            splits={name: _split_from_json(split) for name, split in sorted(body["splits"].items())},
+            files=tuple(FileInfo(**info) for info in body["files"]),
+            tokenreel_version=body["tokenreel_version"],
+        )
+        sound = body["fingerprint"] == manifest.fingerprint
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ManifestError(f"{path}: altered: {type(error).__name__} ({error}). {_AGAIN}") from error
+    if not sound:
+        raise ManifestError(f"{path}: altered: its fingerprint is not that of what it says. {_AGAIN}")
+    return manifest
+
+
+def _split_from_json(body: Mapping[str, Any]) -> SplitOfCache:
+    return SplitOfCache(
+        features={name: _feature_from_json(feature) for name, feature in sorted(body["features"].items())},
+        shards=tuple(CachedShard(data=ShardInfo(**shard["data"]), index=FileInfo(**shard["index"])) for shard in body["shards"]),
+        statistics=body["statistics"],
+    )
