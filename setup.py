@@ -41,6 +41,7 @@ TRAINERS = [  # whose checkpoints the tests kill and resume; what they do at a c
 ]
 KERAS = ["keras>=3.15,<4"]
 GRAIN = ["grain>=0.2.18,<0.3"]
+TENSORBOARD = ["tensorboard>=2.21,<2.22"]  # its messages, without TensorFlow
 HUGGINGFACE = ["tokenizers>=0.23.3,<0.24"]
 ORACLES = [  # whose packing and masking the tests compare with ours
     "t5==0.9.4",  # the last one that is published; it brings SeqIO, TensorFlow Text and JAX
@@ -130,9 +131,10 @@ setup(
         "grain": GRAIN,
         "tfds": [*TENSORFLOW, *DATASETS],  # a task's TfdsDataSource
         "huggingface": HUGGINGFACE,
+        "tensorboard": TENSORBOARD,
         "airflow": AIRFLOW,
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.
-        "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE],
+        "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],

@@ -4,6 +4,7 @@ Sources, steps and the features that they must give come in; examples and batche
 What SeqIO exports stands here under its own name. TensorFlow is imported where a task holds a step of `tf.data`, and never otherwise.
 """
 
+from tokenreel.tasks import metrics as metrics
 from tokenreel.tasks.data_sources import DataSource as DataSource
 from tokenreel.tasks.data_sources import FileDataSource as FileDataSource
 from tokenreel.tasks.data_sources import FunctionDataSource as FunctionDataSource
@@ -26,6 +27,12 @@ from tokenreel.tasks.feature_converters import PrePackedLMFeatureConverter as Pr
 from tokenreel.tasks.feature_converters import PrePackedPrefixLMFeatureConverter as PrePackedPrefixLMFeatureConverter
 from tokenreel.tasks.features import ContinuousFeature as ContinuousFeature
 from tokenreel.tasks.features import Feature as Feature
+from tokenreel.tasks.loggers import JSONLogger as JSONLogger
+from tokenreel.tasks.loggers import Logger as Logger
+from tokenreel.tasks.loggers import PyLoggingLogger as PyLoggingLogger
+from tokenreel.tasks.loggers import TensorAndNumpyEncoder as TensorAndNumpyEncoder
+from tokenreel.tasks.loggers import TensorBoardLogger as TensorBoardLogger
+from tokenreel.tasks.loggers import TensorBoardLoggerV1 as TensorBoardLoggerV1
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor
 from tokenreel.tasks.providers import DatasetProviderBase as DatasetProviderBase
 from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProviderRegistry
