@@ -5,6 +5,7 @@ What SeqIO exports stands here under its own name. TensorFlow is imported where 
 """
 
 from tokenreel.tasks import metrics as metrics
+from tokenreel.tasks import preprocessors as preprocessors
 from tokenreel.tasks.data_sources import DataSource as DataSource
 from tokenreel.tasks.data_sources import FileDataSource as FileDataSource
 from tokenreel.tasks.data_sources import FunctionDataSource as FunctionDataSource
@@ -33,10 +34,13 @@ from tokenreel.tasks.loggers import PyLoggingLogger as PyLoggingLogger
 from tokenreel.tasks.loggers import TensorAndNumpyEncoder as TensorAndNumpyEncoder
 from tokenreel.tasks.loggers import TensorBoardLogger as TensorBoardLogger
 from tokenreel.tasks.loggers import TensorBoardLoggerV1 as TensorBoardLoggerV1
+from tokenreel.tasks.map_over_dataset import map_examples as map_examples
+from tokenreel.tasks.map_over_dataset import map_over_dataset as map_over_dataset
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor
 from tokenreel.tasks.providers import DatasetProviderBase as DatasetProviderBase
 from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProviderRegistry
 from tokenreel.tasks.providers import ShardInfo as ShardInfo
+from tokenreel.tasks.step_seeds import map_seed_manager as map_seed_manager
 from tokenreel.tasks.tfds_source import TfdsDataSource as TfdsDataSource
 from tokenreel.tasks.tfds_source import TfdsSplit as TfdsSplit
 from tokenreel.tasks.vocabularies import BertWordPieceVocabulary as BertWordPieceVocabulary

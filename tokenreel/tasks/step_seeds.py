@@ -19,29 +19,44 @@ class StepSeeds:
     Attributes:
       seed: of the task's run.
       steps: random steps so far; a step's name holds its number, so that one function may stand twice in a task.
+      compat: "seqio" draws as SeqIO does: by the place of an example in the stream. Steps over `tf.data` without keys always do.
+      taken: integers that went into pairs of seeds.
     """
 
     seed: int
     steps: int = 0
+    compat: str | None = None
+    taken: int = 0
 
     def name(self, function: str) -> str:
         """Names a random step by its place among them and its function."""
         self.steps += 1
         return f"{self.steps - 1}/{function}"
 
+    def pairs(self, count: int) -> list[tuple[int, int]]:
+        """Takes the next pairs of integers from the seed on, for `tf.data.Dataset.random`, as SeqIO numbers its steps.
+
+        >>> seeds = StepSeeds(42)
+        >>> seeds.pairs(1), seeds.pairs(2)
+        ([(42, 43)], [(44, 45), (46, 47)])
+        """
+        first = self.seed + self.taken
+        self.taken += 2 * count
+        return [(first + 2 * i, first + 2 * i + 1) for i in range(count)]
+
 
 _CURRENT: contextvars.ContextVar[StepSeeds | None] = contextvars.ContextVar("tokenreel_step_seeds", default=None)
 
 
 @contextlib.contextmanager
-def map_seed_manager(initial_seed: int | None = None) -> Iterator[StepSeeds]:
+def map_seed_manager(initial_seed: int | None = None, compat: str | None = None) -> Iterator[StepSeeds]:
     """Sets the seed of the random steps that are put together inside; None stands for 0.
 
     >>> with map_seed_manager(42) as seeds:
     ...     current().seed, current().name("noise"), current().name("noise")
     (42, '0/noise', '1/noise')
     """
-    seeds = StepSeeds(initial_seed or 0)
+    seeds = StepSeeds(initial_seed or 0, compat=compat)
     token = _CURRENT.set(seeds)
     try:
         yield seeds

@@ -5,7 +5,7 @@ Tested in tests/tokenreel/tasks/test_example_stream.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,26 @@ def from_tf_data(dataset: Any, name: str, with_keys: bool) -> Node:
 
     def make(epoch: int) -> Iterator[tuple[Key, Any] | Keyed]:
         if not with_keys:
-            return NumberedIterator(dataset.as_numpy_iterator(), source)
-        return (Keyed((int(key[0]),), int(key[1]), value) for key, value in dataset.as_numpy_iterator())
+            return NumberedIterator(map(_to_arrays, dataset.as_numpy_iterator()), source)
+        return (Keyed((int(key[0]),), int(key[1]), _to_arrays(value)) for key, value in dataset.as_numpy_iterator())
 
-    return Generated(make, name)
+    return OfTensors(make, name, dataset, with_keys)
+
+
+class OfTensors(Generated):
+    """What a `tf.data.Dataset` gives, which the next step of TensorFlow takes as it is."""
+
+    def __init__(self, make: Callable[[int], Iterator[tuple[Key, Any] | Keyed]], name: str, dataset: Any, with_keys: bool) -> None:
+        super().__init__(make, name)
+        self.dataset, self.with_keys = dataset, with_keys
 
 
 def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]] | None, with_keys: bool) -> Any:
     """Makes a `tf.data.Dataset` of a node's elements; see `ExampleStream.to_tf_data`."""
     import tensorflow as tf
 
+    if isinstance(node, OfTensors) and (node.with_keys or not with_keys):
+        return node.dataset if node.with_keys == with_keys else node.dataset.map(lambda key, value: value)
     first = None
     if spec is None:
         element = next(iter(node.open(0)), None)
@@ -44,9 +54,9 @@ def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]
     def generate() -> Iterator[Any]:
         for element in node.open(0):
             if with_keys:
-                yield np.array([example_keys.number(element.key), element.epoch], dtype=np.int64), element.value
+                yield np.array([example_keys.number(element.key), element.epoch], dtype=np.int64), _to_tensors(element.value)
             else:
-                yield element.value
+                yield _to_tensors(element.value)
 
     return tf.data.Dataset.from_generator(generate, output_signature=signature)
 
@@ -58,7 +68,54 @@ def _signature(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_signature(part) for part in value)
     array = np.asarray(value)
+    if _has_rows(array):
+        import tensorflow as tf
+
+        rows = _to_tensors(array)
+        return tf.RaggedTensorSpec([None] * rows.shape.rank, rows.dtype, rows.ragged_rank, rows.row_splits.dtype)
     return _tensor_spec(array.dtype, (None,) * array.ndim)
+
+
+def _has_rows(value: Any) -> bool:
+    """Says whether a value is an array of arrays, each of a length of its own."""
+    return isinstance(value, np.ndarray) and value.dtype == object and value.size > 0 and isinstance(value.flat[0], np.ndarray)
+
+
+def _to_tensors(value: Any) -> Any:
+    """Makes ragged tensors of the arrays of arrays in a value; everything else stays."""
+    if isinstance(value, dict):
+        return {name: _to_tensors(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_to_tensors, value))
+    if not _has_rows(value):
+        return value
+    import tensorflow as tf
+
+    rows = tf.ragged.stack([_as_ragged(row) for row in value.ravel()])
+    for axis in range(value.ndim - 1, 0, -1):
+        rows = tf.RaggedTensor.from_uniform_row_length(rows, value.shape[axis], nrows=int(np.prod(value.shape[:axis])))
+    return rows
+
+
+def _as_ragged(row: np.ndarray[Any, Any]) -> Any:
+    import tensorflow as tf
+
+    return _to_tensors(row) if _has_rows(row) else tf.convert_to_tensor(row)
+
+
+def _to_arrays(value: Any) -> Any:
+    """Makes arrays of arrays of the ragged tensors in a value, as `as_numpy_iterator` gives them; everything else stays."""
+    if isinstance(value, dict):
+        return {name: _to_arrays(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_to_arrays, value))
+    if not hasattr(value, "row_splits"):
+        return value
+    rows = np.empty(len(value.row_splits) - 1, dtype=object)
+    values = _to_arrays(value.values)
+    for place in range(len(rows)):
+        rows[place] = values[value.row_splits[place] : value.row_splits[place + 1]]
+    return rows
 
 
 def _tensor_spec(dtype: Any, shape: tuple[int | None, ...]) -> Any:
