@@ -2,20 +2,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-engines test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-engines test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 # Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small. `oracles` is other people's
-# packing and masking, which ours is compared with; `writers` is what writes the files that people hand over.
-FRAMEWORKS := torch tensorflow oracles writers
+# packing and masking, which ours is compared with; `writers` is what writes the files that people hand over; `interop` is SeqIO.
+FRAMEWORKS := torch tensorflow oracles writers interop
 # The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers and not engines
+LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not engines
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-tensorflow  the tests that need TensorFlow, in .venv-tensorflow'
 	@echo 'make test-oracles     the tests that compare with TRL and T5, in .venv-oracles'
 	@echo 'make test-writers     the tests that read what pandas, Polars, DuckDB, Spark and others write, in .venv-writers'
+	@echo 'make test-interop     the tests beside SeqIO: its own against our classes, and each reading what the other wrote, in .venv-interop'
 	@echo 'make test-engines     the tests that run on Prism, the engine of Beam in Go, which is built if Go is there'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
@@ -40,7 +41,7 @@ demo: $(CORE)
 test: $(DEV)
 	$(PYTEST) -m 'not slow and $(LIGHT)'
 	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch), TensorFlow (make test-tensorflow),'
-	@echo 'TRL and T5 (make test-oracles), pandas, Polars, DuckDB, Spark and others (make test-writers).'
+	@echo 'TRL and T5 (make test-oracles), pandas, Polars, DuckDB, Spark and others (make test-writers), SeqIO (make test-interop).'
 
 # The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
 test-core: $(DEV) .venv-core/.installed
@@ -64,6 +65,12 @@ test-writers: .venv-writers/.polars
 	for version in $(OLDER_POLARS); do \
 	  .venv-writers/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-writers/polars-$$version polars==$$version; \
 	done
+	@touch $@
+
+# SeqIO reads a module of sentencepiece that needs protobuf 7 from 0.2.3 on, where Beam and TensorFlow need 6.
+test-interop: .venv-interop/.sentencepiece
+.venv-interop/.sentencepiece: .venv-interop/.installed
+	.venv-interop/bin/python -m pip install --quiet --disable-pip-version-check 'sentencepiece==0.2.2'
 	@touch $@
 
 # Prism is a program in Go, of the version of the Beam that is installed. A machine without Go, or one that cannot build the program, has no

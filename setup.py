@@ -49,6 +49,12 @@ ORACLES = [  # whose packing and masking the tests compare with ours
     "datasets>=5.2,<6",
     "tensorflow>=2.21,<2.22",
 ]
+INTEROP = [  # whose own tests run against ours, and which reads what we write
+    "seqio==0.0.20",  # brings TensorFlow Text, TensorFlow Datasets and JAX; another release may name other defects
+    "importlib_resources>=7",
+    "tensorboard>=2.20,<3",
+    "tensorflow>=2.21,<2.22",
+]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
     "apache-airflow>=3.3.2,<4",
     "apache-airflow-providers-apache-beam",
@@ -137,6 +143,7 @@ setup(
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-writers": [*TESTING, *WRITERS],
+        "dev-interop": [*TESTING, *INTEROP],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },

@@ -29,6 +29,7 @@ FRAMEWORKS = {
     "trainers": ("torch", "accelerate", "lightning", "torchdata", "transformers"),
     "tensorflow": ("tensorflow",),
     "oracles": ("trl", "t5"),
+    "interop": ("seqio",),
     "writers": ("datasets", "duckdb", "fastparquet", "pandas", "polars", "pyspark"),
 }
 
