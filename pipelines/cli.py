@@ -22,6 +22,7 @@ COMMANDS = {
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
     "plan": ("pipelines.plan", "what a build will take and give: tokens, examples, disk, reads, time and money"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
+    "status": ("pipelines.status", "what a running or dead build has done, who has its output, and what to do"),
     **commands.COMMANDS,
     "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),
 }

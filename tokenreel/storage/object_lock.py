@@ -118,7 +118,7 @@ def _acquire(path: str, owner: dict[str, Any]) -> int:
         holder = claims.read(path.rpartition("/")[0])
         limit = claims.JOB_STALE if "job" in holder else STALE
         # Taken over only in the state that was looked at: of two processes that find it abandoned, one is refused.
-        if _is_dead(holder) or _is_abandoned(path, found, limit):
+        if is_dead(holder) or _is_abandoned(path, found, limit):
             generation = gcs.put(path, _content(owner), found.generation)
             if generation is not None:
                 return generation
@@ -155,9 +155,14 @@ def _is_abandoned(path: str, found: gcs.Object, limit: float) -> bool:
     return now is not None and (now.generation, now.used) == (found.generation, found.used)
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
+def is_of_this_machine(holder: Mapping[str, Any]) -> bool:
+    """Says whether the holder is, or was, a process of this machine since its start: then it can be looked for."""
+    return bool(holder.get("boot")) and holder.get("boot") == _boot() and holder.get("host") == socket.gethostname()
+
+
+def is_dead(holder: Mapping[str, Any]) -> bool:
     """Says whether the holder was a process of this machine that is gone."""
-    if not holder.get("boot") or holder.get("boot") != _boot() or holder.get("host") != socket.gethostname():
+    if not is_of_this_machine(holder):
         return False
     started = _started(int(holder["pid"]))
     return started is None or started != holder.get("started")
