@@ -6,6 +6,9 @@ What SeqIO exports stands here under its own name. TensorFlow is imported where 
 
 from tokenreel.tasks import metrics as metrics
 from tokenreel.tasks import preprocessors as preprocessors
+from tokenreel.tasks.cache_directories import add_global_cache_dirs as add_global_cache_dirs
+from tokenreel.tasks.cache_directories import get_global_cache_dirs as get_global_cache_dirs
+from tokenreel.tasks.cache_directories import set_global_cache_dirs as set_global_cache_dirs
 from tokenreel.tasks.data_sources import DataSource as DataSource
 from tokenreel.tasks.data_sources import FileDataSource as FileDataSource
 from tokenreel.tasks.data_sources import FunctionDataSource as FunctionDataSource
@@ -28,6 +31,10 @@ from tokenreel.tasks.feature_converters import PrePackedLMFeatureConverter as Pr
 from tokenreel.tasks.feature_converters import PrePackedPrefixLMFeatureConverter as PrePackedPrefixLMFeatureConverter
 from tokenreel.tasks.features import ContinuousFeature as ContinuousFeature
 from tokenreel.tasks.features import Feature as Feature
+from tokenreel.tasks.getting import get_dataset as get_dataset
+from tokenreel.tasks.getting import get_mixture_or_task as get_mixture_or_task
+from tokenreel.tasks.getting import get_subtasks as get_subtasks
+from tokenreel.tasks.getting import maybe_get_mixture_or_task as maybe_get_mixture_or_task
 from tokenreel.tasks.loggers import JSONLogger as JSONLogger
 from tokenreel.tasks.loggers import Logger as Logger
 from tokenreel.tasks.loggers import PyLoggingLogger as PyLoggingLogger
@@ -36,11 +43,20 @@ from tokenreel.tasks.loggers import TensorBoardLogger as TensorBoardLogger
 from tokenreel.tasks.loggers import TensorBoardLoggerV1 as TensorBoardLoggerV1
 from tokenreel.tasks.map_over_dataset import map_examples as map_examples
 from tokenreel.tasks.map_over_dataset import map_over_dataset as map_over_dataset
+from tokenreel.tasks.mixture import Mixture as Mixture
+from tokenreel.tasks.mixture import MixtureRegistry as MixtureRegistry
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor
 from tokenreel.tasks.providers import DatasetProviderBase as DatasetProviderBase
 from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProviderRegistry
 from tokenreel.tasks.providers import ShardInfo as ShardInfo
+from tokenreel.tasks.providers import SourceInfo as SourceInfo
+from tokenreel.tasks.rates import mixing_rate_num_characters as mixing_rate_num_characters
+from tokenreel.tasks.rates import mixing_rate_num_examples as mixing_rate_num_examples
 from tokenreel.tasks.step_seeds import map_seed_manager as map_seed_manager
+from tokenreel.tasks.task import SHUFFLE_BUFFER_SIZE as SHUFFLE_BUFFER_SIZE
+from tokenreel.tasks.task import Task as Task
+from tokenreel.tasks.task import TaskRegistry as TaskRegistry
+from tokenreel.tasks.task_steps import CacheDatasetPlaceholder as CacheDatasetPlaceholder
 from tokenreel.tasks.tfds_source import TfdsDataSource as TfdsDataSource
 from tokenreel.tasks.tfds_source import TfdsSplit as TfdsSplit
 from tokenreel.tasks.vocabularies import BertWordPieceVocabulary as BertWordPieceVocabulary

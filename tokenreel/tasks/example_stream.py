@@ -93,6 +93,17 @@ class ExampleStream:
         """Makes a stream by a generator over the whole of this one, such as one that joins examples; its states are restored by replay."""
         return self._with(stream_nodes.Regrouped(self.node, function, f"regroup({name or _name(function)})"))
 
+    def through_tf_data(self, function: Callable[[Any], Any], name: str | None = None, with_keys: bool = False) -> ExampleStream:
+        """Makes a stream by a function from a `tf.data.Dataset` to another, which is called for each epoch.
+
+        Args:
+          function: takes and gives a data set of elements; with `with_keys`, of pairs as `to_tf_data` gives them, whose keys it keeps.
+          name: of the step.
+          with_keys: whether the examples keep their keys; places are taken for them otherwise.
+        """
+        node = stream_tensorflow.through(self.node, lambda dataset, epoch: function(dataset), name or _name(function), with_keys=with_keys)
+        return self._with(node)
+
     def repeat(self, count: int | None = None) -> ExampleStream:
         """Goes over the stream `count` times, each time as the first; None or -1 for ever."""
         return self._with(stream_steps.Repeated(self.node, None if count == -1 else count, fresh=False))
@@ -130,7 +141,9 @@ class ExampleStream:
 
     def batch(self, batch_size: int, drop_remainder: bool = False, **unused: Any) -> ExampleStream:
         """Stacks elements of equal shapes."""
-        return self._with(stream_steps.Batched(self.node, batch_size, drop_remainder))
+        rows = batch_size if drop_remainder else None
+        spec = self.spec and {name: (dtype, (rows, *shape)) for name, (dtype, shape) in self.spec.items()}
+        return ExampleStream(stream_steps.Batched(self.node, batch_size, drop_remainder), spec=spec)
 
     def enumerate(self, start: int = 0) -> ExampleStream:
         """Pairs each element with its number: (number, element)."""

@@ -64,7 +64,8 @@ def map_over_dataset(fn: Step | None = None, *, num_seeds: int | None = None, nu
             return key, _OfParts(function, args, kwargs)(value, **seeds)
 
         parallel = tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls
-        return ExampleStream.from_tf_data(stream.to_tf_data(with_keys=True).map(call, num_parallel_calls=parallel), with_keys=True)
+        name = step_name(function)
+        return stream.through_tf_data(lambda pairs: pairs.map(call, num_parallel_calls=parallel), name, with_keys=True)
 
     return _decorator(fn, num_seeds, over_stream, over_tensors)
 

@@ -1,6 +1,6 @@
 """What gives examples, and the registries that know it by name.
 
-Tested in tests/tokenreel/tasks/test_data_sources.py.
+Tested in tests/tokenreel/tasks/test_task.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Tested in tests/tokenreel/tasks/test_example_stream.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,33 +17,53 @@ from tokenreel.tasks.stream_nodes import Generated, Keyed, Node, NumberedIterato
 
 def from_tf_data(dataset: Any, name: str, with_keys: bool) -> Node:
     """Makes the node of what a `tf.data.Dataset` gives; see `ExampleStream.from_tf_data`."""
-    source = example_keys.source_key(name)
-
-    def make(epoch: int) -> Iterator[tuple[Key, Any] | Keyed]:
-        if not with_keys:
-            return NumberedIterator(map(_to_arrays, dataset.as_numpy_iterator()), source)
-        return (Keyed((int(key[0]),), int(key[1]), _to_arrays(value)) for key, value in dataset.as_numpy_iterator())
-
-    return OfTensors(make, name, dataset, with_keys)
+    return OfTensorFlow(lambda epoch: dataset, name, with_keys=with_keys)
 
 
-class OfTensors(Generated):
-    """What a `tf.data.Dataset` gives, which the next step of TensorFlow takes as it is."""
+class OfTensorFlow(Generated):
+    """What a `tf.data.Dataset` gives, which is made anew for each pass; the next step of TensorFlow takes it as it is.
 
-    def __init__(self, make: Callable[[int], Iterator[tuple[Key, Any] | Keyed]], name: str, dataset: Any, with_keys: bool) -> None:
-        super().__init__(make, name)
-        self.dataset, self.with_keys = dataset, with_keys
+    Args:
+      dataset: makes it for an epoch.
+      name: of the source or step.
+      describes: the steps before it.
+      with_keys: whether its elements are pairs of keys and values; without, places are taken for keys.
+    """
+
+    def __init__(self, dataset: Callable[[int], Any], name: str, describes: Sequence[str] = (), *, with_keys: bool = False) -> None:
+        self.dataset, self.with_keys, self._steps = dataset, with_keys, [*describes, name]
+        self._source = example_keys.source_key(*self._steps)
+        super().__init__(self._elements, name)
+
+    def _elements(self, epoch: int) -> Iterator[tuple[Key, Any] | Keyed]:
+        elements = self.dataset(epoch).as_numpy_iterator()
+        if not self.with_keys:
+            return NumberedIterator(map(_to_arrays, elements), self._source)
+        return (Keyed((int(key[0]),), int(key[1]), _to_arrays(value)) for key, value in elements)
+
+    def describe(self) -> list[str]:
+        return self._steps
+
+    def of_pass(self, epoch: int, with_keys: bool) -> Any:
+        """Gives the data set of a pass, without the keys if they are not wanted."""
+        dataset = self.dataset(epoch)
+        return dataset if self.with_keys == with_keys else dataset.map(lambda key, value: value)
 
 
-def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]] | None, with_keys: bool) -> Any:
+def through(node: Node, function: Callable[[Any, int], Any], name: str, *, with_keys: bool = False) -> OfTensorFlow:
+    """Makes the node of what a function of `tf.data` and of the epoch makes of a stream; see `ExampleStream.through_tf_data`."""
+    return OfTensorFlow(lambda epoch: function(to_tf_data(node, None, with_keys, epoch), epoch), name, node.describe(), with_keys=with_keys)
+
+
+def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]] | None, with_keys: bool, epoch: int = 0) -> Any:
     """Makes a `tf.data.Dataset` of a node's elements; see `ExampleStream.to_tf_data`."""
     import tensorflow as tf
 
-    if isinstance(node, OfTensors) and (node.with_keys or not with_keys):
-        return node.dataset if node.with_keys == with_keys else node.dataset.map(lambda key, value: value)
+    if isinstance(node, OfTensorFlow) and (node.with_keys or not with_keys):
+        return node.of_pass(epoch, with_keys)
     first = None
     if spec is None:
-        element = next(iter(node.open(0)), None)
+        element = next(iter(node.open(epoch)), None)
         if element is None:
             return tf.data.Dataset.from_tensor_slices({"nothing": np.zeros(0, np.int32)})
         first = element.value
@@ -52,7 +72,7 @@ def to_tf_data(node: Node, spec: Mapping[str, tuple[Any, tuple[int | None, ...]]
         signature = (tf.TensorSpec([2], tf.int64), signature)
 
     def generate() -> Iterator[Any]:
-        for element in node.open(0):
+        for element in node.open(epoch):
             if with_keys:
                 yield np.array([example_keys.number(element.key), element.epoch], dtype=np.int64), _to_tensors(element.value)
             else:

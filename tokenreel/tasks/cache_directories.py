@@ -1,0 +1,44 @@
+"""The directories in which tasks look for their caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenreel.storage import files
+
+COMPLETED = "COMPLETED"
+"""The file whose existence says that a cache is whole."""
+
+_DIRECTORIES: list[str] = []
+
+
+def get_global_cache_dirs() -> list[str]:
+    """Lists the directories, first to last as they are looked through."""
+    return _DIRECTORIES
+
+
+def set_global_cache_dirs(global_cache_dirs: Iterable[str]) -> None:
+    """Looks in these directories and in no other."""
+    _DIRECTORIES.clear()
+    add_global_cache_dirs(global_cache_dirs)
+
+
+def add_global_cache_dirs(global_cache_dirs: Iterable[str]) -> None:
+    """Looks in these directories too, after those that are known."""
+    for directory in [global_cache_dirs] if isinstance(global_cache_dirs, str) else global_cache_dirs:
+        if str(directory) not in _DIRECTORIES:
+            _DIRECTORIES.append(str(directory))
+
+
+def directory_name(task_name: str) -> str:
+    """Gives the path of a task below a cache directory: "ns:task" lies in "ns/task"."""
+    return task_name.replace(":", "/")
+
+
+def find(task_name: str) -> str | None:
+    """Finds the directory of a task's cache; None where no directory holds a whole one."""
+    for directory in _DIRECTORIES:
+        path = files.join(directory, directory_name(task_name))
+        if files.size(files.join(path, COMPLETED)) is not None:
+            return path
+    return None
