@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokenreel.storage import files
-
-COMPLETED = "COMPLETED"
-"""The file whose existence says that a cache is whole."""
+from tokenreel.tasks import caching
 
 _DIRECTORIES: list[str] = []
 
@@ -39,6 +37,6 @@ def find(task_name: str) -> str | None:
     """Finds the directory of a task's cache; None where no directory holds a whole one."""
     for directory in _DIRECTORIES:
         path = files.join(directory, directory_name(task_name))
-        if files.size(files.join(path, COMPLETED)) is not None:
+        if caching.is_cached(path):
             return path
     return None

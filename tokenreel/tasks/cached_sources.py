@@ -1,24 +1,17 @@
-"""A task's cache as a stream: in any order, from any place at once.
-
-Tested in tests/tokenreel/tasks/test_task.py.
-"""
+"""A task's cache as a stream: in any order, from any place at once."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenreel import keys
+from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.order.permutation import Permutation
+from tokenreel.tasks import caching
 from tokenreel.tasks.example_keys import source_key
 from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.stream_nodes import Indexed
-
-
-def open_cached(directory: str, split: str) -> Any:
-    """Opens a split of a cache."""
-    return importlib.import_module("tokenreel.tasks.caching").open_cached(directory, split)
 
 
 def stats(directory: str, split: str) -> Mapping[str, Any]:
@@ -27,13 +20,15 @@ def stats(directory: str, split: str) -> Mapping[str, Any]:
     Raises:
       ValueError: the cache does not hold the split.
     """
-    found: Mapping[str, Any] = open_cached(directory, split).stats
-    return found
+    try:
+        return caching.stats_of(directory, split)
+    except ManifestError as error:
+        raise ConfigError(f"Stats do not exist for '{split}' split: {error}") from error
 
 
 def stream(directory: str, split: str, seed: int | None) -> ExampleStream:
     """Streams a split of a cache; with a seed, each epoch in an order of its own over all examples."""
-    cached = open_cached(directory, split)
+    cached = caching.open_cached(directory, split)
     order = None if seed is None or not len(cached) else Shuffle(seed)
     describes = f"({len(cached)}, shuffle={seed})"
     return ExampleStream(Indexed(cached, source_key("cache", split), f"cache/{split}", order, describes=describes))
