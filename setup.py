@@ -52,7 +52,7 @@ ORACLES = [  # whose packing and masking the tests compare with ours
 INTEROP = [  # whose own tests run against ours, and which reads what we write
     "seqio==0.0.20",  # brings TensorFlow Text, TensorFlow Datasets and JAX; another release may name other defects
     "importlib_resources>=7",
-    "tensorboard>=2.20,<3",
+    "sacrebleu>=2.6,<3",
     "tensorflow>=2.21,<2.22",
 ]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
@@ -143,7 +143,7 @@ setup(
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-writers": [*TESTING, *WRITERS],
-        "dev-interop": [*TESTING, *INTEROP],
+        "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
     },

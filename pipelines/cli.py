@@ -24,6 +24,8 @@ COMMANDS = {
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     "status": ("pipelines.status", "what a running or dead build has done, who has its output, and what to do"),
     **commands.COMMANDS,
+    "publish": ("pipelines.publish", "make a finished dataset the one that a pointer names, which trainers read"),
+    "clean": ("pipelines.clean", "remove old datasets of a scheduled job and what dead builds left, never what a pointer names"),
     "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),
 }
 _JOBS = ("build", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`

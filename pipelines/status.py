@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from tokenreel.assembly import output
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.format import manifest, naming
+from tokenreel.format import manifest, naming, pointer
 from tokenreel.staging import being_read
 from tokenreel.storage import claims, files, object_lock
 from tokenreel.wording import plain, plural
@@ -67,7 +67,7 @@ class Status:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("output", type=files.expand, help="the output of a build, or a dataset, local or gs://")
+    parser.add_argument("output", help="the output of a build, a dataset, or a pointer to one, local or gs://")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       ConfigError: there is nothing.
     """
-    found = look(arguments.output)
+    found = look(pointer.follow(arguments.output))
     print(json.dumps(dataclasses.asdict(found), indent=1) if arguments.json else plain("\n".join(_lines(found))))
     return 0 if found.state in ("complete", "running", "silent") else 1
 

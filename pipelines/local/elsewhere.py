@@ -7,6 +7,7 @@ Dataflow's machines never do.
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from tokenreel.storage import files
 _CLOUD = "DataflowRunner"
 _AT_HOME = "LOOPBACK"
 _MAY_SHARE = ("EXTERNAL", "PROCESS")
+_LAUNCH = re.compile(r"/template_launches/([0-9_-]+)/")
 _Config = TypeVar("_Config", JobConfig, TokenizerJobConfig)
 
 
@@ -66,6 +68,11 @@ def check(parsed: PipelineOptions, config: JobConfig | TokenizerJobConfig, liste
     runner = parsed.view_as(StandardOptions).runner
     if runner == LOCAL_RUNNER:
         return
+    if parsed.view_as(GoogleCloudOptions).update:
+        raise ConfigError(
+            "--update: a job that runs cannot be replaced by another one. Cancel it, and run the same command again: a build keeps what it "
+            "has finished."
+        )
     _check_options(parsed, runner)
     if runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE):
         return
@@ -122,9 +129,11 @@ def absolute(config: _Config, parsed: PipelineOptions) -> _Config:
 def describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
     """Says how to find a job that a runner has taken: its id, and the address of its page where it has one; or its template."""
     cloud, runner = parsed.view_as(GoogleCloudOptions), parsed.view_as(StandardOptions).runner
-    if cloud.template_location:
+    launched = _LAUNCH.search(cloud.template_location or "")
+    if cloud.template_location and not launched:
         return {"job": f"of the template {cloud.template_location}"}
-    identity = getattr(result, "job_id", None) or getattr(result, "_job_id", None)
+    # A launcher of a flex template has the job written to a file, and starts it under the name that the file's folder has.
+    identity = launched[1] if launched else getattr(result, "job_id", None) or getattr(result, "_job_id", None)
     identity = identity() if callable(identity) else identity
     found = {"job": f"{identity or 'without an id'} on {runner}"}
     if identity and runner == _CLOUD:

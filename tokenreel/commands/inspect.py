@@ -12,16 +12,15 @@ import numpy.typing as npt
 from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import schema
+from tokenreel.format import pointer, schema
 from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
 from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
-from tokenreel.storage import files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("directory", type=files.expand, help="dataset, local or gs://")
+    parser.add_argument("directory", help="dataset, or a pointer to one, local or gs://")
     parser.add_argument("--split", help="train, if there is one, unless given")
     parser.add_argument("--index", type=int, default=0, help="first example to show; -1 is the last")
     parser.add_argument("--count", type=whole_number(1), default=3, help="how many to show (3)")
@@ -39,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       TokenreelError: there is no such split or example, or it cannot be read.
     """
+    arguments.directory = pointer.follow(arguments.directory)
     manifest = manifests.read(arguments.directory)
     split = arguments.split or ("train" if "train" in manifest.splits else next(iter(manifest.splits)))
     if split not in manifest.splits:

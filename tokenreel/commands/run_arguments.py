@@ -16,7 +16,11 @@ from tokenreel.storage import files
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what tells one run from another."""
-    parser.add_argument("dataset", nargs="+", help="directory of the dataset, local or gs://; NAME=DIRECTORY for each source of a mixture")
+    parser.add_argument(
+        "dataset",
+        nargs="+",
+        help="directory of the dataset, or a pointer to it, local or gs://; NAME=DIRECTORY for each source of a mixture",
+    )
     parser.add_argument("--batch-size", type=whole_number(1), required=True, metavar="N", help="rows of the global batch, over all hosts")
     parser.add_argument(
         "--state", metavar="FILE", help="loader state from a checkpoint, as JSON: tells the mixture, seed, order and skipped ranges"

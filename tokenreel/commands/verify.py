@@ -7,16 +7,16 @@ import sys
 import time
 
 from tokenreel.format import manifest as manifests
+from tokenreel.format import pointer
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
 from tokenreel.inspection.verification import differences, quick_differences
-from tokenreel.storage import files
 from tokenreel.wording import plain, plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("directory", type=files.expand, help="dataset, local or gs://")
+    parser.add_argument("directory", help="dataset, or a pointer to one, local or gs://")
     parser.add_argument(
         "--quick", action="store_true", help="compare names, sizes and, in a bucket, the CRC32C it keeps, from one listing; reads no file"
     )
@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
       0 for a sound dataset, 1 otherwise.
     """
     quiet = arguments.quiet
+    arguments.directory = pointer.follow(arguments.directory)
     started = time.monotonic()
 
     def say(line: str) -> None:

@@ -188,6 +188,17 @@ class Batches(Run, Iterator[Arrays]):
         """
         self.seek(self.cursor_of(state, allow_changes=allow_changes))
 
+    def _moved(self, state: Mapping[str, Any]) -> str:
+        """Says where the data of a state is, if pointers that were given here named it and name other data now; else nothing."""
+        mixture = state.get("mixture")
+        saved = mixture.get("sources") if isinstance(mixture, Mapping) else None
+        text = ""
+        for source, entry in zip(self.sources, saved if isinstance(saved, list) else [], strict=False):
+            fingerprint = entry.get("fingerprint") if isinstance(entry, Mapping) else None
+            if fingerprint != source.dataset.fingerprint and (path := source.dataset.find_published(fingerprint)) is not None:
+                text += f"{source.dataset.pointer} has moved: when the state was saved it named {path}; give that path to go on. "
+        return text
+
     def cursor_of(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> int:
         """Gives the sample at which a state stands in this run, without moving there; arguments and errors are those of `set_state`."""
         if state.get("format") != STATE_FORMAT:
@@ -198,8 +209,8 @@ class Batches(Run, Iterator[Arrays]):
             name = changed[0]
             raise ManifestError(
                 f"the loader state was saved by a run with {name} {brief(state.get(name))}, this one has {brief(own[name])}: "
-                "it would see other examples. Open the same data with the same settings, or accept it with set_state(state, "
-                "allow_changes=True)."
+                f"it would see other examples. {self._moved(state)}Open the same data with the same settings, or accept it with "
+                "set_state(state, allow_changes=True)."
             )
         cursor = state.get("cursor")
         if isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 <= cursor < 1 << 62:

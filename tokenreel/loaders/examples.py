@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import keys
-from tokenreel.errors import ManifestError, VocabularyError
+from tokenreel.errors import ManifestError, TokenreelError, VocabularyError
+from tokenreel.format import pointer as pointers
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
@@ -29,7 +30,10 @@ class Examples:
       manifest: what the directory consists of.
       split: which split.
       records: its storage.
+      pointer: the pointer that led here; None where the directory was given.
     """
+
+    pointer: str | None = None
 
     def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
@@ -45,6 +49,16 @@ class Examples:
         if self._fingerprint is None:
             self._fingerprint = keys.digest(self.manifest.fingerprint, self.split)
         return self._fingerprint
+
+    def find_published(self, fingerprint: object) -> str | None:
+        """Finds the directory of the data that a saved state names, if the pointer that led here named it once."""
+        if self.pointer is None:
+            return None
+        try:
+            found = pointers.read(self.pointer).find(lambda known: keys.digest(known, self.split) == fingerprint)
+        except TokenreelError:
+            return None
+        return None if found is None else found.dataset
 
     def check_build(self) -> None:
         """Compares the build in the directory with the one that was opened: what was read before this call is of the latter.

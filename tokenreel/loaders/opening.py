@@ -7,7 +7,9 @@ import os
 
 from tokenreel.errors import ConfigError, ManifestError, StorageError, describe_os_error
 from tokenreel.format import naming, sidecars
+from tokenreel.format import pointer as pointers
 from tokenreel.format.manifest import INT64_LIST, Manifest
+from tokenreel.format.pointer import Pointer
 from tokenreel.format.record_damage import find_shard_damage
 from tokenreel.loaders.dataset import Dataset
 from tokenreel.loaders.records import BuildWatch, MappedRecords, PositionedRecords, Records, RemoteRecords, ShardCache
@@ -33,7 +35,7 @@ def load(
     shard is first read, its first and last record are checked, so that exchanged shards are noticed whatever `crc` says.
 
     Args:
-      path: directory with a `manifest.json`.
+      path: directory with a `manifest.json`, or a pointer to one (`latest.json`), which is read once.
       split: to read.
       verify: "size" compares names and sizes; "full" also reads every byte and checks every CRC.
       crc: when a record's CRCs are checked: "off", "first" (the first time it is read), "always".
@@ -48,16 +50,12 @@ def load(
       ConfigError: an option is unknown or impossible.
       StorageError: it is there and cannot be read.
     """
-    path = resolved(path)
+    path, pointer = _directory_of(path)
     if verify not in ("size", "full"):
         raise ConfigError(f"verify must be size or full, got {verify!r}")
     watch = BuildWatch(path)
     manifest = watch.manifest
-    if fingerprint is not None and manifest.fingerprint != fingerprint:
-        raise ManifestError(
-            f"{path}: fingerprint {manifest.fingerprint}, expected {fingerprint}: this is another dataset. Give the path of the right one, "
-            "or leave the fingerprint out to take this one."
-        )
+    _check_fingerprint(path, pointer, manifest, fingerprint)
     if split not in manifest.splits:
         raise ConfigError(f"{path}: no split {split!r}; there are {', '.join(manifest.splits)}")
     if manifest.record_format == INT64_LIST:
@@ -75,13 +73,48 @@ def load(
         if found:
             more = f" ({len(found) - 1:,} more differences; `tokenreel verify` lists them)" if len(found) > 1 else ""
             raise ManifestError(found[0] + more)
-    return Dataset(path, manifest, split, records)
+    dataset = Dataset(path, manifest, split, records)
+    dataset.pointer = pointer.path if pointer is not None else None
+    return dataset
 
 
 def resolved(path: str | os.PathLike[str]) -> str:
-    """Gives the directory behind a local path, with `~` written out: what its links lead to later does not matter to who opened it."""
+    """Gives the directory behind a local path or a pointer, with `~` written out: what they lead to later does not matter to who opened it.
+
+    Raises:
+      ManifestError: a pointer is missing, or is none.
+    """
+    return _directory_of(path)[0]
+
+
+def _directory_of(path: str | os.PathLike[str]) -> tuple[str, Pointer | None]:
+    """Does what `resolved` does, and gives the pointer that led there, as it was read."""
     path = files.expand(os.fspath(path))
-    return path if files.is_remote(path) else os.path.realpath(path)
+    pointer = None
+    if pointers.is_pointer(path):
+        pointer = pointers.read(path)
+        path = pointer.current.dataset
+    return (path if files.is_remote(path) else os.path.realpath(path)), pointer
+
+
+def _check_fingerprint(path: str, pointer: Pointer | None, manifest: Manifest, wanted: str | None) -> None:
+    """Compares a dataset with what was asked for, and with what its pointer says.
+
+    Raises:
+      ManifestError: it is another one; names the right one where the pointer remembers it.
+    """
+    if wanted is not None and manifest.fingerprint != wanted:
+        before = pointer.find(lambda fingerprint: fingerprint == wanted) if pointer is not None else None
+        right = f"the path of the right one, {before.dataset}" if before is not None else "the path of the right one"
+        raise ManifestError(
+            f"{path}: fingerprint {manifest.fingerprint}, expected {wanted}: this is another dataset. Give {right}, "
+            "or leave the fingerprint out to take this one."
+        )
+    if pointer is not None and manifest.fingerprint != pointer.current.fingerprint:
+        raise ManifestError(
+            f"{path}: fingerprint {manifest.fingerprint}, but {pointer.path} names {pointer.current.fingerprint}: it was built again after "
+            "it was published. Verify it, and publish it again (`tokenreel publish`)."
+        )
 
 
 def _records(

@@ -7,6 +7,7 @@ What SeqIO exports stands here under its own name. TensorFlow is imported where 
 from tokenreel.tasks import evaluation as evaluation
 from tokenreel.tasks import metrics as metrics
 from tokenreel.tasks import preprocessors as preprocessors
+from tokenreel.tasks import t5_preprocessors as t5_preprocessors
 from tokenreel.tasks.cache_directories import add_global_cache_dirs as add_global_cache_dirs
 from tokenreel.tasks.cache_directories import get_global_cache_dirs as get_global_cache_dirs
 from tokenreel.tasks.cache_directories import set_global_cache_dirs as set_global_cache_dirs

@@ -14,7 +14,8 @@ import numpy as np
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.tasks import stream_nodes, stream_steps, stream_tensorflow
+from tokenreel.loaders.run_options import RunOptions
+from tokenreel.tasks import stream_batches, stream_nodes, stream_steps, stream_tensorflow
 from tokenreel.tasks.example_keys import source_key
 from tokenreel.tasks.stream_nodes import Keyed, Node
 from tokenreel.wording import brief
@@ -192,6 +193,23 @@ class ExampleStream:
           with_keys: gives pairs: the key and the epoch, int64 [2], and the element.
         """
         return stream_tensorflow.to_tf_data(self.node, self.spec, with_keys)
+
+    def batches(self, batch_size: int, **options: Any) -> Any:
+        """Gives the batches of a stream of rows as the adapters of `tokenreel.loaders` take them (JAX, Torch, Keras, Grain, tf.data).
+
+        Args:
+          batch_size: rows of the global batch.
+          **options: `hosts`, `host`, `rows`, `features`, `rename`, `dtypes` and `drop_remainder`, as of `Dataset.batches`.
+
+        Returns:
+          `stream_batches.StreamBatches`.
+
+        Raises:
+          ConfigError: an option is impossible, or the stream holds no whole batch.
+        """
+        batches = stream_batches.StreamBatches(self.node, RunOptions(batch_size=batch_size, **options))
+        batches.check_yields()
+        return batches
 
     @property
     def element_spec(self) -> Any:

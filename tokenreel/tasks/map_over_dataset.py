@@ -116,7 +116,7 @@ def map_examples(fn: Step | None = None, *, num_seeds: int | None = None, of_ten
     return _decorator(fn, num_seeds, over_stream, over_tensors)
 
 
-def stream_step(step: Step) -> Any:
+def stream_step(step: Step) -> Step:
     """Lets a step that takes an `ExampleStream` take a `tf.data.Dataset` too, and give one back; a decorator."""
 
     @functools.wraps(step)

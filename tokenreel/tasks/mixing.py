@@ -112,6 +112,11 @@ class Mixed(Node):
             return None
         return sum(known) if self.stop == ALL_USED else min(sum(known), int(self.stop))
 
+    def is_endless(self) -> bool:
+        """Says whether a pass never ends."""
+        endless = [parent.is_endless() for parent, weight in zip(self.parents, self.weights, strict=True) if weight]
+        return isinstance(self.stop, str) and (any(endless) if self.stop == ALL_USED else all(endless))
+
 
 class _MixedCursor(Cursor):
     def __init__(self, node: Mixed, epoch: int) -> None:
@@ -143,7 +148,7 @@ class _MixedCursor(Cursor):
     def get_state(self) -> State:
         return {
             "given": self._given,
-            "counts": self._turns.counts,
+            "counts": list(self._turns.counts),
             "ended": [not now and bool(first) for now, first in zip(self._turns.weights, self._node.weights, strict=True)],
             "below": [None if cursor is None else cursor.get_state() for cursor in self._below],
         }

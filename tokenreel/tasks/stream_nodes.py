@@ -86,6 +86,10 @@ class Node(abc.ABC):
         """Counts the elements of a pass where that is known without making them; None otherwise."""
         return None
 
+    def is_endless(self) -> bool:
+        """Says whether a pass never ends."""
+        return False
+
 
 Make = Callable[[int], Iterator[tuple[Key, Any] | Keyed]]
 
@@ -247,6 +251,9 @@ class Step(Node):
 
     def describe(self) -> list[str]:
         return [*self.parent.describe(), self.name]
+
+    def is_endless(self) -> bool:
+        return self.parent.is_endless()
 
 
 class Mapped(Step):

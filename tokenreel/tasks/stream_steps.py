@@ -36,6 +36,9 @@ class Repeated(Step):
         below = self.parent.length()
         return None if below is None or self.count is None else below * self.count
 
+    def is_endless(self) -> bool:
+        return self.count is None or super().is_endless()
+
 
 class _RepeatedCursor(Cursor):
     def __init__(self, step: Repeated, epoch: int) -> None:
@@ -93,7 +96,12 @@ class Cut(Step):
 
     def length(self) -> int | None:
         below = self.parent.length()
+        if below is None and self.stop is not None and self.parent.is_endless():
+            below = self.stop
         return None if below is None else len(range(below)[self.start : self.stop : self.stride])
+
+    def is_endless(self) -> bool:
+        return self.stop is None and super().is_endless()
 
 
 class _CutCursor(Cursor):

@@ -62,6 +62,8 @@ def check_states(stream, count):
     """A state is taken at every place, sent through JSON, and continued by another iterator."""
     everything = [repr(element) for element in itertools.islice(stream, count + 3)]
     walk = iter(stream)
+    first = walk.get_state()
+    written = json.dumps(first)
     for place in range(len(everything) + 1):
         state = json.loads(json.dumps(walk.get_state()))
         other = iter(stream)
@@ -69,6 +71,7 @@ def check_states(stream, count):
         assert [repr(element) for element in itertools.islice(other, len(everything) - place)] == everything[place:]
         if place < len(everything):
             assert repr(next(walk)) == everything[place]
+    assert json.dumps(first) == written, "a state does not move with its iterator"
 
 
 @pytest.mark.parametrize("source", [numbers, made])

@@ -21,14 +21,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tokenreel.errors import ConfigError
+from tokenreel.tasks.example_keys import source_key
 from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.feature_converters import specs as feature_specs
 from tokenreel.tasks.feature_converters import tensorflow_checks
 from tokenreel.tasks.feature_converters.blocks import Array, Block
+from tokenreel.tasks.feature_converters.built_datasets import ModelFeatures, Pairs
+from tokenreel.tasks.feature_converters.built_datasets import Rows as BuiltRows
 from tokenreel.tasks.feature_converters.converted_stream import Converted
 from tokenreel.tasks.feature_converters.row_making import Packer, RowMaker
 from tokenreel.tasks.feature_converters.rows import POSITIONS, REAL, SEGMENT_IDS, Rows, shift_right
 from tokenreel.tasks.feature_converters.specs import Lengths, Specs, check_same_names
+from tokenreel.tasks.stream_nodes import Indexed
 
 _Shapes = dict[str, tuple[Any, tuple[int | None, ...]]]
 
@@ -63,6 +67,9 @@ class FeatureConverter(RowMaker):
     TASK_FEATURES: ClassVar[Specs]
     MODEL_FEATURES: ClassVar[Specs]
     PACKING_FEATURE_DTYPES: ClassVar[Mapping[str, Any]]
+
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ()
+    """Which examples of built data sets are taken; see `built_datasets`."""
 
     vectorized: ClassVar[bool] = True
     """Whether `_convert_example` takes [rows, length] as well; what a subclass overrides is asked row by row unless it says so itself."""
@@ -104,19 +111,24 @@ class FeatureConverter(RowMaker):
     def get_model_feature_lengths(self, task_feature_lengths: Lengths) -> Mapping[str, Any]:
         """Says how long each feature of the model is, by the lengths of the task's."""
 
-    def __call__(self, ds: Any, task_feature_lengths: Lengths) -> Any:
+    def __call__(self, ds: Any, task_feature_lengths: Lengths | None = None) -> Any:
         """Converts a dataset.
 
         Args:
-          ds: an `ExampleStream`, or a `tf.data.Dataset` of single examples.
-          task_feature_lengths: positions of each of TASK_FEATURES and of the pass-through features.
+          ds: an `ExampleStream`, a `tf.data.Dataset` of single examples, or what `tokenreel.load` gives.
+          task_feature_lengths: positions of each of TASK_FEATURES and of the pass-through features; a built dataset has its own.
 
         Returns:
-          the same kind of dataset, of rows: MODEL_FEATURES in their dtypes, of the lengths of `get_model_feature_lengths`.
+          the same kind of dataset, of rows: MODEL_FEATURES in their dtypes, of the lengths of `get_model_feature_lengths`. Of a built
+          dataset a stream of rows in stored order; `over` gives batches in the order of a run.
 
         Raises:
           ConfigError: features or lengths are missing or too many. What is wrong in an example is raised when it is read.
         """
+        if hasattr(ds, "manifest"):
+            return self._convert_built(ds, task_feature_lengths)
+        if task_feature_lengths is None:
+            raise ConfigError(f"task_feature_lengths: give the length of each of {', '.join(sorted(self.task_specs()))}")
         self.check_lengths(task_feature_lengths)
         as_in_seqio = type(self)._convert_features is not FeatureConverter._convert_features
         if isinstance(ds, ExampleStream):
@@ -135,6 +147,38 @@ class FeatureConverter(RowMaker):
             return ds
         lengths = self.get_model_feature_lengths(task_feature_lengths)
         return tensorflow_checks.check_output(ds, self.model_specs(), lengths, check_lengths=check_lengths)
+
+    def over(self, dataset: Any, objective: Any = None, lengths: Lengths | None = None) -> ModelFeatures:
+        """Gives what makes a built dataset's batches into the model's features: `dataset.batches(32, objective=converter.over(dataset))`.
+
+        Args:
+          dataset: from `tokenreel.load`.
+          objective: from `dataset.objective(...)`, computed on the fly before; None for what is stored.
+          lengths: of `inputs` and `targets`; None for those of the dataset. Rows have the dataset's length.
+
+        Raises:
+          ConfigError: this converter does not take such examples, or would pack them: a batch has a row for each example.
+        """
+        features = ModelFeatures(dataset, self, objective, lengths)
+        if features.kind == "pairs" and self.pack:
+            raise ConfigError(
+                f"{type(self).__name__}: a batch has one row for each pair of {dataset.path}. Give pack=False, or call the converter on "
+                "the dataset for a stream of packed rows."
+            )
+        return features
+
+    def _convert_built(self, dataset: Any, lengths: Lengths | None) -> ExampleStream:
+        """Converts the examples of a built dataset, in their order."""
+        features = ModelFeatures(dataset, self, lengths=lengths)
+        if features.kind == "pairs":
+            pairs = Pairs(features)
+            stream = ExampleStream(Indexed(pairs, pairs.key, f"pairs of {dataset.fingerprint}"))
+            return self.__call__(stream, features.lengths)  # type: ignore[no-any-return]  # a stream gives a stream
+        if lengths is not None:
+            raise ConfigError(f"the rows of {dataset.path} are laid out for {dataset.manifest.seq_len:,} positions: leave the lengths out")
+        return ExampleStream(
+            Indexed(BuiltRows(features), source_key(dataset.fingerprint), f"{type(self).__name__} of {dataset.fingerprint}")
+        )
 
     def check_lengths(self, task_feature_lengths: Lengths) -> None:
         """Checks that there is a length for each feature that is taken, and what comes of it for each that is given.

@@ -22,6 +22,7 @@ class LMFeatureConverter(FeatureConverter):
     """The decoder predicts `targets`; the module `base` draws it."""
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ("rows",)
     TASK_FEATURES: ClassVar[Specs] = {"targets": _TOKENS}
     MODEL_FEATURES: ClassVar[Specs] = {"decoder_target_tokens": _TOKENS, "decoder_input_tokens": _TOKENS, "decoder_loss_weights": _TOKENS}
     PACKING_FEATURE_DTYPES: ClassVar[Mapping[str, Any]] = {"decoder_segment_ids": np.int32, "decoder_positions": np.int32}
@@ -68,6 +69,7 @@ class PrefixLMFeatureConverter(LMFeatureConverter):
     """
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ("rows", "pairs")
     TASK_FEATURES: ClassVar[Specs] = {"inputs": _TOKENS, "targets": _TOKENS}
     MODEL_FEATURES: ClassVar[Specs] = {**LMFeatureConverter.MODEL_FEATURES, "decoder_causal_attention": _TOKENS}
 
@@ -154,6 +156,7 @@ class PrefixSuffixLMFeatureConverter(PrefixLMFeatureConverter):
     """
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ()
     TASK_FEATURES: ClassVar[Specs] = {"inputs": _TOKENS, "targets": _TOKENS, "suffixes": _TOKENS}
     MODEL_FEATURES: ClassVar[Specs] = {**PrefixLMFeatureConverter.MODEL_FEATURES, "target_suffix_weights": _TOKENS}
 
@@ -185,6 +188,7 @@ class DecoderFeatureConverter(FeatureConverter):
       **kwargs: those of `FeatureConverter`.
     """
 
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ("rows", "pairs")
     TASK_FEATURES: ClassVar[Specs] = {"targets": _TOKENS}
     MODEL_FEATURES: ClassVar[Specs] = LMFeatureConverter.MODEL_FEATURES
     PACKING_FEATURE_DTYPES: ClassVar[Mapping[str, Any]] = LMFeatureConverter.PACKING_FEATURE_DTYPES
@@ -196,14 +200,21 @@ class DecoderFeatureConverter(FeatureConverter):
         self.strictlm_feature_converter = LMFeatureConverter(**kwargs)
         self.prefixsuffixlm_feature_converter = PrefixSuffixLMFeatureConverter(loss_on_targets_only, **kwargs)
 
+    @property
+    def loss_on_targets_only(self) -> bool:
+        """Whether the weights of inputs are 0."""
+        return self._loss_on_targets_only
+
     def chosen(self, task_feature_lengths: Lengths) -> FeatureConverter:
         """Picks the converter for the features that have lengths."""
         if "suffixes" in task_feature_lengths:
             return self.prefixsuffixlm_feature_converter
         return self.prefixlm_feature_converter if "inputs" in task_feature_lengths else self.strictlm_feature_converter
 
-    def __call__(self, ds: Any, task_feature_lengths: Lengths) -> Any:
+    def __call__(self, ds: Any, task_feature_lengths: Lengths | None = None) -> Any:
         """Converts a dataset by the converter that is chosen."""
+        if task_feature_lengths is None:
+            return super().__call__(ds)
         return self.chosen(task_feature_lengths)(ds, task_feature_lengths)
 
     def convert_rows(self, block: Block, task_feature_lengths: Lengths) -> Rows:

@@ -28,6 +28,7 @@ class EncoderFeatureConverter(FeatureConverter):
     """
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ("masked",)
     TASK_FEATURES: ClassVar[Specs] = {"inputs": FeatureSpec(np.int32), "targets": FeatureSpec(np.int32)}
     MODEL_FEATURES: ClassVar[Specs] = {
         name: FeatureSpec(np.int32) for name in ("encoder_target_tokens", "encoder_input_tokens", "encoder_loss_weights")

@@ -31,6 +31,7 @@ class EncDecFeatureConverter(FeatureConverter):
     """
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ("pairs",)
     TASK_FEATURES: ClassVar[Specs] = {"inputs": FeatureSpec(np.int32), "targets": FeatureSpec(np.int32)}
     MODEL_FEATURES: ClassVar[Specs] = {
         "encoder_input_tokens": FeatureSpec(np.int32),
@@ -77,6 +78,7 @@ class PrePackedEncDecFeatureConverter(EncDecFeatureConverter):
     """
 
     vectorized = True
+    BUILT_KINDS: ClassVar[tuple[str, ...]] = ()
     TASK_FEATURES: ClassVar[Specs] = {
         name + suffix: FeatureSpec(np.int32) for name in ("inputs", "targets") for suffix in ("", "_positions", "_segment_ids")
     }

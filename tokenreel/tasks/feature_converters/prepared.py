@@ -22,7 +22,7 @@ class PassThroughFeatureConverter(FeatureConverter):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(pack=False)
 
-    def __call__(self, ds: Any, task_feature_lengths: Lengths) -> Any:
+    def __call__(self, ds: Any, task_feature_lengths: Lengths | None = None) -> Any:
         """Gives the dataset as it is."""
         return ds
 
@@ -42,13 +42,13 @@ class PrePackedLMFeatureConverter(PassThroughFeatureConverter):
         "decoder_target_tokens",
     )
 
-    def __call__(self, ds: Any, task_feature_lengths: Lengths) -> Any:
+    def __call__(self, ds: Any, task_feature_lengths: Lengths | None = None) -> Any:
         """Filters each row.
 
         Raises:
-          ConfigError: when a row is read that lacks a feature, or is not as long as it should be.
+          ConfigError: no lengths are given; when a row is read that lacks a feature, or is not as long as it should be.
         """
-        length = self._length(task_feature_lengths)
+        length = self._length(task_feature_lengths or {})
 
         def keep(row: Mapping[str, Any]) -> dict[str, Any]:
             missing = [name for name in self.BATCH_FEATURES if name not in row]
@@ -69,7 +69,12 @@ class PrePackedLMFeatureConverter(PassThroughFeatureConverter):
         return dict.fromkeys(self.BATCH_FEATURES, self._length(task_feature_lengths))
 
     def _length(self, task_feature_lengths: Lengths) -> int:
-        return int(task_feature_lengths["targets"])
+        return self._given(task_feature_lengths, "targets")
+
+    def _given(self, task_feature_lengths: Lengths, name: str) -> int:
+        if name not in task_feature_lengths:
+            raise ConfigError(f"The task_feature_lengths is missing features specified in the TASK_FEATURES: {{{name!r}}}")
+        return int(task_feature_lengths[name])
 
 
 class PrePackedPrefixLMFeatureConverter(PrePackedLMFeatureConverter):
@@ -78,4 +83,4 @@ class PrePackedPrefixLMFeatureConverter(PrePackedLMFeatureConverter):
     BATCH_FEATURES = (*PrePackedLMFeatureConverter.BATCH_FEATURES, "decoder_causal_attention")
 
     def _length(self, task_feature_lengths: Lengths) -> int:
-        return int(task_feature_lengths["inputs"] + task_feature_lengths["targets"])
+        return self._given(task_feature_lengths, "inputs") + self._given(task_feature_lengths, "targets")

@@ -1,0 +1,227 @@
+"""A launch on Dataflow, played through: the staged pipeline is taken out of storage and run, and gives the dataset of a local build."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipelines import cli
+from pipelines.templates import launching, parameters
+from tests import buckets, cloud
+from tests.conftest import train_model, tree_digest
+from tokenreel.assembly import examples
+from tokenreel.errors import ConfigError
+from tokenreel.staging import encoding
+from tokenreel.storage import claims, files
+
+CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
+SMALL = ["packing.seq_len=64", "shards.examples=60", "execution.block_mb=0.02"]
+MODEL = "vocabulary.path={}/some.model"
+# What each preset is, beside that: the order of documents, the packing and the objective differ.
+PRESETS = {
+    "t5": [MODEL, "vocabulary.options.extra_ids=100"],
+    "best_fit": [MODEL],
+    "spanbert": [MODEL],
+    "characters": [],
+}
+QUICK = ("t5", "best_fit")
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def folder(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The text and the vocabulary of the local builds."""
+    folder = tmp_path_factory.mktemp("launching")
+    (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[:150]))
+    (folder / "made").mkdir()
+    model = train_model(texts[:400], folder / "made", control_symbols="<mask>")
+    (folder / "some.model").write_bytes(pathlib.Path(model).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path) -> Iterator[cloud.Service]:
+    """The stand-ins, and in the bucket the text, the vocabulary and the presets."""
+    with cloud.dataflow(monkeypatch) as service:
+        for path in (folder / "text.jsonl", folder / "some.model", *(CONFIGS / f"{name}.yaml" for name in PRESETS)):
+            cloud.upload(path)
+        yield service
+
+
+def settings(preset: str, place: str) -> list[str]:
+    return [setting.format(place) for setting in (*SMALL, *PRESETS[preset])]
+
+
+def build(preset: str, folder: pathlib.Path, output: pathlib.Path) -> dict[str, str]:
+    """The files of a build on this machine."""
+    overrides = [word for setting in settings(preset, str(folder)) for word in ("--set", setting)]
+    command = ["build", str(CONFIGS / f"{preset}.yaml"), "--input", str(folder / "text.jsonl"), "--output", str(output), *overrides]
+    assert cli.main([*command, "--direct_num_workers=1"]) == 0
+    return tree_digest(output)
+
+
+def launch(service: cloud.Service, preset: str, *parameters: str, template: bool = True) -> int:
+    return service.launch(
+        f"config={cloud.ROOT}/{preset}.yaml",
+        f"input={cloud.ROOT}/text.jsonl",
+        f"output={cloud.ROOT}/made/{preset}",
+        f"set={parameters_of(preset)}",
+        *parameters,
+        template=template,
+    )
+
+
+def parameters_of(preset: str) -> str:
+    return parameters.SEPARATOR.join(settings(preset, cloud.ROOT))
+
+
+def found(preset: str, folder: pathlib.Path) -> dict[str, str]:
+    """The files of the dataset in the bucket."""
+    copy = folder / f"copy of {preset}"
+    buckets.download(f"{cloud.ROOT}/made/{preset}", copy)
+    return tree_digest(copy)
+
+
+@pytest.mark.parametrize("preset", [preset if preset in QUICK else pytest.param(preset, marks=pytest.mark.slow) for preset in PRESETS])
+def test_the_staged_pipeline_makes_the_dataset_of_a_local_build(
+    service: cloud.Service, folder: pathlib.Path, tmp_path: pathlib.Path, preset: str, capsys: Capture
+) -> None:
+    template = preset != "t5"  # by both ways: the launcher posts the job, or the program does
+    assert launch(service, preset, "overwrite=false", "recheck=", template=template) == 0
+    (job,) = service.jobs
+    shown = capsys.readouterr().err
+    assert f"tokenreel: job {service.identity(0)} on DataflowRunner https://console.cloud.google.com/dataflow/jobs/us-central1/" in shown
+    assert service.images() == {cloud.IMAGE}, "launcher and workers are one image"
+    assert job["environment"]["workerPools"][0]["packages"][0]["name"] == "submission_environment_dependencies.txt"
+    assert len(job["environment"]["workerPools"][0]["packages"]) == 1, "nothing is installed when a worker starts"
+    service.execute(repeat=1 if preset == "best_fit" else 0)
+    assert found(preset, tmp_path) == build(preset, folder, tmp_path / "local")
+    assert launch(service, preset) == 0 and len(service.jobs) == 1
+    assert "is complete already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_job_that_was_cancelled_is_submitted_again(
+    service: cloud.Service, folder: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert launch(service, "characters") == 0
+    assemble, encode, counts = examples.assemble, encoding.encode_part, {"shards": 0, "blocks": 0}
+
+    def assembling(*arguments: Any) -> Any:
+        counts["shards"] += 1
+        if counts["shards"] == 3:
+            raise RuntimeError("cancelled")
+        return assemble(*arguments)
+
+    def encoding_part(*arguments: Any) -> Any:
+        counts["blocks"] += 1
+        return encode(*arguments)
+
+    monkeypatch.setattr(examples, "assemble", assembling)
+    monkeypatch.setattr(encoding, "encode_part", encoding_part)
+    with pytest.raises(Exception, match="cancelled"):
+        service.execute()
+    blocks = counts["blocks"]
+    assert blocks > 1 and files.size(f"{cloud.ROOT}/made/characters/manifest.json") is None
+    assert launch(service, "characters") == 1, "nobody told the lock that the job is gone"
+    shown = capsys.readouterr().err
+    assert f"another job is writing here (job {service.identity(0)} on DataflowRunner" in shown and "If it was cancelled" in shown
+    files.remove(f"{cloud.ROOT}/made/characters/{claims.RECORD}")  # as the message says
+    assert launch(service, "characters") == 0 and len(service.jobs) == 2
+    service.execute()
+    assert counts["blocks"] == blocks, "what was tokenized is kept"
+    assert found("characters", tmp_path) == build("characters", folder, tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_an_error_that_four_attempts_repeat_leaves_nothing_that_counts(
+    service: cloud.Service, folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The text changes between the launch and the first worker: the service tries a step four times, then the job fails."""
+    assert launch(service, "characters") == 0
+    text = files.read_bytes(f"{cloud.ROOT}/text.jsonl")
+    files.write_bytes(f"{cloud.ROOT}/text.jsonl", text + b'{"text": "one more"}\n')
+    messages = set()
+    for _ in range(4):
+        with pytest.raises(Exception) as raised:
+            service.execute()
+        messages.add(str(raised.value).partition(" [while running")[0][-300:])
+    assert len(messages) == 1 and "Run the same command again when nothing writes there" in messages.pop()
+    left = {name for name in files.list_files(f"{cloud.ROOT}/made/characters") if not name.startswith(".stage/")}
+    assert left <= {claims.RECORD}, "no text was tokenized, and no shard is there"
+    files.write_bytes(f"{cloud.ROOT}/text.jsonl", text)
+    files.remove(f"{cloud.ROOT}/made/characters/{claims.RECORD}")
+    assert launch(service, "characters") == 0
+    service.execute()
+    assert found("characters", tmp_path) == build("characters", folder, tmp_path / "local")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("set=sources.0.text_field=body", "body"),
+        ("config=gs://bucket/missing.yaml", "missing.yaml: cannot read the config"),
+        ("set=packing.seq_lenght=9", "seq_lenght"),
+        ("input=gs://bucket/none/*.jsonl", "none/*.jsonl"),
+        ("update=true", "--update: a job that runs cannot be replaced by another one. Cancel it, and run the same command again"),
+        ("outptu=gs://bucket/other", "outptu=gs://bucket/other: there is no such parameter; did you mean output?"),
+    ],
+)
+def test_what_is_refused_is_refused_by_the_launcher(service: cloud.Service, parameter: str, message: str, capsys: Capture) -> None:
+    """Nothing is written, and no worker is paid for."""
+    before = files.list_files(cloud.ROOT)
+    assert launch(service, "characters", parameter) == 2
+    assert service.jobs == [] and files.list_files(cloud.ROOT) == before
+    shown = capsys.readouterr().err
+    assert message in shown and "Traceback" not in shown
+
+
+def test_the_command_of_parameters() -> None:
+    command = launching.command(
+        [
+            "--config=gs://b/c.yaml",
+            "--input=gs://b/x;gs://b/y",
+            "--set=seed=1;splits={validation: 1%}",
+            "--overwrite=true",
+            "--recheck=false",
+            "--output=",
+            "--use_public_ips=false",
+            "--streaming=false",
+            "--region=us-east1",
+        ],
+        {launching.IMAGE: "image:1"},
+    )
+    assert command == [
+        *("build", "gs://b/c.yaml", "--set=seed=1", "--set=splits={validation: 1%}", "--input", "gs://b/x", "gs://b/y"),
+        *("--overwrite", "--sdk_container_image=image:1"),
+        *("--no-wait", "--runner=DataflowRunner", "--no_use_public_ips", "--region=us-east1"),
+    ]
+    other = launching.command(["--job=train-tokenizer", "--config=gs://b/c.yaml", "--sdk_container_image=other"], {launching.IMAGE: "one"})
+    assert other == ["train-tokenizer", "gs://b/c.yaml", "--sdk_container_image=other", "--no-wait", "--runner=DataflowRunner"]
+
+
+def test_options_that_only_the_launcher_knows_are_left_out(capsys: Capture) -> None:
+    """A launcher of tomorrow may pass more than this Beam reads: the job starts, and says so."""
+    assert "--frobnicate" not in " ".join(launching.command(["--config=gs://b/c", "--frobnicate=9"], {}))
+    assert "neither the job nor Beam knows the parameter frobnicate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the parameter config is missing: YAML file with the settings of the build."),
+        (["gs://b/c.yaml"], "'gs://b/c.yaml': a template's parameters have names and values"),
+        (["--config=c.yaml"], "config=c.yaml: must be a gs:// path"),
+        (["--config=gs://b/c", "--overwrite=maybe"], "overwrite=maybe: must be true or false"),
+        (["--config=gs://b/c", "--set=seed=1;7"], "set=seed=1;7: must be name=value, not '7'"),
+        (["--job=bake", "--config=gs://b/c"], "job=bake: there is no such job, only build, train-tokenizer"),
+    ],
+)
+def test_mistakes_in_parameters(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        launching.command(arguments, {})
+    assert message in str(raised.value)
