@@ -35,6 +35,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "planning": "ground storage format layouts objectives config sources curation vocabularies staging",
         "assembly": "ground storage format layouts objectives config sources curation vocabularies staging planning",
         "tokenizer_training": "ground storage format config sources curation vocabularies",
+        "caching": "ground storage format config sources tasks",
         "loaders": "ground storage format objectives vocabularies",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract
         "tasks": "ground storage format layouts objectives vocabularies loaders",

@@ -61,6 +61,11 @@ class Workspace:
         return self._below("shards")
 
     @property
+    def stages(self) -> Folder:
+        """Stage files of a cache job, which no other job shares."""
+        return self._below("stages")
+
+    @property
     def tables(self) -> Folder:
         """The tables that the steps of a build hand each other."""
         return self._below("tables")

@@ -80,7 +80,7 @@ class CacheManifest:
             "identity": self.identity,
             "splits": {
                 name: {
-                    "features": {each: _feature_to_json(feature) for each, feature in split.features.items()},
+                    "features": {each: feature_to_json(feature) for each, feature in split.features.items()},
                     "shards": [dataclasses.asdict(shard) for shard in split.shards],
                     "statistics": dict(split.statistics),
                 }
@@ -111,13 +111,21 @@ class CacheManifest:
         return to_json(body)
 
 
-def _feature_to_json(feature: RaggedFeature) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(feature).items() if value is not None}
+def feature_to_json(feature: RaggedFeature) -> dict[str, Any]:
+    """Writes a feature in JSON's types."""
+    return {name: value for name, value in dataclasses.asdict(feature).items() if value is not None and value is not False}
 
 
-def _feature_from_json(body: Mapping[str, Any]) -> RaggedFeature:
+def feature_from_json(body: Mapping[str, Any]) -> RaggedFeature:
+    """Reads what `feature_to_json` wrote."""
     inner = body.get("inner")
-    return RaggedFeature(dtype=body["dtype"], rank=body["rank"], wire=body["wire"], inner=None if inner is None else tuple(inner))
+    return RaggedFeature(
+        dtype=body["dtype"],
+        rank=body["rank"],
+        wire=body["wire"],
+        inner=None if inner is None else tuple(inner),
+        empty=body.get("empty", False),
+    )
 
 
 def is_cache(data: bytes) -> bool:
@@ -172,7 +180,7 @@ def parse(data: bytes, path: str) -> CacheManifest:
 
 def _split_from_json(body: Mapping[str, Any]) -> SplitOfCache:
     return SplitOfCache(
-        features={name: _feature_from_json(feature) for name, feature in sorted(body["features"].items())},
+        features={name: feature_from_json(feature) for name, feature in sorted(body["features"].items())},
         shards=tuple(CachedShard(data=ShardInfo(**shard["data"]), index=FileInfo(**shard["index"])) for shard in body["shards"]),
         statistics=body["statistics"],
     )

@@ -50,12 +50,14 @@ class RaggedFeature:
       rank: its axes. Texts have none, or one for lists of them.
       wire: `ARRAY` or `SEQIO`.
       inner: the axes after the first, where they are equal in all examples; None where they differ, and with fewer than two axes.
+      empty: whether all examples have lists of nothing, which do not tell of what.
     """
 
     dtype: str
     rank: int
     wire: str = ARRAY
     inner: tuple[int, ...] | None = None
+    empty: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype == TEXT and self.rank > 1:
@@ -93,8 +95,9 @@ class RaggedFeature:
             array = value if isinstance(value, np.ndarray) else np.asarray(value)
             if array.dtype.kind in "OSU":
                 _texts(array)
-                return cls(dtype=TEXT, rank=array.ndim, wire=wire)
-            return cls(dtype=array.dtype.name, rank=array.ndim, wire=wire, inner=array.shape[1:] if array.ndim > 1 else None)
+                return cls(dtype=TEXT, rank=array.ndim, wire=wire, empty=array.ndim == 1 and not array.size)
+            inner = array.shape[1:] if array.ndim > 1 else None
+            return cls(dtype=array.dtype.name, rank=array.ndim, wire=wire, inner=inner, empty=array.ndim == 1 and not array.size)
         except (BuildError, TypeError, ValueError) as error:
             raise BuildError(f"feature {name!r} of an example, {brief(value)}: {error}") from error
 
@@ -104,6 +107,8 @@ class RaggedFeature:
         Raises:
           BuildError: they are of different types or ranks.
         """
+        if self.rank == other.rank and self.empty != other.empty:
+            return other if self.empty else self
         if (self.dtype, self.rank) != (other.dtype, other.rank):
             raise BuildError(
                 f"feature {name!r} is {self.dtype} of rank {self.rank} in one example and {other.dtype} of rank {other.rank} in another. "
@@ -211,6 +216,8 @@ class RaggedWriter:
             texts = _texts(value)
             return texts, len(texts)
         array = np.asarray(value)
+        if feature.empty:  # written alike whatever the other examples have
+            return [], 0
         if feature.rank > 1:
             self._shapes.setdefault(name, []).append(array.shape)
         if feature.wire == ARRAY:
@@ -245,10 +252,17 @@ class RaggedWriter:
             if feature.is_text and feature.rank:
                 arrays[f"{name}/text"] = np.array(self._each_text.get(name, []), dtype="<u4").reshape(-1, 2)
             if len(rows) < count:
+                if self._wire == SEQIO and feature.rank == 0:
+                    raise BuildError(lacking_message(name))
                 absent = np.ones(count, dtype=np.uint8)
                 absent[rows[:, 0]] = 0
                 arrays[f"{name}/absent"] = absent
         return Columns(count, arrays)
+
+
+def lacking_message(name: str) -> str:
+    """Says that SeqIO's records cannot lack a feature."""
+    return f"feature {name!r} is missing in some examples, which SeqIO cannot read. Fill it in a preprocessor, or leave seqio_view out."
 
 
 def _spread(values: npt.NDArray[np.int64], records: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.uint32]:
@@ -260,10 +274,12 @@ def _spread(values: npt.NDArray[np.int64], records: npt.NDArray[np.int64], count
 
 def _feature(feature: RaggedFeature | None, chunks: Sequence[bytes]) -> bytes:
     """Writes a Feature: bytes of texts and arrays, or the numbers of SeqIO's wire, which are absent where there are none."""
+    if feature is not None and feature.wire == SEQIO and feature.rank == 1 and not chunks:
+        return b""  # without a kind: TensorFlow refuses another kind than that of the other examples, however empty
     if feature is None or feature.is_text or feature.wire == ARRAY:
         return example_codec.delimited(b"\x0a", b"".join(example_codec.delimited(b"\x0a", chunk) for chunk in chunks))
     kind = b"\x12" if np.dtype(feature.dtype).kind == "f" else b"\x1a"
-    return example_codec.delimited(kind, example_codec.delimited(b"\x0a", chunks[0]) if chunks[0] else b"")
+    return example_codec.delimited(kind, example_codec.delimited(b"\x0a", chunks[0])) if chunks[0] else b""
 
 
 def take(index: Columns, order: npt.NDArray[np.int64]) -> Columns:

@@ -22,6 +22,7 @@ from tokenreel.format.ragged_records import SEQIO, TEXT, Features, RaggedFeature
 from tokenreel.format.ragged_shards import Open, RaggedRecords
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import Columns
+from tokenreel.tasks import cache_identity
 from tokenreel.wording import first_of, plural
 
 _AGAIN = "Copy the directory again, or run `tokenreel cache-tasks` with --overwrite."
@@ -105,6 +106,25 @@ def open_cached(directory: str, split: str) -> CachedSplit:
     _check_files(directory, manifest)
     shards = [(shard.data.records, functools.partial(_map_shard, directory, shard)) for shard in found.shards]
     return CachedSplit(directory, split, found.features, shards, found.statistics, manifest)
+
+
+def check_fresh(cached: CachedSplit, task: Any) -> None:
+    """Checks that the steps of a task before its placeholder are those that made its cache; of what SeqIO wrote nothing is known.
+
+    Raises:
+      ManifestError: they are not.
+    """
+    manifest = cached.manifest
+    if manifest is None or not manifest.identity:
+        return
+    if manifest.task != task.name:
+        raise ManifestError(f"{cached.directory}: is the cache of {manifest.task!r}, and {task.name!r} was asked for. {_AGAIN}")
+    changed = cache_identity.differences(task, manifest.identity)
+    if changed:
+        raise ManifestError(
+            f"{cached.directory}: the cache of task {task.name!r} is stale: {first_of([f'{each} changed' for each in changed], 3)}. "
+            "Run `tokenreel cache-tasks` with --overwrite, or take the edit back."
+        )
 
 
 def _split(directory: str, manifest: CacheManifest, split: str) -> cache_manifest.SplitOfCache:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import gzip
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, cast
 
 import numpy as np
@@ -44,15 +45,20 @@ class FileReader(abc.ABC):
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file, gzipped or not, without their ends (a line feed, maybe after a carriage return)."""
-    rest = b""
+    """Yields the lines of a file, gzipped or not."""
     with files.open_read(path) as head:
         is_gzip = head.read(2) == _GZIP
     with files.open_read(path) as raw:
         file = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_gzip else raw
-        while chunk := file.read(_CHUNK_BYTES):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.removesuffix(b"\r") for line in whole)
+        yield from cut_lines(iter(lambda: file.read(_CHUNK_BYTES), b""))
+
+
+def cut_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields the lines of some bytes without their ends (a line feed, maybe after a carriage return)."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.removesuffix(b"\r") for line in whole)
     if rest:
         yield rest.removesuffix(b"\r")
 
@@ -70,9 +76,11 @@ class TextLines(FileReader):
 
     def __call__(self, path: str) -> Iterator[bytes]:
         """Yields the lines of a file."""
-        for number, line in enumerate(_lines(path)):
-            if number >= self.skip:
-                yield line
+        return self.of_lines(_lines(path), path)
+
+    def of_lines(self, lines: Iterable[bytes], path: str) -> Iterator[bytes]:
+        """Yields the examples in lines of a file, from its first on."""
+        return itertools.islice(lines, self.skip, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +100,15 @@ class JsonLines(FileReader):
         Raises:
           SourceError: a line is no JSON object, or holds what an example cannot.
         """
-        for number, line in enumerate(_lines(path), start=1):
+        return self.of_lines(_lines(path), path)
+
+    def of_lines(self, lines: Iterable[bytes], path: str) -> Iterator[Example]:
+        """Yields the objects in lines of a file.
+
+        Raises:
+          SourceError: as a call does; the number of the line is that among these.
+        """
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
@@ -124,6 +140,14 @@ class ParquetRows(FileReader):
         Raises:
           SourceError: it is no Parquet file, or lacks a column.
         """
+        return self.of_groups(path, None)
+
+    def of_groups(self, path: str, groups: Sequence[int] | None) -> Iterator[Example]:
+        """Yields the rows of some row groups of a file, of all with None.
+
+        Raises:
+          SourceError: as a call does.
+        """
         import pyarrow as pa
 
         try:
@@ -132,17 +156,18 @@ class ParquetRows(FileReader):
                 if missing:
                     found = ", ".join(file.schema_arrow.names)
                     raise SourceError(f"{path}: has no column {missing[0]!r}; its columns are {found}", missing[0], file.schema_arrow.names)
-                for batch in file.iter_batches(columns=None if self.fields is None else list(self.fields)):
+                for batch in file.iter_batches(row_groups=groups, columns=None if self.fields is None else list(self.fields)):
                     columns = {name: _column(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
                     for row in range(batch.num_rows):
                         yield {name: values[row] for name, values in columns.items() if values[row] is not None}
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise SourceError(f"{path}: cannot be read as Parquet ({error}). Write it again, or give the files that are meant.") from error
 
-    def count(self, path: str) -> int:
-        """Counts the rows of a file by its footer."""
+    def count(self, path: str, groups: int | None = None) -> int:
+        """Counts the rows of a file by its footer, or those of its first row groups."""
         with self._open(path) as file:
-            return int(file.metadata.num_rows)
+            told = file.metadata
+            return int(told.num_rows) if groups is None else sum(told.row_group(group).num_rows for group in range(groups))
 
     def _open(self, path: str) -> Any:
         import pyarrow.parquet as pq

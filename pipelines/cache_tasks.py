@@ -1,0 +1,205 @@
+"""Tasks to caches: `tokenreel cache-tasks --tasks REGEX --module_import MODULE --output_cache_dir DIR`.
+
+The steps of each task before its `CacheDatasetPlaceholder` run once, and what they make is written as shards that `get_dataset` reads with
+`use_cached=True`.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.internal import cloudpickle
+
+from pipelines import local
+from tokenreel.caching import cache_output
+from tokenreel.caching.cache_job import CacheJob, TaskCache
+from tokenreel.errors import ConfigError
+from tokenreel.format.cache_manifest import CacheManifest, find
+from tokenreel.storage import files, locking
+from tokenreel.storage.stored_value import StoredValue
+from tokenreel.wording import plain, plural
+from transforms.cache_tasks import StageTasks, WriteCaches
+
+
+def build(root: beam.Pipeline, job: CacheJob) -> beam.PCollection[str]:
+    """Tasks to caches, whose fingerprints come out."""
+    tables = job.caches[0].work.tables
+    stored = StoredValue.store(tables.ready(), "job", job)
+    staged = root | StageTasks(stored, tables)  # table of Staged
+    return staged | WriteCaches(stored, tables)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command line, with SeqIO's names; what it does not know goes to Beam."""
+    parser.add_argument("--tasks", nargs="+", metavar="REGEX", required=True, help="tasks to cache: patterns that match a whole name")
+    parser.add_argument("--excluded_tasks", nargs="+", default=[], metavar="REGEX", help="tasks to leave out")
+    parser.add_argument(
+        "--module_import", nargs="+", action="extend", default=[], metavar="MODULE", help="modules that register the tasks; may be repeated"
+    )
+    parser.add_argument("--output_cache_dir", required=True, metavar="DIR", help="directory below which each cache gets its own")
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="splits to cache; all by default")
+    parser.add_argument("--overwrite", action="store_true", help="replace caches that are there, SeqIO's too")
+    parser.add_argument("--min_shards", type=int, default=1, metavar="N", help="shards of a split, at least; 1 by default")
+    parser.add_argument("--max_shards", type=int, metavar="N", help="shards of a split, at most; by default as its size asks for")
+    parser.add_argument("--base_seed", type=int, metavar="N", help="seed of random steps; 0 by default")
+    parser.add_argument(
+        "--seqio_view", action="store_true", help="write what SeqIO itself reads, too: its wire types, info, stats, COMPLETED"
+    )
+    parser.add_argument("--completed_file_contents", default="", metavar="TEXT", help="what COMPLETED holds; needs --seqio_view")
+
+
+def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Mapping[str, CacheManifest]:
+    """Caches tasks, or finds them cached.
+
+    Returns:
+      the manifest of each cache, by the name of its task.
+
+    Raises:
+      TokenreelError: with a message that stands alone.
+    """
+    local.quiet_logging()
+    _check(arguments)
+    parsed = local.options(beam_arguments, releases_gil=False)
+    tasks = _choose(arguments)
+    directory = arguments.output_cache_dir
+    if not files.is_remote(directory):
+        directory = os.path.abspath(os.path.expanduser(directory))
+    pickles = functools.partial(_pickle, modules=arguments.module_import)
+    completed = arguments.completed_file_contents if arguments.seqio_view else None
+    caches = [
+        TaskCache.of(task, directory, _splits_of(task, arguments.splits), arguments.base_seed, arguments.seqio_view, pickles)
+        for task in tasks
+    ]
+    with contextlib.ExitStack() as stack:
+        holds = [stack.enter_context(locking.lock(cache.directory, lost=local.stop)) for cache in caches]
+        wanted = []
+        for cache, hold in zip(caches, holds, strict=True):
+            found = cache_output.prepare(cache, completed, overwrite=arguments.overwrite, note=local.note, before_changes=hold.claim)
+            if found is None:
+                wanted.append(dataclasses.replace(cache, claim=hold.claim()))
+            else:
+                print(f"tokenreel: {plain(cache.directory)} is complete already", file=sys.stderr)
+        if wanted:
+            names = ", ".join(cache.name for cache in wanted)
+            print(f"tokenreel: caching {plain(names)} in {plain(directory)}, {local.describe(parsed)}", file=sys.stderr)
+            job = CacheJob(caches=tuple(wanted), min_shards=arguments.min_shards, max_shards=arguments.max_shards, completed=completed)
+            with local.plain_errors(), local.guard():
+                pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
+                build(pipeline, job)
+                pipeline.run().wait_until_finish()
+        for cache in caches:
+            cache_output.remove_stage(cache)
+    made = {cache.name: find(cache.directory) for cache in caches}
+    return {name: manifest for name, manifest in made.items() if manifest is not None}
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Checks what the options say together.
+
+    Raises:
+      ConfigError: they contradict each other.
+    """
+    if arguments.min_shards < 1:
+        raise ConfigError(f"--min_shards must be at least 1, got {arguments.min_shards}")
+    if arguments.max_shards is not None and arguments.max_shards < arguments.min_shards:
+        raise ConfigError(f"--max_shards must be at least --min_shards {arguments.min_shards}, got {arguments.max_shards}")
+    if arguments.completed_file_contents and not arguments.seqio_view:
+        raise ConfigError(
+            "--completed_file_contents is what SeqIO's file COMPLETED holds, which is written with --seqio_view alone: add it"
+        )
+
+
+def _choose(arguments: argparse.Namespace) -> list[Any]:
+    """Imports the modules, and finds the tasks asked for.
+
+    Raises:
+      ConfigError: a module cannot be imported, or no task that can be cached is asked for.
+    """
+    from tokenreel.tasks.task import TaskRegistry
+
+    if os.getcwd() not in sys.path:  # where users keep the modules of their tasks
+        sys.path.append(os.getcwd())
+    for module in arguments.module_import:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"--module_import {module}: cannot be imported ({what}). Give a module that Python finds from here."
+            ) from error
+    wanted, excluded = (_compile(patterns) for patterns in (arguments.tasks, arguments.excluded_tasks))
+    names = sorted(TaskRegistry.names())
+    matching = [
+        name for name in names if any(each.fullmatch(name) for each in wanted) and not any(each.fullmatch(name) for each in excluded)
+    ]
+    if not matching:
+        known = f"registered are {', '.join(names)}" if names else "none is registered: add --module_import"
+        raise ConfigError(f"--tasks {' '.join(arguments.tasks)}: matches no task; {known}")
+    tasks = [TaskRegistry.get(name) for name in matching]
+    found = [task for task in tasks if task.supports_caching]
+    for task in tasks:
+        if not task.supports_caching:
+            local.note(f"task {task.name}: has no CacheDatasetPlaceholder among its steps, and is not cached")
+    if not found:
+        raise ConfigError(f"--tasks {' '.join(arguments.tasks)}: none of {plural(len(tasks), 'task')} has a CacheDatasetPlaceholder")
+    return found
+
+
+def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    try:
+        return [re.compile(pattern) for each in patterns for pattern in each.split(",") if pattern]
+    except re.error as error:
+        raise ConfigError(f"--tasks: {error.pattern!r} is no regular expression ({error})") from error
+
+
+def _splits_of(task: Any, splits: Sequence[str] | None) -> list[str] | None:
+    """Gives those of the wanted splits that a task has; all that are wanted where it has none of them, which is refused then."""
+    if splits is None:
+        return None
+    return [split for split in splits if split in task.splits] or list(splits)
+
+
+def _pickle(task: Any, modules: Sequence[str]) -> bytes:
+    """Gives the bytes of a task, with its functions, which workers need not find by name."""
+    named = [sys.modules[module] for module in modules if module in sys.modules]
+    for module in named:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return bytes(cloudpickle.dumps(task))
+    except Exception as error:
+        raise ConfigError(
+            f"task {task.name!r}: cannot be sent to workers ({type(error).__name__}: {error}). Make its functions picklable."
+        ) from error
+    finally:
+        for module in named:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def summary(made: Mapping[str, CacheManifest]) -> str:
+    """What the command prints at its end."""
+    lines = []
+    for name, manifest in made.items():
+        for split, found in manifest.splits.items():
+            size = sum(shard.data.bytes for shard in found.shards)
+            told = f"{plural(found.examples, 'example')} in {plural(len(found.shards), 'shard')}, {size / 1e6:,.1f} MB"
+            lines.append(f"{name}, {split}: {told}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit code 0 when the caches are complete, 2 for a mistake in options or input, 1 for a failure."""
+    from pipelines import cli
+
+    return cli.main(["cache-tasks", *(sys.argv[1:] if argv is None else argv)], ends=argv is None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
