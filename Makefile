@@ -109,10 +109,11 @@ check: $(DEV)
 	$(BIN)/mypy tokenreel transforms pipelines
 	@$(MAKE) --no-print-directory test
 
-# The benchmark of the loader compares it with readers of TensorFlow and Grain.
-bench: $(DEV) .venv-tensorflow/.installed
+# The benchmark of the loader compares it with readers of TensorFlow and Grain, that of tasks with SeqIO.
+bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
 	@for name in tokenization build packing objectives scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
+	@echo '== benchmarks.tasks'; .venv-interop/bin/python -m benchmarks.tasks
 
 clean:
 	rm -rf $(VENV) .venv-core $(FRAMEWORKS:%=.venv-%) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ Sources, steps and the features that they must give come in; examples and batche
 What SeqIO exports stands here under its own name. TensorFlow is imported where a task holds a step of `tf.data`, and never otherwise.
 """
 
+from tokenreel.tasks import evaluation as evaluation
 from tokenreel.tasks import metrics as metrics
 from tokenreel.tasks import preprocessors as preprocessors
 from tokenreel.tasks import t5_preprocessors as t5_preprocessors
@@ -18,6 +19,7 @@ from tokenreel.tasks.data_sources import ParquetDataSource as ParquetDataSource
 from tokenreel.tasks.data_sources import ProtoDataSource as ProtoDataSource
 from tokenreel.tasks.data_sources import TextLineDataSource as TextLineDataSource
 from tokenreel.tasks.data_sources import TFExampleDataSource as TFExampleDataSource
+from tokenreel.tasks.evaluation import Evaluator as Evaluator
 from tokenreel.tasks.example_stream import ExampleStream as ExampleStream
 from tokenreel.tasks.feature_converters import DecoderFeatureConverter as DecoderFeatureConverter
 from tokenreel.tasks.feature_converters import EncDecFeatureConverter as EncDecFeatureConverter
@@ -46,6 +48,7 @@ from tokenreel.tasks.map_over_dataset import map_examples as map_examples
 from tokenreel.tasks.map_over_dataset import map_over_dataset as map_over_dataset
 from tokenreel.tasks.mixture import Mixture as Mixture
 from tokenreel.tasks.mixture import MixtureRegistry as MixtureRegistry
+from tokenreel.tasks.model_outputs import numpy_model_fn as numpy_model_fn
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor as numpy_preprocessor
 from tokenreel.tasks.providers import DatasetProviderBase as DatasetProviderBase
 from tokenreel.tasks.providers import DatasetProviderRegistry as DatasetProviderRegistry

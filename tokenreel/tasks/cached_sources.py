@@ -1,7 +1,4 @@
-"""A task's cache as a stream: in any order, from any place at once.
-
-Tested in tests/tokenreel/tasks/test_task.py.
-"""
+"""A task's cache as a stream: in any order, from any place at once."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenreel import keys
+from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.loaders.order.permutation import Permutation
 from tokenreel.tasks import caching
 from tokenreel.tasks.example_keys import source_key
@@ -20,9 +18,12 @@ def stats(directory: str, split: str) -> Mapping[str, Any]:
     """Gives what a cache's statistics say of a split.
 
     Raises:
-      ManifestError: the cache does not hold the split.
+      ConfigError: the cache does not hold the split.
     """
-    return caching.stats_of(directory, split)
+    try:
+        return caching.stats_of(directory, split)
+    except ManifestError as error:
+        raise ConfigError(f"Stats do not exist for '{split}' split: {error}") from error
 
 
 def stream(task: Any, directory: str, split: str, seed: int | None) -> ExampleStream:

@@ -479,8 +479,8 @@ class LegacyMetric:
         target_field_name: str = "targets",
         mask: npt.NDArray[Any] | None = None,
     ) -> LegacyMetric:
-        """Takes the outputs for all examples; targets that were postprocessed before stay. See `Metric.from_model_output`."""
-        targets = self.metric_fn_kwargs.get("targets") or self._metric.postprocess_targets(inputs, features, target_field_name)
+        """Takes the outputs for all examples; see `Metric.from_model_output`."""
+        targets = self._metric.postprocess_targets(inputs, features, target_field_name)
         vocabulary = features[target_field_name].vocabulary
         self.metric_fn_kwargs, logged = self._metric.arguments(targets, model_output, inputs, vocabulary)
         self.targets_and_inferences = {"targets": targets, **logged}

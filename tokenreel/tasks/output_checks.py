@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from tokenreel.tasks.example_stream import Example
+from tokenreel.tasks.feature_converters.blocks import trim
 from tokenreel.tasks.features import Feature
 from tokenreel.tasks.providers import Lengths
+from tokenreel.tasks.stream_nodes import Column
 
 
 class OutputCheck:
@@ -34,6 +36,23 @@ class OutputCheck:
         Raises:
           ValueError: a feature is missing, of another type or of another rank.
         """
+        self._check(example)
+        for name, slices in self._slices.items():
+            if name in example:
+                example = {**example, name: example[name][slices]}
+        return example
+
+    def of_block(self, block: dict[str, Column]) -> dict[str, Column]:
+        """Gives a block of examples with their features trimmed; raises as for one of them."""
+        # Values end to end have an example's axes; a scalar of each example has one more than it.
+        self._check({name: values[:1][0] if bounds is None and len(values) else values for name, (values, bounds) in block.items()})
+        trimmed = dict(block)
+        for name, slices in self._slices.items():
+            if name in block:
+                trimmed[name] = _trim(block[name], slices)
+        return trimmed
+
+    def _check(self, example: Mapping[str, Any]) -> None:
         for name, required, dtype, rank in self._features:
             value = example.get(name)
             if value is None:
@@ -54,10 +73,6 @@ class OutputCheck:
                     f"Task dataset has incorrect rank for feature '{name}' after preprocessing: Got {np.ndim(value)}, expected {rank}. "
                     "Reshape it in a step, or give the feature this rank."
                 )
-        for name, slices in self._slices.items():
-            if name in example:
-                example = {**example, name: example[name][slices]}
-        return example
 
 
 def _slices(length: Any) -> tuple[slice, ...]:
@@ -73,3 +88,15 @@ def _dtype(value: Any) -> np.dtype[Any]:
 
 def _name(dtype: np.dtype[Any]) -> str:
     return "string" if dtype.kind == "O" else dtype.name
+
+
+def _trim(column: Column, slices: tuple[slice, ...]) -> Column:
+    """Trims each example of a column."""
+    values, bounds = column
+    if bounds is None:
+        return [value[slices] for value in values], None
+    lengths = np.diff(bounds)
+    most = slices[0].stop
+    kept = lengths if most is None else np.minimum(lengths, most)
+    values, bounds = trim((values, bounds), kept)
+    return values[(slice(None), *slices[1:])], bounds

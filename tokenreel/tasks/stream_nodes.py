@@ -21,6 +21,9 @@ from tokenreel.tasks.example_keys import Key, source_key
 State = Any
 """What JSON can hold."""
 
+Column = tuple[Any, Any]
+"""A feature of n examples: values end to end and their int64 [n + 1] bounds; or [n, ...] values and None."""
+
 
 class Keyed(NamedTuple):
     """An element on its way through the steps.
@@ -46,6 +49,20 @@ class Cursor(Iterator[Keyed]):
     @abc.abstractmethod
     def set_state(self, state: State) -> None:
         """Goes to a place of an equal pass."""
+
+    @property
+    def reads_blocks(self) -> bool:
+        """Whether `read_block` may be called."""
+        return False
+
+    def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
+        """Reads at most `count` elements at once, from the same place as `next`.
+
+        Returns:
+          the elements without their values, none at the end, and their features: each one's values end to end and int64 [n + 1] bounds, or
+          [n, ...] values and None.
+        """
+        raise NotImplementedError
 
 
 class Node(abc.ABC):
@@ -208,6 +225,17 @@ class _IndexedCursor(Cursor):
         self._at += 1
         return Keyed((self._node.source, number), self._epoch, self._node.items[number])
 
+    @property
+    def reads_blocks(self) -> bool:
+        return hasattr(self._node.items, "take")
+
+    def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
+        stop = min(self._at + count, len(self._node.places))
+        numbers = self._node.numbers(self._epoch, self._at, stop)
+        self._at = stop
+        source, epoch = self._node.source, self._epoch
+        return [Keyed((source, number), epoch, None) for number in numbers.tolist()], self._node.items.take(numbers)  # type: ignore[attr-defined]
+
     def get_state(self) -> State:
         return {"at": self._at}
 
@@ -229,7 +257,10 @@ class Step(Node):
 
 
 class Mapped(Step):
-    """One element for one. The function gets the element, or with `keyed` the whole `Keyed`."""
+    """One element for one. The function gets the element, or with `keyed` the whole `Keyed`.
+
+    A function with a method `of_block`, from a block of examples to one of as many, is asked for many at once.
+    """
 
     def __init__(self, parent: Node, function: Callable[[Any], Any], name: str, *, keyed: bool = False) -> None:
         super().__init__(parent, name)
@@ -259,6 +290,15 @@ class _MappedCursor(StepCursor):
     def __init__(self, step: Mapped, epoch: int) -> None:
         super().__init__(step, epoch)
         self._function, self._keyed = step.function, step.keyed
+        self._of_block = getattr(step.function, "of_block", None)
+
+    @property
+    def reads_blocks(self) -> bool:
+        return self._of_block is not None and self._below.reads_blocks
+
+    def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
+        keyed, block = self._below.read_block(count)
+        return keyed, self._of_block(block) if keyed and self._of_block is not None else block
 
     def __next__(self) -> Keyed:
         element = next(self._below)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError
-from tokenreel.tasks.stream_nodes import Cursor, Keyed, Node, State, Step, StepCursor
+from tokenreel.tasks.stream_nodes import Column, Cursor, Keyed, Node, State, Step, StepCursor
 
 
 class Repeated(Step):
@@ -60,6 +60,20 @@ class _RepeatedCursor(Cursor):
             self._empty = True
             self._below = self._open()
         raise StopIteration
+
+    @property
+    def reads_blocks(self) -> bool:
+        return self._below.reads_blocks
+
+    def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
+        while True:
+            keyed, block = self._below.read_block(count)
+            if keyed or self._empty or self._pass + 1 == self._step.count:
+                self._empty = self._empty and not keyed
+                return keyed, block
+            self._pass += 1
+            self._empty = True
+            self._below = self._open()
 
     def get_state(self) -> State:
         return {"pass": self._pass, "below": self._below.get_state(), "empty": self._empty}
@@ -255,10 +269,39 @@ class _BatchedCursor(StepCursor):
         self._step = step
 
     def __next__(self) -> Keyed:
+        if self._below.reads_blocks:
+            return self._of_rows()
         elements = list(itertools.islice(self._below, self._step.size))
         if not elements or (self._step.drop_remainder and len(elements) < self._step.size):
             raise StopIteration
         return Keyed(elements[0].key, elements[0].epoch, stack([element.value for element in elements]))
+
+    def _of_rows(self) -> Keyed:
+        """Makes a batch of rows that come many at once."""
+        parts: list[dict[str, Column]] = []
+        head, missing = None, self._step.size
+        while missing:
+            keyed, block = self._below.read_block(missing)
+            if not keyed:
+                break
+            head, missing = head or keyed[0], missing - len(keyed)
+            parts.append(block)
+        if head is None or (self._step.drop_remainder and missing):
+            raise StopIteration
+        if any(bounds is not None for part in parts for _, bounds in part.values()):
+            split = [_examples(part) for part in parts]
+            return Keyed(head.key, head.epoch, stack(list(itertools.chain.from_iterable(split))))
+        return Keyed(head.key, head.epoch, {name: np.concatenate([part[name][0] for part in parts]) for name in parts[0]})
+
+
+def _examples(block: dict[str, Column]) -> list[dict[str, Any]]:
+    """Cuts a block into its examples."""
+    columns = {
+        name: values if bounds is None else [values[start:stop] for start, stop in itertools.pairwise(bounds.tolist())]
+        for name, (values, bounds) in block.items()
+    }
+    count = min(map(len, columns.values()))
+    return [{name: values[row] for name, values in columns.items()} for row in range(count)]
 
 
 def stack(values: Sequence[Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from tokenreel.tasks import cache_directories, cached_sources, task_steps
 from tokenreel.tasks.data_sources import DataSource
 from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.features import Feature
+from tokenreel.tasks.metrics import ModelOutputType, PassthroughLegacyMetric, output_type_of
 from tokenreel.tasks.output_checks import OutputCheck
 from tokenreel.tasks.preprocessor_marks import step_name
 from tokenreel.tasks.providers import DatasetProviderBase, DatasetProviderRegistry, Lengths, ShardInfo, SourceInfo
@@ -25,11 +25,6 @@ SHUFFLE_BUFFER_SIZE = 1000
 """Examples that are shuffled together, where a task says nothing else."""
 
 _NAME = re.compile(r"^[\w\d\.\:_#]+$")
-_KINDS = {
-    ("targets", "predictions"): "predict",
-    ("targets", "scores"): "score",
-    ("targets", "predictions", "aux_values"): "predict_with_aux",
-}
 _LOG = logging.getLogger(__name__)
 
 
@@ -186,22 +181,8 @@ class Task(DatasetProviderBase):
         """Makes what metrics compare of an output; without a function, the output itself."""
         return self._postprocess_fn(decoded_model_output, **postprocess_kwargs) if self._postprocess_fn else decoded_model_output
 
-    @functools.cached_property
-    def _metric_fns_by_kind(self) -> dict[str, list[Callable[..., Any]]]:
-        found: dict[str, list[Callable[..., Any]]] = {kind: [] for kind in _KINDS.values()}
-        for function in self._metric_fns:
-            needed = tuple(
-                name
-                for name, parameter in inspect.signature(function).parameters.items()
-                if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-            )
-            if needed not in _KINDS:
-                raise ValueError(
-                    "Metric functions must have positional arguments matching either ('targets', 'scores'), ('targets', 'predictions') or "
-                    f"('targets', 'predictions', 'aux_values'). Got: {needed}"
-                )
-            found[_KINDS[needed]].append(function)
-        return found
+    def _metric_fns_of(self, kind: ModelOutputType) -> list[Callable[..., Any]]:
+        return [function for function in self._metric_fns if output_type_of(function) == kind]
 
     @property
     def metric_fns(self) -> Sequence[Callable[..., Any]]:
@@ -215,22 +196,27 @@ class Task(DatasetProviderBase):
     @property
     def predict_metric_fns(self) -> Sequence[Callable[..., Any]]:
         """Those of targets and predictions."""
-        return self._metric_fns_by_kind["predict"]
+        return self._metric_fns_of(ModelOutputType.PREDICTION)
 
     @property
     def score_metric_fns(self) -> Sequence[Callable[..., Any]]:
         """Those of targets and scores."""
-        return self._metric_fns_by_kind["score"]
+        return self._metric_fns_of(ModelOutputType.SCORE)
 
     @property
     def predict_with_aux_metric_fns(self) -> Sequence[Callable[..., Any]]:
         """Those of targets, predictions and further values."""
-        return self._metric_fns_by_kind["predict_with_aux"]
+        return self._metric_fns_of(ModelOutputType.PREDICTION_WITH_AUX)
 
     @property
     def metric_objs(self) -> Sequence[Any]:
-        """The metrics that were given as objects."""
-        return list(self._metric_objs)
+        """All metrics as objects: those that were given, and those made of functions, which compare what the postprocessor makes.
+
+        Raises:
+          ValueError: a function takes other arguments than metrics do.
+        """
+        of_functions = [PassthroughLegacyMetric.from_metric_fn(function, self._postprocess_fn).empty() for function in self.metric_fns]
+        return [*self._metric_objs, *of_functions]
 
     # Its cache.
 

@@ -76,17 +76,38 @@ class _ConvertedCursor(Cursor):
         self._marks = [mark for mark in self._marks if mark[0] >= max(at for at, _ in self._marks if at <= self._first)]
         if number > self._marks[-1][0]:
             self._marks.append((number, self._below.get_state()))
-        elements = list(itertools.islice(self._below, _BLOCK_EXAMPLES))
+        elements, block = self._read()
         if not elements and not self._open_keys:
             return False
         parts = [self._open] if self._open is not None else []
         if elements:
-            block = blocks.from_examples([element.value for element in elements], self._converter.task_specs())
             self._converter.check(block, self._lengths)
             parts.append(block)
         keys = [*self._open_keys, *(Keyed(element.key, element.epoch, None) for element in elements)]
         self._make(blocks.join(parts), keys, ended=not elements)
         return True
+
+    def _read(self) -> tuple[list[Keyed], dict[str, Column]]:
+        """Reads the next examples, as a block where the step below can."""
+        specs = self._converter.task_specs()
+        if self._below.reads_blocks:
+            elements, block = self._below.read_block(_BLOCK_EXAMPLES)
+            return elements, {name: block[name] for name in specs if name in block}
+        elements = list(itertools.islice(self._below, _BLOCK_EXAMPLES))
+        return elements, blocks.from_examples([element.value for element in elements], specs) if elements else {}
+
+    @property
+    def reads_blocks(self) -> bool:
+        """Always: rows are made many at once."""
+        return True
+
+    def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
+        """Reads at most `count` rows, whose features are all of one shape."""
+        while self._row == len(self._keys):
+            if not self._fill():
+                return [], {}
+        first, self._row = self._row, min(self._row + count, len(self._keys))
+        return self._keys[first : self._row], {name: (array[first : self._row], None) for name, array in self._rows.items()}
 
     def _make(self, block: dict[str, Column], keys: list[Keyed], *, ended: bool) -> None:
         """Makes the rows that are complete, and keeps the examples of the last one, which goes on in the next block."""

@@ -1,0 +1,137 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from tests.tokenreel.tasks.caches import write_cache, write_seqio
+from tests.tokenreel.tasks.test_example_stream import check_states
+from tokenreel.tasks import cache_directories, caching, feature_converters, getting
+from tokenreel.tasks.data_sources import FunctionDataSource
+from tokenreel.tasks.features import Feature
+from tokenreel.tasks.mixture import Mixture
+from tokenreel.tasks.preprocessor_marks import numpy_preprocessor
+from tokenreel.tasks.providers import ShardInfo
+from tokenreel.tasks.rates import mixing_rate_num_examples
+from tokenreel.tasks.task import Task
+from tokenreel.tasks.task_steps import CacheDatasetPlaceholder
+from tokenreel.tasks.vocabularies import PassThroughVocabulary
+
+COUNT = 300
+ROWS = [
+    {
+        "inputs": np.arange(n % 11, dtype=np.int32) + 2,
+        "targets": np.arange(n % 5, dtype=np.int32) + n + 2,
+        "n": np.int32(n),
+        "text": b"t%d" % n,
+    }
+    for n in range(COUNT)
+]
+FEATURES = {name: Feature(PassThroughVocabulary(1000)) for name in ("inputs", "targets")}
+LENGTHS = {"inputs": 8, "targets": 4}
+
+
+def never(split, shuffle_files):
+    raise AssertionError("the source is read")
+
+
+@numpy_preprocessor
+def longer(dataset):
+    return dataset.map(lambda example: {**example, "targets": np.append(example["targets"], np.int32(1))})
+
+
+def task(*steps, name="ns:cached"):
+    placeholder = CacheDatasetPlaceholder(required=True)
+    return Task(name, FunctionDataSource(never, ["train", "test"]), FEATURES, [placeholder, *steps])
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path):
+    write_cache(tmp_path / "ns" / "cached", {"train": [ROWS[:100], ROWS[100:]], "test": [ROWS[:3]]})
+    cache_directories.set_global_cache_dirs([str(tmp_path)])
+    yield tmp_path
+    cache_directories.set_global_cache_dirs([])
+
+
+def numbers(dataset):
+    return [int(example["n"]) for example in dataset]
+
+
+def test_a_cache_is_read_in_any_order_and_shared_evenly():
+    assert numbers(task().get_dataset(None, "train", use_cached=True, shuffle=False)) == list(range(COUNT))
+    shuffled = numbers(task().get_dataset(None, "train", use_cached=True, seed=1, num_epochs=2))
+    first, second = shuffled[:COUNT], shuffled[COUNT:]
+    assert sorted(first) == sorted(second) == list(range(COUNT)) and first != second
+    assert np.abs(np.array(first[:100]).mean() - COUNT / 2) < 40, "it is shuffled as a whole, and not among neighbours"
+    shares = [numbers(task().get_dataset(None, "train", use_cached=True, seed=1, shard_info=ShardInfo(i, 4))) for i in range(4)]
+    assert [len(share) for share in shares] == [75] * 4 and sorted(itertools.chain(*shares)) == list(range(COUNT))
+    assert [share[0] for share in shares] == first[:4], "four hosts read the order of one"
+    plain = next(iter(task().get_dataset({"inputs": 2, "targets": 1}, "train", use_cached=True, shuffle=False).skip(9)))
+    assert plain["inputs"].tolist() == [2, 3] and len(plain["targets"]) == 1 and plain["text"] == b"t9"
+    assert task().get_cached_stats("train")["examples"] == COUNT and mixing_rate_num_examples(task()) == COUNT
+    with pytest.raises(ValueError, match="Stats do not exist for 'validation' split"):
+        task().get_cached_stats("validation")
+
+
+def rows(steps, pack, converter=feature_converters.EncDecFeatureConverter, **arguments):
+    return getting.get_dataset(task(*steps), LENGTHS, converter(pack=pack), use_cached=True, shuffle=True, seed=3, **arguments)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("steps", [(), (longer,)], ids=["blocks", "examples"])
+def test_blocks_and_examples_give_the_same_rows_and_states(pack, steps, monkeypatch):
+    found = [{name: value.tolist() for name, value in row.items()} for row in rows(steps, pack, num_epochs=2)]
+    batches = [batch["decoder_target_tokens"].tolist() for batch in rows(steps, pack, num_epochs=2, batch_size=16)]
+    assert batches == [[row["decoder_target_tokens"] for row in found[start : start + 16]] for start in range(0, len(found) - 15, 16)]
+    walk = iter(rows(steps, pack, num_epochs=2))
+    assert pack or len(found) == 2 * COUNT
+    states = []
+    for place in range(0, len(found), 41):
+        states.append((place, json.dumps(walk.get_state())))
+        for _ in range(41):
+            next(walk, None)
+    monkeypatch.setattr("tokenreel.tasks.stream_nodes._IndexedCursor.reads_blocks", False)
+    one_by_one = rows(steps, pack, num_epochs=2)
+    assert [{name: value.tolist() for name, value in row.items()} for row in one_by_one] == found
+    for place, state in states:
+        other = iter(one_by_one)
+        other.set_state(json.loads(state))
+        assert [row["decoder_target_tokens"].tolist() for row in other] == [row["decoder_target_tokens"] for row in found[place:]]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_state_is_restored_without_reading_what_went_before(pack, monkeypatch):
+    walk = iter(rows((), pack, num_epochs=None))
+    for _ in range(20 * COUNT):
+        next(walk)
+    state, expected = walk.get_state(), [next(walk)["decoder_target_tokens"].tolist() for _ in range(5)]
+    other = iter(rows((), pack, num_epochs=None))
+    read = []
+    take = caching.CachedSplit.take
+    monkeypatch.setattr(caching.CachedSplit, "take", lambda self, indices: read.append(len(indices)) or take(self, indices))
+    other.set_state(state)
+    assert [next(other)["decoder_target_tokens"].tolist() for _ in range(5)] == expected
+    assert 0 < sum(read) < 4 * COUNT, "two blocks at most, of twenty epochs"
+
+
+def test_batches_straight_from_the_cache():
+    dataset = task().get_dataset({"inputs": 2, "targets": 1}, "train", use_cached=True, shuffle=False).skip(2)
+    assert [len(batch["n"]) for batch in dataset.map(only_n).batch(100)] == [100, 100, 98]
+    check_states(dataset.map(only_n).batch(100), 3)
+    even = task().get_dataset({"inputs": 0, "targets": 0}, "train", use_cached=True, shuffle=False).batch(128)
+    assert [batch["n"][0] for batch in even] == [0, 128, 256] and next(iter(even))["text"][5] == b"t5"
+
+
+def only_n(example):
+    return {"n": example["n"]}
+
+
+def test_directories_that_seqio_wrote(tmp_path):
+    told = {"inputs": ("int32", [None]), "targets": ("int32", [None]), "n": ("int32", []), "text": ("string", [])}
+    write_seqio(tmp_path / "theirs", "train", [ROWS[:7], ROWS[7:20]], told)
+    found = list(task(name="theirs").get_dataset(None, "train", use_cached=True, shuffle=False))
+    assert [int(row["n"]) for row in found] == list(range(20)) and found[9]["inputs"].tolist() == ROWS[9]["inputs"].tolist()
+    both = Mixture("m", [task(name="theirs"), task()], default_rate=mixing_rate_num_examples)
+    assert [int(both.get_rate(one)) for one in both.tasks] == [COUNT, 20]
+    mixed = both.get_dataset(None, "train", use_cached=True, num_epochs=1, passthrough_features=["n"])
+    assert sorted(numbers(mixed)) == sorted([*range(COUNT), *range(20)])
