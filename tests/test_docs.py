@@ -72,6 +72,11 @@ def test_the_loader_page_is_right(demo: pathlib.Path, capsys: pytest.CaptureFixt
     assert len(commands) == 2 and "example " in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_the_code_about_tasks_runs():
+    for block in blocks("docs/tasks.md"):
+        exec(compile(block, "docs/tasks.md", "exec"), {})
+
+
 def test_the_code_on_the_page_of_tokenization_runs() -> None:
     (block,) = blocks("docs/tokenization.md")
     exec(compile(block, "docs/tokenization.md", "exec"), {})

@@ -5,6 +5,7 @@ What SeqIO exports stands here under its own name. TensorFlow is imported where 
 """
 
 from tokenreel.tasks import evaluation as evaluation
+from tokenreel.tasks import experimental as experimental
 from tokenreel.tasks import metrics as metrics
 from tokenreel.tasks import preprocessors as preprocessors
 from tokenreel.tasks import t5_preprocessors as t5_preprocessors
