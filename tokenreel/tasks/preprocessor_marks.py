@@ -7,9 +7,10 @@ settings of the run.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from tokenreel.tasks.step_binding import argument_names
 
 _MARK, _SEEDS = "takes_example_streams", "num_seeds"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -39,7 +40,7 @@ def mark_random(function: _Function, num_seeds: int) -> _Function:
 
 def is_random(step: Any) -> bool:
     """Says whether a step draws for each example: every epoch it gives something else, unless a cache keeps what it gave."""
-    return bool(getattr(_innermost(step), _SEEDS, 0)) or bool({"seed", "seeds"} & set(_free_parameters(step)))
+    return bool(getattr(_innermost(step), _SEEDS, 0)) or bool({"seed", "seeds"} & argument_names(step))
 
 
 def asks_for(step: Any) -> tuple[str, ...]:
@@ -49,17 +50,7 @@ def asks_for(step: Any) -> tuple[str, ...]:
     >>> asks_for(step), asks_for(functools.partial(step, sequence_length={"targets": 8}))
     (('sequence_length', 'output_features'), ('output_features',))
     """
-    return tuple(name for name in INJECTED if name in _free_parameters(step))
-
-
-def needs(step: Any) -> tuple[str, ...]:
-    """Names what a step cannot do without: what it asks for, and has no default of.
-
-    >>> def step(dataset, sequence_length, output_features=None): ...
-    >>> needs(step)
-    ('sequence_length',)
-    """
-    return tuple(name for name in asks_for(step) if _free_parameters(step)[name].default is inspect.Parameter.empty)
+    return tuple(name for name in INJECTED if name in argument_names(step))
 
 
 def step_name(step: Any) -> str:
@@ -76,16 +67,3 @@ def _innermost(step: Any) -> Any:
     while isinstance(step, functools.partial):
         step = step.func
     return step
-
-
-def _free_parameters(step: Any) -> dict[str, inspect.Parameter]:
-    bound: set[str] = set()
-    inner = step
-    while isinstance(inner, functools.partial):
-        bound |= set(inner.keywords)
-        inner = inner.func
-    try:
-        parameters = inspect.signature(step).parameters
-    except (TypeError, ValueError):  # some functions written in C do not tell
-        return {}
-    return {name: parameter for name, parameter in parameters.items() if name not in bound}

@@ -11,6 +11,8 @@ import contextvars
 import dataclasses
 from collections.abc import Iterator
 
+_OF_A_STEP = 1000  # random functions that one step of a task may call
+
 
 @dataclasses.dataclass
 class StepSeeds:
@@ -27,6 +29,10 @@ class StepSeeds:
     steps: int = 0
     compat: str | None = None
     taken: int = 0
+
+    def begin(self, step: int) -> None:
+        """Leaves the names and the pairs of the steps before number `step` of a task to them, however many they take."""
+        self.steps, self.taken = step * _OF_A_STEP, step * 2 * _OF_A_STEP
 
     def name(self, function: str) -> str:
         """Names a random step by its place among them and its function."""

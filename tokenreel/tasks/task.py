@@ -16,7 +16,7 @@ from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.features import Feature
 from tokenreel.tasks.metrics import ModelOutputType, PassthroughLegacyMetric, output_type_of
 from tokenreel.tasks.output_checks import OutputCheck
-from tokenreel.tasks.preprocessor_marks import step_name
+from tokenreel.tasks.preprocessor_marks import is_random, step_name
 from tokenreel.tasks.providers import DatasetProviderBase, DatasetProviderRegistry, Lengths, ShardInfo, SourceInfo
 from tokenreel.tasks.step_binding import argument_names
 from tokenreel.tasks.task_steps import CacheDatasetPlaceholder
@@ -135,7 +135,7 @@ class Task(DatasetProviderBase):
                     f"'{step_name(step)}' has a `sequence_length` argument but occurs before `CacheDatasetPlaceholder` in "
                     f"'{self.name}'. This is not allowed since the sequence length is specified at run time."
                 )
-            if names & {"seed", "seeds"}:
+            if is_random(step):
                 _LOG.warning(
                     "'%s' has a `seed(s)` argument but occurs before `CacheDatasetPlaceholder` in '%s': its draws are those of the cache, "
                     "the same in each epoch.",

@@ -21,8 +21,6 @@ from tokenreel.tasks.step_binding import bind
 from tokenreel.tasks.stream_nodes import Mapped, Node
 from tokenreel.tasks.stream_tensorflow import OfTensorFlow
 
-_NAMES_OF_A_STEP = 1000  # random functions that one step may call; their names hold the step's number times this
-
 
 class CacheDatasetPlaceholder:
     """Stands among the steps where a cache is written and read: those before run once, those after each time.
@@ -101,7 +99,7 @@ def run(dataset: Any, steps: Sequence[Callable[..., Any]], first: int, seed: int
         step = bind(step, **arguments)
         if takes_streams(step):
             with step_seeds.map_seed_manager(seed) as seeds:
-                seeds.steps = number * _NAMES_OF_A_STEP
+                seeds.begin(number)
                 made = step(stream)
             stream = made if isinstance(made, ExampleStream) else ExampleStream.from_tf_data(made, step_name(step))
         else:
@@ -118,7 +116,7 @@ class _InTensorFlow:
     def __call__(self, dataset: Any, epoch: int) -> Any:
         seed = keys.key(self._seed, "tasks/epoch", epoch) >> 33 if epoch else self._seed
         with step_seeds.map_seed_manager(seed) as seeds:
-            seeds.steps = self._number * _NAMES_OF_A_STEP
+            seeds.begin(self._number)
             made = self._step(dataset)
         return made.to_tf_data() if isinstance(made, ExampleStream) else made
 

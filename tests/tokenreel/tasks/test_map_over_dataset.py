@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from tokenreel.errors import ConfigError
-from tokenreel.tasks import ExampleStream, preprocessor_marks
+from tokenreel.tasks import (
+    CacheDatasetPlaceholder,
+    ExampleStream,
+    Feature,
+    FunctionDataSource,
+    PassThroughVocabulary,
+    Task,
+    preprocessor_marks,
+)
 from tokenreel.tasks.map_over_dataset import map_examples, map_over_dataset, stream_step
 from tokenreel.tasks.step_seeds import map_seed_manager
 
@@ -70,7 +78,7 @@ def test_each_step_draws_for_itself() -> None:
 def test_what_a_task_sees_of_a_step() -> None:
     assert preprocessor_marks.takes_streams(drawn) and preprocessor_marks.is_random(drawn) and not preprocessor_marks.is_random(double)
     assert list(inspect.signature(drawn_twice).parameters) == ["example", "sequence_length"]
-    assert preprocessor_marks.asks_for(drawn_twice) == ("sequence_length",) and preprocessor_marks.needs(drawn_twice) == ()
+    assert preprocessor_marks.asks_for(drawn_twice) == ("sequence_length",)
     assert pickle.loads(pickle.dumps(functools.partial(double, factor=3))).func is double
 
 
@@ -154,3 +162,27 @@ def test_rows_of_their_own_lengths_go_through_tensors_and_back() -> None:
         values[place] = np.array(row, np.int32)
     (example,) = squared(ExampleStream.from_examples([{"a": values}, {"a": values}]).take(1))
     assert [[row.tolist() for row in rows] for rows in example["a"]] == [[[1], []], [[4, 9], [16]]]
+
+
+def noisy_inside(dataset):
+    """A step of tf.data as users write them: one function, used twice in a task, and each time with draws of its own."""
+
+    @map_over_dataset(num_seeds=1)
+    def add(example, seed):
+        import tensorflow as tf
+
+        return {**example, f"draw_{len(example)}": tf.random.stateless_uniform([], seed=seed)}
+
+    return add(dataset)
+
+
+@pytest.mark.tensorflow
+def test_two_steps_of_tf_data_in_a_task_draw_apart(caplog) -> None:
+    source = FunctionDataSource(lambda split, shuffle_files: STREAM, splits=["train"])
+    features = {"a": Feature(PassThroughVocabulary(9), rank=0)}
+    task = Task("twice", source, features, preprocessors=[noisy_inside, noisy_inside])
+    made = list(task.get_dataset(None, "train", shuffle=False, seed=5))
+    assert len({float(example[name]) for example in made for name in ("draw_1", "draw_2")}) == 12
+    task = Task("early", source, features, preprocessors=[drawn, CacheDatasetPlaceholder()])
+    list(task.get_dataset(None, "train", shuffle=False, seed=5))
+    assert "'drawn' has a `seed(s)` argument but occurs before `CacheDatasetPlaceholder` in 'early'" in caplog.text

@@ -70,7 +70,7 @@ def test_an_epoch_masks_anew() -> None:
         first, second = np.array_split(np.array([example["inputs"].sum() for example in single(STREAM.epochs(2))]), 2)
     assert len(first) == len(second) == 7 and (first != second).sum() > 4
     assert preprocessor_marks.is_random(step) and preprocessor_marks.takes_streams(step)
-    assert preprocessor_marks.needs(t5_preprocessors.span_corruption) == ("sequence_length", "output_features")
+    assert preprocessor_marks.asks_for(t5_preprocessors.span_corruption) == ("sequence_length", "output_features")
 
 
 def test_prefixes() -> None:
