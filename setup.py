@@ -57,8 +57,8 @@ INTEROP = [  # whose own tests run against ours, and which reads what we write
 ]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
     "apache-airflow>=3.3.2,<4",
-    "apache-airflow-providers-apache-beam",
-    "apache-airflow-providers-google",
+    "apache-airflow-providers-google>=22.8,<23",  # whose operator for flex templates cancels the job of a task that waits for it
+    "apache-airflow-providers-standard>=1.21,<2",
 ]
 TESTING = [  # in each environment that runs tests
     "gcp-storage-emulator>=2026.7.19",  # gs:// in the tests
@@ -141,6 +141,7 @@ setup(
         "airflow": AIRFLOW,
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
+        "dev-airflow": [*TESTING, *AIRFLOW],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from pipelines import build, local
+from pipelines import build, frozen_plan, local
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig
 from tokenreel.curation.filters import load_rules
@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file-size", type=_size, metavar="SIZE", help="of the files of that corpus; as large as they are")
     parser.add_argument("--prices", metavar="FILE", help="YAML file with prices and speeds of workers, in place of those that are known")
     parser.add_argument("--workers", type=int, metavar="N", help="workers of the job, in place of the number in the prices")
+    parser.add_argument("--freeze", type=files.expand, metavar="DIR", help="write the config with its files listed, for an output in DIR")
+    parser.add_argument("--date", help="with --freeze: of the data, such as 2026-11-29; the files that were listed for it first stay")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
 
 
@@ -63,7 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
     if not arguments.sample_mb > 0:
         raise ConfigError(f"--sample-mb must be positive, got {arguments.sample_mb:g}")
-    prices = _prices(arguments)
+    prices, frozen = _prices(arguments), None
+    if (arguments.freeze is None) != (arguments.date is None):
+        raise ConfigError("--freeze and --date go together: the directory of dated outputs, and the date")
+    if arguments.freeze is not None:
+        job, frozen = frozen_plan.freeze(job, arguments.freeze, arguments.date)
     model = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
     recipe, vocabulary = make_recipe(job, model), sampled(model, job.vocabulary.sampling, seed=job.seed)
     _, listed = survey(job, local.note)
@@ -78,9 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
         planned = forecast(recipe, samples, prices, factor=factor, file_bytes=arguments.file_size)
     planned = dataclasses.replace(planned, refused=[*planned.refused, *_room(job, planned)])
     if arguments.json:
-        print(json.dumps(to_json(job, samples, planned), indent=1))
+        told = {} if frozen is None else {"config": frozen, "output": job.output}
+        print(json.dumps({**to_json(job, samples, planned), **told}, indent=1))
     else:
         print(plain("\n".join(_report(job, samples, planned, prices, factor))))
+        if frozen is not None:
+            print(plain(f"frozen: tokenreel build {frozen}, to {job.output}"))
     if planned.refused:
         print(plain("\n".join(f"tokenreel: would be refused: {line}" for line in planned.refused)), file=sys.stderr)
     return int(bool(planned.refused))

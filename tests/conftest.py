@@ -30,6 +30,7 @@ FRAMEWORKS = {
     "tensorflow": ("tensorflow",),
     "oracles": ("trl", "t5"),
     "interop": ("seqio",),
+    "airflow": ("airflow",),
     "writers": ("datasets", "duckdb", "fastparquet", "pandas", "polars", "pyspark"),
 }
 
