@@ -156,7 +156,8 @@ def join(blocks: Sequence[Block]) -> dict[str, Column]:
             joined[name] = (every if isinstance(every[0], np.ndarray) and every[0].ndim else np.array(every, columns[0][0].dtype)), None
         else:
             lengths = np.concatenate([np.diff(offsets) for _, offsets in columns if offsets is not None])
-            joined[name] = np.concatenate([values for values, _ in columns]), offsets_of(lengths)
+            filled = [values for values, _ in columns if len(values)] or [columns[0][0]]  # without values, further axes are not known
+            joined[name] = np.concatenate(filled), offsets_of(lengths)
     return joined
 
 

@@ -14,7 +14,7 @@ from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Column
 from tokenreel.tasks.feature_converters.row_making import RowMaker
-from tokenreel.tasks.feature_converters.rows import Rows, row_costs
+from tokenreel.tasks.feature_converters.rows import Rows, packed_lengths, row_costs
 from tokenreel.tasks.feature_converters.specs import Lengths
 from tokenreel.tasks.stream_nodes import Cursor, Keyed, Node, State, Step
 
@@ -133,6 +133,7 @@ class _ConvertedCursor(Cursor):
         """Packs; gives the first example of each row that is complete, and how many examples they hold."""
         converter = self._converter
         prepared, lengths = converter.prepare(block, self._lengths)
+        lengths = packed_lengths(prepared, lengths)
         costs = row_costs(prepared, lengths, zero_is_padding=converter.zero_is_padding)
         heads = converter.plan(costs, lengths, self._first)
         done = count

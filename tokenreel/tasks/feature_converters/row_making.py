@@ -15,7 +15,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Block
-from tokenreel.tasks.feature_converters.rows import POSITIONS, SEGMENT_IDS, Rows, fill_rows, pad_rows, plan_rows, row_costs
+from tokenreel.tasks.feature_converters.rows import POSITIONS, SEGMENT_IDS, Rows, fill_rows, packed_lengths, pad_rows, plan_rows, row_costs
 from tokenreel.tasks.feature_converters.specs import FeatureSpec, Lengths, Specs
 
 SEQIO = "seqio"
@@ -88,6 +88,7 @@ class RowMaker(abc.ABC):
         prepared, lengths = self.prepare(block, task_feature_lengths)
         if not self.pack:
             return self.finish(self.pad(prepared, lengths))
+        lengths = packed_lengths(prepared, lengths)
         costs = row_costs(prepared, lengths, zero_is_padding=self.zero_is_padding)
         return self.finish(self.fill(prepared, lengths, costs, self.plan(costs, lengths)))
 

@@ -109,6 +109,28 @@ def plan_rows(costs: Mapping[str, Ints], capacities: Mapping[str, int], flush_ev
     return np.array(heads, np.int64)
 
 
+def packed_lengths(block: Block, lengths: Lengths) -> dict[str, int]:
+    """Gives the positions of each feature of packed rows: the first axis of those whose length is the size of each axis.
+
+    Raises:
+      ConfigError: the further axes are not as long as the length says; only the first is packed.
+    """
+    positions: dict[str, int] = {}
+    for name, length in lengths.items():
+        if isinstance(length, int):
+            positions[name] = length
+            continue
+        first, *further = length
+        values, bounds = block[name][0], bounds_of(block[name])
+        if bounds[-1] and list(values.shape[1:]) != further:
+            raise ConfigError(
+                f"feature '{name}' cannot be packed into {tuple(length)}: its positions have the shape {values.shape[1:]}. Only the "
+                "first axis is packed; make the others equal in a step of the task."
+            )
+        positions[name] = int(first)
+    return positions
+
+
 def row_costs(block: Block, lengths: Mapping[str, int], *, zero_is_padding: bool = False) -> dict[str, Ints]:
     """Counts the values that each feature brings into a row: those there are, at most its length.
 
