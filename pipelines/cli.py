@@ -30,6 +30,7 @@ COMMANDS = {
     "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),
 }
 _JOBS = ("build", "cache-tasks", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
+_MAY_BE_JOBS = {"verify": "pipelines.verify"}  # jobs only where they are given such options; in place of the trainer's
 _BEAM = "Other options go to Beam, such as --direct_num_workers=1 or --runner=DataflowRunner."
 
 
@@ -53,18 +54,20 @@ def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
     chosen = next((argument for argument in argv if argument in COMMANDS), None)
     module = None
     for name, (path, description) in COMMANDS.items():
-        command = subparsers.add_parser(name, help=description, description=description, epilog=_BEAM if name in _JOBS else None)
+        command = subparsers.add_parser(
+            name, help=description, description=description, epilog=_BEAM if name in (*_JOBS, *_MAY_BE_JOBS) else None
+        )
         if name == chosen:
-            module = importlib.import_module(path)
+            module = importlib.import_module(_MAY_BE_JOBS.get(name, path))
             module.add_arguments(command)
             commands.add_debug(command)
     arguments, rest = parser.parse_known_args(argv)
     assert module is not None
-    if rest and chosen not in _JOBS:
+    if rest and chosen not in (*_JOBS, *_MAY_BE_JOBS):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
 
     def run() -> int:
-        if chosen not in _JOBS:
+        if chosen not in (*_JOBS, *_MAY_BE_JOBS):
             return int(module.run(arguments))
         try:
             found = module.run(arguments, rest)
@@ -72,6 +75,8 @@ def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
             if ends or own:
                 _end_with(error, debug)
             raise
+        if chosen not in _JOBS:
+            return int(found)
         if found is not None:
             print(plain(module.summary(found)))
         return 0

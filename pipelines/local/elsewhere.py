@@ -78,6 +78,31 @@ def check(parsed: PipelineOptions, config: JobConfig | TokenizerJobConfig, liste
         return
     named = [("output", config.output), ("execution.stage", config.execution.stage or config.output)]
     named += [(f"sources.{index}.files", found[0].path) for index, found in enumerate(listed) if found]
+    _refuse_local(runner, named)
+
+
+def check_directories(parsed: PipelineOptions, directory: str) -> None:
+    """Checks that the workers of a job can see a directory that it reads, and have one where all of them can write.
+
+    Raises:
+      ConfigError: they cannot, or an option is missing.
+    """
+    runner = parsed.view_as(StandardOptions).runner
+    if runner == LOCAL_RUNNER:
+        return
+    _check_options(parsed, runner)
+    if runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE):
+        return
+    _refuse_local(runner, [("DATASET", directory), ("--temp_location", temporary_location(parsed) or "what is not given")])
+
+
+def temporary_location(parsed: PipelineOptions) -> str | None:
+    """Gives the directory that the options name for files that a job needs only while it runs."""
+    location: str | None = parsed.view_as(GoogleCloudOptions).temp_location
+    return location
+
+
+def _refuse_local(runner: str, named: Sequence[tuple[str, str]]) -> None:
     for setting, path in named:
         if not files.is_remote(path):
             raise ConfigError(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 from tokenreel.format import manifest as manifests
 from tokenreel.format import pointer
+from tokenreel.inspection.parts import Facts
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
 from tokenreel.inspection.verification import differences, quick_differences
 from tokenreel.wording import plain, plural
+
+Conclude = Callable[[Callable[[str], None], Facts], Iterator[str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print differences only")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     """Lists every difference on standard output.
+
+    Args:
+      arguments: of the command line.
+      conclude: checks the shards and all that follows from them, elsewhere, and is given what to tell of what could not be checked.
 
     Returns:
       0 for a sound dataset, 1 otherwise.
@@ -43,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.quick:
             found = quick_differences(arguments.directory)
         else:
-            found = differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}"))
+            job = None if conclude is None else functools.partial(conclude, say)
+            found = differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}"), conclude=job)
         for line in found:
             count += 1
             print(plain(line), flush=True)

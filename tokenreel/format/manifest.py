@@ -140,7 +140,11 @@ class Manifest:
         """Finds what is said of a file beside the shards; None where the dataset has none of this name."""
         if isinstance(self.files, FilesAndTables):
             return self.files.find(name)
-        return next((info for info in self.files if info.file == name), None)
+        return self._files_by_name.get(name)
+
+    @functools.cached_property
+    def _files_by_name(self) -> dict[str, FileInfo]:
+        return {info.file: info for info in reversed(self.files)}
 
     def find_contradiction(self, split: str) -> str | None:
         """Says what keeps record i of a split from being found by division: names or sizes of shards; None where nothing does."""

@@ -1,7 +1,7 @@
 """Recounts documents from the provenance tables: which of their tokens the examples hold, and whether that is what the packing mode leaves.
 
 Documents are numbered in the tables, so what is known of each is one entry of a few arrays: about 40 bytes a document are held, and for
-segment pairs, which hold a document's tokens several times, 24 for each segment.
+segment pairs, which hold a document's tokens several times, 24 for each segment. They are looked at some `RANGE` at a time.
 
 Tested in tests/tokenreel/inspection/test_provenance_checks.py and tests/test_reseal.py.
 """
@@ -9,7 +9,7 @@ Tested in tests/tokenreel/inspection/test_provenance_checks.py and tests/test_re
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,19 @@ from tokenreel.format.manifest import Manifest
 from tokenreel.inspection.provenance_checks import Table
 from tokenreel.inspection.record_checks import Place
 
+RANGE = 1 << 18
+"""Documents that are looked at together: their number times the range's is the first of them."""
+
+PAIRS = "segment_pairs"
 _LISTED = 8
+_MOST_COPIES = 1 << 12  # repeats that are told apart: an altered number must not take memory
 _Ints = npt.NDArray[np.int64]
 _UNKNOWN = -1
-PAIRS = "segment_pairs"
 
 
 @dataclasses.dataclass(kw_only=True)
 class DocumentCounts:
-    """What the tables say of the documents of a split, in one variant.
+    """What the tables say of documents of a split, in one variant. Those of several ranges add up.
 
     Attributes:
       documents: that have a token in an example.
@@ -41,92 +45,142 @@ class DocumentCounts:
       of_copy: documents of each source by the number of their repeat.
     """
 
-    documents: int
-    tokens: int
-    written: int
-    cut: int
-    repeats: int
-    lengths: _Ints
-    of_source: dict[str, int]
-    of_copy: dict[str, list[int]]
+    documents: int = 0
+    tokens: int = 0
+    written: int = 0
+    cut: int = 0
+    repeats: int = 0
+    lengths: _Ints = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
+    of_source: dict[str, int] = dataclasses.field(default_factory=dict)
+    of_copy: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+
+    def __add__(self, other: DocumentCounts) -> DocumentCounts:
+        names = sorted({*self.of_source, *other.of_source})
+        return DocumentCounts(
+            lengths=self.lengths + other.lengths,
+            of_source={name: self.of_source.get(name, 0) + other.of_source.get(name, 0) for name in names},
+            of_copy={name: _add(self.of_copy.get(name, []), other.of_copy.get(name, [])) for name in names},
+            **{name: getattr(self, name) + getattr(other, name) for name in ("documents", "tokens", "written", "cut", "repeats")},
+        )
+
+
+def _add(first: list[int], second: list[int]) -> list[int]:
+    longest = max(len(first), len(second))
+    return [one + other for one, other in zip(*([*each, *[0] * (longest - len(each))] for each in (first, second)), strict=True)]
+
+
+@dataclasses.dataclass(kw_only=True)
+class DocumentFindings:
+    """What is wrong with the documents of a variant, as far as they were looked at; those of several ranges add up.
+
+    However many documents there are, it stays small: of each kind the first are listed.
+
+    Attributes:
+      counts: what they amount to.
+      contradictions: (number of the field, shard, row, sentence) of segments that disagree about their document.
+      hole: the first document that no table names, though it stands before one that is named; only where that is wrong.
+      stretches: (document, sentence) of documents whose segments do not join to what they have to be.
+      failures: sentences about what could not be read, or made no sense at all.
+    """
+
+    counts: DocumentCounts = dataclasses.field(default_factory=DocumentCounts)
+    contradictions: list[tuple[int, int, int, str]] = dataclasses.field(default_factory=list)
+    hole: int | None = None
+    stretches: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    def __add__(self, other: DocumentFindings) -> DocumentFindings:
+        both = sorted([*self.contradictions, *other.contradictions])
+        return DocumentFindings(
+            counts=self.counts + other.counts,
+            contradictions=[each for field in range(len(_FIELDS)) for each in [found for found in both if found[0] == field][:_LISTED]],
+            hole=min((hole for hole in (self.hole, other.hole) if hole is not None), default=None),
+            stretches=sorted([*self.stretches, *other.stretches])[:_LISTED],
+            failures=sorted({*self.failures, *other.failures})[:_LISTED],
+        )
+
+    def sentences(self, split: str) -> Iterator[str]:
+        """Says all of it, in the order of the tables and of the documents."""
+        yield from (sentence for _, _, _, sentence in sorted(self.contradictions, key=lambda each: each[1:3]))
+        if self.hole is not None:
+            yield f"{split}: the tables leave out document {self.hole:,} of the stream"
+        yield from (sentence for _, sentence in self.stretches)
+        yield from self.failures
+
+
+_FIELDS = ("doc_tokens", "source", "copy")
+
+
+def check_numbers(table: Table, limit: int) -> Iterator[str]:
+    """Yields what cannot be the number or the length of a document, of which the split has so many."""
+    assert table.number is not None and table.doc_tokens is not None
+    wrong = (table.number < 0) | (table.number >= limit) | (table.start + table.length > table.doc_tokens)
+    for row in np.flatnonzero(wrong)[:_LISTED].tolist():
+        yield (
+            f"{table.name}: row {row:,} has {table.length[row]:,} tokens from token {table.start[row]:,} on of document "
+            f"{table.number[row]:,}, which has {table.doc_tokens[row]:,}; the split has {limit:,} documents"
+        )
 
 
 class Documents:
-    """The documents of a split, gathered table by table; a variant begins anew."""
+    """The documents of a range in a variant, gathered table by table."""
 
-    def __init__(self, manifest: Manifest, split: str, width: int | None) -> None:
+    def __init__(self, manifest: Manifest, split: str, width: int | None, variant: int, number: int) -> None:
         """Prepares the sums.
 
         Args:
           manifest: describes the dataset.
           split: whose documents these are.
           width: positions that examples were laid out for, overlap not counted; None where that is not known.
+          variant: of the split.
+          number: of the range of documents.
         """
-        packing = manifest.config.get("packing", {})
+        packing: Mapping[str, Any] = manifest.config.get("packing", {})
         self._mode: str = packing.get("mode", "")
         self._packing, self._split, self._width, self._overlap = packing, split, width, manifest.overlap
-        self._variant = 0
+        self._variant, self._first = variant, number * RANGE
         self._sources: dict[str, int] = {}
-        self.variants: list[DocumentCounts] = []
-        self._clear()
-
-    def _clear(self) -> None:
-        self._tokens = np.zeros(0, dtype=np.int64)
-        self._source, self._copy = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32)
-        self._written = np.zeros(0, dtype=np.int64)
-        self._chain = np.zeros(
-            0, dtype=np.uint64
-        )  # of each document, the sum of mix(end) - mix(begin) over its stretches: equal ones meet at the same ends
-        self._whole = np.zeros(0, dtype=bool)
+        self._contradictions: list[tuple[int, int, int, str]] = []
+        self._tokens = np.full(RANGE, _UNKNOWN, dtype=np.int64)
+        self._source, self._copy = np.zeros(RANGE, dtype=np.int32), np.zeros(RANGE, dtype=np.int64)
+        self._written = np.zeros(RANGE, dtype=np.int64)
+        # Of each document, the sum of mix(end) - mix(begin) over its stretches: equal ones meet at the same ends.
+        self._chain = np.zeros(RANGE, dtype=np.uint64)
+        self._whole = np.zeros(RANGE, dtype=bool)
         self._kept: list[tuple[_Ints, _Ints, _Ints]] = []  # of pairs: document, start and length of all segments
 
-    def _grow(self, documents: int) -> None:
-        more = documents - len(self._tokens)
-        if more > 0:
-            self._tokens = np.append(self._tokens, np.full(more, _UNKNOWN))
-            for name in ("_source", "_copy", "_written", "_chain", "_whole"):
-                values = getattr(self, name)
-                setattr(self, name, np.append(values, np.zeros(more, dtype=values.dtype)))
-
-    def add(self, table: Table, place: Place, limit: int) -> Iterator[str]:
-        """Adds the rows of a table, and yields what they contradict.
+    def add(self, table: Table, place: Place, shard: int) -> None:
+        """Adds those rows of a table that are of the variant and the range.
 
         Args:
-          table: the segments of a shard.
+          table: the segments of a shard; `check_numbers` found nothing.
           place: the shard.
-          limit: documents of the split.
+          shard: its number in the split; shards come in order.
         """
         assert table.number is not None and table.doc_tokens is not None
-        wrong = (table.number < 0) | (table.number >= limit) | (table.start + table.length > table.doc_tokens)
-        for row in np.flatnonzero(wrong)[:_LISTED].tolist():
-            yield (
-                f"{table.name}: row {row:,} has {table.length[row]:,} tokens from token {table.start[row]:,} on of document "
-                f"{table.number[row]:,}, which has {table.doc_tokens[row]:,}; the split has {limit:,} documents"
-            )
-        if wrong.any():
-            return
-        variant = (table.example + place.first) // place.variant_examples
-        for number in np.unique(variant).tolist():
-            if number != self._variant:
-                yield from self.finish()
-                self._variant = number
-            yield from self._add(table, place, variant == number)
-
-    def _add(self, table: Table, place: Place, rows: npt.NDArray[np.bool_]) -> Iterator[str]:
-        assert table.number is not None and table.doc_tokens is not None
-        document, start, length = table.number[rows], table.start[rows], table.length[rows]
-        if not len(document):
-            return
-        self._grow(int(document.max()) + 1)
-        source = np.array([self._sources.setdefault(name, len(self._sources)) for name in table.sources] or [0], dtype=np.int32)
-        for name, values, given in (
-            ("doc_tokens", self._tokens, table.doc_tokens[rows]),
-            ("source", self._source, source[table.source[rows]]),
-            ("copy", self._copy, table.copy[rows]),
-        ):
-            yield from self._check_same(table, name, values, document, given)
-        # Once all that the rows say of the document agrees, they may set it.
-        self._source[document], self._copy[document] = source[table.source[rows]], table.copy[rows]
+        rows = np.flatnonzero(place.variant_of(table.example) == self._variant)
+        rows = rows[table.number[rows] // RANGE == self._first // RANGE]
+        document, start, length = table.number[rows] - self._first, table.start[rows], table.length[rows]
+        numbers = np.array([self._sources.setdefault(name, len(self._sources)) for name in table.sources] or [0], dtype=np.int32)
+        source = numbers[table.source[rows]]
+        known, names = self._tokens[document] != _UNKNOWN, list(self._sources)
+        fields: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
+            (self._tokens, table.doc_tokens[rows]),
+            (self._source, source),
+            (self._copy, table.copy[rows]),
+        ]
+        for field, (values, given) in enumerate(fields):
+            said = values.copy()
+            said[document[~known]] = given[~known]
+            for at in np.flatnonzero(said[document] != given)[:_LISTED].tolist():
+                one, other = (names[i] if field == 1 else f"{i:,}" for i in (int(given[at]), int(said[document[at]])))
+                sentence = (
+                    f"{table.name}: {_FIELDS[field]} of document {document[at] + self._first:,} of split {self._split} is {one} in one "
+                    f"segment and {other} in another"
+                )
+                self._contradictions.append((field, shard, int(rows[at]), sentence))
+        # Once all that the rows say of the document is compared, they may set it.
+        self._source[document], self._copy[document] = source, table.copy[rows]
         self._tokens[document] = table.doc_tokens[rows]
         shared = self._shared(table, place)[rows]
         self._whole[document[(length == table.doc_tokens[rows]) & (shared == 0)]] = True
@@ -135,17 +189,6 @@ class Documents:
             return
         np.add.at(self._written, document, length - shared)
         np.add.at(self._chain, document, keys.mix(start + length) - keys.mix(start + shared))
-
-    def _check_same(self, table: Table, name: str, values: Any, document: _Ints, given: Any) -> Iterator[str]:
-        """Checks that the segments of a document agree about it, within a table and with the tables before."""
-        said = values.copy() if len(values) else values
-        known = self._tokens[document] != _UNKNOWN
-        said[document[~known]] = given[~known]
-        for row in np.flatnonzero(said[document] != given)[:_LISTED].tolist():
-            yield (
-                f"{table.name}: {name} of document {document[row]:,} of split {self._split} is {given[row]:,} in one segment and "
-                f"{said[document[row]]:,} in another"
-            )
 
     def _shared(self, table: Table, place: Place) -> _Ints:
         """Counts the tokens of each segment that stand in the example before as well: int64 [S]."""
@@ -157,29 +200,38 @@ class Documents:
         # Pieces of `buckets` have a token more, and share none.
         return np.where(table.start > 0, self._overlap if self._mode == "wrap_within_document" else 0, 0)
 
-    def finish(self) -> Iterator[str]:
-        """Ends a variant: checks every document, and appends its sums to `variants`."""
+    def finish(self, hole: int | None, *, last: bool) -> DocumentFindings:
+        """Checks every document.
+
+        Args:
+          hole: the first document before the range that no table can name, where whole ranges are missing.
+          last: whether no table names a document behind the range.
+        """
         if self._kept:
             self._written = self._union()
         present = np.flatnonzero(self._tokens != _UNKNOWN)
+        found = DocumentFindings(contradictions=self._contradictions)
         if self._mode != PAIRS:
-            yield from self._check_stretches(present)
+            found.stretches = list(self._check_stretches(present, last))
+        if self._mode == "wrap":
+            missing = np.flatnonzero(present != np.arange(len(present)))
+            short = int(missing[0]) if len(missing) else len(present)
+            ended = short == (len(present) if last else RANGE)
+            found.hole = hole if hole is not None else None if ended else self._first + short
         tokens, names = self._tokens[present], list(self._sources)
         of_source = np.bincount(self._source[present], minlength=len(names)).tolist()
-        copies = [self._copy[present[self._source[present] == number]] for number in range(len(names))]
-        self.variants.append(
-            DocumentCounts(
-                documents=len(present),
-                tokens=int(tokens.sum()),
-                written=int(self._written[present].sum()),
-                cut=int(np.count_nonzero(~self._whole[present])),
-                repeats=int(np.count_nonzero(self._copy[present] > 0)),
-                lengths=np.bincount(np.frexp(tokens.astype(np.float64))[1], minlength=64)[:64],
-                of_source=dict(zip(names, of_source, strict=True)),
-                of_copy={name: np.bincount(np.maximum(own, 0)).tolist() for name, own in zip(names, copies, strict=True)},
-            )
+        copies = [np.clip(self._copy[present[self._source[present] == number]], 0, _MOST_COPIES) for number in range(len(names))]
+        found.counts = DocumentCounts(
+            documents=len(present),
+            tokens=int(tokens.sum()),
+            written=int(self._written[present].sum()),
+            cut=int(np.count_nonzero(~self._whole[present])),
+            repeats=int(np.count_nonzero(self._copy[present] > 0)),
+            lengths=np.bincount(np.frexp(tokens.astype(np.float64))[1], minlength=64)[:64],
+            of_source=dict(zip(names, of_source, strict=True)),
+            of_copy={name: np.bincount(own).tolist() for name, own in zip(names, copies, strict=True)},
         )
-        self._clear()
+        return DocumentFindings() + found  # sorted, and no longer than it may be
 
     def _union(self) -> _Ints:
         """Counts the tokens of each document that a segment holds, int64 [documents]: once, however many do."""
@@ -192,7 +244,7 @@ class Documents:
         fresh = np.maximum(end - np.maximum(begin, reached), 0)
         return np.bincount(document[order], weights=fresh, minlength=len(self._tokens)).astype(np.int64)
 
-    def _check_stretches(self, present: _Ints) -> Iterator[str]:
+    def _check_stretches(self, present: _Ints, last: bool) -> Iterator[tuple[int, str]]:
         """Checks that the stretches of each document join to one, from where and as long as the packing mode leaves it."""
         tokens, written = self._tokens[present], self._written[present]
         first, expected = self._expected(tokens)
@@ -201,14 +253,14 @@ class Documents:
             apart &= written == tokens
         wrong = apart | (written > tokens) | (expected is not None and written != expected)
         expected = written if expected is None else expected
-        if self._mode == "wrap" and len(present):
+        if self._mode == "wrap" and last and len(present):
             wrong[-1] = apart[-1] or written[-1] > tokens[-1]  # the stream may end inside its last document
-            if len(holes := np.flatnonzero(present != np.arange(len(present)))):
-                yield f"{self._split}: the tables leave out document {holes[0]:,} of the stream"
         for at in np.flatnonzero(wrong)[:_LISTED].tolist():
+            document = self._first + int(present[at])
             yield (
-                f"{self._split}: the segments of document {present[at]:,} hold {written[at]:,} of its {tokens[at]:,} tokens, and not one "
-                f"stretch of {expected[at]:,} from token {first[at]:,} on"
+                document,
+                f"{self._split}: the segments of document {document:,} hold {written[at]:,} of its {tokens[at]:,} tokens, and not one "
+                f"stretch of {expected[at]:,} from token {first[at]:,} on",
             )
 
     def _expected(self, tokens: _Ints) -> tuple[_Ints, _Ints | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import keys
 from tokenreel.errors import ManifestError
 from tokenreel.format import provenance, schema
 from tokenreel.format.provenance import COPY, DOC_ID, DOC_TOKEN_START, DOC_TOKENS, DOCUMENT, EXAMPLE, LENGTH, SEGMENT, SOURCE
@@ -29,7 +30,7 @@ class Table:
       segment: int64 [S] its number in the record.
       start: int64 [S] its first token, counted in its document.
       length: int64 [S] its tokens.
-      document: [S] ids of the documents, an Arrow column.
+      document: [S] ids of the documents, an Arrow column; None where they are not read.
       source: int32 [S] numbers of the sources.
       sources: their names.
       copy: int64 [S] which repeat of its document a segment is from.
@@ -57,15 +58,15 @@ class Table:
         return np.append(True, np.diff(self.example) != 0)[: len(self)]
 
 
-def read_table(directory: str, name: str, place: Place) -> Table:
-    """Reads the table of a shard.
+def read_table(directory: str, name: str, place: Place, *, ids: bool = True) -> Table:
+    """Reads the table of a shard, with or without the ids of the documents.
 
     Raises:
       ModuleNotFoundError: pyarrow is not installed.
       ValueError: it is no readable table of this kind.
     """
     try:
-        columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, DOC_ID, SOURCE]
+        columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, SOURCE, *([DOC_ID] if ids else [])]
         rows = provenance.read(directory, place.manifest, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS])
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
@@ -73,7 +74,7 @@ def read_table(directory: str, name: str, place: Place) -> Table:
     def integers(column: str) -> _Ints | None:
         return rows.column(column).to_numpy().astype(np.int64) if column in rows.column_names else None
 
-    example, segment, start, length = (column.to_numpy().astype(np.int64) for column in rows.columns[:4])
+    example, segment, start, length = (rows.column(name).to_numpy().astype(np.int64) for name in columns[:4])
     source = rows.column(SOURCE).cast("string").combine_chunks().dictionary_encode()
     copy = integers(COPY)
     return Table(
@@ -82,7 +83,7 @@ def read_table(directory: str, name: str, place: Place) -> Table:
         segment=segment,
         start=start,
         length=length,
-        document=rows.column(DOC_ID),
+        document=rows.column(DOC_ID) if ids else None,
         source=source.indices.to_numpy().astype(np.int32),
         sources=source.dictionary.to_pylist(),
         copy=np.zeros_like(example) if copy is None else copy,
@@ -226,28 +227,58 @@ def _check_document_starts(table: Table, place: Place, held: Held) -> Iterator[s
         yield f"{place.where(at // width)}: begins a document at position {at % width:,}, {table.name} does not"
 
 
-def check_continuity(table: Table, place: Place, before: tuple[str, int] | None) -> Iterator[str]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ends:
+    """Where the table of a shard begins and ends in a stream, small however long the ids of documents are.
+
+    Attributes:
+      follows: whether its first segment has to go on where the shard before ends.
+      first, last: digests of the ids of the first and the last document.
+      start: token of the first document behind what the shard shares with the one before, which has to end there.
+      end: token of the last document behind the last segment.
+    """
+
+    follows: bool
+    first: str
+    start: int
+    last: str
+    end: int
+
+
+def ends_of(table: Table, place: Place) -> Ends:
+    """Says where a table with at least one row begins and ends."""
+    anew = (int(table.example[0]) + place.first) % place.variant_examples == 0
+    first, last = (keys.digest(table.document[row].as_py()) for row in (0, -1))
+    start, end = int(table.start[0]), int(table.start[-1] + table.length[-1])
+    # With an overlap, a record begins with the token that the one before ends with.
+    return Ends(follows=start > 0 and not anew, first=first, start=start + place.manifest.overlap, last=last, end=end)
+
+
+def check_continuity(table: Table, place: Place) -> Iterator[str]:
     """Checks that a stream was cut and nothing else: a segment that does not begin its document goes on where the one before ended.
 
+    What the first segment has to go on from is in the shard before, so `describe_break` tells of that.
+
     Args:
-      table: the segments; `find_misplaced_row` found nothing.
+      table: the segments, at least one; `find_misplaced_row` found nothing.
       place: the shard.
-      before: document and end of the last segment of the shard before, None where that is not known.
     """
     import pyarrow.compute as pc
 
-    if not len(table):
-        return
     documents, start = table.document, table.start
-    last_document, last_end = before or ("", 0)
-    ends = np.append(last_end, (start + table.length)[:-1])
+    ends = np.append(0, (start + table.length)[:-1])
     # Arrow compares the ids: a string for each row in Python would take longer than reading the shard.
-    same = np.append(documents[0].as_py() == last_document, pc.equal(documents[1:], documents[:-1]).to_numpy().astype(bool))
-    # With an overlap, a record begins with the token that the one before ends with.
+    same = np.append(True, pc.equal(documents[1:], documents[:-1]).to_numpy().astype(bool))
     shared = table.begins_record * place.manifest.overlap
     anew = ((table.example + place.first) % place.variant_examples == 0) & table.begins_record
     wrong = np.where(anew, start != 0, (start > 0) & ~(same & (start == ends - shared)))
-    if before is None and not anew[0]:
-        wrong[0] = False  # what comes before is not known
+    if not anew[0]:
+        wrong[0] = False  # what comes before is not known here
     for row in np.flatnonzero(wrong)[:_LISTED].tolist():
-        yield f"{table.name}: row {row:,} goes on with {documents[row].as_py()} at its token {start[row]:,}, the row before ends elsewhere"
+        yield describe_break(table, row)
+
+
+def describe_break(table: Table, row: int) -> str:
+    """Says that a segment does not go on where the one before ends."""
+    document = table.document[row].as_py()
+    return f"{table.name}: row {row:,} goes on with {document} at its token {table.start[row]:,}, the row before ends elsewhere"

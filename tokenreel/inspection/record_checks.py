@@ -55,6 +55,10 @@ class Place:
         """Examples of each of the static copies that `variants` makes. Every copy begins anew, with a whole document."""
         return max(1, self.split_examples // int(self.manifest.config.get("variants", 1)))
 
+    def variant_of(self, row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Says of which copy the records of these numbers are."""
+        return (row + self.first) // self.variant_examples
+
     def where(self, row: int) -> str:
         """Names a record for a message, by its number in the shard."""
         at = f" at byte {row * self.manifest.fixed_format.record_bytes:,}" if self.manifest.record_format == FIXED else ""

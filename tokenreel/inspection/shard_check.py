@@ -18,7 +18,8 @@ from tokenreel.format import schema, tfrecord
 from tokenreel.format.example_codec import decode_example, most_list_bytes
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
-from tokenreel.inspection.provenance_checks import Held, check_continuity, check_table, find_misplaced_row, read_table
+from tokenreel.inspection.document_checks import RANGE, check_numbers
+from tokenreel.inspection.provenance_checks import Ends, Held, check_continuity, check_table, ends_of, find_misplaced_row, read_table
 from tokenreel.inspection.record_checks import Place, Records, check_overlap, check_values, stretches
 from tokenreel.inspection.tally import Tally
 from tokenreel.storage import files
@@ -29,37 +30,43 @@ _LISTED_ONE_BY_ONE = 8  # a longer stretch of damaged records is one line
 
 
 class ShardCheck:
-    """The checks of one shard; what its values amount to is added to a tally."""
+    """The checks of one shard; what its values amount to is added to a tally.
+
+    Attributes:
+      ends: where its table begins and ends in a stream; None where that is not known.
+      numbered: whether its table can be used to count documents.
+      ranges: (variant, range of documents) of what the table names.
+    """
 
     def __init__(
-        self, directory: str, place: Place, tally: Tally, provenance: str | None, note: Callable[[str], None], documents: int = 1 << 40
+        self, directory: str, place: Place, tally: Tally, provenance: str | None, note: Callable[[str], None], documents: int | None = None
     ) -> None:
         """Prepares the checks.
 
         Args:
           directory: holds the dataset.
           place: the shard, and where it stands in its split.
-          tally: counts what the split holds; what the shard holds is added to it.
+          tally: what the shard holds is added to it.
           provenance: name of the shard's table, None if it is missing or damaged.
           note: is told what could not be checked for lack of an optional package.
-          documents: of the split, as the statistics say.
+          documents: of the split, as the statistics say; None where these are not to be compared with the table.
         """
         self._documents = documents
+        self.ends: Ends | None = None
+        self.numbered = False
+        self.ranges: list[tuple[int, int]] = []
         self._path = files.join(directory, place.shard.file)
         self._place, self._manifest, self._shard, self._tally = place, place.manifest, place.shard, tally
         self._directory, self._provenance, self._note = directory, provenance, note
         self._wraps = place.packing.get("mode") == "wrap"
         self._overlaps = self._manifest.overlap == 1 and self._wraps and place.objective == "causal_lm"
         self._last_token: int | None = None  # of the record before, if it was sound and full
-        self._before: tuple[str, int] | None = None  # document and end of the last segment of the shard before
         self._crc = 0
         self._held = Held()
         self._sound = True
 
     def check(self) -> Iterator[str]:
         """Reads the shard once and yields a line for each difference."""
-        # Forgotten first: whatever ends this check early, the next shard must not compare with the one before this.
-        self._before, self._tally.last_segment = self._tally.last_segment, None
         try:
             with files.open_read(self._path) as file:
                 yield from self._check_fixed(file) if self._manifest.record_format == FIXED else self._check_lists(file)
@@ -199,17 +206,19 @@ class ShardCheck:
         self._tally.add_segments(table, self._place)
         problem = find_misplaced_row(table, self._place)
         if problem:
-            self._tally.documents = None
             yield f"{name}: {problem}"
             return
-        if table.number is None:
-            self._tally.documents = None
-        if self._tally.documents is not None:
-            yield from self._tally.documents.add(table, self._place, self._documents)
+        self.numbered = table.number is not None and self._documents is not None
+        if table.number is not None and self._documents is not None:
+            wrong = list(check_numbers(table, self._documents))
+            yield from wrong
+            if not wrong:
+                variants, numbers = self._place.variant_of(table.example), table.number // RANGE
+                self.ranges = [(each, i) for each in np.unique(variants).tolist() for i in np.unique(numbers[variants == each]).tolist()]
         yield from check_table(table, self._place, self._held)
         if self._wraps and len(table):
-            yield from check_continuity(table, self._place, self._before)
-            self._tally.last_segment = (table.document[-1].as_py(), int(table.start[-1] + table.length[-1]))
+            yield from check_continuity(table, self._place)
+            self.ends = ends_of(table, self._place)
 
 
 def _parse_lists(payload: bytes, features: Mapping[str, schema.Feature]) -> tuple[str, dict[str, npt.NDArray[Any]]]:

@@ -1,4 +1,4 @@
-"""What the records of a split hold, counted from their values and from the provenance tables.
+"""What the records of a shard hold, counted from their values and from the provenance tables; the counts of several shards add up.
 
 Tested in tests/tokenreel/inspection/test_verification.py and tests/test_reseal.py.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tokenreel.format import schema
 from tokenreel.inspection import objective_counts
-from tokenreel.inspection.document_checks import PAIRS, Documents
+from tokenreel.inspection.document_checks import PAIRS, DocumentCounts
 from tokenreel.inspection.objective_settings import ObjectiveSettings
 from tokenreel.inspection.provenance_checks import Table, count_document_starts
 from tokenreel.inspection.record_checks import Place, Records
@@ -24,11 +24,10 @@ _FRAME = 3  # tokens of a pair that no document has: [CLS] and two [SEP]
 
 @dataclasses.dataclass
 class Tally:
-    """The counts of a split. What is None, or empty, is not known.
+    """The counts of some shards of a split. What is None, or empty, is not known.
 
     Attributes:
       settings: of the objective.
-      documents: from the provenance tables; None where a table is missing or damaged, or does not number documents.
       examples: how many there are.
       tokens: of documents in them, before the objective; padding is no token.
       document_starts: bits that are set.
@@ -40,12 +39,11 @@ class Tally:
       segments: rows of the provenance tables, None where a table is missing or damaged.
       continued: segments that do not begin their document.
       table_starts: document starts that follow from the tables.
-      last_segment: document and end of the last segment of the shard before, None where that is not known.
       segment_lengths: int64 [64] how many segments have a length of so many binary digits.
+      variants: documents of each variant, once they are counted; None where a table cannot be used or does not number documents.
     """
 
     settings: ObjectiveSettings | None
-    documents: Documents | None
     examples: int = 0
     tokens: int = 0
     document_starts: int = 0
@@ -57,8 +55,8 @@ class Tally:
     segments: int | None = 0
     continued: int = 0
     table_starts: int = 0
-    last_segment: tuple[str, int] | None = None
     segment_lengths: npt.NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(64, dtype=np.int64))
+    variants: list[DocumentCounts] | None = None
 
     def add(self, records: Records) -> npt.NDArray[np.int64] | None:
         """Counts the values of records; gives the int64 [n] tokens of each, None where they are not known."""
@@ -81,9 +79,7 @@ class Tally:
         vocabulary, pad_id = place.manifest.vocabulary, place.manifest.pad_id
         ids = found.tokens.ravel() if found.real is None else found.tokens[found.real]
         # Ids that the vocabulary does not have are told by another check.
-        counts = np.bincount(ids[(ids >= 0) & (ids < vocabulary.vocab_size)], minlength=len(self.counts))
-        counts[: len(self.counts)] += self.counts
-        self.counts = counts
+        self.counts = _sum(self.counts, np.bincount(ids[(ids >= 0) & (ids < vocabulary.vocab_size)]))
         for name in ("bos", "eos", "pad", "unk"):
             number = getattr(vocabulary, f"{name}_id")
             if number is not None:
@@ -104,4 +100,24 @@ class Tally:
 
     def lose_segments(self) -> None:
         """Forgets what the tables say, once one of them cannot be used."""
-        self.segments = self.documents = None
+        self.segments = None
+
+    def merge(self, other: Tally) -> None:
+        """Adds the counts of other shards of the split."""
+        for name in ("examples", "tokens", "document_starts", "continued", "table_starts"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.complete, self.restored = self.complete and other.complete, self.restored and other.restored
+        self.counts = _sum(self.counts, other.counts)
+        self.specials = {name: self.specials.get(name, 0) + other.specials.get(name, 0) for name in {**self.specials, **other.specials}}
+        both = self.objective and other.objective
+        self.objective = objective_counts.add(self.objective, other.objective) if both else self.objective or other.objective
+        self.segments = None if self.segments is None or other.segments is None else self.segments + other.segments
+        self.segment_lengths = self.segment_lengths + other.segment_lengths
+
+
+def _sum(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Adds counts by id, which end at the largest id that occurs."""
+    longer, shorter = (first, second) if len(first) >= len(second) else (second, first)
+    total = longer.copy()
+    total[: len(shorter)] += shorter
+    return total
