@@ -63,6 +63,23 @@ class RaggedRecords(LazySequence[dict[str, Any]]):
         Raises:
           IndexError: there is no such example.
         """
+        places = self._places(indices)
+        return {name: _read(places, name, feature) for name, feature in self.features.items() if only is None or name in only}
+
+    def examples(self, indices: npt.ArrayLike) -> list[dict[str, Any]]:
+        """Gives examples as `[i]` does, many at once: without the features that they lack.
+
+        Raises:
+          IndexError: there is no such example.
+        """
+        places = self._places(indices)
+        rows = to_examples({name: _read(places, name, feature) for name, feature in self.features.items()})
+        for name in self.features:
+            for row in np.flatnonzero(places.absent(name)).tolist():
+                del rows[row][name]
+        return rows
+
+    def _places(self, indices: npt.ArrayLike) -> _Places:
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"there are examples 0 to {len(self) - 1:,}, asked for {wanted.min():,} to {wanted.max():,}")
@@ -72,8 +89,7 @@ class RaggedRecords(LazySequence[dict[str, Any]]):
             mine = np.flatnonzero(shard == number)
             parts.append((int(number), wanted[mine] - self._bounds[number]))
             rows.append(mine)
-        places = _Places(parts, self._shard, np.concatenate(rows) if rows else wanted)
-        return {name: _read(places, name, feature) for name, feature in self.features.items() if only is None or name in only}
+        return _Places(parts, self._shard, np.concatenate(rows) if rows else wanted)
 
     def lengths(self, name: str) -> npt.NDArray[np.int64]:
         """Gives the length of a feature in every example, from the indexes alone: int64 [n]. Of texts it is that in bytes."""

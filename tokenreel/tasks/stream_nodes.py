@@ -210,20 +210,26 @@ class Indexed(Node):
 
 class _IndexedCursor(Cursor):
     _AHEAD = 1024  # numbers that are worked out at a time
+    _MANY = 128  # examples that are read at a time, where that is cheaper than one by one
 
     def __init__(self, node: Indexed, epoch: int) -> None:
         self._node, self._epoch, self._at = node, epoch, 0
         self._first, self._numbers = 0, np.zeros(0, dtype=np.int64)
+        self._many = getattr(node.items, "examples", None)  # of those that give many at once
+        self._examples: list[Any] = []
 
     def __next__(self) -> Keyed:
         if self._at >= len(self._node.places):
             raise StopIteration
         if not self._first <= self._at < self._first + len(self._numbers):
             self._first = self._at
-            self._numbers = self._node.numbers(self._epoch, self._at, self._at + self._AHEAD)
-        number = int(self._numbers[self._at - self._first])
+            self._numbers = self._node.numbers(self._epoch, self._at, self._at + (self._AHEAD if self._many is None else self._MANY))
+            self._examples = [] if self._many is None else self._many(self._numbers)
+        place = self._at - self._first
+        number = int(self._numbers[place])
         self._at += 1
-        return Keyed((self._node.source, number), self._epoch, self._node.items[number])
+        example = self._node.items[number] if self._many is None else self._examples[place]
+        return Keyed((self._node.source, number), self._epoch, example)
 
     @property
     def reads_blocks(self) -> bool:

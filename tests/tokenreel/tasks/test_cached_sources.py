@@ -135,3 +135,20 @@ def test_directories_that_seqio_wrote(tmp_path):
     assert [int(both.get_rate(one)) for one in both.tasks] == [COUNT, 20]
     mixed = both.get_dataset(None, "train", use_cached=True, num_epochs=1, passthrough_features=["n"])
     assert sorted(numbers(mixed)) == sorted([*range(COUNT), *range(20)])
+
+
+def test_many_examples_at_once_are_those_that_come_one_by_one(tmp_path):
+    lacking = [
+        {name: value for name, value in row.items() if (number + len(name)) % 3 or name == "inputs"} for number, row in enumerate(ROWS[:40])
+    ]
+    write_cache(tmp_path / "lacking", {"train": [lacking[:9], lacking[9:]]})
+    cached = caching.open_cached(str(tmp_path / "lacking"), "train")
+    order = [39, 3, 3, *range(40)]
+    for found, number in zip(cached.examples(order), order, strict=True):
+        one = cached[number]
+        assert sorted(found) == sorted(one) == sorted(lacking[number])
+        for name, value in one.items():
+            np.testing.assert_array_equal(found[name], value)
+            assert type(found[name]) is type(value) and getattr(found[name], "dtype", None) == getattr(value, "dtype", None)
+    with pytest.raises(IndexError):
+        cached.examples([40])
