@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from examples import demo_corpus
+from tokenreel import tasks
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -40,6 +41,26 @@ def test_the_demo_runs_and_shows_what_it_promises(tmp_path: pathlib.Path) -> Non
     assert len(commands) == 7
     again = subprocess.run(commands[3], shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and "sound." in again.stdout, "a printed command can be repeated as it stands"
+
+
+def test_the_tasks_of_seqio_run_and_show_what_they_promise(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, str(ROOT / "examples/seqio_tasks.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    shown = result.stdout
+    for expected in (
+        "its answers: ['Mercury', 'the planet Mercury']",
+        "the mixture: 9 examples, each once",
+        "demo_questions: exact_match 33.33, perplexity 259.00",
+        "demo_translation: bleu 75.10, exact_match 66.67, perplexity 259.00",
+        "the same from the cache: True",
+    ):
+        assert expected in shown, f"{expected}\n{shown}"
+    converters = {re.sub(r"FeatureConverter$", "", name) for name in vars(tasks) if name.endswith("FeatureConverter")} - {""}
+    assert {name for name in converters if not re.search(rf"^{name}[,:]", shown, re.MULTILINE)} == set(), "every converter is shown"
+    logged = [json.loads(line) for line in (tmp_path / "demo/tasks/logs/demo_translation-metrics.jsonl").read_text().splitlines()]
+    assert len(logged) == 3 and logged[0]["signature"].startswith("BLEU = 75.10")
 
 
 def test_the_corpus_is_the_same_every_time(tmp_path: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ class Evaluator:
       sequence_length: the longest that each feature may be. Features that are not named, or all, get the length of their longest.
       num_examples: examples that are taken of each task, from the first; None for all.
       shuffle: whether they are taken in a random order, the same at every evaluation.
-      logger_cls: where results are written; classes that are called with `output_dir`.
+      logger_cls: where results are written; classes, or functions, that are called with `output_dir`.
       log_dir: directory for the loggers.
       use_memory_cache: whether the examples are held in memory; otherwise they are made again whenever they are read.
       async_compute_metrics: whether metrics are computed in a thread while the trainer goes on.
@@ -131,7 +131,7 @@ class Evaluator:
         sequence_length: Mapping[str, Any] | None = None,
         num_examples: int | None = None,
         shuffle: bool = False,
-        logger_cls: Sequence[type[Logger]] = (),
+        logger_cls: Sequence[Callable[..., Logger]] = (),
         log_dir: str | None = None,
         use_memory_cache: bool = True,
         async_compute_metrics: bool = True,
@@ -195,7 +195,7 @@ class Evaluator:
                 raise ConfigError(f"Task {task.name} has no examples in split {arguments['split']!r}: there is nothing to evaluate")
         return measured
 
-    def _start_loggers(self, classes: Sequence[type[Logger]], log_dir: str | None) -> None:
+    def _start_loggers(self, classes: Sequence[Callable[..., Logger]], log_dir: str | None) -> None:
         if classes and not log_dir:
             raise ConfigError("'log_dir' must be provided to `Evaluator` if `logger_cls` is non-empty.")
         if not classes:
