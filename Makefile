@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-airflow test-engines test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-airflow test-engines test-templates test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ FRAMEWORKS := torch tensorflow oracles writers interop airflow
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not airflow and not engines
+LIGHT := not templates and not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not airflow and not engines
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-interop     the tests beside SeqIO: its own against our classes, and each reading what the other wrote, in .venv-interop'
 	@echo 'make test-airflow     the DAGs of dags/, run date by date by Airflow, in .venv-airflow'
 	@echo 'make test-engines     the tests that run on Prism, the engine of Beam in Go, which is built if Go is there'
+	@echo 'make test-templates   what the image of the Dataflow templates holds, in .venv-templates, which is removed afterwards'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
@@ -100,6 +101,18 @@ test-engines: $(DEV)
 	TOKENREEL_REQUIRES=engines $(PYTEST) -m engines tests/pipelines/test_engines.py
 PRISM_SECONDS := 240
 
+# What the image installs, in an environment of its own, which takes a gigabyte and is removed. A Python below a home of root is of no use
+# to the user without rights that the tests start.
+TEMPLATES := $(abspath .venv-templates)
+test-templates: $(DEV)
+	rm -rf $(TEMPLATES)
+	"$$(for each in /usr/bin/python3.11 python3.11; do command -v $$each && break; done)" -m venv $(TEMPLATES)
+	$(TEMPLATES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r dataflow_templates/lock.txt
+	archive=$$($(BIN)/python -m tests.dataflow_templates.archive $(TEMPLATES)/archive) && \
+	$(TEMPLATES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation "$$archive"
+	TOKENREEL_TEMPLATES=$(TEMPLATES) $(BIN)/python -m pytest -m 'templates or not slow' tests/dataflow_templates
+	rm -rf $(TEMPLATES)
+
 # In the environment of Torch, which each of them needs.
 test-trainers: .venv-torch/.installed
 	files=$$(grep -rlE 'mark\.trainers\b' tests --include='*.py'); \
@@ -108,7 +121,7 @@ test-trainers: .venv-torch/.installed
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
 	for name in $$($(BIN)/python -c 'from tests import soak; print(*soak.SOAKS)'); do $(BIN)/python -m tests.soak $$name --count 50 || exit 1; done
-	@$(MAKE) --no-print-directory test-core test-engines $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
+	@$(MAKE) --no-print-directory test-core test-engines test-templates $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
 
 check: $(DEV)
 	$(BIN)/ruff check .

@@ -51,24 +51,25 @@ class Service:
           template: whether the program is told to write the job to a file, which the launcher then posts.
           name: of the job.
         """
-        identity = self.identity(len(self.jobs))
-        where = f"{TEMPORARY}/staging/template_launches/{identity}/job_object"
-        code = launching.main(
-            [
-                *(f"--{parameter}" for parameter in parameters),
-                "--runner=DataflowRunner",
-                f"--project={PROJECT}",
-                f"--region={REGION}",
-                f"--job_name={name}",
-                f"--temp_location={TEMPORARY}",
-                f"--staging_location={TEMPORARY}/staging",
-                f"--dataflow_endpoint=http://localhost:{self.port}",
-                *([f"--template_location={where}"] if template else []),
-            ]
-        )
+        where = f"{TEMPORARY}/staging/template_launches/{self.identity(len(self.jobs))}/job_object"
+        given = [*self.parameters(*parameters, name=name), *([f"template_location={where}"] if template else [])]
+        code = launching.main([f"--{parameter}" for parameter in given])
         if template and code == 0 and files.size(where) is not None:
             self.jobs.append(json.loads(files.read_bytes(where)))
         return code
+
+    def parameters(self, *parameters: str, name: str = "books") -> list[str]:
+        """Adds to the parameters of a job what the launcher says of itself, as `name=value`."""
+        return [
+            *parameters,
+            "runner=DataflowRunner",
+            f"project={PROJECT}",
+            f"region={REGION}",
+            f"job_name={name}",
+            f"temp_location={TEMPORARY}",
+            f"staging_location={TEMPORARY}/staging",
+            f"dataflow_endpoint=http://localhost:{self.port}",
+        ]
 
     def pipeline(self, number: int = -1) -> beam_runner_api_pb2.Pipeline:
         """Takes the pipeline of a job out of storage, and its artifacts, whose digests are compared."""

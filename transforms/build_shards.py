@@ -16,6 +16,7 @@ from tokenreel.planning.recipe import Recipe
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.stored_value import StoredValue
 from transforms.plan_shards import document_order
+from transforms.workers import measures
 
 
 @dataclasses.dataclass
@@ -45,6 +46,11 @@ class BuildShards(beam.PTransform):
 
     def _build(self, shard: tuple[int, int], plan: ColumnFile, stages: ColumnFile, merged: ColumnFile | None = None) -> BuiltShard:
         split, index = shard
-        with self.work.explaining():
+        with self.work.explaining(), measures.Task("shard", job=self.work.build[:16], split=split, shard=index) as task:
             order = document_order(self.recipe, stages, merged)
-            return shard_building.build_shard(order, shard_plan.load(order.recipe, plan)[split].shards[index], self.work)
+            built = shard_building.build_shard(order, shard_plan.load(order.recipe, plan)[split].shards[index], self.work)
+            task.fields |= {"file": built.shard.file, "examples": built.shard.records}
+            measures.count("out-shards")
+            measures.count("out-examples", built.shard.records)
+            measures.count("out-bytes", built.shard.bytes)
+            return built

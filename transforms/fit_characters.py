@@ -14,6 +14,7 @@ import pyarrow as pa
 from tokenreel import ragged
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
+from tokenreel.launched import Launched
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import character_fitting
@@ -86,6 +87,7 @@ class FitCharacters(beam.PTransform):
 
     config: TokenizerJobConfig
     directory: str
+    launched: Launched = dataclasses.field(default_factory=Launched)
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Trained]:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

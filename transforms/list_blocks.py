@@ -13,6 +13,7 @@ from tokenreel.assembly import remembered_inputs
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import SourceError
+from tokenreel.launched import Launched
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.sources.inputs import Block, InputFile
 from tokenreel.sources.listing import list_files
@@ -31,6 +32,7 @@ class ListBlocks(beam.PTransform):
 
     config: JobConfig | TokenizerJobConfig
     inputs: Mapping[str, Any]
+    launched: Launched = dataclasses.field(default_factory=Launched)
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection[Block]:
         return (

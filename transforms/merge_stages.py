@@ -22,6 +22,7 @@ from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
 from transforms.merge_levels import MergeLevels
 from transforms.plan_shards import check_text, document_order
+from transforms.workers import measures
 from transforms.workers.saying import say
 
 
@@ -53,10 +54,12 @@ class MergeStages(beam.PTransform):
         unmerged = read_budget.plan_reads(order, order.groups())
         if unmerged.reads <= config.execution.max_reads:
             say(str(unmerged))
+            measures.count("reads-planned", unmerged.reads)
             return 0
         sizes = merge_plan.measure(order)
         planned = merge_plan.plan(config, sizes, shard_plan.tokens_per_shard(order.recipe), most=self.levels)
         say(str(planned))
+        measures.count("reads-planned", planned.reads)
         read_budget.check(dataclasses.replace(unmerged, reads=planned.reads, repeated=planned.repeated, bytes=planned.read_bytes), config)
         return planned.levels
 
@@ -64,7 +67,8 @@ class MergeStages(beam.PTransform):
         return strands.cut(stage_table.load(table), self.recipe.load().config)
 
     def _merge(self, task: MergeTask, table: ColumnFile) -> Iterator[StageSelection]:
-        with self.work.explaining():
+        fields = {"job": self.work.build[:16], "strand": task.strand, "part": task.part}
+        with self.work.explaining(), measures.Task("merge", **fields):
             rows = stage_table.load(table)
             wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
             inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
@@ -72,4 +76,5 @@ class MergeStages(beam.PTransform):
             source = int(rows.numbers("source")[task.first])
             info = merging.merge(path, inputs, source=source, strand=task.strand, part=task.part, ranges=task.ranges)
         if info is not None:
+            measures.count("merge-bytes", info.end)
             yield StageSelection(info=info, splits={})

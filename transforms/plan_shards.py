@@ -21,6 +21,7 @@ from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
+from transforms.workers import measures
 from transforms.workers.saying import say
 
 
@@ -61,6 +62,7 @@ class PlanShards(beam.PTransform):
         groups = order.groups()
         planned = read_budget.plan_reads(order, groups)
         say(str(planned))
+        measures.count("reads-planned", planned.reads)
         read_budget.check(planned, order.config)
         return groups
 

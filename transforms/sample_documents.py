@@ -10,6 +10,7 @@ from apache_beam.metrics import Metrics
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation.filters import Rules
+from tokenreel.launched import Launched
 from tokenreel.planning import stage_table
 from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
@@ -116,6 +117,7 @@ class SampleDocuments(beam.PTransform):
 class _MeasureBlock(beam.DoFn):
     def __init__(self, config: TokenizerJobConfig, rules: Sequence[Rules], directory: str, limits: Sequence[int]) -> None:
         self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
+        self._launched = Launched()
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
     def process(self, block: Block) -> Iterator[Any]:  # _Part; tagged: Measured, and ((source, file), _FileCounts)

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
 
 from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
@@ -24,6 +23,8 @@ from tokenreel.staging import being_read, encoding, identity, stage_file
 from tokenreel.staging.columns import StageInfo
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.unit_memo import lookups
+from transforms.workers import measures
 
 BLOCKS, CACHED = "in-blocks", "blocks-from-cache"
 
@@ -50,34 +51,35 @@ class _TokenizeBlock(beam.DoFn):
         self, config: JobConfig, vocabulary: StoredValue[Vocabulary], rules: StoredValue[Sequence[Rules]], work: Workspace
     ) -> None:
         self._config, self._stored, self._work = config, (vocabulary, rules), work
-        self._documents = Metrics.counter("tokenreel", "out-documents")
-        self._tokens = Metrics.counter("tokenreel", "out-tokens")
-        self._blocks = Metrics.counter("tokenreel", BLOCKS)
-        self._cached = Metrics.counter("tokenreel", CACHED)
-        self._dead = Metrics.counter("tokenreel", "dead-letters")
 
     def setup(self) -> None:
         vocabulary, rules = self._stored
         self._vocabulary, self._rules = vocabulary.load(), rules.load()
 
     def process(self, block: Block) -> Iterator[StageSelection]:
-        for info in self._staged(block):
-            self._documents.inc(info.documents)
-            self._tokens.inc(info.tokens)
-            self._dead.inc(info.dead_letters)
-            yield selection.count_splits(info, self._config)
+        names = measures.some(file_range.file.path for file_range in block.file_ranges)
+        source = self._config.sources[block.source].name
+        with measures.Task("stage", job=self._work.build[:16], source=source, block=block.index, source_files=names) as task:
+            lookups.take()
+            for info in task.passing_on(self._staged(block)):
+                _count(info)
+                task.fields |= {"stage": info.path, "documents": info.documents, "tokens": info.tokens, "dead_letters": info.dead_letters}
+                yield selection.count_splits(info, self._config)
+            hits, misses = lookups.take()
+            measures.count("memo-hits", hits)
+            measures.count("memo-misses", misses)
 
     def _staged(self, block: Block) -> Iterator[StageInfo]:
         """Yields the stage files of a block; reads it only where the last of them is missing, and writes only those that are."""
         config, source = self._config, self._config.sources[block.source]
         name = identity.name_of(config, block, self._vocabulary.fingerprint, self._rules[block.source])
         left_out = identity.left_out(name)
-        self._blocks.inc()
+        measures.count(BLOCKS)
         # What was left out has a name of its own: without that setting nothing takes it for the block.
         for known in (left_out, name) if config.execution.dead_letter_crashes else (name,):
             finished = list(self._finished(block, known))
             if finished and finished[-1].last:
-                self._cached.inc()
+                measures.count(CACHED)
                 yield from finished
                 return
         self._work.tokens.ready()  # before the text is read for nothing
@@ -109,6 +111,9 @@ class _TokenizeBlock(beam.DoFn):
                     cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
                 cleaned, columns = encoding.encode_part(cleaned, self._vocabulary, rules, config)
                 path = identity.path_of(self._work.tokens.ready(), name, part)
+                measures.count("in-bytes", int(columns.bytes.sum()))
+                for reasons in documents.dead_letters:
+                    measures.count_each("dead-letters", reasons)
                 dtype = schema.token_dtype(self._vocabulary.vocab_size)
                 yield stage_file.write(path, block, part, following is None, cleaned, columns, dtype, about)
             part, documents = part + 1, following
@@ -123,3 +128,11 @@ class _TokenizeBlock(beam.DoFn):
             part, bound = part + 1, info.bound
             if info.last:
                 return
+
+
+def _count(info: StageInfo) -> None:
+    """Counts what a stage file holds, tokenized now or before."""
+    measures.count("out-documents", info.documents)
+    measures.count("out-tokens", info.tokens)
+    measures.count("dead-letters", info.dead_letters)
+    measures.count_each("filtered", info.filtered)

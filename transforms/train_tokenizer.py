@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.launched import Launched
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import output
 from tokenreel.tokenizer_training.sample_files import Sample
@@ -33,6 +34,7 @@ class TrainSentencePiece(beam.PTransform):
 
     config: TokenizerJobConfig
     directory: str
+    launched: Launched = dataclasses.field(default_factory=Launched)
 
     def expand(self, sampled: beam.PCollection[Sampled]) -> beam.PCollection[Trained]:
         return sampled | "Train" >> beam.Map(self._train)  # Trained
@@ -55,6 +57,7 @@ class WriteTokenizer(beam.PTransform):
 
     config: TokenizerJobConfig
     inputs: Mapping[str, Any]
+    launched: Launched = dataclasses.field(default_factory=Launched)
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
         sampled, trained = parts  # Sampled, Trained

@@ -13,6 +13,7 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
+from tokenreel.launched import Launched
 from tokenreel.storage import files
 from tokenreel.storage.claims import Claim, Folder
 
@@ -28,12 +29,14 @@ class Workspace:
       stage: of stage files, which are named by their content: builds share them.
       build: the identity of the build; another attempt at the same build finds what this one finished.
       claim: to the output; None for who works alone.
+      launched: refuses workers whose code is another's.
     """
 
     output: str
     stage: str
     build: str
     claim: Claim | None = None
+    launched: Launched = dataclasses.field(default_factory=Launched, repr=False)
 
     @classmethod
     def of(cls, config: JobConfig, build: str, claim: Claim | None = None) -> Workspace:

@@ -23,6 +23,7 @@ from tokenreel.ragged import Ints
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import Cuts, Model
+from tokenreel.vocabularies.unit_memo import lookups
 from tokenreel.vocabularies.unit_memo.model_arrays import Merges, Unigram, split, to_arrays, trie_of
 from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, EncodedUnits, Entries, Table, pick
 from tokenreel.vocabularies.unit_memo.worth import TRIAL_BYTES, Worth
@@ -130,6 +131,7 @@ class UnitMemo:
         if not self._goes_on(len(text), len(entries), bounds[new_units + 1] - bounds[new_units]):
             return None
         new = self._encode_units(cut_text, bounds, flags, new_units) if len(new_units) else NONE
+        lookups.add(len(entries) - len(new_units), len(new_units))
 
         counts = count_ids(entries, first, known.id_bounds, new.id_bounds)
         by_library = np.flatnonzero(with_symbol)  # the normaliser confuses it with the spaces it writes
