@@ -49,6 +49,7 @@ test: $(DEV)
 
 # The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
 test-core: $(DEV) .venv-core/.installed
+	.venv-core/bin/python -m pip check
 	TOKENREEL_CORE=.venv-core/bin/tokenreel $(BIN)/python -m pytest -m core tests/pipelines/test_core_installation.py
 
 # The files are named, because the others import what only .venv holds. TOKENREEL_REQUIRES turns a missing framework from a skip into a failure.

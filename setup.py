@@ -124,6 +124,12 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    classifiers=[  # what it was tried on
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
     packages=find_packages(include=["tokenreel", "tokenreel.*", "transforms", "transforms.*", "pipelines", "pipelines.*"]),
     py_modules=["tokenreel_command"],
     package_data={"tokenreel": ["py.typed"]},

@@ -202,3 +202,12 @@ def test_the_trainer_needs_numpy_and_the_crc_alone(job, loader):
     wanted = requirements(loader[1])
     assert set(wanted) == {"numpy", "google-crc32c"}
     assert wanted.items() <= requirements(job[1]).items(), "the two builds ask for different ranges"
+
+
+def test_windows_is_told_in_one_line():
+    code = "import sys; sys.platform = 'win32'; import tokenreel"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1].startswith(
+        "ImportError: tokenreel runs on Linux and macOS. On Windows, install and run it in WSL 2"
+    )

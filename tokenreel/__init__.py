@@ -6,6 +6,13 @@
 ...     train(batch["tokens"])
 """
 
+import sys
+
+if sys.platform == "win32":  # before anything of ours is imported that needs what Windows lacks: locks of files, limits of descriptors
+    raise ImportError(
+        "tokenreel runs on Linux and macOS. On Windows, install and run it in WSL 2 (https://learn.microsoft.com/windows/wsl)."
+    )
+
 from tokenreel.loaders import Batches, Dataset, Lanes, Mixture, load
 from tokenreel.version import __version__ as __version__
 
