@@ -77,7 +77,7 @@ def build(
     if job.duplicates.remove == "documents":
         stages |= RemoveDuplicateDocuments(job, work, table_levels)
     if any(source.id_field is not None for source in job.sources):
-        stages |= CheckIds(job, work.duplicates)
+        stages |= CheckIds(job, work, table_levels)
     read = stages | MergeStages(everything, work, inputs, stage_levels) if stage_levels else stages  # table of what shards are made of
     plan = (stages, read) | PlanShards(everything, work, inputs)  # table of SplitPlan
     built = (plan, stages, read) | BuildShards(everything, work)  # BuiltShard

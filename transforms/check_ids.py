@@ -4,16 +4,18 @@ Tested in tests/tokenreel/planning/test_repeated_ids.py.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 
 from tokenreel.config.build import JobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation import hash_tables
+from tokenreel.curation.hash_tables import HashTable
 from tokenreel.planning import repeated_ids, stage_table
 from tokenreel.planning.repeated_ids import Found
-from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile
+from transforms.merge_tables import MergeTables, searched_tables
 from transforms.workers.saying import say
 
 
@@ -25,7 +27,8 @@ class CheckIds(beam.PTransform):
     """
 
     config: JobConfig
-    tables: Folder
+    work: Workspace
+    merge_levels: int = 0
 
     def expand(self, stages: beam.PCollection[ColumnFile]) -> beam.PCollection[ColumnFile]:
         every_stage = beam.pvalue.AsSingleton(stages)
@@ -36,11 +39,21 @@ class CheckIds(beam.PTransform):
             | "HashIds" >> beam.Map(self._hash, every_stage)  # int: entries of its table
             | "CountIds" >> beam.CombineGlobally(sum)
         )
+        searched = every_stage
+        if self.merge_levels:
+            # Behind the hashes, which it reads.
+            hashed = (
+                stages.pipeline
+                | "OnceHashed" >> beam.Create([None])
+                | "TakeHashed" >> beam.Map(_first, every_stage, beam.pvalue.AsSingleton(entries))
+            )
+            merge = MergeTables(self.config, self.work, self._tables, self.merge_levels, "comparison of ids")
+            searched = beam.pvalue.AsSingleton(hashed | merge)
         found = (
             entries
             | "CutIdRanges" >> beam.FlatMap(hash_tables.ranges_of)  # (low, high): ranges of hashes
             | "SpreadIdRanges" >> beam.Reshuffle()
-            | "CompareIds" >> beam.FlatMap(self._compare, every_stage)  # Found
+            | "CompareIds" >> beam.FlatMap(self._compare, every_stage, searched)  # Found
             | "AddRepeatedIds" >> beam.CombineGlobally(repeated_ids.add)
         )
         # The table is no main input of a step that waits for another one: see `MergeLevels`.
@@ -48,12 +61,20 @@ class CheckIds(beam.PTransform):
         return stages.pipeline | "Once" >> beam.Create([None]) | "ReportIds" >> beam.Map(self._report, *both)
 
     def _hash(self, index: int, stages: ColumnFile) -> int:
-        return repeated_ids.hash_ids(self.tables.ready(), stage_table.load(stages), index)
+        return repeated_ids.hash_ids(self.work.duplicates.ready(), stage_table.load(stages), index)
 
-    def _compare(self, bounds: tuple[int, int], stages: ColumnFile) -> Iterator[Found]:
-        if found := repeated_ids.compare(self.tables.path, stage_table.load(stages), *bounds):
+    def _tables(self, stages: ColumnFile) -> Sequence[HashTable]:
+        return repeated_ids.tables(self.work.duplicates.path, stage_table.load(stages))
+
+    def _compare(self, bounds: tuple[int, int], stages: ColumnFile, searched: ColumnFile) -> Iterator[Found]:
+        if found := repeated_ids.compare(searched_tables(searched, self._tables), stage_table.load(stages), *bounds):
             yield found
 
     def _report(self, _: None, stages: ColumnFile, found: Found) -> ColumnFile:
         repeated_ids.report(self.config, found, say)
         return stages
+
+
+def _first(_: None, stages: ColumnFile, entries: int) -> ColumnFile:
+    """Takes the table of stage files once the ids of all of them are hashed."""
+    return stages

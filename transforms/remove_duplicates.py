@@ -14,7 +14,7 @@ import numpy as np
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
-from tokenreel.curation import duplicates, hash_tables, merged_tables
+from tokenreel.curation import duplicates, hash_tables
 from tokenreel.curation.hash_tables import HashTable
 from tokenreel.planning import stage_table
 from tokenreel.planning.selection import StageSelection, count_splits
@@ -23,11 +23,8 @@ from tokenreel.sources.reading import read_documents
 from tokenreel.staging import stage_file
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import ColumnFile, Row
-from tokenreel.storage.merge_tasks import MergeTask
-from tokenreel.wording import plural
 from transforms.gather_rows import GatherRows
-from transforms.merge_levels import MergeLevels
-from transforms.workers.saying import say
+from transforms.merge_tables import MergeTables, listed_tables, searched_tables
 
 
 @dataclasses.dataclass
@@ -47,8 +44,8 @@ class FindDuplicates(beam.PTransform):
         every_table = beam.pvalue.AsSingleton(listed)
         searched = every_table
         if self.merge_levels:
-            gather = GatherRows(_merged_row, self.work.tables, "merged-hashes", ("strand", "part"))
-            searched = beam.pvalue.AsSingleton(listed | MergeLevels(self.merge_levels, self._plan, self._cut, self._merge, gather))
+            merge = MergeTables(self.config, self.work, self.tables_of, self.merge_levels, "search for duplicates")
+            searched = beam.pvalue.AsSingleton(listed | merge)
         found = (
             listed
             | "CutRanges" >> beam.FlatMap(lambda file: hash_tables.ranges(self.tables_of(file)))  # (low, high): ranges of hashes
@@ -63,29 +60,8 @@ class FindDuplicates(beam.PTransform):
             | "WriteRows" >> beam.Map(self._write, every_table)  # (table, path)
         )
 
-    def _plan(self, listed: ColumnFile) -> int:
-        execution, tables = self.config.execution, self.tables_of(listed)
-        entries = sum(table.entries for table in tables)
-        found = hash_tables.levels(len(tables), entries, execution.merge_files, execution.max_reads)
-        level = min(found, self.merge_levels)
-        if level:
-            without, reads = (hash_tables.reads(len(tables), entries, execution.merge_files, passes) for passes in (0, level))
-            say(f"search for duplicates: {plural(level, 'merge level')}, {plural(reads, 'read')} in place of {without:,}")
-        return level
-
-    def _searched(self, listed: ColumnFile) -> Sequence[HashTable]:
-        return _listed_tables(listed) if _is_merged(listed) else self.tables_of(listed)
-
-    def _cut(self, listed: ColumnFile) -> Iterator[MergeTask]:
-        tables = self._searched(listed)
-        strands = column_file.read(listed).numbers("strand") if _is_merged(listed) else np.arange(len(tables))
-        return merged_tables.cut(tables, strands, self.config.execution.merge_files)
-
-    def _merge(self, task: MergeTask, listed: ColumnFile) -> Iterator[tuple[int, HashTable]]:
-        yield task.strand, merged_tables.merge(self.work.duplicates.ready(), self._searched(listed), task)
-
     def _find(self, bounds: tuple[int, int], listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
-        for index, rows in hash_tables.find(self._searched(listed), *bounds):
+        for index, rows in hash_tables.find(searched_tables(listed, self.tables_of), *bounds):
             yield index, rows.astype("<i8").tobytes()
 
     def _with_duplicates(self, listed: ColumnFile) -> Iterator[tuple[int, bytes]]:
@@ -98,15 +74,6 @@ class FindDuplicates(beam.PTransform):
         rows = [np.frombuffer(data, dtype="<i8") for data in parts]
         every = np.sort(np.concatenate([*rows, self.tables_of(listed)[index].read_duplicates()]))
         return index, hash_tables.write_rows(self.work.duplicates.ready(), self.config.duplicates.remove, every)
-
-
-def _is_merged(listed: ColumnFile) -> bool:
-    return "strand" in column_file.read(listed).arrays
-
-
-def _merged_row(merged: tuple[int, HashTable]) -> Row:
-    strand, table = merged
-    return {"strand": strand, **dataclasses.asdict(table)}
 
 
 @dataclasses.dataclass
@@ -176,7 +143,7 @@ class RemoveDuplicateText(beam.PTransform):
         )
         removed = (
             parts
-            | "FindDuplicates" >> FindDuplicates(self.config, self.work, _listed_tables, self.merge_levels)
+            | "FindDuplicates" >> FindDuplicates(self.config, self.work, listed_tables, self.merge_levels)
             | "NameBlocks" >> beam.Map(_name_block, beam.pvalue.AsSingleton(parts))  # (block, (part, path))
         )
         named = blocks | "OwnNames" >> beam.Map(_with_name)  # (block, Block)
@@ -199,14 +166,6 @@ class RemoveDuplicateText(beam.PTransform):
 
 def _part_row(part: HashedPart) -> Row:
     return {**dataclasses.asdict(part.table), "source": part.source, "block": part.block, "part": part.part}
-
-
-@functools.lru_cache(maxsize=2)
-def _listed_tables(listed: ColumnFile) -> list[HashTable]:
-    """Lists the tables of all parts, or merged ones, once in each process."""
-    found = column_file.read(listed)
-    names = [field.name for field in dataclasses.fields(HashTable)]
-    return [HashTable(**{name: row[name] for name in names}) for row in map(found.row, range(found.rows))]
 
 
 def _name_block(removed: tuple[int, str], listed: ColumnFile) -> tuple[tuple[int, int], tuple[int, str]]:

@@ -299,8 +299,10 @@ def levels_to_prepare(config: JobConfig, sizes: Sequence[SourceSize], tokens_per
 
 
 def table_levels_to_prepare(config: JobConfig, sizes: Sequence[SourceSize]) -> int:
-    """Says how many merge passes over the tables of hashes a job must be able to make to find duplicates, by an estimate."""
+    """Says how many merge passes over the tables of hashes a job must be able to make to find duplicates and ids, by an estimate."""
     unit = _UNIT_BYTES.get(config.duplicates.remove)
+    if unit is None and any(source.id_field is not None for source in config.sources):
+        unit = _DOCUMENT_BYTES
     if unit is None:
         return 0
     tables, entries = sum(size.stage_files for size in sizes), sum(size.text_bytes for size in sizes) // unit

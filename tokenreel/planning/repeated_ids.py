@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenreel.config.build import JobConfig
 from tokenreel.curation import hash_tables, leaks
-from tokenreel.curation.hash_tables import Entries, HashTable
+from tokenreel.curation.hash_tables import TABLE_SHIFT, Entries, HashTable
 from tokenreel.curation.leaks import Shared
 from tokenreel.planning.selection import StageSelection
 from tokenreel.planning.stage_table import StageTable
@@ -51,18 +51,19 @@ Found = Mapping[tuple[int, int], Repeated]  # by the indices of two sources; of 
 def _table(directory: str, selection: StageSelection) -> HashTable:
     """Says where the hashes of the ids of what is taken of a stage file lie."""
     name = "-".join(os.path.basename(path) for path in (selection.info.path, selection.removed or "") if path)
-    entries = selection.info.documents - selection.duplicates
+    entries = selection.info.documents - selection.duplicates if selection.info.id_bytes else 0
     return hash_tables.own_table(files.join(directory, f"{name}.ids"), entries)
 
 
-def _has_ids(selection: StageSelection) -> bool:
-    return selection.info.id_bytes > 0 and selection.info.documents > selection.duplicates
+def tables(directory: str, selections: StageTable) -> list[HashTable]:
+    """Says where the hashes of the ids of every stage file lie; that of one without ids is empty, and no file."""
+    return [_table(directory, selection) for selection in selections]
 
 
 def hash_ids(directory: str, selections: StageTable, index: int) -> int:
     """Writes the table of the ids of what is taken of a stage file to a directory, and returns how many entries it has."""
     selection = selections[index]
-    if not _has_ids(selection):
+    if not _table(directory, selection).entries:
         return 0
     stage = StageFile(selection.info)
     names, bounds = stage.read("id").tobytes(), stage.read("id_offset").tolist()
@@ -76,13 +77,21 @@ def hash_ids(directory: str, selections: StageTable, index: int) -> int:
     return len(entries)
 
 
-def compare(directory: str, selections: StageTable, low: int, high: int) -> Found:
-    """Finds the ids that several documents have, of those whose hash begins with a number in [low, high), by the tables in a directory."""
-    parts = [_table(directory, selection).between(low, high) for selection in selections if _has_ids(selection)]
-    if not parts:
+def compare(searched: Sequence[HashTable], selections: StageTable, low: int, high: int) -> Found:
+    """Finds the ids that several documents have, of those whose hash begins with a number in [low, high).
+
+    Args:
+      searched: the tables of all stage files, or the merged tables that hold them, in the order of the text.
+      selections: the stage files.
+      low: looks at hashes whose first half is at least this,
+      high: and below this.
+    """
+    parts = [table.between(low, high) for table in searched]
+    if not any(map(len, parts)):
         return {}
     entries = np.concatenate(parts)
     entries = entries[np.lexsort((entries[:, 1], entries[:, 0]))]  # stable: documents of one id stay as the text lies, by source
+    entries[:, 3] &= np.uint64((1 << TABLE_SHIFT) - 1)  # a merged table has the number of the stage file there too
     same = hash_tables.same_as_before(entries)
     own = selections.numbers("source")[entries[:, 2].astype(np.int64)]
     found: dict[tuple[int, int], Repeated] = {}

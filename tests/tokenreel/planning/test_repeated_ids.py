@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,24 @@ def test_ids_that_repeat_within_a_source_are_counted(tmp_path: pathlib.Path, cap
     error = capsys.readouterr().err
     assert re.search("tokenreel: source 'a': 2 ids repeat, 5 documents have them, such as 'd[78]'; all are taken\n", error)
     assert "source 'b'" not in error and "both sources" not in error
+
+
+@pytest.mark.parametrize("files", [2, 16])
+def test_merge_levels_change_nothing_that_is_said(
+    tmp_path: pathlib.Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """Of tables of ids."""
+    monkeypatch.setattr(hash_tables, "_RANGE_ENTRIES", 50)
+    again = [*documents(range(200)), *documents(range(7, 9), "more"), *documents(range(8, 9), "most")]
+    sources = lay(tmp_path, 0, a=again, b=documents(range(195, 300)))
+    said = []
+    for limits in ({}, {"max_reads": 60, "merge_files": files}):
+        assert job(tmp_path, "build", sources, block_mb=0.001, **limits) == 0
+        said.append(capsys.readouterr().err)
+        shutil.rmtree(tmp_path / "out")
+    told = [[line for line in each.splitlines() if " ids " in line] for each in said]
+    assert told[0] == told[1] and len(told[0]) == 2
+    assert "comparison of ids: " in said[1] and "comparison of ids: " not in said[0]
 
 
 def test_ids_of_documents_that_are_taken_out_are_none(tmp_path: pathlib.Path, capsys: Capture) -> None:
