@@ -16,6 +16,10 @@ from tokenreel.format import pointer, schema
 from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
 from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
+from tokenreel.tasks import caching
+from tokenreel.wording import one_line, plain
+
+_SHOWN = 32  # numbers of a feature of a cached task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
       TokenreelError: there is no such split or example, or it cannot be read.
     """
     arguments.directory = pointer.follow(arguments.directory)
+    if caching.is_cached(arguments.directory):
+        return _show_cache(arguments)
     manifest = manifests.read(arguments.directory)
     split = arguments.split or ("train" if "train" in manifest.splits else next(iter(manifest.splits)))
     if split not in manifest.splits:
@@ -62,6 +68,42 @@ def run(arguments: argparse.Namespace) -> int:
                 print(painter(color)("damage", f"this record is damaged: {problem}"))
             print()
     return 1 if damaged else 0
+
+
+def _show_cache(arguments: argparse.Namespace) -> int:
+    """Prints examples of a cached task, ours or SeqIO's: texts as they are, of long values the first.
+
+    Raises:
+      TokenreelError: there is no such split or example, or it cannot be read.
+    """
+    splits = caching.splits_of(arguments.directory)
+    split = arguments.split or ("train" if "train" in splits else next(iter(splits), "train"))
+    if split not in splits:
+        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(splits)}")
+    examples = caching.open_cached(arguments.directory, split)
+    total = len(examples)
+    first = arguments.index + total if arguments.index < 0 else arguments.index
+    if not 0 <= first < total:
+        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
+    with reader_may_leave():
+        for index in range(first, min(total, first + arguments.count)):
+            print(f"{split} {index:,} of {total:,}")
+            for name, value in sorted(examples[index].items()):
+                print(f"  {one_line(name)}: {_show_value(value)}")
+            print()
+    return 0
+
+
+def _show_value(value: Any) -> str:
+    if isinstance(value, bytes):
+        return plain(value.decode("utf-8", "replace"))
+    array = np.asarray(value)
+    if array.dtype == object:
+        return "[" + ", ".join(repr(plain(each.decode("utf-8", "replace"))) for each in array.ravel().tolist()) + "]"
+    if not array.ndim:
+        return str(array)
+    shown = " ".join(map(str, array.ravel()[:_SHOWN].tolist()))
+    return f"{array.dtype} {list(array.shape)}: {shown}{' ...' if array.size > _SHOWN else ''}"
 
 
 def _title(split: str, index: int, total: int, arrays: Mapping[str, npt.NDArray[Any]], align: int) -> str:

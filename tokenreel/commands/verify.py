@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from tokenreel.format import cache_manifest, pointer
 from tokenreel.format import manifest as manifests
-from tokenreel.format import pointer
+from tokenreel.format.cache_manifest import CacheManifest
+from tokenreel.inspection import cache_check
 from tokenreel.inspection.parts import Facts
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
@@ -46,6 +48,9 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
         if not quiet:
             print(f"tokenreel: {plain(line)}", file=sys.stderr, flush=True)
 
+    cache = cache_manifest.find(arguments.directory)
+    if cache is not None:
+        return _verify_cache(arguments, cache)
     count = 0
     reading = say if sys.stderr.isatty() else lambda line: None
     with reader_may_leave():
@@ -76,4 +81,21 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
             return 0
         for each in taken_on_trust(manifest):
             print(f"taken on trust: {each.what}")
+    return 0
+
+
+def _verify_cache(arguments: argparse.Namespace, manifest: CacheManifest) -> int:
+    """Does for the cache of a task what `run` does for a dataset."""
+    count = 0
+    with reader_may_leave():
+        for line in cache_check.differences(arguments.directory, manifest, quick=arguments.quick):
+            count += 1
+            print(plain(line), flush=True)
+    if count:
+        print(plain(f"{arguments.directory}: {plural(count, 'difference')}"), file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        verdict = "names and sizes are those of the manifest" if arguments.quick else "sound"
+        told = ", ".join(f"{split} {plural(found.examples, 'example')}" for split, found in manifest.splits.items())
+        print(plain(f"{arguments.directory}: {verdict}. Cache of task {manifest.task}: {told}\nfingerprint: {manifest.fingerprint}"))
     return 0

@@ -302,6 +302,11 @@ def parse(text: str, name: str, read_table: Callable[[], bytes] | None = None) -
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{name}: not JSON ({error}). {repair}") from error
+    if isinstance(body, dict) and body.get("format") == "tokenreel-cache":  # see `cache_manifest`
+        raise ManifestError(
+            f"{name}: this is the cache of task {brief(body.get('task'))}, and no dataset. get_dataset(..., use_cached=True) reads it, and "
+            "`tokenreel verify` and `tokenreel inspect` look at it."
+        )
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
     version = body.get("format_version")
