@@ -319,6 +319,8 @@ class StageFile:
         if not low < bound < high:
             return 0 if bound <= low else count
         # The number of hashes below a bound is binomial, with a standard deviation of at most sqrt(count) / 2: this is 8 of them.
+        # Quantiles in the header would save nothing: of 28,000 keys 1,300 are read, and all of them only where 3 % of the documents or more
+        # have one and the same name.
         spread, place = 4 * math.isqrt(count) + 8, count * (bound - low) // (high - low)
         first, last = max(0, place - spread), min(count, place + spread)
         key = self.read("key", first, last)
