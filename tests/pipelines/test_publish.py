@@ -88,7 +88,14 @@ def test_what_is_not_whole_is_not_published(root: pathlib.Path, capsys: Capture)
 
 
 @pytest.mark.parametrize(
-    "command", [["verify", "--quick"], ["inspect"], ["status"], ["when", "--batch-size=4", "--example=0", "--epochs=1"]]
+    "command",
+    [
+        ["verify", "--quick"],
+        ["verify", "--runner=DirectRunner"],
+        ["inspect"],
+        ["status"],
+        ["when", "--batch-size=4", "--example=0", "--epochs=1"],
+    ],
 )
 def test_commands_take_a_pointer(root: pathlib.Path, capsys: Capture, command: list[str]) -> None:
     publish(root, 1)
