@@ -99,9 +99,8 @@ def test_random_texts_and_ids(name: str, arguments: tuple[Any, ...], counted: Ca
 
 def test_overrides_of_the_normaliser_given_as_the_librarys_message() -> None:
     import seqio
-    from sentencepiece import sentencepiece_model_pb2
 
-    message = sentencepiece_model_pb2.NormalizerSpec(remove_extra_whitespaces=False, add_dummy_prefix=False)
+    message = seqio.vocabularies.sentencepiece_model_pb2.NormalizerSpec(remove_extra_whitespaces=False, add_dummy_prefix=False)
     theirs, ours = (made(module, "SentencePieceVocabulary", (5, message)) for module in (seqio, vocabularies))
     assert ours == made(vocabularies, "SentencePieceVocabulary", (5, {"remove_extra_whitespaces": False, "add_dummy_prefix": False}))
     for text in texts(2):

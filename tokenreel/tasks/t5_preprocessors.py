@@ -159,25 +159,16 @@ def span_corruption(
     Raises:
       ConfigError: the targets are longer than their length, or features are to stay where texts are joined.
     """
-    compat = compat_of(compat)
-    tokens_length, targets_length = random_spans_helper(
-        inputs_length=sequence_length[input_feature_key] - (reserved_for_packing or 0),
-        noise_density=noise_density,
-        mean_noise_span_length=mean_noise_span_length,
-        extra_tokens_per_span_inputs=1,
-        extra_tokens_per_span_targets=1,
-        compat=compat,
-    )
+    compat, stays = compat_of(compat), passthrough_feature_keys
+    if merge_examples_to_reduce_padding and stays:
+        raise ConfigError(f"passthrough_feature_keys not supported with merge_examples_to_reduce_padding=True. Got: {stays}")
+    inputs_length = sequence_length[input_feature_key] - (reserved_for_packing or 0)
+    tokens_length, targets_length = random_spans_helper(inputs_length, noise_density, mean_noise_span_length, 1, 1, compat=compat)
     if sequence_length["targets"] < targets_length:
         raise ConfigError(
             f"Expected targets length for span corruption ({targets_length}) is greater than configured targets length "
             f"({sequence_length['targets']})"
         )
-    if merge_examples_to_reduce_padding and passthrough_feature_keys:
-        raise ConfigError(
-            f"passthrough_feature_keys not supported with merge_examples_to_reduce_padding=True. Got: {passthrough_feature_keys}"
-        )
-    stays = passthrough_feature_keys
     dataset = select_random_chunk(dataset, output_features=output_features, max_length=65536, passthrough_feature_keys=stays)
     if merge_examples_to_reduce_padding:
         dataset = reduce_concat_tokens(dataset, batch_size=128, separator_id=separator_id, compat=compat)
