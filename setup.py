@@ -68,6 +68,8 @@ TESTING = [  # in each environment that runs tests
 ]
 TOOLS = [
     "datasets>=5.2,<6",  # what it saves is read in the tests; the build itself needs it not
+    "google-apitools>=0.5.31,<0.6",  # of apache-beam[gcp], all that a launch on Dataflow needs that is played through
+    "google-cloud-dataflow-client>=0.13,<0.14",
     "mypy>=2.4,<3",
     "pre-commit>=4,<5",
     "ruff>=0.17.5,<0.18",
