@@ -154,7 +154,7 @@ setup(
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],
-        "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN],  # Grain: the benchmark of loaders compares the two
+        "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN, *TENSORBOARD],  # Grain: the benchmark of loaders compares the two
     },
     entry_points={"console_scripts": ["tokenreel = tokenreel_command:main"]},
 )
