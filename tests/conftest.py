@@ -23,6 +23,8 @@ import yaml
 hypothesis.settings.register_profile("tokenreel", deadline=None)
 hypothesis.settings.load_profile("tokenreel")
 
+collect_ignore = ["pipelines/cached_tasks.py"]  # a module of tasks, which a job imports, and the search for doctests must not
+
 # Gigabytes each; a test that needs the packages carries the marker of that name.
 FRAMEWORKS = {
     "torch": ("torch",),

@@ -145,7 +145,7 @@ def find(directory: str) -> CacheManifest | None:
     """
     try:
         data = files.read_bytes(files.join(directory, naming.MANIFEST))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # who opens it as a dataset says what is wrong
         return None
     return parse(data, files.join(directory, naming.MANIFEST)) if is_cache(data) else None
 

@@ -87,7 +87,7 @@ class RaggedFeature:
           BuildError: it is nothing that records hold.
 
         >>> RaggedFeature.of_value("frames", np.zeros((3, 2), np.float32))
-        RaggedFeature(dtype='float32', rank=2, wire='array', inner=(2,))
+        RaggedFeature(dtype='float32', rank=2, wire='array', inner=(2,), empty=False)
         """
         try:
             if isinstance(value, (str, bytes)):

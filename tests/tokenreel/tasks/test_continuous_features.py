@@ -73,6 +73,7 @@ def test_an_image_is_a_sequence_of_patches() -> None:
     assert row["encoder_input_tokens"][:4].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
+@pytest.mark.tensorflow
 def test_models_on_frames_are_evaluated() -> None:
     def exact(targets: Any, predictions: Any) -> dict[str, float]:
         return {"exact": float(np.mean([list(a) == list(b) for a, b in zip(targets, predictions, strict=True)]))}

@@ -51,11 +51,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory, unigram_model: str, texts:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "_from_cache", keep)
         log.addHandler(handler)
-        patch.setattr(log, "level", logging.INFO)
+        before = log.level
+        log.setLevel(logging.INFO)  # which makes loggers forget what earlier tests had switched off
         try:
             assert cli.main(["build", str(folder / "config.yaml"), "--direct_num_workers=1"]) == 0
         finally:
             log.removeHandler(handler)
+            log.setLevel(before)
     return found, shown, manifest.read(str(folder / "made"))
 
 
