@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import VocabularyError
+from tokenreel.format.example_codec import delimited
 from tokenreel.storage import files
 from tokenreel.tasks.vocabularies.base import PAD_ID, Vocabulary
 from tokenreel.vocabularies.sentencepiece import model
@@ -151,7 +152,7 @@ def _load(path: str, extra_ids: int, overrides: bytes | None, reverse: bool) -> 
     numbers = reversed(range(extra_ids)) if reverse else range(extra_ids)
     added = b"".join(model.user_symbol(f"▁<extra_id_{number}>") for number in numbers)
     # A message that comes twice is merged with the first, field by field: 3 is the normaliser's, 5 the denormaliser's.
-    changes = b"" if overrides is None else b"".join(bytes([number << 3 | 2]) + _length(overrides) + overrides for number in (3, 5))
+    changes = b"" if overrides is None else b"".join(delimited(bytes([number << 3 | 2]), overrides) for number in (3, 5))
     loaded = FastVocabulary(path, data=data + added + changes if data else data)
     if loaded.pad_id != PAD_ID:
         warnings.warn(f"{path}: padding is id {loaded.processor.pad_id()} in this model, and {PAD_ID} in every task", stacklevel=3)
@@ -187,14 +188,5 @@ def _normalizer_message(overrides: Any | None) -> bytes | None:
                 message += bytes([number << 3, int(value)])
             else:
                 data = value.encode() if isinstance(value, str) else bytes(value)
-                message += bytes([number << 3 | 2]) + _length(data) + data
+                message += delimited(bytes([number << 3 | 2]), data)
     return message
-
-
-def _length(data: bytes) -> bytes:
-    """Writes the length of bytes as protobuf does."""
-    number, out = len(data), bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
