@@ -16,6 +16,7 @@ import numpy as np
 
 from tokenreel.errors import ConfigError
 from tokenreel.tasks import stateless_random
+from tokenreel.tasks.feature_converters.rows import shift_right
 from tokenreel.tasks.map_over_dataset import Step, map_examples
 from tokenreel.tasks.preprocessor_marks import asks_for
 from tokenreel.tasks.preprocessors import append_eos
@@ -258,14 +259,6 @@ def _one_length(sequence_length: Lengths) -> int:
     return int(next(iter(lengths)))
 
 
-def _shifted(tokens: Any, segment_ids: Any = None) -> Any:
-    """Gives what a decoder reads: 0, and then all tokens but the last; 0 where a segment begins."""
-    shifted = np.concatenate([np.zeros(1, tokens.dtype), tokens[:-1]])
-    if segment_ids is not None:
-        shifted[1:][segment_ids[1:] != segment_ids[:-1]] = 0
-    return shifted
-
-
 @random_step
 def pack_prefix_lm_decoder_only(ds: Any, sequence_length: Lengths, loss_on_targets_only: bool = True, pad_id: int = 0) -> Any:
     """Splits targets of one length at random: a decoder sees the first part from both sides, and learns the second.
@@ -281,7 +274,7 @@ def pack_prefix_lm_decoder_only(ds: Any, sequence_length: Lengths, loss_on_targe
         learned = place >= split if loss_on_targets_only else np.ones(length, np.bool_)
         return {
             "decoder_target_tokens": targets,
-            "decoder_input_tokens": _shifted(targets),
+            "decoder_input_tokens": shift_right(targets),
             "decoder_loss_weights": (learned & (targets != pad_id)).astype(np.int32),
             "decoder_causal_attention": (place <= split).astype(np.int32),
         }
@@ -309,7 +302,7 @@ def pack_prefix_lm_encoder_decoder(ds: Any, sequence_length: Lengths, pad_id: in
         return {
             "encoder_input_tokens": np.concatenate([first[:split], second[: length - split]]),
             "decoder_target_tokens": targets,
-            "decoder_input_tokens": _shifted(targets, decoder_segments),
+            "decoder_input_tokens": shift_right(targets, segment_ids=decoder_segments),
             "encoder_segment_ids": (place >= split).astype(np.int32) + 1,
             "encoder_positions": np.concatenate([place[:split], place[: length - split]]),
             "decoder_segment_ids": decoder_segments,
