@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tokenreel.ragged import Ints, offsets_of
+from tokenreel.ragged import Ints, offsets_of, ranks
 from tokenreel.tasks.feature_converters.base import FeatureConverter
 from tokenreel.tasks.feature_converters.blocks import Array, Block, Column, bounds_of, concatenate
 from tokenreel.tasks.feature_converters.rows import POSITIONS, Rows
@@ -176,7 +176,7 @@ class PrefixSuffixLMFeatureConverter(PrefixLMFeatureConverter):
         suffixes = np.diff(bounds_of(block["suffixes"]))
         total = np.diff(bounds_of(joined))
         marked = np.where(suffixes > 0, suffixes, total - np.diff(bounds_of(block["inputs"])))
-        marks = np.where(_from_end(total) < np.repeat(marked, total), 2, 1)
+        marks = np.where(ranks(total) < np.repeat(total - marked, total), 1, 2)
         return {"target_suffix_weights": (marks.astype(np.int32), bounds_of(joined))}
 
 
@@ -224,15 +224,3 @@ class DecoderFeatureConverter(FeatureConverter):
     def get_model_feature_lengths(self, task_feature_lengths: Lengths) -> Mapping[str, Any]:
         """Says how long each feature of the model is."""
         return self.chosen(task_feature_lengths).get_model_feature_lengths(task_feature_lengths)
-
-
-def _from_end(lengths: Ints) -> Ints:
-    """Counts down to 0 in each of [n] examples: int64 [sum of lengths].
-
-    >>> _from_end(np.array([2, 0, 3])).tolist()
-    [1, 0, 2, 1, 0]
-    """
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    result: Ints = np.repeat(ends, lengths) - 1 - np.arange(total)
-    return result
