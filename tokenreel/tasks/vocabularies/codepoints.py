@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
 from tokenreel import keys
 from tokenreel.storage import files
 from tokenreel.tasks.vocabularies.base import Vocabulary
@@ -110,9 +107,6 @@ class PartialCodepointVocabulary(Vocabulary):
 
     def _encode(self, s: str) -> list[int]:
         return [self._ids.get(ord(character), self.UNK_ID) for character in s]
-
-    def _encode_text(self, text: bytes | str) -> npt.NDArray[np.int32]:
-        return np.array(self._encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text), dtype=np.int32)
 
     def _codepoint(self, i: int) -> int:
         return self._codepoints[i] if 0 <= i < len(self._codepoints) else self.UNK_CODEPOINT
