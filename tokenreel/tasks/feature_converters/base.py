@@ -303,11 +303,12 @@ class FeatureConverter(RowMaker):
             return {}
         return {prefix + suffix: features[name + suffix] for suffix in (SEGMENT_IDS, POSITIONS)}
 
-    def _with_packing(self, lengths: dict[str, Any], **prefixes: Any) -> dict[str, Any]:
+    def _with_further(self, lengths: Mapping[str, Any], task_feature_lengths: Lengths, **prefixes: Any) -> dict[str, Any]:
         """Adds the lengths of what passes through, and with `pack` those of what it adds to `encoder`, `decoder`."""
+        further = {name: task_feature_lengths[name] for name in self._passthrough_features}
         if self.pack:
-            lengths |= {prefix + suffix: length for prefix, length in prefixes.items() for suffix in (SEGMENT_IDS, POSITIONS)}
-        return lengths
+            further |= {prefix + suffix: length for prefix, length in prefixes.items() for suffix in (SEGMENT_IDS, POSITIONS)}
+        return {**lengths, **further}
 
 
 def _merge(shape: tuple[int | None, ...], known: Any) -> tuple[int | None, ...]:

@@ -39,9 +39,7 @@ class LMFeatureConverter(FeatureConverter):
     def get_model_feature_lengths(self, task_feature_lengths: Lengths) -> Mapping[str, Any]:
         """Says how long each feature of the model is: as long as all that the decoder reads."""
         decoder = self._decoder_length(task_feature_lengths)
-        lengths = {name: decoder for name in self.MODEL_FEATURES}
-        lengths |= {name: task_feature_lengths[name] for name in self._passthrough_features}
-        return self._with_packing(lengths, decoder=decoder)
+        return self._with_further(dict.fromkeys(self.MODEL_FEATURES, decoder), task_feature_lengths, decoder=decoder)
 
     def _decoder_length(self, task_feature_lengths: Lengths) -> int:
         """Adds up what stands one after the other in the decoder's sequence."""

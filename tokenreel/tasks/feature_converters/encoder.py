@@ -74,8 +74,4 @@ class EncoderFeatureConverter(FeatureConverter):
     def get_model_feature_lengths(self, task_feature_lengths: Lengths) -> Mapping[str, Any]:
         """Says how long each feature of the model is: as long as the inputs."""
         length = task_feature_lengths["inputs"]
-        lengths = {
-            **dict.fromkeys(self.MODEL_FEATURES, length),
-            **{name: task_feature_lengths[name] for name in self._passthrough_features},
-        }
-        return self._with_packing(lengths, encoder=length)
+        return self._with_further(dict.fromkeys(self.MODEL_FEATURES, length), task_feature_lengths, encoder=length)

@@ -65,9 +65,8 @@ class EncDecFeatureConverter(FeatureConverter):
             "decoder_target_tokens": decoder,
             "decoder_input_tokens": decoder,
             "decoder_loss_weights": decoder,
-            **{name: task_feature_lengths[name] for name in self._passthrough_features},
         }
-        return self._with_packing(lengths, encoder=encoder, decoder=decoder)
+        return self._with_further(lengths, task_feature_lengths, encoder=encoder, decoder=decoder)
 
 
 class PrePackedEncDecFeatureConverter(EncDecFeatureConverter):
