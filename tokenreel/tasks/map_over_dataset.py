@@ -39,33 +39,36 @@ def map_over_dataset(fn: Step | None = None, *, num_seeds: int | None = None, nu
       the step, which takes the data set and the function's other arguments.
     """
 
+    def in_parallel(dataset: Any, function: Step) -> Any:
+        import tensorflow as tf
+
+        return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls)
+
     def over_tensors(dataset: Any, function: Step, args: Any, kwargs: Any) -> Any:
         import tensorflow as tf
 
-        parallel = tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls
         if not num_seeds:
-            return dataset.map(_OfParts(function, args, kwargs), num_parallel_calls=parallel)
+            return in_parallel(dataset, _OfParts(function, args, kwargs))
         random = _by_place(step_seeds.current().pairs(num_seeds))
         seeded = tf.data.Dataset.zip((dataset, random))
-        return seeded.map(lambda value, seeds: _OfParts(function, args, kwargs)(value, **_named(seeds)), num_parallel_calls=parallel)
+        return in_parallel(seeded, lambda value, seeds: _OfParts(function, args, kwargs)(value, **_named(seeds)))
 
     def over_stream(stream: ExampleStream, function: Step, args: Any, kwargs: Any) -> ExampleStream:
         import tensorflow as tf
 
         if num_seeds and step_seeds.current().compat == "seqio":
             return ExampleStream.from_tf_data(over_tensors(stream.to_tf_data(), function, args, kwargs))
-        draw = _draws(step_name(function), num_seeds or 0)
+        name = step_name(function)
+        draw = _draws(name, num_seeds) if num_seeds else None
 
         def call(key: Any, value: Any) -> tuple[Any, Any]:
             seeds = {}
-            if num_seeds:
+            if draw is not None:
                 drawn = tf.numpy_function(lambda key: draw((int(key[0]),), int(key[1])).astype(np.int64), [key], tf.int64, stateful=False)
                 seeds = _named(tuple(tuple(tf.unstack(pair)) for pair in tf.unstack(tf.ensure_shape(drawn, [num_seeds, 2]))))
             return key, _OfParts(function, args, kwargs)(value, **seeds)
 
-        parallel = tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls
-        name = step_name(function)
-        return stream.through_tf_data(lambda pairs: pairs.map(call, num_parallel_calls=parallel), name, with_keys=True)
+        return stream.through_tf_data(lambda pairs: in_parallel(pairs, call), name, with_keys=True)
 
     return _decorator(fn, num_seeds, over_stream, over_tensors)
 
@@ -169,8 +172,6 @@ class _OfParts:
 
 def _draws(function: str, num_seeds: int) -> Callable[[tuple[int, ...], int], Any]:
     """Draws int32 [num_seeds, 2] for the key of an example and an epoch, for a step that is put together now."""
-    if not num_seeds:
-        return lambda key, epoch: np.zeros((0, 2), np.int32)
     seeds = step_seeds.current()
     seed, name = seeds.seed, seeds.name(function)
     return lambda key, epoch: example_keys.seeds(seed, name, key, epoch, num_seeds)
