@@ -241,11 +241,17 @@ class Task(DatasetProviderBase):
         Raises:
           AssertionError: there is none.
         """
-        if not self.cache_dir:
+        self._found_cache()
+
+    def _found_cache(self) -> str:
+        """Gives the directory of its cache, which is looked for once: that reads files, which may be remote."""
+        directory = self.cache_dir
+        if not directory:
             raise AssertionError(
                 f"'{self.name}' does not exist in any of the task cache directories. They are "
                 f"{cache_directories.get_global_cache_dirs()}: name another with add_global_cache_dirs, or run `tokenreel cache-tasks`."
             )
+        return directory
 
     def get_cached_stats(self, split: str = "train") -> Mapping[str, Any]:
         """Gives what the cache's statistics say of a split.
@@ -254,8 +260,7 @@ class Task(DatasetProviderBase):
           AssertionError: there is no cache.
           ValueError: it does not hold the split.
         """
-        self.assert_cached()
-        return cached_sources.stats(str(self.cache_dir), split)
+        return cached_sources.stats(self._found_cache(), split)
 
     # Its examples.
 
@@ -310,9 +315,9 @@ class Task(DatasetProviderBase):
             another example may raise it later.
           AssertionError: there is no cache.
         """
-        use_cached = self._checked(use_cached, shuffle)
-        if use_cached:
-            stream = cached_sources.stream(self, str(self.cache_dir), split, self._run_seed(seed) if shuffle else None)
+        cache = self._cache_to_read(use_cached, shuffle)
+        if cache is not None:
+            stream = cached_sources.stream(self, cache, split, self._run_seed(seed) if shuffle else None)
             stream = stream if shard_info is None else stream.shard(shard_info.num_shards, shard_info.index)
         else:
             self._check_split(split)
@@ -324,12 +329,12 @@ class Task(DatasetProviderBase):
         stream = ExampleStream(task_steps.Checked(stream.node, check))
         for element in stream.take(1):  # what is wrong with all examples is said now
             check(element)
-        if shuffle and not (use_cached and task_steps.one_to_one(stream.node)) and self._shuffle_buffer_size is not None:
+        if shuffle and not (cache is not None and task_steps.one_to_one(stream.node)) and self._shuffle_buffer_size is not None:
             stream = stream.shuffle(shuffle_buffer_size or self._shuffle_buffer_size, self._run_seed(seed))
         return stream
 
-    def _checked(self, use_cached: bool, shuffle: bool) -> bool:
-        """Checks what is asked against what the task allows, and says whether its cache is read."""
+    def _cache_to_read(self, use_cached: bool, shuffle: bool) -> str | None:
+        """Checks what is asked against what the task allows, and gives the directory of its cache; None where no cache is read."""
         if use_cached and not self.supports_caching:
             _LOG.warning("Task '%s' does not support caching. Switching to on-the-fly preprocessing.", self.name)
             use_cached = False
@@ -339,9 +344,7 @@ class Task(DatasetProviderBase):
             raise ValueError(
                 f"Shuffling is disallowed for Task '{self.name}' since its `shuffle_buffer_size` was set to `None` on construction."
             )
-        if use_cached:
-            self.assert_cached()
-        return use_cached
+        return self._found_cache() if use_cached else None
 
     def _check_split(self, split: str) -> None:
         if split not in self.splits and "[" not in split:  # a slice of TFDS is no split of its own
