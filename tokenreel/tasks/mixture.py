@@ -117,14 +117,25 @@ class Mixture(DatasetProviderBase):
         Raises:
           ValueError: a mixture within has a function for a rate.
         """
-        rate = Fraction(0)
+        return self._exact_rates([task])[0]
+
+    def _exact_rates(self, tasks: Sequence[Task]) -> list[Fraction]:
+        """Gives the rates of several tasks.
+
+        A rate that is a function may read files: in a mixture within, it is called for the sum and for its share, not for each other task.
+        """
+        rates = {id(task): Fraction(0) for task in tasks}
         for name, member in self._members.items():
+            wanted = [task for task in (member.tasks if isinstance(member, Mixture) else [member]) if id(task) in rates]
+            if not wanted:
+                continue
+            own, within = self._own_rate(name), [Fraction(1)]
             if isinstance(member, Mixture):
-                if any(task is other for other in member.tasks):
-                    rate += self._own_rate(name) * member.exact_rate(task) / member._total()
-            elif member is task:
-                rate += self._own_rate(name)
-        return rate
+                total = member._total()
+                within = [rate / total for rate in member._exact_rates(wanted)]
+            for task, share in zip(wanted, within, strict=True):
+                rates[id(task)] += own * share
+        return [rates[id(task)] for task in tasks]
 
     def _own_rate(self, name: str) -> Fraction:
         member, rate = self._members[name], self._rates[name]
@@ -193,11 +204,12 @@ class Mixture(DatasetProviderBase):
         kept = set(self.output_features) | set(passthrough_features or ())
         kept |= {f"{name}_pretokenized" for name in self.output_features} if copy_pretokenized else set()
         tasks = self._tasks_with(split)
-        rates = [self.exact_rate(task) for task in tasks]
+        rates = self._exact_rates(tasks)
+        total = sum(rates) or 1
         streams = []
         for task, rate in zip(tasks, rates, strict=True):
             if log_mixing_proportions:
-                _LOG.info("mixture %s: task %s has rate %g, %.4f of all", self.name, task.name, rate, rate / (sum(rates) or 1))
+                _LOG.info("mixture %s: task %s has rate %g, %.4f of all", self.name, task.name, rate, rate / total)
             if not rate and self._sample_fn is None:  # it gives nothing, and need not even have a cache
                 streams.append(ExampleStream.from_examples([]))
                 continue

@@ -102,6 +102,18 @@ def test_rates_may_be_functions():
         Mixture("m", [(A, "much")]).get_rate(A)
 
 
+def test_rates_that_are_functions_are_not_called_for_each_other_task():
+    called = []
+
+    def rate(one):
+        called.append(one.name)
+        return 1.0
+
+    outer = Mixture("outer", [(Mixture("inner", [A, B, C], default_rate=rate), 1)])
+    assert tens(outer.get_dataset(None, "train").take(6)) == {0: 2, 1: 2, 2: 2}
+    assert [called.count(one.name) for one in (A, B, C)] == [2, 2, 2]  # for the sum, and for its share
+
+
 def test_a_rate_of_nothing():
     assert tens(Mixture("m", [(A, 0), (C, 1)]).get_dataset(None, "train", num_epochs=1)) == {2: 90}
     with pytest.raises(ConfigError, match=r"mixture rates must be at least 0"):
