@@ -327,8 +327,7 @@ class Task(DatasetProviderBase):
         stream = self.preprocess_postcache(stream, sequence_length, seed)
         check = OutputCheck(self.output_features, sequence_length if trim_output_features else None)
         stream = ExampleStream(task_steps.Checked(stream.node, check))
-        for element in stream.take(1):  # what is wrong with all examples is said now
-            check(element)
+        next(iter(stream), None)  # what is wrong with all examples is said now
         if shuffle and not (cache is not None and task_steps.one_to_one(stream.node)) and self._shuffle_buffer_size is not None:
             stream = stream.shuffle(shuffle_buffer_size or self._shuffle_buffer_size, self._run_seed(seed))
         return stream
