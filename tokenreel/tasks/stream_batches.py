@@ -89,7 +89,7 @@ class StreamBatches(Batches):
         with self._lock:
             elements = self._read(cursor, size)
         chosen = self.rows_at(cursor) if rows is None else np.asarray(rows, dtype=np.int64).reshape(-1)
-        first = stack([element.value for element in (elements[row] for row in chosen.tolist())] or [elements[0].value])
+        first = stack([elements[row].value for row in chosen.tolist()] or [elements[0].value])
         batch = {name: values[: len(chosen)] for name, values in first.items()}
         wanted = self.options.features
         if wanted is not None:
@@ -109,8 +109,6 @@ class StreamBatches(Batches):
                 walk, at = self.node.open(0), before
                 if before in self._places:
                     walk.set_state(self._places[before])
-                else:
-                    at = 0
             next(itertools.islice(walk, cursor - at, cursor - at), None)
         self._remember(cursor, walk.get_state())
         elements = list(itertools.islice(walk, size))
@@ -148,16 +146,12 @@ class StreamBatches(Batches):
                 place = self._walk[1].get_state()
         return {"cursor": at, "format": STATE_FORMAT, "steps": self._digest, "place": place}
 
-    def set_state(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> None:
-        """Goes on where the batches of an equal stream stood; batch size, rows and features may have changed.
+    def cursor_of(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> int:
+        """Gives the row at which a state stands, without moving there; batch size, rows and features may have changed.
 
         Raises:
           ManifestError: the state is of another format, or of a stream with other steps.
         """
-        self.seek(self.cursor_of(state, allow_changes=allow_changes))
-
-    def cursor_of(self, state: Mapping[str, Any], *, allow_changes: bool = False) -> int:
-        """Gives the row at which a state stands, without moving there; arguments and errors are those of `set_state`."""
         if state.get("format") != STATE_FORMAT:
             raise ManifestError(f"loader state of format {brief(state.get('format'))}, this stream reads {STATE_FORMAT!r}")
         same = state.get("steps") == self._digest
@@ -171,10 +165,6 @@ class StreamBatches(Batches):
             with self._lock:
                 self._remember(cursor, state["place"])
         return cursor
-
-    def seek(self, cursor: int) -> None:
-        """Moves to a row: the next batch begins there."""
-        self._cursor, self._placed = int(cursor), True
 
     def close(self) -> None:
         """Does nothing: no thread reads ahead."""
