@@ -47,5 +47,4 @@ class Shuffle:
 
     def __call__(self, length: int, epoch: int) -> Callable[[Any], Any]:
         """Gives the order of an epoch."""
-        """Gives the order of an epoch."""
         return Permutation(length, keys.key(self._seed, "tasks/cache", epoch))

@@ -6,7 +6,6 @@ text is `bytes`, everything else NumPy. An iterator tells where it stands (`get_
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -304,7 +303,7 @@ def as_value(value: Any, integers: type[np.integer[Any]] = np.int32) -> Any:
     try:
         array = np.asarray(value)
         if array.dtype.kind in "OUS" and array.ndim:
-            texts = [part.encode() if isinstance(part, str) else part for part in itertools.chain(array.ravel().tolist())]
+            texts = [part.encode() if isinstance(part, str) else part for part in array.ravel().tolist()]
             return np.array(texts, dtype=object).reshape(array.shape)
         if not array.size and array.ndim and not isinstance(value, Mapping):
             return np.zeros(array.shape, integers)
