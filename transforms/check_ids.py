@@ -4,6 +4,7 @@ Tested in tests/tokenreel/planning/test_repeated_ids.py.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
@@ -64,7 +65,7 @@ class CheckIds(beam.PTransform):
         return repeated_ids.hash_ids(self.work.duplicates.ready(), stage_table.load(stages), index)
 
     def _tables(self, stages: ColumnFile) -> Sequence[HashTable]:
-        return repeated_ids.tables(self.work.duplicates.path, stage_table.load(stages))
+        return _id_tables(self.work.duplicates.path, stages)
 
     def _compare(self, bounds: tuple[int, int], stages: ColumnFile, searched: ColumnFile) -> Iterator[Found]:
         if found := repeated_ids.compare(searched_tables(searched, self._tables), stage_table.load(stages), *bounds):
@@ -73,6 +74,12 @@ class CheckIds(beam.PTransform):
     def _report(self, _: None, stages: ColumnFile, found: Found) -> ColumnFile:
         repeated_ids.report(self.config, found, say)
         return stages
+
+
+@functools.lru_cache(maxsize=2)
+def _id_tables(directory: str, stages: ColumnFile) -> list[HashTable]:
+    """Lists the tables of ids of all stage files, once in each process: every range of hashes asks for all of them."""
+    return repeated_ids.tables(directory, stage_table.load(stages))
 
 
 def _first(_: None, stages: ColumnFile, entries: int) -> ColumnFile:
