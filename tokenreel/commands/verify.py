@@ -51,19 +51,13 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     cache = cache_manifest.find(arguments.directory)
     if cache is not None:
         return _verify_cache(arguments, cache)
-    count = 0
     reading = say if sys.stderr.isatty() else lambda line: None
-    with reader_may_leave():
-        if arguments.quick:
-            found = quick_differences(arguments.directory)
-        else:
-            job = None if conclude is None else functools.partial(conclude, say)
-            found = differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}"), conclude=job)
-        for line in found:
-            count += 1
-            print(plain(line), flush=True)
-    if count:
-        print(plain(f"{arguments.directory}: {plural(count, 'difference')}"), file=sys.stderr)
+    if arguments.quick:
+        found = quick_differences(arguments.directory)
+    else:
+        job = None if conclude is None else functools.partial(conclude, say)
+        found = differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}"), conclude=job)
+    if _print_all(arguments.directory, found):
         return 1
     if not quiet:
         manifest = manifests.read(arguments.directory)
@@ -84,15 +78,21 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     return 0
 
 
-def _verify_cache(arguments: argparse.Namespace, manifest: CacheManifest) -> int:
-    """Does for the cache of a task what `run` does for a dataset."""
+def _print_all(directory: str, found: Iterator[str]) -> int:
+    """Prints differences as they are found, and how many there are, which it returns."""
     count = 0
     with reader_may_leave():
-        for line in cache_check.differences(arguments.directory, manifest, quick=arguments.quick):
+        for line in found:
             count += 1
             print(plain(line), flush=True)
     if count:
-        print(plain(f"{arguments.directory}: {plural(count, 'difference')}"), file=sys.stderr)
+        print(plain(f"{directory}: {plural(count, 'difference')}"), file=sys.stderr)
+    return count
+
+
+def _verify_cache(arguments: argparse.Namespace, manifest: CacheManifest) -> int:
+    """Does for the cache of a task what `run` does for a dataset."""
+    if _print_all(arguments.directory, cache_check.differences(arguments.directory, manifest, quick=arguments.quick)):
         return 1
     if not arguments.quiet:
         verdict = "names and sizes are those of the manifest" if arguments.quick else "sound"
