@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,19 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
     if caching.is_cached(arguments.directory):
         return _show_cache(arguments)
     manifest = manifests.read(arguments.directory)
-    split = arguments.split or ("train" if "train" in manifest.splits else next(iter(manifest.splits)))
-    if split not in manifest.splits:
-        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(manifest.splits)}")
+    split = _choose_split(arguments, manifest.splits)
     total = manifest.splits[split].examples
-    first = arguments.index + total if arguments.index < 0 else arguments.index
-    if not 0 <= first < total:
-        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
+    shown = _choose_examples(arguments, split, total)
     vocabulary = open_vocabulary(arguments.directory, manifest)
     color = wants_color(arguments.color)
     align = int(manifest.config.get("packing", {}).get("align") or 1)
     damaged = False
     with reader_may_leave():
-        for index in range(first, min(total, first + max(0, arguments.count))):
+        for index in shown:
             arrays, problem = read_example(arguments.directory, manifest, split, index)
             origins = read_origins(arguments.directory, manifest, split, index) if arguments.provenance else []
             title = _title(split, index, total, arrays, align)
@@ -70,23 +66,43 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
+def _choose_split(arguments: argparse.Namespace, splits: Iterable[str]) -> str:
+    """Gives the split to show.
+
+    Raises:
+      ConfigError: there is no such split.
+    """
+    known = list(splits)
+    split: str = arguments.split or ("train" if "train" in known else next(iter(known), "train"))
+    if split not in known:
+        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(known)}")
+    return split
+
+
+def _choose_examples(arguments: argparse.Namespace, split: str, total: int) -> range:
+    """Gives the numbers of the examples to show, of so many in the split.
+
+    Raises:
+      ConfigError: there is no such example.
+    """
+    first = arguments.index + total if arguments.index < 0 else arguments.index
+    if not 0 <= first < total:
+        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
+    return range(first, min(total, first + arguments.count))
+
+
 def _show_cache(arguments: argparse.Namespace) -> int:
     """Prints examples of a cached task, ours or SeqIO's: texts as they are, of long values the first.
 
     Raises:
       TokenreelError: there is no such split or example, or it cannot be read.
     """
-    splits = caching.splits_of(arguments.directory)
-    split = arguments.split or ("train" if "train" in splits else next(iter(splits), "train"))
-    if split not in splits:
-        raise ConfigError(f"--split {split}: {arguments.directory} has the splits {', '.join(splits)}")
+    split = _choose_split(arguments, caching.splits_of(arguments.directory))
     examples = caching.open_cached(arguments.directory, split)
     total = len(examples)
-    first = arguments.index + total if arguments.index < 0 else arguments.index
-    if not 0 <= first < total:
-        raise ConfigError(f"--index {arguments.index}: split {split} has {total:,} examples, numbered from 0")
+    shown = _choose_examples(arguments, split, total)
     with reader_may_leave():
-        for index in range(first, min(total, first + arguments.count)):
+        for index in shown:
             print(f"{split} {index:,} of {total:,}")
             for name, value in sorted(examples[index].items()):
                 print(f"  {one_line(name)}: {_show_value(value)}")
