@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from tokenreel.commands import verify
 from tokenreel.commands.verify import add_arguments as add_arguments
 from tokenreel.errors import ConfigError
-from tokenreel.format import pointer
 
 
 def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> int:
@@ -24,5 +23,4 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> in
         raise ConfigError("--quick reads no file and needs no job: leave it or Beam's options out.")
     from pipelines import verification_job  # loads Beam, which a check in this process does without
 
-    arguments.directory = pointer.follow(arguments.directory)
     return verification_job.run(arguments, beam_arguments)
