@@ -74,7 +74,7 @@ def check(parsed: PipelineOptions, config: JobConfig | TokenizerJobConfig, liste
             "has finished."
         )
     _check_options(parsed, runner)
-    if runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE):
+    if _may_share(parsed):
         return
     named = [("output", config.output), ("execution.stage", config.execution.stage or config.output)]
     named += [(f"sources.{index}.files", found[0].path) for index, found in enumerate(listed) if found]
@@ -91,7 +91,7 @@ def check_directories(parsed: PipelineOptions, directory: str) -> None:
     if runner == LOCAL_RUNNER:
         return
     _check_options(parsed, runner)
-    if runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE):
+    if _may_share(parsed):
         return
     _refuse_local(runner, [("DATASET", directory), ("--temp_location", temporary_location(parsed) or "what is not given")])
 
@@ -100,6 +100,11 @@ def temporary_location(parsed: PipelineOptions) -> str | None:
     """Gives the directory that the options name for files that a job needs only while it runs."""
     location: str | None = parsed.view_as(GoogleCloudOptions).temp_location
     return location
+
+
+def _may_share(parsed: PipelineOptions) -> bool:
+    """Says whether the workers of a runner other than the default may see this machine's disk."""
+    return parsed.view_as(StandardOptions).runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE)
 
 
 def _refuse_local(runner: str, named: Sequence[tuple[str, str]]) -> None:
