@@ -1,5 +1,6 @@
 """What runs in the launcher of a template: named parameters come in, the command of the job is run."""
 
+import argparse
 import difflib
 import os
 import sys
@@ -44,10 +45,11 @@ def command(argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     Raises:
       ConfigError: a parameter is none, misses, or has a value that it cannot have.
     """
+    options = {name: action for action in parameters.beam_options() for name in action.option_strings}
     given: dict[str, str] = {}
     for argument in argv:
         name, equals, value = argument.partition("=")
-        if not name.startswith("--") or not (equals or name in _flags()):
+        if not name.startswith("--") or not (equals or (name in options and options[name].nargs == 0)):
             raise ConfigError(f"{argument!r}: a template's parameters have names and values, as in --output=gs://bucket/books")
         if value or not equals:
             given[name.removeprefix("--")] = value if equals else "true"
@@ -68,7 +70,7 @@ def command(argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         if expected:
             raise ConfigError(f"{name}={value}: must be {expected}")
         (positional if known[name].positional else named).extend(_spell(known[name], value))
-    beams = _beam_arguments(given, list(known))
+    beams = _beam_arguments(given, list(known), options)
     return [job, *positional, *named, "--no-wait", *([] if "runner" in given else [f"--runner={_RUNNER}"]), *beams]
 
 
@@ -84,18 +86,12 @@ def _spell(parameter: parameters.Parameter, value: str) -> list[str]:
     return [f"{option}={item}" for item in parameter.items(value)]
 
 
-def _flags() -> set[str]:
-    """The options of Beam that take no value."""
-    return {name for action in parameters.beam_options() if action.nargs == 0 for name in action.option_strings}
-
-
-def _beam_arguments(given: Mapping[str, str], known: Sequence[str]) -> list[str]:
+def _beam_arguments(given: Mapping[str, str], known: Sequence[str], options: Mapping[str, argparse.Action]) -> list[str]:
     """Writes Beam's options as Beam takes them; those of a launcher that this Beam does not know are left out, and named.
 
     Raises:
       ConfigError: an option looks like a parameter of the job, misspelt.
     """
-    options = {name: action for action in parameters.beam_options() for name in action.option_strings}
     written = []
     for name, value in given.items():
         action = options.get(f"--{name}")
