@@ -212,9 +212,7 @@ class Batches(Run, Iterator[Arrays]):
                 f"it would see other examples. {self._moved(state)}Open the same data with the same settings, or accept it with "
                 "set_state(state, allow_changes=True)."
             )
-        cursor = state.get("cursor")
-        if isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 <= cursor < 1 << 62:
-            raise ManifestError(f"the loader state is malformed: its cursor must be a whole number from 0 on, got {brief(cursor)}.")
+        cursor = whole_cursor(state)
         if "skip" in changed:
             # Samples are numbered without the skipped ranges: the same place of the stream has another number now.
             try:
@@ -227,7 +225,7 @@ class Batches(Run, Iterator[Arrays]):
             raise ManifestError(
                 f"the loader state stands at sample {cursor:,}, this run ends at {self.length:,}. Give it more epochs or a later end."
             )
-        return int(cursor)
+        return cursor
 
     def seek(self, cursor: int) -> None:
         """Moves to a sample: the next batch begins there."""
@@ -244,3 +242,15 @@ class Batches(Run, Iterator[Arrays]):
     def when(self, example: int, source: str | int = 0, *, limit: int | None = None) -> list[Mapping[str, int]]:
         """Lists the steps that see an example; see `trace.when`."""
         return trace.when(self, example, source, limit=limit)
+
+
+def whole_cursor(state: Mapping[str, Any]) -> int:
+    """Reads the cursor of a state.
+
+    Raises:
+      ManifestError: it is no whole number from 0 on.
+    """
+    cursor = state.get("cursor")
+    if isinstance(cursor, bool) or not isinstance(cursor, int) or not 0 <= cursor < 1 << 62:
+        raise ManifestError(f"the loader state is malformed: its cursor must be a whole number from 0 on, got {brief(cursor)}.")
+    return cursor

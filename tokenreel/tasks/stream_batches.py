@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError, ManifestError
-from tokenreel.loaders.batches import Batches
+from tokenreel.loaders.batches import Batches, whole_cursor
 from tokenreel.loaders.conversion import Conversion
 from tokenreel.loaders.fields import CURSOR, OF_BATCH, Arrays
 from tokenreel.loaders.run_options import RunOptions
@@ -103,6 +103,7 @@ class StreamBatches(Batches):
     def _read(self, cursor: int, size: int) -> Sequence[Keyed]:
         """Reads the rows from one on."""
         at, walk = self._walk or (-1, None)
+        self._walk = None  # where a read fails, the walk stands elsewhere than at that row
         if walk is None or at != cursor:
             before = max((place for place in self._places if place <= cursor), default=0)
             if walk is None or at > cursor or before > at:
@@ -150,7 +151,7 @@ class StreamBatches(Batches):
         """Gives the row at which a state stands, without moving there; batch size, rows and features may have changed.
 
         Raises:
-          ManifestError: the state is of another format, or of a stream with other steps.
+          ManifestError: the state is of another format, malformed, or of a stream with other steps.
         """
         if state.get("format") != STATE_FORMAT:
             raise ManifestError(f"loader state of format {brief(state.get('format'))}, this stream reads {STATE_FORMAT!r}")
@@ -160,7 +161,7 @@ class StreamBatches(Batches):
                 f"the loader state was saved by a stream with other steps than {' | '.join(self.node.describe())}: it would see other "
                 "examples. Make the same stream, or accept it with set_state(state, allow_changes=True)."
             )
-        cursor = int(state["cursor"])
+        cursor = whole_cursor(state)
         if same and state.get("place") is not None:
             with self._lock:
                 self._remember(cursor, state["place"])

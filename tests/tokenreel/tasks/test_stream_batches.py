@@ -16,6 +16,7 @@ from tokenreel.loaders import to_tensorflow as tensorflow_adapter
 from tokenreel.loaders import to_torch as torch_adapter
 from tokenreel.tasks import feature_converters, getting
 from tokenreel.tasks.data_sources import FunctionDataSource
+from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.features import Feature
 from tokenreel.tasks.mixture import Mixture
 from tokenreel.tasks.task import Task
@@ -92,6 +93,30 @@ def test_states_of_other_streams_are_refused():
         rows().batches(4).where(0)
     with pytest.raises(ConfigError, match="does not tell when"):
         rows().batches(4).when(0)
+
+
+def test_a_read_that_failed_is_made_again():
+    """The rows that it had passed were left out."""
+    failures = [OSError("once")]
+
+    def fragile(example):
+        if example["a"] == 3 and failures:
+            raise failures.pop()
+        return example
+
+    batches = ExampleStream.from_examples([{"a": i} for i in range(12)]).map(fragile).batches(2)
+    found = [next(batches)["a"].tolist()]
+    with pytest.raises(OSError, match="once"):
+        next(batches)
+    found += [next(batches)["a"].tolist() for _ in range(2)]
+    assert found == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("cursor", [None, -1, 1.5, True, "2"])
+def test_a_malformed_cursor_is_refused(cursor):
+    batches = ExampleStream.from_examples([{"a": i} for i in range(12)]).batches(2)
+    with pytest.raises(ManifestError, match="its cursor must be a whole number"):
+        batches.set_state({**batches.get_state(), "cursor": cursor})
 
 
 def test_states_of_consumers_that_lag_behind():
