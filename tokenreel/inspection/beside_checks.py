@@ -41,22 +41,18 @@ def check_names(manifest: Manifest, present: Mapping[str, int]) -> Iterator[str]
                     f"{naming.MANIFEST}: {shard.file} has {shard.bytes:,} bytes, but {shard.records:,} records of "
                     f"{manifest.fixed_format.record_bytes:,} bytes make {shard.records * manifest.fixed_format.record_bytes:,}"
                 )
-    for name, size in _known_sizes(manifest).items():
+    listed = manifest.checksums()
+    for name, (size, _) in listed.items():
         if name not in present:
             yield f"{name}: missing. Copy the dataset again from where it was built."
         elif present[name] != size:
             yield f"{name}: {present[name]:,} bytes, the manifest says {size:,}. {COPY_AGAIN}"
-    known = {*_known_sizes(manifest), naming.MANIFEST, naming.REPORT, locking.LOCK}
+    known = {*listed, naming.MANIFEST, naming.REPORT, locking.LOCK}
     for name in present:
         if files.TEMPORARY.search(name):
             yield f"{name}: left behind by a process that was killed. Remove it."
         elif name not in known and not name.startswith(f"{naming.STAGE}/"):
             yield f"{name}: not in the manifest. Remove it, or build into a directory of its own."
-
-
-def _known_sizes(manifest: Manifest) -> dict[str, int]:
-    shards = {shard.file: shard.bytes for split in manifest.splits.values() for shard in split.shards}
-    return shards | {info.file: info.bytes for info in manifest.files}
 
 
 def check_file(directory: str, info: FileInfo) -> Generator[str, None, bool]:

@@ -33,6 +33,7 @@ NONSENSE = (ArithmeticError, AttributeError, LookupError, MemoryError, Recursion
 
 SHARDS_BY = ("split", "shard")
 RANGES_BY = ("split", "variant", "range", "shard")
+_NONE_LOST = 1 << 62  # behind every shard
 
 
 def describe_nonsense(directory: str, error: BaseException) -> str:
@@ -170,7 +171,7 @@ def check_range(facts: Facts, shards: Columns, ranges: Columns, begin: int, end:
 def _first_lost(shards: Columns, split: int) -> int:
     """Finds the first shard of a split whose table cannot be used: those behind it could not be told from what it holds."""
     rows = np.flatnonzero((shards.numbers("split") == split) & (shards.numbers("numbered") == 0))
-    return int(shards.numbers("shard")[rows[0]]) if len(rows) else 1 << 62
+    return int(shards.numbers("shard")[rows[0]]) if len(rows) else _NONE_LOST
 
 
 def _look(facts: Facts, ranges: Columns, rows: list[int], split: str, variant: int, which: int, lost: int) -> DocumentFindings:
@@ -205,5 +206,5 @@ def _next_range(ranges: Columns, row: int, step: int, lost: int) -> int | None:
 
 def count_variants(facts: Facts, split: str, shards: Columns, found: Mapping[int, DocumentFindings], tally: Tally) -> None:
     """Adds the documents of each variant to the tally of a split, if all tables could be used."""
-    if facts.documents(split) is not None and _first_lost(shards, facts.splits.index(split)) == 1 << 62:
+    if facts.documents(split) is not None and _first_lost(shards, facts.splits.index(split)) == _NONE_LOST:
         tally.variants = [found[variant].counts if variant in found else DocumentFindings().counts for variant in sorted({0, *found})]

@@ -17,8 +17,7 @@ def replace(path: str, change: Callable[[bytes | None], bytes | None]) -> None:
     """Replaces the content of a file by what follows from it; readers see the old or the new one, whole.
 
     In a bucket the object is written under the condition that it is still the generation that was read; who finds that another wrote the
-    very bytes that it would write has done its change, too. On a disk the file's directory is
-    locked meanwhile.
+    very bytes that it would write has done its change, too. On a disk the file's directory is locked meanwhile.
 
     Args:
       path: of the file, local or `gs://`; the directory of a local one is made if it is not there.
