@@ -4,6 +4,7 @@ Tested in tests/pipelines/test_cache_tasks.py.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,7 +115,7 @@ class WriteCaches(beam.PTransform):
         split, found = cache.load().splits[plan.split], _by_split(table)[plan.task, plan.split]
         with cache.work.explaining():
             cache.work.shards.ready()
-            paths = [cache_output.unplaced(cache, name(split, plan.shard, plan.shards)) for name in (naming.shard, naming.shard_index)]
+            paths = [cache.work.unplaced(name(split, plan.shard, plan.shards)) for name in (naming.shard, naming.shard_index)]
             features = cache_output.features_of(cache, split, found)
             return shards.write_shard(found, features, cache.work.stages.path, plan, paths[0], paths[1])
 
@@ -129,8 +130,9 @@ class WriteCaches(beam.PTransform):
                 yield cache_output.finish(cache, stages, of_task, job.completed)
 
 
+@functools.lru_cache(maxsize=8)
 def _by_split(table: ColumnFile) -> dict[tuple[int, int], list[Staged]]:
-    """Reads the table of stage files, by task and split, those of each in the order of its units."""
+    """Reads the table of stage files, once in a process: by task and split, those of each in the order of its units."""
     found = column_file.read(table)
     splits: dict[tuple[int, int], list[Staged]] = {}
     for row in range(found.rows):

@@ -24,6 +24,7 @@ from tokenreel.sources.inputs import InputFile
 from tokenreel.storage import files
 from tokenreel.storage.claims import Claim
 from tokenreel.tasks import cache_identity
+from tokenreel.tasks.cache_directories import directory_name
 
 _READERS = 8  # files that are read at a time for their checksums
 _UNIT_BYTES = 16 << 20  # of text, at least
@@ -103,7 +104,7 @@ class TaskCache:
             name=task.name,
             pickled=pickles(task),
             splits=tuple(chosen),
-            directory=files.join(directory, task.name.replace(":", "/")),
+            directory=files.join(directory, directory_name(task.name)),
             identity=identity,
             seed=seed,
             wire=SEQIO if seqio_view else ARRAY,

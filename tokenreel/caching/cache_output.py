@@ -78,8 +78,8 @@ def prepare(
         for name in (naming.COMPLETED, naming.MANIFEST):
             files.remove(files.join(directory, name))
     before_changes()
-    kept = f"{naming.STAGE}/{cache.made_by[:16]}/"
-    pooled.remove(files.join(directory, name) for name in present if name.startswith(f"{naming.STAGE}/") and not name.startswith(kept))
+    staged = (files.join(directory, name) for name in present if name.startswith(f"{naming.STAGE}/"))
+    pooled.remove(path for path in staged if not path.startswith(f"{cache.work.directory}/"))
     return None
 
 
@@ -131,11 +131,6 @@ def _changes(cache: TaskCache, found: CacheManifest) -> list[str]:
     return changed or ["another version of tokenreel made it"]
 
 
-def unplaced(cache: TaskCache, name: str) -> str:
-    """Says where a file lies until it is moved to its place."""
-    return cache.work.unplaced(name)
-
-
 def finish(
     cache: TaskCache, splits: Mapping[int, Sequence[Staged]], built: Mapping[int, Sequence[BuiltShard]], completed: str | None
 ) -> str:
@@ -168,7 +163,7 @@ def finish(
             )
         found[split] = SplitOfCache(features=features, shards=_infos(split, shards), statistics=statistics)
         for info in (each for shard in found[split].shards for each in (shard.data, shard.index)):
-            placings.append(Placing(unplaced(cache, info.file), info.file, info.bytes, info.crc32c))
+            placings.append(Placing(cache.work.unplaced(info.file), info.file, info.bytes, info.crc32c))
         if cache.wire == SEQIO:
             texts[naming.seqio_info(split)] = _seqio_json(
                 {"features": _seqio_features(features), "num_shards": len(shards), "seqio_version": SEQIO_VERSION}
@@ -240,11 +235,11 @@ def _seqio_json(content: Mapping[str, Any]) -> bytes:
 def _write(cache: TaskCache, name: str, data: bytes) -> Placing:
     """Writes a small file of the cache, and says where it goes."""
     cache.work.shards.ready()
-    path = unplaced(cache, name)
+    path = cache.work.unplaced(name)
     files.write_bytes(path, data)
     return Placing(path, name, len(data), crc32c(data))
 
 
 def remove_stage(cache: TaskCache) -> None:
     """Removes what only a running job needs."""
-    files.remove_tree(files.join(cache.directory, naming.STAGE))
+    pooled.remove_tree(files.join(cache.directory, naming.STAGE))

@@ -20,6 +20,7 @@ from tokenreel.tasks.getting import get_subtasks, maybe_get_mixture_or_task
 from tokenreel.tasks.loggers import Logger
 from tokenreel.tasks.metrics import ModelOutputType
 from tokenreel.tasks.model_outputs import Gather, ModelFunction
+from tokenreel.tasks.preprocessor_marks import step_name
 from tokenreel.tasks.providers import ShardInfo
 
 _LOG = logging.getLogger(__name__)
@@ -350,11 +351,9 @@ def _needs_lengths(tasks: Sequence[Any], lengths: Mapping[str, Any] | None) -> b
             if parameter is None or parameter.default is not parameter.empty:
                 continue
             if lengths is None:
-                innermost = step.func if isinstance(step, functools.partial) else step
-                name = getattr(innermost, "__name__", type(innermost).__name__)
                 raise ValueError(
-                    f"Preprocessor '{name}' in task '{task.name}' has a `sequence_length` argument, making it incompatible with automatic "
-                    "sequence length detection. Pass a valid `sequence_length` to `Evaluator` and try again."
+                    f"Preprocessor '{step_name(step)}' in task '{task.name}' has a `sequence_length` argument, making it incompatible with "
+                    "automatic sequence length detection. Pass a valid `sequence_length` to `Evaluator` and try again."
                 )
             return True
     return False
