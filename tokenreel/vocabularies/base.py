@@ -176,3 +176,8 @@ def check_extra_ids(number: int) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise VocabularyError(f"vocabulary.options.extra_ids must be a whole number, 0 or more, got {number!r}")
     return number
+
+
+def is_id(value: object, vocab_size: int) -> bool:
+    """Says whether an option gives an id: a whole number below `vocab_size`; true and 1.0 are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

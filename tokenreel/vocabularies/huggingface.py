@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
-from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary, is_id
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
 
@@ -88,9 +88,10 @@ class HuggingFaceVocabulary(Vocabulary):
             if value is None:
                 continue
             found = tokens.get(value) if isinstance(value, str) else value
-            if found is None or isinstance(found, bool) or not 0 <= found < self.vocab_size:
+            if not is_id(found, self.vocab_size):
                 raise VocabularyError(
-                    f"vocabulary.options.{name}: the tokenizer has no token {value!r}. Give an id or the name of a token."
+                    f"vocabulary.options.{name}: the tokenizer has no token {value!r}. Give the name of a token, or an id, a whole number "
+                    f"below {self.vocab_size}."
                 )
             ids[name] = found
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = (ids[name] for name in _NAMES)

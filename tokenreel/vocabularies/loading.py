@@ -48,9 +48,10 @@ def load_vocabulary(kind: str, path: str | None = None, *, data: bytes | None = 
     }
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
-    for name in options:
+    for name, value in options.items():
         if name not in known.get(kind, ()):
-            raise VocabularyError(f"vocabulary.options: {kind} takes no option {name!r}; it takes {sorted(known.get(kind, ())) or 'none'}")
+            takes = sorted(known.get(kind, ())) or "none"
+            raise VocabularyError(f"vocabulary.options.{name} is {value!r}, but {kind} takes no option {name!r}; it takes {takes}")
     vocabulary: Vocabulary = makers[kind](**options)
     return vocabulary
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import VocabularyError
-from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary, is_id
 
 _MOST_DIGITS = 10  # of an id; zeros in front count
 _SHOWN = 40  # bytes of a wrong number that an error shows
@@ -52,8 +52,10 @@ class PassThroughVocabulary(Vocabulary):
         self.vocab_size = vocab_size
         special = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id, "unk_id": unk_id}
         for name, value in special.items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < vocab_size):
-                raise VocabularyError(f"vocabulary.options.{name} must lie between 0 and {vocab_size - 1}, got {value!r}")
+            if value is not None and not is_id(value, vocab_size):
+                raise VocabularyError(
+                    f"vocabulary.options.{name} must lie between 0 and {vocab_size - 1}, got {value!r}. Give a whole number."
+                )
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = pad_id, bos_id, eos_id, unk_id
         self.fingerprint = keys.digest("pass_through", vocab_size, *(-1 if value is None else value for value in special.values()))
 
