@@ -92,7 +92,7 @@ def _end_with(error: Exception, debug: bool) -> NoReturn:
     def fail() -> int:
         raise error
 
-    watchdog.end(commands.exit_code("tokenreel", fail, debug=debug))
+    watchdog.end(lambda: commands.exit_code("tokenreel", fail, debug=debug))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.local import prism
+from pipelines.local import prism, watchdog
 from tokenreel import errors
 from tokenreel.errors import BuildError, TokenreelError
 from tokenreel.storage.redaction import redact
@@ -28,7 +28,7 @@ def quiet_logging() -> None:
             return True
         if record.name.startswith(prism.LOGGERS):  # what fails there is raised here, too
             return False
-        unwanted = ("Traceback (most recent", "No semi_persistent_directory found")
+        unwanted = ("Traceback (most recent", "of RPC that terminated with", "No semi_persistent_directory found")
         return not (record.exc_info and record.exc_info[0]) and not any(text in record.msg for text in unwanted)
 
     quiet.print_no_tracebacks()
@@ -69,6 +69,8 @@ def plain_errors() -> Iterator[None]:
 
 def _unforeseen(error: Exception) -> Exception:
     """Makes an error that says in a line what an exception says that nobody raised on purpose, and in which step of the graph."""
+    if watchdog.is_starved(error):
+        return BuildError(watchdog.starved(error))
     text = str(error)
     raised = _RAISED.findall(text)
     kind, message = raised[-1] if raised else (type(error).__name__, text)

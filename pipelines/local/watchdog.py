@@ -22,8 +22,9 @@ from transforms.workers import orphans
 
 EXIT_WORKER_DIED = 70
 EXIT_STARVED = 1
+_REFUSED = "can't start new thread"
 _STARVED = "the system gives this process no more threads or memory"
-_ending = threading.Lock()
+_ending = threading.RLock()  # a second signal may find this very thread at the end of the process
 _LESS = "Run the same command again: a build keeps what it has finished. Fewer workers need less: --direct_num_workers=1."
 
 
@@ -41,8 +42,8 @@ def guard(at_work: Callable[[], str] = str, stopped: Callable[[], object] = str)
 
     def on_exception(arguments: threading.ExceptHookArgs) -> None:
         if "Worker subprocess exited" not in str(arguments.exc_value):
-            if _is_starved(arguments.exc_value):
-                _end(EXIT_STARVED, f"{_STARVED} ({arguments.exc_value or type(arguments.exc_value).__name__}). {_LESS}")
+            if is_starved(arguments.exc_value):
+                _end(EXIT_STARVED, starved(arguments.exc_value))
             previous(arguments)
             return
         code = re.search(r"-?\d+$", str(arguments.exc_value))
@@ -114,29 +115,50 @@ def stop(message: str) -> None:
     _end(EXIT_LOST, message)
 
 
-def end(code: int) -> NoReturn:
-    """Ends this process and its workers after a job that failed, whose error was told: threads of the runner may never end."""
+def end(tell: Callable[[], int]) -> NoReturn:
+    """Ends this process and its workers after a job that failed: threads of the runner may never end.
+
+    Args:
+      tell: prints why, and returns the exit code. It is not called where another thread has told of the end already.
+    """
+    _begin_end()
+    code = tell()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it any more
             stream.flush()
-    _end(code)
+    _exit(code)
 
 
-def _is_starved(error: BaseException | None) -> bool:
-    """Says whether a thread died because the system refused it a thread or memory: what waits for it would wait for ever."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+def is_starved(error: BaseException | None) -> bool:
+    """Says whether the system refused a thread or memory, to this thread or to the server that it called: what waits for it never wakes."""
+    return isinstance(error, MemoryError) or _REFUSED in str(error)
+
+
+def starved(error: BaseException | None) -> str:
+    """Says what such an error means, and what to do."""
+    return f"{_STARVED} ({_REFUSED if _REFUSED in str(error) else error or type(error).__name__}). {_LESS}"
 
 
 def _end(code: int, message: str | None = None) -> NoReturn:
-    """Ends this process and its workers, with a message once, whichever thread is the first to have one.
+    """Ends this process and its workers, with a message once, whichever thread is the first to have one."""
+    _begin_end()
+    if message is not None:
+        print(f"tokenreel: error: {plain(message)}", file=sys.stderr, flush=True)
+    _exit(code)
+
+
+def _begin_end() -> None:
+    """Returns in the first thread that ends the process, which alone tells why; the others wait here for its end."""
+    threading.excepthook = lambda _: None  # of the workers that end now nobody need say that they died
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait()
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends this process and its workers.
 
     A worker that is just being started sees for itself that its build is gone (`transforms/workers/worker.py`).
     """
-    threading.excepthook = lambda _: None  # of the workers that end now nobody need say that they died
-    if not _ending.acquire(blocking=False):
-        threading.Event().wait()  # for the thread that is ending the process
-    if message is not None:
-        print(f"tokenreel: error: {plain(message)}", file=sys.stderr, flush=True)
     killed: set[int] = set()
     # Looked for again until there are no more: a worker may start another one while it is being ended.
     while new := descendants(os.getpid()) - killed:

@@ -195,6 +195,30 @@ def test_a_system_that_refuses_threads_ends_the_build(write_config: WriteConfig,
     assert threads < 100 or "this build needs about 104 threads. Raise the limit" in errors[0]
 
 
+def interrupt_twice(log: str) -> None:
+    """Is interrupted, and again where the first interruption is about to end the process."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    descendants, again = watchdog.descendants, iter([True])
+
+    def find(pid: int) -> set[int]:
+        if next(again, False):
+            signal.raise_signal(signal.SIGINT)
+        return descendants(pid)
+
+    watchdog.descendants = find
+    with watchdog.guard():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_interruption_ends_what_the_first_one_was_about_to_end(tmp_path: pathlib.Path) -> None:
+    """It waited for itself."""
+    log = tmp_path / "log"
+    process = multiprocessing.get_context("forkserver").Process(target=interrupt_twice, args=(str(log),))
+    process.start()
+    assert soaking.join(process, 120) == 128 + signal.SIGINT
+    assert log.read_text().count("stopped by SIGINT") == 2
+
+
 def test_a_full_disk_is_one_clear_line(
     write_config: WriteConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
