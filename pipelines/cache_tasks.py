@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.format.cache_manifest import CacheManifest, find
 from tokenreel.storage import files, locking
 from tokenreel.storage.stored_value import StoredValue
+from tokenreel.tasks import task_modules
 from tokenreel.wording import plain, plural
 from transforms.cache_tasks import StageTasks, WriteCaches
 
@@ -125,16 +125,7 @@ def _choose(arguments: argparse.Namespace) -> list[Any]:
     """
     from tokenreel.tasks.task import TaskRegistry
 
-    if os.getcwd() not in sys.path:  # where users keep the modules of their tasks
-        sys.path.append(os.getcwd())
-    for module in arguments.module_import:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise ConfigError(
-                f"--module_import {module}: cannot be imported ({what}). Give a module that Python finds from here."
-            ) from error
+    task_modules.import_modules(arguments.module_import)
     wanted, excluded = (_compile(patterns) for patterns in (arguments.tasks, arguments.excluded_tasks))
     names = sorted(TaskRegistry.names())
     matching = [

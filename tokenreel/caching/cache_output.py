@@ -31,9 +31,9 @@ _ADVICE = "Add --overwrite to make it again, or choose another --output_cache_di
 
 
 def is_ours(name: str) -> bool:
-    """Says whether a cache job, ours or SeqIO's, writes files of this name."""
+    """Says whether a cache job, ours or SeqIO's, writes files of this name, or `tokenreel report` does: the page goes with the cache."""
     plain = files.TEMPORARY.sub("", name)
-    known = plain in (naming.MANIFEST, naming.COMPLETED) or naming.is_shard(plain) or naming.is_shard_index(plain)
+    known = plain in (naming.MANIFEST, naming.COMPLETED, naming.REPORT) or naming.is_shard(plain) or naming.is_shard_index(plain)
     return known or _OF_SEQIO.fullmatch(plain) is not None or name.startswith(f"{naming.STAGE}/")
 
 

@@ -1,6 +1,6 @@
-"""Writes what a dataset consists of as one HTML page.
+"""Writes what a dataset or a task's cache consists of as one HTML page.
 
-Tested in tests/tokenreel/inspection/test_report.py.
+Tested in tests/tokenreel/inspection/test_report.py and tests/tokenreel/commands/test_caches.py.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ import argparse
 import os
 
 from tokenreel.errors import ConfigError
-from tokenreel.format import naming, pointer
+from tokenreel.format import cache_manifest, naming, pointer
+from tokenreel.inspection import cache_report
 from tokenreel.inspection.report import write
 from tokenreel.storage import files
+from tokenreel.tasks import caching
 from tokenreel.wording import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
-    parser.add_argument("directory", help="dataset, or a pointer to one, local or gs://")
-    parser.add_argument("--output", metavar="FILE", help=f"the page to write, in place of {naming.REPORT} in the dataset")
+    parser.add_argument("directory", help="dataset, a pointer to one, or the cache of a task, local or gs://")
+    parser.add_argument("--output", metavar="FILE", help=f"the page to write, in place of {naming.REPORT} in the directory")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,5 +33,31 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output and not files.is_remote(arguments.output) and os.path.isdir(arguments.output):
         page = files.join(arguments.output, naming.REPORT)
         raise ConfigError(f"--output {arguments.output}: a directory, and the report is one page. Name the file to write, such as {page}.")
-    print(plain(write(arguments.directory, arguments.output)))
+    made = _write_of_cache if caching.is_cached(arguments.directory) else write
+    print(plain(made(arguments.directory, arguments.output)))
     return 0
+
+
+def _write_of_cache(directory: str, output: str | None) -> str:
+    """Does for the cache of a task, ours or SeqIO's, what `write` does for a dataset.
+
+    Raises:
+      ManifestError: a file that the page is made of is missing, or not what was written.
+    """
+    manifest = cache_manifest.find(directory)
+    if manifest is not None:
+        about = f"cache of task {manifest.task}, fingerprint {manifest.fingerprint}, made by tokenreel {manifest.tokenreel_version}"
+        facts, made_of = cache_report.of_manifest(directory, manifest), manifest.identity
+    else:
+        about, made_of = "cache of a task, made by SeqIO, which keeps no digests and does not say of what", {}
+        facts = {split: _facts_of_seqio(directory, split) for split in caching.splits_of(directory)}
+    title = directory.rstrip("/").rpartition("/")[2] or directory
+    target = output or files.join(directory, naming.REPORT)
+    files.write_bytes(target, cache_report.render(title, about, facts, made_of).encode())
+    return target
+
+
+def _facts_of_seqio(directory: str, split: str) -> cache_report.SplitFacts:
+    records = caching.open_cached(directory, split)
+    shards = [(name, size) for name, size in sorted(files.list_files(directory).items()) if name.startswith(f"{split}.tfrecord-")]
+    return cache_report.of_records(records, records.stats, shards)

@@ -93,12 +93,8 @@ class RaggedRecords(LazySequence[dict[str, Any]]):
 
     def lengths(self, name: str) -> npt.NDArray[np.int64]:
         """Gives the length of a feature in every example, from the indexes alone: int64 [n]. Of texts it is that in bytes."""
-        feature = self.features[name]
-        column = "bytes" if feature.is_text and not feature.rank else "length"
-        return np.concatenate(
-            [np.zeros(0, np.int64)]
-            + [_numbers(self._shard(shard)[1], f"{name}/{column}", np.arange(count)) for shard, count in enumerate(np.diff(self._bounds))]
-        )
+        shards = range(len(self._open))
+        return np.concatenate([np.zeros(0, np.int64), *(lengths_of(self._shard(shard)[1], name, self.features[name]) for shard in shards)])
 
     def _shard(self, number: int) -> tuple[memoryview, Columns]:
         if number not in self._mapped:
@@ -167,6 +163,12 @@ class _Places:
         views = self.views()
         owner = np.repeat(np.arange(len(counts)), counts)
         return [views[row] for row in owner.tolist()], found[:, 0] + offset[owner], found[:, 1]
+
+
+def lengths_of(index: Columns, name: str, feature: RaggedFeature) -> npt.NDArray[np.int64]:
+    """Gives the length of a feature in every example of a shard, from its index: int64 [n]. Of texts it is that in bytes."""
+    column = "bytes" if feature.is_text and not feature.rank else "length"
+    return _numbers(index, f"{name}/{column}", np.arange(index.rows))
 
 
 def _numbers(index: Columns, column: str, places: Ints, shape: tuple[int, ...] = ()) -> npt.NDArray[np.int64]:

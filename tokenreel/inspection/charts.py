@@ -40,6 +40,15 @@ svg line { stroke: var(--line); }
 """
 
 
+def whole_page(title: str, content: str) -> str:
+    """Makes a page of its title and what stands below, with nothing to load from elsewhere."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape_text(title)}</title><style>{STYLE}</style></head><body><h1>{escape_text(title)}</h1>"
+        f"{content}</body></html>\n"
+    )
+
+
 def section(title: str, content: str) -> str:
     """Makes a section of the page, or nothing where it has no content."""
     return f"<section><h2>{escape_text(title)}</h2>{content}</section>" if content else ""

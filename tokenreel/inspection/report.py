@@ -16,7 +16,6 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format import naming, sidecars
 from tokenreel.format.manifest import Manifest
 from tokenreel.inspection.charts import (
-    STYLE,
     bar_chart,
     column_chart,
     escape_text,
@@ -27,6 +26,7 @@ from tokenreel.inspection.charts import (
     pre,
     section,
     table,
+    whole_page,
 )
 from tokenreel.inspection.examples import piece_name
 from tokenreel.inspection.opening import open_vocabulary
@@ -73,12 +73,8 @@ def render(
         section("Settings", pre(manifest.config)),
         section("Shards", _shard_table(manifest)),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape_text(title)}</title><style>{STYLE}</style></head><body><h1>{escape_text(title)}</h1>"
-        f"<p>fingerprint <code>{escape_text(manifest.fingerprint)}</code>, built by tokenreel {escape_text(manifest.tokenreel_version)}</p>"
-        f"{''.join(sections)}</body></html>\n"
-    )
+    told = f"fingerprint <code>{escape_text(manifest.fingerprint)}</code>, built by tokenreel {escape_text(manifest.tokenreel_version)}"
+    return whole_page(title, f"<p>{told}</p>{''.join(sections)}")
 
 
 def _tiles(manifest: Manifest, splits: Mapping[str, Mapping[str, Any]]) -> str:
