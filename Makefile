@@ -1,8 +1,8 @@
-# `make demo`, `make test`: need Python 3.11 or later and nothing else; everything is installed into .venv with pip.
+# `make demo`, `make test`: need Python 3.11, 3.12 or 3.13 and nothing else; everything is installed into .venv with pip.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-airflow test-engines test-templates test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-airflow test-engines test-templates test-releases test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ FRAMEWORKS := torch tensorflow oracles writers interop airflow
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not templates and not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not airflow and not engines
+LIGHT := not templates and not releases and not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not airflow and not engines
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-airflow     the DAGs of dags/, run date by date by Airflow, in .venv-airflow'
 	@echo 'make test-engines     the tests that run on Prism, the engine of Beam in Go, which is built if Go is there'
 	@echo 'make test-templates   what the image of the Dataflow templates holds, in .venv-templates, which is removed afterwards'
+	@echo 'make test-releases    wheels and source archives, installed and run in each Python that they name, in .venv-releases, removed afterwards'
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
@@ -114,6 +115,13 @@ test-templates: $(DEV)
 	TOKENREEL_TEMPLATES=$(TEMPLATES) $(BIN)/python -m pytest -m 'templates or not slow' tests/dataflow_templates
 	rm -rf $(TEMPLATES)
 
+# Each environment is removed once its Python is through; together they would take two gigabytes.
+RELEASES := $(abspath .venv-releases)
+test-releases: $(DEV)
+	rm -rf $(RELEASES)
+	TOKENREEL_RELEASES=$(RELEASES) $(BIN)/python -m pytest -m releases tests/test_releases.py
+	rm -rf $(RELEASES)
+
 # In the environment of Torch, which each of them needs.
 test-trainers: .venv-torch/.installed
 	files=$$(grep -rlE 'mark\.trainers\b' tests --include='*.py'); \
@@ -122,7 +130,7 @@ test-trainers: .venv-torch/.installed
 test-all: $(DEV)
 	$(PYTEST) -m '$(LIGHT)'
 	for name in $$($(BIN)/python -c 'from tests import soak; print(*soak.SOAKS)'); do $(BIN)/python -m tests.soak $$name --count 50 || exit 1; done
-	@$(MAKE) --no-print-directory test-core test-engines test-templates $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
+	@$(MAKE) --no-print-directory test-core test-engines test-templates test-releases $(FRAMEWORKS:%=test-%) test-trainers TRAINERS=trainers
 
 check: $(DEV)
 	$(BIN)/ruff check .
@@ -137,7 +145,7 @@ bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
 	@echo '== benchmarks.tasks'; .venv-interop/bin/python -m benchmarks.tasks
 
 clean:
-	rm -rf $(VENV) .venv-core $(FRAMEWORKS:%=.venv-%) demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-core $(FRAMEWORKS:%=.venv-%) .venv-templates .venv-releases demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched last, so an interrupted installation is taken up again; a changed setup.py asks for a new one.
@@ -164,10 +172,10 @@ $(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
 $(VENV)/.made .venv-core/.made $(FRAMEWORKS:%=.venv-%/.made): %/.made:
 	@found=''; \
 	for candidate in $(PYTHON) python3.11 python3; do \
-	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then found=$$candidate; break; fi; \
 	done; \
 	if [[ -z $$found ]]; then \
-	  echo 'tokenreel needs Python 3.11 or later, and neither python3.11 nor python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11' >&2; \
+	  echo 'tokenreel needs Python 3.11 or later, up to 3.13, and neither python3.11 nor python3 is one. Install it, or name it: make PYTHON=/path/to/python3.11' >&2; \
 	  exit 1; \
 	fi; \
 	"$$found" -m venv $* || { \

@@ -125,8 +125,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.11",
-    classifiers=[  # what it was tried on
+    python_requires=">=3.11,<3.14",
+    classifiers=[  # what it was tried on: `make test-releases`
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

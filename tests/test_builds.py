@@ -7,29 +7,15 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 
 import pytest
 
 import tokenreel
-from tests import demo_text, layering, verification_datasets
-
-ROOT = pathlib.Path(__file__).parents[1]
-CODE = ("tokenreel", "transforms", "pipelines")
-START = "tokenreel_command.py"  # at the top of both, where the commands begin
-IGNORED = shutil.ignore_patterns("__pycache__", "build", "dist", "*.egg-info", ".*")
-
-
-def build(hook: str, folder: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
-    """Runs a PEP 517 hook of setuptools as pip does, but with the packages of this environment: no network."""
-    program = f"from setuptools import build_meta; print(build_meta.{hook}({str(out)!r}))"
-    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return out / result.stdout.splitlines()[-1]
+from tests import demo_text, layering, releases, verification_datasets
+from tests.releases import CODE, ROOT, START
 
 
 def contents(wheel: pathlib.Path) -> tuple[set[str], email.message.Message, str]:
@@ -43,19 +29,7 @@ def contents(wheel: pathlib.Path) -> tuple[set[str], email.message.Message, str]
 
 @pytest.fixture(scope="module")
 def job_wheel(tmp_path_factory):
-    """The job's wheel, by way of the source archive that Dataflow workers install."""
-    folder = tmp_path_factory.mktemp("job")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", START):
-        shutil.copy(ROOT / name, source)
-    for name in (*CODE, "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=IGNORED)
-    archive = build("build_sdist", source, folder)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder / "unpacked")  # made a moment ago; early releases of 3.11 know no filter
-    (unpacked,) = (folder / "unpacked").iterdir()
-    return build("build_wheel", unpacked, folder)
+    return releases.job(tmp_path_factory.mktemp("job"))[1]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +39,7 @@ def job(job_wheel):
 
 @pytest.fixture(scope="module")
 def loader_wheel(tmp_path_factory):
-    """The trainer's wheel, from a copy of its folder and nothing else."""
-    folder = tmp_path_factory.mktemp("loader")
-    shutil.copytree(ROOT / "tokenreel", folder / "tokenreel", ignore=IGNORED)
-    return build("build_wheel", folder / "tokenreel", folder)
+    return releases.trainer(tmp_path_factory.mktemp("loader"))[1]
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +142,38 @@ def test_both_have_the_version_of_the_package(job, loader):
     assert (job[1]["Name"], loader[1]["Name"]) == ("tokenreel", "tokenreel-loader")
 
 
+def test_the_version_is_written_once():
+    """Whatever else shows it reads it from there: the wheels, the commands, manifests, records of tokenizers."""
+    folders = (*CODE, "configs", "dags", "dataflow_templates", "docs", "examples", "benchmarks")
+    found = [*ROOT.glob("*"), *(path for folder in folders for path in (ROOT / folder).rglob("*") if "build" not in path.parts)]
+    texts = [path for path in found if path.suffix in {".py", ".md", ".toml", ".yaml", ".json", ".txt", ".in"} or path.name == "Dockerfile"]
+    holders = [path for path in texts if tokenreel.__version__ in path.read_text(encoding="utf-8")]
+    assert len(texts) > 400
+    assert [path.relative_to(ROOT).as_posix() for path in holders] == ["tokenreel/version.py"]
+
+
+def test_both_declare_what_was_tried(job, loader):
+    """The classifiers are the Pythons that `make test-releases` installs in; no other is let in, and the Makefile takes no other."""
+    tried = releases.declared("setup.py")
+    low, high = tried[0], f"3.{int(tried[-1].removeprefix('3.')) + 1}"
+    for _, metadata, _ in (job, loader):
+        assert metadata.get_all("Classifier") == [
+            "Operating System :: POSIX :: Linux",
+            *(f"Programming Language :: Python :: {version}" for version in tried),
+        ]
+        assert sorted(metadata["Requires-Python"].split(",")) == [f"<{high}", f">={low}"]
+    bounds = f"({low.replace('.', ', ')}) <= sys.version_info < ({high.replace('.', ', ')})"
+    assert bounds in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"Python {', '.join(tried[:-1])} and {tried[-1]}, on Linux." in (ROOT / "docs/running.md").read_text(encoding="utf-8")
+
+
+def test_both_bring_the_licence(job_wheel, loader_wheel):
+    for wheel in (job_wheel, loader_wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith("LICENSE")]
+            assert archive.read(name) == (ROOT / "LICENSE").read_bytes()
+
+
 def commands(entry_points: str) -> dict[str, tuple[str, str]]:
     parser = configparser.ConfigParser()
     parser.read_string(entry_points)
@@ -209,5 +212,5 @@ def test_windows_is_told_in_one_line():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert found.stderr.splitlines()[-1].startswith(
-        "ImportError: tokenreel runs on Linux and macOS. On Windows, install and run it in WSL 2"
+        "ImportError: tokenreel runs on Linux; macOS is untried. On Windows, install and run it in WSL 2"
     )

@@ -10,7 +10,7 @@ import sys
 
 if sys.platform == "win32":  # before anything of ours is imported that needs what Windows lacks: locks of files, limits of descriptors
     raise ImportError(
-        "tokenreel runs on Linux and macOS. On Windows, install and run it in WSL 2 (https://learn.microsoft.com/windows/wsl)."
+        "tokenreel runs on Linux; macOS is untried. On Windows, install and run it in WSL 2 (https://learn.microsoft.com/windows/wsl)."
     )
 
 from tokenreel.loaders import Batches, Dataset, Lanes, Mixture, load
