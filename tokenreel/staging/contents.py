@@ -13,7 +13,7 @@ from tokenreel.errors import BuildError
 from tokenreel.sources.extents import UNREAD, Extent, join
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
-from tokenreel.staging.stage_file import read_header
+from tokenreel.staging.stage_file import StageFile
 from tokenreel.storage import files, pooled, sealed
 
 _SHOWN = 3  # files in a message
@@ -79,10 +79,7 @@ def read_contents(infos: Iterable[StageInfo]) -> Iterator[FileContent]:
 def _extents(infos: Iterable[StageInfo]) -> Iterator[_Read]:
     infos = list(infos)
     remote = bool(infos) and files.is_remote(infos[0].path)
-    for info, found in pooled.each(lambda info: (info, read_header(info.path)), infos, remote=remote):
-        if found is None:
-            raise BuildError(f"{info.path}: the stage file is gone or damaged since it was written. Run the same command again.")
-        header, _ = found
+    for info, header in pooled.each(lambda info: (info, StageFile(info).header()), infos, remote=remote):
         for index, *extent in header["extents"]:
             size, expected = header["stored"][index]
             yield _Read(info.source, header["files"][index], size, expected, info.path, Extent(*extent))

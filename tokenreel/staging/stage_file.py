@@ -232,6 +232,8 @@ class StageFile:
         try:
             if not files.is_remote(path):
                 data = covered.read(path, at, size, self._fetch)
+            elif self._is_small:
+                data = memoryview(self._whole())[at : at + size]
             elif name in INDEX and self._keeps_index:  # every group of a shuffle asks for these
                 begin, end = self.info.index_range
                 index = indexes.read(path, begin, end - begin, self._read_object)
@@ -247,6 +249,28 @@ class StageFile:
         """Says whether the index of an object is read as a whole: else a range of it, found by what keys are, is far less."""
         begin, end = self.info.index_range
         return end - begin <= _WHOLE_INDEX_BYTES
+
+    @property
+    def _is_small(self) -> bool:
+        """Says whether this is an object of which every read would fetch nearly all."""
+        return files.is_remote(self.info.path) and self.info.covered.file_bytes <= chunks.CHUNK_BYTES
+
+    def _whole(self) -> bytes:
+        """Gives all bytes of a small object, header included, in one request for all its readers in this process."""
+        return indexes.read(self.info.path, 0, self.info.covered.file_bytes, self._read_whole)
+
+    def _read_whole(self, begin: int, size: int) -> bytes:
+        """Reads a small object, and checks its columns."""
+        covered, path, data = self.info.covered, self.info.path, b""
+
+        def fetch(at: int, count: int) -> bytes:
+            nonlocal data
+            if at == covered.begin:  # else the CRCs, which follow
+                data = files.read_bytes(path, begin, size)
+            return data[at : at + count]
+
+        covered.read(path, covered.begin, covered.end - covered.begin, fetch)
+        return data
 
     def _read_object(self, at: int, size: int) -> bytes:
         """Reads and checks a range of an object."""
@@ -276,8 +300,16 @@ class StageFile:
         )
 
     def header(self) -> dict[str, Any]:
-        """Reads the header: the names of the files that the documents are from, the lines in each, and how the stage file was made."""
-        head = json.loads(headers.read(self.info.path, 0, self.info.body, self._read_head)[_PREFIX_BYTES:].rstrip(b"\0"))
+        """Reads the header: the names of the files that the documents are from, the lines in each, and how the stage file was made.
+
+        Raises:
+          BuildError: the file is gone or damaged.
+        """
+        try:
+            data = headers.read(self.info.path, 0, self.info.body, self._read_head)
+        except FileNotFoundError as error:
+            raise BuildError(self._damaged("is gone")) from error
+        head = json.loads(data[_PREFIX_BYTES:].rstrip(b"\0"))
         assert isinstance(head, dict)
         return head
 
@@ -297,9 +329,10 @@ class StageFile:
         """Reads the file up to its columns, and checks the header."""
         path = self.info.path
         for _ in range(_ATTEMPTS):
-            data = files.read_bytes(path, begin, size)
+            data = self._whole()[begin : begin + size] if self._is_small else files.read_bytes(path, begin, size)
             if read_header(path, data) is not None:
                 return data
+            indexes.forget(path)
         raise BuildError(self._damaged("is damaged"))
 
     def documents_between(self, low: int, high: int) -> tuple[int, int]:

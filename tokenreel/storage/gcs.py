@@ -362,6 +362,17 @@ def read(path: str, offset: int = 0, length: int | None = None, generation: int 
     raise AssertionError("unreachable")
 
 
+def peek(path: str) -> bytes:
+    """Reads an object in one request, for who can tell by what it says whether it is whole: the answer may be cut short unseen.
+
+    Raises:
+      FileNotFoundError: there is none.
+      StorageError: it cannot be read.
+    """
+    with plain_errors(path, "read"):
+        return bytes(handle_of(path).download_as_bytes(raw_download=True, checksum=None, retry=retry()))
+
+
 def _crc32c(data: bytes) -> int:
     import google_crc32c
 
