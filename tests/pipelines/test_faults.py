@@ -197,7 +197,7 @@ def test_two_workers_write_one_shard_at_once(write_config: WriteConfig, tmp_path
     """A bundle that is retried while its first attempt still runs: each writes under a name of its own, step by step with the other."""
     config, build_shard, write = write_config(), assembly_build_shard.build_shard, shard_writer.ShardWriter.write
     assert cli.main(["build", config, "--output", str(tmp_path / "reference")]) == 0
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=300)
 
     def in_step(*arguments: Any) -> None:
         together.wait()
@@ -226,7 +226,7 @@ def test_of_two_builds_started_together_one_is_refused(write_config: WriteConfig
     assert soaking.join(soaking.start(["build", config, "--output", str(tmp_path / "reference")], tmp_path / "log"), 120) == 0
     logs = [tmp_path / "a", tmp_path / "b"]
     started = [soaking.start(["build", config], log) for log in logs]
-    codes = [soaking.join(process, 120) for process in started]
+    codes = [soaking.join(process, 300) for process in started]
     refused = [log.read_text() for log, code in zip(logs, codes, strict=True) if code == 1]
     assert sorted(codes) == [0, 1] or all("another job" not in log.read_text() for log in logs), "or the second began after the first"
     assert all("another job is writing here" in text for text in refused)
@@ -261,7 +261,7 @@ def test_a_worker_ends_with_its_build() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while orphans.alive(child):  # ended, and not yet asked for
         assert time.monotonic() < deadline
     os.waitpid(child, 0)

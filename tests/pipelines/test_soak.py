@@ -31,7 +31,7 @@ WAYS = {
     "terminate": (signal.SIGTERM, "build"),
     "interrupt": (signal.SIGINT, "session"),
 }
-SECONDS = 120.0
+SECONDS = 300.0
 GONE = 2.0  # seconds after a build's end within which nothing of it may be left
 
 

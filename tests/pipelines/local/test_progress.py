@@ -27,10 +27,10 @@ def test_looking_takes_a_small_part_of_the_time_and_delays_no_end(capsys: pytest
     began = time.monotonic()
     with local.show_progress(report, 0.001):
         while len(asked) < 4:
-            assert time.monotonic() < began + 30
+            assert time.monotonic() < began + 120
             time.sleep(0.01)
         ended = time.monotonic()
-    assert time.monotonic() - ended < 5, "the last look was waited for"
+    assert not stuck.is_set() and time.monotonic() - ended < 50, "the last look was waited for"
     stuck.set()
     assert asked[1] - asked[0] >= 0.2, "a look of 4 ms was repeated within 0.2 s"
     printed = capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_the_page_of_hosts_on_two_hosts(demo):
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=200) for process in processes]
+    outputs = [process.communicate(timeout=600) for process in processes]
     for process, (output, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors
         (mean,) = re.findall(r"^mean (\S+)", output, re.MULTILINE)

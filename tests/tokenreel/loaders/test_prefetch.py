@@ -61,7 +61,7 @@ def test_the_prefetch_thread_ends_with_its_iterator(dataset):
     next(batches)
     del batches
     gc.collect()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while threads() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threads() == []

@@ -143,7 +143,7 @@ def test_two_processes_assemble_the_batch_of_one(directory, tmp_path, kind):
         for number in range(2)
     ]
     for process in processes:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
     found = [dict(np.load(tmp_path / f"{number}.npz")) for number in range(2)]
     rows = [part["rows"].tolist() for part in found]

@@ -151,7 +151,7 @@ def test_a_script_that_fails_early_ends(arrays, tmp_path):
     write(tmp_path / "d", arrays, FIXED)
     for _ in range(3):
         result = subprocess.run(
-            [sys.executable, "-c", FAILING, str(tmp_path / "d")], env=quiet(), capture_output=True, text=True, timeout=100
+            [sys.executable, "-c", FAILING, str(tmp_path / "d")], env=quiet(), capture_output=True, text=True, timeout=300
         )
         assert result.returncode == 1 and "failed early" in result.stderr
 
@@ -208,7 +208,7 @@ def test_two_workers_of_a_strategy_get_every_row_once(arrays, tmp_path):
     ]
     ranks = []
     for process in processes:
-        output, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         ranks.append(json.loads(output.split("found ", 1)[1]))
     expected = [batch["example_id"].tolist() for batch in load(tmp_path / "d").batches(8, seed=3, epochs=1)]

@@ -92,5 +92,5 @@ def test_without_credentials_the_message_says_where_they_come_from(tmp_path):
         "from tokenreel.storage import files\ntry:\n    files.size('gs://bucket/x')\nexcept Exception as e:\n    print(type(e).__name__, e)"
     )
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_GCE_CHECK": "true", "PYTHONPATH": ":".join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300)
     assert found.stdout.startswith("StorageError gs://: no valid credentials") and "gcloud auth application-default login" in found.stdout

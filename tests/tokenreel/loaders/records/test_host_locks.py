@@ -111,7 +111,7 @@ def test_waiting_for_a_holder_that_is_stuck_ends_with_its_name(tmp_path, monkeyp
         expected = rf"a: process {child} of this host has held this lock .* without getting on"
         with pytest.raises(StorageError, match=expected), locks.hold("a"):
             pass
-        assert 0.5 <= time.monotonic() - started < 10
+        assert 0.5 <= time.monotonic() - started < 60
         # One that gets on is waited for.
         count = iter(range(1 << 30))
         threading.Timer(1.5, end, [child]).start()

@@ -155,7 +155,7 @@ def test_a_cache_survives_processes_that_are_killed(bucket_arrays, bucket, tmp_p
         process.kill(), other.kill()
         process.join(), other.join()
     _read_all(bucket, str(tmp_path), 5, results)
-    assert results.get(timeout=10) == (5, int(bucket_arrays["tokens"].sum()))
+    assert results.get(timeout=120) == (5, int(bucket_arrays["tokens"].sum()))
     load(bucket, cache=tmp_path).take(np.arange(COUNT))
     assert not [path for path in tmp_path.rglob("*.tmp-*")]
 
