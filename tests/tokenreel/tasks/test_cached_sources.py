@@ -99,6 +99,47 @@ def test_blocks_and_examples_give_the_same_rows_and_states(pack, steps, monkeypa
         assert [row["decoder_target_tokens"].tolist() for row in other] == [row["decoder_target_tokens"] for row in found[place:]]
 
 
+DEALT = [{"inputs": np.full(n % 7 + 1, n + 2, np.int32), "targets": np.full(n % 3 + 1, n + 2, np.int32)} for n in range(151)]
+
+
+def documents(dataset, pack):
+    """The number of each example in rows of `LENGTHS`, in their order; inputs and targets of each must lie in one segment of their row."""
+    found = []
+    for row in dataset:
+        ends = row["decoder_segment_ids" if pack else "decoder_loss_weights"].max() + 1
+        for segment in range(1, ends):
+            sides = [
+                row[tokens][row[f"{side}_segment_ids"] == segment] if pack else row[tokens][row[tokens] > 0]
+                for side, tokens in (("encoder", "encoder_input_tokens"), ("decoder", "decoder_target_tokens"))
+            ]
+            (number,) = {*np.unique(sides[0]).tolist(), *np.unique(sides[1]).tolist()}
+            assert [len(side) for side in sides] == [min(8, (number - 2) % 7 + 1), (number - 2) % 3 + 1]
+            found.append(number - 2)
+    return found
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize(("use_cached", "shuffle"), [(True, True), (True, False), (False, False), (False, True)])
+def test_two_hosts_draw_together_the_sequence_of_one(directory, use_cached, shuffle, pack):
+    write_cache(directory / "dealt", {"train": [DEALT[:60], DEALT[60:]]})
+    source = FunctionDataSource(lambda split, shuffle_files: DEALT, ["train"])
+    dealt = Task("dealt", source, FEATURES, [CacheDatasetPlaceholder()], shuffle_buffer_size=40)
+
+    def drawn(shard_info=None):
+        converter = feature_converters.EncDecFeatureConverter(pack=pack)
+        arguments = {"use_cached": use_cached, "shuffle": shuffle, "seed": 5, "num_epochs": 2, "shard_info": shard_info}
+        return documents(getting.get_dataset(dealt, LENGTHS, converter, **arguments), pack)
+
+    whole, shares = drawn(), [drawn(ShardInfo(host, 2)) for host in (0, 1)]
+    epochs = [whole[:151], whole[151:]]
+    if use_cached or not shuffle:
+        assert shares == [[*epochs[0][host::2], *epochs[1][host::2]] for host in (0, 1)], "they deal each epoch out in turns"
+        assert [sorted(epoch) for epoch in epochs] == [list(range(151))] * 2 and (epochs[0] != epochs[1]) == shuffle
+    else:  # each shuffles its own share
+        assert sorted(itertools.chain(*shares)) == sorted(whole) == sorted([*range(151)] * 2)
+        assert {n % 2 for n in shares[0]} == {0} and {n % 2 for n in shares[1]} == {1}
+
+
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_state_is_restored_without_reading_what_went_before(pack, monkeypatch):
     walk = iter(rows((), pack, num_epochs=None))
