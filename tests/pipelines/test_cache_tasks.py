@@ -101,6 +101,12 @@ def _in_file_order(task):
     return sorted(stream.keyed(), key=lambda element: element.key)
 
 
+def test_what_a_job_draws_belongs_to_examples_whatever_the_task_says(data, tmp_path):
+    task = TaskRegistry.get("qa:json")
+    plain, as_seqio = (cache_job.TaskCache.of(each, str(tmp_path), ["train"], 0, False) for each in (task, task.replace(compat="seqio")))
+    assert as_seqio.load().compat is None and as_seqio.identity == plain.identity
+
+
 @pytest.mark.slow
 def test_workers_change_no_byte(data, tmp_path):
     assert cache(tmp_path / "one", "qa:json") == 0

@@ -83,6 +83,8 @@ class TaskCache:
           ConfigError: it has no such split, or nothing tells what a step of it does.
           BuildError: a file of its source is missing.
         """
+        if task.compat:  # draws by place would be others wherever a file is cut
+            task = task.replace(compat=None)
         names = list(task.splits)
         for split in splits or ():
             if split not in names:

@@ -24,6 +24,8 @@ from tokenreel.tasks.task_steps import CacheDatasetPlaceholder
 SHUFFLE_BUFFER_SIZE = 1000
 """Examples that are shuffled together, where a task says nothing else."""
 
+_SEEDS_OF_A_STEP = 42  # SeqIO's
+
 _NAME = re.compile(r"^[\w\d\.\:_#]+$")
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class Task(DatasetProviderBase):
       metric_objs: metrics as objects.
       shuffle_buffer_size: examples that are shuffled together; None forbids shuffling.
       source_info: where it was defined.
+      compat: "seqio" for SeqIO's draws: a random step's seeds are numbered from the seed of the run on, through all steps, and belong to
+        places in the stream. States are then restored by replay, and TensorFlow draws. A cache's steps draw by example all the same.
 
     Raises:
       ValueError: the name has other characters, or there are several placeholders or one that the source forbids.
@@ -58,7 +62,11 @@ class Task(DatasetProviderBase):
         metric_objs: Sequence[Any] | None = None,
         shuffle_buffer_size: int | None = SHUFFLE_BUFFER_SIZE,
         source_info: SourceInfo | None = None,
+        *,
+        compat: str | None = None,
     ) -> None:
+        if compat not in (None, "seqio"):
+            raise ConfigError(f"compat is None or 'seqio', got {compat!r}")
         if not _NAME.match(name):
             raise ValueError(f"Task name '{name}' contains invalid characters. Must match regex: {_NAME.pattern}")
         self._name, self._source, self._source_info = name, source, source_info
@@ -66,7 +74,7 @@ class Task(DatasetProviderBase):
         self._steps = tuple(preprocessors or ())
         self._postprocess_fn = postprocess_fn
         self._metric_fns, self._metric_objs = tuple(metric_fns or ()), tuple(metric_objs or ())
-        self._shuffle_buffer_size = shuffle_buffer_size
+        self._shuffle_buffer_size, self.compat = shuffle_buffer_size, compat
         places = [place for place, step in enumerate(self._steps) if isinstance(step, CacheDatasetPlaceholder)]
         if len(places) > 1:
             raise ValueError(
@@ -159,8 +167,9 @@ class Task(DatasetProviderBase):
             "metric_fns": self._metric_fns,
             "metric_objs": self._metric_objs,
             "shuffle_buffer_size": self._shuffle_buffer_size,
+            **({"compat": self.compat} if self.compat else {}),  # users' own tasks may not take it
         }
-        if unknown := changes.keys() - arguments.keys():
+        if unknown := changes.keys() - arguments.keys() - {"compat"}:
             raise ValueError(
                 f"Expected keys of kwargs argument task.replace to be one of {list(arguments)}. "
                 f"However, there were keys in kwargs that are not in this set: {unknown}"
@@ -266,15 +275,19 @@ class Task(DatasetProviderBase):
 
     def preprocess_precache(self, dataset: Any, seed: int | None = None) -> ExampleStream:
         """Runs the steps before the placeholder; without one, none."""
-        steps = self.preprocessors[: self._cache_step or 0]
-        return task_steps.run(dataset, steps, 0, self._run_seed(seed), output_features=self.output_features, sequence_length=None)
+        return self._run(dataset, 0, self._cache_step or 0, seed, None)
 
     def preprocess_postcache(self, dataset: Any, sequence_length: Lengths | None, seed: int | None = None) -> ExampleStream:
         """Runs the steps after the placeholder; without one, all."""
         first = 0 if self._cache_step is None else self._cache_step + 1
-        steps = self.preprocessors[first:]
-        features = self.output_features
-        return task_steps.run(dataset, steps, first, self._run_seed(seed), output_features=features, sequence_length=sequence_length)
+        return self._run(dataset, first, len(self._steps), seed, sequence_length)
+
+    def _run(self, dataset: Any, first: int, end: int, seed: int | None, sequence_length: Lengths | None) -> ExampleStream:
+        steps, arguments = self.preprocessors[first:end], {"output_features": self.output_features, "sequence_length": sequence_length}
+        if self.compat:
+            # SeqIO leaves 42 integers to each step before the placeholder, and counts on behind it.
+            return task_steps.run_as_seqio(dataset, steps, (seed or 0) + _SEEDS_OF_A_STEP * max(first - 1, 0), **arguments)
+        return task_steps.run(dataset, steps, first, self._run_seed(seed), **arguments)
 
     def _run_seed(self, seed: int | None) -> int:
         """Gives the seed of this task's draws: members of a mixture have one seed and draw each their own."""

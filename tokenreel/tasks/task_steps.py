@@ -107,6 +107,24 @@ def run(dataset: Any, steps: Sequence[Callable[..., Any]], first: int, seed: int
     return stream
 
 
+def run_as_seqio(dataset: Any, steps: Sequence[Callable[..., Any]], seed: int, **arguments: Any) -> ExampleStream:
+    """Runs steps as `run` does, with SeqIO's seeds: one after the other takes the next integers, and draws by the places of examples.
+
+    Args:
+      dataset: an `ExampleStream`, or a `tf.data.Dataset`.
+      steps: in their order. One that takes `tf.data` is called now, since those behind it count on from what it takes.
+      seed: the first integer.
+      arguments: what steps may ask for by name.
+    """
+    stream = dataset if isinstance(dataset, ExampleStream) else ExampleStream.from_tf_data(dataset)
+    with step_seeds.map_seed_manager(seed, compat="seqio"):
+        for step in steps:
+            step = bind(step, **arguments)
+            made = step(stream if takes_streams(step) else stream.to_tf_data())
+            stream = made if isinstance(made, ExampleStream) else ExampleStream.from_tf_data(made, step_name(step))
+    return stream
+
+
 class _InTensorFlow:
     """Calls a step with a `tf.data.Dataset`, with the seeds of its place."""
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.tokenreel.tasks.test_example_stream import check_states
+from tokenreel.errors import ConfigError
 from tokenreel.tasks import cache_directories, example_keys, step_seeds
 from tokenreel.tasks.data_sources import DataSource, FunctionDataSource, TextLineDataSource
 from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.features import Feature
+from tokenreel.tasks.map_over_dataset import map_examples, map_over_dataset
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor
 from tokenreel.tasks.providers import ShardInfo
 from tokenreel.tasks.task import Task, TaskRegistry
@@ -96,6 +98,54 @@ def test_draws_belong_to_examples():
     assert all(again[number] != drawn for number, drawn in everything), "tasks of a mixture draw each their own"
     two = next(iter(task(draw, rename, draw).get_dataset(None, "train", shuffle=False)))
     assert two["draw"] != two["first"], "a step that stands twice draws twice"
+
+
+@map_examples(num_seeds=1)
+def drawn(example, seed):
+    return {**example, f"drawn_{len(example)}": seed}
+
+
+@map_examples(num_seeds=2)
+def drawn_twice(example, seeds):
+    return {**example, f"drawn_{len(example)}": seeds}
+
+
+def of_tensors(dataset):
+    """A step of tf.data with a random one inside, as T5's are."""
+    return map_over_dataset(lambda example, seed: {**example, f"drawn_{len(example)}": seed}, num_seeds=1)(dataset)
+
+
+SEQIO = [[2985944072, 3810604164], [4132877644, 4228622225], [929418493, 3523798452]]  # what SeqIO draws from seed 42
+
+
+def test_compat_is_kept_and_checked():
+    assert task().compat is None and task(compat="seqio").replace(name="b").compat == "seqio"
+    assert task(compat="seqio").replace(compat=None).compat is None
+    assert heads(task(add, compat="seqio").get_dataset(None, "test", shuffle=False)) == [1, 2, 3], "nothing is drawn, nothing differs"
+    with pytest.raises(ConfigError, match="compat is None or 'seqio', got 't5'"):
+        task(compat="t5")
+
+
+@pytest.mark.tensorflow
+def test_compat_draws_what_seqio_draws():
+    """The literals are SeqIO's; a second step's seeds count on, and those behind a placeholder begin 42 later for each step before it."""
+    import tensorflow as tf
+
+    def of_seeds(*seeds):
+        return [list(each) for each in zip(*(tf.data.Dataset.random(seed).take(6).as_numpy_iterator() for seed in seeds), strict=True)]
+
+    def drawn_by(*steps, name, **arguments):
+        found = task(*steps, compat="seqio").get_dataset(None, "test", shuffle=False, **arguments)
+        return [np.array(example[name]).ravel().tolist() for example in found]
+
+    assert of_seeds(42, 43)[:3] == SEQIO
+    for first in (drawn, of_tensors):
+        assert drawn_by(first, drawn_twice, name="drawn_3", seed=42) == SEQIO
+        assert drawn_by(first, drawn_twice, name="drawn_4", seed=42) == of_seeds(44, 45, 46, 47)[:3]
+        assert drawn_by(add, drawn, CacheDatasetPlaceholder(), first, name="drawn_4", seed=-42) == SEQIO
+        whole = drawn_by(drawn, CacheDatasetPlaceholder(), add, first, name="drawn_4", seed=7, num_epochs=2)
+        assert whole == of_seeds(49, 50), "a second pass draws on"
+        assert drawn_by(drawn, CacheDatasetPlaceholder(), name="drawn_3", seed=7, num_epochs=2) == of_seeds(7, 8)[:3] * 2
 
 
 @numpy_preprocessor
