@@ -12,7 +12,7 @@ import tarfile
 ROOT = pathlib.Path(__file__).parents[1]
 CODE = ("tokenreel", "transforms", "pipelines")
 START = "tokenreel_command.py"  # at the top of both, where the commands begin
-_IGNORED = shutil.ignore_patterns("__pycache__", "build", "dist", "*.egg-info", ".*")
+IGNORED = shutil.ignore_patterns("__pycache__", "build", "dist", "*.egg-info", ".*")
 
 
 def _build(hook: str, folder: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
@@ -39,13 +39,13 @@ def job(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", START):
         shutil.copy(ROOT / name, source)
     for name in (*CODE, "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=_IGNORED)
+        shutil.copytree(ROOT / name, source / name, ignore=IGNORED)
     return _archives(source, folder)
 
 
 def trainer(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     """Makes the trainer's source archive and wheel, from a copy of its folder and nothing else, in an empty folder."""
-    shutil.copytree(ROOT / "tokenreel", folder / "source", ignore=_IGNORED)
+    shutil.copytree(ROOT / "tokenreel", folder / "source", ignore=IGNORED)
     return _archives(folder / "source", folder)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tests import layering, verification_datasets
-from tests.test_builds import CODE, IGNORED, START
+from tests.releases import CODE, IGNORED, START
 
 ROOT = layering.ROOT
 THEIRS = "raise SystemExit(f'{__file__} is not the package that was meant')\n"
