@@ -42,7 +42,7 @@ from tokenreel.planning.recipe import Recipe, make_recipe, vocabulary_info
 from tokenreel.planning.selection import StageSelection
 from tokenreel.staging import range_cache
 from tokenreel.staging.columns import StageInfo
-from tokenreel.storage import column_file, files, pooled
+from tokenreel.storage import column_file, files
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.storage.gathering import Gathered
@@ -272,9 +272,7 @@ def build(count: int) -> dict[str, Any]:
 
     with buckets.server() as server, tempfile.TemporaryDirectory() as directory:
         bucket = f"gs://{buckets.BUCKET}"
-        paths = [f"{bucket}/text/{number:06d}.jsonl" for number in range(count)]
-        for _ in pooled.each(lambda path: files.write_bytes(path, b'{"text": "some text of %s"}\n' % path.encode()), paths, remote=True):
-            pass
+        server.fill((f"text/{number:06d}.jsonl", b'{"text": "some text of file %06d"}\n' % number) for number in range(count))
         config = pathlib.Path(directory) / "config.yaml"
         config.write_text(
             f"output: {bucket}/dataset\nsources: [{{files: ['{bucket}/text/*.jsonl'], format: jsonl}}]\nvocabulary: {{kind: bytes}}\n"
