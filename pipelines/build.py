@@ -10,7 +10,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines import local
@@ -30,8 +29,6 @@ from tokenreel.planning.recipe import Recipe, make_recipe
 from tokenreel.sources.inputs import InputFile
 from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
-from tokenreel.storage.locking import LocalHold
-from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
@@ -149,8 +146,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
                 if leaves:
-                    _ = written | CleanUp(job, work)
-                    _hand_over(pipeline, hold, parsed)
+                    _ = written | CleanUp([(hold.claim(), functools.partial(output.remove_stage, job))])
+                    local.hand_over(pipeline, [hold], parsed)
                     return None
                 result = pipeline.run()
                 result.wait_until_finish()
@@ -160,13 +157,6 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
         output.remove_stage(job)
     return finished
-
-
-def _hand_over(pipeline: beam.Pipeline, hold: LocalHold | ObjectHold, parsed: PipelineOptions) -> None:
-    """Starts a job that nobody waits for, which has the output from then on, and says how to find it."""
-    with hold.handing_over() as told:
-        told.update(local.describe_job(pipeline.run(), parsed))
-    print(f"tokenreel: job {plain(' '.join(told.values()))} has the output until it is done", file=sys.stderr)
 
 
 def _plan_merges(recipe: Recipe, vocabulary: Vocabulary, listed: Sequence[Sequence[InputFile]]) -> tuple[int, int]:

@@ -8,14 +8,16 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.internal import cloudpickle
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import local
 from tokenreel.caching import cache_output
@@ -23,10 +25,13 @@ from tokenreel.caching.cache_job import CacheJob, TaskCache
 from tokenreel.errors import ConfigError
 from tokenreel.format.cache_manifest import CacheManifest, find
 from tokenreel.storage import files, locking
+from tokenreel.storage.locking import LocalHold
+from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.tasks import task_modules
 from tokenreel.wording import plain, plural
 from transforms.cache_tasks import StageTasks, WriteCaches
+from transforms.clean_up import CleanUp
 
 
 def build(root: beam.Pipeline, job: CacheJob) -> beam.PCollection[str]:
@@ -54,13 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seqio_view", action="store_true", help="write what SeqIO itself reads, too: its wire types, info, stats, COMPLETED"
     )
     parser.add_argument("--completed_file_contents", default="", metavar="TEXT", help="what COMPLETED holds; needs --seqio_view")
+    parser.add_argument("--no-wait", action="store_true", help="return once a remote runner has taken the job (for templates)")
 
 
-def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Mapping[str, CacheManifest]:
+def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Mapping[str, CacheManifest] | None:
     """Caches tasks, or finds them cached.
 
     Returns:
-      the manifest of each cache, by the name of its task.
+      the manifest of each cache, by the name of its task; None if the job was handed to a remote runner without waiting.
 
     Raises:
       TokenreelError: with a message that stands alone.
@@ -68,10 +74,13 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     local.quiet_logging()
     _check(arguments)
     parsed = local.options(beam_arguments, releases_gil=False)
+    leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     tasks = _choose(arguments)
     directory = arguments.output_cache_dir
     if not files.is_remote(directory):
         directory = os.path.abspath(os.path.expanduser(directory))
+    local.check_paths(parsed, itertools.chain([("--output_cache_dir", directory)], _files_of(tasks, arguments.splits)))
+    local.check_endpoint(parsed)
     pickles = functools.partial(_pickle, modules=arguments.module_import)
     completed = arguments.completed_file_contents if arguments.seqio_view else None
     caches = [
@@ -80,25 +89,40 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     ]
     with contextlib.ExitStack() as stack:
         holds = [stack.enter_context(locking.lock(cache.directory, lost=local.stop)) for cache in caches]
-        wanted = []
+        wanted: list[TaskCache] = []
+        held: list[LocalHold | ObjectHold] = []
         for cache, hold in zip(caches, holds, strict=True):
             found = cache_output.prepare(cache, completed, overwrite=arguments.overwrite, note=local.note, before_changes=hold.claim)
             if found is None:
                 wanted.append(dataclasses.replace(cache, claim=hold.claim()))
+                held.append(hold)
             else:
                 print(f"tokenreel: {plain(cache.directory)} is complete already", file=sys.stderr)
+                cache_output.remove_stage(cache.directory)
         if wanted:
             names = ", ".join(cache.name for cache in wanted)
             print(f"tokenreel: caching {plain(names)} in {plain(directory)}, {local.describe(parsed)}", file=sys.stderr)
             job = CacheJob(caches=tuple(wanted), min_shards=arguments.min_shards, max_shards=arguments.max_shards, completed=completed)
-            with local.plain_errors(), local.guard():
-                pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-                build(pipeline, job)
-                pipeline.run().wait_until_finish()
-        for cache in caches:
-            cache_output.remove_stage(cache)
+            _run_job(job, held if leaves else None, parsed)
+            if leaves:
+                return None
     made = {cache.name: find(cache.directory) for cache in caches}
     return {name: manifest for name, manifest in made.items() if manifest is not None}
+
+
+def _run_job(job: CacheJob, held: Sequence[LocalHold | ObjectHold] | None, parsed: PipelineOptions) -> None:
+    """Runs a job to its end; or starts it, where the directories that it gets are given."""
+    rests = [functools.partial(cache_output.remove_stage, cache.directory) for cache in job.caches]
+    with local.plain_errors(), local.guard():
+        pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
+        written = build(pipeline, job)
+        if held is not None:
+            _ = written | CleanUp([(hold.claim(), rest) for hold, rest in zip(held, rests, strict=True)])
+            local.hand_over(pipeline, held, parsed)
+            return
+        pipeline.run().wait_until_finish()
+    for rest in rests:
+        rest()
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -142,6 +166,14 @@ def _choose(arguments: argparse.Namespace) -> list[Any]:
     if not found:
         raise ConfigError(f"--tasks {' '.join(arguments.tasks)}: none of {plural(len(tasks), 'task')} has a CacheDatasetPlaceholder")
     return found
+
+
+def _files_of(tasks: Sequence[Any], splits: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """Yields a file of each split of each task, behind what it is called."""
+    for task in tasks:
+        for split in task.splits if hasattr(task.source, "read_file_fn") else ():
+            if splits is None or split in splits:
+                yield from ((f"task {task.name!r}, split {split!r}", path) for path in task.source.list_shards(split)[:1])
 
 
 def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:

@@ -53,12 +53,12 @@ def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((argument for argument in argv if argument in COMMANDS), None)
     module = None
-    for name, (path, description) in COMMANDS.items():
+    for name, (_, description) in COMMANDS.items():
         command = subparsers.add_parser(
             name, help=description, description=description, epilog=_BEAM if name in (*_JOBS, *_MAY_BE_JOBS) else None
         )
         if name == chosen:
-            module = importlib.import_module(_MAY_BE_JOBS.get(name, path))
+            module = importlib.import_module(module_of(name))
             module.add_arguments(command)
             commands.add_debug(command)
     arguments, rest = parser.parse_known_args(argv)
@@ -83,6 +83,11 @@ def main(argv: Sequence[str] | None = None, *, ends: bool = False) -> int:
 
     with _debug(debug):
         return commands.exit_code("tokenreel", run, debug=debug)
+
+
+def module_of(command: str) -> str:
+    """Names the module that a command is in."""
+    return _MAY_BE_JOBS.get(command, COMMANDS[command][0])
 
 
 def _end_with(error: Exception, debug: bool) -> NoReturn:

@@ -86,11 +86,10 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
         with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config)):
             pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
             build(pipeline, config, inputs)
-            result = pipeline.run()
             if leaves:
-                print(f"tokenreel: job {plain(' '.join(local.describe_job(result, parsed).values()))}", file=sys.stderr)
+                local.hand_over(pipeline, (), parsed)
                 return None
-            result.wait_until_finish()
+            pipeline.run().wait_until_finish()
         tokenizer_output.remove_sample(config)
     return tokenizer_output.read_report(config.output)
 

@@ -1,39 +1,35 @@
 """The end of a job that nobody waits for.
 
-Tested in tests/pipelines/test_fencing.py.
+Tested in tests/pipelines/test_fencing.py and tests/pipelines/templates/test_launching.py.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import apache_beam as beam
 
-from tokenreel.assembly import output
-from tokenreel.config.build import JobConfig
-from tokenreel.config.workspace import Workspace
 from tokenreel.errors import LostOutputError
+from tokenreel.storage.claims import Claim
 
 
 @dataclasses.dataclass
 class CleanUp(beam.PTransform):
-    """Removes what only a running build needs, and gives the output back: what the command does otherwise.
+    """Removes what only a running job needs, and gives its outputs back: what the command does otherwise.
 
-    Takes and emits the fingerprint of the dataset.
+    Takes the fingerprints of what was made, and waits for all of them. Each output comes with what removes the rest from it.
     """
 
-    config: JobConfig
-    work: Workspace
+    outputs: Sequence[tuple[Claim, Callable[[], None]]]
 
-    def expand(self, written: beam.PCollection[str]) -> beam.PCollection[str]:
+    def expand(self, written: beam.PCollection[str]) -> beam.PCollection[None]:
         # Behind a shuffle, so that the step before is never asked for again: it reads what is removed here.
-        return written | "AfterManifest" >> beam.Reshuffle() | "RemoveStage" >> beam.Map(self._remove)
+        return written | "AfterManifests" >> beam.combiners.Count.Globally() | "RemoveStages" >> beam.Map(self._remove)
 
-    def _remove(self, fingerprint: str) -> str:
-        claim = self.work.claim
-        if claim is not None:
+    def _remove(self, _: int) -> None:
+        for claim, remove in self.outputs:
             try:
                 claim.check()
             except LostOutputError:  # given back by another attempt at this step; what lies there now is another's
-                return fingerprint
-            output.remove_stage(self.config)
+                continue
+            remove()
             claim.release()
-        return fingerprint

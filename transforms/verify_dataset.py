@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import apache_beam as beam
 
+from tokenreel.errors import ManifestError
 from tokenreel.inspection import parts
 from tokenreel.inspection.document_checks import DocumentFindings
 from tokenreel.inspection.parts import NONSENSE, Facts, ShardPart, describe_nonsense
 from tokenreel.inspection.tally import Tally
 from tokenreel.inspection.verification import compare
-from tokenreel.storage import column_file, files
+from tokenreel.storage import column_file, files, pooled
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Columns, Row
 from tokenreel.storage.stored_value import StoredValue
+from tokenreel.wording import plural
 from transforms.gather_rows import GatherRows
 
 REPORT = "report.jsonl"
+_TOLD = 20  # differences in the error of a job
 Tallies = Mapping[str, Tally]  # by split
 Documents = Mapping[tuple[str, int], DocumentFindings]  # by split and variant
 
@@ -110,6 +113,33 @@ class VerifyDataset(beam.PTransform):
             except NONSENSE as error:
                 write("line", describe_nonsense(facts.called, error))
         return path
+
+
+@dataclasses.dataclass
+class ConcludeReport(beam.PTransform):
+    """Ends a check that nobody waits for: the job fails over a difference, and keeps the report; without one its folder is removed.
+
+    Takes the path of the report.
+    """
+
+    called: str
+    folder: Folder
+
+    def expand(self, report: beam.PCollection[str]) -> beam.PCollection[None]:
+        # Behind a shuffle, so that the steps before are never asked for again: they read what is removed here.
+        return (
+            report | "Conclude" >> beam.Map(self._conclude) | "AfterReport" >> beam.Reshuffle() | "RemoveFolder" >> beam.Map(self._remove)
+        )
+
+    def _conclude(self, report: str) -> None:
+        with files.open_read(report) as file:
+            lines = [said["line"] for said in map(json.loads, file) if "line" in said]
+        if lines:
+            told = "; ".join(lines[:_TOLD])
+            raise ManifestError(f"{self.called}: {plural(len(lines), 'difference')}, all of which {report} lists: {told}")
+
+    def _remove(self, _: None) -> None:
+        pooled.remove_tree(self.folder.path)
 
 
 class AddTallies(beam.CombineFn):

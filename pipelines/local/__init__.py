@@ -6,8 +6,8 @@ the job is, and errors whose message stands alone. Nothing here knows what a pip
 
 from pipelines.local.elsewhere import absolute as absolute
 from pipelines.local.elsewhere import check as check
-from pipelines.local.elsewhere import check_directories as check_directories
-from pipelines.local.elsewhere import describe_job as describe_job
+from pipelines.local.elsewhere import check_paths as check_paths
+from pipelines.local.elsewhere import hand_over as hand_over
 from pipelines.local.elsewhere import leaves as leaves
 from pipelines.local.elsewhere import temporary_location as temporary_location
 from pipelines.local.errors import plain_errors as plain_errors

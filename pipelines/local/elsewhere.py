@@ -5,12 +5,15 @@ with `--environment_type=LOOPBACK`. Pools (`EXTERNAL`) and processes (`PROCESS`)
 Dataflow's machines never do.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     GoogleCloudOptions,
@@ -30,6 +33,9 @@ from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.sources.inputs import InputFile
 from tokenreel.storage import files
+from tokenreel.storage.locking import LocalHold
+from tokenreel.storage.object_lock import ObjectHold
+from tokenreel.wording import plain
 
 _CLOUD = "DataflowRunner"
 _AT_HOME = "LOOPBACK"
@@ -65,35 +71,27 @@ def check(parsed: PipelineOptions, config: JobConfig | TokenizerJobConfig, liste
     Raises:
       ConfigError: a path is local where workers do not share the disk, or an option is missing.
     """
-    runner = parsed.view_as(StandardOptions).runner
-    if runner == LOCAL_RUNNER:
-        return
-    if parsed.view_as(GoogleCloudOptions).update:
-        raise ConfigError(
-            "--update: a job that runs cannot be replaced by another one. Cancel it, and run the same command again: a build keeps what it "
-            "has finished."
-        )
-    _check_options(parsed, runner)
-    if _may_share(parsed):
-        return
     named = [("output", config.output), ("execution.stage", config.execution.stage or config.output)]
     named += [(f"sources.{index}.files", found[0].path) for index, found in enumerate(listed) if found]
-    _refuse_local(runner, named)
+    check_paths(parsed, named)
 
 
-def check_directories(parsed: PipelineOptions, directory: str) -> None:
-    """Checks that the workers of a job can see a directory that it reads, and have one where all of them can write.
+def check_paths(parsed: PipelineOptions, named: Iterable[tuple[str, str]]) -> None:
+    """Checks that the workers of a job can see what it reads and writes, and that its runner has what it needs.
+
+    Args:
+      parsed: Beam's options; a relative setup file becomes absolute.
+      named: paths, each behind what the user calls it; looked at where workers are elsewhere.
 
     Raises:
-      ConfigError: they cannot, or an option is missing.
+      ConfigError: a path is local where workers do not share the disk, or an option is missing.
     """
     runner = parsed.view_as(StandardOptions).runner
     if runner == LOCAL_RUNNER:
         return
     _check_options(parsed, runner)
-    if _may_share(parsed):
-        return
-    _refuse_local(runner, [("DATASET", directory), ("--temp_location", temporary_location(parsed) or "what is not given")])
+    if not _may_share(parsed):
+        _refuse_local(runner, named)
 
 
 def temporary_location(parsed: PipelineOptions) -> str | None:
@@ -107,7 +105,7 @@ def _may_share(parsed: PipelineOptions) -> bool:
     return parsed.view_as(StandardOptions).runner != _CLOUD and _environment(parsed) in (_AT_HOME, *_MAY_SHARE)
 
 
-def _refuse_local(runner: str, named: Sequence[tuple[str, str]]) -> None:
+def _refuse_local(runner: str, named: Iterable[tuple[str, str]]) -> None:
     for setting, path in named:
         if not files.is_remote(path):
             raise ConfigError(
@@ -119,6 +117,11 @@ def _refuse_local(runner: str, named: Sequence[tuple[str, str]]) -> None:
 
 def _check_options(parsed: PipelineOptions, runner: str) -> None:
     setup, cloud = parsed.view_as(SetupOptions), parsed.view_as(GoogleCloudOptions)
+    if cloud.update:
+        raise ConfigError(
+            "--update: a job that runs cannot be replaced by another one. Cancel it, and run the same command again: a build keeps what it "
+            "has finished."
+        )
     for name in ("setup_file", "requirements_file"):
         path = getattr(setup, name)
         if path and not os.path.isfile(path):
@@ -156,7 +159,18 @@ def absolute(config: _Config, parsed: PipelineOptions) -> _Config:
     return dataclasses.replace(config, output=paths.resolve(config.output, here), sources=sources, execution=execution)
 
 
-def describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
+def hand_over(pipeline: beam.Pipeline, holds: Sequence[LocalHold | ObjectHold], parsed: PipelineOptions) -> None:
+    """Starts a job that nobody waits for, which has the held outputs from then on, and says how to find it."""
+    with contextlib.ExitStack() as stack:
+        told = [stack.enter_context(hold.handing_over()) for hold in holds]
+        found = _describe_job(pipeline.run(), parsed)
+        for each in told:
+            each.update(found)
+    keeps = f" has the {'output' if len(holds) == 1 else 'outputs'} until it is done" if holds else ""
+    print(f"tokenreel: job {plain(' '.join(found.values()))}{keeps}", file=sys.stderr)
+
+
+def _describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:
     """Says how to find a job that a runner has taken: its id, and the address of its page where it has one; or its template."""
     cloud, runner = parsed.view_as(GoogleCloudOptions), parsed.view_as(StandardOptions).runner
     launched = _LAUNCH.search(cloud.template_location or "")

@@ -81,7 +81,7 @@ def _spell(parameter: parameters.Parameter, value: str) -> list[str]:
         return [value]
     if parameter.flag:
         return [option] if value.lower() == "true" else []
-    if parameter.name == "input":  # one option with several values
+    if parameter.together:
         return [option, *parameter.items(value)]
     return [f"{option}={item}" for item in parameter.items(value)]
 

@@ -10,17 +10,26 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import cli
 from tokenreel import commands
 
-# Commands that are jobs for a cluster, by name. A job that is added here gets a template once `python -m pipelines.templates.metadata` ran.
-JOBS = ("build", "train-tokenizer")
+# Commands that are jobs for a cluster, by name. A job that is added here gets a template once `python -m pipelines.templates.metadata` ran;
+# its command has to take --no-wait.
+JOBS = ("build", "train-tokenizer", "cache-tasks", "verify")
 JOB = "job"  # the parameter that says which
 SEPARATOR = ";"  # between the values of one parameter; one that begins with ^|^ has another separator, here |
 IMAGE = "sdk_container_image"
 _GCS, _SETTING = r"^gs://[^\n\r]+$", r"^[^=\n]+=[\s\S]*$"
 # (type in the console, what a value looks like) of the options that are more than text; `parse` looks at the same patterns.
-_KINDS = {"config": ("GCS_READ_FILE", _GCS), "output": ("GCS_WRITE_FOLDER", _GCS), "input": ("TEXT", _GCS), "set": ("TEXT", _SETTING)}
-_ALWAYS = "no_wait"  # a launcher that waits would never start its job
+_KINDS = {
+    "config": ("GCS_READ_FILE", _GCS),
+    "directory": ("TEXT", _GCS),
+    "input": ("TEXT", _GCS),
+    "output": ("GCS_WRITE_FOLDER", _GCS),
+    "output_cache_dir": ("GCS_WRITE_FOLDER", _GCS),
+    "set": ("TEXT", _SETTING),
+}
+_LEFT_OUT = ("no_wait", "quick", "quiet")  # a launcher that waits would never start its job, and the others are for a check without one
 _DATASET, _RUN, _WORKERS = "What is made", "How it runs", "Workers"
-_GROUPS = {"config": _DATASET, "set": _DATASET, "input": _DATASET, "output": _DATASET, IMAGE: _WORKERS}
+_OF_DATASETS = ("config", "directory", "set", "input", "output", "tasks", "excluded_tasks", "module_import", "output_cache_dir", "splits")
+_GROUPS = {**dict.fromkeys(_OF_DATASETS, _DATASET), IMAGE: _WORKERS}
 _BEAM = (IMAGE, "number_of_worker_harness_threads")  # options of Beam that people look for
 _HELP = {IMAGE: "The image of the workers, where it is not the one that launches."}  # Beam tells of images of its own
 
@@ -36,6 +45,7 @@ class Parameter:
       group: under which heading the console shows it.
       required: whether a job needs it.
       several: whether the value is a list, whose items `SEPARATOR` separates.
+      together: whether the command's option takes all of several values, in place of one each time it is given.
       flag: whether it is `true` or `false`; the command's option then takes no value.
       pattern: what a value, or each of several, looks like; "" where any will do.
       choices: the values there are; empty where there are others.
@@ -48,6 +58,7 @@ class Parameter:
     group: str = _RUN
     required: bool = False
     several: bool = False
+    together: bool = False
     flag: bool = False
     pattern: str = ""
     choices: tuple[str, ...] = ()
@@ -76,13 +87,12 @@ class Parameter:
 
 def parameters(job: str) -> tuple[Parameter, ...]:
     """Gives the parameters of a job: the options of its command, and some of Beam's."""
-    module, _ = cli.COMMANDS[job]
     command = argparse.ArgumentParser(add_help=False)
-    importlib.import_module(module).add_arguments(command)
+    importlib.import_module(cli.module_of(job)).add_arguments(command)
     commands.add_debug(command)
     # Of a job that is not the usual one, the user has to name it: all jobs share an image.
     which = Parameter(name=JOB, help=f"Which job the image runs: {job}.", kind="ENUM", required=job != JOBS[0], choices=(job,))
-    own = [_of(action) for action in command._actions if action.dest != _ALWAYS]
+    own = [_of(action) for action in command._actions if action.dest not in _LEFT_OUT]
     beams = {action.dest: action for action in beam_options()}
     return (*own, which, *(_of(beams[name]) for name in _BEAM))
 
@@ -98,7 +108,8 @@ def beam_options() -> list[argparse.Action]:
 
 def _of(action: argparse.Action) -> Parameter:
     name, flag = action.dest, action.nargs == 0
-    several = action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction)
+    together = action.nargs in ("+", "*")
+    several = together or isinstance(action, argparse._AppendAction)
     kind, pattern = _KINDS.get(name, ("BOOLEAN" if flag else "NUMBER" if action.type is int else "ENUM" if action.choices else "TEXT", ""))
     text = " ".join(_HELP.get(name, str(action.help)).split())
     text = f"{text[:1].upper()}{text[1:].rstrip('.')}."
@@ -109,6 +120,7 @@ def _of(action: argparse.Action) -> Parameter:
         group=_GROUPS.get(name, _WORKERS if name in _BEAM else _RUN),
         required=action.required if action.option_strings else True,
         several=several,
+        together=together,
         flag=flag,
         pattern=pattern,
         choices=tuple(map(str, action.choices or ())),

@@ -187,6 +187,20 @@ def test_on_prism(originals: dict[str, pathlib.Path], tmp_path: pathlib.Path, ca
     [
         (["--quick", "--runner=DirectRunner"], "--quick reads no file and needs no job"),
         (["--runner=PortableRunner", "--job_endpoint=localhost:1", "--temp_location=/tmp"], "do not share. Give gs:// paths"),
+        (
+            ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--environment_type=LOOPBACK", "--update"],
+            "--update: a job that runs cannot be replaced by another one.",
+        ),
+        (
+            [
+                "--runner=PortableRunner",
+                "--job_endpoint=localhost:1",
+                "--environment_type=EXTERNAL",
+                "--environment_config=h:1",
+                "--no-wait",
+            ],
+            "localhost:1: no job service answers there",
+        ),
         (["--runnr=DirectRunner"], "unknown option --runnr"),
     ],
 )

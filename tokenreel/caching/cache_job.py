@@ -21,6 +21,7 @@ from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format import naming
 from tokenreel.format.ragged_records import ARRAY, SEQIO
 from tokenreel.sources.inputs import InputFile
+from tokenreel.sources.listing import common_directory
 from tokenreel.storage import files
 from tokenreel.storage.claims import Claim
 from tokenreel.tasks import cache_identity
@@ -158,7 +159,7 @@ def _describe_inputs(source: Any, split: str, found: Sequence[InputFile] | None)
     vanished = next((file.path for file, each in zip(found, sums, strict=True) if each is None), None)
     if vanished is not None:
         raise BuildError(f"{vanished}: vanished while it was read. Run the same command again.")
-    base = os.path.commonpath([os.path.dirname(file.path) for file in found])
+    base = common_directory([os.path.dirname(file.path) for file in found])
     names = [file.path.removeprefix(base).lstrip("/") for file in found]
     told = [(name, *each) for name, each in zip(names, sums, strict=True) if each is not None]
     return {"files": len(found), "bytes": sum(size for _, size, _ in told), "digest": keys.digest(json.dumps(told))}

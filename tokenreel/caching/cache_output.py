@@ -240,6 +240,6 @@ def _write(cache: TaskCache, name: str, data: bytes) -> Placing:
     return Placing(path, name, len(data), crc32c(data))
 
 
-def remove_stage(cache: TaskCache) -> None:
-    """Removes what only a running job needs."""
-    pooled.remove_tree(files.join(cache.directory, naming.STAGE))
+def remove_stage(directory: str) -> None:
+    """Removes what only a running job needs from the directory of a cache."""
+    pooled.remove_tree(files.join(directory, naming.STAGE))

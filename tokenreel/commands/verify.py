@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     else:
         job = None if conclude is None else functools.partial(conclude, say)
         found = differences(arguments.directory, note=say, progress=lambda name: reading(f"reading {name}"), conclude=job)
-    if _print_all(arguments.directory, found):
+    if print_all(arguments.directory, found):
         return 1
     if not quiet:
         manifest = manifests.read(arguments.directory)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     return 0
 
 
-def _print_all(directory: str, found: Iterator[str]) -> int:
+def print_all(directory: str, found: Iterator[str]) -> int:
     """Prints differences as they are found, and how many there are, which it returns."""
     count = 0
     with reader_may_leave():
@@ -92,7 +92,7 @@ def _print_all(directory: str, found: Iterator[str]) -> int:
 
 def _verify_cache(arguments: argparse.Namespace, manifest: CacheManifest) -> int:
     """Does for the cache of a task what `run` does for a dataset."""
-    if _print_all(arguments.directory, cache_check.differences(arguments.directory, manifest, quick=arguments.quick)):
+    if print_all(arguments.directory, cache_check.differences(arguments.directory, manifest, quick=arguments.quick)):
         return 1
     if not arguments.quiet:
         verdict = "names and sizes are those of the manifest" if arguments.quick else "sound"

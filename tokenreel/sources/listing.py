@@ -52,7 +52,7 @@ def list_source(source: SourceConfig) -> Listing:
                 f"source {source.name!r}: {pattern} is a Delta table, of which rows that were changed or deleted may be read too: its log "
                 "is not followed. Write its present rows to a folder of their own to be sure."
             )
-    base = _common([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, *_ in patterns])
+    base = common_directory([_base(pattern, not WILDCARDS & set(pattern) and pattern not in paths) for pattern, *_ in patterns])
     once, linked = real_files.choose(paths)
     found = []
     for path in once:
@@ -169,7 +169,7 @@ def _fixed_parts(parts: Sequence[str]) -> list[str]:
     return kept
 
 
-def _common(directories: Sequence[str]) -> str:
+def common_directory(directories: Sequence[str]) -> str:
     """Finds the directory that all lie in; "" where some are remote and some are not."""
     remote = {files.is_remote(directory) for directory in directories}
     if remote == {True}:

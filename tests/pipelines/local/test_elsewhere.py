@@ -44,6 +44,7 @@ def config(tmp_path: pathlib.Path) -> str:
         ([*CLOUD, "--setup_file=./nowhere/setup.py"], "--setup_file=./nowhere/setup.py: no such file"),
         ([*CLOUD, "--number_of_workers=3"], "unknown option --number_of_workers: did you mean --num_workers?"),
         ([*PORTABLE, "--enviroment_type=LOOPBACK"], "unknown option --enviroment_type: did you mean --environment_type?"),
+        ([*CLOUD, "--output=gs://bucket/d", "--update"], "--update: a job that runs cannot be replaced by another one. Cancel it, and run"),
         (["--runner=FlinkRunner", "--flink_mastre=[local]"], "unknown option --flink_mastre: did you mean --flink_master?"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +13,14 @@ import pytest
 
 from pipelines import cli
 from pipelines.templates import launching, parameters
-from tests import buckets, cloud
+from tests import buckets, cloud, verification_datasets
 from tests.conftest import train_model, tree_digest
 from tokenreel.assembly import examples
 from tokenreel.errors import ConfigError
+from tokenreel.format import naming
 from tokenreel.staging import encoding
 from tokenreel.storage import claims, files
+from tokenreel.tasks.task import TaskRegistry
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 SMALL = ["packing.seq_len=64", "shards.examples=60", "execution.block_mb=0.02"]
@@ -28,6 +32,7 @@ PRESETS = {
     "spanbert": [MODEL],
     "characters": [],
 }
+TASKS = "tests.pipelines.cached_tasks"
 QUICK = ("t5", "best_fit")
 Capture = pytest.CaptureFixture[str]
 
@@ -102,6 +107,86 @@ def test_the_staged_pipeline_makes_the_dataset_of_a_local_build(
     assert found(preset, tmp_path) == build(preset, folder, tmp_path / "local")
     assert launch(service, preset) == 0 and len(service.jobs) == 1
     assert "is complete already" in capsys.readouterr().err
+
+
+def test_the_staged_pipeline_makes_the_caches_of_a_local_run(
+    service: cloud.Service, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Two tasks of one job; the job gives the directories of both back, and leaves nothing else there."""
+    rows = [{"question": f"question {n}", "answer": f"answer {n}", "id": n, "answers": ["a"] * (n % 3)} for n in range(40)]
+    for name, part in (("train-0.jsonl", rows[:25]), ("train-1.jsonl", rows[25:]), ("validation.jsonl", rows[:3])):
+        (tmp_path / name).write_text("".join(f"{json.dumps(row)}\n" for row in part))
+        cloud.upload(tmp_path / name)
+    (tmp_path / "a.txt").write_text("header\none\ntwo\n")
+    cloud.upload(tmp_path / "a.txt")
+
+    def read_from(place: str) -> None:
+        TaskRegistry.reset()
+        monkeypatch.setenv("TOKENREEL_TEST_DATA", place)
+        monkeypatch.delitem(sys.modules, TASKS, raising=False)
+
+    read_from(str(tmp_path))
+    local = ["cache-tasks", "--tasks", "qa:json", "lines", "--module_import", TASKS, "--output_cache_dir", str(tmp_path / "local")]
+    assert cli.main([*local, "--min_shards=3", "--direct_num_workers=1"]) == 0
+    read_from(cloud.ROOT)
+    try:
+        asked = (
+            "job=cache-tasks",
+            "tasks=qa:json;lines",
+            f"module_import={TASKS}",
+            f"output_cache_dir={cloud.ROOT}/caches",
+            "min_shards=3",
+        )
+        assert service.launch(*asked, template=True, name="caches") == 0
+        assert f"job {service.identity(0)} on DataflowRunner" in capsys.readouterr().err
+        assert service.launch(*asked) == 1 and "another job is writing here (job" in capsys.readouterr().err
+        service.execute(repeat=1)
+        buckets.download(f"{cloud.ROOT}/caches", tmp_path / "copy")
+        assert tree_digest(tmp_path / "copy") == tree_digest(tmp_path / "local")
+        assert service.launch(*asked) == 0 and len(service.jobs) == 1
+        assert capsys.readouterr().err.count("is complete already") == 2
+        for wrong, message in [
+            ("update=true", "--update: a job that runs cannot be replaced by another one"),
+            ("module_import=no_such_tasks", "--module_import no_such_tasks: cannot be imported"),
+        ]:
+            assert service.launch(*asked, wrong) == 2
+            shown = capsys.readouterr().err
+            assert message in shown and "Traceback" not in shown
+        read_from(str(tmp_path))
+        assert service.launch(*asked[:-2], f"output_cache_dir={cloud.ROOT}/other") == 2
+        assert f"task 'lines', split 'train': {tmp_path}/a.txt lies on this machine" in capsys.readouterr().err
+    finally:
+        TaskRegistry.reset()
+
+
+def test_the_staged_check_fails_over_a_difference(service: cloud.Service, tmp_path: pathlib.Path, capsys: Capture) -> None:
+    """Nobody reads what it prints, so the job fails, and names the report; nothing is left of one that finds nothing."""
+    verification_datasets.make(tmp_path / "made", documents={"train": 12}, examples_per_shard=20)
+    for name in files.list_files(str(tmp_path / "made")):
+        files.write_bytes(f"{cloud.ROOT}/made/{name}", (tmp_path / "made" / name).read_bytes())
+    before = files.list_files(f"{cloud.ROOT}/made")
+    asked = ("job=verify", f"directory={cloud.ROOT}/made")
+    assert service.launch(*asked, template=True, name="check") == 0
+    assert f"job {service.identity(0)} on DataflowRunner" in capsys.readouterr().err
+    service.execute(repeat=1)
+    shard = min(f"{cloud.ROOT}/made/{name}" for name in before if naming.is_shard(name))
+    whole = files.read_bytes(shard)
+    files.write_bytes(shard, whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert service.launch(*asked) == 0
+    capsys.readouterr()
+    with pytest.raises(Exception, match=r"gs://bucket/made: [0-9]+ differences?, all of which ") as raised:
+        service.execute()
+    assert cli.main(["verify", f"{cloud.ROOT}/made", "--quiet"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    (report,) = set(re.findall(r"all of which (\S+) lists", str(raised.value)))
+    assert [json.loads(line)["line"] for line in files.read_bytes(report).splitlines()] == lines and lines[0] in str(raised.value)
+    folders = {name.partition("/")[0] for name in files.list_files(cloud.TEMPORARY) if name.startswith("tokenreel-verify-")}
+    assert folders == {report.split("/")[-2]}, "of the sound check nothing is left"
+    assert files.list_files(f"{cloud.ROOT}/made") == before
+    files.remove(f"{cloud.ROOT}/made/statistics.json")
+    assert service.launch(*asked) == 1 and len(service.jobs) == 2
+    shown = capsys.readouterr()
+    assert "statistics.json" in shown.out and "no job was started" in shown.err
 
 
 @pytest.mark.slow
@@ -200,6 +285,13 @@ def test_the_command_of_parameters() -> None:
         *("--overwrite", "--sdk_container_image=image:1"),
         *("--no-wait", "--runner=DataflowRunner", "--no_use_public_ips", "--region=us-east1"),
     ]
+    tasks = ["--job=cache-tasks", "--tasks=qa:.*;lines", "--module_import=a;b.c", "--output_cache_dir=gs://b/caches", "--min_shards=3"]
+    assert launching.command(tasks, {}) == [
+        *("cache-tasks", "--tasks", "qa:.*", "lines", "--module_import", "a", "b.c", "--output_cache_dir=gs://b/caches", "--min_shards=3"),
+        *("--no-wait", "--runner=DataflowRunner"),
+    ]
+    checked = launching.command(["--job=verify", "--directory=gs://b/books"], {})
+    assert checked == ["verify", "gs://b/books", "--no-wait", "--runner=DataflowRunner"]
     other = launching.command(["--job=train-tokenizer", "--config=gs://b/c.yaml", "--sdk_container_image=other"], {launching.IMAGE: "one"})
     assert other == ["train-tokenizer", "gs://b/c.yaml", "--sdk_container_image=other", "--no-wait", "--runner=DataflowRunner"]
 
@@ -218,6 +310,7 @@ def test_options_that_only_the_launcher_knows_are_left_out(capsys: Capture) -> N
         (["--config=c.yaml"], "config=c.yaml: must be a gs:// path"),
         (["--config=gs://b/c", "--overwrite=maybe"], "overwrite=maybe: must be true or false"),
         (["--config=gs://b/c", "--set=seed=1;7"], "set=seed=1;7: must be name=value, not '7'"),
+        (["--job=cache-tasks", "--tasks=a"], "the parameter output_cache_dir is missing: Directory below which each cache gets its own."),
         (["--job=bake", "--config=gs://b/c"], "job=bake: there is no such job, only build, train-tokenizer"),
     ],
 )

@@ -33,5 +33,13 @@ def test_values(parameter: Parameter, value: str, expected: str) -> None:
 def test_every_job_takes_a_config_and_an_output() -> None:
     for job in parameters.JOBS:
         found = {parameter.name: parameter for parameter in parameters.parameters(job)}
+        assert found[parameters.IMAGE].group == "Workers"
+        if job == "cache-tasks":  # whose settings are Python
+            assert found["tasks"].required and found["tasks"].together and found["module_import"].together
+            assert found["output_cache_dir"].kind == "GCS_WRITE_FOLDER" and found["max_shards"].kind == "NUMBER"
+            continue
+        if job == "verify":  # it has no settings, and writes nothing
+            assert found["directory"].required and found["directory"].positional
+            continue
         assert found["config"].required and found["config"].positional
-        assert found["output"].kind == "GCS_WRITE_FOLDER" and found[parameters.IMAGE].group == "Workers"
+        assert found["output"].kind == "GCS_WRITE_FOLDER"
