@@ -9,13 +9,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from tokenreel.config.splits import key_range
+from tokenreel.config.splits import split_ranges
 from tokenreel.config.workspace import Workspace
 from tokenreel.planning import merge_plan, read_budget, shard_plan, stage_table, strands
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.selection import StageSelection
 from tokenreel.staging import identity, merging
-from tokenreel.staging.merging import Input
+from tokenreel.staging.merging import Input, Values
 from tokenreel.storage.column_file import ColumnFile
 from tokenreel.storage.merge_tasks import MergeTask
 from tokenreel.storage.stored_value import StoredValue
@@ -70,11 +70,12 @@ class MergeStages(beam.PTransform):
         fields = {"job": self.work.build[:16], "strand": task.strand, "part": task.part}
         with self.work.explaining(), measures.Task("merge", **fields):
             rows = stage_table.load(table)
-            wanted = rows.within(task.first, task.last, *key_range(task.part, task.ranges))
-            inputs = [Input(rows[row].info, rows[row].removed) for row in wanted.tolist()]
+            source, values = int(rows.numbers("source")[task.first]), None
+            if task.split:
+                values = Values(split_ranges(self.recipe.load().config, source)[task.split], task.low, task.high)
+            inputs = [Input(rows[row].info, rows[row].removed) for row in strands.inputs(rows, task).tolist()]
             path = identity.path_of(self.work.tokens.ready(), task.name, task.part)
-            source = int(rows.numbers("source")[task.first])
-            info = merging.merge(path, inputs, source=source, strand=task.strand, part=task.part, ranges=task.ranges)
+            info = merging.merge(path, inputs, source=source, strand=task.strand, part=task.part, ranges=task.ranges, values=values)
         if info is not None:
             measures.count("merge-bytes", info.end)
-            yield StageSelection(info=info, splits={})
+            yield strands.describe(info, task.split)

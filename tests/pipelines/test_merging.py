@@ -121,6 +121,55 @@ def test_levels_change_nothing(
     assert found == reference
 
 
+def by_field(folder: pathlib.Path, **settings: Any) -> str:
+    """Writes what `write` does, sorted by the first letters of the text: many documents share a value, and groups are of three splits."""
+    field = {"order_field": "text"}
+    docs = {"name": "docs", "files": [str(folder / "[ab].jsonl")], "metadata_fields": ["number"], "epochs": 1.6, **field}
+    again = {"name": "again", "files": [str(folder / "again.jsonl")], "splits": {"test": 0.3}, **field}
+    return write(folder, sources=[docs, again], order={"mode": "field", "group_tokens": 1000}, **settings)
+
+
+@pytest.fixture(scope="module")
+def sorted_reference(folder: pathlib.Path) -> tuple[str, dict[str, str]]:
+    """A config by a field, and what is built without merging."""
+    config = by_field(folder)
+    assert cli.main(["build", config, "--output", str(folder / "sorted"), "--direct_num_workers=1"]) == 0
+    return config, tree_digest(folder / "sorted")
+
+
+@pytest.mark.parametrize(
+    ("reads", "merge_files", "levels", "range_blocks"),
+    [
+        (170, 8, 1, 40),  # the first pass puts several stage files together
+        (130, 8, 2, 4),  # it sorts each by itself, and strands have several files
+        pytest.param(150, 4, 3, 4, marks=pytest.mark.slow),
+        pytest.param(120, 2, 4, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_levels_change_nothing_where_a_field_sorts(
+    build: Build,
+    sorted_reference: tuple[str, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    reads: int,
+    merge_files: int,
+    levels: int,
+    range_blocks: int,
+) -> None:
+    config, expected = sorted_reference
+    monkeypatch.setattr(merge_plan, "RANGE_BLOCKS", range_blocks)
+    found, shown = build(config, reads, merge_files)
+    assert made(shown)[0] == levels and "planned by the size of the files" in shown
+    assert found == expected
+
+
+def test_text_in_its_own_order_is_read_from_few_places_as_it_is(build: Build, folder: pathlib.Path) -> None:
+    """A group is a stretch of the text: by a field and shuffled the same text takes more than 200 reads without merging."""
+    _, shown = build(write(folder, order={"mode": "source", "group_tokens": 1000}), 130, 4)
+    assert "merge level" not in shown
+    (files,) = set(re.findall(r"groups in 22 stage files: up to (\d+) reads of", shown))
+    assert int(files) <= 130
+
+
 def test_the_plan_is_what_is_done(
     build: Build, config: str, reference: dict[str, str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

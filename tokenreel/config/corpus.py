@@ -356,11 +356,11 @@ class ExecutionConfig:
       block_mb: text in one unit of work. 16 suits one machine, 64 a cluster. A worker holds about 12 times as much.
       stage: directory of the tokenized blocks. By default inside the output and removed at the end; a directory given here is kept, and a
         later build of the same text with other packing, order or seed finds its tokens there; `tokenreel cache` lists and clears it.
-      max_reads: reads of parts of stage files that assembling the shards may take. A shuffle reads each group from every stage file; where
-        that would be more, stage files are merged before; where even that is not enough, a build stops and says what would lower their
-        number. In a bucket a million reads cost about half an hour of one worker.
-      merge_files: where a shuffle would need more reads, so many stage files are merged at a time, as often as it takes. More mean fewer
-        passes over all tokens, of smaller reads.
+      max_reads: reads of parts of stage files that assembling the shards may take. Shuffled or by a field, each group is read from every
+        stage file; where that would be more, stage files are merged before; where even that is not enough, a build stops and says what
+        would lower their number. In a bucket a million reads cost about half an hour of one worker.
+      merge_files: where the order of documents would need more reads, so many stage files are merged at a time, as often as it takes. More
+        mean fewer passes over all tokens, of smaller reads.
       max_dead_letter_fraction: the job fails if more than this of a source cannot be read, of its documents or of the bytes of its files.
       allow_leaks: go on where two sources share text, so that what one holds out may be in the training text of the other.
       allow_empty_files: go on where a source gives no document at all, or a file with records none that can be read.

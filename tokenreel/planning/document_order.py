@@ -42,7 +42,7 @@ class DocumentOrder:
     Attributes:
       recipe: what is built.
       selections: what is taken of each stage file, sorted as the text lies.
-      merged: the merged files that hold the same documents, where these are read in place of stage files; in shuffled order only.
+      merged: the merged files that hold the same documents, where these are read in place of stage files; not in source order.
     """
 
     recipe: Recipe
@@ -147,6 +147,8 @@ class DocumentOrder:
         """
         if self.config.order.mode == "shuffle":
             return self._read_keys(group, with_tokens)
+        if self.merged is not None:
+            return self._read_values(group, self.merged, with_tokens)
         return self._read_sequence(group, with_tokens)
 
     def _read_keys(self, group: DocumentGroup, with_tokens: bool) -> GroupDocuments:
@@ -239,8 +241,7 @@ class DocumentOrder:
         assert group.repeat is not None
         stage = StageFile(selection.info)
         first, last = self._rows_of(selection, stage, group.split)
-        # A stage file lists documents by key; the text has them by file and position.
-        order = np.lexsort((stage.read("position", first, last), stage.read("file", first, last)))
+        order = stage.in_text_order(first, last)
         picked = self._pick(selection, stage, group.split, first, last, group.repeat)
         if picked is not None:
             order = order[np.isin(order, picked)]
@@ -254,6 +255,29 @@ class DocumentOrder:
         if not inside.any():
             return None
         return StageRows.read(stage, index, first, last, with_tokens, order[inside], group.repeat), value[inside]
+
+    def _read_values(self, group: DocumentGroup, table: StageTable, with_tokens: bool) -> GroupDocuments:
+        """Reads the documents of a repeat whose order field lies in a range of values from merged files, which are sorted by these."""
+        assert group.repeat is not None
+        repeat = group.repeat
+
+        def read(index: int) -> tuple[StageRows, npt.NDArray[np.uint64]]:
+            selection = table[index]
+            stage = StageFile(selection.info)
+            first, last, value = stage.sorted_between(group.low, group.high)
+            picked = self._pick(selection, stage, group.split, first, last, repeat)
+            return StageRows.read(stage, index, first, last, with_tokens, picked, repeat), value if picked is None else value[picked]
+
+        having = table.holding(group.split, group.low, group.high)
+        sources = range(len(self.config.sources)) if group.source is None else [group.source]
+        taken = [source for source in sources if passes(self.config, group.split, source) > repeat]
+        having &= np.isin(table.numbers("source"), taken)
+        wanted = np.flatnonzero(having).tolist()
+        remote = any(files.is_remote(table[index].info.path) for index in wanted)
+        found = list(each(read, wanted, remote=remote))
+        # Documents of equal values lie in each file, and these in the table, as the text does.
+        order = np.argsort(np.concatenate([value for _, value in found]), kind="stable") if found else np.zeros(0, dtype=np.int64)
+        return self._arrange([rows for rows, _ in found], order, with_tokens)
 
     def _arrange(self, parts: Sequence[StageRows], order: npt.NDArray[np.int64], with_tokens: bool) -> GroupDocuments:
         """Puts the documents of several stage files into one order, with bos and eos, and as the objective rearranges them.

@@ -1,8 +1,9 @@
 """How often stage files are merged before the shards are assembled, and what that takes: known from the listing, before text is read.
 
-In shuffled order each group is read from every stage file: groups times stage files, which grows with the square of the corpus. Merge
-passes (`staging.merging`) put K stage files together at a time, and K of what that gave, until the reads are within `execution.max_reads`.
-Each pass reads and writes all tokens once, in large pieces.
+In shuffled order and by a field each group is read from every stage file: groups times stage files, which grows with the square of the
+corpus. Merge passes (`staging.merging`) put K stage files together at a time, and K of what that gave, until the reads are within
+`execution.max_reads`. Each pass reads and writes all tokens once, in large pieces. By a field the first pass puts fewer together: as many
+as make one merged file (`first_fan_in`).
 
 `plan` is arithmetic on counts of each source. These are estimated from bytes when only the listing is known (`estimate`), and those of the
 stage files when text is tokenized (`measure`): the passes that are made are those of the second plan.
@@ -62,12 +63,19 @@ class SourceSize:
       bytes: of all its merged files: tokens, and an index of the documents.
       splits: for each split the documents that are taken and their tokens, repeats and bos and eos counted.
       text_bytes: of text; 0 where it is not known.
+      largest: bytes of the largest stage file, counted as `bytes` are; 0 where it is not known.
     """
 
     stage_files: int
     bytes: int
     splits: Mapping[str, tuple[int, int]]
     text_bytes: int = 0
+    largest: int = 0
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of a stage file: of the largest, or of one like all others."""
+        return self.largest or -(-self.bytes // max(1, self.stage_files))
 
 
 def estimate(
@@ -124,7 +132,8 @@ def measure(order: DocumentOrder) -> list[SourceSize]:
     for source in range(len(order.config.sources)):
         own = table.of_source(source)
         splits = {split: order.totals(split, source) for split in split_names(order.config)}
-        found.append(SourceSize(stage_files=len(own), bytes=int(sizes[own].sum()), splits=splits))
+        largest = int(sizes[own].max(initial=0))
+        found.append(SourceSize(stage_files=len(own), bytes=int(sizes[own].sum()), splits=splits, largest=largest))
     return found
 
 
@@ -204,7 +213,7 @@ def plan(config: JobConfig, sizes: Sequence[SourceSize], tokens_per_shard: int, 
     """
     limit, fan_in = config.execution.max_reads, config.execution.merge_files
     levels = [0]
-    while config.order.mode == "shuffle" and max(_strands(size, fan_in, levels[-1]) for size in sizes) > 1:
+    while config.order.mode != "source" and max(_strands(config, size, levels[-1]) for size in sizes) > 1:
         levels.append(levels[-1] + 1)
     without = _reads(config, sizes, tokens_per_shard, 0)
     chosen = found = 0, without
@@ -220,7 +229,7 @@ def plan(config: JobConfig, sizes: Sequence[SourceSize], tokens_per_shard: int, 
         levels=level,
         fan_in=fan_in,
         stage_files=sum(each.stage_files for each in sizes),
-        strands=sum(_strands(each, fan_in, level) for each in sizes),
+        strands=sum(_strands(config, each, level) for each in sizes),
         files=sum(_files(config, each, level) for each in sizes),
         groups=sum(count for _, _, count, _ in _groups(config, sizes)),
         reads=reads,
@@ -240,20 +249,32 @@ def range_bytes(config: JobConfig) -> int:
     return RANGE_BLOCKS * config.execution.block_bytes
 
 
-def _strands(size: SourceSize, fan_in: int, level: int) -> int:
-    return -(-size.stage_files // int(fan_in**level))
+def first_fan_in(config: JobConfig, file_bytes: int) -> int:
+    """Says how many stage files the first pass puts together; each has so many bytes at most.
+
+    By a field these are as many as make one merged file: a stage file lies by key, and would be read as a whole for each of several.
+    """
+    fan_in = config.execution.merge_files
+    return fan_in if config.order.mode != "field" else min(fan_in, max(1, range_bytes(config) // max(1, file_bytes)))
+
+
+def _strands(config: JobConfig, size: SourceSize, level: int) -> int:
+    if not level:
+        return size.stage_files
+    return -(-size.stage_files // int(first_fan_in(config, size.file_bytes) * config.execution.merge_files ** (level - 1)))
 
 
 def _files(config: JobConfig, size: SourceSize, level: int) -> int:
-    """Counts the files of all strands, at most: each is rounded up."""
+    """Counts the files of all strands, at most: each is rounded up, by a field for each split."""
     if not level:
         return size.stage_files
-    return _strands(size, config.execution.merge_files, level) + size.bytes // range_bytes(config)
+    return _strands(config, size, level) * (len(size.splits) if config.order.mode == "field" else 1) + size.bytes // range_bytes(config)
 
 
 def _merge_reads(config: JobConfig, size: SourceSize, level: int) -> int:
     """Counts the reads of tokens of a pass: each file that it writes is read from all strands that are put together, and borders twice."""
-    together = min(config.execution.merge_files, _strands(size, config.execution.merge_files, level - 1))
+    fan_in = first_fan_in(config, size.file_bytes) if level == 1 else config.execution.merge_files
+    together = min(fan_in, _strands(config, size, level - 1))
     return _files(config, size, level) * together + _files(config, size, level - 1)
 
 
@@ -276,13 +297,13 @@ def _reads(config: JobConfig, sizes: Sequence[SourceSize], tokens_per_shard: int
         once = 0
         for source in sources:
             own = sizes[source]
-            strands = _strands(own, config.execution.merge_files, level)
+            strands = _strands(config, own, level)
             if config.order.mode == "source":
                 reads = strands * passes(config, split, source) + count
             else:
                 reads = strands * read_budget.ranges_read(config, split, source, count)
                 if level:  # a group that lies on both sides of a border between merged files is read from both
-                    reads += _files(config, own, level) - strands
+                    reads += own.bytes // range_bytes(config)
             once += min(own.splits.get(split, (0, 0))[0], reads)
         again = math.ceil(tokens * config.variants / tokens_per_shard) / count
         total, repeated = total + math.ceil(once * (1 + again)), repeated + math.ceil(once * again)

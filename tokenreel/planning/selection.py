@@ -37,6 +37,8 @@ class StageSelection:
       duplicates: documents that are not taken because their text is elsewhere.
       not_sampled: documents that are not taken because of `sources.epochs`.
       removed: file with the rows of the duplicates; None where there are none.
+      quantiles: of the sort values in a merged file that is sorted by these, the smallest and the largest included; then `splits` names the
+        one split that the file holds.
     """
 
     info: StageInfo
@@ -44,6 +46,7 @@ class StageSelection:
     duplicates: int = 0
     not_sampled: int = 0
     removed: str | None = None
+    quantiles: tuple[int, ...] = ()
 
     def counts(self, split: str, repeat: int | None = None) -> Counts:
         """Counts what is taken for a split: of one repeat, or of all."""

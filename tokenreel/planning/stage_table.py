@@ -24,6 +24,7 @@ _KEPT_ROWS = 1 << 13  # stage files that a process keeps ready; groups ask for o
 _INFO = {field.name: str(field.type) for field in dataclasses.fields(StageInfo)}
 _COUNTED = tuple(name for name, kind in _INFO.items() if kind.startswith("Mapping"))  # counts by reason
 _SPLIT = "splits/"
+_SIGN = 1 << 63  # taken off a sort value, which is unsigned, where a table keeps it
 
 
 def to_row(selection: StageSelection) -> Row:
@@ -34,6 +35,8 @@ def to_row(selection: StageSelection) -> Row:
         row |= {f"{name}/{reason}": count + 1 for reason, count in getattr(info, name).items()}
     for split, by_repeat in selection.splits.items():
         row |= {f"{_SPLIT}{split}/{repeat}": counts for repeat, counts in enumerate(by_repeat)}
+    if selection.quantiles:
+        row["quantiles"] = tuple(value - _SIGN for value in selection.quantiles)
     return row | {"duplicates": selection.duplicates, "not_sampled": selection.not_sampled, "removed": selection.removed or ""}
 
 
@@ -72,6 +75,7 @@ class StageTable(LazySequence[StageSelection]):
             duplicates=row["duplicates"],
             not_sampled=row["not_sampled"],
             removed=row["removed"] or None,
+            quantiles=tuple(value + _SIGN for value in row.get("quantiles", ())),
         )
 
     @functools.cached_property
@@ -120,6 +124,16 @@ class StageTable(LazySequence[StageSelection]):
         begin, end = (bounds[first:last] for bounds in self._key_bounds)
         held = (self.numbers("documents")[first:last] > 0) & (begin <= np.uint64(high - 1)) & (end >= np.uint64(low))
         return first + np.flatnonzero(held)
+
+    @functools.cached_property
+    def quantiles(self) -> npt.NDArray[np.uint64]:
+        """The quantiles of the sort values in each file, all of which are merged and sorted by these: uint64 [n, q]."""
+        return self.numbers("quantiles").astype(np.uint64) + np.uint64(_SIGN)  # which wraps around
+
+    def holding(self, split: str, low: int, high: int) -> npt.NDArray[np.bool_]:
+        """Finds the merged files that hold documents of a split whose sort values may lie in [low, high), up to 2**64: bool [n]."""
+        values = self.quantiles
+        return (self.counts(split)[:, 0] > 0) & (values[:, 0] <= np.uint64(high - 1)) & (values[:, -1] >= np.uint64(low))
 
     def texts(self, name: str, first: int, last: int) -> list[str]:
         """Gives an attribute that is a text of the files in rows [first, last)."""

@@ -1,4 +1,4 @@
-"""Merged files: the documents of many stage files in the order of their keys, so that a group of a shuffle is read from few places.
+"""Merged files: the documents of many stage files in the order in which they are taken, so that a group is read from few places.
 
 A merge pass puts K strands together. A *strand* is a stage file, or what an earlier pass made of some: the documents of a stretch of one
 source's text, by key, cut into merged files by ranges of the keys, so that a worker holds one of these at a time, whatever a strand holds:
@@ -7,11 +7,16 @@ source's text, by key, cut into merged files by ranges of the keys, so that a wo
     merged once, K = 2 |. . .|. . .            |. . .|. . .            |      2 strands of 2 merged files: a group's keys lie in one of each
     merged twice       |. .|. .|. .|. .                                |      1 strand of 4
 
-A merged file is a stage file without what only counting needs. Documents of equal keys stay as the text lies. Duplicates are left out.
+Where documents are ordered by a field, sort values take the place of keys, and each merged file is of one split. Stage files lie by key, so
+the first pass reads them whole, and puts as many together as make one file: `Values` says what a file holds then.
+
+A merged file is a stage file without what only counting needs. Documents of equal keys or values stay as the text lies. Duplicates are left
+out.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -43,39 +48,56 @@ class Input(NamedTuple):
     removed: str | None = None
 
 
-def name_of(paths: Sequence[str], removed: Sequence[str], ranges: int) -> str:
+class Values(NamedTuple):
+    """Which documents of some files a merged file holds that is sorted by their sort values.
+
+    Attributes:
+      keys: [low, high) of their split.
+      low, high: their sort values lie in [low, high), up to 2**64.
+    """
+
+    keys: tuple[int, int]
+    low: int
+    high: int
+
+
+def name_of(paths: Sequence[str], removed: Sequence[str], ranges: int, *more: str) -> str:
     """Names the files of a strand by what they are made of, wherever that lies.
 
     Args:
       paths: the files that are merged, in the order of the text.
       removed: for each, the file of its duplicates; "" where it has none.
       ranges: into how many files the strand is cut.
+      more: what else their documents and their order depend on.
     """
-    return keys.digest(VERSION, identity.VERSION, ranges, *map(os.path.basename, paths), *map(os.path.basename, removed))
+    return keys.digest(VERSION, identity.VERSION, ranges, *map(os.path.basename, paths), *map(os.path.basename, removed), *more)
 
 
-def merge(path: str, inputs: Sequence[Input], *, source: int, strand: int, part: int, ranges: int) -> StageInfo | None:
+def merge(
+    path: str, inputs: Sequence[Input], *, source: int, strand: int, part: int, ranges: int, values: Values | None = None
+) -> StageInfo | None:
     """Writes one file of a strand, or keeps the one that an earlier build finished.
 
     Args:
       path: the file to write.
-      inputs: files that hold its documents, in the order of the text; of a strand that is cut, in the order of the keys.
+      inputs: files that hold its documents, in the order of the text; of a strand that is cut, in the order of the keys or values.
       source: index of the source of all.
       strand: number of the strand in the source.
       part: the range of keys that the file holds,
       ranges: of how many.
+      values: which documents the file holds, sorted by their sort values, in place of a range of keys.
 
     Returns:
-      What the file holds; None where no document has such a key, and there is no file.
+      What the file holds; None where there is no such document, and no file.
 
     Raises:
       BuildError: a file is gone or damaged.
     """
     if (finished := stage_file.find(path, source, strand)) is not None:
         return finished
-    low, high = key_range(part, ranges)
+    find = functools.partial(_Rows.of_keys, *key_range(part, ranges)) if values is None else functools.partial(_Rows.of_values, values)
     remote = any(files.is_remote(item.info.path) for item in inputs)
-    found = [rows for rows in each(lambda item: _Rows.find(item, low, high), inputs, remote=remote) if len(rows.key)]
+    found = [rows for rows in each(find, inputs, remote=remote) if len(rows.place)]
     if not found:
         return None
     columns = _merge(found, remote)
@@ -107,8 +129,8 @@ class _Rows(NamedTuple):
     Attributes:
       stage: the other file.
       first, last: they lie in its rows [first, last).
-      kept: int64 [n] which of these rows they are, counted from `first`; None for all.
-      key: uint64 [n] of the documents.
+      kept: int64 [n] which of these rows they are, counted from `first`, in the order wanted; None for all.
+      place: uint64 [n] what the documents are sorted by: their keys, or their sort values.
       offsets: int64 [last - first + 1] bounds of the tokens of all rows.
     """
 
@@ -116,22 +138,31 @@ class _Rows(NamedTuple):
     first: int
     last: int
     kept: npt.NDArray[np.int64] | None
-    key: npt.NDArray[np.uint64]
+    place: npt.NDArray[np.uint64]
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def find(cls, item: Input, low: int, high: int) -> _Rows:
+    def of_keys(cls, low: int, high: int, item: Input) -> _Rows:
         """Finds the documents whose keys lie in [low, high)."""
         stage = StageFile(item.info)
         first, last = stage.documents_between(low, high)
-        key, kept = stage.read("key", first, last), None
-        if item.removed is not None:
-            gone = read_rows(item.removed)
-            gone = gone[np.searchsorted(gone, first) : np.searchsorted(gone, last)] - first
-            if len(gone):
-                kept = np.delete(np.arange(last - first), gone)
-                key = key[kept]
-        return cls(stage, first, last, kept, key, stage.read("token_offset", first, last + 1) if first < last else np.zeros(1, np.int64))
+        key, kept, gone = stage.read("key", first, last), None, _removed(item, first, last)
+        if len(gone):
+            kept = np.delete(np.arange(last - first), gone)
+            key = key[kept]
+        return cls(stage, first, last, kept, key, _offsets(stage, first, last))
+
+    @classmethod
+    def of_values(cls, wanted: Values, item: Input) -> _Rows:
+        """Finds the documents of a split whose sort values lie in a range, in the order of the text where the file is not sorted yet."""
+        stage = StageFile(item.info)
+        if stage.info.ranges:  # of the same split, and sorted
+            first, last, place = stage.sorted_between(wanted.low, wanted.high)
+            return cls(stage, first, last, None, place, _offsets(stage, first, last))
+        first, last = stage.documents_between(*wanted.keys)
+        kept = stage.in_text_order(first, last)
+        kept = kept[~np.isin(kept, _removed(item, first, last))]
+        return cls(stage, first, last, kept, stage.read("sort_value", first, last)[kept], _offsets(stage, first, last))
 
     def fixed(self, name: str) -> npt.NDArray[np.uint64]:
         """Reads a column of one value a document: uint64 [n]; zeros where the file has it not."""
@@ -149,7 +180,7 @@ class _Rows(NamedTuple):
     def counted(self, name: str, offset_name: str, present: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """Reads a column as `ragged` does, with its bounds; nothing for each document where the file has it not."""
         if not present:
-            return self.stage.read(name, 0, 0), np.zeros(len(self.key), dtype=np.int64)
+            return self.stage.read(name, 0, 0), np.zeros(len(self.place), dtype=np.int64)
         return self.ragged(name, self.stage.read(offset_name, self.first, self.last + 1))
 
     def names(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
@@ -163,10 +194,22 @@ class _Rows(NamedTuple):
         return np.frombuffer(b"".join(texts), dtype=np.uint8), np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
 
 
+def _removed(item: Input, first: int, last: int) -> npt.NDArray[np.int64]:
+    """Lists the duplicates among the rows [first, last) of a file, ascending: int64, counted from `first`."""
+    if item.removed is None:
+        return np.zeros(0, dtype=np.int64)
+    gone = read_rows(item.removed)
+    return gone[np.searchsorted(gone, first) : np.searchsorted(gone, last)] - first
+
+
+def _offsets(stage: StageFile, first: int, last: int) -> npt.NDArray[np.int64]:
+    return stage.read("token_offset", first, last + 1) if first < last else np.zeros(1, np.int64)
+
+
 def _merge(found: Sequence[_Rows], remote: bool) -> Columns:
-    """Puts the documents of several files into the order of their keys; column by column, so that of few two copies are held at a time."""
-    key = np.concatenate([rows.key for rows in found])
-    order = np.argsort(key, kind="stable")  # documents of one name tie: they stay as the text lies
+    """Puts the documents of several files into their order; column by column, so that of few two copies are held at a time."""
+    # Documents of one name, or of one value, tie: they stay as the text lies.
+    order = np.argsort(np.concatenate([rows.place for rows in found]), kind="stable")
 
     def join(parts: list[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         bounds = ragged.offsets_of(np.concatenate([lengths for _, lengths in parts]))
@@ -191,7 +234,7 @@ def _merge(found: Sequence[_Rows], remote: bool) -> Columns:
     spans = gather(lambda rows: rows.ragged("token_spans", rows.offsets))[0] if with_spans else None
     nothing = np.zeros(0, dtype=np.int64)
     return Columns(
-        key=key[order],
+        key=np.concatenate([rows.fixed("key") for rows in found])[order],
         token_offset=token_offsets,
         position=nothing,
         characters=nothing,

@@ -313,6 +313,20 @@ class StageFile:
         assert isinstance(head, dict)
         return head
 
+    def in_text_order(self, first: int, last: int) -> npt.NDArray[np.int64]:
+        """Lists the rows [first, last), which lie by key, as the text has them, by file and position: int64 [n], counted from `first`."""
+        return np.lexsort((self.read("position", first, last), self.read("file", first, last)))
+
+    def sorted_between(self, low: int, high: int) -> tuple[int, int, npt.NDArray[np.uint64]]:
+        """Finds the documents of a merged file that is sorted by their sort values which lie in [low, high).
+
+        Returns:
+          the first row, the row behind the last one, and the uint64 values of these rows.
+        """
+        values = self.read("sort_value")
+        first, last = _find(values, low), _find(values, high)
+        return first, last, values[first:last]
+
     def names(self, first: int, last: int, picked: npt.NDArray[np.int64] | None = None) -> list[str]:
         """Gives what documents are called that have no id: by file and position.
 
@@ -363,5 +377,5 @@ class StageFile:
 
 
 def _find(key: npt.NDArray[np.uint64], bound: int) -> int:
-    """Counts those of [n] ascending keys that are below a bound; 2**64 is beyond every key, and no uint64."""
+    """Counts those of [n] ascending keys or sort values that are below a bound; 2**64 is beyond all of them, and no uint64."""
     return len(key) if bound >= 1 << 64 else int(np.searchsorted(key, np.uint64(bound)))

@@ -21,6 +21,7 @@ class MergeTask(NamedTuple):
       ranges: of how many.
       first, last: rows [first, last) of the table of files are put together.
       name: of the strand.
+      split: of whose documents the file holds those whose sort values lie in [low, high), in place of a range of keys; "" for keys.
     """
 
     strand: int
@@ -29,6 +30,9 @@ class MergeTask(NamedTuple):
     first: int
     last: int
     name: str
+    split: str = ""
+    low: int = 0
+    high: int = 0
 
 
 def cut(begins: npt.NDArray[np.bool_], fan_in: int, describe: Callable[[int, int], tuple[int, str]], base: int = 0) -> Iterator[MergeTask]:
@@ -40,8 +44,13 @@ def cut(begins: npt.NDArray[np.bool_], fan_in: int, describe: Callable[[int, int
       describe: says of rows [first, last) of the table into how many ranges of keys their strand is cut, and names it.
       base: the row of the table that `begins` begins with.
     """
-    starts = [*(base + np.flatnonzero(begins)).tolist(), base + len(begins)]
-    for strand, at in enumerate(range(0, len(starts) - 1, fan_in)):
-        first, last = starts[at], starts[min(at + fan_in, len(starts) - 1)]
+    for strand, (first, last) in enumerate(together(begins, fan_in, base)):
         ranges, name = describe(first, last)
         yield from (MergeTask(strand, part, ranges, first, last, name) for part in range(ranges))
+
+
+def together(begins: npt.NDArray[np.bool_], fan_in: int, base: int = 0) -> Iterator[tuple[int, int]]:
+    """Yields which rows [first, last) of a table make each strand; the arguments are those of `cut`."""
+    starts = [*(base + np.flatnonzero(begins)).tolist(), base + len(begins)]
+    for at in range(0, len(starts) - 1, fan_in):
+        yield starts[at], starts[min(at + fan_in, len(starts) - 1)]

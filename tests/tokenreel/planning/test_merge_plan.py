@@ -73,13 +73,22 @@ def test_a_job_is_ready_for_more_than_is_planned() -> None:
     assert [planned(size).levels for size in (10, 100, 1000)] == [0, 0, 1]
 
 
-def test_text_in_source_order_is_not_merged_and_by_a_field_it_is_refused() -> None:
+def test_text_in_source_order_is_not_merged() -> None:
     assert planned(100_000, job("source")).levels == 0
     merge_plan.check(planned(100_000, job("source")), job("source"))
-    field = planned(10_000, job("field"))
-    assert field.levels == 0
-    with pytest.raises(BuildError, match=r"would take about [\d,]+ reads .* Nothing was tokenized.*\n  order.group_tokens: \d+"):
-        merge_plan.check(field, job("field"))
+
+
+@pytest.mark.parametrize("gigabytes", [1, 100, 3000, 100_000])
+def test_by_a_field_the_first_level_joins_what_makes_one_file(gigabytes: int) -> None:
+    config = job("field")
+    (size,), found = web(config, gigabytes), planned(gigabytes, config)
+    assert found.levels == {1: 0, 100: 0, 3000: 2, 100_000: 4}[gigabytes] and found.reads <= found.limit
+    first = merge_plan.first_fan_in(config, size.file_bytes)
+    assert first * size.file_bytes <= merge_plan.range_bytes(config) < (first + 1) * size.file_bytes
+    if found.levels:
+        assert found.strands == -(-found.stage_files // (first * 64 ** (found.levels - 1)))
+        assert merge_plan.plan(config, [size], SHARD, most=found.levels - 1).reads > found.limit
+    merge_plan.check(found, config)
 
 
 def test_sources_that_no_merging_joins() -> None:
