@@ -1,7 +1,6 @@
 """`tokenreel init`: the recipes that come with the project, copied to where a user wants to run them."""
 
 import argparse
-import difflib
 import pathlib
 import re
 import shlex
@@ -10,6 +9,7 @@ from typing import Any
 
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files
+from tokenreel.wording import did_you_mean
 
 _PLACES = (pathlib.Path(__file__).with_name("configs"), pathlib.Path(__file__).parents[1] / "configs")
 FOLDER = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
@@ -45,8 +45,7 @@ def copies(name: str, directory: str) -> dict[str, str]:
     """
     known = recipes()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
+        hint = did_you_mean(name, known, f"there are {', '.join(known)}.")
         raise ConfigError(f"{name}: no such recipe; {hint} `tokenreel init` lists them.")
     found = {f"{name}.yaml": known[name]}
     model = _settings(known[name])["vocabulary"].get("path")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # What a terminal obeys rather than shows, and what it shows in another place than it stands: C0, DEL, C1; the marks, embeddings, overrides
 # and isolates of the bidirectional algorithm; separators of lines; tags, which are invisible; halves of surrogate pairs, which are no text.
@@ -45,6 +46,16 @@ def first_of(names: Sequence[str], most: int, count: int | None = None) -> str:
     shown = names[:most]
     more = (len(names) if count is None else count) - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, most: int = 1, shown: Callable[[str], str] = repr) -> str:
+    """Asks whether a name near one that nobody knows was meant; says `otherwise` where none is near.
+
+    >>> did_you_mean("seqlen", ["seq_len", "mode"]), did_you_mean("x", ["seq_len"], "known is seq_len")
+    ("did you mean 'seq_len'?", 'known is seq_len')
+    """
+    near = difflib.get_close_matches(name, list(known), n=most)
+    return f"did you mean {', '.join(map(shown, near))}?" if near else otherwise
 
 
 def plain(text: object) -> str:

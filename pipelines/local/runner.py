@@ -1,6 +1,5 @@
 """Which runner a pipeline gets, and how many workers."""
 
-import difflib
 import itertools
 import os
 import shlex
@@ -17,6 +16,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from pipelines import own_packages
 from pipelines.local import prism
 from tokenreel.errors import ConfigError
+from tokenreel.wording import did_you_mean
 
 LOCAL_RUNNER = "FnApiRunner"
 _THREADS = 24  # of a worker: 102 were counted with four
@@ -77,8 +77,8 @@ def _check_known(argv: Sequence[str], parsed: PipelineOptions) -> None:
     known = {*PipelineOptions([]).get_all_options(), *_known_to_service(parsed)}
     for name in PipelineOptions(list(argv)).get_all_options(retain_unknown_options=True):
         if name not in known:
-            near = difflib.get_close_matches(name, [*_OWN, *known], n=1)
-            hint = f"did you mean --{near[0]}?" if near else "--help lists those of this command; the others are Beam's."
+            otherwise = "--help lists those of this command; the others are Beam's."
+            hint = did_you_mean(name, [*_OWN, *known], otherwise, shown="--{}".format)
             raise ConfigError(f"unknown option --{name}: {hint}")
     for before, argument in itertools.pairwise(["", *argv]):
         if not argument.startswith("-") and (not before.startswith("-") or "=" in before):

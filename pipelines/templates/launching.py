@@ -1,7 +1,6 @@
 """What runs in the launcher of a template: named parameters come in, the command of the job is run."""
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pipelines import cli
 from pipelines.templates import parameters
 from tokenreel import commands
 from tokenreel.errors import ConfigError
-from tokenreel.wording import plain
+from tokenreel.wording import did_you_mean, plain
 
 IMAGE = "TOKENREEL_IMAGE"  # in the environment of the image: its own name, which its workers use
 _RUNNER = "DataflowRunner"
@@ -96,9 +95,9 @@ def _beam_arguments(given: Mapping[str, str], known: Sequence[str], options: Map
     for name, value in given.items():
         action = options.get(f"--{name}")
         if action is None:
-            near = difflib.get_close_matches(name.replace("-", "_"), [*known, *(option.removeprefix("--") for option in options)], n=1)
-            if near:
-                raise ConfigError(f"{name}={value}: there is no such parameter; did you mean {near[0]}?")
+            parameters = [*known, *(option.removeprefix("--") for option in options)]
+            if hint := did_you_mean(name.replace("-", "_"), parameters, shown=str):
+                raise ConfigError(f"{name}={value}: there is no such parameter; {hint}")
             print(plain(f"tokenreel: note: neither the job nor Beam knows the parameter {name}; it is left out"), file=sys.stderr)
         elif action.nargs != 0:
             written.append(f"--{name}={value}")

@@ -6,7 +6,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenreel.wording import brief, one_line, plain, plain_json, plural
+from tokenreel.wording import brief, did_you_mean, one_line, plain, plain_json, plural
 
 BIDIRECTIONAL = {"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -34,3 +34,10 @@ def test_a_value_is_quoted_by_its_beginning() -> None:
     assert brief("short") == "'short'" and brief({"a": [1, 2]}) == "{'a': [1, 2]}"
     for value in ("x" * 10_000, list(range(10_000)), {str(i): i for i in range(10_000)}, [[[[[[1]]]]]], 10**4000):
         assert len(brief(value)) < 250
+
+
+def test_the_nearest_names_are_asked_for() -> None:
+    known = ["seq_len", "seq_length", "mode"]
+    assert did_you_mean("seqlen", known) == "did you mean 'seq_len'?"
+    assert did_you_mean("seqlen", dict.fromkeys(known), most=2, shown="--{}".format) == "did you mean --seq_len, --seq_length?"
+    assert did_you_mean("x", known) == "" and did_you_mean("x", known, "there is mode") == "there is mode"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import re
 import types
 import typing
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from tokenreel.errors import ConfigError
-from tokenreel.wording import brief
+from tokenreel.wording import brief, did_you_mean
 
 SettingsT = TypeVar("SettingsT")
 
@@ -76,8 +75,7 @@ def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
+            hint = did_you_mean(str(key), fields, f"known are {', '.join(fields)}")
             raise ConfigError(f"unknown setting {dotted(where, str(key))!r}: {hint}")
     for name, field in fields.items():
         if name not in data and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:

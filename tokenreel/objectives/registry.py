@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from tokenreel.objectives.prefix_lm import PrefixLM
 from tokenreel.objectives.span_corruption import SpanCorruption
 from tokenreel.objectives.typos import TypoNoise
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
+from tokenreel.wording import did_you_mean
 
 OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
     "causal_lm": (CausalLM, {}),
@@ -81,8 +81,7 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], ol
     hints = typing.get_type_hints(kind)
     for setting, value in settings.items():
         if setting not in own:
-            near = difflib.get_close_matches(setting, own, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(own))}."
+            hint = did_you_mean(setting, own, f"it has {', '.join(sorted(own))}.")
             raise ConfigError(f"unknown setting 'objective.{setting}' of {name}: {hint}")
         if not _fits(value, hints[setting]):
             raise ConfigError(f"objective.{setting} must be {_plain(hints[setting])}, got {value!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from typing import Any
 
@@ -11,6 +10,7 @@ from tokenreel.tasks.feature_converters import FeatureConverter
 from tokenreel.tasks.mixture import Mixture, MixtureRegistry
 from tokenreel.tasks.providers import DatasetProviderBase, Lengths, ShardInfo
 from tokenreel.tasks.task import Task, TaskRegistry
+from tokenreel.wording import did_you_mean
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ def get_mixture_or_task(task_or_mixture_name: str) -> Task | Mixture:
     if name in TaskRegistry.names():
         return TaskRegistry.get(name)
     known = [*TaskRegistry.names(), *MixtureRegistry.names()]
-    close = difflib.get_close_matches(name, known, n=5)
-    hint = f" Did you mean {', '.join(close)}?" if close else f" {len(known)} are registered: import the module that registers it."
-    raise ValueError(f"No Task or Mixture found with name '{name}'.{hint}")
+    otherwise = f"{len(known)} are registered: import the module that registers it."
+    hint = did_you_mean(name, known, otherwise, most=5, shown=str)
+    raise ValueError(f"No Task or Mixture found with name '{name}'. {hint[0].upper()}{hint[1:]}")
 
 
 def maybe_get_mixture_or_task(task: Any) -> Task | Mixture:

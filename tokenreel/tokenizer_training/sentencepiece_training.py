@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.characters import CharacterVocabulary, normalize
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary
+from tokenreel.wording import did_you_mean
 
 # The trainer adds up floats thread by thread: another number of threads gives another unigram model, and its number is written into every
 # model. The same number gives the same model on any machine, so it is fixed; this is the library's own choice.
@@ -97,8 +97,8 @@ def _probe(options: Mapping[str, Any]) -> str | None:
 def _explain(name: str, value: Any, message: str) -> str:
     """Writes what is wrong with an option, from the trainer's own message."""
     if "unknown field name" in message:
-        near = difflib.get_close_matches(name, _KNOWN, n=1)
-        return f"options.{name}: SentencePiece's trainer has no such option" + (f"; did you mean {near[0]!r}?" if near else "")
+        hint = did_you_mean(name, _KNOWN)
+        return f"options.{name}: SentencePiece's trainer has no such option" + (f"; {hint}" if hint else "")
     return f"options.{name}: SentencePiece's trainer does not take {value!r}: {message}"
 
 
