@@ -31,6 +31,7 @@ from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import TokenreelError
 from tokenreel.format import example_codec, naming, tfrecord
 from tokenreel.format import manifest as manifests
+from tokenreel.format.wire import delimited
 from tokenreel.inspection.verification import verify
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.characters import write_character_model
@@ -365,9 +366,9 @@ def _example(values: dict[str, list[bytes]]) -> bytes:
     """Writes a `tf.train.Example` of byte strings."""
     entries = b""
     for name, items in values.items():
-        listed = b"".join(example_codec.delimited(b"\x0a", item) for item in items)
-        entries += example_codec.map_entry(name, example_codec.delimited(b"\x0a", listed))
-    return example_codec.delimited(b"\x0a", entries)
+        listed = b"".join(delimited(b"\x0a", item) for item in items)
+        entries += example_codec.map_entry(name, delimited(b"\x0a", listed))
+    return delimited(b"\x0a", entries)
 
 
 def _tokenizer_json() -> bytes:

@@ -18,26 +18,12 @@ import numpy.typing as npt
 from tokenreel.format import tfrecord
 from tokenreel.format import wire as protobuf_wire
 from tokenreel.format.schema import Feature, RecordFormat
+from tokenreel.format.wire import delimited
 
 # Wire tags: field number << 3 | type 2 (length-delimited). Every tag of an Example is one byte.
 _FIELD_1, _FIELD_2 = b"\x0a", b"\x12"
 _FLOAT_LIST, _INT64_LIST = b"\x12", b"\x1a"
 _NO_EXAMPLE = "these bytes are no tf.train.Example"
-
-
-def _varint(value: int) -> bytes:
-    """Writes a number below 2**64 in base 128, its lowest seven bits first; all bytes but the last have their highest bit set."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def delimited(tag: bytes, content: bytes) -> bytes:
-    """Writes a string or message as a field: tag, length, content."""
-    return tag + _varint(len(content)) + content
 
 
 def map_entry(name: str, feature: bytes) -> bytes:
@@ -188,7 +174,7 @@ def _decode_integers(data: bytes) -> npt.NDArray[np.int64]:
     packed = bytearray()  # everything as varints end to end, which are read all at once
     for _, wire, value in protobuf_wire.typed_fields(data):
         if isinstance(value, int):
-            packed += _varint(value)
+            packed += protobuf_wire.varint(value)
         elif wire == protobuf_wire.LENGTH_DELIMITED:
             packed += value
         else:

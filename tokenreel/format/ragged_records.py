@@ -30,6 +30,7 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.errors import BuildError
 from tokenreel.format import example_codec, tfrecord
+from tokenreel.format.wire import delimited
 from tokenreel.storage.column_file import Columns
 from tokenreel.wording import brief
 
@@ -196,7 +197,7 @@ class RaggedWriter:
             parts.append(entry)
             size += len(entry)
             ends[name] = (size, chunks, length)
-        payload = example_codec.delimited(b"\x0a", b"".join(parts))
+        payload = delimited(b"\x0a", b"".join(parts))
         frame = tfrecord.frame(payload)
         if len(frame) > _MOST_BYTES:
             raise BuildError(f"an example of {len(frame):,} bytes; a cache holds examples of up to 4 GiB. Split it in a preprocessor.")
@@ -230,7 +231,7 @@ class RaggedWriter:
             places = []
             for text in reversed(chunks):
                 places.append((end - len(text), len(text)))
-                end -= len(example_codec.delimited(b"\x0a", text))
+                end -= len(delimited(b"\x0a", text))
             self._each_text.setdefault(name, []).extend(reversed(places))
             begin, size = end, 0
         else:
@@ -277,9 +278,9 @@ def _feature(feature: RaggedFeature | None, chunks: Sequence[bytes]) -> bytes:
     if feature is not None and feature.wire == SEQIO and feature.rank == 1 and not chunks:
         return b""  # without a kind: TensorFlow refuses another kind than that of the other examples, however empty
     if feature is None or feature.is_text or feature.wire == ARRAY:
-        return example_codec.delimited(b"\x0a", b"".join(example_codec.delimited(b"\x0a", chunk) for chunk in chunks))
+        return delimited(b"\x0a", b"".join(delimited(b"\x0a", chunk) for chunk in chunks))
     kind = b"\x12" if np.dtype(feature.dtype).kind == "f" else b"\x1a"
-    return example_codec.delimited(kind, example_codec.delimited(b"\x0a", chunks[0])) if chunks[0] else b""
+    return delimited(kind, delimited(b"\x0a", chunks[0])) if chunks[0] else b""
 
 
 def take(index: Columns, order: npt.NDArray[np.int64]) -> Columns:

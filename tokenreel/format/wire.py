@@ -1,4 +1,4 @@
-"""Reads the protobuf wire format without the protobuf library, whose generated modules are tied to one version of it.
+"""Reads and writes the protobuf wire format without the protobuf library, whose generated modules are tied to one version of it.
 
 A message is fields end to end: a tag (field number << 3 | wire type) and a value, whose wire type says where it ends. What a number means
 is not on the wire: callers know the messages they read.
@@ -10,6 +10,25 @@ from collections.abc import Iterator
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which no message here has
 _FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+
+
+def varint(value: int) -> bytes:
+    """Writes a number below 2**64 in base 128, its lowest seven bits first; all bytes but the last have their highest bit set.
+
+    >>> list(varint(150))
+    [150, 1]
+    """
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(tag: bytes, content: bytes) -> bytes:
+    """Writes a string or message as a field: tag, length, content."""
+    return tag + varint(len(content)) + content
 
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:

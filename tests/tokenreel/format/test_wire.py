@@ -12,7 +12,8 @@ def varint(value):
 
 
 @given(st.integers(0, 2**64 - 1), st.binary(max_size=5), st.binary(max_size=5))
-def test_a_varint_is_read_where_it_stands(value, before, after):
+def test_a_varint_is_written_as_defined_and_read_where_it_stands(value, before, after):
+    assert wire.varint(value) == varint(value)
     data = before + varint(value) + after
     assert wire.read_varint(data, len(before)) == (value, len(data) - len(after))
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import VocabularyError
-from tokenreel.format.example_codec import delimited
+from tokenreel.format.wire import delimited
 from tokenreel.storage import files
 from tokenreel.tasks.vocabularies.base import PAD_ID, Vocabulary
 from tokenreel.vocabularies.sentencepiece import model
