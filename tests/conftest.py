@@ -19,8 +19,8 @@ import hypothesis
 import pytest
 import yaml
 
-# A deadline for each example fails tests on a busy machine and says nothing about the code.
-hypothesis.settings.register_profile("tokenreel", deadline=None)
+# A deadline for each example, or for drawing them, fails tests on a busy machine and says nothing about the code.
+hypothesis.settings.register_profile("tokenreel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tokenreel")
 
 collect_ignore = ["pipelines/cached_tasks.py"]  # a module of tasks, which a job imports, and the search for doctests must not
