@@ -10,11 +10,10 @@ import itertools
 
 import numpy as np
 
-from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Column
 from tokenreel.tasks.feature_converters.row_making import RowMaker
-from tokenreel.tasks.feature_converters.rows import Rows, packed_lengths, row_costs
+from tokenreel.tasks.feature_converters.rows import Rows
 from tokenreel.tasks.feature_converters.specs import Lengths
 from tokenreel.tasks.stream_nodes import Cursor, Keyed, Node, State, Step
 
@@ -117,31 +116,17 @@ class _ConvertedCursor(Cursor):
             made = len(next(iter(self._rows.values())))
             heads = np.arange(made) if made == count else np.minimum(np.arange(made), count - 1)
             done = count
-        elif not converter.pack:
-            prepared, lengths = converter.prepare(block, self._lengths)
-            self._rows = converter.finish(converter.pad(prepared, lengths))
-            heads, done = np.arange(count), count
         else:
-            heads, done = self._pack(block, count, ended)
+            prepared, lengths = converter.prepare(block, self._lengths)
+            if converter.pack:
+                self._rows, heads, done = converter.pack_rows(prepared, lengths, self._first, ended=ended)
+            else:
+                self._rows, heads, done = converter.finish(converter.pad(prepared, lengths)), np.arange(count), count
         first = self._first
         self._heads = [*(first + heads).tolist(), first + done]
         self._keys, self._row = [keys[head] for head in heads.tolist()], 0
         self._first, self._open_keys = first + done, keys[done:]
         self._open = blocks.part(block, done, count) if done < count else None
-
-    def _pack(self, block: dict[str, Column], count: int, ended: bool) -> tuple[Ints, int]:
-        """Packs; gives the first example of each row that is complete, and how many examples they hold."""
-        converter = self._converter
-        prepared, lengths = converter.prepare(block, self._lengths)
-        lengths = packed_lengths(prepared, lengths)
-        costs = row_costs(prepared, lengths, zero_is_padding=converter.zero_is_padding)
-        heads = converter.plan(costs, lengths, self._first)
-        done = count
-        if not ended and len(heads):
-            heads, done = heads[:-1], int(heads[-1])
-        costs = {name: cost[:done] for name, cost in costs.items()}
-        self._rows = converter.finish(converter.fill(blocks.part(prepared, 0, done), lengths, costs, heads))
-        return heads, done
 
     def get_state(self) -> State:
         number = self._heads[self._row]

@@ -15,7 +15,7 @@ from tokenreel.errors import ConfigError
 from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Block
-from tokenreel.tasks.feature_converters.rows import POSITIONS, SEGMENT_IDS, Rows, fill_rows, packed_lengths, pad_rows, plan_rows, row_costs
+from tokenreel.tasks.feature_converters.rows import POSITIONS, SEGMENT_IDS, Rows, pack_rows, packed_lengths, pad_rows
 from tokenreel.tasks.feature_converters.specs import FeatureSpec, Lengths, Specs
 
 SEQIO = "seqio"
@@ -86,26 +86,20 @@ class RowMaker(abc.ABC):
         """Makes rows of a block; packing begins and ends with it."""
         self.check(block, task_feature_lengths)
         prepared, lengths = self.prepare(block, task_feature_lengths)
-        if not self.pack:
-            return self.finish(self.pad(prepared, lengths))
-        lengths = packed_lengths(prepared, lengths)
-        costs = row_costs(prepared, lengths, zero_is_padding=self.zero_is_padding)
-        return self.finish(self.fill(prepared, lengths, costs, self.plan(costs, lengths)))
+        return self.pack_rows(prepared, lengths)[0] if self.pack else self.finish(self.pad(prepared, lengths))
 
     def pad(self, prepared: Block, lengths: Lengths) -> Rows:
         """Makes a row of each example; see `rows.pad_rows`."""
         return pad_rows(prepared, lengths, zero_is_padding=self.zero_is_padding)
 
-    def plan(self, costs: Mapping[str, Ints], lengths: Lengths, first: int = 0) -> Ints:
-        """Divides examples among rows: int64 [rows], the first example of each; see `rows.plan_rows`."""
-        if not self.zero_is_padding and not any(cost.any() for cost in costs.values()):
-            return np.zeros(0, np.int64)  # empty examples alone make no row; SeqIO makes one of padding
-        flush_every = max(lengths.values()) if self.compat == SEQIO else None
-        return plan_rows(costs, lengths, flush_every, first)
-
-    def fill(self, block: Block, lengths: Lengths, costs: Mapping[str, Ints], heads: Ints) -> Rows:
-        """Lays examples into planned rows; see `rows.fill_rows`."""
-        return fill_rows(block, lengths, costs, heads, zero_is_padding=self.zero_is_padding)
+    def pack_rows(self, prepared: Block, lengths: Lengths, first: int = 0, *, ended: bool = True) -> tuple[Rows, Ints, int]:
+        """Packs and finishes; see `rows.pack_rows`."""
+        positions = packed_lengths(prepared, lengths)
+        flush_every = max(positions.values()) if self.compat == SEQIO else None
+        rows, heads, done = pack_rows(
+            prepared, positions, flush_every=flush_every, zero_is_padding=self.zero_is_padding, first=first, ended=ended
+        )
+        return self.finish(rows), heads, done
 
 
 class Packer(RowMaker):

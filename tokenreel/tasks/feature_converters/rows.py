@@ -198,28 +198,39 @@ def fill_rows(block: Block, lengths: Mapping[str, int], costs: Mapping[str, Ints
 
 
 def pack_rows(
-    block: Block, lengths: Mapping[str, int], *, flush_every: int | None = None, zero_is_padding: bool = False
-) -> tuple[Rows, Ints]:
-    """Packs a whole block: several examples a row, in order.
+    block: Block,
+    lengths: Mapping[str, int],
+    *,
+    flush_every: int | None = None,
+    zero_is_padding: bool = False,
+    first: int = 0,
+    ended: bool = True,
+) -> tuple[Rows, Ints, int]:
+    """Packs a block: several examples a row, in order.
 
     Args:
       block: n examples; features that `lengths` does not name are left out.
       lengths: positions of each feature.
       flush_every: closes the open row after so many examples, as SeqIO does after as many as the largest length.
       zero_is_padding: SeqIO's rule: as many leading values are kept as are not 0.
+      first: number of the first example in its stream, for `flush_every`.
+      ended: whether no example follows; otherwise the last row is left out, which may hold more.
 
     Returns:
-      The arrays that the module describes, and int64 [rows] the first example of each row.
+      The arrays that the module describes, int64 [rows] the first example of each row, and the number of examples that are in them.
 
-    >>> rows, heads = pack_rows({"ids": (np.int32([7, 8, 9, 5]), np.array([0, 2, 3, 4]))}, {"ids": 3})
-    >>> rows["ids"].tolist(), rows["ids_segment_ids"].tolist(), heads.tolist()
-    ([[7, 8, 9], [5, 0, 0]], [[1, 1, 2], [1, 0, 0]], [0, 2])
+    >>> rows, heads, done = pack_rows({"ids": (np.int32([7, 8, 9, 5]), np.array([0, 2, 3, 4]))}, {"ids": 3})
+    >>> rows["ids"].tolist(), rows["ids_segment_ids"].tolist(), heads.tolist(), done
+    ([[7, 8, 9], [5, 0, 0]], [[1, 1, 2], [1, 0, 0]], [0, 2], 3)
     """
     costs = row_costs(block, lengths, zero_is_padding=zero_is_padding)
-    heads = plan_rows(costs, lengths, flush_every)
+    heads, done = plan_rows(costs, lengths, flush_every, first), num_examples(block)
     if not zero_is_padding and not any(cost.any() for cost in costs.values()):
-        heads = heads[:0]  # SeqIO makes a row of padding
-    return fill_rows(block, lengths, costs, heads, zero_is_padding=zero_is_padding), heads
+        heads = heads[:0]  # empty examples alone make no row; SeqIO makes one of padding
+    if not ended and len(heads):
+        heads, done = heads[:-1], int(heads[-1])
+        block, costs = part(block, 0, done), {name: cost[:done] for name, cost in costs.items()}
+    return fill_rows(block, lengths, costs, heads, zero_is_padding=zero_is_padding), heads, done
 
 
 def shift_right(

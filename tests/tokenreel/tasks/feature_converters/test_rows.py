@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def unpack(packed: rows.Rows, name: str) -> list[list[int]]:
 @given(st.lists(st.tuples(sequences, sequences), max_size=12))
 def test_packing_keeps_every_example_and_numbers_it_alike_in_both_features(examples: list[tuple[list[int], list[int]]]) -> None:
     block = block_of(inputs=[inputs for inputs, _ in examples], targets=[targets for _, targets in examples])
-    packed, heads = rows.pack_rows(block, {"inputs": 7, "targets": 6})
+    packed, heads, _ = rows.pack_rows(block, {"inputs": 7, "targets": 6})
     kept = [(inputs, targets) for inputs, targets in examples if inputs or targets]
     per_row = np.maximum(packed["inputs_segment_ids"].max(1, initial=0), packed["targets_segment_ids"].max(1, initial=0))
     assert per_row.sum() == len(kept) and len(heads) == len(per_row)
@@ -50,13 +51,27 @@ def test_packing_keeps_every_example_and_numbers_it_alike_in_both_features(examp
 
 
 def test_a_row_is_closed_by_the_first_example_without_room() -> None:
-    packed, heads = rows.pack_rows(block_of(a=[[1, 1], [2, 2], [3]], b=[[7], [8], [9, 9, 9]]), {"a": 5, "b": 4})
+    packed, heads, _ = rows.pack_rows(block_of(a=[[1, 1], [2, 2], [3]], b=[[7], [8], [9, 9, 9]]), {"a": 5, "b": 4})
     assert packed["a"].tolist() == [[1, 1, 2, 2, 0], [3, 0, 0, 0, 0]] and packed["b"].tolist() == [[7, 8, 0, 0], [9, 9, 9, 0]]
     assert heads.tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("seqio", [False, True])
+def test_a_stream_packed_in_two_blocks_is_packed_as_one(seqio: bool) -> None:
+    """The open row goes on in the next block, with the examples that are left."""
+    examples = [[1, 1], [2, 2], [3], [], [4, 4, 4], [5]]
+    options = {"flush_every": 4 if seqio else None, "zero_is_padding": seqio}
+    whole, heads, done = rows.pack_rows(block_of(a=examples), {"a": 4}, **options)
+    assert done == len(examples)
+    for cut in range(1, len(examples)):
+        before, first, taken = rows.pack_rows(block_of(a=examples[:cut]), {"a": 4}, ended=False, **options)
+        after, second, _ = rows.pack_rows(block_of(a=examples[taken:]), {"a": 4}, first=taken, **options)
+        assert [*first, *(second + taken)] == heads.tolist()
+        assert np.array_equal(np.concatenate([before["a"], after["a"]]), whole["a"])
+
+
 def test_empty_examples_make_no_row_and_no_number() -> None:
-    packed, _ = rows.pack_rows(block_of(a=[[], [1], [], [2]], b=[[], [], [], [3]]), {"a": 4, "b": 4})
+    packed, *_ = rows.pack_rows(block_of(a=[[], [1], [], [2]], b=[[], [], [], [3]]), {"a": 4, "b": 4})
     assert packed["a_segment_ids"].tolist() == [[1, 2, 0, 0]] and packed["b_segment_ids"].tolist() == [[2, 0, 0, 0]]
     assert len(rows.pack_rows(block_of(a=[[], []]), {"a": 4})[1]) == 0
     assert rows.pack_rows(block_of(a=[[], []]), {"a": 4}, zero_is_padding=True)[0]["a"].tolist() == [[0, 0, 0, 0]], "SeqIO's row of padding"
@@ -64,9 +79,9 @@ def test_empty_examples_make_no_row_and_no_number() -> None:
 
 def test_zero_is_a_token_unless_seqio_is_asked_for() -> None:
     block = block_of(a=[[3, 0, 5, 6]])
-    packed, _ = rows.pack_rows(block, {"a": 6})
+    packed, *_ = rows.pack_rows(block, {"a": 6})
     assert packed["a"].tolist() == [[3, 0, 5, 6, 0, 0]] and packed["a_segment_ids"].tolist() == [[1, 1, 1, 1, 0, 0]]
-    as_seqio, _ = rows.pack_rows(block, {"a": 6}, zero_is_padding=True)
+    as_seqio, *_ = rows.pack_rows(block, {"a": 6}, zero_is_padding=True)
     assert as_seqio["a"].tolist() == [[3, 0, 5, 0, 0, 0]] and as_seqio["a_segment_ids"].tolist() == [[1, 0, 1, 0, 0, 0]]
 
 
@@ -82,7 +97,7 @@ def test_frames_are_padded_and_packed_along_their_first_axis() -> None:
     padded = rows.pad_rows(block, {"frames": 4})
     assert padded["frames"].shape == (2, 4, 2) and padded["frames"][0, :2].tolist() == frames[:2].tolist()
     assert padded["frames_real"].tolist() == [[True, True, False, False], [True, True, True, False]]
-    packed, _ = rows.pack_rows(block, {"frames": 6})
+    packed, *_ = rows.pack_rows(block, {"frames": 6})
     assert packed["frames"][0, :5].tolist() == frames.tolist() and packed["frames_segment_ids"].tolist() == [[1, 1, 2, 2, 2, 0]]
 
 
