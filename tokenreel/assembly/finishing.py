@@ -18,13 +18,12 @@ from tokenreel.config.workspace import Workspace
 from tokenreel.format import manifest as manifests
 from tokenreel.format import naming, shard_table
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, to_json
-from tokenreel.format.tfrecord import crc32c
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import SplitPlan
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.staging import contents
-from tokenreel.storage import files, placing
+from tokenreel.storage import placing
 from tokenreel.storage.column_file import Columns
 from tokenreel.storage.placing import Placing
 from tokenreel.version import __version__
@@ -69,7 +68,7 @@ def finish(
     recorded = remembered_inputs.add_contents(config, inputs, contents.recorded(record, (each.info for each in selections)))
     totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
     texts = {naming.STATISTICS: to_json(statistics(recipe, selections, by_split, sums)), info.file: vocabulary.data}
-    written = [_write(work, selections, name, data) for name, data in texts.items() if name is not None and data is not None]
+    written = [work.write(name, data, selections.identity) for name, data in texts.items() if name is not None and data is not None]
     manifest = Manifest(
         seq_len=config.packing.seq_len,
         overlap=config.packing.overlap,
@@ -92,25 +91,17 @@ def finish(
 def _place(work: Workspace, selections: StageTable, manifest: Manifest, placings: Sequence[Placing]) -> Manifest:
     """Moves everything to its place. The manifest comes last: a directory with one is whole, at whatever moment a build is killed."""
     if sum(len(split.shards) for split in manifest.splits.values()) > manifests.LISTED_SHARDS:  # they stand in a table beside the manifest
-        table = _write(work, selections, naming.SHARD_TABLE, shard_table.to_bytes(manifest.shard_table))
+        table = work.write(naming.SHARD_TABLE, shard_table.to_bytes(manifest.shard_table), selections.identity)
         listed = tuple(sorted((*manifest.files, _info(table)), key=lambda item: item.file))
         manifest, placings = dataclasses.replace(manifest, files=listed, format_version=manifests.TABLE_VERSION), [*placings, table]
     placing.place(work.dataset, placings, functools.partial(_is_stale, {each.file for each in manifest.files}))
-    placing.place(work.dataset, [_write(work, selections, naming.MANIFEST, manifest.to_text().encode())])
+    placing.place(work.dataset, [work.write(naming.MANIFEST, manifest.to_text().encode(), selections.identity)])
     return manifest
 
 
 def _is_stale(known: Collection[str], name: str) -> bool:
     """Says whether another job left a file: over other text of the same names and sizes, or one that lost the output."""
     return name == naming.MANIFEST or (output.is_part(name) and name not in known)
-
-
-def _write(work: Workspace, selections: StageTable, name: str, data: bytes) -> Placing:
-    """Writes a small file of the dataset, and says where it goes."""
-    work.shards.ready()
-    path = work.unplaced(name, selections.identity)
-    files.write_bytes(path, data)
-    return Placing(path, name, len(data), crc32c(data))
 
 
 def _info(written: Placing) -> FileInfo:

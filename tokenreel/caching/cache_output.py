@@ -18,7 +18,6 @@ from tokenreel.format import cache_manifest, naming, ragged_records
 from tokenreel.format.cache_manifest import CachedShard, CacheManifest, SplitOfCache
 from tokenreel.format.manifest import FileInfo, ShardInfo
 from tokenreel.format.ragged_records import SEQIO, Features
-from tokenreel.format.tfrecord import crc32c
 from tokenreel.storage import files, locking, placing, pooled
 from tokenreel.storage.placing import Placing
 from tokenreel.tasks import cache_identity
@@ -169,7 +168,7 @@ def finish(
                 {"features": _seqio_features(features), "num_shards": len(shards), "seqio_version": SEQIO_VERSION}
             )
             texts[naming.seqio_statistics(split)] = _seqio_json(statistics)
-    extra = [_write(cache, name, data) for name, data in texts.items()]
+    extra = [cache.work.write(name, data) for name, data in texts.items()]
     manifest = CacheManifest(
         task=cache.name,
         identity=cache.identity,
@@ -179,9 +178,9 @@ def finish(
     )
     listed = manifest.checksums()
     placing.place(cache.work.dataset, [*placings, *extra], lambda name: is_ours(name) and name not in listed and not _stays(name))
-    placing.place(cache.work.dataset, [_write(cache, naming.MANIFEST, manifest.to_bytes())])
+    placing.place(cache.work.dataset, [cache.work.write(naming.MANIFEST, manifest.to_bytes())])
     if completed is not None:
-        placing.place(cache.work.dataset, [_write(cache, naming.COMPLETED, completed.encode())])
+        placing.place(cache.work.dataset, [cache.work.write(naming.COMPLETED, completed.encode())])
     return manifest.fingerprint
 
 
@@ -230,14 +229,6 @@ def _seqio_features(features: Features) -> dict[str, Any]:
 
 def _seqio_json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=2, sort_keys=True).encode()
-
-
-def _write(cache: TaskCache, name: str, data: bytes) -> Placing:
-    """Writes a small file of the cache, and says where it goes."""
-    cache.work.shards.ready()
-    path = cache.work.unplaced(name)
-    files.write_bytes(path, data)
-    return Placing(path, name, len(data), crc32c(data))
 
 
 def remove_stage(directory: str) -> None:

@@ -13,9 +13,11 @@ from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
+from tokenreel.format.tfrecord import crc32c
 from tokenreel.launched import Launched
 from tokenreel.storage import files
 from tokenreel.storage.claims import Claim, Folder
+from tokenreel.storage.placing import Placing
 
 _NAME = 16  # characters of a build's identity that name its directory
 
@@ -105,6 +107,17 @@ class Workspace:
           content: digests of all that decides its bytes, beyond the build: text may change and keep its names and sizes.
         """
         return files.join(self.shards.path, f"{name.replace('/', '-')}.{keys.digest(self.build, *content)}")
+
+    def write(self, name: str, data: bytes, *content: str) -> Placing:
+        """Writes a small file of the output where it lies until it is moved to its place; `content` as for `unplaced`.
+
+        Raises:
+          LostOutputError: another job has the output.
+        """
+        self.shards.ready()
+        path = self.unplaced(name, *content)
+        files.write_bytes(path, data)
+        return Placing(path, name, len(data), crc32c(data))
 
     def _below(self, name: str) -> Folder:
         return Folder(files.join(self.directory, name), self.claim)
