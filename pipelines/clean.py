@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pipelines import cache, status
 from tokenreel.assembly import output, remembered_inputs
@@ -128,7 +128,7 @@ def decide(
     return decisions
 
 
-def _named(directory: str, beside: Mapping[str, int], pointers: Sequence[str]) -> dict[str, str]:
+def _named(directory: str, beside: Collection[str], pointers: Sequence[str]) -> dict[str, str]:
     """Finds what pointers name: directory to pointer. A file beside the outputs that is no pointer is none; one that was given must be."""
     found = {_real(pointer.read(path).current.dataset): path for path in pointers}
     for name in beside:
@@ -151,7 +151,7 @@ def _remove(directory: str, decision: Decision, pointers: Sequence[str]) -> Deci
     path = files.join(directory, decision.name)
     try:
         with locking.lock(path):
-            beside = {name: 0 for name in _beside(directory)}
+            beside = files.list_beside(directory)
             if _real(path) in _named(directory, beside, pointers):
                 return Decision(decision.name, "", "a pointer names it by now")
             inside = [name for name in files.list_files(path) if name != locking.LOCK]
@@ -167,21 +167,14 @@ def _remove(directory: str, decision: Decision, pointers: Sequence[str]) -> Deci
     except BuildError as error:
         return Decision(decision.name, "", str(error))
     if decision.remove == "all":
-        for name in _companions(directory, decision.name):
+        for name in _companions(directory, decision.name, beside):
             files.remove(files.join(directory, name))
     return decision
 
 
-def _beside(directory: str) -> list[str]:
-    """Lists the files in a directory itself."""
-    if files.is_remote(directory):
-        return [name for name in files.list_files(directory) if "/" not in name]
-    return [entry.name for entry in os.scandir(directory) if entry.is_file()]
-
-
-def _companions(directory: str, name: str) -> Iterator[str]:
+def _companions(directory: str, name: str, beside: Collection[str]) -> Iterator[str]:
     """Finds what lies beside an output and belongs to it: what its build remembered of its inputs, and the plan that it was built by."""
     remembered = remembered_inputs.path_of(files.join(directory, name))
-    for each in _beside(directory):
+    for each in beside:
         if each == os.path.basename(remembered or "") or each.startswith((f"{name}.", f".{name}.")):
             yield each

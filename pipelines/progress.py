@@ -31,7 +31,7 @@ class BuildProgress:
         shared = job.execution.stage
         names = (files.list_files(shared) if shared else present).keys()
         begun = {posixpath.basename(name)[:32] for name in names if name.endswith(".stage")}
-        shards = f"{plural(output.count_shards(present), 'shard')} written"
+        shards = f"{plural(len(output.shards_written(present)), 'shard')} written"
         count = len(begun)
         if job.duplicates.remove not in ("paragraphs", "lines"):
             # A stage directory that is shared may hold blocks of any other build, and blocks of the same text share their stage files.

@@ -16,7 +16,6 @@ from tokenreel.storage import claims, files, object_lock
 from tokenreel.wording import plain, plural
 
 _TABLE = re.compile(rf"{re.escape(naming.STAGE)}/[0-9a-f]{{16}}/tables/(stages|plan)-")
-_SHARD = re.compile(r"(\w+)\.tfrecord-\d{5,}-of-(\d{5,})")
 _QUIET = 15 * 60  # seconds without a new file that are worth a look: no step of a build takes so long for one
 
 
@@ -91,12 +90,13 @@ def look(directory: str) -> Status:
     Raises:
       ConfigError: there is nothing.
     """
-    changed = _changes(directory)
+    changed = {name: when for name, when in files.list_changes(directory).items() if name != claims.RECORD}
     holder = _holder(directory)
     if not changed and holder is None:
         raise ConfigError(f"{directory}: nothing was built here. Give the output of a build.")
     quiet = max(0.0, time.time() - max(changed.values())) if changed else None
-    shards, planned = output.count_shards(changed), _planned(changed)
+    shards = output.shards_written(changed)
+    planned = {place.split: place.count for place in shards}
     step = _step(changed)
     fingerprint, state = _state(directory, changed, holder, quiet)
     reading = being_read.left(files.join(directory, f"{naming.STAGE}/reading")) if state != "complete" else []
@@ -105,8 +105,8 @@ def look(directory: str) -> Status:
         state=state,
         step=None if state in ("complete", "partial") else step,
         stage_files=len({name.rpartition("/")[2][:32] for name in changed if name.endswith(".stage")}),
-        shards=shards,
-        planned=planned,
+        shards=len(shards),
+        planned=sum(planned.values()) or None,
         reading=[str(mark) for mark in reading],
         fingerprint=fingerprint,
         quiet=quiet,
@@ -127,17 +127,6 @@ def _state(directory: str, changed: Mapping[str, float], holder: Holder | None, 
     if holder is not None and holder.alive is None:
         return None, "unclear"
     return None, "stopped" if any(name.startswith(f"{naming.STAGE}/") for name in changed) else "partial"
-
-
-def _changes(directory: str) -> dict[str, float]:
-    """Lists the files in an output, its lock aside, with the time of their last change in seconds since 1970."""
-    if files.is_remote(directory):
-        found = {name: each.used for name, each in files.remote_list(directory).items()}
-    else:
-        found = {}
-        for name in files.list_files(directory):
-            found[name] = time.time() - files.age(files.join(directory, name))
-    return {name: when for name, when in found.items() if name != claims.RECORD}
 
 
 def _holder(directory: str) -> Holder | None:
@@ -166,12 +155,6 @@ def _locked_by(directory: str) -> int | None:
     except OSError:
         return None
     return next((int(row[-4]) for row in rows if "FLOCK" in row and row[-3].rpartition(":")[2] == str(inode)), None)
-
-
-def _planned(changed: Mapping[str, float]) -> int | None:
-    """Reads from the names of shards how many there will be, of the splits of which one is written."""
-    found = {match[1].removeprefix("provenance-"): int(match[2]) for name in changed for match in [_SHARD.search(name)] if match}
-    return sum(found.values()) or None
 
 
 def _step(changed: Mapping[str, float]) -> str:

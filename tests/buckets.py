@@ -160,7 +160,7 @@ class _Handler(RequestHandler):
         if bucket not in self.state.storage.buckets:
             self._answer(404, {"error": {"code": 404, "message": "no such bucket"}})
             return
-        found, _ = self.state.storage.get_file_list(bucket, query.get("prefix"))
+        found, _ = self.state.storage.get_file_list(bucket, query.get("prefix"), query.get("delimiter"))
         first = int(query.get("pageToken", 0))
         following = first + self.state.page
         body = {"kind": "storage#objects", "items": found[first:following]}

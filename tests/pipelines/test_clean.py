@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.conftest import tree_digest
 from tests.datasets import random_examples, write_dataset
 from tokenreel.format import pointer
 from tokenreel.format.manifest import read
-from tokenreel.storage import files, locking
+from tokenreel.storage import files, gcs, locking
 
 Capture = pytest.CaptureFixture[str]
 
@@ -123,10 +124,22 @@ def test_a_damaged_pointer_stops_it(root: pathlib.Path, capsys: Capture) -> None
     assert "no pointer to a dataset" in capsys.readouterr().err and tree_digest(root) == before
 
 
-def test_in_a_bucket(root: pathlib.Path) -> None:
+def test_in_a_bucket(root: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that lies there is listed once, however many outputs go."""
+    listed: list[str] = []
+
+    def list_objects(bucket: str, prefix: str, *, below: bool = True) -> Iterator[gcs.Object]:
+        if below:
+            listed.append(prefix)
+        return original(bucket, prefix, below=below)
+
+    original = gcs.list_objects
+    monkeypatch.setattr(gcs, "list_objects", list_objects)
     with buckets.server():
         remote = f"gs://{buckets.BUCKET}/books"
         buckets.upload(root, remote)
+        listed.clear()
         assert cli.main(["clean", remote, "--keep", "2", "--dead-after", "0h"]) == 0
+        assert listed.count("books/") == 1
         left = {name.partition("/")[0] for name in files.list_files(remote) if "/" in name}
     assert folders(root) - left == {*GONE, "2026-11-07-eeeeeeee"}

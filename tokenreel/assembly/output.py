@@ -258,10 +258,10 @@ def is_of_build(name: str) -> bool:
     return _OF_BUILD.match(name) is not None
 
 
-def count_shards(present: Collection[str]) -> int:
-    """Counts the shards that are written: those in their places, and those on their way there."""
-    found = {re.sub(r"\.[0-9a-f]+$", "", name.rpartition("/")[2]) if is_of_build(name) else name for name in present}
-    return sum(map(naming.is_shard, found))
+def shards_written(present: Collection[str]) -> set[naming.Place]:
+    """Finds the shards that are written: those in their places, and those on their way there."""
+    names = {re.sub(r"\.[0-9a-f]+$", "", name.rpartition("/")[2]) if is_of_build(name) else name for name in present}
+    return {place for name in names if (place := naming.place_of_shard(name)) is not None}
 
 
 def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:

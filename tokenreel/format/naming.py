@@ -13,7 +13,17 @@ DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 _INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
+_PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
 COMPLETED = "COMPLETED"  # what SeqIO looks for
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Which of how many shards of a split."""
+
+    split: str
+    index: int
+    count: int
 
 
 def shard(split: str, index: int, count: int) -> str:
@@ -40,6 +50,15 @@ def is_shard(name: str) -> bool:
     return _SHARD.match(name) is not None
 
 
+def place_of_shard(name: str) -> Place | None:
+    """Reads a name that `shard` made; None for others.
+
+    >>> place_of_shard("train.tfrecord-00003-of-00128")
+    Place(split='train', index=3, count=128)
+    """
+    return _place(_SHARD.match(name))
+
+
 def shard_index(split: str, index: int, count: int) -> str:
     """Names the index beside a shard of a cache, as no pattern for shards does.
 
@@ -59,25 +78,16 @@ def provenance(split: str, index: int, count: int) -> str:
     return f"provenance/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """Which of how many shards of a split."""
-
-    split: str
-    index: int
-    count: int
-
-
-_PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
-
-
 def place_of_provenance(name: str) -> Place | None:
     """Reads a name that `provenance` made; None for others.
 
     >>> place_of_provenance("provenance/train-00003-of-00128.parquet")
     Place(split='train', index=3, count=128)
     """
-    found = _PROVENANCE.fullmatch(name)
+    return _place(_PROVENANCE.fullmatch(name))
+
+
+def _place(found: re.Match[str] | None) -> Place | None:
     return found and Place(found["split"], int(found["shard"]), int(found["count"]))
 
 

@@ -211,13 +211,32 @@ def list_files(directory: str) -> dict[str, int]:
     """Lists every file below a directory: path relative to it, with "/", to bytes. A directory that does not exist holds none."""
     if is_remote(directory):
         return {name: found.size for name, found in remote_list(directory).items()}
-    found = {}
+    return {name: found.st_size for name, found in _walk(directory)}
+
+
+def list_changes(directory: str) -> dict[str, float]:
+    """Lists every file below a directory as `list_files` does, with the time of its last change or use in seconds since 1970."""
+    if is_remote(directory):
+        return {name: found.used for name, found in remote_list(directory).items()}
+    return {name: found.st_mtime for name, found in _walk(directory)}
+
+
+def list_beside(directory: str) -> list[str]:
+    """Lists the files in a directory itself, none of those below it."""
+    if is_remote(directory):
+        return list(remote_list(directory, below=False))
+    return sorted(entry.name for entry in os.scandir(directory) if entry.is_file())
+
+
+def _walk(directory: str) -> list[tuple[str, os.stat_result]]:
+    """Lists the files below a local directory, sorted by their paths relative to it; those that vanish meanwhile are left out."""
+    found = []
     for folder, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(folder, name)
             with contextlib.suppress(FileNotFoundError):
-                found[os.path.relpath(path, directory).replace(os.sep, "/")] = os.stat(path).st_size
-    return dict(sorted(found.items()))
+                found.append((os.path.relpath(path, directory).replace(os.sep, "/"), os.stat(path)))
+    return sorted(found)
 
 
 def list_with_crc32c(directory: str) -> dict[str, tuple[int, int | None]]:
@@ -227,12 +246,12 @@ def list_with_crc32c(directory: str) -> dict[str, tuple[int, int | None]]:
     return {name: (found.size, found.crc32c) for name, found in remote_list(directory).items()}
 
 
-def remote_list(directory: str) -> dict[str, gcs.Object]:
-    """Lists every object below a "directory", by its path relative to it."""
+def remote_list(directory: str, *, below: bool = True) -> dict[str, gcs.Object]:
+    """Lists every object below a "directory", by its path relative to it; with `below=False` those alone that lie in it directly."""
     bucket, prefix = gcs.split(directory.rstrip("/"))
     prefix = f"{prefix}/" if prefix else ""
     base = len(f"{GS}{bucket}/{prefix}")
-    return {found.path[base:]: found for found in gcs.list_objects(bucket, prefix)}
+    return {found.path[base:]: found for found in gcs.list_objects(bucket, prefix, below=below)}
 
 
 def remove(path: str) -> None:

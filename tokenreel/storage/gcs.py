@@ -241,8 +241,10 @@ def stat(path: str) -> Object | None:
     return found
 
 
-def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
+def list_objects(bucket: str, prefix: str, *, below: bool = True) -> Iterator[Object]:
     """Yields every object of a bucket whose name begins with a prefix, sorted by name, a thousand a request.
+
+    With `below=False` those alone whose name has no "/" behind the prefix: the service passes over the others.
 
     Raises:
       StorageError: there is no such bucket, or it cannot be listed.
@@ -253,7 +255,9 @@ def list_objects(bucket: str, prefix: str) -> Iterator[Object]:
     def page() -> tuple[list[Object], str | None]:
         fields = f"kind,items({_FIELDS}),nextPageToken"
         with whole_answers():
-            pages = client().list_blobs(bucket, prefix=prefix, fields=fields, page_token=token, retry=None)
+            pages = client().list_blobs(
+                bucket, prefix=prefix, delimiter=None if below else "/", fields=fields, page_token=token, retry=None
+            )
             blobs = list(next(pages.pages))
         # A "directory" that a web console made is no object.
         found = [describe(f"{GS}{bucket}/{blob.name}", blob) for blob in blobs if not blob.name.endswith("/")]

@@ -7,7 +7,7 @@ from tokenreel.storage import files
 @pytest.mark.parametrize(("split", "index", "count"), [("train", 0, 1), ("validation_2", 99_999, 100_000), ("a", 123_456, 1_000_000)])
 def test_shards_are_recognised(split, index, count):
     name = naming.shard(split, index, count)
-    assert naming.is_shard(name)
+    assert naming.is_shard(name) and naming.place_of_shard(name) == naming.Place(split, index, count)
     assert not naming.is_shard(f"{name}.tmp-0123abcd")
     assert files.TEMPORARY.search(f"{name}.tmp-0123abcd")
     assert not files.TEMPORARY.search(name)
@@ -17,7 +17,7 @@ def test_shards_are_recognised(split, index, count):
     "name", ["train.tfrecord", "train.tfrecord-1-of-2", "a/train.tfrecord-00000-of-00001", "manifest.json", "x-y.tfrecord-00000-of-00001"]
 )
 def test_other_files_are_no_shards(name):
-    assert not naming.is_shard(name)
+    assert not naming.is_shard(name) and naming.place_of_shard(name) is None
 
 
 def test_names_sort_as_the_shards_lie():

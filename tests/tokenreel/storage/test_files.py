@@ -92,6 +92,19 @@ def test_listing_is_sorted_and_crosses_directories(directory):
     assert files.list_files(directory) == {".hidden": 7}
 
 
+def test_what_lies_in_a_directory_itself(directory):
+    for name in ("b", "a", "deep/c"):
+        files.write_bytes(files.join(directory, name), b"12")
+    assert files.list_beside(directory) == ["a", "b"]
+
+
+def test_changes_are_listed_with_their_times(tmp_path):
+    for when, name in enumerate(("b", "deep/a")):
+        files.write_bytes(str(tmp_path / name), b"12")
+        os.utime(tmp_path / name, (5, 1e9 + when))
+    assert files.list_changes(str(tmp_path)) == {"b": 1e9, "deep/a": 1e9 + 1}
+
+
 def test_a_neighbour_with_the_same_prefix_is_not_listed(directory):
     files.write_bytes(files.join(directory, "x"), b"1")
     files.write_bytes(f"{directory}-2/y", b"2")
