@@ -29,7 +29,8 @@ _KINDS = {
 _LEFT_OUT = ("no_wait", "quick", "quiet")  # a launcher that waits would never start its job, and the others are for a check without one
 _DATASET, _RUN, _WORKERS = "What is made", "How it runs", "Workers"
 _OF_DATASETS = ("config", "directory", "set", "input", "output", "tasks", "excluded_tasks", "module_import", "output_cache_dir", "splits")
-_GROUPS = {**dict.fromkeys(_OF_DATASETS, _DATASET), IMAGE: _WORKERS}
+_OF_MIXTURES = ("mixtures", "mixture_stop", "mixture_examples", "mixture_tokens", "mixture_epochs")
+_GROUPS = {**dict.fromkeys((*_OF_DATASETS, *_OF_MIXTURES), _DATASET), IMAGE: _WORKERS}
 _BEAM = (IMAGE, "number_of_worker_harness_threads")  # options of Beam that people look for
 _HELP = {IMAGE: "The image of the workers, where it is not the one that launches."}  # Beam tells of images of its own
 

@@ -16,11 +16,14 @@ from pipelines import cli
 from pipelines.local import prism
 from tests.conftest import tree_digest
 from tests.golden import builds
+from tests.pipelines.test_cache_mixtures import MODULE as MIXTURES
+from tests.pipelines.test_cache_mixtures import mixtures
+from tests.pipelines.test_cache_tasks import units_of
 from tests.pipelines.test_determinism import WriteConfig, build, selection
 from tests.pipelines.test_interruption import kill, start, wait_for
 from tests.pipelines.test_train_tokenizer import train, write_tokenizer_config
 
-__all__ = ["write_tokenizer_config"]  # a fixture
+__all__ = ["mixtures", "write_tokenizer_config"]  # fixtures
 
 PRISM = ("--runner=PrismRunner",)
 FLINK = "TOKENREEL_FLINK_JAR"
@@ -68,6 +71,16 @@ def test_merge_passes(write_config: WriteConfig, tmp_path: pathlib.Path, capsys:
 def test_a_trained_tokenizer(write_tokenizer_config: WriteConfig, tmp_path: pathlib.Path) -> None:
     config = write_tokenizer_config()
     assert train(config, tmp_path / "prism", *PRISM) == train(config, tmp_path / "local")
+
+
+def test_cached_tasks_and_the_order_of_a_mixture(mixtures: object, tmp_path: pathlib.Path) -> None:
+    options = ["--mixtures", "mix:nested", "--base_seed", "5", "--mixture_epochs", "2", "--min_shards", "2", "--module_import", MIXTURES]
+    for name, engine in (("local", ("--direct_num_workers=1",)), ("prism", PRISM)):
+        with units_of(100):
+            assert cli.main(["cache-tasks", *options, "--output_cache_dir", str(tmp_path / name), *engine]) == 0
+    expected = tree_digest(tmp_path / "local")
+    assert "mix/nested/train.order-00000-of-00001" in expected and "m/a/train.tfrecord-00001-of-00002" in expected
+    assert tree_digest(tmp_path / "prism") == expected
 
 
 @pytest.mark.parametrize(("pattern", "number"), [(".stage/*.stage", 5), (".stage/*/shards/train.*.json", 2)])

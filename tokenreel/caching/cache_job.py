@@ -8,17 +8,18 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import os
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from tokenreel import keys
 from tokenreel.caching import staging, units
+from tokenreel.caching.mixture_job import MixtureCache
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError, ConfigError
-from tokenreel.format import naming
+from tokenreel.format import cache_manifest, naming
+from tokenreel.format.cache_manifest import CacheManifest
+from tokenreel.format.mixture_manifest import made_by
 from tokenreel.format.ragged_records import ARRAY, SEQIO
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.listing import common_directory
@@ -49,6 +50,8 @@ class TaskCache:
       unit_bytes: bytes of text that a unit has about.
       claim: to the directory.
     """
+
+    kind: ClassVar[str] = "task"
 
     name: str
     pickled: bytes
@@ -117,7 +120,7 @@ class TaskCache:
     @property
     def made_by(self) -> str:
         """Digest of all that decides the examples."""
-        return keys.digest(json.dumps(self.identity, sort_keys=True))
+        return made_by(self.identity)
 
     @property
     def work(self) -> Workspace:
@@ -128,6 +131,27 @@ class TaskCache:
         """Gives the task, made once in each process."""
         return _load(self.pickled)
 
+    def find(self) -> CacheManifest | None:
+        """Reads the manifest that is there.
+
+        Raises:
+          ManifestError: it was altered.
+        """
+        return cache_manifest.find(self.directory)
+
+    def changes(self, found: Any) -> list[str]:
+        """Says what is not as it was when a cache was made."""
+        old, new = found.identity, self.identity
+        changed = [f"{each} changed" for each in cache_identity.differences(self.load(), old)]
+        told = {"source": "the source changed", "seed": "--base_seed changed", "seqio_view": "--seqio_view changed"}
+        changed += [text for name, text in told.items() if old.get(name) != new.get(name)]
+        splits = sorted({*old.get("inputs", {}), *new["inputs"]})
+        for split in splits:
+            before, now = old.get("inputs", {}).get(split), new["inputs"].get(split)
+            if before != now:
+                changed.append(f"split {split!r} {'is new' if before is None else 'is left out' if now is None else 'has other files'}")
+        return changed or ["another version of tokenreel made it"]
+
 
 @functools.lru_cache(maxsize=64)
 def _load(pickled: bytes) -> Any:
@@ -136,18 +160,25 @@ def _load(pickled: bytes) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CacheJob:
-    """What the workers of a job need.
+    """What the workers of a job need: a cache, or a mixture, at least.
 
     Attributes:
       caches: the tasks, by number.
+      mixtures: whose tasks are among them, or cached already.
       min_shards, max_shards: bounds of the number of shards of a split.
       completed: what the file COMPLETED holds; None where none is written.
     """
 
     caches: tuple[TaskCache, ...]
+    mixtures: tuple[MixtureCache, ...] = ()
     min_shards: int = 1
     max_shards: int | None = None
     completed: str | None = None
+
+    @property
+    def work(self) -> Workspace:
+        """Where the job writes what belongs to no cache alone."""
+        return self.caches[0].work if self.caches else self.mixtures[0].work
 
 
 def _describe_inputs(source: Any, split: str, found: Sequence[InputFile] | None) -> dict[str, Any]:
@@ -160,6 +191,4 @@ def _describe_inputs(source: Any, split: str, found: Sequence[InputFile] | None)
     if vanished is not None:
         raise BuildError(f"{vanished}: vanished while it was read. Run the same command again.")
     base = common_directory([os.path.dirname(file.path) for file in found])
-    names = [file.path.removeprefix(base).lstrip("/") for file in found]
-    told = [(name, *each) for name, each in zip(names, sums, strict=True) if each is not None]
-    return {"files": len(found), "bytes": sum(size for _, size, _ in told), "digest": keys.digest(json.dumps(told))}
+    return cache_identity.describe_files([(file.path, *each) for file, each in zip(found, sums, strict=True) if each is not None], base)

@@ -11,16 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenreel.caching.cache_job import TaskCache
+from tokenreel.caching.mixture_job import MixtureCache
 from tokenreel.caching.shards import BuiltShard
 from tokenreel.caching.staging import Staged, add_statistics
 from tokenreel.errors import BuildError, ManifestError
-from tokenreel.format import cache_manifest, naming, ragged_records
+from tokenreel.format import naming, ragged_records
 from tokenreel.format.cache_manifest import CachedShard, CacheManifest, SplitOfCache
 from tokenreel.format.manifest import FileInfo, ShardInfo
+from tokenreel.format.mixture_manifest import MixtureManifest
 from tokenreel.format.ragged_records import SEQIO, Features
 from tokenreel.storage import files, locking, placing, pooled
 from tokenreel.storage.placing import Placing
-from tokenreel.tasks import cache_identity
 from tokenreel.version import __version__
 from tokenreel.wording import first_of, plural
 
@@ -32,18 +33,19 @@ _ADVICE = "Add --overwrite to make it again, or choose another --output_cache_di
 def is_ours(name: str) -> bool:
     """Says whether a cache job, ours or SeqIO's, writes files of this name, or `tokenreel report` does: the page goes with the cache."""
     plain = files.TEMPORARY.sub("", name)
-    known = plain in (naming.MANIFEST, naming.COMPLETED, naming.REPORT) or naming.is_shard(plain) or naming.is_shard_index(plain)
+    known = plain in (naming.MANIFEST, naming.COMPLETED, naming.REPORT)
+    known = known or naming.is_shard(plain) or naming.is_shard_index(plain) or naming.is_order(plain)
     return known or _OF_SEQIO.fullmatch(plain) is not None or name.startswith(f"{naming.STAGE}/")
 
 
 def prepare(
-    cache: TaskCache,
+    cache: TaskCache | MixtureCache,
     completed: str | None,
     *,
     overwrite: bool,
     note: Callable[[str], object] = str,
     before_changes: Callable[[], object] = bool,
-) -> CacheManifest | None:
+) -> CacheManifest | MixtureManifest | None:
     """Makes a directory ready, and finds out whether the cache is there already. To be called by who holds the lock.
 
     Args:
@@ -69,7 +71,7 @@ def prepare(
         )
     present = {name: size for name, size in present.items() if is_ours(name)}
     if naming.MANIFEST in present or naming.COMPLETED in present:
-        finished = None if overwrite and not _is_this(cache) else _find_finished(cache, present, completed, overwrite=overwrite, note=note)
+        finished = None if overwrite and not _is_this(cache) else _find_finished(cache, present, completed, note)
         if finished is not None:
             return finished
         before_changes()
@@ -82,17 +84,17 @@ def prepare(
     return None
 
 
-def _is_this(cache: TaskCache) -> bool:
+def _is_this(cache: TaskCache | MixtureCache) -> bool:
     try:
-        found = cache_manifest.find(cache.directory)
+        found = cache.find()
     except ManifestError:
         return False
     return found is not None and found.identity == cache.identity
 
 
 def _find_finished(
-    cache: TaskCache, present: Mapping[str, int], completed: str | None, *, overwrite: bool, note: Callable[[str], object]
-) -> CacheManifest | None:
+    cache: TaskCache | MixtureCache, present: Mapping[str, int], completed: str | None, note: Callable[[str], object]
+) -> CacheManifest | MixtureManifest | None:
     """Reads the manifest of a cache that is there; None where it is to be made again.
 
     Raises:
@@ -100,13 +102,13 @@ def _find_finished(
     """
     directory = cache.directory
     try:
-        found = cache_manifest.find(directory)
+        found = cache.find()
     except ManifestError as error:
         raise BuildError(f"{error} {_ADVICE}") from error
     if found is None:
-        raise BuildError(f"{directory}: holds a cache of task {cache.name!r} that SeqIO made, or another program. {_ADVICE}")
+        raise BuildError(f"{directory}: holds a cache of {cache.kind} {cache.name!r} that SeqIO made, or another program. {_ADVICE}")
     if found.identity != cache.identity:
-        raise BuildError(f"{directory}: the cache is stale: {', '.join(_changes(cache, found))}. {_ADVICE}")
+        raise BuildError(f"{directory}: the cache is stale: {', '.join(cache.changes(found))}. {_ADVICE}")
     problems = [name for name, (size, _) in found.checksums().items() if present.get(name) != size]
     if completed is not None and naming.COMPLETED not in present:
         problems.append(naming.COMPLETED)
@@ -114,20 +116,6 @@ def _find_finished(
         note(f"{directory}: {first_of(sorted(problems), 3)} missing or of another size; the cache is made again")
         return None
     return found
-
-
-def _changes(cache: TaskCache, found: CacheManifest) -> list[str]:
-    """Says what is not as it was when a cache was made."""
-    old, new = found.identity, cache.identity
-    changed = [f"{each} changed" for each in cache_identity.differences(cache.load(), old)]
-    told = {"source": "the source changed", "seed": "--base_seed changed", "seqio_view": "--seqio_view changed"}
-    changed += [text for name, text in told.items() if old.get(name) != new.get(name)]
-    splits = sorted({*old.get("inputs", {}), *new["inputs"]})
-    for split in splits:
-        before, now = old.get("inputs", {}).get(split), new["inputs"].get(split)
-        if before != now:
-            changed.append(f"split {split!r} {'is new' if before is None else 'is left out' if now is None else 'has other files'}")
-    return changed or ["another version of tokenreel made it"]
 
 
 def finish(

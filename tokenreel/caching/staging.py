@@ -88,7 +88,8 @@ def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_b
     Raises:
       BuildError: a step fails, or gives what records do not hold; tells of which task and where.
     """
-    name = keys.digest(VERSION, made_by, wire, unit.fingerprint, first)
+    # Two splits may read one file, whose examples are other ones in each: their keys are.
+    name = keys.digest(VERSION, made_by, wire, task.splits[unit.split], unit.fingerprint, first)
     if (known := _find(folder.path, name, unit)) is not None:
         return known
     counter = Counter(task.output_features)

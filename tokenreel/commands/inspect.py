@@ -13,11 +13,12 @@ import numpy.typing as npt
 from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import pointer, schema
+from tokenreel.format import mixture_manifest, pointer, schema
+from tokenreel.format.mixture_manifest import MixtureManifest
 from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
 from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
-from tokenreel.tasks import cache_directories, caching, getting, task_modules
+from tokenreel.tasks import cache_directories, caching, getting, mixture_caches, task_modules
 from tokenreel.tasks.mixture import MixtureRegistry
 from tokenreel.tasks.task import TaskRegistry
 from tokenreel.wording import one_line, plain
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.directory = pointer.follow(arguments.directory)
     if caching.is_cached(arguments.directory):
         return _show_cache(arguments)
+    if (order := mixture_manifest.find(arguments.directory)) is not None:
+        return _show_order(arguments, order)
     if arguments.module_import:
         _provider(arguments.directory)  # says which names there are
     manifest = manifests.read(arguments.directory)
@@ -196,6 +199,27 @@ def _show_cache(arguments: argparse.Namespace) -> int:
     with reader_may_leave():
         for index in shown:
             for line in _lines(f"{split} {index:,} of {total:,}", examples[index], features):
+                print(line)
+    return 0
+
+
+def _show_order(arguments: argparse.Namespace, manifest: MixtureManifest) -> int:
+    """Prints examples of the cached order of a mixture, with the task and the place in its cache that each is from.
+
+    Raises:
+      TokenreelError: there is no such split or example, or it cannot be read.
+    """
+    _refuse_what_datasets_have(arguments)
+    split = _choose_split(arguments, manifest.splits)
+    order = mixture_caches.CachedOrder(arguments.directory, split)
+    shown = _choose_examples(arguments, split, len(order))
+    with reader_may_leave():
+        for index, task, number, epoch in zip(shown, *(column.tolist() for column in order.rows(shown)), strict=True):
+            name = order.tasks[task]
+            directory = mixture_caches.task_directory(arguments.directory, manifest.mixture, name)
+            examples = caching.open_cached(directory, split)
+            title = f"{split} {index:,} of {len(order):,}: {name} {number:,}, pass {epoch + 1:,}"
+            for line in _lines(title, examples[number], _features_of(directory, examples)):
                 print(line)
     return 0
 

@@ -7,11 +7,11 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
-from tokenreel.format import cache_manifest, pointer
+from tokenreel.format import cache_manifest, mixture_manifest, pointer
 from tokenreel.format import manifest as manifests
-from tokenreel.format.cache_manifest import CacheManifest
-from tokenreel.inspection import cache_check
+from tokenreel.inspection import cache_check, mixture_check
 from tokenreel.inspection.parts import Facts
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
@@ -50,7 +50,10 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
 
     cache = cache_manifest.find(arguments.directory)
     if cache is not None:
-        return _verify_cache(arguments, cache)
+        return _verify_cache(arguments, f"Cache of task {cache.task}", cache, cache_check.differences)
+    order = mixture_manifest.find(arguments.directory)
+    if order is not None:
+        return _verify_cache(arguments, f"Cached order of mixture {order.mixture}", order, mixture_check.differences)
     reading = say if sys.stderr.isatty() else lambda line: None
     if arguments.quick:
         found = quick_differences(arguments.directory)
@@ -90,12 +93,12 @@ def print_all(directory: str, found: Iterator[str]) -> int:
     return count
 
 
-def _verify_cache(arguments: argparse.Namespace, manifest: CacheManifest) -> int:
-    """Does for the cache of a task what `run` does for a dataset."""
-    if print_all(arguments.directory, cache_check.differences(arguments.directory, manifest, quick=arguments.quick)):
+def _verify_cache(arguments: argparse.Namespace, what: str, manifest: Any, compare: Callable[..., Iterator[str]]) -> int:
+    """Does for the cache of a task, or of a mixture, what `run` does for a dataset."""
+    if print_all(arguments.directory, compare(arguments.directory, manifest, quick=arguments.quick)):
         return 1
     if not arguments.quiet:
         verdict = "names and sizes are those of the manifest" if arguments.quick else "sound"
         told = ", ".join(f"{split} {plural(found.examples, 'example')}" for split, found in manifest.splits.items())
-        print(plain(f"{arguments.directory}: {verdict}. Cache of task {manifest.task}: {told}\nfingerprint: {manifest.fingerprint}"))
+        print(plain(f"{arguments.directory}: {verdict}. {what}: {told}\nfingerprint: {manifest.fingerprint}"))
     return 0

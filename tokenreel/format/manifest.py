@@ -307,6 +307,11 @@ def parse(text: str, name: str, read_table: Callable[[], bytes] | None = None) -
             f"{name}: this is the cache of task {brief(body.get('task'))}, and no dataset. get_dataset(..., use_cached=True) reads it, and "
             "`tokenreel verify` and `tokenreel inspect` look at it."
         )
+    if isinstance(body, dict) and body.get("format") == "tokenreel-mixture":  # see `mixture_manifest`
+        raise ManifestError(
+            f"{name}: this is the cached order of mixture {brief(body.get('mixture'))}, and no dataset. get_dataset(..., "
+            'use_cached="mixture") reads it, and `tokenreel verify` and `tokenreel inspect` look at it.'
+        )
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
     version = body.get("format_version")

@@ -14,6 +14,7 @@ STAGE = ".stage"
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 _INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
 _PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
+_ORDER = re.compile(r"^[A-Za-z0-9_]+\.order-\d{5,}-of-\d{5,}$")
 COMPLETED = "COMPLETED"  # what SeqIO looks for
 
 
@@ -71,6 +72,20 @@ def shard_index(split: str, index: int, count: int) -> str:
 def is_shard_index(name: str) -> bool:
     """Says whether a file name is one that `shard_index` makes."""
     return _INDEX.match(name) is not None
+
+
+def order(split: str, index: int, count: int) -> str:
+    """Names a file of the order of a cached mixture.
+
+    >>> order("train", 0, 2)
+    'train.order-00000-of-00002'
+    """
+    return f"{split}.order-{index:05d}-of-{count:05d}"
+
+
+def is_order(name: str) -> bool:
+    """Says whether a file name is one that `order` makes."""
+    return _ORDER.match(name) is not None
 
 
 def provenance(split: str, index: int, count: int) -> str:

@@ -6,7 +6,7 @@ Tested in tests/tokenreel/commands/test_caches.py.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -26,8 +26,38 @@ def differences(directory: str, manifest: CacheManifest, *, quick: bool = False)
       manifest: of it.
       quick: compares names and sizes alone.
     """
-    present, listed = files.list_files(directory), manifest.checksums()
-    sound = set()
+    sound = set[str]()
+    yield from file_differences(directory, manifest.checksums(), _is_file_of_shards, sound, quick=quick)
+    if quick:
+        return
+    for split, found_split in manifest.splits.items():
+        if found_split.examples != found_split.statistics.get("examples"):
+            yield f"{split}: {found_split.examples:,} examples in its shards, its statistics say {found_split.statistics.get('examples')}"
+        for shard in found_split.shards:
+            if {shard.data.file, shard.index.file} <= sound:
+                yield from _shard_differences(directory, shard)
+
+
+def _is_file_of_shards(name: str) -> bool:
+    return naming.is_shard(name) or naming.is_shard_index(name)
+
+
+def file_differences(
+    directory: str, listed: Mapping[str, tuple[int, int]], is_ours: Callable[[str], bool], sound: set[str], *, quick: bool
+) -> Iterator[str]:
+    """Compares the files of a directory with what a manifest lists.
+
+    Args:
+      directory: where they lie.
+      listed: (bytes, CRC32C) by name.
+      is_ours: says of a name whether the manifest ought to list it.
+      sound: gets the names of those that are as they were written.
+      quick: compares names and sizes alone.
+
+    Yields:
+      a line for each difference.
+    """
+    present = files.list_files(directory)
     for name, (size, crc) in listed.items():
         if name not in present:
             yield f"{name}: missing"
@@ -37,17 +67,7 @@ def differences(directory: str, manifest: CacheManifest, *, quick: bool = False)
             yield f"{name}: crc32c is {found[1] if found else 0:#010x}, the manifest says {crc:#010x}"
         else:
             sound.add(name)
-    for name in sorted(present):
-        if name not in listed and (naming.is_shard(name) or naming.is_shard_index(name)):
-            yield f"{name}: not in the manifest"
-    if quick:
-        return
-    for split, found_split in manifest.splits.items():
-        if found_split.examples != found_split.statistics.get("examples"):
-            yield f"{split}: {found_split.examples:,} examples in its shards, its statistics say {found_split.statistics.get('examples')}"
-        for shard in found_split.shards:
-            if {shard.data.file, shard.index.file} <= sound:
-                yield from _shard_differences(directory, shard)
+    yield from (f"{name}: not in the manifest" for name in sorted(present) if name not in listed and is_ours(name))
 
 
 def _shard_differences(directory: str, shard: CachedShard) -> Iterator[str]:

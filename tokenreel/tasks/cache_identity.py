@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
+import os
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tokenreel import keys
 from tokenreel.errors import ConfigError
+from tokenreel.storage import files
 from tokenreel.wording import brief
 
 VERSION = "tasks-1"
@@ -25,6 +28,7 @@ VERSION = "tasks-1"
 
 _VERSION = "version"  # the attribute that says what a step does, in place of its source text
 _DEEPEST = 20  # values inside of values
+_MOST_BYTES_READ = 64 << 20  # of a split's files, whose contents are compared each time a cache is opened
 
 
 def describe_steps(task: Any) -> list[Any]:
@@ -63,6 +67,47 @@ def describe_source(source: Any) -> dict[str, Any]:
     return told | {"state": describe(state)}
 
 
+def describe_files(told: Sequence[tuple[str, int, int]], base: str) -> dict[str, Any]:
+    """Describes the files of a split by (path, bytes, CRC32C) of each, wherever `base` lies, the directory that holds them all."""
+    named = [(path.removeprefix(base).lstrip("/"), size, crc) for path, size, crc in told]
+    return {"files": len(named), "bytes": sum(size for _, size, _ in named), "digest": keys.digest(json.dumps(named))}
+
+
+def source_differences(task: Any, identity: Mapping[str, Any], split: str) -> list[str]:
+    """Says in what the source of a task differs from that which a cache was made from, as far as a glance tells.
+
+    Files are compared by their number and, on a disk, by their bytes in all; by their contents where these are no more than
+    `_MOST_BYTES_READ`. A trainer need not have them: where there is none, nothing is said.
+    """
+    source = task.source
+    found = ["the source"] if "source" in identity and describe_source(source) != identity["source"] else []
+    before = identity.get("inputs", {}).get(split, {})
+    if found or "files" not in before or not hasattr(source, "read_file_fn"):
+        return found
+    try:
+        paths = list(source.list_shards(split))
+    except (OSError, ConfigError, KeyError):  # nothing lies where the pattern says, or the split is left out here
+        return found
+    if not paths:
+        return found
+    where = f"split {split!r} of the source"
+    if len(paths) != before["files"]:
+        return [f"{where} ({before['files']:,} files, now {len(paths):,})"]
+    if any(map(files.is_remote, paths)):
+        return found
+    sizes = [files.size(path) for path in paths]
+    if None in sizes:
+        return found
+    total = sum(size for size in sizes if size is not None)
+    if total != before["bytes"]:
+        return [f"{where} ({before['bytes']:,} bytes, now {total:,})"]
+    if total <= _MOST_BYTES_READ:
+        sums = [(path, *each) for path in paths if (each := files.checksum(path)) is not None]
+        if describe_files(sums, os.path.commonpath([os.path.dirname(path) for path in paths])) != before:
+            return [f"{where} (other contents or names of its files)"]
+    return found
+
+
 def differences(task: Any, identity: Mapping[str, Any]) -> list[str]:
     """Says in what the steps and features of a task differ from those that a cache was made by.
 
@@ -77,6 +122,16 @@ def differences(task: Any, identity: Mapping[str, Any]) -> list[str]:
     found += [f"step {number} ({_name(new)})" for number, (old, new) in enumerate(zip(before, steps, strict=False)) if old != new]
     names = sorted(features.keys() | old_features.keys())
     return found + [f"feature {name!r}" for name in names if features.get(name) != old_features.get(name)]
+
+
+def told_apart_by_main(task: Any, identity: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Gives the first function that a cache knows by another module's name, one of both being `__main__`: (before, now)."""
+    for old, new in zip(identity.get("steps", []), describe_steps(task), strict=False):
+        before, now = _name(old), _name(new)
+        modules = [name.rpartition(".")[0].partition(".<locals>")[0].split(".")[0] for name in (before, now)]
+        if old != new and before != now and "__main__" in modules and before.rpartition(".")[2] == now.rpartition(".")[2]:
+            return before, now
+    return None
 
 
 def _name(described: Any) -> str:

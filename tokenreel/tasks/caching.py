@@ -109,7 +109,9 @@ def open_cached(directory: str, split: str) -> CachedSplit:
 
 
 def check_fresh(cached: CachedSplit, task: Any) -> None:
-    """Checks that the steps of a task before its placeholder are those that made its cache; of what SeqIO wrote nothing is known.
+    """Checks that the steps of a task before its placeholder, and its source, are those that made its cache.
+
+    Of what SeqIO wrote nothing is known. How closely the source is looked at, `cache_identity.source_differences` says.
 
     Raises:
       ManifestError: they are not.
@@ -120,6 +122,15 @@ def check_fresh(cached: CachedSplit, task: Any) -> None:
     if manifest.task != task.name:
         raise ManifestError(f"{cached.directory}: is the cache of {manifest.task!r}, and {task.name!r} was asked for. {_AGAIN}")
     changed = cache_identity.differences(task, manifest.identity)
+    named = cache_identity.told_apart_by_main(task, manifest.identity) if changed else None
+    if named is not None:
+        before, now = named
+        raise ManifestError(
+            f"{cached.directory}: the cache of task {task.name!r} was made by {before}, and the task is made of {now} here. A function of "
+            "the module that Python was started with is named after __main__, so nothing tells that both are one. Put the task into a "
+            "module of its own, which this program imports and `tokenreel cache-tasks` is given by --module_import."
+        )
+    changed += cache_identity.source_differences(task, manifest.identity, cached.split)
     if changed:
         raise ManifestError(
             f"{cached.directory}: the cache of task {task.name!r} is stale: {first_of([f'{each} changed' for each in changed], 3)}. "
@@ -157,14 +168,19 @@ def _map_shard(directory: str, shard: CachedShard) -> tuple[npt.NDArray[np.uint8
     Raises:
       ManifestError: they are not what was written.
     """
-    data, index = (_map(files.join(directory, info.file), info.bytes, info.crc32c) for info in (shard.data, shard.index))
+    data, index = (map_file(files.join(directory, info.file), info.bytes, info.crc32c) for info in (shard.data, shard.index))
     found = column_file.of_bytes(index)
     if found.rows != shard.data.records or int(found.arrays["offset"][-1]) != shard.data.bytes:
         raise ManifestError(f"{files.join(directory, shard.index.file)}: is not the index of {shard.data.file}. {_AGAIN}")
     return data, found
 
 
-def _map(path: str, size: int, crc: int) -> npt.NDArray[np.uint8]:
+def map_file(path: str, size: int, crc: int) -> npt.NDArray[np.uint8]:
+    """Maps a file of a cache: uint8 [size].
+
+    Raises:
+      ManifestError: it is not what was written.
+    """
     try:
         data = column_file.map_bytes(path) if size else np.zeros(0, np.uint8)
     except (FileNotFoundError, ValueError):

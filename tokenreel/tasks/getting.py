@@ -59,7 +59,7 @@ def get_dataset(
     task_feature_lengths: Lengths,
     feature_converter: FeatureConverter,
     dataset_split: str = "train",
-    use_cached: bool = False,
+    use_cached: bool | str = False,
     shuffle: bool = False,
     num_epochs: int | None = 1,
     shard_info: ShardInfo | None = None,
@@ -77,7 +77,7 @@ def get_dataset(
       task_feature_lengths: positions of each feature of the task.
       feature_converter: makes the model's features.
       dataset_split: name of the split.
-      use_cached: whether the cache is read.
+      use_cached: whether the cache is read; "mixture" for the cached order of a mixture, see `Mixture.get_dataset`.
       shuffle: whether the order is random.
       num_epochs: passes over the split; None for ever.
       shard_info: gives one share alone, cut before examples are packed.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from tokenreel.errors import ConfigError
 from tokenreel.loaders.order.stages import integer_weights
-from tokenreel.tasks import mixing
+from tokenreel.tasks import mixing, mixture_caches
 from tokenreel.tasks.example_stream import Example, ExampleStream
 from tokenreel.tasks.providers import DatasetProviderBase, DatasetProviderRegistry, Lengths, ShardInfo, SourceInfo
 from tokenreel.tasks.stream_tensorflow import OfTensorFlow
@@ -80,6 +80,16 @@ class Mixture(DatasetProviderBase):
         return self._source_info
 
     @property
+    def stop(self) -> str | int:
+        """Where it ends."""
+        return self._stop
+
+    @property
+    def samples(self) -> bool:
+        """Whether a function, its own or SeqIO's, draws its examples."""
+        return self._sample_fn is not None
+
+    @property
     def tasks(self) -> list[Task]:
         """All its tasks, those of mixtures within it too, sorted by name."""
         found: dict[int, Task] = {}
@@ -109,6 +119,12 @@ class Mixture(DatasetProviderBase):
         """The rates as they were given, by the names of tasks and of mixtures within it."""
         return self._rates
 
+    @property
+    def has_fixed_rates(self) -> bool:
+        """Whether no rate is a function, here and in the mixtures within."""
+        within = [member for member in self._members.values() if isinstance(member, Mixture)]
+        return not any(map(callable, self._rates.values())) and all(member.has_fixed_rates for member in within)
+
     def exact_rate(self, task: Task) -> Fraction:
         """Gives the rate of a task as a fraction: its own, and its share of each mixture that it is in.
 
@@ -117,9 +133,9 @@ class Mixture(DatasetProviderBase):
         Raises:
           ValueError: a mixture within has a function for a rate.
         """
-        return self._exact_rates([task])[0]
+        return self.exact_rates([task])[0]
 
-    def _exact_rates(self, tasks: Sequence[Task]) -> list[Fraction]:
+    def exact_rates(self, tasks: Sequence[Task]) -> list[Fraction]:
         """Gives the rates of several tasks.
 
         A rate that is a function may read files: in a mixture within, it is called for the sum and for its share, not for each other task.
@@ -132,7 +148,7 @@ class Mixture(DatasetProviderBase):
             own, within = self._own_rate(name), [Fraction(1)]
             if isinstance(member, Mixture):
                 total = member._total()
-                within = [rate / total for rate in member._exact_rates(wanted)]
+                within = [rate / total for rate in member.exact_rates(wanted)]
             for task, share in zip(wanted, within, strict=True):
                 rates[id(task)] += own * share
         return [rates[id(task)] for task in tasks]
@@ -166,7 +182,7 @@ class Mixture(DatasetProviderBase):
         self,
         sequence_length: Lengths | None = None,
         split: str = "train",
-        use_cached: bool = False,
+        use_cached: bool | str = False,
         shuffle: bool = True,
         seed: int | None = None,
         shard_info: ShardInfo | None = None,
@@ -185,26 +201,30 @@ class Mixture(DatasetProviderBase):
         Args:
           sequence_length: as in `Task.get_dataset`, as are the others that stand there.
           split: its name.
-          use_cached: whether the tasks' caches are read.
+          use_cached: whether the tasks' caches are read; "mixture" replays the cached order of the mixture over them, with its end.
           shuffle: whether the order within each task is random.
-          seed: of the tasks' orders and random steps, and of the turns.
+          seed: of the tasks' orders and random steps, and of the turns; of a cached order, of the random steps alone.
           shard_info: gives one share of each task alone.
-          num_epochs: how often each task is passed over; None for ever.
+          num_epochs: how often each task, or the cached order, is passed over; None for ever.
           copy_pretokenized: whether `inputs_pretokenized` and its like are kept beside the output features.
           compute_stats_empirically: SeqIO's, without effect here.
           log_mixing_proportions: whether the proportions are logged.
-          passthrough_features: names of further features that are kept.
+          passthrough_features: names of further features that are kept; of a cached order, "mixture_task" names the task of each example.
           trim_output_features: whether features are trimmed to `sequence_length`.
           try_in_mem_cache: SeqIO's, without effect here.
           stop: in place of the mixture's own rule.
 
         Raises:
           ValueError: no task has the split, or the features differ in vocabulary or dtype.
+          ManifestError: the cached order does not belong to the mixture as it is now.
         """
-        kept = set(self.output_features) | set(passthrough_features or ())
-        kept |= {f"{name}_pretokenized" for name in self.output_features} if copy_pretokenized else set()
+        pretokenized = [f"{name}_pretokenized" for name in self.output_features] if copy_pretokenized else []
+        kept = frozenset([*self.output_features, *(passthrough_features or ()), *pretokenized])
+        if isinstance(use_cached, str):
+            trim = trim_output_features
+            return self._in_cached_order(use_cached, split, sequence_length, seed, shard_info, num_epochs, trim, stop, kept)
         tasks = self._tasks_with(split)
-        rates = self._exact_rates(tasks)
+        rates = self.exact_rates(tasks)
         total = sum(rates) or 1
         streams = []
         for task, rate in zip(tasks, rates, strict=True):
@@ -214,12 +234,45 @@ class Mixture(DatasetProviderBase):
                 streams.append(ExampleStream.from_examples([]))
                 continue
             stream = task.get_dataset(sequence_length, split, use_cached, shuffle, None, seed, shard_info, num_epochs, trim_output_features)
-            streams.append(stream.map(_Keep(frozenset(kept))))
+            streams.append(stream.map(_Keep(kept)))
         if self._sample_fn is not None:
             return self._sampled(streams, [float(rate) for rate in rates], seed if seed is not None else None if shuffle else 42)
+        return self._mixed(streams, tasks, rates, seed, self._stop if stop is None else stop)
+
+    def _mixed(
+        self, streams: Sequence[ExampleStream], tasks: Sequence[Task], rates: Sequence[Fraction], seed: int | None, stop: str | int
+    ) -> ExampleStream:
         names = [task.name for task in tasks]
-        rule = self._stop if stop is None else stop
-        return ExampleStream(mixing.Mixed([stream.node for stream in streams], names, integer_weights(rates), seed or 0, rule))
+        return ExampleStream(mixing.Mixed([stream.node for stream in streams], names, integer_weights(rates), seed or 0, stop))
+
+    def _in_cached_order(
+        self,
+        use_cached: str,
+        split: str,
+        sequence_length: Lengths | None,
+        seed: int | None,
+        shard_info: ShardInfo | None,
+        num_epochs: int | None,
+        trim_output_features: bool,
+        stop: str | int | None,
+        kept: frozenset[str],
+    ) -> ExampleStream:
+        if use_cached != mixture_caches.USE:
+            raise ConfigError(f"use_cached is False, True or {mixture_caches.USE!r}, got {use_cached!r}")
+        if stop is not None:
+            raise ConfigError(f"stop={stop!r}: a cached order has its own end, which `tokenreel cache-tasks` was told. Leave stop out.")
+        self._check_features()
+        stream = mixture_caches.stream(
+            self,
+            split,
+            sequence_length=sequence_length,
+            seed=seed,
+            shard_info=shard_info,
+            trim_output_features=trim_output_features,
+            keep=_Keep(kept),
+            with_origin=mixture_caches.ORIGIN in kept,
+        )
+        return stream if num_epochs == 1 else stream.epochs(num_epochs)
 
     def _tasks_with(self, split: str) -> list[Task]:
         """Lists the tasks that have a split.

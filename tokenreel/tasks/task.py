@@ -287,9 +287,15 @@ class Task(DatasetProviderBase):
         if self.compat:
             # SeqIO leaves 42 integers to each step before the placeholder, and counts on behind it.
             return task_steps.run_as_seqio(dataset, steps, (seed or 0) + _SEEDS_OF_A_STEP * max(first - 1, 0), **arguments)
-        return task_steps.run(dataset, steps, first, self._run_seed(seed), **arguments)
+        return task_steps.run(dataset, steps, first, self.run_seed(seed), **arguments)
 
-    def _run_seed(self, seed: int | None) -> int:
+    def finish(self, dataset: Any, sequence_length: Lengths | None, seed: int | None, trim_output_features: bool) -> ExampleStream:
+        """Runs the steps after the placeholder, and checks and trims what they give, as `get_dataset` does."""
+        stream = self.preprocess_postcache(dataset, sequence_length, seed)
+        check = OutputCheck(self.output_features, sequence_length if trim_output_features else None)
+        return ExampleStream(task_steps.Checked(stream.node, check))
+
+    def run_seed(self, seed: int | None) -> int:
         """Gives the seed of this task's draws: members of a mixture have one seed and draw each their own."""
         return keys.key(seed or 0, "tasks", self.name) >> 33
 
@@ -330,23 +336,23 @@ class Task(DatasetProviderBase):
         """
         cache = self._cache_to_read(use_cached, shuffle)
         if cache is not None:
-            stream = cached_sources.stream(self, cache, split, self._run_seed(seed) if shuffle else None)
+            stream = cached_sources.stream(self, cache, split, self.run_seed(seed) if shuffle else None)
             stream = stream if shard_info is None else stream.shard(shard_info.num_shards, shard_info.index)
         else:
             self._check_split(split)
             stream = self.preprocess_precache(task_steps.of_source(self.source, split, shuffle, seed, shard_info), seed)
         if num_epochs != 1:
             stream = stream.epochs(num_epochs)
-        stream = self.preprocess_postcache(stream, sequence_length, seed)
-        check = OutputCheck(self.output_features, sequence_length if trim_output_features else None)
-        stream = ExampleStream(task_steps.Checked(stream.node, check))
+        stream = self.finish(stream, sequence_length, seed, trim_output_features)
         next(iter(stream), None)  # what is wrong with all examples is said now
         if shuffle and not (cache is not None and task_steps.one_to_one(stream.node)) and self._shuffle_buffer_size is not None:
-            stream = stream.shuffle(shuffle_buffer_size or self._shuffle_buffer_size, self._run_seed(seed))
+            stream = stream.shuffle(shuffle_buffer_size or self._shuffle_buffer_size, self.run_seed(seed))
         return stream
 
     def _cache_to_read(self, use_cached: bool, shuffle: bool) -> str | None:
         """Checks what is asked against what the task allows, and gives the directory of its cache; None where no cache is read."""
+        if isinstance(use_cached, str):
+            raise ConfigError(f"use_cached={use_cached!r} is for mixtures; for task '{self.name}' it is True or False")
         if use_cached and not self.supports_caching:
             _LOG.warning("Task '%s' does not support caching. Switching to on-the-fly preprocessing.", self.name)
             use_cached = False

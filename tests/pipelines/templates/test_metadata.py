@@ -17,7 +17,7 @@ from tests import layering
 REQUIRED = {
     "build": ["config"],
     "train-tokenizer": ["config", "job"],
-    "cache-tasks": ["tasks", "output_cache_dir", "job"],
+    "cache-tasks": ["output_cache_dir", "job"],
     "verify": ["directory", "job"],
 }
 LEFT_OUT = {"no_wait", "quick", "quiet"}

@@ -35,7 +35,7 @@ def test_every_job_takes_a_config_and_an_output() -> None:
         found = {parameter.name: parameter for parameter in parameters.parameters(job)}
         assert found[parameters.IMAGE].group == "Workers"
         if job == "cache-tasks":  # whose settings are Python
-            assert found["tasks"].required and found["tasks"].together and found["module_import"].together
+            assert found["output_cache_dir"].required and all(found[name].together for name in ("tasks", "mixtures", "module_import"))
             assert found["output_cache_dir"].kind == "GCS_WRITE_FOLDER" and found["max_shards"].kind == "NUMBER"
             continue
         if job == "verify":  # it has no settings, and writes nothing
