@@ -40,11 +40,14 @@ class DatasetSettings:
       keep: finished datasets that `clean` keeps.
       least_bytes, most_bytes: of the sources together: another size is refused before anything is built.
       most_dollars: that Dataflow may cost by the plan.
-      verify: "full" reads all of a dataset, "quick" compares names, sizes and a bucket's checksums, and decodes a sample.
+      verify: "full" reads all of a dataset, on Dataflow in a job; "quick" compares names, sizes and a bucket's checksums. Both decode a
+        sample.
       tasks, module_import: patterns of the tasks to cache, and the modules that register them.
       retries: of each task, after `retry_seconds` each.
       notify: name of an Airflow variable that holds the address of a webhook, which is told of failures as {"text": ...}; "" tells the log.
-      project, region, template: of Dataflow; `template` is the specification of the flex template in a bucket.
+      project, region: of Dataflow.
+      template: the specification of the flex template in a bucket, of the job that `kind` names.
+      verify_template: the one of the job `verify`, which a full check on Dataflow runs.
       environment: of the flex template, as its launch request takes it: `maxWorkers`, `tempLocation`, `serviceAccountEmail`, ...
       gcp_conn_id: Airflow's connection to Google Cloud.
     """
@@ -73,6 +76,7 @@ class DatasetSettings:
     project: str = ""
     region: str = ""
     template: str = ""
+    verify_template: str = ""
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     gcp_conn_id: str = "google_cloud_default"
 
@@ -94,6 +98,11 @@ class DatasetSettings:
             for name in ("project", "region", "template"):
                 require(bool(getattr(self, name)), f"{name} is missing, which Dataflow needs")
             require(self.root.startswith("gs://"), f"root must lie in a bucket for Dataflow, got {self.root!r}")
+            full = self.kind == "build" and self.verify == "full"
+            require(
+                bool(self.verify_template) or not full,
+                'verify_template is missing, which a full check on Dataflow needs: or verify = "quick"',
+            )
 
     @property
     def latest(self) -> str:
@@ -172,17 +181,18 @@ def job_name(dag_id: str, output: str) -> str:
     return name
 
 
-def launch_request(settings: DatasetSettings, output: str, values: Mapping[str, str]) -> dict[str, Any]:
+def launch_request(settings: DatasetSettings, template: str, output: str, values: Mapping[str, str]) -> dict[str, Any]:
     """Makes the body of the request that launches a flex template.
 
     Args:
       settings: of the DAG.
-      output: of the job.
-      values: parameters of the template.
+      template: its specification in a bucket.
+      output: of the job, or what it reads.
+      values: parameters of the template; `job` is part of the job's name.
     """
     launch = {
-        "jobName": job_name(settings.dag_id, output),
-        "containerSpecGcsPath": settings.template,
+        "jobName": job_name("-".join([settings.dag_id, *filter(None, [values.get("job")])]), output),
+        "containerSpecGcsPath": template,
         "parameters": dict(values),
         **({"environment": dict(settings.environment)} if settings.environment else {}),
     }

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # a bundle of DA
 import dataset_settings
 from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
 from airflow.providers.google.cloud.triggers.dataflow import TemplateJobStartTrigger
-from airflow.sdk import DAG, BaseOperator, Param, Variable
+from airflow.sdk import DAG, BaseOperator, Param, Variable, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from dataset_settings import DatasetSettings
 
@@ -33,6 +33,7 @@ _LONGEST = 2_000  # characters of a message to a webhook
 _log = logging.getLogger(__name__)
 
 Arguments = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[str]]
+Launch = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[str, Mapping[str, str]] | None]
 
 
 class RunTokenreel(BaseOperator):
@@ -75,7 +76,7 @@ class RunTokenreel(BaseOperator):
             except BaseException:
                 self.on_kill()
                 raise
-        if code == _MISTAKE:
+        if code == _MISTAKE and code not in allowed:
             raise AirflowFailException(f"{command[-len(arguments) :]} found a mistake in what it was given; its log says which")
         if code not in allowed:
             raise AirflowException(f"{command[-len(arguments) :]} ended with exit code {code}; its log says why")
@@ -98,7 +99,7 @@ class PlanDataset(RunTokenreel):
     """Lists the files of a date once, says what their build takes, and refuses what is absurd."""
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Gives the `config` to build and its `output`.
+        """Gives the `config` to build and its `output`, and says whether that is `complete`.
 
         Raises:
           AirflowFailException: the plan is refused.
@@ -110,7 +111,13 @@ class PlanDataset(RunTokenreel):
         limits = {name: params[name] for name in ("least_bytes", "most_bytes", "most_dollars")}
         if refused := dataset_settings.refusal(plan, **limits, mode=settings.mode):
             raise AirflowFailException(refused)
-        return {"config": plan["config"], "output": plan["output"], "date": date}
+        complete = settings.mode == "dataflow" and self.is_complete(plan["output"])
+        return {"config": plan["config"], "output": plan["output"], "date": date, "complete": complete}
+
+    def is_complete(self, output: str) -> bool:
+        """Says whether a dataset is there: a launcher that finds nothing to do starts no job, which Dataflow takes for one that failed."""
+        told = self.run_command(["status", output, "--json"], allowed=(0, 1, _MISTAKE))
+        return bool(told.strip()) and json.loads(told)["state"] == "complete"
 
 
 class RunTemplate(DataflowStartFlexTemplateOperator):
@@ -118,7 +125,8 @@ class RunTemplate(DataflowStartFlexTemplateOperator):
 
     Args:
       settings: of the DAG.
-      make: makes output and parameters of the template from the parameters of the run and the plan.
+      template: its specification in a bucket.
+      make: makes output and parameters of the template from the parameters of the run and the plan; None where there is nothing to do.
     """
 
     template_fields = ()
@@ -127,7 +135,8 @@ class RunTemplate(DataflowStartFlexTemplateOperator):
         self,
         *,
         settings: DatasetSettings,
-        make: Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[str, Mapping[str, str]]],
+        template: str,
+        make: Launch,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -140,12 +149,15 @@ class RunTemplate(DataflowStartFlexTemplateOperator):
             append_job_name=False,
             **options,
         )
-        self.settings, self.make = settings, make
+        self.settings, self.template, self.make = settings, template, make
 
     def execute(self, context: Any) -> Any:
         """Defers until the job is done."""
-        output, values = self.make(context["params"], context["ti"].xcom_pull(task_ids="plan") or {})
-        self.body = dataset_settings.launch_request(self.settings, output, values)
+        made = self.make(context["params"], context["ti"].xcom_pull(task_ids="plan") or {})
+        if made is None:
+            self.log.info("there is nothing to do")
+            return None
+        self.body = dataset_settings.launch_request(self.settings, self.template, *made)
         name = self.body["launchParameter"]["jobName"]
         identity = self.find_active(name)
         if identity is None:
@@ -224,20 +236,35 @@ def _add_build(settings: DatasetSettings) -> None:
     def task(name: str, *commands: Arguments) -> RunTokenreel:
         return RunTokenreel(task_id=name, settings=settings, commands=commands)
 
-    plan = PlanDataset(task_id="plan", settings=settings, commands=[])
-    if settings.mode == "local":
-        build: BaseOperator = task("build", lambda params, plan: ["build", plan["config"]])
-    else:
-        build = RunTemplate(task_id="build", settings=settings, make=lambda params, plan: (plan["output"], {"config": plan["config"]}))
+    def build_template(params: Mapping[str, Any], plan: Mapping[str, Any]) -> tuple[str, Mapping[str, str]] | None:
+        return None if plan["complete"] else (plan["output"], {"config": plan["config"]})
+
+    def verify_template(params: Mapping[str, Any], plan: Mapping[str, Any]) -> tuple[str, Mapping[str, str]] | None:
+        if params["verify"] == "quick":
+            return None
+        if not settings.verify_template:
+            raise AirflowFailException("verify_template is missing, which a full check on Dataflow needs")
+        return plan["output"], {"job": "verify", "directory": plan["output"]}
 
     def verify(params: Mapping[str, Any], plan: Mapping[str, Any]) -> Sequence[str]:
-        return ["verify", plan["output"], *(["--quick"] if params["verify"] == "quick" else [])]
+        here = settings.mode == "local" and params["verify"] == "full"
+        return ["verify", plan["output"], *([] if here else ["--quick"])]
 
     # Beside names, sizes and checksums, the first examples are decoded: that text comes out of them is more than that bytes are there.
     checks: list[Arguments] = [verify, lambda params, plan: ["inspect", plan["output"], "--count", "4", "--color", "never"]]
-    publish = task("publish", lambda params, plan: ["publish", plan["output"], settings.latest, "--date", plan["date"]])
-    clean_up = task("clean_up", lambda params, plan: ["clean", settings.root, "--keep", str(params["keep"]), "--pointer", settings.latest])
-    _ = plan >> build >> task("verify", *checks) >> publish >> clean_up
+    tasks: list[BaseOperator] = [PlanDataset(task_id="plan", settings=settings, commands=[])]
+    if settings.mode == "local":
+        tasks += [task("build", lambda params, plan: ["build", plan["config"]]), task("verify", *checks)]
+    else:
+        tasks += [
+            RunTemplate(task_id="build", settings=settings, template=settings.template, make=build_template),
+            task("verify", *checks),
+            RunTemplate(task_id="verify_fully", settings=settings, template=settings.verify_template, make=verify_template),
+        ]
+    tasks.append(task("publish", lambda params, plan: ["publish", plan["output"], settings.latest, "--date", plan["date"]]))
+    clean = ["clean", settings.root, "--pointer", settings.latest]
+    tasks.append(task("clean_up", lambda params, plan: [*clean, "--keep", str(params["keep"])]))
+    chain(*tasks)
 
 
 def _add_caching(settings: DatasetSettings) -> None:
@@ -248,13 +275,14 @@ def _add_caching(settings: DatasetSettings) -> None:
         return ["cache-tasks", "--tasks", *params["tasks"], *modules, "--output_cache_dir", settings.root]
 
     def template(params: Mapping[str, Any], plan: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-        values = {"tasks": ";".join(params["tasks"]), "module_import": ";".join(params["module_import"]), "output_cache_dir": settings.root}
-        return f"{settings.root}/caches", {name: value for name, value in values.items() if value}
+        lists = {name: ";".join(params[name]) for name in ("tasks", "module_import")}
+        values = {"job": "cache-tasks", **lists, "output_cache_dir": settings.root}
+        return settings.root, {name: value for name, value in values.items() if value}
 
     if settings.mode == "local":
         RunTokenreel(task_id="cache_tasks", settings=settings, commands=[arguments])
     else:
-        RunTemplate(task_id="cache_tasks", settings=settings, make=template)
+        RunTemplate(task_id="cache_tasks", settings=settings, template=settings.template, make=template)
 
 
 for _settings in dataset_settings.read():

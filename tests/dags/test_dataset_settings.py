@@ -48,6 +48,10 @@ def test_the_example_is_read(settings: ModuleType) -> None:
         ('root = "r"\nconfig = "c"\nshedule = "@daily"', "unknown are shedule"),
         ('root = "r"\nconfig = "c"\nmode = "flink"', "mode must be local or dataflow"),
         ('root = "/r"\nconfig = "c"\nmode = "dataflow"\nproject = "p"\nregion = "r"\ntemplate = "t"', "root must lie in a bucket"),
+        (
+            'root = "gs://r"\nconfig = "c"\nmode = "dataflow"\nproject = "p"\nregion = "r"\ntemplate = "t"',
+            "verify_template is missing, which a full check on Dataflow needs",
+        ),
         ('root = "r"\nkind = "cache-tasks"', "tasks is missing"),
     ],
 )

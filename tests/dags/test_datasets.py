@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -137,7 +138,26 @@ config = "gs://bucket/books.yaml"
 project = "project"
 region = "europe-west1"
 template = "gs://bucket/build.json"
+verify_template = "gs://bucket/verify.json"
 environment = {{ maxWorkers = 5 }}
+
+[caches]
+kind = "cache-tasks"
+root = "{folder}/caches"
+command = ["{sys.executable}", "{folder}/command.py", "{folder}"]
+tasks = ["qa:json"]
+module_import = ["tests.pipelines.cached_tasks"]
+retries = 0
+
+[cloud_caches]
+kind = "cache-tasks"
+mode = "dataflow"
+root = "gs://bucket/caches"
+tasks = ["qa:.*", "lines"]
+module_import = ["my_tasks"]
+project = "project"
+region = "europe-west1"
+template = "gs://bucket/cache-tasks.json"
 """
     (folder / "datasets.toml").write_text(table)
     os.environ["TOKENREEL_DAGS"] = str(folder / "datasets.toml")
@@ -285,22 +305,36 @@ class FakeDataflow:
         return type("Request", (), {"execute": lambda self, **_: answer})()
 
 
-def test_a_second_attempt_follows_the_running_job(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def service(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> FakeDataflow:
+    """The service in place of Google's."""
     from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
     from airflow.providers.google.cloud.links.dataflow import DataflowJobLink
-    from airflow.sdk.exceptions import TaskDeferred
 
     service = FakeDataflow()
     monkeypatch.setattr(DataflowHook, "__init__", lambda self, **_: None)
     monkeypatch.setattr(DataflowHook, "get_conn", lambda self: service)
     monkeypatch.setattr(DataflowHook, "num_retries", 0, raising=False)
     monkeypatch.setattr(DataflowJobLink, "persist", lambda **_: None)
+    return service
+
+
+PLAN = {"config": "gs://bucket/books/D-F.plan.yaml", "output": "gs://bucket/books/2026-11-29T0000-3fa9c01b77d2", "complete": False}
+
+
+def context(module: ModuleType, dag: str, plan: dict[str, Any] = PLAN, **params: Any) -> dict[str, Any]:
+    """What a task is given, with the parameters of its DAG."""
+    values = {**getattr(module, dag).params.dump(), **params}
+    return {"params": values, "ti": type("TI", (), {"xcom_pull": lambda self, **_: plan})()}
+
+
+def test_a_second_attempt_follows_the_running_job(module: ModuleType, service: FakeDataflow) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
     task = module.cloud.get_task("build")
-    plan = {"config": "gs://bucket/books/D-F.plan.yaml", "output": "gs://bucket/books/2026-11-29T0000-3fa9c01b77d2"}
-    context = {"params": {}, "ti": type("TI", (), {"xcom_pull": lambda self, **_: plan})()}
     for _ in range(2):
         with pytest.raises(TaskDeferred) as deferred:
-            task.execute(context)
+            task.execute(context(module, "cloud"))
         trigger = deferred.value.trigger
         assert (trigger.job_id, trigger.cancel_on_kill, trigger.project_id) == ("job-1", True, "project")
     assert service.launched == [
@@ -308,12 +342,92 @@ def test_a_second_attempt_follows_the_running_job(module: ModuleType, monkeypatc
             "launchParameter": {
                 "jobName": "cloud-2026-11-29t0000-3fa9c01b77d2",
                 "containerSpecGcsPath": "gs://bucket/build.json",
-                "parameters": {"config": plan["config"]},
+                "parameters": {"config": PLAN["config"]},
                 "environment": {"maxWorkers": 5},
             }
         }
     ]
     service.active.clear()
     with contextlib.suppress(TaskDeferred):
-        task.execute(context)
+        task.execute(context(module, "cloud"))
     assert len(service.launched) == 2, "a job that is done is no longer followed"
+
+
+def test_on_dataflow_a_job_checks_everything(module: ModuleType, service: FakeDataflow) -> None:
+    """The worker of Airflow reads a little of the dataset; all of it is read by a job of a name of its own."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    assert module.cloud.get_task("verify_fully").upstream_task_ids == {"verify"}
+    assert module.cloud.get_task("publish").upstream_task_ids == {"verify_fully"}
+    quick = [command(context(module, "cloud")["params"], PLAN) for command in module.cloud.get_task("verify").commands]
+    assert [*quick[0]] == ["verify", PLAN["output"], "--quick"] and quick[1][0] == "inspect"
+    task = module.cloud.get_task("verify_fully")
+    assert task.execute(context(module, "cloud", verify="quick")) is None and service.launched == []
+    with pytest.raises(TaskDeferred):
+        task.execute(context(module, "cloud"))
+    (launched,) = [body["launchParameter"] for body in service.launched]
+    assert (launched["jobName"], launched["containerSpecGcsPath"]) == (
+        "cloud-verify-2026-11-29t0000-3fa9c01b77d2",
+        "gs://bucket/verify.json",
+    )
+    assert launched["parameters"] == {"job": "verify", "directory": PLAN["output"]}
+    assert launched["environment"] == {"maxWorkers": 5}
+
+
+def test_a_dataset_that_is_there_is_not_launched_again(module: ModuleType, service: FakeDataflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launcher would start no job, and count as failed."""
+    task = module.cloud.get_task("build")
+    assert task.execute(context(module, "cloud", plan={**PLAN, "complete": True})) is None and service.launched == []
+    told = {"gs://a": '{"state": "complete"}\n', "gs://b": '{"state": "stopped"}\n', "gs://c": ""}
+    plan = module.cloud.get_task("plan")
+    monkeypatch.setattr(module.PlanDataset, "run_command", lambda self, arguments, allowed: told[arguments[1]])
+    assert [plan.is_complete(output) for output in told] == [True, False, False]
+
+
+def test_what_is_launched_is_what_the_templates_take(module: ModuleType, service: FakeDataflow) -> None:
+    """The launcher of the image turns each request into a command."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    for dag, task in (("cloud", "build"), ("cloud", "verify_fully"), ("cloud_caches", "cache_tasks")):
+        with pytest.raises(TaskDeferred):
+            getattr(module, dag).get_task(task).execute(context(module, dag))
+    given = [body["launchParameter"]["parameters"] for body in service.launched]
+    assert given[2] == {
+        "job": "cache-tasks",
+        "tasks": "qa:.*;lines",
+        "module_import": "my_tasks",
+        "output_cache_dir": "gs://bucket/caches",
+    }
+    for values in given:
+        described = json.loads((ROOT / f"dataflow_templates/metadata/{values.get('job', 'build')}.json").read_text())
+        taken = {parameter["name"]: parameter for parameter in described["parameters"]}
+        assert all(re.search(pattern, values[name]) for name in values for pattern in taken[name].get("regexes", []))
+        assert {name for name, parameter in taken.items() if not parameter["isOptional"]} <= set(values)
+
+
+def test_caches_of_tasks(module: ModuleType, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To its end, and again: what is cached is found."""
+    import pendulum
+
+    data = folder / "tasks"
+    data.mkdir()
+    rows = [{"question": f"question {n}", "answer": f"answer {n}", "id": n, "answers": []} for n in range(30)]
+    for name, part in (("train-0.jsonl", rows), ("validation.jsonl", rows[:3])):
+        (data / name).write_text("".join(f"{json.dumps(row)}\n" for row in part))
+    monkeypatch.setenv("TOKENREEL_TEST_DATA", str(data))
+    digests = []
+    for day in (10, 11):
+        (folder / "commands").write_text("")
+        found = module.caches.test(logical_date=pendulum.datetime(2026, 11, day))
+        assert [(ti.task_id, str(ti.state)) for ti in found.get_task_instances()] == [("cache_tasks", "success")]
+        assert commands(folder) == ["cache-tasks"]
+        digests.append(tree_digest(folder / "caches"))
+    assert digests[0] == digests[1]
+    told = json.loads((folder / "caches/qa/json/manifest.json").read_text())
+    assert {split: sum(shard["data"]["records"] for shard in each["shards"]) for split, each in told["splits"].items()} == {
+        "train": 30,
+        "validation": 3,
+    }
+    (folder / "commands").write_text("")
+    monkeypatch.setenv("TOKENREEL_TEST_DATA", str(folder / "nowhere"))
+    assert str(module.caches.test(logical_date=pendulum.datetime(2026, 11, 12)).state) == "failed"
