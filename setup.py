@@ -57,7 +57,8 @@ INTEROP = [  # whose own tests run against ours, and which reads what we write
 ]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
     "apache-airflow>=3.3.2,<4",
-    "apache-airflow-providers-google>=22.8,<23",  # whose operator for flex templates cancels the job of a task that waits for it
+    # Its operator for flex templates cancels the job of a task that waits for it, and imports Airflow's provider for Beam.
+    "apache-airflow-providers-google[apache-beam]>=22.8,<23",
     "apache-airflow-providers-standard>=1.21,<2",
 ]
 TESTING = [  # in each environment that runs tests
