@@ -31,6 +31,7 @@ from tokenreel.staging import being_read
 from tokenreel.storage import files, links, locking
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
 from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
@@ -115,6 +116,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     job = local.absolute(job, parsed)
     recipe = make_recipe(job, model)  # the manifest names the vocabulary itself
+    if isinstance(model, HuggingFaceVocabulary):
+        local.note(f"{plain(str(job.vocabulary.path))}: {model.describe_special()}")
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)

@@ -48,8 +48,10 @@ _OF_RECIPES = {
     "roberta": ("packing.seq_len=128", "variants=2"),
     "spanbert": ("packing.seq_len=128",),
     "t5": ("packing.seq_len=128",),
+    "tokenizer_json": ("packing.seq_len=128",),
     "ul2": ("packing.seq_len=128",),
 }
+_OTHER_VOCABULARIES = {"tokenizer_json": "gpt2"}  # pinned beside the recipes: the config of one, with a vocabulary of another kind
 _PAGES = ("c4",)  # whose rules leave next to nothing of text that is wrapped
 _BPE = ("demo", "gpt2", "fim")  # as the models that read them; the other recipes take unigram models
 
@@ -64,17 +66,23 @@ _RUNS: Mapping[str, Mapping[str, Any]] = {
 
 
 def recipes() -> list[str]:
-    """Names the configs that come with the project."""
-    return sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    """Names the configs that come with the project, and what is pinned beside them."""
+    return sorted([*(path.stem for path in (ROOT / "configs").glob("*.yaml")), *_OTHER_VOCABULARIES])
+
+
+def _config_path(recipe: str) -> str:
+    return str(ROOT / f"configs/{_OTHER_VOCABULARIES.get(recipe, recipe)}.yaml")
 
 
 def config(recipe: str) -> str:
     """The text of a recipe's config."""
-    return (ROOT / f"configs/{recipe}.yaml").read_text(encoding="utf-8")
+    return pathlib.Path(_config_path(recipe)).read_text(encoding="utf-8")
 
 
 def vocabulary(recipe: str) -> list[str]:
-    """The override that gives a recipe its committed vocabulary; none for one that needs none."""
+    """The overrides that give a recipe its committed vocabulary; none for one that needs none."""
+    if recipe in _OTHER_VOCABULARIES:
+        return ["vocabulary.kind=huggingface", f"vocabulary.path={INPUTS / 'tokenizer.json'}"]
     if yaml.safe_load(config(recipe))["vocabulary"].get("kind") == "bytes":
         return []
     return [f"vocabulary.path={INPUTS / ('bpe.model' if recipe in _BPE else 'unigram.model')}"]
@@ -112,7 +120,7 @@ def build(recipe: str, overrides: Sequence[str], directory: pathlib.Path) -> lis
     stage = directory.parent / f"{directory.name}.stage"
     command = [
         "build",
-        str(ROOT / f"configs/{recipe}.yaml"),
+        _config_path(recipe),
         "--input",
         f"{_FOLDER}/{text(recipe)}",
         "--output",
@@ -127,13 +135,13 @@ def build(recipe: str, overrides: Sequence[str], directory: pathlib.Path) -> lis
 
 def shipped(recipe: str) -> dict[str, Any]:
     """What decides the bytes of a dataset of the recipe as it stands in `configs/`."""
-    found: dict[str, Any] = as_json(internals.resolve(str(ROOT / f"configs/{recipe}.yaml"), vocabulary(recipe)))
+    found: dict[str, Any] = as_json(internals.resolve(_config_path(recipe), vocabulary(recipe)))
     return found
 
 
 def digest_of_build(recipe: str, overrides: Sequence[str]) -> str:
     """The digest by which a build of the small dataset knows itself. The corpus may lie anywhere."""
-    resolved = internals.resolve(str(ROOT / f"configs/{recipe}.yaml"), [*vocabulary(recipe), *overrides], [str(INPUTS / text(recipe))])
+    resolved = internals.resolve(_config_path(recipe), [*vocabulary(recipe), *overrides], [str(INPUTS / text(recipe))])
     return str(resolved["build"])
 
 

@@ -10,19 +10,19 @@ import json
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests import buckets
 from tests.golden import builds
 
 
-def write(directory: pathlib.Path) -> None:
+def write(directory: pathlib.Path, recipes: Sequence[str]) -> None:
     """Writes the dataset of each recipe, and what is expected of them."""
     expected = {}
     with buckets.server() as server, tempfile.TemporaryDirectory() as folder:
         builds.upload(server)
-        for recipe in builds.recipes():
+        for recipe in recipes:
             built = pathlib.Path(folder) / recipe
             overrides = builds.settings(recipe)
             stage_files = builds.build(recipe, overrides, built)
@@ -51,10 +51,14 @@ def follow(directory: pathlib.Path, given: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("version", help="name of the folder to write, such as v2")
-    directory = builds.DATASETS / parser.parse_args().version
+    parser.add_argument(
+        "recipes", nargs="*", default=builds.recipes(), metavar="RECIPE", help="of these alone, for what no version has yet"
+    )
+    arguments = parser.parse_args()
+    directory = builds.DATASETS / arguments.version
     if directory.exists():
         parser.error(f"{directory} is there already. Datasets in use look like it: write a new version beside it.")
-    write(directory)
+    write(directory, arguments.recipes)
     print(directory)
 
 

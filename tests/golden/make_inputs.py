@@ -58,6 +58,27 @@ def pages(documents: Sequence[dict[str, str]]) -> list[str]:
     return [json.dumps(document, ensure_ascii=False) for document in [*chosen, {**found[0], "id": "golden.again"}]]
 
 
+def tokenizer_json(texts: Sequence[str]) -> dict[str, str]:
+    """Trains byte-level BPE whose ids lie as in Qwen's: an ordinary piece `</s>`, and behind all pieces the added tokens; gives the files.
+
+    The file beside the `tokenizer.json` names another end than the usual one, as those of models for chats do.
+    """
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(vocab_size=800, initial_alphabet=alphabet, show_progress=False))
+    body = json.loads(tokenizer.to_str())
+    body["model"]["vocab"]["</s>"] = 800
+    kept = tokenizers.Tokenizer.from_str(json.dumps(body))
+    kept.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<mask>"])
+    kept.add_tokens(["<tool_call>", "</tool_call>"])
+    beside = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None}
+    return {"tokenizer.json": kept.to_str(), "tokenizer_config.json": json.dumps(beside, indent=2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=pathlib.Path, help="what examples/demo_corpus.py wrote")
@@ -76,6 +97,8 @@ def main() -> None:
         for kind in ("unigram", "bpe"):
             model = train_model(texts, pathlib.Path(), kind, size=900, symbols=_SYMBOLS, normalization_rule_name="identity")
             shutil.copyfile(model, INPUTS / model)
+    for name, content in tokenizer_json(texts).items():
+        (INPUTS / name).write_text(content + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,10 @@ def tokenizers(texts, tmp_path_factory) -> dict[str, Tokenizer]:
     json_ids = {name: tokenizer.token_to_id(name) for name in NAMES}
     return {
         "SentencePiece": piece,
-        "tokenizer.json": Tokenizer(["vocabulary.kind=huggingface", f"vocabulary.path={folder / 'tokenizer.json'}"], json_ids),
+        "tokenizer.json": Tokenizer(
+            ["vocabulary.kind=huggingface", f"vocabulary.path={folder / 'tokenizer.json'}", "vocabulary.options={mask_id: '<mask>'}"],
+            json_ids,
+        ),
     }
 
 

@@ -68,7 +68,8 @@ def finish(
     recorded = remembered_inputs.add_contents(config, inputs, contents.recorded(record, (each.info for each in selections)))
     totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
     texts = {naming.STATISTICS: to_json(statistics(recipe, selections, by_split, sums)), info.file: vocabulary.data}
-    written = [work.write(name, data, selections.identity) for name, data in texts.items() if name is not None and data is not None]
+    beside = [*texts.items(), *vocabulary.beside.items()]
+    written = [work.write(name, data, selections.identity) for name, data in beside if name is not None and data is not None]
     manifest = Manifest(
         seq_len=config.packing.seq_len,
         overlap=config.packing.overlap,

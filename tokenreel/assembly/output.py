@@ -18,7 +18,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import manifest, naming
-from tokenreel.format.manifest import Manifest
+from tokenreel.format.manifest import Manifest, VocabularyInfo
 from tokenreel.planning.identity import algorithms, identity
 from tokenreel.planning.recipe import Recipe
 from tokenreel.sources.inputs import InputFile
@@ -161,7 +161,15 @@ def _present(directory: str) -> dict[str, int]:
 def is_ours(name: str) -> bool:
     """Says whether a build writes files of this name: others are somebody's, and no build removes them."""
     top = name.split("/")[0]
-    known = (naming.MANIFEST, naming.STATISTICS, naming.REPORT, naming.SHARD_TABLE, "vocabulary.model", "vocabulary.json")
+    known = (
+        naming.MANIFEST,
+        naming.STATISTICS,
+        naming.REPORT,
+        naming.SHARD_TABLE,
+        *naming.BESIDE_TOKENIZER,
+        "vocabulary.model",
+        "vocabulary.json",
+    )
     plain = files.TEMPORARY.sub("", name)
     return plain in known or naming.is_shard(plain) or top in _FOLDERS
 
@@ -201,7 +209,7 @@ def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, not
     wanted = {
         "settings": (found.config, json.loads(json.dumps(config.semantics()))),  # as they read after a way through JSON
         "seed": (found.seed, config.seed),
-        "vocabulary": (found.vocabulary.fingerprint, recipe.vocabulary.fingerprint),
+        "vocabulary": tuple(_told(each) for each in (found.vocabulary, recipe.vocabulary)),
         "input files": (listing, dict(inputs)),
         "version": (dict(found.algorithms), algorithms(recipe)),
     }
@@ -209,6 +217,11 @@ def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, not
     if different:
         raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {_ADVICE}")
     return found
+
+
+def _told(vocabulary: VocabularyInfo) -> tuple[Any, ...]:
+    """What has to be the same of two vocabularies whose datasets have the same settings; files beside one may name other special ids."""
+    return vocabulary.fingerprint, vocabulary.pad_id, vocabulary.bos_id, vocabulary.eos_id, vocabulary.unk_id, dict(vocabulary.options)
 
 
 def _check_text(config: JobConfig, build: str, found: Manifest, listed: Sequence[Sequence[InputFile]], *, recheck: bool) -> None:

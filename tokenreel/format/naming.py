@@ -9,6 +9,7 @@ MANIFEST = "manifest.json"
 STATISTICS = "statistics.json"
 REPORT = "report.html"
 SHARD_TABLE = "shards.npy"
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # copies, beside that of a `tokenizer.json`
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")

@@ -78,7 +78,7 @@ def open_vocabulary(directory: str, manifest: Manifest, intact: set[str]) -> Voc
     if info.file is not None and info.file not in intact:
         return None
     try:
-        return open_stored(directory, manifest)
+        return open_stored(directory, manifest, anew=True)
     except (ModuleNotFoundError, TokenreelError, OSError, TypeError, ValueError) as error:
         return error
 

@@ -23,6 +23,11 @@ def check_vocabulary(manifest: Manifest, vocabulary: Vocabulary, name: str) -> I
         # Older builds took ordinary pieces with the usual names for these.
         if found != wanted and not (older and field.endswith("_id") and found is None and vocabulary.piece(wanted) is not None):
             yield f"{name}: its {field} is {found!r}, the manifest says {wanted!r}"
+    if "vocabulary" in manifest.algorithms:
+        for option in sorted({*vocabulary.resolved, *info.options}):
+            found, wanted = vocabulary.resolved.get(option), info.options.get(option)
+            if (found, type(found)) != (wanted, type(wanted)):
+                yield f"{name}: its {option} is {brief(found)}, the manifest's vocabulary.options say {brief(wanted)}"
     if told is not None:
         facts = vocabulary.objective_facts(older=older)
         if not older:

@@ -15,6 +15,7 @@ from tokenreel.layouts import modes
 from tokenreel.planning import selection
 from tokenreel.planning.recipe import Recipe
 from tokenreel.staging.identity import VERSION
+from tokenreel.vocabularies import huggingface
 from tokenreel.vocabularies.sentencepiece import sampler
 
 
@@ -32,12 +33,15 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
     }
     if recipe.config.vocabulary.sampling is not None:
         versions["sampling"] = sampler.VERSION  # only there: datasets from before sampling keep their identity
+    if recipe.config.vocabulary.kind == "huggingface":
+        versions["vocabulary"] = huggingface.VERSION
     return versions
 
 
 def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
     """Digests everything that decides the bytes of a dataset: builds of one identity may go on with each other's files."""
     config = recipe.config
-    return keys.digest(
-        json.dumps([config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs], sort_keys=True)
-    )
+    parts = [config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs]
+    if config.vocabulary.kind == "huggingface":  # files beside it may name other special ids than before
+        parts.append(recipe.vocabulary.options)
+    return keys.digest(json.dumps(parts, sort_keys=True))

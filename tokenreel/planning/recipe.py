@@ -119,7 +119,8 @@ def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo
         file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
         options={
             name: value for name, value in config.vocabulary.options.items() if name != "memo_bytes"
-        },  # which costs memory and changes no token
+        }  # which costs memory and changes no token
+        | dict(vocabulary.resolved),
     )
 
 

@@ -7,7 +7,8 @@ import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,12 @@ class Vocabulary(abc.ABC):
     Attributes:
       vocab_size: number of ids.
       pad_id, bos_id, eos_id, unk_id: special ids, None where there is none.
+      mask_id, cls_id, sep_id: the same, of kinds whose files tell.
       fingerprint: hash of everything that decides the ids; the same on every machine.
       releases_gil: whether encoding leaves other threads free to run.
       data: what the vocabulary was loaded from, to be copied beside a dataset; None where nothing is needed.
+      beside: contents of the files that tell more about it, by name, to be copied as well.
+      resolved: what the options that decide the ids came to, by option; none of kinds whose options are as they were given.
     """
 
     vocab_size: int
@@ -37,9 +41,14 @@ class Vocabulary(abc.ABC):
     bos_id: int | None
     eos_id: int | None
     unk_id: int | None
+    mask_id: int | None = None
+    cls_id: int | None = None
+    sep_id: int | None = None
     fingerprint: str
     releases_gil: bool = True
     data: bytes | None
+    beside: Mapping[str, bytes] = MappingProxyType({})
+    resolved: Mapping[str, Any] = MappingProxyType({})
 
     def piece(self, token: int) -> str | None:
         """Writes a token as the vocabulary itself does, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
@@ -78,12 +87,13 @@ class Vocabulary(abc.ABC):
             any piece with the name of a mask or a sentinel was one.
 
         Returns:
-          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (sorted: pad, bos, eos, unk, and every added token that is never text
+          `vocab_size`, `pad_id`, `eos_id`, `mask_id`, `special_ids` (sorted: the ids above, and every added token that is never text
           or is written like a marker), `special_names` (their ids by name, where they have one), `word_starts` (bool [vocab_size]),
           `characters` (a list of `vocab_size`), and `first_sentinel_id` and `num_sentinels` of T5's sentinels, whose ids descend.
         """
         special = {i for i in (self.pad_id, self.bos_id, self.eos_id, self.unk_id) if i is not None}
         if not older:
+            special |= {i for i in (self.mask_id, self.cls_id, self.sep_id) if i is not None}
             special |= {i for i, never_text in self.added_tokens().items() if never_text or _MARKER.fullmatch(self.piece(i) or "")}
         names = self.names_of(special)
         find = self.find if older else lambda *wanted: next((names[name] for name in wanted if name in names), None)
@@ -101,7 +111,7 @@ class Vocabulary(abc.ABC):
             "special_names": None if older else names,
             "word_starts": self.word_starts,
             "characters": self.characters,
-            "mask_id": find(*_MASKS),
+            "mask_id": find(*_MASKS) if self.mask_id is None else self.mask_id,
             "first_sentinel_id": first,
             "num_sentinels": None if first is None else sum(1 for _ in sentinels),
         }
@@ -178,6 +188,6 @@ def check_extra_ids(number: int) -> int:
     return number
 
 
-def is_id(value: object, vocab_size: int) -> bool:
+def is_id(value: object, vocab_size: int) -> TypeGuard[int]:
     """Says whether an option gives an id: a whole number below `vocab_size`; true and 1.0 are none."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -16,97 +17,139 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
+from tokenreel.format import naming
 from tokenreel.storage import files
+from tokenreel.vocabularies import hidden_tokens
 from tokenreel.vocabularies.base import Vocabulary, is_id
+from tokenreel.vocabularies.token_roles import ROLES, Tokens, describe_roles, find_roles
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
 
-_NAMES = {  # what well-known tokenizers call them; [CLS] and [SEP] begin and end inputs, not documents, and are not guessed
-    "pad_id": ("<pad>", "[PAD]", "<|pad|>", "<|padding|>"),
-    "bos_id": ("<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>"),
-    "eos_id": ("</s>", "<eos>", "[EOS]", "<|end_of_text|>", "<|endoftext|>"),
-    "unk_id": ("<unk>", "[UNK]", "<|unk|>"),
-}
 _MOST_IDS = 1 << 24  # arrays of a value for each id are made
+VERSION = "huggingface-2"  # builds before had names in the text as tokens, and took special ids by their usual names alone
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a dataset's manifest says of the tokenizer that made it.
+
+    Attributes:
+      ids: its special ids, by role.
+      older: built before `VERSION`: the model might give special tokens for their names even where these were text.
+    """
+
+    ids: Mapping[str, int | None]
+    older: bool
+
+    def check(self, vocab_size: int) -> Mapping[str, int | None]:
+        """Gives the ids.
+
+        Raises:
+          VocabularyError: one is none of this vocabulary.
+        """
+        for role, value in self.ids.items():
+            if value is not None and not is_id(value, vocab_size):
+                raise VocabularyError(f"{role}_id is {value!r}, which the tokenizer does not have. Copy the dataset again.")
+        return self.ids
 
 
 class HuggingFaceVocabulary(Vocabulary):
     """A `tokenizer.json`. The ids are the library's; what its post-processor would add ([CLS], bos) is not added.
 
+    Names of special tokens in the text are text, unless `special_tokens` is set: no text gives the id of a special added token.
     The library's own threads are off unless `TOKENIZERS_PARALLELISM` is set: a build runs one worker on each core.
     """
 
     def __init__(
         self,
         path: str,
-        special_tokens: bool = True,
-        pad_id: int | str | None = None,
-        bos_id: int | str | None = None,
-        eos_id: int | str | None = None,
-        unk_id: int | str | None = None,
+        special_tokens: bool = False,
         data: bytes | None = None,
+        beside: Mapping[str, bytes] | None = None,
+        stored: Stored | None = None,
+        **ids: int | str | None,
     ) -> None:
         """Reads the tokenizer.
 
         Args:
           path: of the `tokenizer.json`.
-          special_tokens: whether names of special tokens in the text become these tokens, which the library does; if not, they are text.
-          pad_id: an id or a name; by default what the tokenizer has of the usual names among its added tokens, as for the next three.
-          bos_id: begins texts.
-          eos_id: ends texts.
-          unk_id: stands for what is not known.
+          special_tokens: whether names of special tokens in the text become these tokens.
           data: the file's content, where it was read already.
+          beside: contents of the files beside that name special tokens, where they were read already.
+          stored: what the manifest of a dataset says; then no special id is looked for.
+          ids: `pad_id` and so on, an id or a name for each role of `token_roles.ROLES`; by default what the files beside name or what is
+            among the added tokens under a usual name.
 
         Raises:
-          VocabularyError: the file cannot be read or is no tokenizer, or it has no such token.
+          VocabularyError: the file cannot be read or is no tokenizer, or it has no such token, or several that fit.
           ModuleNotFoundError: `tokenizers` is not installed.
         """
         self._path, self._lock = path, threading.Lock()
-        try:
-            self.data: bytes | None = files.read_bytes(path) if data is None else data
-        except OSError as error:
-            raise VocabularyError(
-                f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path. {PATHS_BEGIN}"
-            ) from error
+        self.data: bytes | None = _read(path) if data is None else data
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
-        self._special_tokens = special_tokens
-        self._loaded: Any = None
+        self._special_tokens, self._marked, self._hidden = special_tokens, frozenset[str](), frozenset[str]()
+        self._never: npt.NDArray[np.bool_] | None = None
+        self._loaded: dict[bool, Any] = {}
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
         if not tokens:
             raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
-        added = {self.piece(i): i for i in self.added_tokens()}
+        added = {piece: i for i in self.added_tokens() if (piece := self.piece(i)) is not None}
         self.vocab_size = _count_ids(path, tokens)
-        model = json.loads(self.data).get("model") or {}
-        given = {"pad_id": pad_id, "bos_id": bos_id, "eos_id": eos_id, "unk_id": unk_id}
-        ids: dict[str, int | None] = {name: next((added[n] for n in names if n in added), None) for name, names in _NAMES.items()}
-        if model.get("unk_token") in tokens:  # the model's own, whatever it is called
-            ids["unk_id"] = tokens[model["unk_token"]]
-        if model.get("type") == "Unigram" and model.get("unk_id") is not None:
-            ids["unk_id"] = int(model["unk_id"])
-        for name, value in given.items():
-            if value is None:
-                continue
-            found = tokens.get(value) if isinstance(value, str) else value
-            if not is_id(found, self.vocab_size):
-                raise VocabularyError(
-                    f"vocabulary.options.{name}: the tokenizer has no token {value!r}. Give the name of a token, or an id, a whole number "
-                    f"below {self.vocab_size}."
-                )
-            ids[name] = found
-        self.pad_id, self.bos_id, self.eos_id, self.unk_id = (ids[name] for name in _NAMES)
-        self._word_prefix = _word_prefix(json.loads(self.data))
-        self.fingerprint = keys.digest("huggingface", self.data, int(special_tokens))
+        content = json.loads(self.data)
+        unk_id = _unknown(content, tokens)
+        if stored is None:
+            self.beside = _read_beside(path) if beside is None else beside
+            known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
+            roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
+        else:
+            roles = dict(stored.check(self.vocab_size))
+        for role, found in roles.items():
+            setattr(self, f"{role}_id", found)
+        chosen = {f"{role}_id": found for role, found in roles.items() if found is not None}
+        self.resolved = {"special_tokens": special_tokens, **chosen}
+        older = stored is not None and stored.older
+        if not special_tokens and not older:
+            self._keep_names_text({piece: i for piece, i in added.items() if i != unk_id}, set(chosen.values()))
+        version = () if special_tokens or older else ("text", *sorted(self._marked))
+        self._word_prefix = _word_prefix(content)
+        self.fingerprint = keys.digest("huggingface", self.data, int(special_tokens), *version)
+
+    def _keep_names_text(self, added: Mapping[str, int], chosen: set[int]) -> None:
+        """Prepares that no text gives the id of one of these `added` tokens which is special, or which the vocabulary uses as such."""
+        special = self.added_tokens()
+        control = [piece for piece, i in added.items() if special[i] or i in chosen]
+        self._marked = frozenset(piece for piece in control if not special[added[piece]])
+        if self._marked:
+            self._loaded.clear()
+        self._hidden = frozenset(piece for piece in control if len(piece) > 1)  # a text may hold a character that only this one encodes
+        self._never = np.zeros(self.vocab_size, dtype=bool)
+        self._never[[added[piece] for piece in self._hidden]] = True
+
+    def describe_special(self) -> str:
+        """Says for people which tokens are special, and what becomes of their names in a text."""
+        ids = {role: getattr(self, f"{role}_id") for role in ROLES}
+        names = "these tokens" if self._special_tokens else "text"
+        return f"{describe_roles(ids, {i: self.piece(i) for i in ids.values() if i is not None})}; in texts their names are {names}"
 
     @property
     def _tokenizer(self) -> Any:
+        return self._load(hidden=False)
+
+    def _load(self, *, hidden: bool) -> Any:
+        """Gives the library with the tokenizer, without the tokens that no text may give where `hidden` is set."""
         with self._lock:
-            if self._loaded is None:
+            if hidden not in self._loaded:
                 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
                 import tokenizers
 
+                data = self.data or b""
+                if self._marked:
+                    data = hidden_tokens.mark_special(data, self._marked)
+                if hidden:
+                    data = hidden_tokens.hide(data, self._hidden)
                 try:
-                    tokenizer = tokenizers.Tokenizer.from_buffer(self.data or b"")
+                    tokenizer = tokenizers.Tokenizer.from_buffer(data)
                 except BaseException as error:  # the library raises no class of its own, and its panics are no `Exception`
                     if isinstance(error, (KeyboardInterrupt, SystemExit)):
                         raise
@@ -118,14 +161,14 @@ class HuggingFaceVocabulary(Vocabulary):
                 tokenizer.encode_special_tokens = not self._special_tokens
                 if getattr(tokenizer.model, "dropout", None):
                     tokenizer.model.dropout = None  # it draws differently at every call
-                self._loaded = tokenizer
-            return self._loaded
+                self._loaded[hidden] = tokenizer
+            return self._loaded[hidden]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _loaded=None)
+        vars(self).update(state, _lock=threading.Lock(), _loaded={})
 
     def piece(self, token: int) -> str | None:
         """Writes a token as the tokenizer does; None for ids that it leaves out."""
@@ -149,10 +192,30 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
-        tokenizer = self._tokenizer
-        with self._refusals():
-            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return self._encode([text], fast=True)[0][0]
+
+    def _encode(self, documents: list[str], *, fast: bool) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Encodes texts: the ids of each, and where they lie in it, which `fast` leaves out.
+
+        Raises:
+          VocabularyError: the tokenizer has no token for what stands there.
+        """
+
+        def encode(tokenizer: Any, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+            with self._refusals():
+                if fast:
+                    return [(encoding.ids, []) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+                return [(encoding.ids, encoding.offsets) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+        found = encode(self._tokenizer, documents)
+        if self._never is not None:
+            lengths = np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found))
+            flat = np.fromiter(itertools.chain.from_iterable(ids for ids, _ in found), dtype=np.int32, count=int(lengths.sum()))
+            again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[flat]), side="right")).tolist()
+            if again:  # a text spells the name of a token which the model has among its pieces
+                for i, one in zip(again, encode(self._load(hidden=True), [documents[i] for i in again]), strict=True):
+                    found[i] = one
+        return found
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -177,12 +240,10 @@ class HuggingFaceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
-        tokenizer = self._tokenizer
         parts = [np.zeros(0, dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            with self._refusals():
-                ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(documents, add_special_tokens=False)]
+            ids = [found for found, _ in self._encode(documents, fast=True)]
             lengths.append(np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)))
             parts.append(np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int32, count=int(lengths[-1].sum())))
         return np.concatenate(parts), np.concatenate(lengths)
@@ -191,13 +252,10 @@ class HuggingFaceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes many documents at once, with the offsets that the library reports; parts of a character have all of it."""
-        tokenizer = self._tokenizer
         parts = [np.zeros((3, 0), dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            with self._refusals():
-                encoded = tokenizer.encode_batch(documents, add_special_tokens=False)
-            found = [(encoding.ids, encoding.offsets) for encoding in encoded]
+            found = self._encode(documents, fast=False)
             lengths.append(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
             count = int(lengths[-1].sum())
             ids = np.fromiter(itertools.chain.from_iterable(ids for ids, _ in found), dtype=np.int32, count=count)
@@ -206,6 +264,47 @@ class HuggingFaceVocabulary(Vocabulary):
             parts.append(np.stack([ids, spans[:, 0], spans[:, 1]]))
         tokens, begins, ends = np.concatenate(parts, axis=1)
         return tokens, np.concatenate(lengths), begins, ends
+
+
+def _read(path: str) -> bytes:
+    """Reads the file.
+
+    Raises:
+      VocabularyError: it cannot be read.
+    """
+    try:
+        return files.read_bytes(path)
+    except OSError as error:
+        raise VocabularyError(
+            f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path. {PATHS_BEGIN}"
+        ) from error
+
+
+def _read_beside(path: str) -> dict[str, bytes]:
+    """Reads what is there of the files beside that name special tokens.
+
+    Raises:
+      VocabularyError: one is there and cannot be read.
+    """
+    found = {}
+    for name in naming.BESIDE_TOKENIZER:
+        other = files.join(os.path.dirname(path) or ".", name)
+        try:
+            found[name] = files.read_bytes(other)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise VocabularyError(f"{other}: cannot be read ({error.strerror or error}), and may name special tokens. Mend it.") from error
+    return found
+
+
+def _unknown(tokenizer: dict[str, Any], tokens: Mapping[str, int]) -> int | None:
+    """Finds the id that the model of a `tokenizer.json` itself gives for what it does not know, whatever it is called."""
+    model = tokenizer.get("model") or {}
+    if model.get("type") == "Unigram" and model.get("unk_id") is not None:
+        return int(model["unk_id"])
+    name = model.get("unk_token")
+    return None if name is None else tokens.get(name)
 
 
 def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Iterator[list[str]]:
