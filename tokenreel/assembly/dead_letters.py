@@ -1,7 +1,4 @@
-"""Writes what could not be read, and stops a build that could read too little.
-
-Tested in tests/pipelines/test_lost_text.py and tests/pipelines/test_mistakes.py.
-"""
+"""Writes what could not be read, and stops a build that could read too little."""
 
 from __future__ import annotations
 
@@ -12,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+import numpy as np
+
 from tokenreel.config.build import JobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError
@@ -20,8 +19,9 @@ from tokenreel.format.manifest import file_info
 from tokenreel.planning.stage_table import StageTable
 from tokenreel.sources import losses
 from tokenreel.sources.fault_log import Fault
-from tokenreel.staging import stage_file
+from tokenreel.staging import file_counts, stage_file
 from tokenreel.staging.columns import StageInfo
+from tokenreel.staging.file_counts import FileCounts
 from tokenreel.storage import files, placing, pooled
 from tokenreel.storage.placing import Placing
 from tokenreel.wording import plural
@@ -161,29 +161,47 @@ class DeadLetters:
         placing.place(self._work.dataset, [Placing(path, info.file, info.bytes, info.crc32c)])
 
     def files(self, sources: set[int], file: IO[bytes] | None = None) -> Iterator[FileAccount]:
-        """Yields what each file of some sources gave, in the order of the text; writes the dead letters to `file`, if given."""
+        """Yields what files of some sources gave, in the order of the text.
+
+        Args:
+          sources: their indices.
+          file: where to write the dead letters. Then only stage files that hold any are opened: those of the files passed over that could
+            all be read, and lie inside of one stage file. Without it all files are told of, from the headers of all stage files.
+        """
         account: FileAccount | None = None
-        wanted = (selection.info for selection in self._selections if selection.info.source in sources)
-        remote = bool(len(self._selections)) and files.is_remote(self._selections[0].info.path)
-        for info, header, found in pooled.each(_read, wanted, remote=remote):
+        for source, counts, found in self._told(sources, whole=file is None):
             faults: dict[str, list[Fault]] = {}
             for fault in found:
                 faults.setdefault(fault.file, []).append(fault)
-            columns = (header[name] for name in ("files", "lines", "read", "dead_letters_by_file", "lost_bytes"))
-            for name, lines, documents, dead_letters, lost_bytes in zip(*columns, strict=True):
-                if account is None or (account.source, account.name) != (info.source, name):
+            for name, lines, documents, dead_letters, lost_bytes in counts:
+                if account is None or (account.source, account.name) != (source, name):
                     if account is not None:
                         yield account
-                    account = FileAccount(info.source, name)
+                    account = FileAccount(source, name)
                 self._list(faults.get(name, ()), account, file)
                 for reason, count in dead_letters.items() if file is not None else ():
-                    self._total[info.source, reason] += count
+                    self._total[source, reason] += count
                 account.lines += lines
                 account.documents += documents
                 account.dead_letters.update(dead_letters)
                 account.lost_bytes += lost_bytes
         if account is not None:
             yield account
+
+    def _told(self, sources: set[int], *, whole: bool) -> Iterator[tuple[int, Sequence[FileCounts], Sequence[Fault]]]:
+        """Yields the source of each stage file, what it gave of its files, and the dead letters in it.
+
+        The stage table tells of stage files without dead letters, unless it is asked for the `whole` of them.
+        """
+        table = self._selections
+        of, outer = table.numbers("source"), table.columns.arrays.get("outer_files", np.zeros(len(table), dtype="S1"))
+        known = np.zeros(len(table), dtype=bool) if whole else (table.numbers("dead_letters") == 0) & (outer != b"")
+        rows = np.flatnonzero(np.isin(of, list(sources))).tolist()
+        remote = bool(rows) and files.is_remote(table[rows[0]].info.path)
+        opened = pooled.each(_read, (table[row].info for row in rows if not known[row]), remote=remote)
+        for row in rows:
+            counts, faults = (file_counts.read(outer[row]), ()) if known[row] else next(opened)
+            yield int(of[row]), counts, faults
 
     def _list(self, faults: Sequence[Fault], account: FileAccount, file: IO[bytes] | None) -> None:
         """Writes dead letters of a file, as long as their reasons have not been listed often enough."""
@@ -201,9 +219,9 @@ class DeadLetters:
             _write(file, {**about, "reason": fault.reason, "message": fault.message, "excerpt": fault.excerpt})
 
 
-def _read(info: StageInfo) -> tuple[StageInfo, dict[str, Any], Sequence[Fault]]:
+def _read(info: StageInfo) -> tuple[Sequence[FileCounts], Sequence[Fault]]:
     """Reads what a stage file says of the files that its text is from, and the dead letters in it, whose place the stage table has."""
-    return info, stage_file.StageFile(info).header(), stage_file.read_faults(info) if info.dead_letters else ()
+    return file_counts.of_header(stage_file.StageFile(info).header()), stage_file.read_faults(info) if info.dead_letters else ()
 
 
 def _write(file: IO[bytes], letter: Mapping[str, Any]) -> None:

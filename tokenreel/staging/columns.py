@@ -117,6 +117,7 @@ class StageInfo:
       ranges: into how many ranges of keys the strand of a merged file is cut; `block` is then the strand, `part` the range that this file
         holds. 0 for what a block gives.
       bound: as in `Documents`: of one block, parts that were cut by different bounds do not belong together. Headers leave out 0.
+      outer_files: what `file_counts.outer` makes of the header, which tells more and leaves this out.
     """
 
     path: str
@@ -143,6 +144,7 @@ class StageInfo:
     offsets: bool = False
     ranges: int = 0
     bound: int = 0
+    outer_files: str = ""
 
     @property
     def key_range(self) -> tuple[int, int]:

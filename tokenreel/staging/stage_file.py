@@ -27,7 +27,7 @@ from tokenreel.errors import BuildError
 from tokenreel.format import tfrecord
 from tokenreel.sources.fault_log import Fault
 from tokenreel.sources.inputs import Block
-from tokenreel.staging import range_cache
+from tokenreel.staging import file_counts, range_cache
 from tokenreel.staging.columns import INDEX, Columns, StageInfo, lay_out
 from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes, tables
@@ -40,6 +40,7 @@ _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a buc
 _ATTEMPTS = 3  # to read a header: what is damaged on its way is well the next time
 _WHOLE_INDEX_BYTES = 3 << 20  # the largest index of an object that is read as a whole; of such ones 64 are kept at least
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
+_NOT_IN_HEADERS = ("path", "source", "block", "body", "outer_files")  # attributes of `StageInfo` that follow from where the file lies
 
 
 def write(
@@ -100,7 +101,7 @@ def write_columns(info: StageInfo, columns: Columns, facts: Mapping[str, Any]) -
     crc = size = 0
     for part in body:
         crc, size = tfrecord.extend_crc32c(crc, part), size + len(part)
-    fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in ("path", "source", "block", "body")}
+    fields = {name: value for name, value in dataclasses.asdict(info).items() if name not in _NOT_IN_HEADERS}
     for name in ("ranges", "bound"):
         if not fields[name]:
             del fields[name]  # as before there were merged files, and parts that end because of their documents
@@ -112,7 +113,7 @@ def write_columns(info: StageInfo, columns: Columns, facts: Mapping[str, Any]) -
         file.write((_MAGIC + struct.pack("<Q", start) + header).ljust(start, b"\0"))
         for part in body:
             file.write(part)
-    return dataclasses.replace(info, body=start)
+    return dataclasses.replace(info, body=start, outer_files=file_counts.outer(facts))
 
 
 def reopen(path: str, block: Block) -> StageInfo | None:
@@ -137,7 +138,7 @@ def find(path: str, source: int, block: int) -> StageInfo | None:
     names = {field.name for field in dataclasses.fields(StageInfo)}
     try:
         fields = {name: value for name, value in header.items() if name in names}
-        info = StageInfo(path=path, source=source, block=block, body=body, **fields)
+        info = StageInfo(path=path, source=source, block=block, body=body, outer_files=file_counts.outer(header), **fields)
         header["extents"]  # of an older build there are none: its text is read again
         head = data[:body] if body <= len(data) else files.read_bytes(path, 0, body)
         sound = known == (info.end, crc32c.combine(tfrecord.crc32c(head), header["crc32c"], header["bytes"]))
