@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from tokenreel.assembly import output
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import identity
 from tokenreel.storage import files
-from tokenreel.tokenizer_training.output import sample_directory
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.wording import plural
 from transforms.train_tokenizer import TRAINING
@@ -53,8 +53,8 @@ class BuildProgress:
 class TrainingProgress:
     """Says how much of the text of a tokenizer is sampled, and then for how long the tokenizer has been training."""
 
-    def __init__(self, config: TokenizerJobConfig) -> None:
-        self._config, self._directory = config, sample_directory(config)
+    def __init__(self, config: TokenizerJobConfig, work: Workspace) -> None:
+        self._config, self._directory = config, work.sample.path
         self._began: float | None = None
 
     def __call__(self) -> str:

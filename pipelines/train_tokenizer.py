@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,34 +11,36 @@ import apache_beam as beam
 
 from pipelines import local
 from pipelines.progress import TrainingProgress
+from tokenreel.assembly import remembered_inputs
 from tokenreel.config import reading
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import load_rules
 from tokenreel.curation.inputs import survey
 from tokenreel.storage import links, locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
 from tokenreel.wording import plain, plural
+from transforms.clean_up import CleanUp
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
 from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
 
 
-def build(root: beam.Pipeline, config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> None:
-    """Raw text in the sources of a config to a model and its report in its output."""
+def build(root: beam.Pipeline, config: TokenizerJobConfig, work: Workspace, inputs: Mapping[str, Any]) -> beam.PCollection[str]:
+    """Raw text in the sources of a config to a model and its report in its output; the fingerprint of the vocabulary comes out."""
     sizes = [inputs[source.name]["bytes"] for source in config.sources]
     limits = sample_plan.guess_limits(config.budget, config.held_out_bytes, config.shares, config.max_document_bytes, sizes)
     blocks = root | ListBlocks(config, inputs)  # Block: byte ranges of files
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
-    directory = tokenizer_output.sample_directory(config)
-    sampled = blocks | SampleDocuments(config, rules, directory, limits, inputs)  # Sampled: plan, paths and totals
+    sampled = blocks | SampleDocuments(config, rules, work, limits, inputs)  # Sampled: plan, paths and totals
     if config.kind == "characters":
         counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
-        trained = counts | FitCharacters(config, directory)  # Trained: the model
+        trained = counts | FitCharacters(config, work)  # Trained: the model
     else:
-        trained = sampled | TrainSentencePiece(config, directory)  # Trained: the model
-    _ = (sampled, trained) | WriteTokenizer(config, inputs)  # last: the report means "complete"
+        trained = sampled | TrainSentencePiece(config, work)  # Trained: the model
+    return (sampled, trained) | WriteTokenizer(config, work, inputs)  # last: the report means "complete"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,24 +76,27 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
     local.check(parsed, config, listed)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
-    with locking.lock(config.output, lost=local.stop):
-        finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite)
+    with locking.lock(config.output, lost=local.stop) as hold:
+        finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite, before_changes=hold.claim)
         if finished is not None:
             print(f"tokenreel: {plain(config.output)} is complete already", file=sys.stderr)
             return finished
+        work = Workspace.of(config, tokenizer_output.identity(config, inputs), hold.claim())
+        remembered_inputs.write_listing(config, work.build, listed)
         count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
         print(
             f"tokenreel: training {plain(config.output)} on {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
             file=sys.stderr,
         )
-        with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config)):
+        with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config, work)):
             pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-            build(pipeline, config, inputs)
+            written = build(pipeline, config, work, inputs)
             if leaves:
-                local.hand_over(pipeline, (), parsed)
+                _ = written | CleanUp([(hold.claim(), functools.partial(tokenizer_output.remove_stage, config))])
+                local.hand_over(pipeline, [hold], parsed)
                 return None
             pipeline.run().wait_until_finish()
-        tokenizer_output.remove_sample(config)
+        tokenizer_output.remove_stage(config)
     return tokenizer_output.read_report(config.output)
 
 

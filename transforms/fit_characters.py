@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from tokenreel import ragged
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
-from tokenreel.launched import Launched
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import character_fitting
@@ -86,8 +86,7 @@ class FitCharacters(beam.PTransform):
     """
 
     config: TokenizerJobConfig
-    directory: str
-    launched: Launched = dataclasses.field(default_factory=Launched)
+    work: Workspace
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Trained]:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -114,7 +113,7 @@ class FitCharacters(beam.PTransform):
             )
             return inputs
 
-        with tft_beam.Context(temp_dir=files.join(self.directory, "tft")):
+        with tft_beam.Context(temp_dir=files.join(self.work.sample.path, "tft")):
             model, _ = (batches, adapter) | "AnalyzeCharacters" >> tft_beam.AnalyzeDataset(count)
         notes = {"trainer": f"tensorflow-transform {tft.__version__}"}
         return model | "ChooseCharacters" >> beam.Map(self._choose, notes)  # Trained
@@ -123,6 +122,6 @@ class FitCharacters(beam.PTransform):
         options = character_fitting.read_options(self.config.options)
         lines = files.read_bytes(files.join(directory, f"assets/{_FILE}")).splitlines()
         characters, counts = character_fitting.choose_characters(lines, options)
-        path = files.join(self.directory, self.config.model_file)
+        path = files.join(self.work.sample.ready(), self.config.model_file)
         write_character_model(path, characters, options.normalizer, counts)
         return Trained(files.read_bytes(path), {**notes, "characters": len(characters), "counted": sum(counts)})

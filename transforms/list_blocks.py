@@ -42,17 +42,21 @@ class ListBlocks(beam.PTransform):
             | "SpreadBlocks" >> beam.Reshuffle()
         )
 
+    @property
+    def _job(self) -> str:
+        return "build" if isinstance(self.config, JobConfig) else "training"
+
     def _without_new(self, index: int, found: Sequence[InputFile]) -> list[InputFile] | None:
-        """Gives the files that were there when the build began, where others arrived since then and may be left out."""
+        """Gives the files that were there when the job began, where others arrived since then and may be left out."""
         config = self.config
-        if not isinstance(config, JobConfig) or config.execution.new_files == "fail":
+        if config.execution.new_files == "fail":
             return None
         frozen = remembered_inputs.leave_out_new(config, index, found)
         if frozen is None:
             return None
         kept, listing = frozen
         say(
-            f"source {config.sources[index].name!r}: {plural(len(found) - len(kept), 'file')} arrived after the build began and "
+            f"source {config.sources[index].name!r}: {plural(len(found) - len(kept), 'file')} arrived after the {self._job} began and "
             f"{'is' if len(found) - len(kept) == 1 else 'are'} left out; the others are listed as {listing}, which sources.files takes"
         )
         return kept
@@ -65,8 +69,8 @@ class ListBlocks(beam.PTransform):
             kept = self._without_new(index, found)
             if kept is None:
                 raise SourceError(
-                    f"source {source.name!r}: {plural(before['files'], 'file')} of {before['bytes']:,} bytes were there when the build "
-                    f"began, now there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
+                    f"source {source.name!r}: {plural(before['files'], 'file')} of {before['bytes']:,} bytes were there when the "
+                    f"{self._job} began, now there are {len(found):,} of {size:,}. Run the same command again when nothing writes there."
                 )
             found = kept
         yield from list_blocks(source, index, self.config.execution.block_bytes, found)

@@ -9,13 +9,12 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
-from tokenreel.launched import Launched
 from tokenreel.planning import stage_table
 from tokenreel.sources import losses
 from tokenreel.sources.inputs import Block
 from tokenreel.storage import column_file, files
-from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
@@ -74,13 +73,13 @@ class SampleDocuments(beam.PTransform):
 
     config: TokenizerJobConfig
     rules: Sequence[Rules]
-    directory: str
+    work: Workspace
     limits: Sequence[int]
     inputs: Mapping[str, Any]
 
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Sampled]:
         config = self.config
-        measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.directory, self.limits)).with_outputs(
+        measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.work, self.limits)).with_outputs(
             "counts", "files", main="read"
         )
         empty = (
@@ -90,7 +89,7 @@ class SampleDocuments(beam.PTransform):
         )
         totals = (measured.counts, empty) | beam.Flatten() | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
         plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
-        gather = GatherRows(_to_row, Folder(self.directory), "parts", stage_table.SORT_BY)
+        gather = GatherRows(_to_row, self.work.sample, "parts", stage_table.SORT_BY)
         return (
             measured.read  # _Part: paths, never text
             | "CompleteSample" >> beam.FlatMap(self._complete, plan)  # _Part
@@ -108,22 +107,21 @@ class SampleDocuments(beam.PTransform):
         if limit <= read.limit:
             parts: Iterable[_Part] = [read]
         elif read.whole is not None:
-            parts = (part for *_, part in _measure(read.whole, self.config, self.rules[read.source], self.directory, limit))
+            parts = (part for *_, part in _measure(read.whole, self.config, self.rules[read.source], self.work, limit))
         else:
             parts = []  # the first part of the block stands for all
         yield from (part for part in parts if part.path)
 
 
 class _MeasureBlock(beam.DoFn):
-    def __init__(self, config: TokenizerJobConfig, rules: Sequence[Rules], directory: str, limits: Sequence[int]) -> None:
-        self._config, self._rules, self._directory, self._limits = config, rules, directory, limits
-        self._launched = Launched()
+    def __init__(self, config: TokenizerJobConfig, rules: Sequence[Rules], work: Workspace, limits: Sequence[int]) -> None:
+        self._config, self._rules, self._work, self._limits = config, rules, work, limits
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
     def process(self, block: Block) -> Iterator[Any]:  # _Part; tagged: Measured, and ((source, file), _FileCounts)
         limit = self._limits[block.source]
         files: dict[str, _FileCounts] = {}
-        for measured, found, part in _measure(block, self._config, self._rules[block.source], self._directory, limit):
+        for measured, found, part in _measure(block, self._config, self._rules[block.source], self._work, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
             for name, documents, dead_letters in found:
@@ -155,7 +153,7 @@ def _empty(file: tuple[int, str], counts: _FileCounts) -> Iterator[Measured]:
 
 
 def _measure(
-    block: Block, config: TokenizerJobConfig, rules: Rules, directory: str, limit: int
+    block: Block, config: TokenizerJobConfig, rules: Rules, work: Workspace, limit: int
 ) -> Iterator[tuple[Measured, Sequence[tuple[str, int, Counter[str]]], _Part]]:
     """Counts the documents of each part of a block and writes those in the first `limit` buckets.
 
@@ -165,7 +163,7 @@ def _measure(
         measured, candidates = sample.measure(documents, block.source, config.seed, config.max_document_bytes, limit)
         path = ""
         if len(candidates.hashes):
-            path = files.join(directory, f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
+            path = files.join(work.sample.ready(), f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
             sample_files.write_candidates(path, candidates)
         yield measured, documents.files, _Part(block.source, block.index, part, limit, path, None if part else block)
 

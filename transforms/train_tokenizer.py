@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.launched import Launched
+from tokenreel.config.workspace import Workspace
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import output
 from tokenreel.tokenizer_training.sample_files import Sample
@@ -33,8 +33,7 @@ class TrainSentencePiece(beam.PTransform):
     """Trains SentencePiece once, on one worker, on the sample in the order of its hashes."""
 
     config: TokenizerJobConfig
-    directory: str
-    launched: Launched = dataclasses.field(default_factory=Launched)
+    work: Workspace
 
     def expand(self, sampled: beam.PCollection[Sampled]) -> beam.PCollection[Trained]:
         return sampled | "Train" >> beam.Map(self._train)  # Trained
@@ -42,8 +41,9 @@ class TrainSentencePiece(beam.PTransform):
     def _train(self, sampled: Sampled) -> Trained:
         import sentencepiece
 
-        files.write_bytes(files.join(self.directory, TRAINING), b"")
-        sample = Sample(sampled.plan, sampled.parts)
+        files.write_bytes(files.join(self.work.sample.ready(), TRAINING), b"")
+        with self.work.explaining():
+            sample = Sample(sampled.plan, sampled.parts)
         model, counts = train_sentencepiece((chosen.text for chosen in sample), self.config.options)
         return Trained(model, {"trainer": f"sentencepiece {sentencepiece.__version__}", **dataclasses.asdict(counts)})
 
@@ -56,14 +56,15 @@ class WriteTokenizer(beam.PTransform):
     """
 
     config: TokenizerJobConfig
+    work: Workspace
     inputs: Mapping[str, Any]
-    launched: Launched = dataclasses.field(default_factory=Launched)
 
     def expand(self, parts) -> beam.PCollection[str]:  # Beam takes no hint for several inputs
         sampled, trained = parts  # Sampled, Trained
         return sampled | "WriteTokenizer" >> beam.Map(self._finish, beam.pvalue.AsSingleton(trained))  # str
 
     def _finish(self, sampled: Sampled, trained: Trained) -> str:
-        sample = Sample(sampled.plan, sampled.parts)
-        report = output.finish(self.config, self.inputs, trained.model, trained.notes, sample, sampled.totals)
+        with self.work.explaining():
+            sample = Sample(sampled.plan, sampled.parts)
+            report = output.finish(self.config, self.work, self.inputs, trained.model, trained.notes, sample, sampled.totals)
         return str(report["fingerprint"])

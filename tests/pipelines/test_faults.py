@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -24,6 +25,7 @@ from tokenreel.planning import shard_plan
 from tokenreel.sources.inputs import Block
 from tokenreel.staging import stage_file
 from tokenreel.storage import files
+from tokenreel.tokenizer_training import output as tokenizer_output
 from transforms.workers import orphans
 
 WriteConfig = Callable[..., str]
@@ -37,6 +39,37 @@ def test_an_output_that_is_a_file_is_refused(write_config: WriteConfig, tmp_path
         (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
         assert f"{place}: cannot write here" in line
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("change", ["new", "fail"])
+def test_a_tokenizer_is_trained_on_what_the_first_listing_found(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, change: str
+) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "a.jsonl").write_text('{"text": "one document of some words"}\n' * 200)
+    settings: dict[str, Any] = {"sources": [{"name": "docs", "files": [str(text)]}], "execution": {}}
+    settings |= {"options": {"model_type": "char", "hard_vocab_limit": False}, "output": "unused"}
+    settings["execution"]["new_files"] = "fail" if change == "fail" else "leave_out"
+    (tmp_path / "config.yaml").write_text(json.dumps(settings))
+    command = ["train-tokenizer", str(tmp_path / "config.yaml"), "--direct_num_workers=1", "--output"]
+    assert cli.main([*command, str(tmp_path / "before")]) == 0
+    prepare = tokenizer_output.prepare
+
+    def late(*arguments: Any, **more: Any) -> Any:
+        (text / "b.jsonl").write_text('{"text": "another"}\n')
+        return prepare(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenizer_output, "prepare", late)
+        assert cli.main([*command, str(tmp_path / "after")]) == (2 if change == "fail" else 0)
+    message = capsys.readouterr().err
+    if change == "fail":
+        assert "1 file of 7,800 bytes were there when the training began, now there are 2 of 7,820" in message
+        return
+    assert "'docs': 1 file arrived after the training began and is left out; the others are listed as @" in message
+    assert (tmp_path / ".after.docs.list").read_text() == f"{text}/a.jsonl\n"
+    assert tree_digest(tmp_path / "after") == tree_digest(tmp_path / "before")
 
 
 @pytest.mark.parametrize("change", ["new", "changed", "fail"])

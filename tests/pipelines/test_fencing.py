@@ -20,10 +20,12 @@ from tokenreel.errors import LostOutputError
 from tokenreel.format import manifest, naming
 from tokenreel.loaders import load
 from tokenreel.storage import claims, files, gcs, placing
+from tokenreel.tokenizer_training import output as tokenizer_output
+from tokenreel.tokenizer_training import sample
 
 WORKERS = ["--environment_type=EXTERNAL", "--environment_config=localhost:1"]  # never asked: see `Elsewhere`
 Capture = pytest.CaptureFixture[str]
-SECONDS = 60.0
+SECONDS = 600.0  # for what never takes so long
 LATE, WINNER = 1, 2  # the seeds of the two jobs: their shards have the same names and sizes, and other bytes
 
 
@@ -108,6 +110,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
     """Gates in the midst of the first shard, before the end, and in a bucket between the last look at the claim and a move."""
     gates, seeds = Gates(), dict[str, int]()
     assemble, finish, copy = examples.assemble, finishing.finish, placing._copy
+    measure, train = sample.measure, tokenizer_output.finish
 
     def assembling(order: Any, plan: Any) -> Iterator[Any]:
         gates.pass_through(order.config.seed, "shard")
@@ -118,12 +121,23 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
         gates.pass_through(recipe.config.seed, "finish")
         return finish(recipe, work, *arguments)
 
+    def measuring(documents: Any, source: int, seed: int, *rest: Any) -> Any:
+        gates.pass_through(seed, "sample")
+        return measure(documents, source, seed, *rest)
+
+    def trained(config: Any, work: Any, *arguments: Any) -> Any:
+        seeds[work.claim.token] = config.seed
+        gates.pass_through(config.seed, "finish")
+        return train(config, work, *arguments)
+
     def copying(output: Any, present: Any, moved: Any) -> None:
         gates.pass_through(seeds.get(output.claim.token, 0), "manifest" if moved.name == naming.MANIFEST else "move")
         copy(output, present, moved)
 
     monkeypatch.setattr(examples, "assemble", assembling)
     monkeypatch.setattr(finishing, "finish", ending)
+    monkeypatch.setattr(sample, "measure", measuring)
+    monkeypatch.setattr(tokenizer_output, "finish", trained)
     monkeypatch.setattr(placing, "_copy", copying)
     return gates
 
@@ -148,11 +162,11 @@ def output(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: 
         yield f"{place}/dataset"
 
 
-def launch(config: str, output: str, seed: int) -> int:
+def launch(config: str, output: str, seed: int, command: str = "build") -> int:
     """Hands a job over as a user does."""
     return cli.main(
         [
-            "build",
+            command,
             config,
             "--output",
             output,
@@ -259,3 +273,93 @@ def test_no_other_job_comes_between_the_last_look_and_the_moves_on_a_disk(
     assert runners[0].end() is None
     assert codes == [1] and "another job is writing here" in capsys.readouterr().err
     check(output, expected, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "text.jsonl").write_text("".join(f'{{"text": "{"some few words"[i % 9 :]} {i} {chr(945 + i % 20)}"}}\n' for i in range(200)))
+    settings = {
+        "output": "unused",
+        "sources": [{"name": "docs", "files": ["text.jsonl"]}],
+        "options": {"model_type": "char", "hard_vocab_limit": False},
+        "sample_bytes": 300,
+        "execution": {"block_mb": 0.002},
+    }
+    (folder / "config.yaml").write_text(json.dumps(settings))
+    return str(folder / "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(tokenizer: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
+    """The files of both jobs, when they are alone."""
+    found, folder = {}, tmp_path_factory.mktemp("alone")
+    for seed in (LATE, WINNER):
+        arguments = ["--output", str(folder / str(seed)), "--set", f"seed={seed}", "--direct_num_workers=1"]
+        assert cli.main(["train-tokenizer", tokenizer, *arguments]) == 0
+        found[seed] = tree_digest(folder / str(seed))
+    assert found[LATE]["tokenizer.model"] != found[WINNER]["tokenizer.model"]
+    return found
+
+
+def test_a_training_that_nobody_waits_for_holds_the_output_and_clears_up(
+    tokenizer: str,
+    output: str,
+    trained: dict[int, dict[str, str]],
+    gates: Gates,
+    runners: list[Elsewhere],
+    tmp_path: pathlib.Path,
+    capsys: Capture,
+) -> None:
+    gates.close(WINNER, "finish")
+    assert launch(tokenizer, output, WINNER, "train-tokenizer") == 0
+    assert f"job {runners[0].job_id} on PortableRunner has the output until it is done" in capsys.readouterr().err
+    gates.wait_for(WINNER, "finish")
+    assert [name for name in files.list_files(output) if name.endswith(".sample")]
+    for seed in (LATE, WINNER):
+        assert launch(tokenizer, output, seed, "train-tokenizer") == 1
+        shown = capsys.readouterr().err
+        assert f"another job is writing here (job {runners[0].job_id} on PortableRunner, last sign of life" in shown
+        assert "If it was cancelled, or failed, run this again" in shown and f"remove {output}/{claims.RECORD}" in shown
+    assert len(runners) == 1
+    gates.open(WINNER, "finish")
+    assert runners[0].end() is None
+    assert not [name for name in files.list_files(output) if name.startswith(".")], "nothing is left of the job"
+    assert found(output, tmp_path) == trained[WINNER]
+    assert launch(tokenizer, output, WINNER, "train-tokenizer") == 0 and len(runners) == 1
+    assert "is complete already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "late"), [("disk", "sample"), ("disk", "finish"), ("bucket", "sample"), ("bucket", "move")], indirect=["output"]
+)
+@pytest.mark.parametrize("winner", ["", "finish"])
+def test_a_training_that_lost_the_output_changes_nothing(
+    tokenizer: str,
+    output: str,
+    trained: dict[int, dict[str, str]],
+    gates: Gates,
+    runners: list[Elsewhere],
+    tmp_path: pathlib.Path,
+    late: str,
+    winner: str,
+) -> None:
+    """Both would write files of the same names."""
+    gates.close(LATE, late)
+    assert launch(tokenizer, output, LATE, "train-tokenizer") == 0
+    gates.wait_for(LATE, late)
+    files.remove(f"{output}/{claims.RECORD}")
+    if winner:
+        gates.close(WINNER, winner)
+    assert launch(tokenizer, output, WINNER, "train-tokenizer") == 0
+    if winner:
+        gates.wait_for(WINNER, winner)
+    else:
+        assert runners[1].end() is None
+    gates.open(LATE, late)
+    error = runners[0].end()
+    assert isinstance(error, LostOutputError) and "This job stops before it writes anything more" in str(error)
+    if winner:
+        gates.open(WINNER, winner)
+        assert runners[1].end() is None
+    assert found(output, tmp_path) == trained[WINNER]

@@ -14,17 +14,18 @@ from tokenreel.errors import BuildError
 from transforms.list_blocks import ListBlocks
 from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
 
+WORK = Workspace("out", "stage", "build")
+
 
 def test_the_same_code_goes_on() -> None:
-    work = Workspace("out", "stage", "build")
-    assert pickle.loads(pickle.dumps(work)) == work
+    assert pickle.loads(pickle.dumps(WORK)) == WORK
     assert len(launched.source_digest()) == 16
 
 
 @pytest.mark.parametrize("what", ["version", "source"])
 @pytest.mark.parametrize(
     "step",
-    [Workspace("out", "stage", "build"), ListBlocks(None, {}), TrainSentencePiece(None, "sample"), WriteTokenizer(None, {})],  # type: ignore[arg-type]
+    [WORK, ListBlocks(None, {}), TrainSentencePiece(None, WORK), WriteTokenizer(None, WORK, {})],  # type: ignore[arg-type]
     ids=lambda step: type(step).__name__,
 )
 def test_other_code_stops(step: object, what: str, monkeypatch: pytest.MonkeyPatch) -> None:

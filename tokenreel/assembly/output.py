@@ -15,7 +15,7 @@ from typing import Any
 from tokenreel.assembly import remembered_inputs
 from tokenreel.assembly.remembered_inputs import CONTENT
 from tokenreel.config.build import JobConfig
-from tokenreel.config.workspace import Workspace
+from tokenreel.config.workspace import Workspace, is_of_build
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import manifest, naming
 from tokenreel.format.manifest import Manifest, VocabularyInfo
@@ -30,7 +30,6 @@ _BUILD = f"{naming.STAGE}/build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
 _ADVICE = "Add --overwrite to replace it, or choose another --output."
 _FOLDERS = (naming.STAGE, "provenance", "dead_letters")
-_OF_BUILD = re.compile(rf"{re.escape(naming.STAGE)}/[0-9a-f]{{16}}/")
 
 
 class _Begun(enum.Enum):
@@ -264,11 +263,6 @@ def _remove_superseded(config: JobConfig, build: str, present: Mapping[str, int]
         path = files.join(config.output, name)
         if is_of_build(name) and not path.startswith(f"{own}/"):
             files.remove(path)
-
-
-def is_of_build(name: str) -> bool:
-    """Says whether a file is one that a build wrote under a name of its own, until it is moved to its place."""
-    return _OF_BUILD.match(name) is not None
 
 
 def shards_written(present: Collection[str]) -> set[naming.Place]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import SourceError, TokenreelError
 from tokenreel.format import naming
 from tokenreel.sources.inputs import InputFile
@@ -26,7 +27,6 @@ from tokenreel.storage import files
 
 CONTENT = "content"  # the entry of `totals.inputs` with the digest of a source's contents; manifests from before have none
 _DIGEST_BYTES = 16
-_LISTING = f"{naming.STAGE}/inputs.jsonl"
 
 
 class Remembered(NamedTuple):
@@ -48,23 +48,23 @@ def path_of(output: str) -> str | None:
     return f"{parent}/.{name}.inputs.jsonl" if parent or output.startswith("/") else f".{name}.inputs.jsonl"
 
 
-def write_listing(config: JobConfig, build: str, listed: Sequence[Sequence[InputFile]]) -> None:
-    """Notes what the first listing of a build found, before anything is read: what is written to a file later has another time.
+def write_listing(config: JobConfig | TokenizerJobConfig, build: str, listed: Sequence[Sequence[InputFile]]) -> None:
+    """Notes what the first listing of a job found, before anything is read: what is written to a file later has another time.
 
     Args:
-      config: the settings of the build.
+      config: the settings of the job.
       build: its identity.
       listed: the files of each source.
     """
     rows = (Remembered(source, *_seen(file), file.crc32c) for source, found in enumerate(listed) for file in found)
-    _write(files.join(config.output, _LISTING), build, rows)
+    _write(files.join(config.output, naming.LISTING), build, rows)
 
 
-def leave_out_new(config: JobConfig, index: int, found: Sequence[InputFile]) -> tuple[list[InputFile], str] | None:
-    """Leaves out what arrived in a source after a build listed it, and writes what was there to a list beside the output.
+def leave_out_new(config: JobConfig | TokenizerJobConfig, index: int, found: Sequence[InputFile]) -> tuple[list[InputFile], str] | None:
+    """Leaves out what arrived in a source after a job listed it, and writes what was there to a list beside the output.
 
     Args:
-      config: the settings of the build.
+      config: the settings of the job.
       index: of the source.
       found: its files as they are listed now.
 
@@ -72,7 +72,7 @@ def leave_out_new(config: JobConfig, index: int, found: Sequence[InputFile]) -> 
       those that were there before, and the list as `sources.files` takes it; None where one of them is gone or changed, or none is known.
     """
     path, source = path_of(config.output), config.sources[index]
-    rows = _by_source(files.join(config.output, _LISTING)).get(index)
+    rows = _by_source(files.join(config.output, naming.LISTING)).get(index)
     now = {file.name: file for file in found}
     if path is None or rows is None or any(row.name not in now or row[1:5] != _seen(now[row.name]) for row in rows):
         return None
@@ -115,7 +115,7 @@ def add_contents(config: JobConfig, inputs: Mapping[str, Any], contents: Iterabl
         digests[content.source].add(content.name, content.bytes, content.crc32c)
         crcs[content.source, content.name] = content.crc32c
     with contextlib.suppress(ValueError, KeyError, FileNotFoundError):  # a listing that was damaged meanwhile remembers nothing
-        build, listing = _read(files.join(config.output, _LISTING))
+        build, listing = _read(files.join(config.output, naming.LISTING))
         _remember(config.output, build, [row._replace(crc32c=crcs[row.source, row.name] if row.size else None) for row in listing])
     names = [source.name for source in config.sources]
     return {name: {**inputs[name], CONTENT: str(digest)} for name, digest in zip(names, digests, strict=True)}

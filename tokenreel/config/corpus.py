@@ -364,7 +364,7 @@ class ExecutionConfig:
       max_dead_letter_fraction: the job fails if more than this of a source cannot be read, of its documents or of the bytes of its files.
       allow_leaks: go on where two sources share text, so that what one holds out may be in the training text of the other.
       allow_empty_files: go on where a source gives no document at all, or a file with records none that can be read.
-      new_files: what becomes of files that arrive in a source after the build has listed it: `leave_out` builds of those that were there,
+      new_files: what becomes of files that arrive in a source after the job has listed it: `leave_out` goes on with those that were there,
         and names them in a list beside the output; `fail` stops.
       dead_letter_crashes: blocks over which a process died twice become dead letters as a whole, in place of ending the build again.
     """

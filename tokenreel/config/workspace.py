@@ -1,4 +1,4 @@
-"""Where a build writes: below the output, under a name of its own, until its files are moved to their places.
+"""Where a job writes: below the output, under a name of its own, until its files are moved to their places.
 
 Tested in tests/pipelines/test_fencing.py.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.tfrecord import crc32c
@@ -19,7 +21,14 @@ from tokenreel.storage import files
 from tokenreel.storage.claims import Claim, Folder
 from tokenreel.storage.placing import Placing
 
+SAMPLES = "tokenizer_sample"  # the directory of sampled text, in that of stage files
 _NAME = 16  # characters of a build's identity that name its directory
+_OF_BUILD = re.compile(rf"{re.escape(naming.STAGE)}/[0-9a-f]{{{_NAME}}}/")
+
+
+def is_of_build(name: str) -> bool:
+    """Says whether a file of an output is one that a job wrote under a name of its own, until it is moved to its place."""
+    return _OF_BUILD.match(name) is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Workspace:
     launched: Launched = dataclasses.field(default_factory=Launched, repr=False)
 
     @classmethod
-    def of(cls, config: JobConfig, build: str, claim: Claim | None = None) -> Workspace:
+    def of(cls, config: JobConfig | TokenizerJobConfig, build: str, claim: Claim | None = None) -> Workspace:
         """Makes the workspace of a build."""
         return cls(config.output, config.execution.stage or files.join(config.output, naming.STAGE), build, claim)
 
@@ -59,6 +68,16 @@ class Workspace:
     def tokens(self) -> Folder:
         """Stage files."""
         return Folder(self.stage, self.claim)
+
+    @property
+    def samples(self) -> str:
+        """Text that tokenizers of this output are trained on; beside it may lie that of others, where the config names the directory."""
+        return files.join(files.join(self.stage, SAMPLES), keys.digest(self.output)[:_NAME])
+
+    @property
+    def sample(self) -> Folder:
+        """The text that this tokenizer is trained on."""
+        return Folder(files.join(self.samples, self.build[:_NAME]), self.claim)
 
     @property
     def shards(self) -> Folder:

@@ -12,6 +12,7 @@ SHARD_TABLE = "shards.npy"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # copies, beside that of a `tokenizer.json`
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
+LISTING = f"{STAGE}/inputs.jsonl"  # what a job found when it began, while it runs
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 _INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
 _PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")

@@ -6,14 +6,16 @@ Tested in tests/pipelines/test_train_tokenizer.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenreel import keys
 from tokenreel.config.tokenizer import TokenizerJobConfig
+from tokenreel.config.workspace import SAMPLES, Workspace, is_of_build
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.storage import files, locking, pooled
+from tokenreel.format.manifest import to_json
+from tokenreel.storage import files, locking, placing, pooled
 from tokenreel.tokenizer_training.sample_files import Sample
 from tokenreel.tokenizer_training.sample_plan import Totals
 from tokenreel.tokenizer_training.sentencepiece_training import Coverage, measure_coverage
@@ -24,13 +26,7 @@ from tokenreel.wording import plural
 
 REPORT = "tokenizer_report.json"
 VERSION = "tokenizer-sample-1"  # changes where the same text and settings would give another sample
-_SAMPLE = "tokenizer_sample"
 _MODELS = ("tokenizer.model", "tokenizer.json")
-
-
-def sample_directory(config: TokenizerJobConfig) -> str:
-    """Names the directory that holds the sampled text while the job runs."""
-    return files.join(config.execution.stage or files.join(config.output, naming.STAGE), _SAMPLE)
 
 
 def identity(config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> str:
@@ -38,8 +34,16 @@ def identity(config: TokenizerJobConfig, inputs: Mapping[str, Any]) -> str:
     return keys.digest(VERSION, keys.VERSION, config.identity(inputs))
 
 
-def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-    """Makes the output directory ready, or finds the tokenizer there already.
+def prepare(
+    config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite: bool, before_changes: Callable[[], object] = bool
+) -> dict[str, Any] | None:
+    """Makes the output directory ready, or finds the tokenizer there already. To be called by who holds the lock.
+
+    Args:
+      config: settings of the job.
+      inputs: the files that the listing of the sources found.
+      overwrite: replaces another tokenizer.
+      before_changes: called when it is known that the directory is to be written to.
 
     Returns:
       The report, if this very tokenizer is already complete there; None if it has to be trained.
@@ -61,21 +65,22 @@ def prepare(config: TokenizerJobConfig, inputs: Mapping[str, Any], *, overwrite:
         raise BuildError(
             f"{config.output}: holds a tokenizer of other settings or text. Add --overwrite to replace it, or choose another --output."
         )
+    before_changes()
     files.remove(files.join(config.output, REPORT))  # first: from then on nothing is complete
     pooled.remove(files.join(config.output, name) for name in present)
-    remove_sample(config)
+    remove_stage(config)
     return None
 
 
-def remove_sample(config: TokenizerJobConfig) -> None:
-    """Removes the text that only a running job needs."""
-    pooled.remove_tree(sample_directory(config))
-    if not config.execution.stage:
-        pooled.remove_tree(files.join(config.output, naming.STAGE))
+def remove_stage(config: TokenizerJobConfig) -> None:
+    """Removes what only a running job needs: the sampled text above all."""
+    pooled.remove_tree(Workspace.of(config, "").samples)
+    pooled.remove_tree(files.join(config.output, naming.STAGE))
 
 
 def _is_ours(name: str) -> bool:
-    return files.TEMPORARY.sub("", name) in (REPORT, *_MODELS) or name.startswith(f"{naming.STAGE}/{_SAMPLE}/")
+    known = files.TEMPORARY.sub("", name) in (REPORT, *_MODELS, naming.LISTING)
+    return known or name.startswith(f"{naming.STAGE}/{SAMPLES}/") or is_of_build(name)
 
 
 def read_report(directory: str) -> dict[str, Any]:
@@ -96,16 +101,18 @@ def read_report(directory: str) -> dict[str, Any]:
 
 def finish(
     config: TokenizerJobConfig,
+    work: Workspace,
     inputs: Mapping[str, Any],
     model: bytes,
     trained: Mapping[str, Any],
     sample: Sample,
     totals: Totals,
 ) -> dict[str, Any]:
-    """Writes the model, measures it, and writes the report last.
+    """Writes the model, measures it, and moves it to its place, and the report last.
 
     Args:
       config: settings of the job.
+      work: where it writes.
       inputs: the files that the listing of the sources found.
       model: content of the model file.
       trained: what the trainer reports about the training.
@@ -114,10 +121,11 @@ def finish(
 
     Returns:
       The report.
+
+    Raises:
+      LostOutputError: another job has the output.
     """
-    path = files.join(config.output, config.model_file)
-    files.write_bytes(path, model)
-    vocabulary = load_vocabulary(config.kind, path)
+    vocabulary = load_vocabulary(config.kind, files.join(config.output, config.model_file), data=model)
     coverages = [measure_coverage(vocabulary, sample.held_out(i)) for i in range(len(config.sources))]
     sources = _describe_sources(config, sample, totals, coverages)
     report = {
@@ -138,8 +146,8 @@ def finish(
         "sources": sources,
         "tokenreel_version": __version__,
     }
-    content = json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    files.write_bytes(files.join(config.output, REPORT), content.encode())
+    for name, content in ((config.model_file, model), (REPORT, to_json(report))):  # one after the other: the report means "complete"
+        placing.place(work.dataset, [work.write(name, content, keys.digest(content))])
     return report
 
 
