@@ -162,7 +162,7 @@ def output(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: 
         yield f"{place}/dataset"
 
 
-def launch(config: str, output: str, seed: int, command: str = "build") -> int:
+def launch(config: str, output: str, seed: int, command: str = "build", *more: str) -> int:
     """Hands a job over as a user does."""
     return cli.main(
         [
@@ -175,6 +175,7 @@ def launch(config: str, output: str, seed: int, command: str = "build") -> int:
             "--runner=PortableRunner",
             *WORKERS,
             "--no-wait",
+            *more,
         ]
     )
 
@@ -363,3 +364,19 @@ def test_a_training_that_lost_the_output_changes_nothing(
         gates.open(WINNER, winner)
         assert runners[1].end() is None
     assert found(output, tmp_path) == trained[WINNER]
+
+
+def test_trainings_that_share_a_directory_for_text_leave_each_other_alone(
+    tokenizer: str, trained: dict[int, dict[str, str]], gates: Gates, runners: list[Elsewhere], tmp_path: pathlib.Path
+) -> None:
+    stage = f"execution.stage={tmp_path / 'stage'}"
+    gates.close(WINNER, "finish")
+    for place in ("first", "second"):
+        assert launch(tokenizer, str(tmp_path / place), WINNER, "train-tokenizer", "--set", stage) == 0
+    gates.wait_for(WINNER, "finish")
+    arguments = ["--output", str(tmp_path / "other"), "--set", f"seed={LATE}", "--set", stage, "--direct_num_workers=1"]
+    assert cli.main(["train-tokenizer", tokenizer, *arguments]) == 0
+    gates.open(WINNER, "finish")
+    assert [runner.end() for runner in runners] == [None, None]
+    assert [tree_digest(tmp_path / name) for name in ("first", "second", "other")] == [trained[WINNER]] * 2 + [trained[LATE]]
+    assert not files.list_files(str(tmp_path / "stage"))
