@@ -36,7 +36,7 @@ def build(root: beam.Pipeline, config: TokenizerJobConfig, work: Workspace, inpu
     rules = [load_rules(config.filters_of(index)) for index in range(len(config.sources))]
     sampled = blocks | SampleDocuments(config, rules, work, limits, inputs)  # Sampled: plan, paths and totals
     if config.kind == "characters":
-        counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config)  # RecordBatch
+        counts = blocks | CountBlocks(config, rules) if config.budget is None else sampled | CountSample(config, work)  # RecordBatch
         trained = counts | FitCharacters(config, work)  # Trained: the model
     else:
         trained = sampled | TrainSentencePiece(config, work)  # Trained: the model

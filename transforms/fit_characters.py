@@ -34,13 +34,16 @@ class CountSample(beam.PTransform):
     """Counts the characters of the sampled documents, on one worker."""
 
     config: TokenizerJobConfig
+    work: Workspace
 
     def expand(self, sampled: beam.PCollection[Sampled]) -> beam.PCollection[pa.RecordBatch]:
         return sampled | "CountSample" >> beam.FlatMap(self._count)  # RecordBatch: a row a character
 
     def _count(self, sampled: Sampled) -> Iterator[pa.RecordBatch]:
         gathered, size = [], 0
-        for chosen in Sample(sampled.plan, sampled.parts):
+        with self.work.explaining():
+            sample = Sample(sampled.plan, sampled.parts)
+        for chosen in sample:
             gathered.append(chosen.text)
             size += len(chosen.text)
             if size > _PART_BYTES:

@@ -1,28 +1,27 @@
 """Samples the documents of blocks."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from tokenreel.assembly import dead_letters
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
 from tokenreel.planning import stage_table
-from tokenreel.sources import losses
+from tokenreel.planning.selection import StageSelection
 from tokenreel.sources.inputs import Block
+from tokenreel.staging import stage_file
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import ColumnFile, Row
 from tokenreel.tokenizer_training import sample, sample_files, sample_plan
 from tokenreel.tokenizer_training.sample_plan import Measured, SamplePlan, Totals
-from tokenreel.tokenizer_training.texts import read_texts
+from tokenreel.tokenizer_training.texts import Texts, read_texts
 from transforms.gather_rows import GatherRows
 from transforms.workers.saying import say
-
-_FileCounts = tuple[int, Mapping[str, int]]  # documents that could be read, and those that could not by reason
 
 
 @dataclasses.dataclass
@@ -80,15 +79,13 @@ class SampleDocuments(beam.PTransform):
     def expand(self, blocks: beam.PCollection[Block]) -> beam.PCollection[Sampled]:
         config = self.config
         measured = blocks | "MeasureBlock" >> beam.ParDo(_MeasureBlock(config, self.rules, self.work, self.limits)).with_outputs(
-            "counts", "files", main="read"
+            "counts", "faults", main="read"
         )
-        empty = (
-            measured.files  # ((source, file), (documents, dead letters by reason)): of files that are not known to give a document
-            | "JoinFiles" >> beam.CombinePerKey(_join_files)
-            | "EmptyFiles" >> beam.FlatMapTuple(_empty)  # Measured
-        )
-        totals = (measured.counts, empty) | beam.Flatten() | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
-        plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan))  # SamplePlan
+        faults = measured.faults | "CollectFaults" >> beam.CombineGlobally(
+            GatherRows(stage_table.to_row, self.work.sample, "faults", stage_table.SORT_BY)
+        )  # table of StageSelection: of stage files that hold nothing but dead letters
+        totals = measured.counts | "AddUp" >> beam.CombineGlobally(_AddUp(len(config.sources)))  # Totals
+        plan = beam.pvalue.AsSingleton(totals | "PlanSample" >> beam.Map(self._plan, beam.pvalue.AsSingleton(faults)))  # SamplePlan
         gather = GatherRows(_to_row, self.work.sample, "parts", stage_table.SORT_BY)
         return (
             measured.read  # _Part: paths, never text
@@ -97,9 +94,14 @@ class SampleDocuments(beam.PTransform):
             | "Sampled" >> beam.Map(Sampled, plan, beam.pvalue.AsSingleton(totals))  # Sampled
         )
 
-    def _plan(self, totals: Totals) -> SamplePlan:
+    def _plan(self, totals: Totals, faults: ColumnFile) -> SamplePlan:
         config = self.config
-        sample_plan.check(totals, self.inputs, config.execution, say)
+        with self.work.explaining():
+            letters = dead_letters.DeadLetters(config, stage_table.load(faults), self.work)
+            empty = [(account.source, account.name, account.dead_letters) for account in dead_letters.without_documents(letters.write())]
+        if letters.cut:
+            say(letters.cut)
+        sample_plan.check(totals, self.inputs, config.execution, say, empty, letters.where)
         return sample_plan.plan(totals, config.budget, config.held_out_bytes, config.shares, config.max_document_bytes)
 
     def _complete(self, read: _Part, plan: SamplePlan) -> Iterator[_Part]:
@@ -118,43 +120,20 @@ class _MeasureBlock(beam.DoFn):
         self._config, self._rules, self._work, self._limits = config, rules, work, limits
         self._documents = Metrics.counter("tokenreel", "in-documents")
 
-    def process(self, block: Block) -> Iterator[Any]:  # _Part; tagged: Measured, and ((source, file), _FileCounts)
+    def process(self, block: Block) -> Iterator[Any]:  # _Part; tagged: Measured, and StageSelection
         limit = self._limits[block.source]
-        files: dict[str, _FileCounts] = {}
-        for measured, found, part in _measure(block, self._config, self._rules[block.source], self._work, limit):
+        for measured, texts, part in _measure(block, self._config, self._rules[block.source], self._work, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
-            for name, documents, dead_letters in found:
-                files[name] = _join_files([files.get(name, (0, {})), (documents, dead_letters)])
+            path = files.join(self._work.sample.ready(), f"{block.source:04d}-{block.index:08d}-{part.part:05d}.faults")
+            info = stage_file.write_faults(path, block, part.part, texts.files, texts.faults)
+            yield beam.pvalue.TaggedOutput("faults", StageSelection(info=info, splits={}))
             yield part
-        whole = {file_range.file.name for file_range in block.file_ranges if file_range.end is None}
-        archives = {archive for name, (documents, _) in files.items() if documents for archive in losses.archives_of(name)}
-        for name, counts in files.items():
-            if name in archives:  # some member gave a document
-                continue
-            if not counts[0] or name not in whole:  # of a large file other blocks may hold more
-                yield beam.pvalue.TaggedOutput("files", ((block.source, name), counts))
-
-
-def _join_files(parts: Iterable[_FileCounts]) -> _FileCounts:
-    """Adds up what parts of a file gave."""
-    documents, dead_letters = 0, Counter[str]()
-    for count, found in parts:
-        documents += count
-        dead_letters.update(found)
-    return documents, dict(dead_letters)
-
-
-def _empty(file: tuple[int, str], counts: _FileCounts) -> Iterator[Measured]:
-    """Makes a count of a file that gave dead letters alone."""
-    documents, dead_letters = counts
-    if dead_letters and not documents and not losses.is_refused(dead_letters):
-        yield Measured.of_empty(*file, dead_letters)
 
 
 def _measure(
     block: Block, config: TokenizerJobConfig, rules: Rules, work: Workspace, limit: int
-) -> Iterator[tuple[Measured, Sequence[tuple[str, int, Counter[str]]], _Part]]:
+) -> Iterator[tuple[Measured, Texts, _Part]]:
     """Counts the documents of each part of a block and writes those in the first `limit` buckets.
 
     A block that is processed twice writes the same bytes under the same names.
@@ -165,7 +144,7 @@ def _measure(
         if len(candidates.hashes):
             path = files.join(work.sample.ready(), f"{block.source:04d}-{block.index:08d}-{part:05d}-{limit:05d}.sample")
             sample_files.write_candidates(path, candidates)
-        yield measured, documents.files, _Part(block.source, block.index, part, limit, path, None if part else block)
+        yield measured, documents, _Part(block.source, block.index, part, limit, path, None if part else block)
 
 
 class _AddUp(beam.CombineFn):

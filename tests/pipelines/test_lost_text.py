@@ -62,8 +62,8 @@ def test_the_limit_holds_for_each_source(tmp_path: pathlib.Path, capsys: Capture
     assert "source 'few': 20 of 21 documents could not be read (20 no_text" in error
     assert "more than execution.max_dead_letter_fraction = 0.1 allows." in error and "few: few.jsonl " in error
     assert "source 'many'" not in error
-    if command == "build":
-        assert len(letters(tmp_path)) == 20
+    assert len(letters(tmp_path)) == 20
+    assert f"All of them are in {tmp_path / 'out/dead_letters/dead_letters.jsonl'}. The first:" in error
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -162,6 +162,32 @@ def test_a_source_of_which_everything_is_filtered_is_no_error(tmp_path: pathlib.
 def test_a_file_of_which_a_later_block_gives_documents_gave_something(tmp_path: pathlib.Path, command: str) -> None:
     sources = lay(tmp_path, web=wrong_key(300) + good(300))
     assert job(tmp_path, command, sources, max_dead_letter_fraction=0.6, block_mb=0.001) == 0
+
+
+def test_both_commands_list_the_same_dead_letters(tmp_path: pathlib.Path, capsys: Capture) -> None:
+    """Wherever blocks end: their lines are counted from the beginning of each file, and each reason is listed as often as a source says."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.tar").write_bytes(packed(good(50), wrong_key(2) + good(50) + b"{\n"))
+    (tmp_path / "texts/b.jsonl").write_bytes(good(400) + wrong_key(1) + good(300) + b"[]\n" * 9)
+    (tmp_path / "texts/c.jsonl").write_bytes(good(3) + wrong_key(1))
+    sources = [{"name": "web", "files": [str(tmp_path / "texts")], "dead_letters_kept": 5}]
+    expected = b""
+    for command, block_mb in (("build", 16), ("train-tokenizer", 16), ("train-tokenizer", 0.002)):
+        folder = tmp_path / f"{command}-{block_mb}"
+        folder.mkdir()
+        assert job(folder, command, sources, block_mb=block_mb) == 0
+        assert "tokenreel: 10 of 14 dead letters are listed, the first of each reason" in capsys.readouterr().err
+        found = (folder / "out/dead_letters/dead_letters.jsonl").read_bytes()
+        expected = expected or found
+        assert found == expected
+        assert not [path for path in (folder / "out").iterdir() if path.name.startswith(".")]
+    assert [(letter["file"], letter["line"]) for letter in letters(folder)[:5]] == [
+        *(("a.tar#1.jsonl", line) for line in (1, 2, 53)),
+        ("b.jsonl", 401),
+        ("b.jsonl", 702),
+    ]
+    assert job(folder, "train-tokenizer", sources, block_mb=16) == 0
+    assert "is complete already" in capsys.readouterr().err
 
 
 def test_the_first_of_each_reason_are_listed_and_all_are_counted(tmp_path: pathlib.Path, capsys: Capture) -> None:

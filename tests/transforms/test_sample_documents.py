@@ -13,14 +13,14 @@ from transforms.sample_documents import _MeasureBlock
 
 
 def test_no_text_passes_through_the_runner(tmp_path: pathlib.Path) -> None:
-    """All text is sampled, and goes to a file; for each document the runner gets a bucket and a number."""
+    """All text is sampled, and goes to a file; for each document the runner gets a bucket and a number, and for the block two rows."""
     (tmp_path / "text").write_text("".join(f"{i} {'word ' * 200}\n" for i in range(1000)))
     source = SourceConfig(files=(str(tmp_path / "text"),), format="lines")
     config = TokenizerJobConfig(output=str(tmp_path / "out"), sources=(source,))
     work = Workspace.of(config, "build")
     (block,) = list_blocks(source, 0, 1 << 24)
     emitted = list(_MeasureBlock(config, [Rules()], work, [sample_plan.BUCKETS]).process(block))
-    assert len(emitted) == 2
+    assert len(emitted) == 3
     assert len(pickle.dumps(emitted)) < 20_000
     (part,) = pathlib.Path(work.sample.path).iterdir()
     assert part.stat().st_size > 1_000_000

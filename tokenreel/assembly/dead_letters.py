@@ -12,16 +12,17 @@ from typing import IO, Any
 import numpy as np
 
 from tokenreel.config.build import JobConfig
+from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
 from tokenreel.format.manifest import file_info
 from tokenreel.planning.stage_table import StageTable
-from tokenreel.sources import losses
+from tokenreel.sources import file_counts, losses
 from tokenreel.sources.fault_log import Fault
-from tokenreel.staging import file_counts, stage_file
+from tokenreel.sources.file_counts import FileCounts
+from tokenreel.staging import stage_file
 from tokenreel.staging.columns import StageInfo
-from tokenreel.staging.file_counts import FileCounts
 from tokenreel.storage import files, placing, pooled
 from tokenreel.storage.placing import Placing
 from tokenreel.wording import plural
@@ -52,7 +53,7 @@ def check(
         own = selections.of_source(source)
         loss.documents = int(kept[own].sum()) + sum(selections.summed("filtered", own).values())
     letters = DeadLetters(config, selections, work)
-    for account in _without_documents(_added(letters.write(), found)):
+    for account in without_documents(_added(letters.write(), found)):
         found[account.source].add_empty([(account.name, account.dead_letters)], 1)
     if letters.cut:
         note(letters.cut)
@@ -96,7 +97,7 @@ def _added(accounts: Iterable[FileAccount], found: Sequence[losses.SourceLoss]) 
         yield account
 
 
-def _without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]:
+def without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]:
     """Picks the files that gave dead letters alone. What members of an archive gave, before its damage or behind it, it gave itself."""
     gave: set[str] = set()  # the last file that gave a document, and the archives around it
     held: FileAccount | None = None  # gave none so far; its members may
@@ -119,7 +120,7 @@ def _without_documents(accounts: Iterable[FileAccount]) -> Iterator[FileAccount]
 class DeadLetters:
     """What could not be read, told by the stage files as the text lies; holds one file of text at a time."""
 
-    def __init__(self, config: JobConfig, selections: StageTable, work: Workspace) -> None:
+    def __init__(self, config: JobConfig | TokenizerJobConfig, selections: StageTable, work: Workspace) -> None:
         self.config, self._selections = config, selections
         self._work = work
         self._faulty = set(selections.numbers("source")[selections.numbers("dead_letters") > 0].tolist())
@@ -197,8 +198,9 @@ class DeadLetters:
         of, outer = table.numbers("source"), table.columns.arrays.get("outer_files", np.zeros(len(table), dtype="S1"))
         known = np.zeros(len(table), dtype=bool) if whole else (table.numbers("dead_letters") == 0) & (outer != b"")
         rows = np.flatnonzero(np.isin(of, list(sources))).tolist()
-        remote = bool(rows) and files.is_remote(table[rows[0]].info.path)
-        opened = pooled.each(_read, (table[row].info for row in rows if not known[row]), remote=remote)
+        faulty = [row for row in rows if not known[row]]
+        remote = bool(faulty) and files.is_remote(table[faulty[0]].info.path)
+        opened = pooled.each(_read, (table[row].info for row in faulty), remote=remote)
         for row in rows:
             counts, faults = (file_counts.read(outer[row]), ()) if known[row] else next(opened)
             yield int(of[row]), counts, faults

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import json
+from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,16 @@ class Fault:
     reason: str
     message: str
     excerpt: str
+
+
+def to_lines(faults: Sequence[Fault]) -> bytes:
+    """Writes faults down, each a line of JSON."""
+    return "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in faults).encode()
+
+
+def from_lines(data: bytes) -> list[Fault]:
+    """Reads what `to_lines` wrote."""
+    return [Fault(**json.loads(line)) for line in data.splitlines()]
 
 
 class FaultLog:

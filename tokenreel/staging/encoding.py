@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from tokenreel.curation.filters import Rules
 from tokenreel.curation.sentences import split as split_sentences
 from tokenreel.format import token_spans
 from tokenreel.format.token_spans import characters_per_document
+from tokenreel.sources import fault_log
 from tokenreel.sources.documents import Documents
 from tokenreel.staging.columns import Columns
 from tokenreel.vocabularies.base import Vocabulary
@@ -174,7 +174,6 @@ def _to_columns(documents: Documents, kept: npt.NDArray[np.int64], characters: n
       characters: [m] int64 characters of each document.
       encoded: the tokens of the n that stay.
     """
-    faults = "".join(json.dumps(dataclasses.asdict(fault), ensure_ascii=True) + "\n" for fault in documents.faults)
     columns = Columns(
         key=documents.key[kept],
         token_offset=ragged.offsets_of(encoded.lengths),
@@ -183,7 +182,7 @@ def _to_columns(documents: Documents, kept: npt.NDArray[np.int64], characters: n
         bytes=np.diff(documents.offsets)[kept],
         file=documents.file[kept],
         tokens=encoded.tokens,
-        faults=np.frombuffer(faults.encode(), dtype=np.uint8),
+        faults=np.frombuffer(fault_log.to_lines(documents.faults), dtype=np.uint8),
         token_spans=encoded.spans,
     )
     if documents.sort_value is not None:

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,11 @@ from tokenreel.curation.cleaned import Cleaned
 from tokenreel.curation.hash_tables import HashTable
 from tokenreel.errors import BuildError
 from tokenreel.format import tfrecord
+from tokenreel.sources import fault_log, file_counts
 from tokenreel.sources.fault_log import Fault
+from tokenreel.sources.file_counts import FileCounts
 from tokenreel.sources.inputs import Block
-from tokenreel.staging import file_counts, range_cache
+from tokenreel.staging import range_cache
 from tokenreel.staging.columns import INDEX, Columns, StageInfo, lay_out
 from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes, tables
@@ -40,7 +42,17 @@ _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a buc
 _ATTEMPTS = 3  # to read a header: what is damaged on its way is well the next time
 _WHOLE_INDEX_BYTES = 3 << 20  # the largest index of an object that is read as a whole; of such ones 64 are kept at least
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
-_NOT_IN_HEADERS = ("path", "source", "block", "body", "outer_files")  # attributes of `StageInfo` that follow from where the file lies
+_REQUIRED = {
+    "key": "u8",
+    "token_offset": "i8",
+    "position": "i8",
+    "characters": "i8",
+    "bytes": "i8",
+    "file": "i4",
+    "tokens": "u2",
+    "faults": "u1",
+}
+_NOT_IN_HEADERS = ("path", "source", "block", "body", "outer_files")  # where the file lies, and what follows from the rest
 
 
 def write(
@@ -84,9 +96,41 @@ def write(
     )
     facts: dict[str, Any] = {"files": documents.files, "lines": documents.lines, "about": dict(about or {})}
     facts |= {"stored": documents.stored, "extents": [(file, *extent) for file, extent in documents.extents]}
-    facts |= {"read": documents.count_by_file(), "dead_letters_by_file": [dict(sorted(found.items())) for found in documents.dead_letters]}
-    facts["lost_bytes"] = list(map(round, documents.lost_bytes))
-    return write_columns(info, columns, facts)
+    return write_columns(info, columns, facts | file_counts.to_header(file_counts.of_documents(documents)))
+
+
+def write_faults(path: str, block: Block, part: int, counts: Sequence[FileCounts], faults: Sequence[Fault]) -> StageInfo:
+    """Writes a stage file that holds nothing but dead letters, where there are any; else all of it is in what is returned.
+
+    Args:
+      path: the file to write.
+      block: the block that was read.
+      part: index of the part in the block.
+      counts: what it gave of each of its files.
+      faults: the first dead letters of each reason.
+    """
+    header = file_counts.to_header(counts)
+    nothing = Columns(**{name: np.zeros(0, dtype=dtype) for name, dtype in _REQUIRED.items()} | {"token_offset": np.zeros(1, np.int64)})
+    columns = dataclasses.replace(nothing, faults=np.frombuffer(fault_log.to_lines(faults), dtype=np.uint8))
+    info = StageInfo(
+        path=path,
+        source=block.source,
+        block=block.index,
+        part=part,
+        last=False,
+        body=0,
+        token_dtype="uint16",
+        dead_letters=sum(sum(each.dead_letters.values()) for each in counts),
+        filtered={},
+        lines_removed={},
+        characters_removed=0,
+        modified=0,
+        outer_files=file_counts.outer(header),
+        **columns.counts(),
+    )
+    if info.outer_files:
+        return dataclasses.replace(info, path="")
+    return write_columns(info, columns, {**header, "stored": [], "extents": [], "about": {}})
 
 
 def write_columns(info: StageInfo, columns: Columns, facts: Mapping[str, Any]) -> StageInfo:
@@ -197,7 +241,7 @@ def read_faults(info: StageInfo) -> list[Fault]:
     Raises:
       BuildError: the file is gone, or shorter than it was written.
     """
-    return [Fault(**json.loads(line)) for line in StageFile(info).read("faults").tobytes().splitlines()]
+    return fault_log.from_lines(StageFile(info).read("faults").tobytes())
 
 
 class StageFile:

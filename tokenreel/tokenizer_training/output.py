@@ -79,7 +79,7 @@ def remove_stage(config: TokenizerJobConfig) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    known = files.TEMPORARY.sub("", name) in (REPORT, *_MODELS, naming.LISTING)
+    known = files.TEMPORARY.sub("", name) in (REPORT, *_MODELS, naming.DEAD_LETTERS, naming.LISTING)
     return known or name.startswith(f"{naming.STAGE}/{SAMPLES}/") or is_of_build(name)
 
 

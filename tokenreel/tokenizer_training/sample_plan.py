@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -63,7 +63,6 @@ class Measured:
       left_out: number of documents that filters left out, by reason.
       examples: some of the faults: file, position and message.
       lost_bytes: about how many bytes on disk could not be read.
-      empty: files of which nothing could be read: name, and number of documents by reason.
     """
 
     source: int
@@ -76,13 +75,6 @@ class Measured:
     left_out: Mapping[str, int]
     examples: Sequence[tuple[str, int, str]]
     lost_bytes: int = 0
-    empty: Sequence[tuple[str, Mapping[str, int]]] = ()
-
-    @classmethod
-    def of_empty(cls, source: int, file: str, faults: Mapping[str, int]) -> Measured:
-        """Counts nothing but a file of which nothing could be read; its dead letters are counted elsewhere."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(source, nothing, nothing, 0, 0, 0, {}, {}, (), empty=((file, faults),))
 
 
 class Totals:
@@ -94,8 +86,6 @@ class Totals:
       faults: for each source, the documents that could not be read, by reason.
       left_out: for each source, the documents that filters left out, by reason.
       examples: for each source, the first faults, by (file, position).
-      empty_files: for each source, the number of files of which nothing could be read.
-      empty: some of them, by name.
     """
 
     def __init__(self, sources: int) -> None:
@@ -104,8 +94,6 @@ class Totals:
         self.faults: list[Counter[str]] = [Counter() for _ in range(sources)]
         self.left_out: list[Counter[str]] = [Counter() for _ in range(sources)]
         self.examples: list[list[tuple[str, int, str]]] = [[] for _ in range(sources)]
-        self.empty_files = [0] * sources
-        self.empty: list[list[tuple[str, Mapping[str, int]]]] = [[] for _ in range(sources)]
 
     def add(self, part: Measured) -> None:
         """Adds one part of a block."""
@@ -117,7 +105,7 @@ class Totals:
         self.faults[source].update(part.faults)
         self.left_out[source].update(part.left_out)
         self.lost_bytes[source] += part.lost_bytes
-        self._show(source, part.examples, len(part.empty), part.empty)
+        self._show(source, part.examples)
 
     def merge(self, other: Totals) -> None:
         """Adds another sum."""
@@ -128,19 +116,22 @@ class Totals:
         for mine, theirs in zip([*self.faults, *self.left_out], [*other.faults, *other.left_out], strict=True):
             mine.update(theirs)
         self.lost_bytes += other.lost_bytes
-        for source, (examples, count, empty) in enumerate(zip(other.examples, other.empty_files, other.empty, strict=True)):
-            self._show(source, examples, count, empty)
+        for source, examples in enumerate(other.examples):
+            self._show(source, examples)
 
-    def _show(
-        self, source: int, examples: Sequence[tuple[str, int, str]], count: int, empty: Sequence[tuple[str, Mapping[str, int]]]
-    ) -> None:
-        """Adds faults, and files of which nothing could be read, and keeps the first of both."""
+    def _show(self, source: int, examples: Sequence[tuple[str, int, str]]) -> None:
+        """Adds faults, and keeps the first."""
         self.examples[source] = sorted([*self.examples[source], *examples])[: losses.SHOWN]
-        self.empty_files[source] += count
-        self.empty[source] = sorted([*self.empty[source], *empty], key=lambda file: file[0])[: losses.SHOWN]
 
 
-def check(totals: Totals, inputs: Mapping[str, Any], execution: ExecutionConfig, note: Callable[[str], object] = str) -> None:
+def check(
+    totals: Totals,
+    inputs: Mapping[str, Any],
+    execution: ExecutionConfig,
+    note: Callable[[str], object] = str,
+    empty: Iterable[tuple[int, str, Mapping[str, int]]] = (),
+    where: str = "",
+) -> None:
     """Checks that there is text, and that most of each source could be read.
 
     Args:
@@ -148,6 +139,8 @@ def check(totals: Totals, inputs: Mapping[str, Any], execution: ExecutionConfig,
       inputs: the files and bytes of each source, as the listing found them.
       execution: how much may be lost.
       note: told what is lost and allowed.
+      empty: files that gave dead letters alone: their source, name, and number of documents by reason.
+      where: says where the dead letters are, for messages.
 
     Raises:
       BuildError: no document holds any text, too many of a source could not be read, or none of a source or a file.
@@ -157,15 +150,16 @@ def check(totals: Totals, inputs: Mapping[str, Any], execution: ExecutionConfig,
         loss.documents = int(totals.documents[index]) + sum(totals.left_out[index].values())
         loss.dead_letters, loss.lost_bytes = totals.faults[index], int(totals.lost_bytes[index])
         loss.add_first(f"{file} byte {position:,}: {losses.shorten(message)}" for file, position, message in totals.examples[index])
-        loss.add_empty(totals.empty[index], totals.empty_files[index])
-    losses.check_fraction(found, execution)
+    for source, name, reasons in empty:
+        found[source].add_empty([(name, reasons)], 1)
+    losses.check_fraction(found, execution, where)
     if not totals.documents.any():
         left_out: Counter[str] = sum(totals.left_out, Counter())
         why = f" All {left_out.total():,} documents were left out: {losses.counts(left_out)}."
         raise BuildError(
             f"the sources {', '.join(inputs)} hold no text to train on.{why if left_out else ''} Check sources, filters and splits."
         )
-    losses.check_empty(found, execution, note)
+    losses.check_empty(found, execution, note, where)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,9 @@ from tokenreel.curation import filters
 from tokenreel.curation.cleaned import REASONS, Cleaned
 from tokenreel.curation.filters import Rules
 from tokenreel.format import token_spans
+from tokenreel.sources import file_counts
 from tokenreel.sources.fault_log import Fault
+from tokenreel.sources.file_counts import FileCounts
 from tokenreel.sources.inputs import Block
 from tokenreel.sources.reading import read_documents
 
@@ -36,7 +38,7 @@ class Texts:
       dead_letters: number of documents that could not be read, by reason.
       left_out: number of documents that filters or held-out splits left out, by reason.
       lost_bytes: about how many bytes on disk could not be read.
-      files: of each file that was read, its name, the number of documents that could be read, and of those that could not by reason.
+      files: what was read of each file.
     """
 
     text: npt.NDArray[np.uint8]
@@ -46,7 +48,7 @@ class Texts:
     dead_letters: Counter[str]
     left_out: dict[str, int]
     lost_bytes: int = 0
-    files: Sequence[tuple[str, int, Counter[str]]] = ()
+    files: Sequence[FileCounts] = ()
 
 
 def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: int) -> Iterator[Texts]:
@@ -81,5 +83,5 @@ def read_texts(block: Block, config: CorpusSettings, rules: Rules, part_bytes: i
             dead_letters=sum(documents.dead_letters, Counter()),
             left_out={reason: count for reason, count in left_out.items() if count},
             lost_bytes=round(sum(documents.lost_bytes)),
-            files=tuple(zip(documents.files, documents.count_by_file(), documents.dead_letters, strict=True)),
+            files=file_counts.of_documents(documents),
         )

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenreel.staging import file_counts
-from tokenreel.staging.file_counts import FileCounts
+from tokenreel.sources import file_counts
+from tokenreel.sources.file_counts import FileCounts
 
 
 def header(*counts: FileCounts) -> dict[str, Any]:
-    columns = zip(*counts, strict=True) if counts else [()] * 5
-    return dict(zip(("files", "lines", "read", "dead_letters_by_file", "lost_bytes"), map(list, columns), strict=True))
+    return file_counts.to_header(counts)
 
 
 def test_the_ends_are_told_whatever_lies_between() -> None:

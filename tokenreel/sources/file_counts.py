@@ -11,6 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tokenreel.sources.documents import Documents
+
+_HEADER = ("files", "lines", "read", "dead_letters_by_file", "lost_bytes")  # the attributes of `FileCounts`, in its order
 _LONGEST = 1024  # bytes of a value in the stage table, where each row has room for the longest of all
 
 
@@ -34,8 +37,20 @@ class FileCounts(NamedTuple):
 
 def of_header(header: Mapping[str, Any]) -> list[FileCounts]:
     """Gives what the header of a stage file tells of each file, as the text lies."""
-    columns = (header[name] for name in ("files", "lines", "read", "dead_letters_by_file", "lost_bytes"))
+    return [FileCounts(*values) for values in zip(*(header[name] for name in _HEADER), strict=True)]
+
+
+def of_documents(documents: Documents) -> list[FileCounts]:
+    """Counts what was read of each file, whatever filters make of it."""
+    dead_letters = [dict(sorted(found.items())) for found in documents.dead_letters]
+    columns = (documents.files, documents.lines, documents.count_by_file(), dead_letters, map(round, documents.lost_bytes))
     return [FileCounts(*values) for values in zip(*columns, strict=True)]
+
+
+def to_header(counts: Sequence[FileCounts]) -> dict[str, Any]:
+    """Gives what a header tells, as `of_header` reads it."""
+    columns = zip(*counts, strict=True) if counts else [()] * len(_HEADER)
+    return dict(zip(_HEADER, map(list, columns), strict=True))
 
 
 def outer(header: Mapping[str, Any]) -> str:
