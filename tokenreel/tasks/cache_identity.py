@@ -28,6 +28,7 @@ VERSION = "tasks-1"
 
 _VERSION = "version"  # the attribute that says what a step does, in place of its source text
 _DEEPEST = 20  # values inside of values
+_PLACES = ("tfds_data_dir",)  # attributes of sources that another machine may have otherwise
 _MOST_BYTES_READ = 64 << 20  # of a split's files, whose contents are compared each time a cache is opened
 
 
@@ -80,7 +81,7 @@ def source_differences(task: Any, identity: Mapping[str, Any], split: str) -> li
     `_MOST_BYTES_READ`. A trainer need not have them: where there is none, nothing is said.
     """
     source = task.source
-    found = ["the source"] if "source" in identity and describe_source(source) != identity["source"] else []
+    found = ["the source"] if "source" in identity and not _is_alike(source, identity["source"]) else []
     before = identity.get("inputs", {}).get(split, {})
     if found or "files" not in before or not hasattr(source, "read_file_fn"):
         return found
@@ -106,6 +107,17 @@ def source_differences(task: Any, identity: Mapping[str, Any], split: str) -> li
         if describe_files(sums, os.path.commonpath([os.path.dirname(path) for path in paths])) != before:
             return [f"{where} (other contents or names of its files)"]
     return found
+
+
+def _is_alike(source: Any, described: Mapping[str, Any]) -> bool:
+    """Compares a source with a description, but for where its data lie and what objects of users' own classes hold, which may change."""
+    kind = type(source)
+    if not _is_own(kind):
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return (described.get("class"), described.get("source")) == (name, keys.digest(_source(kind, name)))
+    now = describe_source(source)
+    states = [{name: value for name, value in each.get("state", {}).items() if name not in _PLACES} for each in (now, described)]
+    return bool(now["class"] == described.get("class") and states[0] == states[1])
 
 
 def differences(task: Any, identity: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 from tokenreel.errors import ConfigError
 from tokenreel.tasks import cache_identity
 from tokenreel.tasks.cache_identity import describe
+from tokenreel.tasks.data_sources import FunctionDataSource
 from tokenreel.tasks.vocabularies import ByteVocabulary
 
 SOURCE = """
@@ -142,3 +143,32 @@ def test_differences_name_the_step_and_the_feature():
         "feature 'b'",
         "feature 'inputs'",
     ]
+
+
+class Lazy(FunctionDataSource):
+    """A source of a user's, that remembers what it read."""
+
+    def __init__(self, function):
+        super().__init__(function, ["train"])
+        self.read = None
+
+
+def test_what_a_source_of_a_users_own_remembers_is_no_change():
+    source = Lazy(rows)
+    identity = {"source": cache_identity.describe_source(source)}
+    source.read = ["a"]
+    assert cache_identity.source_differences(types.SimpleNamespace(source=source), identity, "train") == []
+    plain = types.SimpleNamespace(source=FunctionDataSource(rows, ["train"]))
+    assert cache_identity.source_differences(plain, identity, "train") == ["the source"]
+    other = {"source": cache_identity.describe_source(plain.source)}
+    assert cache_identity.source_differences(plain, other, "train") == []
+    edited = types.SimpleNamespace(source=FunctionDataSource(more_rows, ["train"]))
+    assert cache_identity.source_differences(edited, other, "train") == ["the source"]
+
+
+def rows(split, shuffle_files):
+    return [{"n": 1}]
+
+
+def more_rows(split, shuffle_files):
+    return [{"n": 1}, {"n": 2}]
