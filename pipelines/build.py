@@ -12,12 +12,13 @@ import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
-from pipelines import local
+from pipelines import build_tasks, local
 from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
 from tokenreel.assembly.summary import summarize
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig
+from tokenreel.config.task_build import TaskJobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import survey
@@ -110,7 +111,14 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
       TokenreelError: with a message that stands alone.
     """
     local.quiet_logging()
-    job = _follow_links(reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output))
+    config = reading.read_build(arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    if isinstance(config, TaskJobConfig):
+        return build_tasks.run(config, arguments, beam_arguments)
+    return _run(_follow_links(config), arguments, beam_arguments)
+
+
+def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence[str]) -> Manifest | None:
+    """Builds a dataset of text: see `run`."""
     model = open_vocabulary(job.vocabulary.kind, job.vocabulary.path, job.vocabulary.options)
     vocabulary = sampled(model, job.vocabulary.sampling, seed=job.seed)
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
@@ -149,7 +157,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
                 written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
                 if leaves:
-                    _ = written | CleanUp([(hold.claim(), functools.partial(output.remove_stage, job))])
+                    _ = written | CleanUp([(hold.claim(), functools.partial(output.remove_stage, job.output))])
                     local.hand_over(pipeline, [hold], parsed)
                     return None
                 result = pipeline.run()
@@ -158,7 +166,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             finished = manifest.read(job.output)
         else:
             print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
-        output.remove_stage(job)
+        output.remove_stage(job.output)
     return finished
 
 
@@ -201,7 +209,7 @@ def _from_cache(result: PipelineResult) -> str:
 
 def summary(found: Manifest) -> str:
     """What the command prints at its end."""
-    return summarize(found)
+    return build_tasks.summary(found) if manifest.holds_task_rows(found) else summarize(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

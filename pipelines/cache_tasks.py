@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import apache_beam as beam
-from apache_beam.internal import cloudpickle
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import local
+from pipelines.pickled_tasks import pickled
 from tokenreel.caching import cache_output
 from tokenreel.caching.cache_job import CacheJob, TaskCache
 from tokenreel.caching.mixture_job import End, MixtureCache
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         directory = os.path.abspath(os.path.expanduser(directory))
     local.check_paths(parsed, itertools.chain([("--output_cache_dir", directory)], _files_of(tasks, arguments.splits)))
     local.check_endpoint(parsed)
-    pickles = functools.partial(_pickle, modules=arguments.module_import)
+    pickles = functools.partial(pickled, modules=arguments.module_import)
     completed = arguments.completed_file_contents if arguments.seqio_view else None
     caches = [
         TaskCache.of(task, directory, _splits_of(task, arguments.splits), arguments.base_seed, arguments.seqio_view, pickles)
@@ -260,22 +260,6 @@ def _splits_of(task: Any, splits: Sequence[str] | None) -> list[str] | None:
     if splits is None:
         return None
     return [split for split in splits if split in task.splits] or list(splits)
-
-
-def _pickle(task: Any, modules: Sequence[str]) -> bytes:
-    """Gives the bytes of a task, with its functions, which workers need not find by name."""
-    named = [sys.modules[module] for module in modules if module in sys.modules]
-    for module in named:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        return bytes(cloudpickle.dumps(task))
-    except Exception as error:
-        raise ConfigError(
-            f"{task.name!r}: cannot be sent to workers ({type(error).__name__}: {error}). Make its functions picklable."
-        ) from error
-    finally:
-        for module in named:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
 def summary(made: Mapping[str, CacheManifest | MixtureManifest]) -> str:

@@ -62,7 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
       TokenreelError: as of a build whose text or settings are wrong.
     """
     local.quiet_logging()
-    job = reading.read(JobConfig, arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    job = reading.read_build(arguments.config, arguments.set, input=arguments.input, output=arguments.output)
+    if not isinstance(job, JobConfig):
+        raise ConfigError(
+            f"{arguments.config}: plan draws a sample of text, and this config reads a task, whose examples only its steps make. Build "
+            "a small split of it, with --set splits=[NAME] and another --output."
+        )
     if not arguments.sample_mb > 0:
         raise ConfigError(f"--sample-mb must be positive, got {arguments.sample_mb:g}")
     prices, frozen = _prices(arguments), None

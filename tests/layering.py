@@ -36,6 +36,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "assembly": "ground storage format layouts objectives config sources curation vocabularies staging planning",
         "tokenizer_training": "ground storage format config sources curation vocabularies",
         "caching": "ground storage format config sources tasks",
+        "converting": "ground storage format config vocabularies assembly caching tasks",
         "loaders": "ground storage format objectives vocabularies",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract
         "tasks": "ground storage format layouts objectives vocabularies loaders",

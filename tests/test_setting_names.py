@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tokenreel.config import build
+from tokenreel.config.task_build import TaskJobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import ConfigError
 from tokenreel.layouts import modes
@@ -31,7 +32,7 @@ def fields(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def known() -> set[str]:
-    found = {*fields(build.JobConfig), *fields(TokenizerJobConfig)}
+    found = {*fields(build.JobConfig), *fields(TaskJobConfig), *fields(TokenizerJobConfig)}
     for mode in modes.MODES.values():
         found |= {f"packing.options.{name}" for name in inspect.signature(mode).parameters if f"packing.{name}" not in found}
     found |= {f"packing.options.{name}" for name in modes._PAIR_SETTINGS}

@@ -67,7 +67,7 @@ class StageTasks(beam.PTransform):
         cache = self.job.load().caches[unit.task]
         with cache.work.explaining():
             first = _before(unit, column_file.read(counted)) if _is_cut(unit) else 0
-            return staging.stage(cache.load(), unit, first, cache.seed, cache.wire, cache.made_by, cache.work.stages)
+            return cache.stage(unit, first)
 
 
 def _is_cut(unit: Unit) -> bool:
@@ -104,7 +104,7 @@ class WriteCaches(beam.PTransform):
 
     def _plan(self, table: ColumnFile) -> Iterator[ShardPlan]:
         job = self.job.load()
-        for (task, split), found in _by_split(table).items():
+        for (task, split), found in by_split(table).items():
             cache = job.caches[task]
             cache_output.features_of(cache, cache.load().splits[split], found)  # what is wrong is said before anything is written
             count = shards.number_of_shards(found, job.min_shards, job.max_shards, SHARD_BYTES)
@@ -112,7 +112,7 @@ class WriteCaches(beam.PTransform):
 
     def _write(self, plan: ShardPlan, table: ColumnFile) -> BuiltShard:
         cache = self.job.load().caches[plan.task]
-        split, found = cache.load().splits[plan.split], _by_split(table)[plan.task, plan.split]
+        split, found = cache.load().splits[plan.split], by_split(table)[plan.task, plan.split]
         with cache.work.explaining():
             cache.work.shards.ready()
             paths = [cache.work.unplaced(name(split, plan.shard, plan.shards)) for name in (naming.shard, naming.shard_index)]
@@ -120,7 +120,7 @@ class WriteCaches(beam.PTransform):
             return shards.write_shard(found, features, cache.work.stages.path, plan, paths[0], paths[1])
 
     def _finish(self, built: ColumnFile, table: ColumnFile) -> Iterator[str]:
-        job, staged = self.job.load(), _by_split(table)
+        job, staged = self.job.load(), by_split(table)
         found = column_file.read(built)
         written = [BuiltShard.of_row(found.row(row)) for row in range(found.rows)]
         for number, cache in enumerate(job.caches):
@@ -131,7 +131,7 @@ class WriteCaches(beam.PTransform):
 
 
 @functools.lru_cache(maxsize=8)
-def _by_split(table: ColumnFile) -> dict[tuple[int, int], list[Staged]]:
+def by_split(table: ColumnFile) -> dict[tuple[int, int], list[Staged]]:
     """Reads the table of stage files, once in a process: by task and split, those of each in the order of its units."""
     found = column_file.read(table)
     splits: dict[tuple[int, int], list[Staged]] = {}

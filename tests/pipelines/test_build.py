@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from tests.conftest import tree_digest
 from tests.frames import payloads
 from tokenreel.format import manifest
 from tokenreel.format.example_codec import decode_example
+from tokenreel.storage import files
 
 WriteConfig = Callable[..., str]
 
@@ -170,6 +172,30 @@ def test_int64_lists_hold_the_same(write_config: WriteConfig, tmp_path: pathlib.
     rows = [tf.io.parse_single_example(record, features) for record in tf.data.TFRecordDataset(names)]
     for name, values in expected.items():
         np.testing.assert_array_equal(np.stack([row[name].numpy() for row in rows]), values.astype(np.int64))
+
+
+def test_seqio_finds_its_files_and_loses_the_mark_of_completion_first(
+    bytes_config: Callable[..., str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"packing": {"seq_len": 16}, "seqio_view": True}
+    text = {"a.txt": b"".join(b"line %d\n" % n for n in range(60))}
+    assert build(bytes_config(text, **settings)) == 2
+    assert "seqio_view needs shards.format int64_list: of fixed records SeqIO reads bytes" in capsys.readouterr().err
+    settings["shards"] = {"examples": 20, "format": "int64_list", "provenance": False}
+    assert build(config := bytes_config(text, **settings)) == 0
+    output = tmp_path / "dataset"
+    found, info = manifest.read(str(output)), json.loads((output / "info.train.json").read_text())
+    assert info["num_shards"] == len(found.splits["train"].shards) > 1
+    assert info["features"]["tokens"] == {"dtype": "int32", "shape": [16]} == info["features"]["document_starts"]
+    assert json.loads((output / "stats.train.json").read_text()) == {"examples": found.splits["train"].examples}
+    assert cli.main(["verify", str(output)]) == 0
+    removed: list[str] = []
+    remove = files.remove
+    monkeypatch.setattr(files, "remove", lambda path: (removed.append(os.path.basename(path)), remove(path)))
+    assert build(config, "--set", "seed=3", "--overwrite") == 0
+    assert removed[:2] == ["COMPLETED", "manifest.json"] and (output / "COMPLETED").exists()
+    assert build(config, "--set", "seqio_view=false", "--overwrite") == 0
+    assert not list(output.glob("*train.json")) and not (output / "COMPLETED").exists()
 
 
 def test_formats_of_plain_text(bytes_config: Callable[..., str], tmp_path: pathlib.Path) -> None:

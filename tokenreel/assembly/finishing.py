@@ -16,8 +16,10 @@ from tokenreel.assembly.dataset_statistics import statistics
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.config.workspace import Workspace
 from tokenreel.format import manifest as manifests
-from tokenreel.format import naming, shard_table
+from tokenreel.format import naming, seqio_view, shard_table
 from tokenreel.format.manifest import FileInfo, Manifest, ShardInfo, SplitInfo, file_info, pack_facts, to_json
+from tokenreel.format.schema import Feature
+from tokenreel.format.tfrecord import crc32c
 from tokenreel.planning.identity import algorithms
 from tokenreel.planning.recipe import Recipe
 from tokenreel.planning.shard_plan import SplitPlan
@@ -68,6 +70,8 @@ def finish(
     recorded = remembered_inputs.add_contents(config, inputs, contents.recorded(record, (each.info for each in selections)))
     totals = {**conservation(config, selections, by_split, sums), "inputs": recorded}
     texts = {naming.STATISTICS: to_json(statistics(recipe, selections, by_split, sums)), info.file: vocabulary.data}
+    if config.seqio_view:
+        texts |= view_of(recipe.features, finished)
     beside = [*texts.items(), *vocabulary.beside.items()]
     written = [work.write(name, data, selections.identity) for name, data in beside if name is not None and data is not None]
     manifest = Manifest(
@@ -82,21 +86,49 @@ def finish(
         seed=config.seed,
         algorithms=algorithms(recipe),
         totals=totals,
-        files=tuple(sorted([*tables, *map(_info, written)], key=lambda item: item.file)),
+        files=listed([*tables, *map(file_info_of, written)], view=config.seqio_view),
         tokenreel_version=__version__,
         objective_facts=_facts(recipe, vocabulary),
     )
-    return _place(work, selections, manifest, [*shard_building.placings(shards, work), *written])
+    return place(work, manifest, [*shard_building.placings(shards, work), *written], selections.identity)
 
 
-def _place(work: Workspace, selections: StageTable, manifest: Manifest, placings: Sequence[Placing]) -> Manifest:
-    """Moves everything to its place. The manifest comes last: a directory with one is whole, at whatever moment a build is killed."""
+def view_of(features: Sequence[Feature], shards: Mapping[str, Sequence[ShardInfo]]) -> dict[str | None, bytes | None]:
+    """Makes what SeqIO looks for beside the shards of each split: names and contents."""
+    texts: dict[str | None, bytes | None] = {}
+    for split, infos in shards.items():
+        if infos:
+            texts[naming.seqio_info(split)] = seqio_view.info(seqio_view.of_records(features), len(infos))
+            texts[naming.seqio_statistics(split)] = seqio_view.statistics({"examples": sum(each.records for each in infos)})
+    return texts
+
+
+def listed(infos: Sequence[FileInfo], *, view: bool) -> tuple[FileInfo, ...]:
+    """Gives the files beside the shards as the manifest lists them; with SeqIO's view `COMPLETED` too, which is empty and comes last."""
+    last = [FileInfo(file=naming.COMPLETED, bytes=0, crc32c=crc32c(b""))] if view else []
+    return tuple(sorted([*infos, *last], key=lambda item: item.file))
+
+
+def place(work: Workspace, manifest: Manifest, placings: Sequence[Placing], *content: str) -> Manifest:
+    """Moves everything to its place. The manifest comes last: a directory with one is whole, at whatever moment a build is killed.
+
+    Args:
+      work: where everything lies.
+      manifest: of the dataset.
+      placings: of all its other files.
+      content: as in `Workspace.unplaced`.
+
+    Returns:
+      the manifest; of many shards one whose table stands beside it.
+    """
     if sum(len(split.shards) for split in manifest.splits.values()) > manifests.LISTED_SHARDS:  # they stand in a table beside the manifest
-        table = work.write(naming.SHARD_TABLE, shard_table.to_bytes(manifest.shard_table), selections.identity)
-        listed = tuple(sorted((*manifest.files, _info(table)), key=lambda item: item.file))
-        manifest, placings = dataclasses.replace(manifest, files=listed, format_version=manifests.TABLE_VERSION), [*placings, table]
+        table = work.write(naming.SHARD_TABLE, shard_table.to_bytes(manifest.shard_table), *content)
+        named = tuple(sorted((*manifest.files, file_info_of(table)), key=lambda item: item.file))
+        manifest, placings = dataclasses.replace(manifest, files=named, format_version=manifests.TABLE_VERSION), [*placings, table]
     placing.place(work.dataset, placings, functools.partial(_is_stale, {each.file for each in manifest.files}))
-    placing.place(work.dataset, [work.write(naming.MANIFEST, manifest.to_text().encode(), selections.identity)])
+    placing.place(work.dataset, [work.write(naming.MANIFEST, manifest.to_text().encode(), *content)])
+    if manifest.config.get("seqio_view"):
+        placing.place(work.dataset, [work.write(naming.COMPLETED, b"", *content)])
     return manifest
 
 
@@ -105,7 +137,8 @@ def _is_stale(known: Collection[str], name: str) -> bool:
     return name == naming.MANIFEST or (output.is_part(name) and name not in known)
 
 
-def _info(written: Placing) -> FileInfo:
+def file_info_of(written: Placing) -> FileInfo:
+    """Gives what the manifest says of a file that was written."""
     return FileInfo(file=written.name, bytes=written.bytes, crc32c=written.crc32c)
 
 

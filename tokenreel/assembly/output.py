@@ -5,6 +5,7 @@ Tested in tests/pipelines/test_build.py, tests/pipelines/test_faults.py and test
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 import os
@@ -29,6 +30,7 @@ from tokenreel.wording import plural
 _BUILD = f"{naming.STAGE}/build.json"
 _STAGE_FILE = ".stage"  # ends the names of files of tokens
 _ADVICE = "Add --overwrite to replace it, or choose another --output."
+_MARKS = (naming.COMPLETED, naming.MANIFEST)  # of a finished dataset, for SeqIO and for us
 _FOLDERS = (naming.STAGE, "provenance", "dead_letters")
 
 
@@ -41,10 +43,62 @@ class _Begun(enum.Enum):
     UNKNOWN = "unknown"  # its state is damaged
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be built in a directory.
+
+    Attributes:
+      output: the directory.
+      build: identity of the build.
+      differences: says in what a finished dataset is another one.
+      check_inputs: raises BuildError where the inputs of a finished dataset, which is this one by all that is known, have changed since.
+      begin: called before a build begins to write.
+      stage: a directory of stage files elsewhere.
+    """
+
+    output: str
+    build: str
+    differences: Callable[[Manifest], Sequence[str]]
+    check_inputs: Callable[[Manifest], object] = bool
+    begin: Callable[[], object] = bool
+    stage: str | None = None
+
+
 def prepare(
     recipe: Recipe,
     inputs: Mapping[str, Any],
     listed: Sequence[Sequence[InputFile]],
+    *,
+    overwrite: bool,
+    recheck: bool = False,
+    note: Callable[[str], object] = str,
+    before_changes: Callable[[], object] = bool,
+) -> Manifest | None:
+    """Makes the output directory of a recipe ready: see `make_ready`.
+
+    Args:
+      recipe: what is to be built.
+      inputs: what the listing found, as `list_inputs` gives it.
+      listed: the files of each source.
+      overwrite: as in `make_ready`, as are the others.
+      recheck: reads all text and the files of a finished dataset, in place of asking for their sizes and times alone.
+      note: told what is replaced, and what is made again.
+      before_changes: called when it is known that the directory is to be written to.
+    """
+    config, build = recipe.config, identity(recipe, inputs)
+    wanted = Wanted(
+        output=config.output,
+        build=build,
+        differences=lambda found: _differences(recipe, inputs, found),
+        check_inputs=lambda found: _check_text(config, build, found, listed, recheck=recheck),
+        begin=lambda: remembered_inputs.write_listing(config, build, listed),
+        stage=config.execution.stage,
+    )
+    return make_ready(wanted, overwrite=overwrite, recheck=recheck, note=note, before_changes=before_changes)
+
+
+def make_ready(
+    wanted: Wanted,
     *,
     overwrite: bool,
     recheck: bool = False,
@@ -57,11 +111,9 @@ def prepare(
     files, which are named by their content. To be called by who holds the lock.
 
     Args:
-      recipe: what is to be built.
-      inputs: what the listing found, as `list_inputs` gives it.
-      listed: the files of each source.
+      wanted: what is to be built.
       overwrite: replaces whatever else a build left. What an attempt at this very build did since then is kept.
-      recheck: reads all text and the files of a finished dataset, in place of asking for their sizes and times alone.
+      recheck: reads the files of a finished dataset, in place of asking for their sizes alone.
       note: told what is replaced, and what is made again.
       before_changes: called when it is known that the directory is to be written to.
 
@@ -72,34 +124,35 @@ def prepare(
       BuildError: the directory holds another dataset, or a part of one, and `overwrite` is not set; or files that no build writes; or
         links to folders, which a build would write and remove files in.
     """
-    config, build = recipe.config, identity(recipe, inputs)
-    present = _present(config.output)
-    _check_names(config.output, present)
-    begun = _find_begun(config.output, present, build)
+    directory = wanted.output
+    present = _present(directory)
+    _check_names(directory, present)
+    begun = _find_begun(directory, present, wanted.build)
     # Under --overwrite a finished dataset is this build's own only if the build did not come to clearing its state away.
     replaced = overwrite and (begun is not _Begun.OURS if naming.MANIFEST in present else begun in (_Begun.NONE, _Begun.ANOTHER))
     if naming.MANIFEST in present and not replaced:
         try:
-            finished = _find_finished(recipe, inputs, begun, note)
+            finished = _find_finished(wanted, begun, note)
             if finished is not None:
-                _check_text(config, build, finished, listed, recheck=recheck)
+                wanted.check_inputs(finished)
         except BuildError:
             if not overwrite:
                 raise
             finished, replaced = None, True
-        if finished is not None and _is_whole(config.output, finished, present, recheck=recheck, note=note):
-            _remove_temporary(config, present)
+        if finished is not None and _is_whole(directory, finished, present, recheck=recheck, note=note):
+            _remove_temporary(wanted, present)
             return finished
     before_changes()
     if replaced:
-        _clear(config.output, present)
+        _clear(directory, present)
     elif naming.MANIFEST not in present:  # of a dataset what is sound is kept
-        _take_up(config.output, present, begun, note)
-    _remove_temporary(config, present)
-    _remove_superseded(config, build, present)
-    sealed.write(files.join(config.output, _BUILD), {"build": build})  # before everything else
-    remembered_inputs.write_listing(config, build, listed)
-    files.remove(files.join(config.output, naming.MANIFEST))  # of a dataset that is made again
+        _take_up(directory, present, begun, note)
+    _remove_temporary(wanted, present)
+    _remove_superseded(wanted, present)
+    sealed.write(files.join(directory, _BUILD), {"build": wanted.build})  # before everything else
+    wanted.begin()
+    for name in _MARKS:
+        files.remove(files.join(directory, name))  # of a dataset that is made again
     return None
 
 
@@ -170,7 +223,7 @@ def is_ours(name: str) -> bool:
         "vocabulary.json",
     )
     plain = files.TEMPORARY.sub("", name)
-    return plain in known or naming.is_shard(plain) or top in _FOLDERS
+    return plain in known or naming.is_shard(plain) or naming.is_seqio_view(plain) or top in _FOLDERS
 
 
 def is_part(name: str) -> bool:
@@ -181,13 +234,14 @@ def is_part(name: str) -> bool:
 
 
 def _clear(directory: str, present: Mapping[str, int]) -> None:
-    """Removes what builds write, the manifest first: from then on nothing can be loaded."""
-    if naming.MANIFEST in present:
-        files.remove(files.join(directory, naming.MANIFEST))
-    pooled.remove(files.join(directory, name) for name in filter(is_ours, present) if name != naming.MANIFEST)
+    """Removes what builds write, the marks of completion first: from then on nothing can be loaded."""
+    for name in _MARKS:
+        if name in present:
+            files.remove(files.join(directory, name))
+    pooled.remove(files.join(directory, name) for name in filter(is_ours, present) if name not in _MARKS)
 
 
-def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, note: Callable[[str], object]) -> Manifest | None:
+def _find_finished(wanted: Wanted, begun: _Begun, note: Callable[[str], object]) -> Manifest | None:
     """Reads the manifest of a finished dataset.
 
     Returns:
@@ -196,14 +250,23 @@ def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, not
     Raises:
       BuildError: it is damaged, or says that another build made it; names what differs.
     """
-    config = recipe.config
     try:
-        found = manifest.read(config.output)
+        found = manifest.read(wanted.output)
     except ManifestError as error:
-        if begun is not _Begun.OURS and remembered_inputs.built_by(config.output) != identity(recipe, inputs):
+        if begun is not _Begun.OURS and remembered_inputs.built_by(wanted.output) != wanted.build:
             raise BuildError(f"{error} {_ADVICE}") from error
-        note(f"{files.join(config.output, naming.MANIFEST)}: damaged; the dataset is made again")
+        note(f"{files.join(wanted.output, naming.MANIFEST)}: damaged; the dataset is made again")
         return None
+    if different := wanted.differences(found):
+        raise BuildError(f"{wanted.output}: holds a finished dataset with other {' and '.join(different)}. {_ADVICE}")
+    return found
+
+
+def _differences(recipe: Recipe, inputs: Mapping[str, Any], found: Manifest) -> list[str]:
+    """Says in what a finished dataset differs from a recipe."""
+    config = recipe.config
+    if "sources" not in found.config:  # of a task
+        return ["settings"]
     listing = {source: {name: told for name, told in entry.items() if name != CONTENT} for source, entry in found.totals["inputs"].items()}
     wanted = {
         "settings": (found.config, json.loads(json.dumps(config.semantics()))),  # as they read after a way through JSON
@@ -212,10 +275,7 @@ def _find_finished(recipe: Recipe, inputs: Mapping[str, Any], begun: _Begun, not
         "input files": (listing, dict(inputs)),
         "version": (dict(found.algorithms), algorithms(recipe)),
     }
-    different = [name for name, (old, new) in wanted.items() if old != new]
-    if different:
-        raise BuildError(f"{config.output}: holds a finished dataset with other {' and '.join(different)}. {_ADVICE}")
-    return found
+    return [name for name, (old, new) in wanted.items() if old != new]
 
 
 def _told(vocabulary: VocabularyInfo) -> tuple[Any, ...]:
@@ -256,11 +316,11 @@ def _damaged(directory: str, found: Manifest, present: Mapping[str, int], *, rec
     yield from sorted(known.keys() - set(sound))
 
 
-def _remove_superseded(config: JobConfig, build: str, present: Mapping[str, int]) -> None:
+def _remove_superseded(wanted: Wanted, present: Mapping[str, int]) -> None:
     """Removes what a job wrote whose output was taken over; nothing of it was moved to its place since then."""
-    own = Workspace.of(config, build).directory
+    own = Workspace(wanted.output, "", wanted.build).directory
     for name in present:
-        path = files.join(config.output, name)
+        path = files.join(wanted.output, name)
         if is_of_build(name) and not path.startswith(f"{own}/"):
             files.remove(path)
 
@@ -271,20 +331,20 @@ def shards_written(present: Collection[str]) -> set[naming.Place]:
     return {place for name in names if (place := naming.place_of_shard(name)) is not None}
 
 
-def _remove_temporary(config: JobConfig, present: Mapping[str, int]) -> None:
+def _remove_temporary(wanted: Wanted, present: Mapping[str, int]) -> None:
     """Removes what writes left that did not finish."""
-    pooled.remove(files.join(config.output, name) for name in present if files.TEMPORARY.search(name))
-    if config.execution.stage and not files.is_remote(config.execution.stage):  # objects have no temporary form
-        for name in files.list_files(config.execution.stage):
-            path = files.join(config.execution.stage, name)
+    pooled.remove(files.join(wanted.output, name) for name in present if files.TEMPORARY.search(name))
+    if wanted.stage and not files.is_remote(wanted.stage):  # objects have no temporary form
+        for name in files.list_files(wanted.stage):
+            path = files.join(wanted.stage, name)
             # Another build may be writing to this directory just now.
             if files.TEMPORARY.search(name) and files.age(path) > ABANDONED_SECONDS:
                 files.remove(path)
 
 
-def remove_stage(config: JobConfig) -> None:
-    """Removes what only a running build needs, its state last; a stage directory that the config names is kept."""
-    stage = files.join(config.output, naming.STAGE)
-    state = files.join(config.output, _BUILD)
+def remove_stage(directory: str) -> None:
+    """Removes what only a running build needs of its output, the build's state last; a stage directory that the config names is kept."""
+    stage = files.join(directory, naming.STAGE)
+    state = files.join(directory, _BUILD)
     pooled.remove(path for name in files.list_files(stage) if (path := files.join(stage, name)) != state)
     pooled.remove_tree(stage)

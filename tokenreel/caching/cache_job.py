@@ -10,11 +10,13 @@ import dataclasses
 import functools
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from tokenreel.caching import staging, units
 from tokenreel.caching.mixture_job import MixtureCache
+from tokenreel.caching.staging import Staged
+from tokenreel.caching.units import Unit
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format import cache_manifest, naming
@@ -100,12 +102,11 @@ class TaskCache:
             "steps": cache_identity.describe_steps(task),
             "features": cache_identity.describe_features(task),
             "source": cache_identity.describe_source(task.source),
-            "inputs": {split: _describe_inputs(task.source, split, found) for split, found in listed.items()},
+            "inputs": {split: describe_inputs(task.source, split, found) for split, found in listed.items()},
             "seed": seed or 0,
         }
         if seqio_view:
             identity["seqio_view"] = True
-        total = sum(file.size for found in listed.values() for file in found or ())
         return cls(
             name=task.name,
             pickled=pickles(task),
@@ -114,7 +115,7 @@ class TaskCache:
             identity=identity,
             seed=seed,
             wire=SEQIO if seqio_view else ARRAY,
-            unit_bytes=min(max(_UNIT_BYTES, total // _UNITS), _MOST_UNIT_BYTES),
+            unit_bytes=unit_bytes(listed.values()),
         )
 
     @property
@@ -152,6 +153,10 @@ class TaskCache:
                 changed.append(f"split {split!r} {'is new' if before is None else 'is left out' if now is None else 'has other files'}")
         return changed or ["another version of tokenreel made it"]
 
+    def stage(self, unit: Unit, first: int) -> Staged:
+        """Writes what the steps make of a unit, whose first example has this number in its file: see `staging.stage`."""
+        return staging.stage(self.load(), unit, first, self.seed, self.wire, self.made_by, self.work.stages)
+
 
 @functools.lru_cache(maxsize=64)
 def _load(pickled: bytes) -> Any:
@@ -181,7 +186,13 @@ class CacheJob:
         return self.caches[0].work if self.caches else self.mixtures[0].work
 
 
-def _describe_inputs(source: Any, split: str, found: Sequence[InputFile] | None) -> dict[str, Any]:
+def unit_bytes(listed: Iterable[Sequence[InputFile] | None]) -> int:
+    """Says how many bytes of text a unit has about, by the files of all splits."""
+    total = sum(file.size for found in listed for file in found or ())
+    return min(max(_UNIT_BYTES, total // _UNITS), _MOST_UNIT_BYTES)
+
+
+def describe_inputs(source: Any, split: str, found: Sequence[InputFile] | None) -> dict[str, Any]:
     """Describes what a split is read from: files by name, size and checksum, wherever they lie."""
     if found is None:
         return {"parts": len(source.list_shards(split))}

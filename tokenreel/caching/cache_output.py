@@ -5,17 +5,14 @@ Tested in tests/pipelines/test_cache_tasks.py.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from tokenreel.caching.cache_job import TaskCache
 from tokenreel.caching.mixture_job import MixtureCache
 from tokenreel.caching.shards import BuiltShard
 from tokenreel.caching.staging import Staged, add_statistics
 from tokenreel.errors import BuildError, ManifestError
-from tokenreel.format import naming, ragged_records
+from tokenreel.format import naming, ragged_records, seqio_view
 from tokenreel.format.cache_manifest import CachedShard, CacheManifest, SplitOfCache
 from tokenreel.format.manifest import FileInfo, ShardInfo
 from tokenreel.format.mixture_manifest import MixtureManifest
@@ -25,17 +22,15 @@ from tokenreel.storage.placing import Placing
 from tokenreel.version import __version__
 from tokenreel.wording import first_of, plural
 
-SEQIO_VERSION = "0.0.20"  # whose files `seqio_view` writes
-_OF_SEQIO = re.compile(r"(info|stats)\..+\.json")
 _ADVICE = "Add --overwrite to make it again, or choose another --output_cache_dir."
 
 
 def is_ours(name: str) -> bool:
     """Says whether a cache job, ours or SeqIO's, writes files of this name, or `tokenreel report` does: the page goes with the cache."""
     plain = files.TEMPORARY.sub("", name)
-    known = plain in (naming.MANIFEST, naming.COMPLETED, naming.REPORT)
+    known = plain in (naming.MANIFEST, naming.REPORT) or naming.is_seqio_view(plain)
     known = known or naming.is_shard(plain) or naming.is_shard_index(plain) or naming.is_order(plain)
-    return known or _OF_SEQIO.fullmatch(plain) is not None or name.startswith(f"{naming.STAGE}/")
+    return known or name.startswith(f"{naming.STAGE}/")
 
 
 def prepare(
@@ -152,10 +147,8 @@ def finish(
         for info in (each for shard in found[split].shards for each in (shard.data, shard.index)):
             placings.append(Placing(cache.work.unplaced(info.file), info.file, info.bytes, info.crc32c))
         if cache.wire == SEQIO:
-            texts[naming.seqio_info(split)] = _seqio_json(
-                {"features": _seqio_features(features), "num_shards": len(shards), "seqio_version": SEQIO_VERSION}
-            )
-            texts[naming.seqio_statistics(split)] = _seqio_json(statistics)
+            texts[naming.seqio_info(split)] = seqio_view.info(_seqio_features(features), len(shards))
+            texts[naming.seqio_statistics(split)] = seqio_view.statistics(statistics)
     extra = [cache.work.write(name, data) for name, data in texts.items()]
     manifest = CacheManifest(
         task=cache.name,
@@ -209,14 +202,8 @@ def features_of(cache: TaskCache, split: str, staged: Sequence[Staged]) -> Featu
     return features
 
 
-def _seqio_features(features: Features) -> dict[str, Any]:
-    return {
-        name: {"dtype": each.dtype, "shape": [None, *(each.inner or ())] if each.rank else []} for name, each in sorted(features.items())
-    }
-
-
-def _seqio_json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=2, sort_keys=True).encode()
+def _seqio_features(features: Features) -> dict[str, tuple[str, list[int | None]]]:
+    return {name: (each.dtype, [None, *(each.inner or ())] if each.rank else []) for name, each in features.items()}
 
 
 def remove_stage(directory: str) -> None:

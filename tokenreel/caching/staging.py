@@ -8,8 +8,9 @@ Tested in tests/pipelines/test_cache_tasks.py.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tokenreel.storage import files, sealed
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import Columns, map_bytes, of_bytes, to_parts
 from tokenreel.tasks import example_keys
+from tokenreel.tasks.stream_nodes import Keyed
 
 VERSION = "cache-1"  # of the records and their order
 _TOGETHER = 256  # examples that are written at a time
@@ -73,7 +75,9 @@ class Staged:
 SORT_BY = ("task", "split", "number")
 
 
-def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_by: str, folder: Folder) -> Staged:
+def stage(
+    task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_by: str, folder: Folder, counter: Counter | None = None
+) -> Staged:
     """Writes what a task's steps make of a unit, or finds it written.
 
     Args:
@@ -84,6 +88,7 @@ def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_b
       wire: of the records.
       made_by: digest of the steps and of all else that decides the examples, but for the unit.
       folder: where stage files lie.
+      counter: counts the examples, and may add columns to the index; None counts as SeqIO does.
 
     Raises:
       BuildError: a step fails, or gives what records do not hold; tells of which task and where.
@@ -92,22 +97,18 @@ def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_b
     name = keys.digest(VERSION, made_by, wire, task.splits[unit.split], unit.fingerprint, first)
     if (known := _find(folder.path, name, unit)) is not None:
         return known
-    counter = Counter(task.output_features)
+    counter = Counter(task.output_features) if counter is None else counter
     order: list[int] = []
     salt = 0 if unit.ranges else keys.key("caching/part", *unit.shard)
     path = files.join(folder.ready(), name)
     try:
         with files.write_atomic(path + _RECORDS) as file:
             writer = RaggedWriter(file, wire)
-            waiting: list[Mapping[str, Any]] = []
-            for example in examples(task, unit, first, seed):
-                order.append((example_keys.number(example.key) ^ salt) & (2**64 - 1))
-                counter.add(example.value)
-                waiting.append(example.value)
-                if len(waiting) >= _TOGETHER:
-                    writer.write(waiting)
-                    waiting = []
-            writer.write(waiting)
+            elements = examples(task, unit, first, seed)
+            while waiting := list(itertools.islice(elements, _TOGETHER)):
+                order += [(example_keys.number(element.key) ^ salt) & (2**64 - 1) for element in waiting]
+                counter.add(waiting)
+                writer.write([element.value for element in waiting])
     except TokenreelError as error:
         raise BuildError(f"task {task.name!r}, split {task.splits[unit.split]!r}, {unit.where}: {error}") from error
     except Exception as error:
@@ -117,6 +118,7 @@ def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_b
             "the step, and run the same command again; --debug shows where it failed."
         ) from error
     index = with_order(writer.index(), keys.mix(np.array(order, dtype=np.uint64)))
+    index = Columns(index.rows, {**index.arrays, **counter.columns()})
     data = b"".join(to_parts(index))
     folder.ready()
     files.write_bytes(path + _INDEX, data)
@@ -167,17 +169,21 @@ class Counter:
         self._ignored = {name: _ids_to_ignore(feature.vocabulary) for name, feature in features.items()}
         self._counts: dict[str, int] = {"examples": 0}
 
-    def add(self, example: Mapping[str, Any]) -> None:
-        """Counts an example."""
+    def add(self, elements: Sequence[Keyed]) -> None:
+        """Counts examples."""
         counts = self._counts
-        counts["examples"] += 1
+        counts["examples"] += len(elements)
         for name, ignored in self._ignored.items():
-            values = example.get(name)
-            if not isinstance(values, np.ndarray) or values.dtype not in (np.int32, np.int64):
-                continue
-            tokens = values.size - sum(int(np.count_nonzero(values == each)) for each in ignored)
-            counts[f"{name}_tokens"] = counts.get(f"{name}_tokens", 0) + tokens
-            counts[f"{name}_max_tokens"] = max(counts.get(f"{name}_max_tokens", 0), tokens)
+            for values in (element.value.get(name) for element in elements):
+                if not isinstance(values, np.ndarray) or values.dtype not in (np.int32, np.int64):
+                    continue
+                tokens = values.size - sum(int(np.count_nonzero(values == each)) for each in ignored)
+                counts[f"{name}_tokens"] = counts.get(f"{name}_tokens", 0) + tokens
+                counts[f"{name}_max_tokens"] = max(counts.get(f"{name}_max_tokens", 0), tokens)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Gives columns of [examples] that are added to the index; here there is none."""
+        return {}
 
     def found(self) -> dict[str, int]:
         """Gives what was counted."""

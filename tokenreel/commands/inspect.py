@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         if _is_registered(arguments.directory):
             return _show_task(arguments)
     arguments.directory = pointer.follow(arguments.directory)
-    if caching.is_cached(arguments.directory):
+    if caching.is_cache(arguments.directory):
         return _show_cache(arguments)
     if (order := mixture_manifest.find(arguments.directory)) is not None:
         return _show_order(arguments, order)

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output and not files.is_remote(arguments.output) and os.path.isdir(arguments.output):
         page = files.join(arguments.output, naming.REPORT)
         raise ConfigError(f"--output {arguments.output}: a directory, and the report is one page. Name the file to write, such as {page}.")
-    made = _write_of_cache if caching.is_cached(arguments.directory) else write
+    made = _write_of_cache if caching.is_cache(arguments.directory) else write
     print(plain(made(arguments.directory, arguments.output)))
     return 0
 

@@ -167,24 +167,46 @@ class PackingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardConfig:
+class ShardFiles:
     """The files that hold the examples.
 
     Attributes:
       examples: in every shard but the last; by default as many as make about `megabytes`.
       megabytes: aimed at where `examples` is not given.
       format: `fixed` gathers at memory speed; `int64_list` is what SeqIO and most `tf.data` code parse, several times larger and slower.
-      provenance: also write which document each token came from (1 to 3 % of the size).
     """
 
     examples: int | None = None
     megabytes: int = 64
     format: Literal["fixed", "int64_list"] = "fixed"
-    provenance: bool = True
 
     def __post_init__(self) -> None:
         require(self.examples is None or self.examples >= 1, f"shards.examples must be at least 1, got {self.examples}")
         require(self.megabytes >= 1, f"shards.megabytes must be at least 1, got {self.megabytes}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardConfig(ShardFiles):
+    """The files that hold the examples, and what says where these come from.
+
+    Attributes:
+      provenance: also write which document each token came from (1 to 3 % of the size).
+    """
+
+    provenance: bool = True
+
+
+def check_view(seqio_view: bool, shards: ShardFiles) -> None:
+    """Checks that SeqIO can read the records where it is to.
+
+    Raises:
+      ConfigError: it cannot.
+    """
+    require(
+        not seqio_view or shards.format == "int64_list",
+        f"seqio_view needs shards.format int64_list: of {shards.format} records SeqIO reads bytes, and no numbers. Set it, or leave "
+        "seqio_view out",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,6 +226,8 @@ class JobConfig(CorpusSettings):
       objective: name and settings of what is computed from each example, such as `{name: masked_lm}`.
       variants: copies of the data, each with its own random choices.
       shards: of examples.
+      seqio_view: also write what SeqIO looks for beside shards, `info.<split>.json`, `stats.<split>.json` and `COMPLETED`: its own
+        `use_cached=True` then reads the dataset. Needs `shards.format: int64_list`.
       seed: of every random choice.
       execution: how the job runs.
     """
@@ -219,6 +243,7 @@ class JobConfig(CorpusSettings):
     objective: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"name": "causal_lm"})
     variants: int = 1
     shards: ShardConfig = dataclasses.field(default_factory=ShardConfig)
+    seqio_view: bool = False
     seed: int = 0
     execution: ExecutionConfig = dataclasses.field(default_factory=ExecutionConfig)
 
@@ -247,6 +272,7 @@ class JobConfig(CorpusSettings):
                 "or lines take parts of it out: leave one of them out",
             )
         require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
+        check_view(self.seqio_view, self.shards)
         require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
         require(
             self.variants == 1 or self.vocabulary.sampling is None,
@@ -264,6 +290,8 @@ class JobConfig(CorpusSettings):
         settings["vocabulary"]["options"].pop("memo_bytes", None)
         if self.vocabulary.sampling is None:  # as before there was such a setting
             del settings["vocabulary"]["sampling"]
+        if not self.seqio_view:  # as before there was such a setting
+            del settings["seqio_view"]
         del settings["shards"]["megabytes"]  # decides only the number of examples, which the shards tell
         if self.order.mode == "source" and self.packing.mode == "wrap":
             del settings["order"]["group_tokens"]

@@ -31,6 +31,7 @@ SETTINGS = (
     "filters.bad_words",
     "vocabulary.path",
     "execution.stage",
+    "cache_dirs",
     *(f"options.{name}" for name in TRAINER_FILES),
 )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenreel.config import paths
 from tokenreel.config.build import JobConfig
 from tokenreel.config.parsing import SettingsT, dotted, from_dict
+from tokenreel.config.task_build import TaskJobConfig, is_task_build
 from tokenreel.errors import ConfigError
 from tokenreel.storage import files
 from tokenreel.wording import brief
@@ -28,6 +29,25 @@ def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **repl
     Raises:
       ConfigError: the file cannot be read, or as `load_as`.
     """
+    return load_as(kind, _text_of(path), overrides, name=path, folder=paths.folder_of(path), **replacements)
+
+
+def read_build(path: str, overrides: Sequence[str] = (), **replacements: Any) -> JobConfig | TaskJobConfig:
+    """Reads the config file of a build, of text or of a task: see `read`.
+
+    Raises:
+      ConfigError: as `read`, or it names a task and what only builds of text have.
+    """
+    data = _settings(_text_of(path), overrides, path, paths.folder_of(path), replacements)
+    return _made(TaskJobConfig, data, path) if is_task_build(data, path) else _made(JobConfig, data, path)
+
+
+def _text_of(path: str) -> str:
+    """Reads a config file.
+
+    Raises:
+      ConfigError: it cannot be read, or is larger than any config.
+    """
     try:
         data = files.read_bytes(path, 0, _MOST_BYTES + 1)
         text = data.decode()
@@ -35,7 +55,7 @@ def read(kind: type[SettingsT], path: str, overrides: Sequence[str] = (), **repl
         raise ConfigError(f"{path}: cannot read the config ({error})") from error
     if len(data) > _MOST_BYTES:
         raise ConfigError(f"{path}: more than {_MOST_BYTES:,} bytes, which no config has. Name many files by a pattern, or in a list file.")
-    return load_as(kind, text, overrides, name=path, folder=paths.folder_of(path), **replacements)
+    return text
 
 
 def load_as(
@@ -54,6 +74,19 @@ def load_as(
     Raises:
       ConfigError: the text is no YAML, or a setting is wrong.
     """
+    return _made(kind, _settings(text, overrides, name, folder, replacements), name)
+
+
+def _made(kind: type[SettingsT], data: dict[str, Any], name: str) -> SettingsT:
+    """Makes the settings of a kind; errors begin with the name of the config."""
+    try:
+        return from_dict(kind, paths.expand_all(data))
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _settings(text: str, overrides: Sequence[str], name: str, folder: str, replacements: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives what a YAML config says, with what replaces it; the arguments are those of `load_as`."""
     data = _yaml(text, name)
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: must be a mapping of settings, got {brief(data)}")
@@ -78,10 +111,7 @@ def load_as(
             sources[0]["files"] = list(value)
         else:
             data[key] = value
-    try:
-        return from_dict(kind, paths.expand_all(data))
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
+    return data
 
 
 def _yaml(text: str, where: str) -> Any:

@@ -84,7 +84,7 @@ def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
     """Writes one framed record for each example, its integers as `Int64List` and its floats as `FloatList`, both packed.
 
     Args:
-      arrays: for each feature, one 1-d array (or scalar) an example; lengths may differ.
+      arrays: for each feature, one array (or scalar) an example; lengths may differ, and the values of several axes stand end to end.
 
     Raises:
       ValueError: the features have different numbers of examples.
@@ -92,7 +92,7 @@ def encode_lists(arrays: Mapping[str, Sequence[npt.ArrayLike]]) -> list[bytes]:
     names = sorted(arrays, key=str.encode)
     frames = []
     for values in zip(*(arrays[name] for name in names), strict=True):
-        body = b"".join(map_entry(name, _list_feature(np.atleast_1d(value))) for name, value in zip(names, values, strict=True))
+        body = b"".join(map_entry(name, _list_feature(np.ravel(value))) for name, value in zip(names, values, strict=True))
         frames.append(tfrecord.frame(delimited(_FIELD_1, body)))
     return frames
 

@@ -29,6 +29,7 @@ FORMAT_VERSION = 1  # the JSON lists every shard
 TABLE_VERSION = 2  # a table beside it does: of a million shards the list would take minutes to read
 LISTED_SHARDS = 10_000  # of a dataset, at most; one with more gets a table
 FIXED = "fixed"  # every feature one `bytes` value of constant size: random access without parsing
+TASK_ROWS = "rows"  # the algorithm that only datasets of a task's rows name
 INT64_LIST = "int64_list"  # every feature an Int64List of its own length: what SeqIO and most tf.data code read
 
 
@@ -205,6 +206,11 @@ class Manifest:
         """Writes the exact text of `manifest.json`: any other text, even of the same meaning, is refused by `read`."""
         body = self._body() | {"fingerprint": self.fingerprint}
         return _pretty(body | {"manifest_digest": keys.digest(_canonical(body))})
+
+
+def holds_task_rows(manifest: Manifest) -> bool:
+    """Says whether a dataset was made of a task: its examples are rows of a feature converter, and no documents are known of them."""
+    return TASK_ROWS in manifest.algorithms
 
 
 def file_info(directory: str, name: str, path: str | None = None) -> FileInfo:

@@ -17,6 +17,7 @@ _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(
 _INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
 _PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
 _ORDER = re.compile(r"^[A-Za-z0-9_]+\.order-\d{5,}-of-\d{5,}$")
+_OF_SEQIO = re.compile(r"(info|stats)\..+\.json")
 COMPLETED = "COMPLETED"  # what SeqIO looks for
 
 
@@ -46,6 +47,15 @@ def seqio_info(split: str) -> str:
 def seqio_statistics(split: str) -> str:
     """Names what SeqIO reads of the statistics of a split."""
     return f"stats.{split}.json"
+
+
+def is_seqio_view(name: str) -> bool:
+    """Says whether a file name is one of those that SeqIO looks for beside shards.
+
+    >>> [is_seqio_view(name) for name in ("info.train.json", "COMPLETED", "statistics.json")]
+    [True, True, False]
+    """
+    return name == COMPLETED or _OF_SEQIO.fullmatch(name) is not None
 
 
 def is_shard(name: str) -> bool:

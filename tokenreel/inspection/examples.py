@@ -22,6 +22,7 @@ from tokenreel.wording import one_line, plain
 _SPECIALS = ("pad", "bos", "eos", "unk")
 _MASK_FIELDS = ("mask_positions", "mask_ids", "mask_weights")
 _TOKEN_FIELDS = ("inputs", "targets")  # what denoising objectives put in place of the tokens
+_MODEL_TOKENS = ("_target_tokens", "_input_tokens")  # ends of the names that feature converters give to tokens, padded with 0
 _VALUES_SHOWN = 16
 
 
@@ -66,8 +67,9 @@ def format_example(
             lines.append(paint("boundary", f"--- {len(tokens) - length:,} positions of padding"))
     for name in sorted(set(arrays) - known):
         values = arrays[name]
-        if name in _TOKEN_FIELDS and values.ndim == 1:
-            count = int(arrays.get(f"num_{name}", np.array(len(values))))
+        if (name in _TOKEN_FIELDS or name.endswith(_MODEL_TOKENS)) and values.ndim == 1 and values.dtype.kind in "iu":
+            real = np.flatnonzero(values) if name.endswith(_MODEL_TOKENS) else np.arange(len(values))
+            count = int(arrays.get(f"num_{name}", np.array(real[-1] + 1 if len(real) else 0)))
             shown = (_show_tokens if show_tokens else _show_text)(values[:count].tolist(), 0, {}, vocabulary, paint)
             padding = f" ({len(values) - count:,} positions of padding)" if count < len(values) else ""
         else:

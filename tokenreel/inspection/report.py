@@ -129,9 +129,7 @@ _RATES = ("unknown_rate", "vocabulary_used", "density")
 def _split_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, found in splits.items():
-        cells = [
-            format_percent(found[key]) if key in _RATES else format_number(found[key]) if key in found else "-" for _, key in _SPLIT_COLUMNS
-        ]
+        cells = [(format_percent if key in _RATES else format_number)(found[key]) if key in found else "-" for _, key in _SPLIT_COLUMNS]
         tokens, documents = found.get("tokens", 0), found.get("documents", 0)
         cells.append(f"{tokens / documents:,.1f}" if documents else "-")
         cells.append(f"{found.get('bytes', 0) / tokens:.2f}" if tokens else "-")

@@ -10,7 +10,7 @@ import fnmatch
 from collections.abc import Sequence
 
 from tokenreel.format import naming
-from tokenreel.format.manifest import Manifest
+from tokenreel.format.manifest import Manifest, holds_task_rows
 from tokenreel.inspection.document_checks import PAIRS
 
 _COMPARED = (
@@ -41,6 +41,17 @@ class Trusted:
 
 def taken_on_trust(manifest: Manifest) -> list[Trusted]:
     """Lists what is taken on trust of a dataset whose files are as they were written."""
+    if holds_task_rows(manifest):
+        return [
+            Trusted(
+                "the task's examples and their values (task_examples, values, density)",
+                (f"{naming.STATISTICS}: splits.*", f"{naming.MANIFEST}: totals.task_examples"),
+            ),
+            Trusted(
+                "the seed, the settings, and what the rows were made of (config)",
+                (f"{naming.MANIFEST}: seed", f"{naming.MANIFEST}: config.*"),
+            ),
+        ]
     statistics, tables = f"{naming.STATISTICS}: ", any(info.file.startswith("provenance/") for info in manifest.files)
     found = [
         Trusted("documents filtered, duplicate, not sampled and repeated, characters, bytes: compared with each other alone"),

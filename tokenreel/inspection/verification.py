@@ -24,7 +24,7 @@ from tokenreel.inspection.parts import NONSENSE, Facts, ShardPart, describe_nons
 from tokenreel.inspection.shard_check import COPY_AGAIN
 from tokenreel.inspection.statistics_checks import check_sources, check_split
 from tokenreel.inspection.tally import Tally
-from tokenreel.inspection.totals_checks import check_settings, check_totals
+from tokenreel.inspection.totals_checks import check_settings, check_task_rows, check_totals
 from tokenreel.storage import files
 from tokenreel.storage.column_file import Columns, Row
 from tokenreel.vocabularies.base import Vocabulary
@@ -138,7 +138,7 @@ def compare(facts: Facts, checked: Checked, note: Callable[[str], None]) -> Iter
         for _, findings in sorted(found.items()):
             yield from findings.sentences(split)
         parts.count_variants(facts, split, shards, found, tally)
-        if tally.complete and not tally.restored:
+        if tally.complete and not tally.restored and not manifests.holds_task_rows(facts.manifest):
             note(f"split {split}: the records do not tell what stood before the objective, so counts of tokens are not compared")
     if facts.statistics is not None:
         yield from _check_statistics(facts, facts.statistics, tallies)
@@ -188,6 +188,9 @@ def _check_statistics(facts: Facts, statistics: Mapping[str, Any], tallies: Mapp
         yield f"{name}: describes the splits {', '.join(sorted(splits))}, the manifest {', '.join(sorted(manifest.splits))}"
         return
     complete = {split: tally for split, tally in tallies.items() if tally.complete}
+    if manifests.holds_task_rows(manifest):
+        yield from check_task_rows(manifest, splits, {split: tally.examples for split, tally in complete.items()})
+        return
     for split, tally in complete.items():
         yield from check_split(manifest, split, splits[split], tally)
     yield from check_sources(manifest, statistics, complete, letters)

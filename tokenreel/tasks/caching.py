@@ -68,6 +68,13 @@ def is_cached(directory: str) -> bool:
     return files.size(files.join(directory, naming.COMPLETED)) is not None or cache_manifest.find(directory) is not None
 
 
+def is_cache(directory: str) -> bool:
+    """Says whether a directory is to be looked at as a cache: a dataset that SeqIO can read as one has a manifest of its own."""
+    return is_cached(directory) and (
+        cache_manifest.find(directory) is not None or files.size(files.join(directory, naming.MANIFEST)) is None
+    )
+
+
 def splits_of(directory: str) -> list[str]:
     """Names the splits of a cache; none where there is no cache."""
     manifest = cache_manifest.find(directory)

@@ -207,6 +207,11 @@ class FileDataSource(DataSource):
         return False
 
     @property
+    def turns(self) -> tuple[int, int]:
+        """Files that are read in turns, and examples that are taken of one in its turn."""
+        return self._cycle_length, self._block_length
+
+    @property
     def file_format(self) -> str | None:
         """The name of the files' format; None where a function of TensorFlow reads them."""
         return self.read_file_fn.file_format if isinstance(self.read_file_fn, FileReader) else None
@@ -251,7 +256,7 @@ class FileDataSource(DataSource):
             numbers,
             source_key("files", split),
             None if not shuffle else (seed or 0, self._file_shuffle_buffer_size),
-            (self._cycle_length, self._block_length),
+            self.turns,
         )
         described = f"({len(paths)}, {numbers[0]}::{len(paths) // len(numbers)}, shuffle={shuffle and (seed or 0)})"
         return ExampleStream(Generated(make, f"files/{split}", described))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from tokenreel.ragged import Ints, offsets_of
 from tokenreel.tasks.example_keys import Key
 from tokenreel.tasks.stream_nodes import Keyed, State
 
@@ -77,3 +80,40 @@ class InterleavedFiles(Iterator[tuple[Key, Any] | Keyed]):
         for _ in range(taken):
             next(examples)
         return file, taken, examples
+
+
+def places(counts: Sequence[int], cycle_length: int, block_length: int, file: Ints, number: Ints) -> Ints:
+    """Says where examples of some files come when `InterleavedFiles` reads all of them.
+
+    Args:
+      counts: examples of each file.
+      cycle_length: files that are open at a time.
+      block_length: examples that are taken of one at a time.
+      file: int64 [n] of which file an example is.
+      number: int64 [n] its number in the file.
+
+    Returns:
+      int64 [n] the number of examples that are read before it.
+
+    >>> places([3, 2], 2, 2, np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 1])).tolist()
+    [0, 1, 4, 2, 3]
+    """
+    begins: list[list[int]] = [[] for _ in counts]  # of the blocks of each file
+    slots: list[int | None] = [None] * min(cycle_length, max(len(counts), 1))
+    following, slot, idle, read = 0, 0, 0, 0
+    while idle < len(slots):
+        at = slots[slot]
+        if at is None and following < len(counts):
+            at, following = following, following + 1
+        if at is None:
+            idle += 1
+        else:
+            idle = 0
+            taken = min(block_length, counts[at] - block_length * len(begins[at]))
+            begins[at].append(read)
+            read += taken
+            slots[slot] = at if taken == block_length else None
+        slot = (slot + 1) % len(slots)
+    blocks = offsets_of(np.array([len(each) for each in begins], np.int64))
+    flat = np.array([begin for each in begins for begin in each], np.int64)
+    return flat[blocks[file] + number // block_length] + number % block_length  # type: ignore[no-any-return]

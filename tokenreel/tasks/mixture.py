@@ -112,6 +112,11 @@ class Mixture(DatasetProviderBase):
         counts = [task.num_input_examples(split) for task in self.tasks if split in task.splits]
         return None if None in counts else sum(count for count in counts if count is not None)
 
+    @property
+    def sample_fn(self) -> SampleFunction | None:
+        """What draws its examples in place of turns; None where it takes turns."""
+        return self._sample_fn
+
     # Rates.
 
     @property
@@ -234,7 +239,7 @@ class Mixture(DatasetProviderBase):
                 streams.append(ExampleStream.from_examples([]))
                 continue
             stream = task.get_dataset(sequence_length, split, use_cached, shuffle, None, seed, shard_info, num_epochs, trim_output_features)
-            streams.append(stream.map(_Keep(kept)))
+            streams.append(stream.map(Keep(kept)))
         if self._sample_fn is not None:
             return self._sampled(streams, [float(rate) for rate in rates], seed if seed is not None else None if shuffle else 42)
         return self._mixed(streams, tasks, rates, seed, self._stop if stop is None else stop)
@@ -269,7 +274,7 @@ class Mixture(DatasetProviderBase):
             seed=seed,
             shard_info=shard_info,
             trim_output_features=trim_output_features,
-            keep=_Keep(kept),
+            keep=Keep(kept),
             with_origin=mixture_caches.ORIGIN in kept,
         )
         return stream if num_epochs == 1 else stream.epochs(num_epochs)
@@ -316,13 +321,14 @@ class Mixture(DatasetProviderBase):
         return f"Mixture(name={self.name}, rates={self._rates})"
 
 
-class _Keep:
+class Keep:
     """Leaves out the features that are not named."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
 
     def __call__(self, example: Example) -> Example:
+        """Gives the example without the others."""
         return {name: value for name, value in example.items() if name in self._names}
 
 

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from tokenreel.errors import ConfigError
 
 
-def import_modules(names: Sequence[str]) -> None:
+def import_modules(names: Sequence[str], setting: str = "--module_import") -> None:
     """Imports modules, also from the working directory.
+
+    Args:
+      names: of the modules.
+      setting: that names them, for errors.
 
     Raises:
       ConfigError: one cannot be imported.
@@ -26,4 +30,4 @@ def import_modules(names: Sequence[str]) -> None:
             importlib.import_module(name)
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"--module_import {name}: cannot be imported ({what}). Give a module that Python finds from here.") from error
+            raise ConfigError(f"{setting} {name}: cannot be imported ({what}). Give a module that Python finds from here.") from error

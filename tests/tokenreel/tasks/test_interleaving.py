@@ -3,9 +3,10 @@ import itertools
 import json
 import random
 
+import numpy as np
 import pytest
 
-from tokenreel.tasks.interleaving import InterleavedFiles
+from tokenreel.tasks.interleaving import InterleavedFiles, places
 
 
 def interleaved(sizes, cycle, block, reads=None):
@@ -38,6 +39,16 @@ def test_a_state_reads_the_open_files_alone():
         assert len({name for name, _ in reads}) <= 2
         assert list(other) == everything[place:]
         next(walk, None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_places_are_those_of_a_walk(seed):
+    drawn = random.Random(seed)
+    sizes = [drawn.choice([0, 1, 2, 3, 4, 6, 9, 30]) for _ in range(drawn.randrange(1, 9))]
+    cycle, block = drawn.randrange(1, 5), drawn.randrange(1, 5)
+    walked = [value for _, value in interleaved(sizes, cycle, block)]
+    file, number = np.array(walked, np.int64).reshape(-1, 2).T
+    assert places(sizes, cycle, block, file, number).tolist() == list(range(sum(sizes)))
 
 
 @pytest.mark.tensorflow

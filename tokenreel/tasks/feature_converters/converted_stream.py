@@ -7,9 +7,11 @@ next row begins with, and the place in the stream below from which to count: res
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
+from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Column
 from tokenreel.tasks.feature_converters.row_making import RowMaker
@@ -19,6 +21,31 @@ from tokenreel.tasks.stream_nodes import Cursor, Keyed, Node, State, Step
 
 _BLOCK_EXAMPLES = 512
 """Read at once: enough that NumPy's cost of a call is small beside that of the tokens."""
+
+
+def plan_stream(converter: RowMaker, costs: Mapping[str, Ints], capacities: Mapping[str, int]) -> tuple[Ints, Ints]:
+    """Divides all examples of a stream among packed rows as `Converted` does, by what each brings.
+
+    Args:
+      converter: makes the rows.
+      costs: int64 [n] values of each feature.
+      capacities: positions of each feature in a row.
+
+    Returns:
+      int64 [rows] the first example of each row, and the one behind its last. Empty examples may belong to no row.
+    """
+    total = len(next(iter(costs.values()))) if costs else 0
+    begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    first, read = 0, 0
+    while first < total:
+        ended = read == total
+        read = min(read + _BLOCK_EXAMPLES, total)
+        found, count = converter.plan({name: cost[first:read] for name, cost in costs.items()}, capacities, first, ended=ended)
+        heads, done = first + found, first + count
+        begins.append(heads)
+        ends.append(np.append(heads[1:], done)[: len(heads)])
+        first = done
+    return np.concatenate(begins), np.concatenate(ends)
 
 
 class Converted(Step):

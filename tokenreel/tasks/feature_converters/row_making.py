@@ -15,7 +15,17 @@ from tokenreel.errors import ConfigError
 from tokenreel.ragged import Ints
 from tokenreel.tasks.feature_converters import blocks
 from tokenreel.tasks.feature_converters.blocks import Block
-from tokenreel.tasks.feature_converters.rows import POSITIONS, SEGMENT_IDS, Rows, pack_rows, packed_lengths, pad_rows
+from tokenreel.tasks.feature_converters.rows import (
+    POSITIONS,
+    SEGMENT_IDS,
+    Rows,
+    fill_rows,
+    pack_rows,
+    packed_lengths,
+    pad_rows,
+    plan_block,
+    row_costs,
+)
 from tokenreel.tasks.feature_converters.specs import FeatureSpec, Lengths, Specs
 
 SEQIO = "seqio"
@@ -88,6 +98,35 @@ class RowMaker(abc.ABC):
         prepared, lengths = self.prepare(block, task_feature_lengths)
         return self.pack_rows(prepared, lengths)[0] if self.pack else self.finish(self.pad(prepared, lengths))
 
+    def costs(self, block: Block, task_feature_lengths: Lengths) -> tuple[dict[str, Ints], dict[str, int]]:
+        """Gives what each example brings into a packed row, and how much of that a row has room for, by the features that are packed."""
+        prepared, lengths = self.prepare(block, task_feature_lengths)
+        capacities = packed_lengths(prepared, lengths)
+        return row_costs(prepared, capacities, zero_is_padding=self.zero_is_padding), capacities
+
+    def plan(self, costs: Mapping[str, Ints], capacities: Mapping[str, int], first: int = 0, *, ended: bool = True) -> tuple[Ints, int]:
+        """Divides examples among packed rows by what `costs` gives; see `rows.plan_block`."""
+        flush_every = self._flush_every(capacities)
+        return plan_block(costs, capacities, flush_every=flush_every, zero_is_padding=self.zero_is_padding, first=first, ended=ended)
+
+    def _flush_every(self, positions: Mapping[str, int]) -> int | None:
+        return max(positions.values()) if self.compat == SEQIO else None
+
+    def fill_planned(self, block: Block, task_feature_lengths: Lengths, heads: Ints | None) -> Rows:
+        """Makes rows of checked examples whose division among rows is known.
+
+        Args:
+          block: of examples.
+          task_feature_lengths: positions of each feature.
+          heads: the first example of each packed row; None makes a row of each example.
+        """
+        prepared, lengths = self.prepare(block, task_feature_lengths)
+        if heads is None:
+            return self.finish(self.pad(prepared, lengths))
+        capacities = packed_lengths(prepared, lengths)
+        costs = row_costs(prepared, capacities, zero_is_padding=self.zero_is_padding)
+        return self.finish(fill_rows(prepared, capacities, costs, heads, zero_is_padding=self.zero_is_padding))
+
     def pad(self, prepared: Block, lengths: Lengths) -> Rows:
         """Makes a row of each example; see `rows.pad_rows`."""
         return pad_rows(prepared, lengths, zero_is_padding=self.zero_is_padding)
@@ -95,9 +134,8 @@ class RowMaker(abc.ABC):
     def pack_rows(self, prepared: Block, lengths: Lengths, first: int = 0, *, ended: bool = True) -> tuple[Rows, Ints, int]:
         """Packs and finishes; see `rows.pack_rows`."""
         positions = packed_lengths(prepared, lengths)
-        flush_every = max(positions.values()) if self.compat == SEQIO else None
         rows, heads, done = pack_rows(
-            prepared, positions, flush_every=flush_every, zero_is_padding=self.zero_is_padding, first=first, ended=ended
+            prepared, positions, flush_every=self._flush_every(positions), zero_is_padding=self.zero_is_padding, first=first, ended=ended
         )
         return self.finish(rows), heads, done
 

@@ -197,6 +197,26 @@ def fill_rows(block: Block, lengths: Mapping[str, int], costs: Mapping[str, Ints
     return rows
 
 
+def plan_block(
+    costs: Mapping[str, Ints],
+    capacities: Mapping[str, int],
+    *,
+    flush_every: int | None = None,
+    zero_is_padding: bool = False,
+    first: int = 0,
+    ended: bool = True,
+) -> tuple[Ints, int]:
+    """Divides the examples of a block among rows as `pack_rows` does, by what they bring alone.
+
+    Returns:
+      int64 [rows] the first example of each row, and the number of examples that are in them.
+    """
+    heads, done = plan_rows(costs, capacities, flush_every, first), len(next(iter(costs.values()))) if costs else 0
+    if not zero_is_padding and not any(cost.any() for cost in costs.values()):
+        heads = heads[:0]  # empty examples alone make no row; SeqIO makes one of padding
+    return (heads[:-1], int(heads[-1])) if not ended and len(heads) else (heads, done)
+
+
 def pack_rows(
     block: Block,
     lengths: Mapping[str, int],
@@ -224,11 +244,8 @@ def pack_rows(
     ([[7, 8, 9], [5, 0, 0]], [[1, 1, 2], [1, 0, 0]], [0, 2], 3)
     """
     costs = row_costs(block, lengths, zero_is_padding=zero_is_padding)
-    heads, done = plan_rows(costs, lengths, flush_every, first), num_examples(block)
-    if not zero_is_padding and not any(cost.any() for cost in costs.values()):
-        heads = heads[:0]  # empty examples alone make no row; SeqIO makes one of padding
-    if not ended and len(heads):
-        heads, done = heads[:-1], int(heads[-1])
+    heads, done = plan_block(costs, lengths, flush_every=flush_every, zero_is_padding=zero_is_padding, first=first, ended=ended)
+    if done < num_examples(block):
         block, costs = part(block, 0, done), {name: cost[:done] for name, cost in costs.items()}
     return fill_rows(block, lengths, costs, heads, zero_is_padding=zero_is_padding), heads, done
 

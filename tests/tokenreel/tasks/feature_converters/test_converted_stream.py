@@ -10,7 +10,7 @@ import pytest
 
 from tokenreel.tasks import ExampleStream
 from tokenreel.tasks.feature_converters import EncDecFeatureConverter, FeatureConverter, LMFeatureConverter, converted_stream
-from tokenreel.tasks.feature_converters.blocks import from_examples
+from tokenreel.tasks.feature_converters.blocks import from_examples, part
 
 LENGTHS = {"inputs": 12, "targets": 9}
 
@@ -84,3 +84,20 @@ def test_a_class_of_ones_own_makes_whole_blocks_into_rows() -> None:
     again = iter(stream)
     again.set_state(rows.get_state())
     assert [int(row["sums"]) for row in again] == [5]
+
+
+@pytest.mark.parametrize("compat", [None, "seqio"])
+@pytest.mark.parametrize("size", [1, 3, 512])
+def test_rows_that_are_planned_by_costs_are_those_of_the_stream(monkeypatch: pytest.MonkeyPatch, size: int, compat: str | None) -> None:
+    monkeypatch.setattr(converted_stream, "_BLOCK_EXAMPLES", size)
+    converter = EncDecFeatureConverter(compat=compat)
+    made = examples(40)
+    for few in (3, 4, 5, 20):  # empty examples may make no row, which depends on the blocks
+        made[few] = {name: values[:0] for name, values in made[few].items()}
+    block = from_examples(made, converter.task_specs())
+    begins, ends = converted_stream.plan_stream(converter, *converter.costs(block, LENGTHS))
+    rows = [
+        converter.fill_planned(part(block, begin, end), LENGTHS, np.zeros(1, np.int64)) for begin, end in zip(begins, ends, strict=True)
+    ]
+    expected = as_lists(converter(ExampleStream.from_examples(made), LENGTHS))
+    assert as_lists({name: array[0] for name, array in row.items()} for row in rows) == expected
