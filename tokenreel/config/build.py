@@ -48,7 +48,8 @@ class VocabularyConfig:
     Attributes:
       kind: `sentencepiece`, `bytes` (the ids of ByT5), `characters`, `huggingface` (the `tokenizer.json` of the `tokenizers` library) or
         `pass_through` (texts are token ids already, as numbers between white space).
-      path: of the model file; `bytes` and `pass_through` have none.
+      path: of the model file (for `huggingface` also a `vocab.json` beside its `merges.txt`, or a `vocab.txt`); `bytes` and `pass_through`
+        have none.
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
         `bos_id`, `eos_id`, `unk_id`, `mask_id`, `cls_id`, `sep_id` (an id or the name of an added token), `special_tokens`;
         `pass_through`: `vocab_size`, `pad_id` and so on.

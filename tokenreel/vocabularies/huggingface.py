@@ -21,6 +21,7 @@ from tokenreel.format import naming
 from tokenreel.storage import files
 from tokenreel.vocabularies import hidden_tokens
 from tokenreel.vocabularies.base import Vocabulary, is_id
+from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.token_roles import ROLES, Tokens, describe_roles, find_roles
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
@@ -72,7 +73,7 @@ class HuggingFaceVocabulary(Vocabulary):
         """Reads the tokenizer.
 
         Args:
-          path: of the `tokenizer.json`.
+          path: of the `tokenizer.json`, of a `vocab.json` with its `merges.txt` beside it, or of a `vocab.txt`.
           special_tokens: whether names of special tokens in the text become these tokens.
           data: the file's content, where it was read already.
           beside: contents of the files beside that name special tokens, where they were read already.
@@ -85,7 +86,8 @@ class HuggingFaceVocabulary(Vocabulary):
           ModuleNotFoundError: `tokenizers` is not installed.
         """
         self._path, self._lock = path, threading.Lock()
-        self.data: bytes | None = _read(path) if data is None else data
+        self.beside = (_read_beside(path) if stored is None else {}) if beside is None else beside
+        self.data: bytes | None = _read(path, self.beside) if data is None else data
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         self._special_tokens, self._marked, self._hidden = special_tokens, frozenset[str](), frozenset[str]()
@@ -99,7 +101,6 @@ class HuggingFaceVocabulary(Vocabulary):
         content = json.loads(self.data)
         unk_id = _unknown(content, tokens)
         if stored is None:
-            self.beside = _read_beside(path) if beside is None else beside
             known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
             roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
         else:
@@ -266,18 +267,23 @@ class HuggingFaceVocabulary(Vocabulary):
         return tokens, np.concatenate(lengths), begins, ends
 
 
-def _read(path: str) -> bytes:
-    """Reads the file.
+def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
+    """Reads the file, or makes the `tokenizer.json` that stands for a vocabulary without one.
 
     Raises:
-      VocabularyError: it cannot be read.
+      VocabularyError: it cannot be read, or what has to be beside it.
     """
-    try:
-        return files.read_bytes(path)
-    except OSError as error:
-        raise VocabularyError(
-            f"{path}: cannot read the tokenizer ({error.strerror or error}). Check vocabulary.path. {PATHS_BEGIN}"
-        ) from error
+
+    def read(name: str) -> bytes:
+        try:
+            return files.read_bytes(name)
+        except OSError as error:
+            needed = "" if name == path else f" {path} needs it beside it."
+            raise VocabularyError(
+                f"{name}: cannot read the tokenizer ({error.strerror or error}).{needed} Check vocabulary.path. {PATHS_BEGIN}"
+            ) from error
+
+    return to_tokenizer_json(path, read(path), beside, lambda: read(files.join(os.path.dirname(path) or ".", MERGES)))
 
 
 def _read_beside(path: str) -> dict[str, bytes]:
@@ -291,7 +297,7 @@ def _read_beside(path: str) -> dict[str, bytes]:
         other = files.join(os.path.dirname(path) or ".", name)
         try:
             found[name] = files.read_bytes(other)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise VocabularyError(f"{other}: cannot be read ({error.strerror or error}), and may name special tokens. Mend it.") from error
