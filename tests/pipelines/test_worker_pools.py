@@ -22,11 +22,11 @@ def pool(job_wheel: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[str]:
     """A pool of workers that imports what the source archive installs, in an empty directory; its address."""
     with zipfile.ZipFile(job_wheel) as archive:
         archive.extractall(tmp_path / "site")
-    with (tmp_path / "site/transforms/__init__.py").open("a") as module:
-        module.write('\n\nimport pathlib\npathlib.Path(__file__).with_name("imported").touch()\n')
     (tmp_path / "elsewhere").mkdir()
     search = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # where the pool finds the `python` of its workers
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PATH": search}
+    # What is imported is compiled there, which tells where from: a changed source would be refused.
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")}
+    environment = {**kept, "PYTHONPATH": str(tmp_path / "site"), "PATH": search}
     program = ("-P", "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port={port}")
     with (
         (tmp_path / "pool.log").open("wb") as log,
@@ -46,4 +46,4 @@ def test_a_pool_of_another_installation_changes_nothing(
         found = build(config, tmp_path / "pool", "--runner=PortableRunner", *options, "--set", "execution.block_mb=0.05")
     assert found == expected
     assert not list((tmp_path / "elsewhere").iterdir())
-    assert (tmp_path / "site/transforms/imported").exists()
+    assert list((tmp_path / "site/transforms/__pycache__").glob("build_shards.*.pyc"))
