@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from pipelines import cli
 from pipelines.local import prism
+from tests import verification_datasets
 from tests.conftest import tree_digest
 from tests.golden import builds
 from tests.pipelines.test_cache_mixtures import MODULE as MIXTURES
@@ -22,6 +25,7 @@ from tests.pipelines.test_cache_tasks import units_of
 from tests.pipelines.test_determinism import WriteConfig, build, selection
 from tests.pipelines.test_interruption import kill, start, wait_for
 from tests.pipelines.test_train_tokenizer import train, write_tokenizer_config
+from tests.pipelines.test_verify import contradict, damage_records, flip, say
 
 __all__ = ["mixtures", "write_tokenizer_config"]  # fixtures
 
@@ -81,6 +85,34 @@ def test_cached_tasks_and_the_order_of_a_mixture(mixtures: object, tmp_path: pat
     expected = tree_digest(tmp_path / "local")
     assert "mix/nested/train.order-00000-of-00001" in expected and "m/a/train.tfrecord-00001-of-00002" in expected
     assert tree_digest(tmp_path / "prism") == expected
+
+
+def flip_a_byte(dataset: pathlib.Path) -> None:
+    flip(dataset / "train.tfrecord-00001-of-00016")
+
+
+def damage_and_contradict(dataset: pathlib.Path) -> None:
+    contradict(dataset)
+    damage_records(dataset)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda _: None, r"\A\Z"),
+        (flip_a_byte, r"(?m)^train\.tfrecord-00001-of-00016: crc32c is 0x\w+, the manifest says"),
+        (damage_and_contradict, r"(?m)^train\.tfrecord-00000-of-00016: missing\."),
+    ],
+    ids=["sound", "a flipped byte", "many"],
+)
+def test_verifying(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], damage: Callable[[pathlib.Path], None], said: str) -> None:
+    """The same lines and the same exit code."""
+    dataset = tmp_path / "made"
+    verification_datasets.make(dataset, overlap=1, dead_letters=3)
+    damage(dataset)
+    code, lines = say(str(dataset), capsys, *PRISM)
+    assert re.search(said, lines) and code == int(bool(lines))
+    assert say(str(dataset), capsys) == (code, lines)
 
 
 @pytest.mark.parametrize(("pattern", "number"), [(".stage/*.stage", 5), (".stage/*/shards/train.*.json", 2)])

@@ -1,4 +1,4 @@
-"""`tokenreel verify` as a Beam job says what it says in one process, line for line."""
+"""`tokenreel verify` as a Beam job says what it says in one process, line for line; on Prism, see test_engines.py."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import cli
-from pipelines.local import prism
 from tests import buckets, verification_datasets
 from tests.elements import LARGEST, Elements
 from tests.elements import elements as elements
 from tests.reseal import recipes
-from tokenreel.format import manifest, naming
+from tokenreel.format import manifest, naming, sidecars
 from tokenreel.inspection import document_checks, parts, shard_check
 from tokenreel.inspection.verification import verify
 from tokenreel.storage import files
@@ -140,6 +139,19 @@ def test_ranges_of_documents_do_not_matter(
         assert [verify(str(each)) for each in every] == whole
 
 
+def test_each_table_is_read_once(originals: dict[str, pathlib.Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its CRC, for the records and for the documents; by descriptors, however a file is opened."""
+    opened: list[str] = []
+    opening, checked = files.open_read, sidecars.open_checked
+    monkeypatch.setattr(files, "open_read", lambda path: opened.append(path) or opening(path))
+    monkeypatch.setattr(sidecars, "open_checked", lambda *of: opened.append(files.join(of[0], of[2])) or checked(*of))
+    for dataset in originals.values():
+        opened.clear()
+        assert verify(str(dataset)) == []
+        tables = [path for path in opened if "provenance" in path]
+        assert sorted(tables) == sorted(str(path) for path in (dataset / "provenance").iterdir())
+
+
 def test_no_element_grows_with_the_number_of_shards(tmp_path: pathlib.Path, elements: Elements) -> None:
     """Five shards against a hundred, every record of which contradicts its table."""
     found = []
@@ -170,16 +182,6 @@ def test_a_dataset_in_a_bucket(originals: dict[str, pathlib.Path], capsys: pytes
         assert expected[0] == 1 and "crc32c is" in expected[1]
         assert say(f"{remote}/dataset", capsys, *JOB, f"--temp_location={remote}/temporary") == expected
         assert files.list_files(remote) == before
-
-
-@pytest.mark.slow
-def test_on_prism(originals: dict[str, pathlib.Path], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if prism.find() is None:
-        pytest.skip("the program prism is not installed")
-    dataset = shutil.copytree(originals["made"], tmp_path / "made")
-    contradict(dataset)
-    damage_records(dataset)
-    assert say(str(dataset), capsys, "--runner=PrismRunner") == say(str(dataset), capsys)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ One row is one segment. Rows are sorted by example and place; readers skip colum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from tokenreel.errors import ManifestError
 from tokenreel.format import sidecars
@@ -51,6 +51,7 @@ def read(
     optional: Sequence[str] = (),
     column: str | None = None,
     values: Sequence[Any] = (),
+    file: IO[bytes] | None = None,
 ) -> Any:
     """Reads a table, or some of its rows, after its bytes were compared with the manifest.
 
@@ -62,6 +63,7 @@ def read(
       optional: further columns, which are read where the table has them.
       column: keeps the rows in which this one has one of the `values`; row groups that cannot have it are not read.
       values: see `column`.
+      file: the table's bytes, which the caller has compared with the manifest; None opens and compares it.
 
     Returns:
       a `pyarrow.Table`.
@@ -76,7 +78,7 @@ def read(
     import pyarrow.parquet as pq
 
     filters = None if column is None else [(column, "in", list(values))]
-    with sidecars.open_checked(directory, manifest, name) as file:
+    with sidecars.open_checked(directory, manifest, name) if file is None else file as file:
         try:
             if columns is not None and optional:
                 known = pq.read_schema(file).names

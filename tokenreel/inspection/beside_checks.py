@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from tokenreel.errors import TokenreelError
 from tokenreel.format import naming
@@ -55,8 +55,14 @@ def check_names(manifest: Manifest, present: Mapping[str, int]) -> Iterator[str]
             yield f"{name}: not in the manifest. Remove it, or build into a directory of its own."
 
 
-def check_file(directory: str, info: FileInfo) -> Generator[str, None, bool]:
-    """Compares the CRC of a file with the manifest; returns whether it is what was written."""
+def check_file(directory: str, info: FileInfo, kept: IO[bytes] | None = None) -> Generator[str, None, bool]:
+    """Compares the CRC of a file with the manifest; returns whether it is what was written.
+
+    Args:
+      directory: holds the dataset.
+      info: what the manifest says.
+      kept: is written what was read, as long as the file is not longer than it should be.
+    """
     import google_crc32c
 
     crc = 0
@@ -64,6 +70,8 @@ def check_file(directory: str, info: FileInfo) -> Generator[str, None, bool]:
         with files.open_read(files.join(directory, info.file)) as file:
             while data := file.read(_CHUNK_BYTES):
                 crc = google_crc32c.extend(crc, data)
+                if kept is not None and kept.tell() <= info.bytes:
+                    kept.write(data)
     except OSError as error:
         yield f"{info.file}: cannot be read ({error})"
         return False

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from tokenreel.format.manifest import Manifest
 from tokenreel.inspection.beside_checks import check_file
 from tokenreel.inspection.document_checks import RANGE, DocumentFindings, Documents
 from tokenreel.inspection.objective_settings import ObjectiveSettings, laid_out_width
-from tokenreel.inspection.provenance_checks import describe_break, read_table
+from tokenreel.inspection.provenance_checks import Table, describe_break, read_table
 from tokenreel.inspection.record_checks import Place
 from tokenreel.inspection.shard_check import ShardCheck
 from tokenreel.inspection.statistics_checks import NEW
@@ -34,6 +36,7 @@ NONSENSE = (ArithmeticError, AttributeError, LookupError, MemoryError, Recursion
 SHARDS_BY = ("split", "shard")
 RANGES_BY = ("split", "variant", "range", "shard")
 _NONE_LOST = 1 << 62  # behind every shard
+_OPEN_RANGES = 3  # of documents, each of which takes 10 MB: shards that are neighbours name documents of one range, or of two
 
 
 def describe_nonsense(directory: str, error: BaseException) -> str:
@@ -110,15 +113,24 @@ class ShardPart:
         # A file that is missing was named already; what depends on it is not counted.
         name: str | None = facts.table(split, self._index)
         info = facts.manifest.find_file(str(name)) if table_is_there else None
-        if info is None or not (yield from check_file(facts.directory, info)):
+        read = io.BytesIO()
+        if info is None or not (yield from check_file(facts.directory, info, read)):
             name = None
             self.tally.lose_segments()
         if not shard_is_there:
             self.tally.complete = False
             return
         place = facts.place(split, self._index)
-        self._check = ShardCheck(facts.directory, place, self.tally, name, note, facts.documents(split))
+        whole = read if info is not None and read.tell() == info.bytes else None
+        self._check = ShardCheck(facts.directory, place, self.tally, name, note, facts.documents(split), whole)
         yield from self._check.check()
+
+    def take_table(self) -> Table | None:
+        """Gives the table once, if documents can be counted by it, and forgets it."""
+        table, check = None, self._check
+        if check is not None and check.numbered:
+            table, check.table = check.table, None
+        return table
 
     def row(self) -> Row:
         """Gives what the shard's neighbours ask for, and those who look at documents."""
@@ -128,10 +140,14 @@ class ShardPart:
         known = {} if ends is None else {**dataclasses.asdict(ends), "follows": int(ends.follows), "known": 1}
         return {**where, "numbered": int(check is not None and check.numbered), **known}
 
+    def named(self) -> Sequence[tuple[int, int]]:
+        """Gives the ranges of documents that the table names: their variants and numbers."""
+        return () if self._check is None else self._check.ranges
+
     def ranges(self) -> Iterator[Row]:
-        """Gives the ranges of documents that the table names."""
+        """Gives the same as rows of a table."""
         split = self._facts.splits.index(self._split)
-        for variant, number in () if self._check is None else self._check.ranges:
+        for variant, number in self.named():
             yield {"split": split, "variant": variant, "range": number, "shard": self._index}
 
 
@@ -168,6 +184,73 @@ def check_range(facts: Facts, shards: Columns, ranges: Columns, begin: int, end:
         return split, variant, DocumentFindings(failures=[describe_nonsense(facts.called, error)])
 
 
+def _documents(facts: Facts, split: str, variant: int, which: int) -> Documents:
+    width = laid_out_width(facts.manifest, facts.settings)
+    return Documents(facts.manifest, split, width and width - facts.manifest.overlap, variant, which)
+
+
+class DocumentsInOrder:
+    """Looks at the documents of a split shard by shard, so that no table is read again; finds what `check_range` finds.
+
+    Tables name documents in about the order of their numbers. The ranges that were named last are kept open, and one is finished when
+    others follow it. Where a table names a document of a finished range, the findings are given up.
+    """
+
+    def __init__(self, facts: Facts, split: str) -> None:
+        """Prepares the check of a split."""
+        self._facts, self._split = facts, split
+        self._open: dict[tuple[int, int], Documents] = {}  # by variant and range
+        self._closed: tuple[int, float] = (-1, math.inf)  # no table may name this range from here on, nor one before it
+        self._before: tuple[int, int] | None = None  # the range that was finished last
+        self._found: list[tuple[int, DocumentFindings]] = []
+        self._lost = _NONE_LOST
+        self._given_up = False
+
+    def add(self, part: ShardPart, index: int) -> None:
+        """Adds the table of the next shard, which was checked; behind one without a usable table none counts."""
+        table = part.take_table()
+        if part.row()["numbered"] == 0:
+            self._lost = min(self._lost, index)
+        if table is None or self._given_up or index >= self._lost:
+            return
+        place = self._facts.place(self._split, index)
+        try:
+            for key in sorted(part.named()):
+                if key <= self._closed:
+                    self._given_up = True
+                    return
+                if key not in self._open:
+                    self._open[key] = _documents(self._facts, self._split, *key)
+                self._open[key].add(table, place, index)
+                while len(self._open) > _OPEN_RANGES:
+                    self._finish()
+        except NONSENSE:  # told by the range that it is in
+            self._given_up = True
+
+    def _finish(self) -> None:
+        """Finishes the first of the open ranges."""
+        variant, which = key = min(self._open)
+        last = not any(other > key and other[0] == variant for other in self._open)
+        first_missing = self._before[1] + 1 if self._before is not None and self._before[0] == variant else 0
+        documents = self._open.pop(key)
+        self._found.append((variant, documents.finish(None if first_missing == which else first_missing * RANGE, last=last)))
+        self._before, self._closed = key, (variant, math.inf if last else which)
+
+    def findings(self) -> dict[int, DocumentFindings] | None:
+        """Gives what is wrong with the documents of each variant, at the end; None where it was given up."""
+        try:
+            while self._open and not self._given_up:
+                self._finish()
+        except NONSENSE:
+            self._given_up = True
+        if self._given_up:
+            return None
+        total: dict[int, DocumentFindings] = {}
+        for variant, found in self._found:
+            total[variant] = total.get(variant, DocumentFindings()) + _if_whole(self._facts, self._split, variant, self._lost, found)
+        return total
+
+
 def _first_lost(shards: Columns, split: int) -> int:
     """Finds the first shard of a split whose table cannot be used: those behind it could not be told from what it holds."""
     rows = np.flatnonzero((shards.numbers("split") == split) & (shards.numbers("numbered") == 0))
@@ -175,8 +258,7 @@ def _first_lost(shards: Columns, split: int) -> int:
 
 
 def _look(facts: Facts, ranges: Columns, rows: list[int], split: str, variant: int, which: int, lost: int) -> DocumentFindings:
-    width = laid_out_width(facts.manifest, facts.settings)
-    documents = Documents(facts.manifest, split, width and width - facts.manifest.overlap, variant, which)
+    documents = _documents(facts, split, variant, which)
     unreadable = []
     for row in rows:
         index = int(ranges.numbers("shard")[row])
@@ -189,8 +271,15 @@ def _look(facts: Facts, ranges: Columns, rows: list[int], split: str, variant: i
     first_missing = 0 if before is None else before + 1
     found = documents.finish(None if first_missing == which else first_missing * RANGE, last=behind is None)
     found.failures += unreadable
-    whole = lost > len(facts.present[split][0]) or variant < int(facts.place(split, lost).variant_of(np.zeros(1, dtype=np.int64))[0])
-    return found if whole and not unreadable else dataclasses.replace(found, hole=None, stretches=[])
+    return _if_whole(facts, split, variant, -1 if unreadable else lost, found)
+
+
+def _if_whole(facts: Facts, split: str, variant: int, lost: int, found: DocumentFindings) -> DocumentFindings:
+    """Leaves out what only counts where all tables of a variant could be read; `lost` is the first that could not, -1 any of them."""
+    whole = lost > len(facts.present[split][0])
+    if not whole and lost >= 0:
+        whole = variant < int(facts.place(split, lost).variant_of(np.zeros(1, dtype=np.int64))[0])
+    return found if whole else dataclasses.replace(found, hole=None, stretches=[])
 
 
 def _next_range(ranges: Columns, row: int, step: int, lost: int) -> int | None:

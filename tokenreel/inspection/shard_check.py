@@ -19,7 +19,16 @@ from tokenreel.format.example_codec import decode_example, most_list_bytes
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
 from tokenreel.inspection.document_checks import RANGE, check_numbers
-from tokenreel.inspection.provenance_checks import Ends, Held, check_continuity, check_table, ends_of, find_misplaced_row, read_table
+from tokenreel.inspection.provenance_checks import (
+    Ends,
+    Held,
+    Table,
+    check_continuity,
+    check_table,
+    ends_of,
+    find_misplaced_row,
+    read_table,
+)
 from tokenreel.inspection.record_checks import Place, Records, check_overlap, check_values, stretches
 from tokenreel.inspection.tally import Tally
 from tokenreel.storage import files
@@ -36,10 +45,18 @@ class ShardCheck:
       ends: where its table begins and ends in a stream; None where that is not known.
       numbered: whether its table can be used to count documents.
       ranges: (variant, range of documents) of what the table names.
+      table: if it is numbered.
     """
 
     def __init__(
-        self, directory: str, place: Place, tally: Tally, provenance: str | None, note: Callable[[str], None], documents: int | None = None
+        self,
+        directory: str,
+        place: Place,
+        tally: Tally,
+        provenance: str | None,
+        note: Callable[[str], None],
+        documents: int | None = None,
+        read: IO[bytes] | None = None,
     ) -> None:
         """Prepares the checks.
 
@@ -50,7 +67,10 @@ class ShardCheck:
           provenance: name of the shard's table, None if it is missing or damaged.
           note: is told what could not be checked for lack of an optional package.
           documents: of the split, as the statistics say; None where these are not to be compared with the table.
+          read: the bytes of the shard's table, compared with the manifest; None reads them.
         """
+        self.table: Table | None = None
+        self._read_before = read
         self._documents = documents
         self.ends: Ends | None = None
         self.numbered = False
@@ -194,7 +214,7 @@ class ShardCheck:
 
     def _check_provenance(self, name: str) -> Iterator[str]:
         try:
-            table = read_table(self._directory, name, self._place)
+            table = read_table(self._directory, name, self._place, read=self._read_before)
         except ModuleNotFoundError as error:
             self._tally.lose_segments()
             self._note(f"{name}: not compared with the records ({error})")
@@ -209,6 +229,7 @@ class ShardCheck:
             yield f"{name}: {problem}"
             return
         self.numbered = table.number is not None and self._documents is not None
+        self.table = table if self.numbered else None
         if table.number is not None and self._documents is not None:
             wrong = list(check_numbers(table, self._documents))
             yield from wrong

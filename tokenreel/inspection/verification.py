@@ -155,7 +155,7 @@ class _Here:
 
     def lines(self, split: str) -> Iterator[str]:
         self._rows, self._ranges = [], []
-        self._tallies[split] = Tally(self._facts.settings)
+        self._tallies[split], self._documents = Tally(self._facts.settings), parts.DocumentsInOrder(self._facts, split)
         for index, shard in enumerate(self._facts.manifest.splits[split].shards):
             self._progress(shard.file)
             part = ShardPart(self._facts, split, index)
@@ -163,16 +163,20 @@ class _Here:
             self._tallies[split].merge(part.tally)
             self._rows.append(part.row())
             self._ranges.extend(part.ranges())
+            self._documents.add(part, index)
+        self._shards = Columns.of_rows(self._rows)
 
     def tally(self, split: str) -> Tally:
         return self._tallies[split]
 
     def shards(self) -> Columns:
-        return Columns.of_rows(self._rows)
+        return self._shards
 
     def documents(self, split: str) -> dict[int, DocumentFindings]:
+        if (looked := self._documents.findings()) is not None:
+            return looked
         found: dict[int, DocumentFindings] = {}
-        shards, ranges = self.shards(), Columns.of_rows(self._ranges)
+        shards, ranges = self._shards, Columns.of_rows(self._ranges)
         ranges = ranges.take(np.lexsort([ranges.numbers(name) for name in reversed(parts.RANGES_BY)]))
         for begin, end in parts.cut_ranges(ranges):
             _, variant, findings = parts.check_range(self._facts, shards, ranges, begin, end)
