@@ -92,7 +92,7 @@ def test_a_built_dataset_holds_the_rows_of_get_dataset(packed, split):
     ("task", "converter", "lengths", "options"),
     [
         ("qa", "LMFeatureConverter", {"targets": 48}, {"pack": False}),
-        ("paired", "DecoderFeatureConverter", {"targets": 90}, {"pack": True}),
+        pytest.param("paired", "DecoderFeatureConverter", {"targets": 90}, {"pack": True}, marks=pytest.mark.slow),
         ("qa", "Reversed", {"targets": 48}, {"pack": False}),
     ],
 )
@@ -114,6 +114,7 @@ def test_a_mixture_takes_its_turns(data, tmp_path):
     assert manifests.read(str(output)).totals["task_examples"] == 200
 
 
+@pytest.mark.slow
 def test_a_cache_is_read_in_its_order(data, tmp_path):
     options = ["--tasks", "qa", "--module_import", MODULE, "--output_cache_dir", str(tmp_path / "caches"), "--direct_num_workers=1"]
     assert cache_tasks.main(options) == 0
