@@ -245,7 +245,7 @@ def test_rates_that_read_caches(mixtures, tmp_path):
         (["mix:plain"], 2, "its task 'm:plain' has no CacheDatasetPlaceholder"),
         (["m:c"], 2, "mixture 'm:c': a task has its name"),
         (["mix:nested", "--mixture_tokens", "0"], 2, "--mixture_tokens"),
-        (["inner", "--mixture_tokens", "0.5"], 2, "--mixture_tokens"),
+        (["inner", "--mixture_epochs", "-1"], 2, "--mixture_epochs"),
     ],
 )
 def test_mistakes_are_told_in_one_message(mixtures, tmp_path, capsys, options, code, message):

@@ -11,6 +11,7 @@ import pytest
 
 from tokenreel.config import paths, reading
 from tokenreel.config.build import JobConfig
+from tokenreel.config.task_build import TaskJobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import ConfigError
 
@@ -24,10 +25,19 @@ NO_PATHS = {
     *(f"sources.*.{name}" for name in ("name", "format", "text_field", "id_field", "metadata_fields", "order_field", "columns")),
     *(f"sources.*.{name}" for name in ("delimiter", "encoding", "escape", "joiner", "messages_field", "quoting")),
     *(f"sources.*.{name}" for name in ("records", "split", "splits", "text")),
+    *("feature_converter.name", "mixture", "module_import", "stop", "task"),
     "vocabulary.kind",
 }
 # Groups of settings that something else declares; what they hold is looked at one by one.
-OPEN = {"objective", "options", "packing.options", "sources.*.filters", "vocabulary.options"}
+OPEN = {
+    "feature_converter.options",
+    "objective",
+    "options",
+    "packing.options",
+    "sources.*.filters",
+    "task_feature_lengths",
+    "vocabulary.options",
+}
 
 
 def may_be_text(hint: Any) -> bool:
@@ -46,7 +56,7 @@ def texts(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_setting_that_holds_a_text_is_a_path_or_is_none() -> None:
-    found = {*texts(JobConfig), *texts(TokenizerJobConfig)}
+    found = {*texts(JobConfig), *texts(TaskJobConfig), *texts(TokenizerJobConfig)}
     declared = {name for name in paths.SETTINGS if not name.startswith(("options.", "sources.*.filters."))}
     assert declared <= found
     assert found - declared - OPEN == NO_PATHS
