@@ -11,6 +11,7 @@ corpus and one contiguous range of every stage file. Splits and the groups of a 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -34,6 +35,7 @@ from tokenreel.staging.columns import INDEX, Columns, StageInfo, lay_out
 from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes, tables
 from tokenreel.storage import chunks, crc32c, files
+from tokenreel.storage.chunks import Covered
 from tokenreel.storage.column_file import align
 
 _MAGIC = b"TRSTAGE1"
@@ -272,7 +274,7 @@ class StageFile:
         count = (length if stop is None else stop) - start
         if count <= 0:
             return np.empty(0, dtype=dtype)
-        path, covered = self.info.path, self.info.covered
+        path, covered = self.info.path, self._covered
         at, size = at + start * dtype.itemsize, count * dtype.itemsize
         try:
             if not files.is_remote(path):
@@ -289,6 +291,11 @@ class StageFile:
             raise BuildError(self._damaged("is gone")) from error
         return np.frombuffer(data, dtype=dtype)
 
+    @functools.cached_property
+    def _covered(self) -> Covered:
+        """Which bytes have CRCs: laid out once, as the reads of a group are many and small."""
+        return self.info.covered
+
     @property
     def _keeps_index(self) -> bool:
         """Says whether the index of an object is read as a whole: else a range of it, found by what keys are, is far less."""
@@ -298,15 +305,15 @@ class StageFile:
     @property
     def _is_small(self) -> bool:
         """Says whether this is an object of which every read would fetch nearly all."""
-        return files.is_remote(self.info.path) and self.info.covered.file_bytes <= chunks.CHUNK_BYTES
+        return files.is_remote(self.info.path) and self._covered.file_bytes <= chunks.CHUNK_BYTES
 
     def _whole(self) -> bytes:
         """Gives all bytes of a small object, header included, in one request for all its readers in this process."""
-        return indexes.read(self.info.path, 0, self.info.covered.file_bytes, self._read_whole)
+        return indexes.read(self.info.path, 0, self._covered.file_bytes, self._read_whole)
 
     def _read_whole(self, begin: int, size: int) -> bytes:
         """Reads a small object, and checks its columns."""
-        covered, path, data = self.info.covered, self.info.path, b""
+        covered, path, data = self._covered, self.info.path, b""
 
         def fetch(at: int, count: int) -> bytes:
             nonlocal data
@@ -319,7 +326,7 @@ class StageFile:
 
     def _read_object(self, at: int, size: int) -> bytes:
         """Reads and checks a range of an object."""
-        covered, path = self.info.covered, self.info.path
+        covered, path = self._covered, self.info.path
         place, table_bytes = covered.table
         table = tables.read(path, place, table_bytes, lambda begin, count: files.read_bytes(path, begin, count))
         try:
