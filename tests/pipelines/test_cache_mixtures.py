@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipelines import cache_tasks, cli
+from pipelines import cache_tasks, cli, local, verification_job
 from tests.pipelines.test_cache_tasks import contents, units_of
 from tests.tokenreel.tasks.test_example_stream import check_states
 from tokenreel import tasks as seqio
@@ -273,6 +273,8 @@ def test_damage_is_noticed(looked_for, tmp_path, capsys):
     directory = tmp_path / "caches/mix/nested"
     assert cli.main(["verify", str(directory)]) == 0
     assert "sound. Cached order of mixture mix:nested: train 184 examples, validation 80 examples" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="a task or a mixture, which is checked in this process"):
+        verification_job._leave(local.options([f"--temp_location={tmp_path}"], releases_gil=True), str(directory), str(directory))
     path = directory / "train.order-00000-of-00001"
     data = bytearray(path.read_bytes())
     data[-70] ^= 1

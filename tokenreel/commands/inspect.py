@@ -13,11 +13,12 @@ import numpy.typing as npt
 from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError, TokenreelError
 from tokenreel.format import manifest as manifests
-from tokenreel.format import mixture_manifest, pointer, schema
+from tokenreel.format import mixture_manifest, naming, pointer, schema
 from tokenreel.format.mixture_manifest import MixtureManifest
 from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
 from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
+from tokenreel.storage import files
 from tokenreel.tasks import cache_directories, caching, getting, mixture_caches, task_modules
 from tokenreel.tasks.mixture import MixtureRegistry
 from tokenreel.tasks.task import TaskRegistry
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _show_cache(arguments)
     if (order := mixture_manifest.find(arguments.directory)) is not None:
         return _show_order(arguments, order)
-    if arguments.module_import:
+    if arguments.module_import and files.size(files.join(arguments.directory, naming.MANIFEST)) is None:
         _provider(arguments.directory)  # says which names there are
     manifest = manifests.read(arguments.directory)
     split = _choose_split(arguments, manifest.splits)

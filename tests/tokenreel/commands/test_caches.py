@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli
+from tests.datasets import random_examples, write_dataset
 from tests.tokenreel.inspection.test_report import Outline
 from tests.tokenreel.tasks.caches import write_cache, write_seqio
 from tokenreel.tasks import MixtureRegistry, TaskRegistry
@@ -92,6 +93,12 @@ def test_inspect_shows_what_the_steps_of_a_task_make(registered, capsys):
     assert capsys.readouterr().out.count("decoded: answer 0\n") == 2
     assert cli.main(["inspect", "cut", *given, "--sequence_length", "inputs=4", "--sequence_length", "targets=6"]) == 0
     assert "inputs, decoded: ques\n" in capsys.readouterr().out
+
+
+def test_a_dataset_is_shown_whatever_is_imported(registered, tmp_path, capsys):
+    write_dataset(tmp_path / "d", {"train": random_examples(3, 8, seed=0)}, per_shard=3)
+    assert cli.main(["inspect", str(tmp_path / "d"), "--module_import", registered]) == 0
+    assert "train 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
