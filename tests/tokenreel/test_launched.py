@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import cli
 from tokenreel import launched
+from tokenreel.caching.cache_job import CacheJob
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError
 from transforms.list_blocks import ListBlocks
@@ -25,7 +26,13 @@ def test_the_same_code_goes_on() -> None:
 @pytest.mark.parametrize("what", ["version", "source"])
 @pytest.mark.parametrize(
     "step",
-    [WORK, ListBlocks(None, {}), TrainSentencePiece(None, WORK), WriteTokenizer(None, WORK, {})],  # type: ignore[arg-type]
+    [
+        WORK,
+        CacheJob(caches=()),
+        ListBlocks(None, {}),  # type: ignore[arg-type]
+        TrainSentencePiece(None, WORK),  # type: ignore[arg-type]
+        WriteTokenizer(None, WORK, {}),  # type: ignore[arg-type]
+    ],
     ids=lambda step: type(step).__name__,
 )
 def test_other_code_stops(step: object, what: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from tokenreel.format import cache_manifest, naming
 from tokenreel.format.cache_manifest import CacheManifest
 from tokenreel.format.mixture_manifest import made_by
 from tokenreel.format.ragged_records import ARRAY, SEQIO
+from tokenreel.launched import Launched
 from tokenreel.sources.inputs import InputFile
 from tokenreel.sources.listing import common_directory
 from tokenreel.storage import files
@@ -172,6 +173,7 @@ class CacheJob:
       mixtures: whose tasks are among them, or cached already.
       min_shards, max_shards: bounds of the number of shards of a split.
       completed: what the file COMPLETED holds; None where none is written.
+      launched: stops a worker whose code is not the launcher's.
     """
 
     caches: tuple[TaskCache, ...]
@@ -179,6 +181,7 @@ class CacheJob:
     min_shards: int = 1
     max_shards: int | None = None
     completed: str | None = None
+    launched: Launched = dataclasses.field(default_factory=Launched, repr=False)
 
     @property
     def work(self) -> Workspace:
