@@ -235,6 +235,10 @@ def test_rates_that_read_caches(mixtures, tmp_path):
     assert all(abs(found[:46].count(task) - count / 2) < 1 for task, count in enumerate((60, 7, 25)))
     assert cache(tmp_path, "mix:sizes", "--splits", "train") == 0
     cache_directories.set_global_cache_dirs([])
+    manifest = tmp_path / "mix/sizes/manifest.json"
+    manifest.write_text(manifest.read_text().replace("mix:sizes", "mix:others"))
+    shutil.rmtree(tmp_path / "m/a")
+    assert cache(tmp_path, "mix:sizes", "--splits", "train", "--overwrite") == 0
 
 
 @pytest.mark.parametrize(
@@ -267,12 +271,15 @@ def test_what_cannot_be_replayed(looked_for):
         seqio.get_mixture_or_task("m:a").get_dataset(LENGTHS, use_cached="mixture")
 
 
-def test_damage_is_noticed(looked_for, tmp_path, capsys):
+def test_damage_is_noticed(looked_for, tmp_path, capsys, monkeypatch):
     shutil.copytree(looked_for, tmp_path / "caches")
     cache_directories.set_global_cache_dirs([str(tmp_path / "caches")])
     directory = tmp_path / "caches/mix/nested"
     assert cli.main(["verify", str(directory)]) == 0
     assert "sound. Cached order of mixture mix:nested: train 184 examples, validation 80 examples" in capsys.readouterr().out
+    monkeypatch.chdir(directory.parent)  # named by a part of its name
+    assert cli.main(["verify", "nested"]) == 0 and cli.main(["inspect", "nested", "--count", "1"]) == 0
+    assert "sound. Cached order" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="a task or a mixture, which is checked in this process"):
         verification_job._leave(local.options([f"--temp_location={tmp_path}"], releases_gil=True), str(directory), str(directory))
     path = directory / "train.order-00000-of-00001"

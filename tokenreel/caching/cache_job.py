@@ -29,7 +29,6 @@ from tokenreel.sources.listing import common_directory
 from tokenreel.storage import files
 from tokenreel.storage.claims import Claim
 from tokenreel.tasks import cache_identity
-from tokenreel.tasks.cache_directories import directory_name
 
 _READERS = 8  # files that are read at a time for their checksums
 _UNIT_BYTES = 16 << 20  # of text, at least
@@ -112,7 +111,7 @@ class TaskCache:
             name=task.name,
             pickled=pickles(task),
             splits=tuple(chosen),
-            directory=files.join(directory, directory_name(task.name)),
+            directory=files.join(directory, naming.cache_directory(task.name)),
             identity=identity,
             seed=seed,
             wire=SEQIO if seqio_view else ARRAY,

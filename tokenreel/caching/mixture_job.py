@@ -7,10 +7,12 @@ Tested in tests/pipelines/test_cache_mixtures.py.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import pickle
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.config.workspace import Workspace
-from tokenreel.errors import BuildError, ConfigError
+from tokenreel.errors import BuildError, ConfigError, ManifestError
 from tokenreel.format import mixture_manifest, naming
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.mixture_manifest import EPOCH, NUMBER, TASK, MixtureManifest, SplitOfMixture, made_by
@@ -28,7 +30,6 @@ from tokenreel.storage.claims import Claim
 from tokenreel.storage.column_file import Columns, to_parts
 from tokenreel.storage.placing import Placing
 from tokenreel.tasks import cache_directories, caching, mixing, mixture_caches
-from tokenreel.tasks.cache_directories import directory_name
 from tokenreel.tasks.cached_sources import Shuffle
 from tokenreel.tasks.stream_nodes import Indexed, Node
 from tokenreel.tasks.stream_steps import Repeated
@@ -38,6 +39,7 @@ VERSION = "mixture-1"  # of the order
 _FILE_ROWS = 4 << 20  # of a file of an order, at least where there are more
 _BLOCK_ROWS = 1 << 14  # drawn at a time; those behind a budget of tokens are drawn in vain
 _LONGEST = 512  # positions of a feature where steps are looked at, which ask for lengths that nobody knows yet
+_directories = threading.Lock()  # held where those of the process are set for one mixture, as threads draw several
 _ROW = np.dtype([(TASK, "<u2"), (NUMBER, "<i8"), (EPOCH, "<u4")])
 
 
@@ -142,7 +144,7 @@ class MixtureCache:
     @property
     def directory(self) -> str:
         """Where the cache lies."""
-        return files.join(self.root, directory_name(self.name))
+        return files.join(self.root, naming.cache_directory(self.name))
 
     @property
     def work(self) -> Workspace:
@@ -177,12 +179,14 @@ class MixtureCache:
 
     def rates(self) -> dict[str, str]:
         """Gives the rate of each task, as a fraction. Where a rate is a function, it finds the caches of this job."""
-        mixture, before = self.load(), list(cache_directories.get_global_cache_dirs())
-        cache_directories.set_global_cache_dirs([self.root, *before])
-        try:
-            return {task.name: str(rate) for task, rate in zip(mixture.tasks, mixture.exact_rates(mixture.tasks), strict=True)}
-        finally:
-            cache_directories.set_global_cache_dirs(before)
+        mixture = self.load()
+        with _directories:
+            before = list(cache_directories.get_global_cache_dirs())
+            cache_directories.set_global_cache_dirs([self.root, *before])
+            try:
+                return {task.name: str(rate) for task, rate in zip(mixture.tasks, mixture.exact_rates(mixture.tasks), strict=True)}
+            finally:
+                cache_directories.set_global_cache_dirs(before)
 
     def with_known_rates(self, made_again: Collection[str]) -> MixtureCache:
         """Gives the same cache with the rates in its identity, by which what is there can be compared.
@@ -190,15 +194,14 @@ class MixtureCache:
         Args:
           made_again: names of the tasks whose caches the job is to make: a rate that is a function may read those. It is taken to be what
             it was, which the job finds out.
-
-        Raises:
-          ManifestError: the manifest that is there was altered.
         """
         mixture, rates = self.load(), None
         if mixture.has_fixed_rates or self.identity["tasks"].keys().isdisjoint(made_again):
             rates = self.rates()
-        elif (found := self.find()) is not None:
-            rates = found.identity.get("rates")
+        else:
+            with contextlib.suppress(ManifestError):  # one that was altered is refused or replaced later, as --overwrite says
+                found = self.find()
+                rates = None if found is None else found.identity.get("rates")
         return self if rates is None else dataclasses.replace(self, identity={**self.identity, "rates": rates})
 
 
@@ -256,7 +259,7 @@ def draw(cache: MixtureCache, split: str) -> Iterator[tuple[npt.NDArray[Any], in
     weights = mixture_caches.weights(cache.load(), split, cache.identity["rates"])
     end, seed = cache.end, int(cache.identity["order"]["seed"])
     tasks = {task.name: task for task in cache.load().tasks}
-    opened = {name: caching.open_cached(mixture_caches.task_directory(cache.directory, cache.name, name), split) for name in weights}
+    opened = {name: caching.open_cached(mixture_manifest.task_directory(cache.directory, cache.name, name), split) for name in weights}
     parents: list[Node] = []
     for number, (name, cached) in enumerate(opened.items()):
         node = Indexed(range(len(cached)), number, name, Shuffle(tasks[name].run_seed(seed)) if len(cached) else None)

@@ -19,7 +19,7 @@ from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
 from tokenreel.inspection.terminal import painter, reader_may_leave, wants_color
 from tokenreel.storage import files
-from tokenreel.tasks import cache_directories, caching, getting, mixture_caches, task_modules
+from tokenreel.tasks import caching, getting, mixture_caches, task_modules
 from tokenreel.tasks.mixture import MixtureRegistry
 from tokenreel.tasks.task import TaskRegistry
 from tokenreel.wording import one_line, plain
@@ -217,7 +217,7 @@ def _show_order(arguments: argparse.Namespace, manifest: MixtureManifest) -> int
     with reader_may_leave():
         for index, task, number, epoch in zip(shown, *(column.tolist() for column in order.rows(shown)), strict=True):
             name = order.tasks[task]
-            directory = mixture_caches.task_directory(arguments.directory, manifest.mixture, name)
+            directory = mixture_manifest.task_directory(arguments.directory, manifest.mixture, name)
             examples = caching.open_cached(directory, split)
             title = f"{split} {index:,} of {len(order):,}: {name} {number:,}, pass {epoch + 1:,}"
             for line in _lines(title, examples[number], _features_of(directory, examples)):
@@ -227,7 +227,7 @@ def _show_order(arguments: argparse.Namespace, manifest: MixtureManifest) -> int
 
 def _features_of(directory: str, cached: caching.CachedSplit) -> Mapping[str, Any]:
     """Gives the output features of a cache's task, by its manifest or by the name of its directory; none where it is not registered."""
-    names = [name for name in TaskRegistry.names() if _end_alike(directory, cache_directories.directory_name(name))]
+    names = [name for name in TaskRegistry.names() if _end_alike(directory, naming.cache_directory(name))]
     name = max(names, key=len, default="") if cached.manifest is None else cached.manifest.task
     return TaskRegistry.get(name).output_features if name in TaskRegistry.names() else {}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,6 +90,16 @@ class MixtureManifest:
 def made_by(identity: Mapping[str, Any]) -> str:
     """Gives the digest of all that decides the examples of a task's cache, by the identity that its manifest keeps."""
     return keys.digest(json.dumps(identity, sort_keys=True))
+
+
+def task_directory(directory: str, mixture: str, task: str) -> str:
+    """Gives the directory of a task's cache beside that of a mixture.
+
+    >>> task_directory("/caches/a/b", "a:b", "ns:task")
+    '/caches/ns/task'
+    """
+    whole = directory.rstrip("/") if files.is_remote(directory) else os.path.abspath(directory)
+    return files.join(whole.removesuffix(f"/{naming.cache_directory(mixture)}"), naming.cache_directory(task))
 
 
 def find(directory: str) -> MixtureManifest | None:

@@ -86,6 +86,15 @@ def is_shard_index(name: str) -> bool:
     return _INDEX.match(name) is not None
 
 
+def cache_directory(name: str) -> str:
+    """Names the directory of the cache of a task or mixture, below that of all caches.
+
+    >>> cache_directory("ns:task")
+    'ns/task'
+    """
+    return name.replace(":", "/")
+
+
 def order(split: str, index: int, count: int) -> str:
     """Names a file of the order of a cached mixture.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tokenreel.format import cache_manifest, naming
-from tokenreel.format.mixture_manifest import EPOCH, NUMBER, TASK, MixtureManifest, SplitOfMixture, made_by
+from tokenreel.format.mixture_manifest import EPOCH, NUMBER, TASK, MixtureManifest, SplitOfMixture, made_by, task_directory
 from tokenreel.inspection.cache_check import file_differences
 from tokenreel.storage import column_file, files
 
@@ -25,10 +25,9 @@ def differences(directory: str, manifest: MixtureManifest, *, quick: bool = Fals
     """
     sound = set[str]()
     yield from file_differences(directory, manifest.checksums(), naming.is_order, sound, quick=quick)
-    root = directory.rstrip("/").removesuffix(manifest.mixture.replace(":", "/"))
     counts: dict[str, dict[str, int]] = {}
     for name, expected in manifest.identity["tasks"].items():
-        found = cache_manifest.find(files.join(root, name.replace(":", "/")))
+        found = cache_manifest.find(task_directory(directory, manifest.mixture, name))
         if found is None:
             yield f"the cache of task {name}: missing beside the mixture"
         elif made_by(found.identity) != expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tokenreel.format import naming
 from tokenreel.storage import files
 from tokenreel.tasks import caching
 
@@ -28,15 +29,10 @@ def add_global_cache_dirs(global_cache_dirs: Iterable[str]) -> None:
             _DIRECTORIES.append(str(directory))
 
 
-def directory_name(task_name: str) -> str:
-    """Gives the path of a task below a cache directory: "ns:task" lies in "ns/task"."""
-    return task_name.replace(":", "/")
-
-
 def find(task_name: str) -> str | None:
     """Finds the directory of a task's cache; None where no directory holds a whole one."""
     for directory in _DIRECTORIES:
-        path = files.join(directory, directory_name(task_name))
+        path = files.join(directory, naming.cache_directory(task_name))
         if caching.is_cached(path):
             return path
     return None

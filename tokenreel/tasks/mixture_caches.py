@@ -110,23 +110,13 @@ def find(mixture: Any) -> str:
       ManifestError: no directory holds a whole one.
     """
     for root in cache_directories.get_global_cache_dirs():
-        path = files.join(root, cache_directories.directory_name(mixture.name))
+        path = files.join(root, naming.cache_directory(mixture.name))
         if mixture_manifest.find(path) is not None:
             return path
     raise ManifestError(
         f"mixture {mixture.name!r} does not exist in any of the task cache directories. They are "
         f"{cache_directories.get_global_cache_dirs()}: name another with add_global_cache_dirs, or run `tokenreel cache-tasks --mixtures`."
     )
-
-
-def task_directory(directory: str, mixture: str, task: str) -> str:
-    """Gives the directory of a task's cache beside that of a mixture.
-
-    >>> task_directory("caches/a/b", "a:b", "ns:task")
-    'caches/ns/task'
-    """
-    root = directory.rstrip("/").removesuffix(cache_directories.directory_name(mixture)).rstrip("/")
-    return files.join(root, cache_directories.directory_name(task))
 
 
 def stream(
@@ -162,7 +152,7 @@ def stream(
     tasks = {task.name: task for task in mixture.tasks}
     members = []
     for name in order.tasks:
-        cached = caching.open_cached(task_directory(order.directory, mixture.name, name), split)
+        cached = caching.open_cached(mixture_manifest.task_directory(order.directory, mixture.name, name), split)
         caching.check_fresh(cached, tasks[name])
         expected = order.manifest.identity["tasks"][name]
         if cached.manifest is None or mixture_manifest.made_by(cached.manifest.identity) != expected:
