@@ -38,7 +38,7 @@ from transforms.convert_tasks import WriteRows
 
 def build(root: beam.Pipeline, job: CacheJob) -> beam.PCollection[str]:
     """A task to a dataset, whose fingerprint comes out."""
-    tables = job.caches[0].work.tables
+    tables = job.work.tables
     stored = StoredValue.store(tables.ready(), "job", job)
     staged = root | StageTasks(stored, tables)  # table of Staged
     return staged | WriteRows(stored, tables)

@@ -17,6 +17,7 @@ from tokenreel.converting.row_job import RowJob
 from tokenreel.converting.row_output import FinishedSplit
 from tokenreel.converting.row_plan import SplitRows
 from tokenreel.converting.row_shards import BuiltRows, RowShard
+from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.schema import Feature
 from tokenreel.storage import column_file
 from tokenreel.storage.claims import Folder
@@ -47,10 +48,10 @@ class WriteRows(beam.PTransform):
     def _plan(self, table: ColumnFile) -> Iterator[RowShard]:
         job = _job(self.job)
         with job.work.explaining():
+            size = job.config.shards.examples_per_shard(make_fixed_format(_features(self.job, table)).record_bytes)
             for split in job.splits:
                 rows = _rows(self.job, table, split)
                 row_plan.check_rows(job, job.load().splits[split], rows)
-                size = row_plan.rows_per_shard(job, _features(self.job, table))
                 count = -(-rows.rows // size)
                 for shard in range(count):
                     yield RowShard(split, shard, count, shard * size, min((shard + 1) * size, rows.rows))

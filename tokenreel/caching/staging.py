@@ -153,13 +153,25 @@ def open_stage(directory: str, staged: Staged) -> tuple[npt.NDArray[np.uint8], C
     Raises:
       BuildError: it is gone.
     """
+    data = _map(directory, staged, _RECORDS) if staged.bytes else np.zeros(0, np.uint8)
+    return data, open_index(directory, staged)
+
+
+def open_index(directory: str, staged: Staged) -> Columns:
+    """Maps the index of a stage file alone.
+
+    Raises:
+      BuildError: it is gone.
+    """
+    return of_bytes(_map(directory, staged, _INDEX))
+
+
+def _map(directory: str, staged: Staged, ending: str) -> npt.NDArray[np.uint8]:
     path = files.join(directory, staged.name)
     try:
-        data = map_bytes(path + _RECORDS) if staged.bytes else np.zeros(0, np.uint8)
-        index = of_bytes(map_bytes(path + _INDEX))
+        return map_bytes(path + ending)
     except FileNotFoundError as error:
         raise BuildError(f"{path}: a stage file vanished. Run the same command again, and let nothing else write there.") from error
-    return data, index
 
 
 class Counter:

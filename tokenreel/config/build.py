@@ -19,6 +19,8 @@ from tokenreel.config.corpus import (
 from tokenreel.config.parsing import require, to_dict
 from tokenreel.layouts import modes as packings
 
+_ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
@@ -184,6 +186,13 @@ class ShardFiles:
     def __post_init__(self) -> None:
         require(self.examples is None or self.examples >= 1, f"shards.examples must be at least 1, got {self.examples}")
         require(self.megabytes >= 1, f"shards.megabytes must be at least 1, got {self.megabytes}")
+
+    def examples_per_shard(self, record_bytes: int) -> int:
+        """Says how many examples every shard but the last holds, of records of so many bytes."""
+        if self.examples is not None:
+            return self.examples
+        fitting = (self.megabytes << 20) // record_bytes
+        return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,9 @@ from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.feature_converters import FeatureConverter
 from tokenreel.tasks.file_readers import FileReader
 from tokenreel.tasks.mixture import Keep, Mixture
-from tokenreel.tasks.output_checks import OutputCheck
 from tokenreel.tasks.stream_nodes import Keyed
 from tokenreel.tasks.task import Task
-from tokenreel.tasks.task_steps import CacheDatasetPlaceholder, Checked
+from tokenreel.tasks.task_steps import CacheDatasetPlaceholder
 
 
 class PreparedTask:
@@ -84,9 +83,8 @@ class PreparedTask:
         task = self.provider
         assert isinstance(task, Task)
         stream = dataset if self._look is None else dataset.map_keyed(self._look, "look")
-        stream = task.preprocess_postcache(task.preprocess_precache(stream, seed), self.lengths, seed)
-        check = OutputCheck(task.output_features, self.lengths if self.config.trim_output_features else None)
-        return ExampleStream(Checked(stream.node, check)).map(Keep(frozenset(self.converter.task_specs())))
+        stream = task.finish(task.preprocess_precache(stream, seed), self.lengths, seed, self.config.trim_output_features)
+        return stream.map(Keep(frozenset(self.converter.task_specs())))
 
     def examples(self, split: str) -> ExampleStream:
         """Gives all examples of a split, as `get_dataset` hands them to the converter."""

@@ -14,21 +14,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.caching.staging import Staged, open_stage
+from tokenreel import ragged
+from tokenreel.caching.staging import Staged, open_index, open_stage
 from tokenreel.converting.prepared_task import PreparedTask
 from tokenreel.converting.row_counts import CAPACITY, COST, FILE, LARGEST, PLACE, RAW, SMALLEST, VALUES
 from tokenreel.converting.row_job import RowJob
 from tokenreel.errors import BuildError
 from tokenreel.format import ragged_records, schema
-from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.ragged_shards import RaggedRecords
 from tokenreel.format.schema import Feature
 from tokenreel.ragged import Ints
 from tokenreel.tasks import interleaving
 from tokenreel.tasks.data_sources import FileDataSource
 from tokenreel.tasks.feature_converters.converted_stream import plan_stream
-
-_ALIGNED_ROWS = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,9 +56,9 @@ class SplitRows:
         if self.begins is None or self.ends is None:
             wanted, heads = np.arange(first, last), None
         else:
-            begins, ends = self.begins[first:last], self.ends[first:last]
-            wanted = np.concatenate([np.arange(begin, end) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)])
-            heads = np.append(0, np.cumsum(ends - begins))[:-1]
+            begins, counts = self.begins[first:last], self.ends[first:last] - self.begins[first:last]
+            wanted = np.repeat(begins, counts) + ragged.ranks(counts)
+            heads = ragged.offsets_of(counts)[:-1]
         return (wanted if self.order is None else self.order[wanted]), heads
 
 
@@ -77,10 +75,10 @@ def plan_rows(job: RowJob, staged: Sequence[Staged]) -> SplitRows:
     prepared: PreparedTask = job.load()
     filled = [each for each in staged if each.records]
     features = ragged_records.merge_features([each.features for each in filled])
-    opened = [functools.partial(open_stage, job.work.stages.path, each) for each in filled]
-    records = RaggedRecords(features, [(each.records, opener) for each, opener in zip(filled, opened, strict=True)])
+    directory = job.work.stages.path
+    records = RaggedRecords(features, [(each.records, functools.partial(open_stage, directory, each)) for each in filled])
     values = _summed(staged, VALUES)
-    indexes = [opener()[1] for opener in opened]
+    indexes = [open_index(directory, each) for each in filled]  # the records are read by who makes rows of them
 
     def column(name: str) -> npt.NDArray[np.int64]:
         return np.concatenate([np.zeros(0, np.int64), *(index.numbers(name) for index in indexes)])
@@ -131,15 +129,6 @@ def features_of(job: RowJob, staged: Sequence[Staged]) -> tuple[Feature, ...]:
     ]
     features.append(Feature(name=schema.EXAMPLE_ID, dtype="int64"))
     return tuple(sorted(features, key=lambda feature: feature.name))
-
-
-def rows_per_shard(job: RowJob, features: Sequence[Feature]) -> int:
-    """Says how many rows every shard but the last holds."""
-    shards = job.config.shards
-    if shards.examples is not None:
-        return shards.examples
-    fitting = (shards.megabytes << 20) // make_fixed_format(features).record_bytes
-    return max(1, fitting // _ALIGNED_ROWS * _ALIGNED_ROWS or fitting)
 
 
 def check_rows(job: RowJob, split: str, rows: SplitRows) -> None:

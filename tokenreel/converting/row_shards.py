@@ -23,6 +23,7 @@ from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.schema import Feature
 from tokenreel.storage import files, sealed
+from tokenreel.tasks.feature_converters import blocks
 
 _TOGETHER = 256  # rows that are converted at a time
 SORT_BY = ("split", "shard")
@@ -43,10 +44,6 @@ class RowShard:
     shards: int
     first: int
     last: int
-
-    def to_row(self) -> Mapping[str, Any]:
-        """Gives it as a row of a table."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +113,8 @@ def _convert(prepared: PreparedTask, rows: SplitRows, first: int, last: int) -> 
         return dict(prepared.converter.fill_planned(block, prepared.lengths, heads))
     made = {}
     for name, (values, bounds) in block.items():
-        ends = None if bounds is None else bounds[1:-1]
-        parts = values if ends is None else np.split(values, ends)
+        parts = blocks.split(values, bounds)
         if len({np.shape(part) for part in parts}) > 1:
             raise BuildError(f"{prepared.name!r}: rows of the converter differ in the shape of {name}. Make rows of one shape.")
-        made[name] = np.stack(list(parts))
+        made[name] = np.stack(parts)
     return made

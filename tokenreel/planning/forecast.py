@@ -155,7 +155,7 @@ def _split(recipe: Recipe, samples: Sequence[SourceSample], split: str, factor: 
             laid_out, of_tokens = _laid_out(recipe, [sample], split)
             examples += found.times(laid_out / of_tokens if of_tokens else 0.0)
     examples = examples.times(recipe.config.variants)
-    shards = math.ceil(examples.value / shard_plan.examples_per_shard(recipe.config, recipe.fixed_format))
+    shards = math.ceil(examples.value / shard_plan.examples_per_shard(recipe))
     size = examples.value * recipe.fixed_format.record_bytes
     return SplitForecast(documents=documents, tokens=tokens, examples=examples, shards=shards, bytes=size)
 

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_names
 from tokenreel.errors import BuildError
 from tokenreel.format import naming
-from tokenreel.format.schema import RecordFormat
 from tokenreel.layouts.modes import PAIRS
 from tokenreel.lazy_sequence import LazySequence
 from tokenreel.planning import group_table
@@ -27,7 +25,6 @@ from tokenreel.planning.stream import Stream
 from tokenreel.storage import column_file
 from tokenreel.storage.column_file import ColumnFile, Columns
 
-_ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
 HISTOGRAM_BINS = 64
 
 
@@ -131,15 +128,12 @@ def measure(order: DocumentOrder, group: DocumentGroup) -> GroupSize:
 
 def tokens_per_shard(recipe: Recipe) -> int:
     """Says how many tokens make a shard."""
-    return examples_per_shard(recipe.config, recipe.fixed_format) * recipe.packing.seq_len
+    return examples_per_shard(recipe) * recipe.packing.seq_len
 
 
-def examples_per_shard(config: JobConfig, fixed_format: RecordFormat) -> int:
+def examples_per_shard(recipe: Recipe) -> int:
     """Says how many examples every shard but the last holds."""
-    if config.shards.examples is not None:
-        return config.shards.examples
-    fitting = (config.shards.megabytes << 20) // fixed_format.record_bytes
-    return max(1, fitting // _ALIGNED_EXAMPLES * _ALIGNED_EXAMPLES or fitting)
+    return recipe.config.shards.examples_per_shard(recipe.fixed_format.record_bytes)
 
 
 def plan_all(order: DocumentOrder, sizes: Columns) -> list[SplitPlan]:
@@ -264,7 +258,7 @@ class ShardPlans(LazySequence[ShardPlan]):
         """Takes what is built, the name of the split, its groups, and the examples of one variant."""
         self.groups, self.split_examples = groups, split_examples
         self._recipe, self._split = recipe, split
-        self._per_shard = examples_per_shard(recipe.config, recipe.fixed_format)
+        self._per_shard = examples_per_shard(recipe)
         self._total = split_examples * recipe.config.variants
 
     def __len__(self) -> int:
