@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
-from pipelines import build_tasks, local
+from pipelines import local
 from pipelines.progress import BuildProgress
 from tokenreel.assembly import output
 from tokenreel.assembly.summary import summarize
@@ -113,6 +113,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     local.quiet_logging()
     config = reading.read_build(arguments.config, arguments.set, input=arguments.input, output=arguments.output)
     if isinstance(config, TaskJobConfig):
+        from pipelines import build_tasks  # loads the room of tasks, which builds of text do without
+
         return build_tasks.run(config, arguments, beam_arguments)
     return _run(_follow_links(config), arguments, beam_arguments)
 
@@ -209,7 +211,11 @@ def _from_cache(result: PipelineResult) -> str:
 
 def summary(found: Manifest) -> str:
     """What the command prints at its end."""
-    return build_tasks.summary(found) if manifest.holds_task_rows(found) else summarize(found)
+    if manifest.holds_task_rows(found):
+        from pipelines import build_tasks
+
+        return build_tasks.summary(found)
+    return summarize(found)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

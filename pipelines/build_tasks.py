@@ -18,6 +18,7 @@ from pipelines import local
 from pipelines.pickled_tasks import pickled
 from tokenreel.assembly import output
 from tokenreel.caching.cache_job import CacheJob
+from tokenreel.config import paths
 from tokenreel.config.task_build import ConverterConfig, TaskJobConfig
 from tokenreel.converting import row_output
 from tokenreel.converting.prepared_task import PreparedTask
@@ -62,7 +63,8 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     directory = links.follow(config.output, "output", local.note)
     directory = directory if files.is_remote(directory) else os.path.abspath(directory)
-    config = dataclasses.replace(config, output=directory)
+    caches = tuple(paths.resolve(each, os.getcwd()) for each in config.cache_dirs)  # workers may have another working directory
+    config = dataclasses.replace(config, output=directory, cache_dirs=caches)
     task_modules.import_modules(config.module_import, "module_import")
     prepared = PreparedTask(_provider(config), _converter(config), config)
     local.check_paths(parsed, itertools.chain([("output", directory)], _files_of(prepared)))

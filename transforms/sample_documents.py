@@ -125,8 +125,8 @@ class _MeasureBlock(beam.DoFn):
         for measured, texts, part in _measure(block, self._config, self._rules[block.source], self._work, limit):
             self._documents.inc(measured.documents)
             yield beam.pvalue.TaggedOutput("counts", measured)
-            path = files.join(self._work.sample.ready(), f"{block.source:04d}-{block.index:08d}-{part.part:05d}.faults")
-            info = stage_file.write_faults(path, block, part.part, texts.files, texts.faults)
+            name = f"{block.source:04d}-{block.index:08d}-{part.part:05d}.faults"
+            info = stage_file.write_faults(self._work.sample, name, block, part.part, texts.files, texts.faults)
             yield beam.pvalue.TaggedOutput("faults", StageSelection(info=info, splits={}))
             yield part
 

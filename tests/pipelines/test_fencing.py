@@ -195,14 +195,10 @@ def check(output: str, expected: dict[str, str], tmp_path: pathlib.Path) -> None
     assert load(output).manifest.fingerprint == manifest.read(output).fingerprint
 
 
-def test_a_job_that_nobody_waits_for_holds_the_output_and_clears_up(
-    config: str, output: str, expected: dict[str, str], gates: Gates, runners: list[Elsewhere], tmp_path: pathlib.Path, capsys: Capture
-) -> None:
-    gates.close(WINNER, "finish")
-    assert launch(config, output, WINNER) == 0
-    gates.wait_for(WINNER, "finish")
+def refuse_others(config: str, output: str, gates: Gates, runners: list[Elsewhere], capsys: Capture, *command: str) -> None:
+    """Launches others while the winner's job has the output, which then ends and leaves nothing of itself."""
     for seed in (LATE, WINNER):
-        assert launch(config, output, seed) == 1
+        assert launch(config, output, seed, *command) == 1
         shown = capsys.readouterr().err
         assert f"another job is writing here (job {runners[0].job_id} on PortableRunner, last sign of life" in shown
         assert "If it was cancelled, or failed, run this again" in shown and f"remove {output}/{claims.RECORD}" in shown
@@ -210,6 +206,36 @@ def test_a_job_that_nobody_waits_for_holds_the_output_and_clears_up(
     gates.open(WINNER, "finish")
     assert runners[0].end() is None
     assert not [name for name in files.list_files(output) if name.startswith(".")], "nothing is left of the job"
+
+
+def lose(config: str, output: str, gates: Gates, runners: list[Elsewhere], late: str, winner: str, *command: str) -> None:
+    """Lets a job go on that lost its output to another, when that is done or at a moment of it."""
+    gates.close(LATE, late)
+    assert launch(config, output, LATE, *command) == 0
+    gates.wait_for(LATE, late)
+    files.remove(f"{output}/{claims.RECORD}")  # as the message of a refused launch says
+    if winner:
+        gates.close(WINNER, winner)
+    assert launch(config, output, WINNER, *command) == 0
+    if winner:
+        gates.wait_for(WINNER, winner)
+    else:
+        assert runners[1].end() is None
+    gates.open(LATE, late)
+    error = runners[0].end()
+    assert isinstance(error, LostOutputError) and "This job stops before it writes anything more" in str(error)
+    if winner:
+        gates.open(WINNER, winner)
+        assert runners[1].end() is None
+
+
+def test_a_job_that_nobody_waits_for_holds_the_output_and_clears_up(
+    config: str, output: str, expected: dict[str, str], gates: Gates, runners: list[Elsewhere], tmp_path: pathlib.Path, capsys: Capture
+) -> None:
+    gates.close(WINNER, "finish")
+    assert launch(config, output, WINNER) == 0
+    gates.wait_for(WINNER, "finish")
+    refuse_others(config, output, gates, runners, capsys)
     check(output, expected, tmp_path)
     assert launch(config, output, WINNER) == 0 and len(runners) == 1
     assert "is complete already" in capsys.readouterr().err
@@ -232,23 +258,7 @@ def test_a_job_that_lost_the_output_changes_nothing(
     winner: str,
 ) -> None:
     """It goes on when the winner is done, or at some moment of it; its shards have the names and sizes of the winner's."""
-    gates.close(LATE, late)
-    assert launch(config, output, LATE) == 0
-    gates.wait_for(LATE, late)
-    files.remove(f"{output}/{claims.RECORD}")  # as the message of a refused launch says
-    if winner:
-        gates.close(WINNER, winner)
-    assert launch(config, output, WINNER) == 0
-    if winner:
-        gates.wait_for(WINNER, winner)
-    else:
-        assert runners[1].end() is None
-    gates.open(LATE, late)
-    error = runners[0].end()
-    assert isinstance(error, LostOutputError) and "This job stops before it writes anything more" in str(error)
-    if winner:
-        gates.open(WINNER, winner)
-        assert runners[1].end() is None
+    lose(config, output, gates, runners, late, winner)
     check(output, expected, tmp_path)
 
 
@@ -317,15 +327,7 @@ def test_a_training_that_nobody_waits_for_holds_the_output_and_clears_up(
     assert f"job {runners[0].job_id} on PortableRunner has the output until it is done" in capsys.readouterr().err
     gates.wait_for(WINNER, "finish")
     assert [name for name in files.list_files(output) if name.endswith(".sample")]
-    for seed in (LATE, WINNER):
-        assert launch(tokenizer, output, seed, "train-tokenizer") == 1
-        shown = capsys.readouterr().err
-        assert f"another job is writing here (job {runners[0].job_id} on PortableRunner, last sign of life" in shown
-        assert "If it was cancelled, or failed, run this again" in shown and f"remove {output}/{claims.RECORD}" in shown
-    assert len(runners) == 1
-    gates.open(WINNER, "finish")
-    assert runners[0].end() is None
-    assert not [name for name in files.list_files(output) if name.startswith(".")], "nothing is left of the job"
+    refuse_others(tokenizer, output, gates, runners, capsys, "train-tokenizer")
     assert found(output, tmp_path) == trained[WINNER]
     assert launch(tokenizer, output, WINNER, "train-tokenizer") == 0 and len(runners) == 1
     assert "is complete already" in capsys.readouterr().err
@@ -347,23 +349,7 @@ def test_a_training_that_lost_the_output_changes_nothing(
     winner: str,
 ) -> None:
     """Both would write files of the same names."""
-    gates.close(LATE, late)
-    assert launch(tokenizer, output, LATE, "train-tokenizer") == 0
-    gates.wait_for(LATE, late)
-    files.remove(f"{output}/{claims.RECORD}")
-    if winner:
-        gates.close(WINNER, winner)
-    assert launch(tokenizer, output, WINNER, "train-tokenizer") == 0
-    if winner:
-        gates.wait_for(WINNER, winner)
-    else:
-        assert runners[1].end() is None
-    gates.open(LATE, late)
-    error = runners[0].end()
-    assert isinstance(error, LostOutputError) and "This job stops before it writes anything more" in str(error)
-    if winner:
-        gates.open(WINNER, winner)
-        assert runners[1].end() is None
+    lose(tokenizer, output, gates, runners, late, winner, "train-tokenizer")
     assert found(output, tmp_path) == trained[WINNER]
 
 

@@ -118,7 +118,7 @@ class MixtureCache:
         Raises:
           ConfigError: the mixture draws its examples by a function of its own, or a task makes other than one example of a cached one.
         """
-        if mixture.samples:
+        if mixture.sample_fn is not None:
             raise ConfigError(
                 f"mixture {mixture.name!r}: its sample_fn, or compat='seqio', draws the order inside TensorFlow, and it cannot be cached"
             )
@@ -184,7 +184,7 @@ class MixtureCache:
             before = list(cache_directories.get_global_cache_dirs())
             cache_directories.set_global_cache_dirs([self.root, *before])
             try:
-                return {task.name: str(rate) for task, rate in zip(mixture.tasks, mixture.exact_rates(mixture.tasks), strict=True)}
+                return dict(mixture.told_rates())
             finally:
                 cache_directories.set_global_cache_dirs(before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -214,13 +215,19 @@ def _show_order(arguments: argparse.Namespace, manifest: MixtureManifest) -> int
     split = _choose_split(arguments, manifest.splits)
     order = mixture_caches.CachedOrder(arguments.directory, split)
     shown = _choose_examples(arguments, split, len(order))
+
+    @functools.cache
+    def opened(name: str) -> tuple[caching.CachedSplit, Mapping[str, Any]]:
+        directory = mixture_manifest.task_directory(arguments.directory, manifest.mixture, name)
+        examples = caching.open_cached(directory, split)
+        return examples, _features_of(directory, examples)
+
     with reader_may_leave():
         for index, task, number, epoch in zip(shown, *(column.tolist() for column in order.rows(shown)), strict=True):
             name = order.tasks[task]
-            directory = mixture_manifest.task_directory(arguments.directory, manifest.mixture, name)
-            examples = caching.open_cached(directory, split)
+            examples, features = opened(name)
             title = f"{split} {index:,} of {len(order):,}: {name} {number:,}, pass {epoch + 1:,}"
-            for line in _lines(title, examples[number], _features_of(directory, examples)):
+            for line in _lines(title, examples[number], features):
                 print(line)
     return 0
 

@@ -119,12 +119,12 @@ def is_task_build(data: Mapping[str, Any], name: str) -> bool:
     Raises:
       ConfigError: they are of both kinds; names what only the other kind has.
     """
-    if not {"task", "mixture", "feature_converter"} & data.keys():
+    what = next((key for key in ("task", "mixture", "feature_converter") if key in data), None)
+    if what is None:
         return False
     own = {field.name for field in dataclasses.fields(TaskJobConfig)}
     others = [field.name for field in dataclasses.fields(JobConfig) if field.name in data and field.name not in own]
     if others:
-        what = next((key for key in ("task", "mixture", "feature_converter") if key in data), "task")
         raise ConfigError(
             f"{name}: {' and '.join(others)} beside {what}: a build reads either sources, or a task, which has a source, a vocabulary and "
             f"steps of its own. Leave {'them' if len(others) > 1 else 'it'} out, or the settings of the task."

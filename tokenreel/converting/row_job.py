@@ -6,7 +6,7 @@ Tested in tests/pipelines/test_build_tasks.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class RowJob(TaskCache):
             "seed": config.seed,
         }
         if isinstance(provider, Mixture):
-            identity["rates"] = {task.name: str(provider.exact_rate(task)) for task in tasks}
+            identity["rates"] = provider.told_rates()
             identity["stop"] = provider.stop if config.stop is None else config.stop
             identity["sample_fn"] = None if provider.sample_fn is None else cache_identity.describe(provider.sample_fn)
         listed = (units.list_inputs(prepared.source, split) for split in config.splits) if prepared.by_files else ()
@@ -105,21 +105,13 @@ def _describe_task(task: Task, prepared: PreparedTask) -> dict[str, Any]:
     told: dict[str, Any] = {"features": cache_identity.describe_features(task), **({"compat": task.compat} if task.compat else {})}
     if config.use_cached and task.supports_caching:
         places = [place for place, step in enumerate(steps) if type(step).__name__ == "CacheDatasetPlaceholder"]
-        return told | {"cache": _describe_cache(task), "steps": cache_identity.describe_steps(_Steps(task.name, steps[places[0] + 1 :]))}
+        return told | {"cache": _describe_cache(task), "steps": cache_identity.describe_each(task.name, steps[places[0] + 1 :])}
     without = [step for step in steps if type(step).__name__ != "CacheDatasetPlaceholder"]
     return told | {
-        "steps": cache_identity.describe_steps(_Steps(task.name, without)),
+        "steps": cache_identity.describe_each(task.name, without),
         "source": cache_identity.describe_source(task.source),
         "inputs": {split: cache_job.describe_inputs(task.source, split, units.list_inputs(task.source, split)) for split in splits},
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Steps:
-    """Some of a task's steps, as `describe_steps` takes them."""
-
-    name: str
-    preprocessors: Sequence[Any]
 
 
 def _describe_cache(task: Task) -> str:

@@ -257,3 +257,11 @@ def read_rows(path: str) -> npt.NDArray[np.int64]:
     if not any(path.endswith(f"{keys.digest(unit, data)}.rows") for unit in _UNITS):
         raise BuildError(f"{path}: is not what was written. {chunks.AGAIN}")
     return np.frombuffer(data, dtype="<i8")
+
+
+def rows_between(path: str | None, first: int, last: int) -> npt.NDArray[np.int64]:
+    """Gives those of the rows in a file that lie in [first, last), ascending: int64, counted from `first`. No file holds no rows."""
+    if path is None:
+        return np.zeros(0, dtype=np.int64)
+    rows = read_rows(path)
+    return rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first

@@ -127,9 +127,9 @@ class ShardPart:
 
     def take_table(self) -> Table | None:
         """Gives the table once, if documents can be counted by it, and forgets it."""
-        table, check = None, self._check
-        if check is not None and check.numbered:
-            table, check.table = check.table, None
+        if self._check is None:
+            return None
+        table, self._check.table = self._check.table, None
         return table
 
     def row(self) -> Row:
@@ -209,9 +209,10 @@ class DocumentsInOrder:
     def add(self, part: ShardPart, index: int) -> None:
         """Adds the table of the next shard, which was checked; behind one without a usable table none counts."""
         table = part.take_table()
-        if part.row()["numbered"] == 0:
+        if table is None:
             self._lost = min(self._lost, index)
-        if table is None or self._given_up or index >= self._lost:
+            return
+        if self._given_up or index >= self._lost:
             return
         place = self._facts.place(self._split, index)
         try:

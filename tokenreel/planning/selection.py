@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.splits import TRAIN, split_ranges
-from tokenreel.curation.hash_tables import read_rows
+from tokenreel.curation.hash_tables import read_rows, rows_between
 from tokenreel.staging.columns import StageInfo
 from tokenreel.staging.stage_file import StageFile
 
@@ -107,9 +107,7 @@ def repeats_of(
     count = draw_repeats(stage.read("key", first, last), epochs)
     if split != TRAIN:
         np.minimum(count, 1, out=count)
-    if selection.removed is not None:
-        rows = read_rows(selection.removed)
-        count[rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first] = 0
+    count[rows_between(selection.removed, first, last)] = 0
     return count
 
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.config.splits import key_range
-from tokenreel.curation.hash_tables import read_rows
+from tokenreel.curation import hash_tables
 from tokenreel.staging import identity, stage_file
 from tokenreel.staging.columns import Columns, StageInfo
 from tokenreel.staging.stage_file import StageFile
@@ -130,7 +130,8 @@ class _Rows(NamedTuple):
       stage: the other file.
       first, last: they lie in its rows [first, last).
       kept: int64 [n] which of these rows they are, counted from `first`, in the order wanted; None for all.
-      place: uint64 [n] what the documents are sorted by: their keys, or their sort values.
+      by: the column that the documents are sorted by: `key` or `sort_value`.
+      place: uint64 [n] that column.
       offsets: int64 [last - first + 1] bounds of the tokens of all rows.
     """
 
@@ -138,6 +139,7 @@ class _Rows(NamedTuple):
     first: int
     last: int
     kept: npt.NDArray[np.int64] | None
+    by: str
     place: npt.NDArray[np.uint64]
     offsets: npt.NDArray[np.int64]
 
@@ -146,11 +148,11 @@ class _Rows(NamedTuple):
         """Finds the documents whose keys lie in [low, high)."""
         stage = StageFile(item.info)
         first, last = stage.documents_between(low, high)
-        key, kept, gone = stage.read("key", first, last), None, _removed(item, first, last)
+        key, kept, gone = stage.read("key", first, last), None, hash_tables.rows_between(item.removed, first, last)
         if len(gone):
             kept = np.delete(np.arange(last - first), gone)
             key = key[kept]
-        return cls(stage, first, last, kept, key, _offsets(stage, first, last))
+        return cls(stage, first, last, kept, "key", key, _offsets(stage, first, last))
 
     @classmethod
     def of_values(cls, wanted: Values, item: Input) -> _Rows:
@@ -158,14 +160,17 @@ class _Rows(NamedTuple):
         stage = StageFile(item.info)
         if stage.info.ranges:  # of the same split, and sorted
             first, last, place = stage.sorted_between(wanted.low, wanted.high)
-            return cls(stage, first, last, None, place, _offsets(stage, first, last))
+            return cls(stage, first, last, None, "sort_value", place, _offsets(stage, first, last))
         first, last = stage.documents_between(*wanted.keys)
         kept = stage.in_text_order(first, last)
-        kept = kept[~np.isin(kept, _removed(item, first, last))]
-        return cls(stage, first, last, kept, stage.read("sort_value", first, last)[kept], _offsets(stage, first, last))
+        kept = kept[~np.isin(kept, hash_tables.rows_between(item.removed, first, last))]
+        place = stage.read("sort_value", first, last)[kept]
+        return cls(stage, first, last, kept, "sort_value", place, _offsets(stage, first, last))
 
     def fixed(self, name: str) -> npt.NDArray[np.uint64]:
-        """Reads a column of one value a document: uint64 [n]; zeros where the file has it not."""
+        """Gives a column of one value a document: uint64 [n]; zeros where the file has it not."""
+        if name == self.by:
+            return self.place
         values = self.stage.read(name, self.first, self.last)
         return values if self.kept is None else values[self.kept]
 
@@ -192,14 +197,6 @@ class _Rows(NamedTuple):
             return self.counted("id", "id_offset", True)
         texts = [text.encode("utf-8", "backslashreplace") for text in self.stage.names(self.first, self.last, self.kept)]
         return np.frombuffer(b"".join(texts), dtype=np.uint8), np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-
-
-def _removed(item: Input, first: int, last: int) -> npt.NDArray[np.int64]:
-    """Lists the duplicates among the rows [first, last) of a file, ascending: int64, counted from `first`."""
-    if item.removed is None:
-        return np.zeros(0, dtype=np.int64)
-    gone = read_rows(item.removed)
-    return gone[np.searchsorted(gone, first) : np.searchsorted(gone, last)] - first
 
 
 def _offsets(stage: StageFile, first: int, last: int) -> npt.NDArray[np.int64]:

@@ -36,6 +36,7 @@ from tokenreel.staging.identity import VERSION
 from tokenreel.staging.range_cache import headers, indexes, tables
 from tokenreel.storage import chunks, crc32c, files
 from tokenreel.storage.chunks import Covered
+from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import align
 
 _MAGIC = b"TRSTAGE1"
@@ -44,16 +45,7 @@ _HEAD_BYTES = 1 << 16  # holds almost every header, so that one request to a buc
 _ATTEMPTS = 3  # to read a header: what is damaged on its way is well the next time
 _WHOLE_INDEX_BYTES = 3 << 20  # the largest index of an object that is read as a whole; of such ones 64 are kept at least
 _LONGEST_HEADER = 1 << 28  # a damaged file may claim any length
-_REQUIRED = {
-    "key": "u8",
-    "token_offset": "i8",
-    "position": "i8",
-    "characters": "i8",
-    "bytes": "i8",
-    "file": "i4",
-    "tokens": "u2",
-    "faults": "u1",
-}
+_REQUIRED = [field.name for field in dataclasses.fields(Columns) if field.default is dataclasses.MISSING]
 _NOT_IN_HEADERS = ("path", "source", "block", "body", "outer_files")  # where the file lies, and what follows from the rest
 
 
@@ -101,21 +93,23 @@ def write(
     return write_columns(info, columns, facts | file_counts.to_header(file_counts.of_documents(documents)))
 
 
-def write_faults(path: str, block: Block, part: int, counts: Sequence[FileCounts], faults: Sequence[Fault]) -> StageInfo:
+def write_faults(folder: Folder, name: str, block: Block, part: int, counts: Sequence[FileCounts], faults: Sequence[Fault]) -> StageInfo:
     """Writes a stage file that holds nothing but dead letters, where there are any; else all of it is in what is returned.
 
     Args:
-      path: the file to write.
+      folder: where to write it.
+      name: of the file.
       block: the block that was read.
       part: index of the part in the block.
       counts: what it gave of each of its files.
       faults: the first dead letters of each reason.
     """
     header = file_counts.to_header(counts)
-    nothing = Columns(**{name: np.zeros(0, dtype=dtype) for name, dtype in _REQUIRED.items()} | {"token_offset": np.zeros(1, np.int64)})
-    columns = dataclasses.replace(nothing, faults=np.frombuffer(fault_log.to_lines(faults), dtype=np.uint8))
+    empty: dict[str, npt.NDArray[Any]] = dict.fromkeys(_REQUIRED, np.zeros(0, dtype=np.int64))
+    empty |= {"token_offset": np.zeros(1, dtype=np.int64), "faults": np.frombuffer(fault_log.to_lines(faults), dtype=np.uint8)}
+    columns = Columns(**empty)
     info = StageInfo(
-        path=path,
+        path="",
         source=block.source,
         block=block.index,
         part=part,
@@ -131,7 +125,8 @@ def write_faults(path: str, block: Block, part: int, counts: Sequence[FileCounts
         **columns.counts(),
     )
     if info.outer_files:
-        return dataclasses.replace(info, path="")
+        return info
+    info = dataclasses.replace(info, path=files.join(folder.ready(), name))
     return write_columns(info, columns, {**header, "stored": [], "extents": [], "about": {}})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import json
 import os
 import textwrap
@@ -33,19 +34,23 @@ _MOST_BYTES_READ = 64 << 20  # of a split's files, whose contents are compared e
 
 
 def describe_steps(task: Any) -> list[Any]:
-    """Describes the steps of a task before its `CacheDatasetPlaceholder`.
+    """Describes the steps of a task before its `CacheDatasetPlaceholder`; see `describe_each`."""
+    before = itertools.takewhile(lambda step: type(step).__name__ != "CacheDatasetPlaceholder", task.preprocessors)
+    return describe_each(task.name, before)
+
+
+def describe_each(name: str, steps: Iterable[Any]) -> list[Any]:
+    """Describes steps of the task of that name.
 
     Raises:
       ConfigError: nothing tells what a step, or an argument bound to it, does.
     """
     described = []
-    for step in task.preprocessors:
-        if type(step).__name__ == "CacheDatasetPlaceholder":
-            break
+    for step in steps:
         try:
             described.append(describe(step))
         except ConfigError as error:
-            raise ConfigError(f"task {task.name!r}, step {len(described)}: {error}") from error
+            raise ConfigError(f"task {name!r}, step {len(described)}: {error}") from error
     return described
 
 

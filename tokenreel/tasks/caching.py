@@ -70,9 +70,10 @@ def is_cached(directory: str) -> bool:
 
 def is_cache(directory: str) -> bool:
     """Says whether a directory is to be looked at as a cache: a dataset that SeqIO can read as one has a manifest of its own."""
-    return is_cached(directory) and (
-        cache_manifest.find(directory) is not None or files.size(files.join(directory, naming.MANIFEST)) is None
-    )
+    if cache_manifest.find(directory) is not None:
+        return True
+    completed, manifest = (files.size(files.join(directory, name)) is not None for name in (naming.COMPLETED, naming.MANIFEST))
+    return completed and not manifest
 
 
 def splits_of(directory: str) -> list[str]:

@@ -85,11 +85,6 @@ class Mixture(DatasetProviderBase):
         return self._stop
 
     @property
-    def samples(self) -> bool:
-        """Whether a function, its own or SeqIO's, draws its examples."""
-        return self._sample_fn is not None
-
-    @property
     def tasks(self) -> list[Task]:
         """All its tasks, those of mixtures within it too, sorted by name."""
         found: dict[int, Task] = {}
@@ -157,6 +152,10 @@ class Mixture(DatasetProviderBase):
             for task, share in zip(wanted, within, strict=True):
                 rates[id(task)] += own * share
         return [rates[id(task)] for task in tasks]
+
+    def told_rates(self) -> dict[str, str]:
+        """Gives the rates of all tasks as they are told: fractions, by name."""
+        return {task.name: str(rate) for task, rate in zip(self.tasks, self.exact_rates(self.tasks), strict=True)}
 
     def _own_rate(self, name: str) -> Fraction:
         member, rate = self._members[name], self._rates[name]

@@ -198,8 +198,7 @@ def _check_fresh(mixture: Any, order: CachedOrder) -> None:
       ManifestError: they differ.
     """
     rates = order.manifest.identity["rates"]
-    now = {task.name: str(rate) for task, rate in zip(mixture.tasks, mixture.exact_rates(mixture.tasks), strict=True)}
-    if changed := rate_changes(rates, now):
+    if changed := rate_changes(rates, mixture.told_rates()):
         raise ManifestError(f"{order.directory}: the cached mixture is stale: {first_of(changed, 3)}. {_MAKE}, or take the edit back.")
 
 

@@ -193,10 +193,16 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
-        return self._encode([text], fast=True)[0][0]
+        ids: list[int] = self._encode([text], fast=True)[0].tolist()
+        return ids
 
-    def _encode(self, documents: list[str], *, fast: bool) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Encodes texts: the ids of each, and where they lie in it, which `fast` leaves out.
+    def _encode(
+        self, documents: list[str], *, fast: bool
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], list[list[tuple[int, int]]]]:
+        """Encodes texts.
+
+        Returns:
+          all ids end to end, their number in each text, and where those of each lie in it, which `fast` leaves out.
 
         Raises:
           VocabularyError: the tokenizer has no token for what stands there.
@@ -209,14 +215,14 @@ class HuggingFaceVocabulary(Vocabulary):
                 return [(encoding.ids, encoding.offsets) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
         found = encode(self._tokenizer, documents)
+        ids, lengths = _end_to_end([each for each, _ in found])
         if self._never is not None:
-            lengths = np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found))
-            flat = np.fromiter(itertools.chain.from_iterable(ids for ids, _ in found), dtype=np.int32, count=int(lengths.sum()))
-            again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[flat]), side="right")).tolist()
+            again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")).tolist()
             if again:  # a text spells the name of a token which the model has among its pieces
                 for i, one in zip(again, encode(self._load(hidden=True), [documents[i] for i in again]), strict=True):
                     found[i] = one
-        return found
+                ids, lengths = _end_to_end([each for each, _ in found])
+        return ids, lengths, [spans for _, spans in found]
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -244,9 +250,9 @@ class HuggingFaceVocabulary(Vocabulary):
         parts = [np.zeros(0, dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            ids = [found for found, _ in self._encode(documents, fast=True)]
-            lengths.append(np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)))
-            parts.append(np.fromiter(itertools.chain.from_iterable(ids), dtype=np.int32, count=int(lengths[-1].sum())))
+            ids, counts, _ = self._encode(documents, fast=True)
+            lengths.append(counts)
+            parts.append(ids)
         return np.concatenate(parts), np.concatenate(lengths)
 
     def encode_block_with_offsets(
@@ -256,15 +262,19 @@ class HuggingFaceVocabulary(Vocabulary):
         parts = [np.zeros((3, 0), dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):
-            found = self._encode(documents, fast=False)
-            lengths.append(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
-            count = int(lengths[-1].sum())
-            ids = np.fromiter(itertools.chain.from_iterable(ids for ids, _ in found), dtype=np.int32, count=count)
-            pairs = itertools.chain.from_iterable(itertools.chain.from_iterable(spans for _, spans in found))
-            spans = np.fromiter(pairs, dtype=np.int32, count=2 * count).reshape(-1, 2)
+            ids, counts, found = self._encode(documents, fast=False)
+            lengths.append(counts)
+            pairs = itertools.chain.from_iterable(itertools.chain.from_iterable(found))
+            spans = np.fromiter(pairs, dtype=np.int32, count=2 * len(ids)).reshape(-1, 2)
             parts.append(np.stack([ids, spans[:, 0], spans[:, 1]]))
         tokens, begins, ends = np.concatenate(parts, axis=1)
         return tokens, np.concatenate(lengths), begins, ends
+
+
+def _end_to_end(found: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Lays the ids of texts end to end, and counts those of each."""
+    lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+    return np.fromiter(itertools.chain.from_iterable(found), dtype=np.int32, count=int(lengths.sum())), lengths
 
 
 def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
