@@ -55,6 +55,11 @@ INTEROP = [  # whose own tests run against ours, and which reads what we write
     "sacrebleu>=2.6,<3",
     "tensorflow>=2.21,<2.22",
 ]
+KERAS_HUB = [  # the models of features and examples
+    "keras-hub>=0.32,<0.33",  # asks for tensorflow-text, which asks for the TensorFlow of its release
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-text>=2.21,<2.22",
+]
 AIRFLOW = [  # in an environment of its own: its Google provider and tensorflow-transform exclude each other
     "apache-airflow>=3.3.2,<4",
     # Its operator for flex templates cancels the job of a task that waits for it, and imports Airflow's provider for Beam.
@@ -143,6 +148,7 @@ setup(
         "jax": JAX,
         "torch": TORCH,
         "keras": KERAS,
+        "keras-hub": [*KERAS, *KERAS_HUB],
         "grain": GRAIN,
         "tfds": [*TENSORFLOW, *DATASETS],  # a task's TfdsDataSource
         "huggingface": HUGGINGFACE,
@@ -154,6 +160,7 @@ setup(
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
+        "dev-models": [*TESTING, *KERAS, *KERAS_HUB, *JAX],
         "dev-oracles": [*TESTING, *TORCH, *ORACLES],
         "dev-tensorflow": [*TESTING, *TENSORFLOW, *DATASETS, *GRAIN, *TENSORBOARD],  # Grain: the benchmark of loaders compares the two
     },

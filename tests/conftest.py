@@ -33,6 +33,7 @@ FRAMEWORKS = {
     "tensorflow": ("tensorflow",),
     "oracles": ("trl", "t5"),
     "interop": ("seqio",),
+    "models": ("keras_hub",),
     "airflow": ("airflow",),
     "writers": ("datasets", "duckdb", "fastparquet", "pandas", "polars", "pyspark"),
 }

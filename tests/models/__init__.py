@@ -1,0 +1,1 @@
+"""What is tried with models of keras-hub; each module is marked `models`."""
