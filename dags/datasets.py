@@ -115,7 +115,7 @@ class PlanDataset(RunTokenreel):
         return {"config": plan["config"], "output": plan["output"], "date": date, "complete": complete}
 
     def is_complete(self, output: str) -> bool:
-        """Says whether a dataset is there: a launcher that finds nothing to do starts no job, which Dataflow takes for one that failed."""
+        """Says whether a dataset is there: a launch that finds nothing to do still takes a worker some minutes."""
         told = self.run_command(["status", output, "--json"], allowed=(0, 1, _MISTAKE))
         return bool(told.strip()) and json.loads(told)["state"] == "complete"
 

@@ -168,6 +168,7 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
             finished = manifest.read(job.output)
         else:
             print(f"tokenreel: {plain(job.output)} is complete already", file=sys.stderr)
+            local.answer_launcher(parsed)
         output.remove_stage(job.output)
     return finished
 

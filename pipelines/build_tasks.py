@@ -88,6 +88,7 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
             finished = manifest.read(directory)
         else:
             print(f"tokenreel: {plain(directory)} is complete already", file=sys.stderr)
+            local.answer_launcher(parsed)
         output.remove_stage(directory)
     return finished
 

@@ -116,8 +116,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
 
         def choose(each: _Cache) -> list[_Cache]:
             hold, view = holds[each.directory], completed if isinstance(each, TaskCache) else None
-            overwrite = arguments.overwrite
-            found = cache_output.prepare(each, view, overwrite=overwrite, note=local.note, before_changes=hold.claim)
+            found = cache_output.prepare(each, view, overwrite=arguments.overwrite, note=local.note, before_changes=hold.claim)
             if found is None:
                 return [dataclasses.replace(each, claim=hold.claim())]
             print(f"tokenreel: {plain(each.directory)} is complete already", file=sys.stderr)
@@ -141,6 +140,8 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
             _run_job(job, held if leaves else None, parsed)
             if leaves:
                 return None
+        else:
+            local.answer_launcher(parsed)
     made = {cache.name: cache.find() for cache in everything}
     return {name: manifest for name, manifest in made.items() if manifest is not None}
 

@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
         finished = tokenizer_output.prepare(config, inputs, overwrite=arguments.overwrite, before_changes=hold.claim)
         if finished is not None:
             print(f"tokenreel: {plain(config.output)} is complete already", file=sys.stderr)
+            local.answer_launcher(parsed)
             return finished
         work = Workspace.of(config, tokenizer_output.identity(config, inputs), hold.claim())
         remembered_inputs.write_listing(config, work.build, listed)

@@ -5,6 +5,7 @@ the job is, and errors whose message stands alone. Nothing here knows what a pip
 """
 
 from pipelines.local.elsewhere import absolute as absolute
+from pipelines.local.elsewhere import answer_launcher as answer_launcher
 from pipelines.local.elsewhere import check as check
 from pipelines.local.elsewhere import check_paths as check_paths
 from pipelines.local.elsewhere import hand_over as hand_over

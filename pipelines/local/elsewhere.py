@@ -22,11 +22,13 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     SparkRunnerOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import PipelineResult
 
-from pipelines.local.runner import LOCAL_RUNNER
+from pipelines.local.progress import note
+from pipelines.local.runner import LOCAL_RUNNER, make_runner
 from tokenreel.config import paths
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
@@ -168,6 +170,16 @@ def hand_over(pipeline: beam.Pipeline, holds: Sequence[LocalHold | ObjectHold], 
             each.update(found)
     keeps = f" has the {'output' if len(holds) == 1 else 'outputs'} until it is done" if holds else ""
     print(f"tokenreel: job {plain(' '.join(found.values()))}{keeps}", file=sys.stderr)
+
+
+def answer_launcher(parsed: PipelineOptions) -> None:
+    """Starts a job that does nothing if the launcher of a flex template waits for one: a launch without a job counts as failed."""
+    if _LAUNCH.search(parsed.view_as(GoogleCloudOptions).template_location or ""):
+        note("there is nothing to do; the launcher gets a job that does nothing")
+        parsed.view_as(WorkerOptions).num_workers = 1
+        pipeline = beam.Pipeline(make_runner(parsed), parsed)
+        _ = pipeline | "NothingToDo" >> beam.Create([None])
+        hand_over(pipeline, [], parsed)
 
 
 def _describe_job(result: PipelineResult, parsed: PipelineOptions) -> dict[str, str]:

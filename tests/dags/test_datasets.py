@@ -375,7 +375,7 @@ def test_on_dataflow_a_job_checks_everything(module: ModuleType, service: FakeDa
 
 
 def test_a_dataset_that_is_there_is_not_launched_again(module: ModuleType, service: FakeDataflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launcher would start no job, and count as failed."""
+    """The launcher would start a job that does nothing."""
     task = module.cloud.get_task("build")
     assert task.execute(context(module, "cloud", plan={**PLAN, "complete": True})) is None and service.launched == []
     told = {"gs://a": '{"state": "complete"}\n', "gs://b": '{"state": "stopped"}\n', "gs://c": ""}

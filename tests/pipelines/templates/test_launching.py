@@ -91,6 +91,14 @@ def found(preset: str, folder: pathlib.Path) -> dict[str, str]:
     return tree_digest(copy)
 
 
+def run_idle(service: cloud.Service, capsys: Capture) -> None:
+    """Runs the newest job, of a launch that found everything there: without a job the launcher would count it as failed."""
+    assert "note: there is nothing to do; the launcher gets a job that does nothing" in capsys.readouterr().err
+    steps = {each.unique_name.partition("/")[0] for each in service.pipeline().components.transforms.values() if each.spec.urn}
+    assert steps == {"NothingToDo"}
+    service.execute()
+
+
 @pytest.mark.parametrize("preset", [preset if preset in QUICK else pytest.param(preset, marks=pytest.mark.slow) for preset in PRESETS])
 def test_the_staged_pipeline_makes_the_dataset_of_a_local_build(
     service: cloud.Service, folder: pathlib.Path, tmp_path: pathlib.Path, preset: str, capsys: Capture
@@ -105,8 +113,12 @@ def test_the_staged_pipeline_makes_the_dataset_of_a_local_build(
     assert len(job["environment"]["workerPools"][0]["packages"]) == 1, "nothing is installed when a worker starts"
     service.execute(repeat=1 if preset == "best_fit" else 0)
     assert found(preset, tmp_path) == build(preset, folder, tmp_path / "local")
-    assert launch(service, preset) == 0 and len(service.jobs) == 1
+    before = found(preset, tmp_path)
+    assert launch(service, preset, template=False) == 0 and len(service.jobs) == 1
     assert "is complete already" in capsys.readouterr().err
+    assert launch(service, preset) == 0 and len(service.jobs) == 2
+    run_idle(service, capsys)
+    assert found(preset, tmp_path) == before
 
 
 def test_the_staged_pipeline_makes_the_caches_of_a_local_run(
@@ -145,6 +157,10 @@ def test_the_staged_pipeline_makes_the_caches_of_a_local_run(
         assert tree_digest(tmp_path / "copy") == tree_digest(tmp_path / "local")
         assert service.launch(*asked) == 0 and len(service.jobs) == 1
         assert capsys.readouterr().err.count("is complete already") == 2
+        assert service.launch(*asked, template=True, name="caches") == 0 and len(service.jobs) == 2
+        run_idle(service, capsys)
+        buckets.download(f"{cloud.ROOT}/caches", tmp_path / "again")
+        assert tree_digest(tmp_path / "again") == tree_digest(tmp_path / "local")
         for wrong, message in [
             ("update=true", "--update: a job that runs cannot be replaced by another one"),
             ("module_import=no_such_tasks", "--module_import no_such_tasks: cannot be imported"),
