@@ -40,13 +40,14 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "loaders": "ground storage format objectives vocabularies",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract
         "tasks": "ground storage format layouts objectives vocabularies loaders",
-        "commands": "ground storage format loaders inspection tasks",
+        "shelf": "ground storage",
+        "commands": "ground storage format loaders inspection tasks shelf",
     }.items()
 }
 """What the files of a room may import of the other rooms. Rooms to come get a row of their own."""
 
 TRAINER_SIDE = frozenset(
-    {GROUND, "storage", "format", "layouts", "objectives", "vocabularies", "loaders", "inspection", "tasks", "commands"},
+    {GROUND, "storage", "format", "layouts", "objectives", "vocabularies", "loaders", "inspection", "tasks", "shelf", "commands"},
 )
 """The rooms in the trainer's wheel; the others belong to the job."""
 

@@ -182,7 +182,7 @@ def commands(entry_points: str) -> dict[str, tuple[str, str]]:
 
 def test_the_commands_are_there(job, loader):
     assert set(commands(job[2])) == {"tokenreel"}
-    own = {"inspect", "report", "verify", "when", "where"}
+    own = {"inspect", "report", "shelf", "verify", "when", "where"}
     assert set(commands(loader[2])) == {f"tokenreel-{name}" for name in own}
     for names, _, entry_points in (job, loader):
         for module, function in commands(entry_points).values():

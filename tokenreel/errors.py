@@ -84,5 +84,9 @@ class StorageError(TokenreelError):
         self.code = code
 
 
+class ShelfError(TokenreelError):
+    """Something is not on the shelf, or a bundle is not what its name says: damaged, incomplete, or made by somebody else's program."""
+
+
 class ManifestError(TokenreelError):
     """A dataset directory is not what its manifest says: incomplete, altered, or of another version."""

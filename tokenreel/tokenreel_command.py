@@ -30,6 +30,6 @@ def _run(module: str, *arguments: str) -> int:
 
 # What setup.py and tokenreel/pyproject.toml name.
 main = functools.partial(_run, "pipelines.cli")
-inspect, report, verify, when, where = (
-    functools.partial(_run, "tokenreel.commands", name) for name in ("inspect", "report", "verify", "when", "where")
+inspect, report, shelf, verify, when, where = (
+    functools.partial(_run, "tokenreel.commands", name) for name in ("inspect", "report", "shelf", "verify", "when", "where")
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-SOAKS = ("flips", "handovers", "hostile", "kills", "starved", "storage")  # modules of this package
+SOAKS = ("bundles", "flips", "handovers", "hostile", "kills", "starved", "storage")  # modules of this package
 
 
 @dataclasses.dataclass

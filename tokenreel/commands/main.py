@@ -1,4 +1,4 @@
-"""The commands that read datasets: one table of them, and one way to run them and to say what went wrong.
+"""The commands of a trainer: one table of them, and one way to run them and to say what went wrong.
 
 The trainer's wheel has each as a program of its own (`tokenreel-inspect`), the job has them under `tokenreel`.
 """
@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "report": ("tokenreel.commands.report", "what a dataset consists of, as one HTML page"),
     "where": ("tokenreel.commands.where", "the documents in a step of a training run"),
     "when": ("tokenreel.commands.when", "the steps of a training run that see an example or a document"),
+    "shelf": ("tokenreel.commands.shelf", "push, fetch and list vocabularies, configs, models and small datasets by name"),
 }
 """Name: module and description. The module has `add_arguments(parser)` and `run(arguments)`; it is imported when its command is given."""
 

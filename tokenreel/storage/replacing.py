@@ -28,7 +28,7 @@ def replace(path: str, change: Callable[[bytes | None], bytes | None]) -> None:
       BuildError: others kept changing the object.
     """
     if not files.is_remote(path):
-        with _alone(os.path.dirname(path) or "."):
+        with alone(os.path.dirname(path) or "."):
             data = change(_read_local(path))
             if data is not None:
                 files.write_bytes(path, data)
@@ -53,7 +53,11 @@ def _read_local(path: str) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _alone(directory: str) -> Iterator[None]:
+def alone(directory: str) -> Iterator[None]:
+    """Keeps other processes of this machine, and other threads, out of a local directory, which is made if it is not there.
+
+    Only those that ask for it in the same way are kept out, until the body ends or the process does.
+    """
     os.makedirs(directory, exist_ok=True)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
