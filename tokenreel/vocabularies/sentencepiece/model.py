@@ -12,6 +12,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import ragged
 from tokenreel.format import wire
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # ModelProto.SentencePiece.Type
@@ -136,13 +137,13 @@ def _message(value: int | bytes) -> bytes:
     return value
 
 
-@functools.lru_cache(maxsize=2)  # takes a second, and nearly all models come with the same rules
+@functools.lru_cache(maxsize=2)  # nearly all models come with the same rules
 def read_charsmap(data: bytes) -> Rules:
     """Reads the rules of a precompiled normaliser.
 
     The format: the size of a Darts double-array trie (uint32), the trie, and the replacements, each ended by NUL. A unit of the trie holds
     a label (low 8 bits and the top one), whether a value hangs on it (bit 8) and where its children are; a value's unit has the top bit.
-    NFKC has 200,000 rules, so that all children of all nodes of one depth are looked up at once.
+    NFKC has 200,000 rules, so that the children of all nodes of one depth are looked up at once.
 
     Raises:
       ValueError: the bytes are no charsmap.
@@ -159,21 +160,21 @@ def read_charsmap(data: bytes) -> Rules:
     def children_at(unit: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         return ((unit >> 10) << ((unit & (1 << 9)) >> 6)).astype(np.int64)
 
-    labels = np.arange(1, 256, dtype=np.uint32)
+    # Every unit that may be a child, sorted by what its node's base then is, and by label: a node's children lie side by side.
+    label_of = units & 0xFF
+    child_of = np.flatnonzero((label_of > 0) & (units < 1 << 31))
+    base_of = child_of ^ label_of[child_of]
+    order = np.lexsort((label_of[child_of], base_of))
+    child_of, base_of = child_of[order], base_of[order]
     found = [(nothing, nothing, np.zeros(0, dtype=np.int64))]  # first byte, last byte, where the replacement starts
     firsts = lasts = np.zeros(1, dtype=np.uint8)
     base = children_at(units[:1])  # [nodes] the children of a node are at base ^ label
     depth = 0
     while len(base):
-        nodes, places_, labels_ = [], [], []
-        for start in range(0, len(base), 2048):  # all at once would take a gigabyte
-            child = base[start : start + 2048, None] ^ labels  # [nodes, labels]
-            inside = child < len(units)
-            at, which = np.nonzero(inside & ((units[np.where(inside, child, 0)] & 0x800000FF) == labels))
-            nodes.append(at + start)
-            places_.append(child[at, which])
-            labels_.append(labels[which].astype(np.uint8))
-        node, places, label = np.concatenate(nodes), np.concatenate(places_), np.concatenate(labels_)
+        begin, end = (np.searchsorted(base_of, base, side=side) for side in ("left", "right"))
+        node = np.repeat(np.arange(len(base)), end - begin)
+        places = child_of[np.repeat(begin, end - begin) + ragged.ranks(end - begin)]
+        label = label_of[places].astype(np.uint8)
         if depth:
             pairs[lasts[node], label] = True
         firsts, lasts = (firsts[node] if depth else label), label
