@@ -145,8 +145,17 @@ def merge_features(parts: Iterable[Features]) -> dict[str, RaggedFeature]:
 
 
 def _texts(value: Any) -> list[bytes]:
-    found = [text.encode() if isinstance(text, str) else bytes(text) for text in np.asarray(value, dtype=object).ravel().tolist()]
-    return found
+    """Gives the texts of a value; whatever else an array of objects holds is refused, for `bytes` would make something of it."""
+    found: list[Any] = np.asarray(value, dtype=object).ravel().tolist()
+    others = [each for each in found if not isinstance(each, (str, bytes))]
+    if others and isinstance(others[0], np.ndarray):
+        raise BuildError(
+            "rows of numbers, each of its own length, which a cache does not hold. Join or pad them in a preprocessor, or let the step "
+            "that makes them follow the CacheDatasetPlaceholder."
+        )
+    if others:
+        raise BuildError(f"a list of texts holds {brief(others[0])}, a {type(others[0]).__name__}. Make it a text in a preprocessor.")
+    return [text.encode() if isinstance(text, str) else text for text in found]
 
 
 class RaggedWriter:

@@ -112,6 +112,8 @@ def test_index_of_records_in_another_order():
         ([{"a": np.int32([1])}, {"a": np.int64([1])}], ARRAY, "feature 'a' is int32 of rank 1 in one example and int64 of rank 1"),
         ([{"a": np.int32([1])}, {"a": np.int32(1)}], ARRAY, "rank 1 in one example and int32 of rank 0"),
         ([{"a": {"b": 1}}], ARRAY, "feature 'a' of an example"),
+        ([{"a": np.array([b"x", None], object)}], ARRAY, "a list of texts holds None, a NoneType"),
+        ([{"a": np.array([np.int32([1, 2]), np.int32([3])], object)}], ARRAY, "rows of numbers, each of its own length, which a cache"),
         ([{"a": np.float64([1])}], SEQIO, "SeqIO's records hold bool, int32, int64, float32, string, got float64"),
         (
             [{"a": np.zeros((1, 2), np.float32)}, {"a": np.zeros((1, 3), np.float32)}],
