@@ -23,6 +23,7 @@ from pipelines.pickled_tasks import pickled
 from tokenreel.caching import cache_output
 from tokenreel.caching.cache_job import CacheJob, TaskCache
 from tokenreel.caching.mixture_job import End, MixtureCache
+from tokenreel.caching.threads_or_processes import prefers_threads
 from tokenreel.errors import ConfigError
 from tokenreel.format.cache_manifest import CacheManifest
 from tokenreel.format.mixture_manifest import MixtureManifest, SplitOfMixture
@@ -127,6 +128,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
         made_again = {cache.name for cache in wanted}
         drawn = [each for order in orders for each in choose(order.with_known_rates(made_again))]
         if wanted or drawn:
+            parsed = _choose_workers(beam_arguments, parsed, wanted)
             names = ", ".join([*(cache.name for cache in wanted), *(cache.name for cache in drawn)])
             print(f"tokenreel: caching {plain(names)} in {plain(directory)}, {local.describe(parsed)}", file=sys.stderr)
             job = CacheJob(
@@ -142,8 +144,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 return None
         else:
             local.answer_launcher(parsed)
-    made = {cache.name: cache.find() for cache in everything}
-    return {name: manifest for name, manifest in made.items() if manifest is not None}
+    return {cache.name: manifest for cache in everything if (manifest := cache.find()) is not None}
 
 
 def _run_job(job: CacheJob, held: Sequence[LocalHold | ObjectHold] | None, parsed: PipelineOptions) -> None:
@@ -160,6 +161,14 @@ def _run_job(job: CacheJob, held: Sequence[LocalHold | ObjectHold] | None, parse
         pipeline.run().wait_until_finish()
     for rest in rests:
         rest()
+
+
+def _choose_workers(beam_arguments: Sequence[str], parsed: PipelineOptions, wanted: Sequence[TaskCache]) -> PipelineOptions:
+    """Takes threads in place of processes that nobody asked for, where they are sooner done, and checks that so many can be started."""
+    threaded = local.with_threads(beam_arguments, parsed)
+    chosen = threaded if threaded is not None and prefers_threads(wanted) else parsed
+    local.check_threads(local.threads(chosen))
+    return chosen
 
 
 def _order_of(

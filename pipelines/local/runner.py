@@ -51,6 +51,13 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
     return parsed
 
 
+def with_threads(argv: Sequence[str], parsed: PipelineOptions) -> PipelineOptions | None:
+    """Gives options as `options` does, with threads where it chose processes; None where it did not choose them."""
+    threaded = options(argv, releases_gil=True) if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER else parsed
+    modes = [each.view_as(DirectOptions).direct_running_mode for each in (parsed, threaded)]
+    return None if modes[0] == modes[1] else threaded
+
+
 def make_runner(parsed: PipelineOptions) -> FnApiRunner | None:
     """The runner for a pipeline on this machine; None where Beam makes the one that the options name."""
     return _LocalRunner() if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER else None

@@ -54,6 +54,13 @@ def fail(dataset):
     return dataset.map(broken)
 
 
+@seqio.map_examples
+def more_of_some(example):
+    if example["id"] % 3:
+        example["more"] = example["targets"] * int(example["id"] % 5)  # the empty text among them
+    return example
+
+
 STEPS = [rename, encode, draw, CacheDatasetPlaceholder()]
 SPLITS = {"train": f"{DATA}/train-*.jsonl", "validation": f"{DATA}/validation.jsonl"}
 TaskRegistry.add("qa:json", JsonLinesDataSource(SPLITS), FEATURES, STEPS)
@@ -76,4 +83,12 @@ TaskRegistry.add(
     FunctionDataSource(lambda split, shuffle_files: [{"targets": "abc"}, {"targets": "de"}], ["train"]),
     TARGETS,
     [encode, CacheDatasetPlaceholder(required=True)],
+)
+
+TEXTS = vocabularies.SentencePieceVocabulary(f"{DATA}/test.model", extra_ids=4)
+TaskRegistry.add(
+    "texts",
+    JsonLinesDataSource({"train": f"{DATA}/train-*.jsonl"}),
+    {"inputs": seqio.Feature(TEXTS, add_eos=False), "targets": seqio.Feature(TEXTS), "more": seqio.Feature(TEXTS, required=False)},
+    [rename, more_of_some, seqio.preprocessors.tokenize_and_append_eos, draw, CacheDatasetPlaceholder()],
 )

@@ -1,6 +1,7 @@
 """`tokenreel cache-tasks`, as a user runs it."""
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -13,14 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import cache_tasks
-from tokenreel.caching import cache_job, shards, staging, units
+from pipelines.pickled_tasks import pickled
+from tests.tokenreel.tasks import sentencepiece_models
+from tokenreel.caching import cache_job, shards, staging, threads_or_processes, units
 from tokenreel.errors import BuildError, ManifestError
 from tokenreel.format import cache_manifest, naming
-from tokenreel.tasks import cache_directories, caching, task_steps
+from tokenreel.tasks import cache_directories, caching, preprocessors, task_steps
 from tokenreel.tasks.data_sources import FunctionDataSource
 from tokenreel.tasks.feature_converters import EncDecFeatureConverter
 from tokenreel.tasks.getting import get_dataset
 from tokenreel.tasks.task import TaskRegistry
+from tokenreel.tasks.vocabularies import SentencePieceVocabulary
 
 MODULE = "tests.pipelines.cached_tasks"
 ROWS = [
@@ -39,6 +43,7 @@ def data(tmp_path_factory):
         table = pa.Table.from_pylist(rows)
         pq.write_table(table, directory / f"train-{number}.parquet", row_group_size=7)
     (directory / "validation.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS[:3]))
+    sentencepiece_models.write(directory)
     (directory / "a.txt").write_text("header\n" + "\r\n".join(f"line {n}" for n in range(50)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKENREEL_TEST_DATA", str(directory))
@@ -91,6 +96,20 @@ def test_a_cache_holds_what_the_steps_give_wherever_files_are_cut(data, tmp_path
     assert not (tmp_path / "small" / name / naming.STAGE).exists()
 
 
+def test_examples_encoded_together_give_the_bytes_of_each_by_itself(data, tmp_path, monkeypatch):
+    blocks = []
+    whole = SentencePieceVocabulary.encode_block
+    monkeypatch.setattr(SentencePieceVocabulary, "encode_block", lambda self, *block: blocks.append(block) or whole(self, *block))
+    assert cache(tmp_path / "together", "texts") == 0
+    assert len(blocks) >= 3
+    blocks.clear()
+    monkeypatch.delattr(preprocessors.tokenize_and_append_eos.__wrapped__, "of_many")
+    assert cache(tmp_path / "alone", "texts") == 0
+    assert blocks == [] and contents(tmp_path / "together") == contents(tmp_path / "alone")
+    found = [key(each) for each in caching.open_cached(str(tmp_path / "alone/texts"), "train")]
+    assert sorted(found, key=repr) == expected("texts") and sum("more" in dict(each) for each in found) == 80
+
+
 def test_files_are_cut_where_steps_map_examples(data):
     task = TaskRegistry.get("qa:json")
     found = list(units.list_units(task, 0, 0, 1000))
@@ -117,6 +136,28 @@ def test_workers_change_no_byte(data, tmp_path):
         options = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
         assert cache(tmp_path / "two", "qa:json", *options) == 0
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_threads_make_what_takes_python_less_time_than_processes_take_to_start(data, tmp_path, monkeypatch, capsys):
+    arguments = ["--tasks", "texts", "--module_import", MODULE, "--direct_num_workers=2", "--output_cache_dir"]
+    with units_of(2000):
+        assert cache_tasks.main([*arguments, str(tmp_path / "threads")]) == 0
+    assert "in 2 threads" in capsys.readouterr().err
+    assert cache(tmp_path / "alone", "texts") == 0
+    assert contents(tmp_path / "threads") == contents(tmp_path / "alone")
+
+    def prefers_threads(*names):
+        pickles = functools.partial(pickled, modules=[MODULE])
+        caches = [cache_job.TaskCache.of(TaskRegistry.get(name), str(tmp_path), None, 0, False, pickles) for name in names]
+        return threads_or_processes.prefers_threads(caches)
+
+    assert prefers_threads("texts", "lines", "qa:json")
+    assert not any(map(prefers_threads, ("function", "broken"))) and not prefers_threads("texts", "function") and not prefers_threads()
+    monkeypatch.setattr(threads_or_processes, "_SECONDS_TO_START", 0.0)
+    assert not prefers_threads("texts")
+    monkeypatch.undo()
+    monkeypatch.setattr(threads_or_processes, "_SAMPLE_BYTES", 100)  # less than a row group
+    assert not prefers_threads("qa:parquet") and prefers_threads("qa:json")
 
 
 def test_statistics_are_those_of_seqio(data, tmp_path):
@@ -252,7 +293,7 @@ def test_the_view_of_seqio(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--tasks", "nothing.*"], 2, "matches no task; registered are broken, function, lines, qa:json, qa:parquet, uncached"),
+        (["--tasks", "nothing.*"], 2, "matches no task; registered are broken, function, lines, qa:json, qa:parquet, texts, uncached"),
         (["--tasks", "qa.*", "--excluded_tasks", "qa.*"], 2, "matches no task"),
         (["--tasks", "uncached"], 2, "none of 1 task has a CacheDatasetPlaceholder"),
         (["--tasks", "(", "--module_import", "json"], 2, "is no regular expression"),

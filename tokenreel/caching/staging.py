@@ -8,9 +8,8 @@ Tested in tests/pipelines/test_cache_tasks.py.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,11 +25,12 @@ from tokenreel.format.tfrecord import crc32c
 from tokenreel.storage import files, sealed
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import Columns, map_bytes, of_bytes, to_parts
-from tokenreel.tasks import example_keys
-from tokenreel.tasks.stream_nodes import Keyed
+from tokenreel.tasks import example_keys, step_turns
+from tokenreel.tasks.stream_nodes import Cursor, Keyed
 
 VERSION = "cache-1"  # of the records and their order
-_TOGETHER = 256  # examples that are written at a time
+_TOGETHER_BYTES = 4 << 20  # that are written at a time, about
+_FIRST, _MOST = 16, 4096  # examples at a time: at first, and at most
 _RECORDS, _INDEX, _SEAL = ".records", ".index", ".json"
 
 
@@ -104,8 +104,7 @@ def stage(
     try:
         with files.write_atomic(path + _RECORDS) as file:
             writer = RaggedWriter(file, wire)
-            elements = examples(task, unit, first, seed)
-            while waiting := list(itertools.islice(elements, _TOGETHER)):
+            for waiting in _together(examples(task, unit, first, seed), writer):
                 order += [(example_keys.number(element.key) ^ salt) & (2**64 - 1) for element in waiting]
                 counter.add(waiting)
                 writer.write([element.value for element in waiting])
@@ -128,6 +127,19 @@ def stage(
     row = made.to_row()
     sealed.write(path + _SEAL, {**row, "checksums": list(row["checksums"])})
     return made
+
+
+def _together(elements: Cursor, writer: RaggedWriter) -> Iterator[list[Keyed]]:
+    """Yields examples, as many at a time as take about `_TOGETHER_BYTES` of what is written of them before the next are read."""
+    count, before = _FIRST, writer.bytes
+    while True:
+        with step_turns.one_at_a_time():
+            waiting = elements.read_many(count)
+        if not waiting:
+            return
+        yield waiting
+        wanted = _TOGETHER_BYTES * len(waiting) // max(writer.bytes - before, 1)
+        count, before = max(1, min(2 * count, wanted, _MOST)), writer.bytes
 
 
 def with_order(index: Columns, order: npt.NDArray[np.uint64]) -> Columns:

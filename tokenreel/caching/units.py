@@ -129,8 +129,8 @@ def count(task: Any, unit: Unit) -> int:
     return sum(1 for _ in _read(reader, file_range))
 
 
-def examples(task: Any, unit: Unit, first: int, seed: int | None) -> Iterator[stream_nodes.Keyed]:
-    """Yields what the steps before the placeholder make of a unit, with keys.
+def examples(task: Any, unit: Unit, first: int, seed: int | None) -> stream_nodes.Cursor:
+    """Gives what the steps before the placeholder make of a unit, with keys.
 
     Args:
       task: the task.
@@ -145,7 +145,8 @@ def examples(task: Any, unit: Unit, first: int, seed: int | None) -> Iterator[st
     else:
         part, parts = unit.shard
         raw = task_steps.of_source(task.source, name, False, seed, ShardInfo(part, parts) if parts > 1 else None)
-    yield from task.preprocess_precache(raw, seed).keyed()
+    cursor: stream_nodes.Cursor = task.preprocess_precache(raw, seed).keyed()
+    return cursor
 
 
 def _keyed(reader: FileReader, ranges: tuple[FileRange, ...], source: int, first: int, epoch: int) -> Iterator[Any]:

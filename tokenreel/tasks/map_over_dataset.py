@@ -21,6 +21,7 @@ from tokenreel.tasks.preprocessor_marks import mark_random, numpy_preprocessor, 
 from tokenreel.tasks.stream_nodes import Keyed
 
 Step = Callable[..., Any]
+_OF_MANY = "of_many"
 
 
 @overload
@@ -93,7 +94,7 @@ def map_examples(fn: Step | None = None, *, num_seeds: int | None = None, of_ten
     def over_stream(stream: ExampleStream, function: Step, args: Any, kwargs: Any) -> ExampleStream:
         name = step_name(function)
         if not num_seeds:
-            return stream.map_keyed(lambda element: function(_own(element.value), *args, **kwargs), name)
+            return stream.map_keyed(_OfExample(function, args, kwargs), name)
         seeds = step_seeds.current()
         if seeds.compat == "seqio":
             pairs = seeds.pairs(num_seeds)
@@ -117,6 +118,21 @@ def map_examples(fn: Step | None = None, *, num_seeds: int | None = None, of_ten
         return through_stream(dataset, lambda stream: over_stream(stream, function, args, kwargs))
 
     return _decorator(fn, num_seeds, over_stream, over_tensors)
+
+
+def many_at_once(of_many: Callable[..., list[Any]]) -> Callable[[Step], Step]:
+    """Gives a function of an example a form for many, which `map_examples` uses where many are read at once; a decorator below it.
+
+    Args:
+      of_many: gets a list of examples, which it may change, and what the function gets beside its example; gives a list of what the
+        function gives for each. It is no part of what a cache is known by, which the function is.
+    """
+
+    def mark(function: Step) -> Step:
+        setattr(function, _OF_MANY, of_many)
+        return function
+
+    return mark
 
 
 def stream_step(step: Step) -> Step:
@@ -156,6 +172,22 @@ def _decorator(fn: Step | None, num_seeds: int | None, over_stream: Step, over_t
         return mark_random(numpy_preprocessor(step), num_seeds or 0)
 
     return decorate if fn is None else decorate(fn)
+
+
+class _OfExample:
+    """A function of an example's value with its other arguments bound, and its form for many if it has one."""
+
+    def __init__(self, function: Step, args: Any, kwargs: Any) -> None:
+        self._function, self._args, self._kwargs = function, args, kwargs
+        if hasattr(function, _OF_MANY):
+            self.of_many = self._call_many
+
+    def __call__(self, element: Keyed) -> Any:
+        return self._function(_own(element.value), *self._args, **self._kwargs)
+
+    def _call_many(self, elements: list[Keyed]) -> list[Any]:
+        of_many: Callable[..., list[Any]] = getattr(self._function, _OF_MANY)
+        return of_many([_own(element.value) for element in elements], *self._args, **self._kwargs)
 
 
 class _OfParts:

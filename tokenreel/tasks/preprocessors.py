@@ -6,16 +6,17 @@ their own lengths.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tokenreel.errors import ConfigError
 from tokenreel.tasks import innermost
-from tokenreel.tasks.map_over_dataset import map_examples
+from tokenreel.tasks.map_over_dataset import many_at_once, map_examples
 from tokenreel.tasks.preprocessor_marks import numpy_preprocessor
 
 Lengths = Mapping[str, int | None]
@@ -36,7 +37,46 @@ def rekey(x: Example, key_map: Mapping[str, str | None] | None = None) -> Exampl
     return {new: x[old] if old else ("" if any(map(innermost.is_tensor, x.values())) else b"") for new, old in key_map.items()}
 
 
+def _tokenize_many(xs: list[Example], output_features: Features, copy_pretokenized: bool = True, with_eos: bool = False) -> list[Example]:
+    """Gives what `tokenize_impl` gives for each of some examples, whose texts are encoded together, feature by feature."""
+    encoded = {name: iter(_encode_each([x[name] for x in xs if name in x], name, output_features, with_eos)) for name in output_features}
+    return [_replace(x, encoded, copy_pretokenized) for x in xs]
+
+
+def _replace(x: Mapping[str, Any], encoded: Mapping[str, Iterator[Any]], copy_pretokenized: bool) -> Example:
+    """Puts the next of the encoded values in the place of each text."""
+    made: Example = {}
+    for name, value in x.items():
+        if name in encoded:
+            if copy_pretokenized:
+                made[f"{name}_pretokenized"] = value
+            value = next(encoded[name])
+        made[name] = value
+    return made
+
+
+def _encode_each(values: Sequence[Any], name: str, output_features: Features, with_eos: bool) -> Sequence[Any]:
+    """Encodes the values of a feature, each by itself, and puts EOS behind them where that is wanted."""
+    vocabulary = output_features[name].vocabulary
+    if len(values) == 1 or any(map(innermost.is_tensor, values)) or not hasattr(vocabulary, "encode_values"):
+        encoded = [_encode(vocabulary, value) for value in values]
+    else:
+        encoded = vocabulary.encode_values(values)
+    if with_eos and output_features[name].add_eos:
+        return [innermost.append_to_last(value, _eos(name, output_features)) for value in encoded]
+    return encoded
+
+
+def _encode(vocabulary: Any, value: Any) -> Any:
+    """Encodes by a vocabulary of this project, or by one that has no more than SeqIO's methods."""
+    if innermost.is_tensor(value):
+        return vocabulary.encode_tf(value)
+    encode_value = getattr(vocabulary, "encode_value", None)
+    return encode_value(value) if encode_value is not None else vocabulary.encode_tf(value).numpy()
+
+
 @map_examples(of_tensors=True)
+@many_at_once(_tokenize_many)
 def tokenize(x: Example, output_features: Features, copy_pretokenized: bool = True, with_eos: bool = False) -> Example:
     """Turns the texts of output features into ids; see `tokenize_impl`."""
     return tokenize_impl(x, output_features, copy_pretokenized, with_eos)
@@ -53,26 +93,12 @@ def tokenize_impl(
       copy_pretokenized: whether the text itself stays as `<name>_pretokenized`.
       with_eos: whether EOS is put behind features with `add_eos`. Of several texts in a row the last one gets it.
     """
-    made: Example = {}
-    for name, value in features.items():
-        if name in output_features:
-            if copy_pretokenized:
-                made[f"{name}_pretokenized"] = value
-            vocabulary = output_features[name].vocabulary
-            value = vocabulary.encode_tf(value) if innermost.is_tensor(value) else _encode(vocabulary, value)
-            if with_eos and output_features[name].add_eos:
-                value = innermost.append_to_last(value, _eos(name, output_features))
-        made[name] = value
+    (made,) = _tokenize_many([dict(features)], output_features, copy_pretokenized, with_eos)
     return made
 
 
-def _encode(vocabulary: Any, value: Any) -> Any:
-    """Encodes by a vocabulary of this project, or by one that has no more than SeqIO's methods."""
-    encode_value = getattr(vocabulary, "encode_value", None)
-    return encode_value(value) if encode_value is not None else vocabulary.encode_tf(value).numpy()
-
-
 @map_examples(of_tensors=True)
+@many_at_once(functools.partial(_tokenize_many, with_eos=True))
 def tokenize_and_append_eos(x: Example, output_features: Features, copy_pretokenized: bool = True) -> Example:
     """Turns the texts of output features into ids and ends them with EOS where they have `add_eos`."""
     return tokenize_impl(x, output_features, copy_pretokenized, with_eos=True)

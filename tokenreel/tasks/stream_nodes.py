@@ -50,6 +50,10 @@ class Cursor(Iterator[Keyed]):
     def set_state(self, state: State) -> None:
         """Goes to a place of an equal pass."""
 
+    def read_many(self, count: int) -> list[Keyed]:
+        """Reads at most `count` elements, from the same place as `next`; none at the end alone. Steps that take many get them so."""
+        return list(itertools.islice(self, count))
+
     @property
     def reads_blocks(self) -> bool:
         """Whether `read_block` may be called."""
@@ -265,7 +269,8 @@ class Step(Node):
 class Mapped(Step):
     """One element for one. The function gets the element, or with `keyed` the whole `Keyed`.
 
-    A function with a method `of_block`, from a block of examples to one of as many, is asked for many at once.
+    A function with a method `of_block`, from a block of examples to one of as many, is asked for many at once. So is one with a method
+    `of_many`, which takes and gives lists; what it gives for an element must be what the function gives, whatever else is in the list.
     """
 
     def __init__(self, parent: Node, function: Callable[[Any], Any], name: str, *, keyed: bool = False) -> None:
@@ -297,6 +302,7 @@ class _MappedCursor(StepCursor):
         super().__init__(step, epoch)
         self._function, self._keyed = step.function, step.keyed
         self._of_block = getattr(step.function, "of_block", None)
+        self._of_many = getattr(step.function, "of_many", None)
 
     @property
     def reads_blocks(self) -> bool:
@@ -305,6 +311,12 @@ class _MappedCursor(StepCursor):
     def read_block(self, count: int) -> tuple[list[Keyed], dict[str, Column]]:
         keyed, block = self._below.read_block(count)
         return keyed, self._of_block(block) if keyed and self._of_block is not None else block
+
+    def read_many(self, count: int) -> list[Keyed]:
+        elements = self._below.read_many(count)
+        taken: list[Any] = [*elements] if self._keyed else [element.value for element in elements]
+        values = map(self._function, taken) if self._of_many is None else self._of_many(taken)
+        return [Keyed(key, epoch, value) for (key, epoch, _), value in zip(elements, values, strict=True)]
 
     def __next__(self) -> Keyed:
         element = next(self._below)
@@ -326,6 +338,12 @@ class _FilteredCursor(StepCursor):
     def __init__(self, step: Filtered, epoch: int) -> None:
         super().__init__(step, epoch)
         self._function = step.function
+
+    def read_many(self, count: int) -> list[Keyed]:
+        while elements := self._below.read_many(count):
+            if kept := [element for element in elements if self._function(element.value)]:
+                return kept
+        return []
 
     def __next__(self) -> Keyed:
         for element in self._below:

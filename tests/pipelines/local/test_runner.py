@@ -21,6 +21,20 @@ def test_what_a_build_runs_on_is_said(arguments: list[str], releases_gil: bool, 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--direct_num_workers=2"], "in 2 threads"),
+        (["--direct_num_workers=1"], None),
+        (["--direct_num_workers=2", "--direct_running_mode=multi_processing"], None),
+        (["--runner=PortableRunner"], None),
+    ],
+)
+def test_threads_take_the_place_of_processes_that_nobody_asked_for(arguments: list[str], expected: str | None) -> None:
+    threaded = local.with_threads(arguments, local.options(arguments, releases_gil=False))
+    assert (None if threaded is None else local.describe(threaded)) == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--ouput", "elsewhere"], "unknown option --ouput: did you mean --output?"),

@@ -74,6 +74,25 @@ def check_states(stream, count):
     assert json.dumps(first) == written, "a state does not move with its iterator"
 
 
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("source", [numbers, made])
+def test_many_at_once_are_those_one_by_one(source, name):
+    stream = STREAMS[name][0](source(7))
+    expected = [repr(element) for element in stream.keyed()]
+    for counts in ([1], [2], [3, 1, 5], [100]):
+        walk, found = stream.keyed(), []
+        for count in itertools.cycle(counts):
+            many = walk.read_many(count)
+            assert len(many) <= count
+            if not many:
+                break
+            found += many
+            other = stream.keyed()
+            other.set_state(walk.get_state())
+            assert [repr(element) for element in other] == expected[len(found) :]
+        assert [repr(element) for element in found] == expected
+
+
 @pytest.mark.parametrize("source", [numbers, made])
 def test_a_shuffle_loses_nothing_and_is_another_in_each_epoch(source):
     stream = source(20).shuffle(6, seed=3)

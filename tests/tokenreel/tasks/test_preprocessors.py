@@ -65,6 +65,57 @@ def test_rekey(make) -> None:
     assert examples(rekey(dataset, {"inputs": "text", "targets": None})) == [{"inputs": b"That is good.", "targets": b""}]
 
 
+def in_any_way(step, *examples, **arguments):
+    """What a step makes of examples one by one, with types, shapes and order of features; checked to be what it makes of many at once."""
+    stream = step(ExampleStream.from_examples(examples), **arguments)
+    alone = [told(element.value) for element in stream.keyed()]
+    for count in (1, 3, len(examples)):
+        walk = stream.keyed()
+        many = [told(element.value) for _ in range(0, len(examples), count) for element in walk.read_many(count)]
+        assert many == alone
+    return alone
+
+
+def told(value):
+    if isinstance(value, dict):
+        return [(name, told(each)) for name, each in value.items()]
+    if isinstance(value, np.ndarray):
+        return value.dtype.name, value.shape, [told(each) for each in value.ravel()] if value.dtype == object else value.tolist()
+    return type(value).__name__, value
+
+
+@pytest.mark.parametrize("step", [preprocessors.tokenize, preprocessors.tokenize_and_append_eos])
+@pytest.mark.parametrize("copy_pretokenized", [True, False])
+def test_texts_of_many_examples_at_once_get_the_ids_of_each(step, copy_pretokenized, vocabulary) -> None:
+    def texts(*parts, shape=None):
+        array = np.empty(len(parts), dtype=object)
+        array[:] = parts
+        return array.reshape(shape or array.shape)
+
+    examples = [
+        {"inputs": b"this is a test", "id": np.int64(3), "targets": b"test"},
+        {"targets": b"", "inputs": "a test", "other": b"this"},
+        {"inputs": texts(b"this", b"", "is a"), "targets": b"no inputs before"},
+        {"targets": b"broken \xff bytes"},
+        {"inputs": texts(b"this", b"is", b"a", b"test", shape=(2, 2)), "targets": texts(), "bytes": b"abc"},
+        {},
+        {"other": b"nothing to encode", "passed": np.arange(3)},
+        *({"inputs": b"test " * n, "targets": texts(*[b"a"] * (n % 3)), "bytes": b"b" * n, "passed": np.arange(n)} for n in range(20)),
+    ]
+    features = {
+        "inputs": Feature(vocabulary, add_eos=False),
+        "targets": Feature(vocabulary, add_eos=True),
+        "bytes": Feature(ByteVocabulary(), add_eos=True),
+        "passed": Feature(PassThroughVocabulary(9), add_eos=False),
+    }
+    made = in_any_way(step, *examples, output_features=features, copy_pretokenized=copy_pretokenized)
+    assert len(made) == 27 and made[5] == []
+    assert [name for name, _ in made[0]] == [
+        *(["inputs_pretokenized"] if copy_pretokenized else []), "inputs", "id",
+        *(["targets_pretokenized"] if copy_pretokenized else []), "targets",
+    ]  # fmt: skip
+
+
 def test_tokenize(make, vocabulary) -> None:
     dataset = make({"prefix": "This is", "suffix": "a test.", "id": 7})
     features = {"prefix": Feature(vocabulary), "suffix": Feature(vocabulary, add_eos=False)}

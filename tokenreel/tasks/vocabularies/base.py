@@ -104,6 +104,10 @@ class Vocabulary(abc.ABC):
             return encoded
         return self.encode(value)
 
+    def encode_values(self, values: Sequence[Any]) -> list[Any]:
+        """Encodes a feature of many examples, each as `encode_value` does."""
+        return [self.encode_value(value) for value in values]
+
     def _encode_text(self, text: bytes | str) -> npt.NDArray[np.int32]:
         try:
             ids = self.encode(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys
+from tokenreel import keys, ragged
 from tokenreel.errors import VocabularyError
 from tokenreel.format.wire import delimited
 from tokenreel.storage import files
+from tokenreel.tasks import step_turns
 from tokenreel.tasks.vocabularies.base import PAD_ID, Vocabulary
 from tokenreel.vocabularies.sentencepiece import model
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary as FastVocabulary
 
 _LOCK = threading.Lock()  # the library crashes where two threads load at once
+_FEW_TEXTS = 4  # fewer are encoded one by one, which is as fast
+_TEXT = object()  # in place of a shape
+_ENCODE_A_VALUE = ("encode_value", "_encode_text", "encode", "_encode", "encode_block")
 
 
 class SentencePieceVocabulary(Vocabulary):
@@ -123,7 +128,24 @@ class SentencePieceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many texts at once, see `tokenreel.vocabularies.Vocabulary.encode_block`; the ids are those of `encode`."""
-        return self._model.encode_block(text, offsets)
+        vocabulary = self._model
+        with step_turns.others_may():
+            return vocabulary.encode_block(text, offsets)
+
+    def encode_values(self, values: Sequence[Any]) -> list[Any]:
+        """See `Vocabulary`; texts are encoded as a block, unless a subclass encodes each in a way of its own."""
+        texts: list[bytes] = []
+        parts = [_add_texts(value, texts) for value in values] if self._encodes_as_ever() else []
+        if len(texts) < _FEW_TEXTS or None in parts:
+            return super().encode_values(values)
+        ids, counts = self.encode_block(np.frombuffer(b"".join(texts), np.uint8), ragged.offsets_of(np.array([*map(len, texts)])))
+        each = (ids[start:stop] for start, stop in itertools.pairwise(ragged.offsets_of(counts).tolist()))
+        return [next(each) if shape is _TEXT else _fill(shape, each) for shape in parts]
+
+    def _encodes_as_ever(self) -> bool:
+        """Says whether nothing of what `encode_value` calls was replaced."""
+        mine = (getattr(type(self), name) is getattr(SentencePieceVocabulary, name) for name in _ENCODE_A_VALUE)
+        return all(mine) and vars(self).keys().isdisjoint(_ENCODE_A_VALUE)
 
     def _decode(self, ids: Sequence[int]) -> str:
         size, unk = self._base_vocab_size, self.unk_id
@@ -138,6 +160,39 @@ class SentencePieceVocabulary(Vocabulary):
     def __str__(self) -> str:
         digest = hashlib.md5(self.sp_model).hexdigest()
         return f"SentencePieceVocabulary(file={self.sentencepiece_model_file}, extra_ids={self._extra_ids}, spm_md5={digest})"
+
+
+def _add_texts(value: Any, texts: list[bytes]) -> Any:
+    """Adds the texts of a value to a list; gives their shape, `_TEXT` for a text itself, or None for a value of anything else."""
+    if isinstance(value, (bytes, str)):
+        texts.append(_to_utf8(value))
+        return _TEXT
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "OSU":
+        return None
+    found = value.ravel().tolist()
+    if not all(isinstance(each, (bytes, str)) for each in found):
+        return None
+    texts += map(_to_utf8, found)
+    return value.shape
+
+
+def _to_utf8(text: bytes | str) -> bytes:
+    """Gives a text's bytes; what is no text in them is replaced."""
+    if isinstance(text, str):
+        return text.encode()
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode()
+    return text
+
+
+def _fill(shape: tuple[int, ...], values: Iterator[Any]) -> npt.NDArray[np.object_]:
+    """Makes an array of objects."""
+    array = np.empty(shape, dtype=object)
+    for place in np.ndindex(shape):
+        array[place] = next(values)
+    return array
 
 
 @functools.cache

@@ -61,6 +61,37 @@ def test_blocks_have_the_same_ids(path) -> None:
     assert counts.tolist() == [len(vocabulary.encode(text)) for text in texts]
 
 
+def test_values_of_many_examples_are_encoded_as_each_by_itself(path, monkeypatch) -> None:
+    texts = np.array(["this is", "", "a test"], dtype=object)
+    values = [
+        b"this is a test", "", b"caf\xc3\xa9", b"broken \xff\xc3", "<extra_id_0> this", texts, texts[:0], texts.reshape(3, 1),
+        texts.astype("U"), texts.astype("S"), np.array("this", dtype=object), b"a" * 500,
+    ]  # fmt: skip
+
+    class Lower(SentencePieceVocabulary):
+        def _encode(self, s: str) -> list[int]:
+            return super()._encode(s.lower())
+
+    blocks = []
+    whole = SentencePieceVocabulary.encode_block
+    monkeypatch.setattr(SentencePieceVocabulary, "encode_block", lambda self, *block: blocks.append(block) or whole(self, *block))
+    for kind, count in ((SentencePieceVocabulary, 1), (Lower, 0)):
+        vocabulary = kind(path, extra_ids=10)
+        alone = [plain(vocabulary.encode_value(value)) for value in values]
+        assert [plain(each) for each in vocabulary.encode_values(values)] == alone and len(blocks) == count
+        blocks.clear()
+    replaced = SentencePieceVocabulary(path)
+    replaced._encode = lambda s: [7]  # type: ignore[method-assign]
+    assert [ids.tolist() for ids in replaced.encode_values([b"a"] * 9)] == [[7]] * 9 and not blocks
+
+
+def plain(value):
+    """Lists, with their types and shapes."""
+    if value.dtype == object:
+        return value.shape, [plain(each) for each in value.ravel()]
+    return value.dtype.name, value.tolist()
+
+
 def test_it_pickles_without_the_model_which_a_process_loads_once(path) -> None:
     vocabulary = SentencePieceVocabulary(path, extra_ids=1)
     vocabulary.load_model()
