@@ -29,6 +29,7 @@ import functools
 
 import LIBRARY as seqio
 import tensorflow as tf
+from seqio.utils import trim_and_pack_dataset
 
 
 def split(dataset):
@@ -62,6 +63,15 @@ add("rows:pairs", {name: seqio.Feature(seqio.ByteVocabulary()) for name in ("inp
 add_packed("rows:lm", seqio.LMFeatureConverter(pack=True, apply_length_check=False), seqio.PrePackedLMFeatureConverter, {"targets": 24})
 prefix = seqio.PrefixLMFeatureConverter(pack=True, apply_length_check=False)
 add_packed("rows:prefix_lm", prefix, seqio.PrePackedPrefixLMFeatureConverter, {"inputs": 14, "targets": 18})
+
+
+def pack_pairs(dataset):
+    return trim_and_pack_dataset(dataset, {"inputs": 12, "targets": 16})
+
+
+further = [name + end for name in ("inputs", "targets") for end in ("_segment_ids", "_positions")]
+pairs = {name: seqio.Feature(seqio.ByteVocabulary()) for name in ("inputs", "targets")}
+add("rows:packed_pairs", pairs | {name: seqio.Feature(seqio.PassThroughVocabulary(300), add_eos=False) for name in further}, pack_pairs)
 """
 
 PACKED = {
@@ -69,6 +79,7 @@ PACKED = {
     "rows:prefix_lm": ("PrePackedPrefixLMFeatureConverter", {"inputs": 14, "targets": 18}, 32),
 }
 LENGTHS = {"inputs": 12, "targets": 16}
+PAIRS = {name + end: length for name, length in LENGTHS.items() for end in ("", "_segment_ids", "_positions")}
 CONVERTERS = [("EncDecFeatureConverter", LENGTHS), ("PrefixLMFeatureConverter", LENGTHS), ("LMFeatureConverter", {"targets": 16})]
 EXAMPLES = 90
 Counted = Callable[[str, int, int], None]
@@ -176,6 +187,47 @@ def test_rows_that_a_job_packed_are_the_same(caches: dict[str, pathlib.Path], by
         made = tasks.get_dataset(name, lengths, getattr(tasks, converter)(), use_cached=False, shuffle=False)
         assert sorted(as_lists(made)) == found, "the cache holds what the steps make"
     counted(f"caches of packed rows that {'we wrote' if by == 'ours' else 'SeqIO wrote'}", len(found), len(found))
+
+
+@pytest.mark.parametrize("by", ["ours", "theirs"])
+def test_pairs_that_a_job_packed_are_the_same(caches: dict[str, pathlib.Path], by: str, counted: Counted) -> None:
+    import seqio
+
+    name, converter = "rows:packed_pairs", "PrePackedEncDecFeatureConverter"
+    theirs, ours = (read(library, caches[by], name, PAIRS, getattr(library, converter)(pack=False)) for library in (seqio, tasks))
+    batches = read(seqio, caches[by], name, PAIRS, seqio.PrePackedEncDecFeatureConverter(pack=False), batch_size=4)
+    shapes = {feature: tuple(spec.shape) for feature, spec in batches.element_spec.items()}
+    assert shapes == {feature: (4, 12 if feature.startswith("encoder") else 16) for feature in shapes} and len(shapes) == 8
+    found = sorted(as_lists(ours))
+    assert sorted(as_lists(theirs)) == found and 10 < len(found) < EXAMPLES
+    assert any(max(row["encoder_segment_ids"]) > 1 for row in map(_by_name, found))
+    counted(f"caches of packed pairs that {'we wrote' if by == 'ours' else 'SeqIO wrote'}", len(found), len(found))
+
+
+def test_packed_pairs_are_read_as_plain_records_shard_by_shard(caches: dict[str, pathlib.Path], counted: Counted) -> None:
+    import seqio
+    import tensorflow as tf
+
+    directory, converter = caches["ours"] / "rows/packed_pairs", seqio.PrePackedEncDecFeatureConverter(pack=False)
+    stream = tasks.ExampleStream.from_examples(list(caching.open_cached(str(directory), "train")))
+    ours = as_lists(tasks.PrePackedEncDecFeatureConverter(pack=False)(stream, PAIRS))
+    described = {each: tf.io.FixedLenFeature([length], tf.int64) for each, length in PAIRS.items()}
+
+    def cast(dataset: Any) -> Any:
+        return dataset.map(lambda row: {each: tf.cast(value, tf.int32) for each, value in row.items()})
+
+    found = []
+    for shard in sorted(directory.glob("train.tfrecord-*")):
+        source = seqio.TFExampleDataSource({"train": str(shard)}, feature_description=described)
+        task = seqio.Task("plain", source, seqio.TaskRegistry.get("rows:packed_pairs").output_features, preprocessors=[cast])
+        found += as_lists(seqio.get_dataset(task, PAIRS, converter, shuffle=False, verbose=False))
+    assert found == ours and len(found) > 10
+    counted("plain records that we wrote, read by SeqIO", len(found), len(ours))
+
+
+def _by_name(row: list[Any]) -> dict[str, Any]:
+    """The values of a row that `as_lists` gave."""
+    return {name: values for name, _, values in row}
 
 
 @pytest.mark.parametrize("name", PACKED)

@@ -92,6 +92,7 @@ def test_a_built_dataset_holds_the_rows_of_get_dataset(packed, split):
     ("task", "converter", "lengths", "options"),
     [
         ("qa", "LMFeatureConverter", {"targets": 48}, {"pack": False}),
+        ("qa", "EncDecFeatureConverter", LENGTHS, {"pack": False}),
         pytest.param("paired", "DecoderFeatureConverter", {"targets": 90}, {"pack": True}, marks=pytest.mark.slow),
         ("qa", "Reversed", {"targets": 48}, {"pack": False}),
     ],

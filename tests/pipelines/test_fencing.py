@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,16 +17,19 @@ from pipelines import cli, local
 from tests import buckets
 from tests.conftest import tree_digest
 from tokenreel.assembly import examples, finishing
+from tokenreel.converting import row_output
 from tokenreel.errors import LostOutputError
 from tokenreel.format import manifest, naming
 from tokenreel.loaders import load
 from tokenreel.storage import claims, files, gcs, placing
+from tokenreel.tasks import MixtureRegistry, TaskRegistry
 from tokenreel.tokenizer_training import output as tokenizer_output
 from tokenreel.tokenizer_training import sample
 
 WORKERS = ["--environment_type=EXTERNAL", "--environment_config=localhost:1"]  # never asked: see `Elsewhere`
 Capture = pytest.CaptureFixture[str]
 SECONDS = 600.0  # for what never takes so long
+TASKS = "tests.pipelines.built_tasks"
 LATE, WINNER = 1, 2  # the seeds of the two jobs: their shards have the same names and sizes, and other bytes
 
 
@@ -110,7 +114,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
     """Gates in the midst of the first shard, before the end, and in a bucket between the last look at the claim and a move."""
     gates, seeds = Gates(), dict[str, int]()
     assemble, finish, copy = examples.assemble, finishing.finish, placing._copy
-    measure, train = sample.measure, tokenizer_output.finish
+    measure, train, rows = sample.measure, tokenizer_output.finish, row_output.finish
 
     def assembling(order: Any, plan: Any) -> Iterator[Any]:
         gates.pass_through(order.config.seed, "shard")
@@ -120,6 +124,11 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
         seeds[work.claim.token] = recipe.config.seed
         gates.pass_through(recipe.config.seed, "finish")
         return finish(recipe, work, *arguments)
+
+    def rows_ending(job: Any, *arguments: Any) -> Any:
+        seeds[job.claim.token] = job.config.seed
+        gates.pass_through(job.config.seed, "finish")
+        return rows(job, *arguments)
 
     def measuring(documents: Any, source: int, seed: int, *rest: Any) -> Any:
         gates.pass_through(seed, "sample")
@@ -136,6 +145,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
 
     monkeypatch.setattr(examples, "assemble", assembling)
     monkeypatch.setattr(finishing, "finish", ending)
+    monkeypatch.setattr(row_output, "finish", rows_ending)
     monkeypatch.setattr(sample, "measure", measuring)
     monkeypatch.setattr(tokenizer_output, "finish", trained)
     monkeypatch.setattr(placing, "_copy", copying)
@@ -284,6 +294,67 @@ def test_no_other_job_comes_between_the_last_look_and_the_moves_on_a_disk(
     assert runners[0].end() is None
     assert codes == [1] and "another job is writing here" in capsys.readouterr().err
     check(output, expected, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A config of the rows of a task with a random step."""
+    folder = tmp_path_factory.mktemp("task")
+    rows = [{"question": f"question {n} " + "x" * (n % 17), "answer": f"answer {n} " + "y" * (n * 7 % 23)} for n in range(90)]
+    for name in ("train-0.jsonl", "validation.jsonl"):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"task": "qa", "module_import": TASKS, "feature_converter": {"name": "EncDecFeatureConverter"}, "shards": {"examples": 8}}
+    settings |= {"output": "unused", "task_feature_lengths": {"inputs": 40, "targets": 48}}
+    (folder / "config.yaml").write_text(json.dumps(settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENREEL_TEST_DATA", str(folder))
+        for registry in (TaskRegistry, MixtureRegistry):
+            patch.setattr(registry, "_REGISTRY", {})
+        sys.modules.pop(TASKS, None)
+        yield str(folder / "config.yaml")
+    sys.modules.pop(TASKS, None)
+
+
+@pytest.fixture(scope="module")
+def built_task(task: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of the winner, when it is alone."""
+    folder = tmp_path_factory.mktemp("alone")
+    for seed in (LATE, WINNER):
+        arguments = ["--output", str(folder / str(seed)), "--set", f"seed={seed}", "--direct_num_workers=1"]
+        assert cli.main(["build", task, *arguments]) == 0
+    late, winner = (tree_digest(folder / str(seed)) for seed in (LATE, WINNER))
+    assert late.keys() == winner.keys() and late != winner
+    return winner
+
+
+def test_a_build_of_a_task_that_nobody_waits_for_holds_the_output_and_clears_up(
+    task: str, output: str, built_task: dict[str, str], gates: Gates, runners: list[Elsewhere], tmp_path: pathlib.Path, capsys: Capture
+) -> None:
+    gates.close(WINNER, "finish")
+    assert launch(task, output, WINNER) == 0
+    assert f"job {runners[0].job_id} on PortableRunner has the output until it is done" in capsys.readouterr().err
+    gates.wait_for(WINNER, "finish")
+    refuse_others(task, output, gates, runners, capsys)
+    check(output, built_task, tmp_path)
+    assert launch(task, output, WINNER) == 0 and len(runners) == 1
+    assert "is complete already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "late", "winner"), [("disk", "finish", ""), ("bucket", "finish", "finish"), ("bucket", "move", "")], indirect=["output"]
+)
+def test_a_build_of_a_task_that_lost_the_output_changes_nothing(
+    task: str,
+    output: str,
+    built_task: dict[str, str],
+    gates: Gates,
+    runners: list[Elsewhere],
+    tmp_path: pathlib.Path,
+    late: str,
+    winner: str,
+) -> None:
+    lose(task, output, gates, runners, late, winner)
+    check(output, built_task, tmp_path)
 
 
 @pytest.fixture(scope="module")
