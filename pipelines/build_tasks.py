@@ -71,7 +71,7 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
     job = RowJob.prepare(prepared, functools.partial(pickled, modules=config.module_import))
     local.check_endpoint(parsed)
     with locking.lock(directory, lost=local.stop) as hold:
-        finished = output.make_ready(
+        finished: Manifest | None = output.make_ready(
             row_output.wanted(job), overwrite=arguments.overwrite, recheck=arguments.recheck, note=local.note, before_changes=hold.claim
         )
         if finished is None:

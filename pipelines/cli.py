@@ -24,12 +24,13 @@ COMMANDS = {
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     "status": ("pipelines.status", "what a running or dead build has done, who has its output, and what to do"),
     "cache-tasks": ("pipelines.cache_tasks", "registered tasks to caches: what their steps before the placeholder make, once"),
+    "extract-features": ("pipelines.extract_features", "what a model says of a dataset, by example and by document"),
     **commands.COMMANDS,
     "publish": ("pipelines.publish", "make a finished dataset the one that a pointer names, which trainers read"),
     "clean": ("pipelines.clean", "remove old datasets of a scheduled job and what dead builds left, never what a pointer names"),
     "cache": ("pipelines.cache", "list and clear the token cache: stage files that builds have kept"),
 }
-_JOBS = ("build", "cache-tasks", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
+_JOBS = ("build", "cache-tasks", "extract-features", "train-tokenizer")  # Beam jobs: they take Beam's options, and have `summary(found)`
 _MAY_BE_JOBS = {"verify": "pipelines.verify"}  # jobs only where they are given such options; in place of the trainer's
 _BEAM = "Other options go to Beam, such as --direct_num_workers=1 or --runner=DataflowRunner."
 

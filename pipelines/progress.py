@@ -10,6 +10,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
+from tokenreel.extracting.feature_job import FeatureJob
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import identity
 from tokenreel.storage import files
@@ -48,6 +49,19 @@ class BuildProgress:
             for index, source in enumerate(self._job.sources)
             for block in list_blocks(source, index, self._job.execution.block_bytes)
         )
+
+
+class FeatureProgress:
+    """Says how many shards of features are written."""
+
+    def __init__(self, job: FeatureJob) -> None:
+        self._directory = job.work.shards.path
+        self._shards = sum(-(-examples // job.shard_examples) for _, examples in job.splits)
+
+    def __call__(self) -> str:
+        """Looks, and says it in a line."""
+        written = sum(name.endswith(".json") for name in files.list_files(self._directory))
+        return f"{written:,} of {plural(self._shards, 'shard')} written"
 
 
 class TrainingProgress:

@@ -20,7 +20,7 @@ from pipelines import local
 from tokenreel.commands import verify
 from tokenreel.config import paths
 from tokenreel.errors import ConfigError
-from tokenreel.format import cache_manifest, mixture_manifest, pointer
+from tokenreel.format import cache_manifest, features, mixture_manifest, pointer
 from tokenreel.inspection.parts import Facts
 from tokenreel.inspection.verification import differences
 from tokenreel.storage import files, pooled
@@ -80,9 +80,10 @@ def _leave(parsed: PipelineOptions, called: str, directory: str) -> int:
     where = local.temporary_location(parsed)
     if where is None:
         raise ConfigError("--no-wait: the job needs a folder that stays when this command ends. Give one with --temp_location.")
-    if cache_manifest.find(called) is not None or mixture_manifest.find(called) is not None:
+    if any(kind.find(called) is not None for kind in (cache_manifest, mixture_manifest, features)):
         raise ConfigError(
-            f"{called}: is the cache of a task or a mixture, which is checked in this process. Leave --no-wait and Beam's options out."
+            f"{called}: is the cache of a task or a mixture, which is checked in this process, as features are. Leave --no-wait and Beam's "
+            "options out."
         )
     taken: list[Facts] = []
 

@@ -23,8 +23,13 @@ import yaml
 hypothesis.settings.register_profile("tokenreel", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tokenreel")
 
-# Modules of tasks, which a job imports, and the search for doctests must not.
-collect_ignore = ["pipelines/built_tasks.py", "pipelines/cached_mixtures.py", "pipelines/cached_tasks.py"]
+# Modules of tasks and models, which a job imports, and the search for doctests must not.
+collect_ignore = [
+    "pipelines/built_tasks.py",
+    "pipelines/cached_mixtures.py",
+    "pipelines/cached_tasks.py",
+    "pipelines/feature_models.py",
+]
 
 # Gigabytes each; a test that needs the packages carries the marker of that name.
 FRAMEWORKS = {

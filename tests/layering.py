@@ -38,6 +38,8 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "caching": "ground storage format config sources tasks",
         "converting": "ground storage format config vocabularies assembly caching tasks",
         "loaders": "ground storage format objectives vocabularies",
+        "model_features": "ground storage format",
+        "extracting": "ground storage format config assembly loaders model_features",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract
         "tasks": "ground storage format layouts objectives vocabularies loaders",
         "shelf": "ground storage",
@@ -47,7 +49,11 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 """What the files of a room may import of the other rooms. Rooms to come get a row of their own."""
 
 TRAINER_SIDE = frozenset(
-    {GROUND, "storage", "format", "layouts", "objectives", "vocabularies", "loaders", "inspection", "tasks", "shelf", "commands"},
+    {
+        GROUND,
+        *("storage", "format", "layouts", "objectives", "vocabularies"),
+        *("loaders", "inspection", "tasks", "shelf", "model_features", "commands"),
+    },
 )
 """The rooms in the trainer's wheel; the others belong to the job."""
 

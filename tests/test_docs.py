@@ -16,6 +16,7 @@ from pipelines import cli
 from tokenreel.config import reading
 from tokenreel.config.build import JobConfig, VocabularyConfig
 from tokenreel.config.corpus import SourceConfig
+from tokenreel.config.features import FeatureJobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.curation import cleaned
 from tokenreel.errors import VocabularyError
@@ -244,3 +245,11 @@ def test_every_kind_of_vocabulary_is_on_its_page() -> None:
             loading.load_vocabulary(kind, "x", no_such_option=1)
         known = str(error.value).split("it takes ")[1]
         assert set(re.findall(r"`(\w+)`", options)) == set(re.findall(r"'(\w+)'", known)), known
+
+
+def test_every_setting_of_features_is_on_their_page() -> None:
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w.*]+)` \| (.+?) \|", page.split("## Settings")[1], re.MULTILINE))
+    expected = {name: value for name, value in defaults(FeatureJobConfig).items() if name not in ("model", "layers", "shards.format")}
+    assert rows.keys() == expected.keys()
+    assert {name: rows[name] for name in rows if rows[name] not in shown(expected[name])} == {}

@@ -54,14 +54,18 @@ class Wanted:
       check_inputs: raises BuildError where the inputs of a finished dataset, which is this one by all that is known, have changed since.
       begin: called before a build begins to write.
       stage: a directory of stage files elsewhere.
+      read: reads the manifest of what is finished.
+      is_ours: says whether a job of this kind writes files of a name.
     """
 
     output: str
     build: str
-    differences: Callable[[Manifest], Sequence[str]]
-    check_inputs: Callable[[Manifest], object] = bool
+    differences: Callable[[Any], Sequence[str]]
+    check_inputs: Callable[[Any], object] = bool
     begin: Callable[[], object] = bool
     stage: str | None = None
+    read: Callable[[str], Any] = manifest.read
+    is_ours: Callable[[str], bool] = lambda name: is_ours(name)
 
 
 def prepare(
@@ -94,7 +98,8 @@ def prepare(
         begin=lambda: remembered_inputs.write_listing(config, build, listed),
         stage=config.execution.stage,
     )
-    return make_ready(wanted, overwrite=overwrite, recheck=recheck, note=note, before_changes=before_changes)
+    finished: Manifest | None = make_ready(wanted, overwrite=overwrite, recheck=recheck, note=note, before_changes=before_changes)
+    return finished
 
 
 def make_ready(
@@ -104,7 +109,7 @@ def make_ready(
     recheck: bool = False,
     note: Callable[[str], object] = str,
     before_changes: Callable[[], object] = bool,
-) -> Manifest | None:
+) -> Any:
     """Makes the output directory ready, and finds out whether the dataset is there already.
 
     What a build of the same settings and files left is taken up; what another one left that did not finish is replaced, but for its stage
@@ -126,7 +131,7 @@ def make_ready(
     """
     directory = wanted.output
     present = _present(directory)
-    _check_names(directory, present)
+    _check_names(wanted, present)
     begun = _find_begun(directory, present, wanted.build)
     # Under --overwrite a finished dataset is this build's own only if the build did not come to clearing its state away.
     replaced = overwrite and (begun is not _Begun.OURS if naming.MANIFEST in present else begun in (_Begun.NONE, _Begun.ANOTHER))
@@ -144,9 +149,9 @@ def make_ready(
             return finished
     before_changes()
     if replaced:
-        _clear(directory, present)
+        _clear(wanted, present)
     elif naming.MANIFEST not in present:  # of a dataset what is sound is kept
-        _take_up(directory, present, begun, note)
+        _take_up(wanted, present, begun, note)
     _remove_temporary(wanted, present)
     _remove_superseded(wanted, present)
     sealed.write(files.join(directory, _BUILD), {"build": wanted.build})  # before everything else
@@ -156,15 +161,16 @@ def make_ready(
     return None
 
 
-def _take_up(directory: str, present: Mapping[str, int], begun: _Begun, note: Callable[[str], object]) -> None:
+def _take_up(wanted: Wanted, present: Mapping[str, int], begun: _Begun, note: Callable[[str], object]) -> None:
     """Keeps what this build left unfinished, and replaces what another one did, but for its stage files.
 
     Raises:
       BuildError: nothing says that a build left it.
     """
+    directory = wanted.output
     if begun is _Begun.ANOTHER:
         note(f"{directory}: replacing what a build of other settings or files left there, which did not finish")
-        _clear(directory, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
+        _clear(wanted, {name: size for name, size in present.items() if not name.endswith(_STAGE_FILE)})
     elif begun is _Begun.UNKNOWN:
         note(f"{directory}: the state of the build that began there is damaged and made again; what it finished is looked at and kept")
     elif remains := [name for name in present if begun is _Begun.NONE and not files.TEMPORARY.search(name)]:
@@ -174,13 +180,14 @@ def _take_up(directory: str, present: Mapping[str, int], begun: _Begun, note: Ca
         )
 
 
-def _check_names(directory: str, present: Mapping[str, int]) -> None:
+def _check_names(wanted: Wanted, present: Mapping[str, int]) -> None:
     """Checks that a build may write, and remove files, in a directory.
 
     Raises:
       BuildError: it holds files of somebody else, or a folder that builds write to leads elsewhere.
     """
-    foreign = [name for name in present if not is_ours(name)]
+    directory = wanted.output
+    foreign = [name for name in present if not wanted.is_ours(name)]
     if foreign:
         raise BuildError(
             f"{directory}: holds {plural(len(foreign), 'file')} that no build writes, such as {foreign[0]}. Choose an empty or "
@@ -233,15 +240,15 @@ def is_part(name: str) -> bool:
     return is_ours(name)
 
 
-def _clear(directory: str, present: Mapping[str, int]) -> None:
+def _clear(wanted: Wanted, present: Mapping[str, int]) -> None:
     """Removes what builds write, the marks of completion first: from then on nothing can be loaded."""
     for name in _MARKS:
         if name in present:
-            files.remove(files.join(directory, name))
-    pooled.remove(files.join(directory, name) for name in filter(is_ours, present) if name not in _MARKS)
+            files.remove(files.join(wanted.output, name))
+    pooled.remove(files.join(wanted.output, name) for name in filter(wanted.is_ours, present) if name not in _MARKS)
 
 
-def _find_finished(wanted: Wanted, begun: _Begun, note: Callable[[str], object]) -> Manifest | None:
+def _find_finished(wanted: Wanted, begun: _Begun, note: Callable[[str], object]) -> Any:
     """Reads the manifest of a finished dataset.
 
     Returns:
@@ -251,7 +258,7 @@ def _find_finished(wanted: Wanted, begun: _Begun, note: Callable[[str], object])
       BuildError: it is damaged, or says that another build made it; names what differs.
     """
     try:
-        found = manifest.read(wanted.output)
+        found = wanted.read(wanted.output)
     except ManifestError as error:
         if begun is not _Begun.OURS and remembered_inputs.built_by(wanted.output) != wanted.build:
             raise BuildError(f"{error} {_ADVICE}") from error

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError, TokenreelError
+from tokenreel.format import features, mixture_manifest, naming, pointer, schema
 from tokenreel.format import manifest as manifests
-from tokenreel.format import mixture_manifest, naming, pointer, schema
+from tokenreel.format.features import FeatureManifest, FeatureStore
 from tokenreel.format.mixture_manifest import MixtureManifest
 from tokenreel.inspection.examples import format_example, read_example
 from tokenreel.inspection.opening import open_vocabulary, read_origins
@@ -31,7 +32,8 @@ _SHOWN = 32  # numbers of a feature of a cached task
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command line."""
     parser.add_argument(
-        "directory", help="dataset, a pointer to one, or the cache of a task, local or gs://; with --module_import also a task or mixture"
+        "directory",
+        help="dataset, a pointer to one, the cache of a task, or features, local or gs://; with --module_import also a task or mixture",
     )
     parser.add_argument("--split", help="train, if there is one, unless given")
     parser.add_argument("--index", type=int, default=0, help="first example to show; -1 is the last")
@@ -69,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _show_cache(arguments)
     if (order := mixture_manifest.find(arguments.directory)) is not None:
         return _show_order(arguments, order)
+    if (store := features.find(arguments.directory)) is not None:
+        return _show_features(arguments, store)
     if arguments.module_import and files.size(files.join(arguments.directory, naming.MANIFEST)) is None:
         _provider(arguments.directory)  # says which names there are
     manifest = manifests.read(arguments.directory)
@@ -201,6 +205,23 @@ def _show_cache(arguments: argparse.Namespace) -> int:
     with reader_may_leave():
         for index in shown:
             for line in _lines(f"{split} {index:,} of {total:,}", examples[index], features):
+                print(line)
+    return 0
+
+
+def _show_features(arguments: argparse.Namespace, manifest: FeatureManifest) -> int:
+    """Prints features of examples, as they are read: of long ones the first numbers.
+
+    Raises:
+      TokenreelError: there is no such split or example, or it cannot be read.
+    """
+    _refuse_what_datasets_have(arguments)
+    split = _choose_split(arguments, manifest.splits)
+    store, total = FeatureStore(arguments.directory), manifest.splits[split].examples
+    with reader_may_leave():
+        for index in _choose_examples(arguments, split, total):
+            example = {name: values[0] for name, values in store.take(split, [index]).items()}
+            for line in _lines(f"{split} {index:,} of {total:,}", example, {}):
                 print(line)
     return 0
 

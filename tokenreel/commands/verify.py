@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tokenreel.format import cache_manifest, mixture_manifest, pointer
+from tokenreel.errors import ManifestError
+from tokenreel.format import cache_manifest, features, mixture_manifest, pointer
 from tokenreel.format import manifest as manifests
-from tokenreel.inspection import cache_check, mixture_check
+from tokenreel.inspection import cache_check, feature_check, mixture_check
 from tokenreel.inspection.parts import Facts
 from tokenreel.inspection.terminal import reader_may_leave
 from tokenreel.inspection.trust import taken_on_trust
@@ -54,6 +55,12 @@ def run(arguments: argparse.Namespace, conclude: Conclude | None = None) -> int:
     order = mixture_manifest.find(arguments.directory)
     if order is not None:
         return _verify_cache(arguments, f"Cached order of mixture {order.mixture}", order, mixture_check.differences)
+    try:
+        store = features.find(arguments.directory)
+    except ManifestError as error:
+        return print_all(arguments.directory, iter([str(error)]))
+    if store is not None:
+        return _verify_cache(arguments, f"Features of dataset {store.dataset}", store, feature_check.differences)
     reading = say if sys.stderr.isatty() else lambda line: None
     if arguments.quick:
         found = quick_differences(arguments.directory)
@@ -94,7 +101,7 @@ def print_all(directory: str, found: Iterator[str]) -> int:
 
 
 def _verify_cache(arguments: argparse.Namespace, what: str, manifest: Any, compare: Callable[..., Iterator[str]]) -> int:
-    """Does for the cache of a task, or of a mixture, what `run` does for a dataset."""
+    """Does for the cache of a task or a mixture, and for features, what `run` does for a dataset."""
     if print_all(arguments.directory, compare(arguments.directory, manifest, quick=arguments.quick)):
         return 1
     if not arguments.quiet:

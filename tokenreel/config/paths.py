@@ -32,6 +32,8 @@ SETTINGS = (
     "vocabulary.path",
     "execution.stage",
     "cache_dirs",
+    "dataset",
+    "model.path",
     *(f"options.{name}" for name in TRAINER_FILES),
 )
 

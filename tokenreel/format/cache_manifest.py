@@ -78,14 +78,7 @@ class CacheManifest:
         return {
             "task": self.task,
             "identity": self.identity,
-            "splits": {
-                name: {
-                    "features": {each: feature_to_json(feature) for each, feature in split.features.items()},
-                    "shards": [dataclasses.asdict(shard) for shard in split.shards],
-                    "statistics": dict(split.statistics),
-                }
-                for name, split in self.splits.items()
-            },
+            "splits": {name: split_to_json(split) for name, split in self.splits.items()},
         }
 
     @property
@@ -166,7 +159,7 @@ def parse(data: bytes, path: str) -> CacheManifest:
         manifest = CacheManifest(
             task=body["task"],
             identity=body["identity"],
-            splits={name: _split_from_json(split) for name, split in sorted(body["splits"].items())},
+            splits={name: split_from_json(split) for name, split in sorted(body["splits"].items())},
             files=tuple(FileInfo(**info) for info in body["files"]),
             tokenreel_version=body["tokenreel_version"],
         )
@@ -178,7 +171,17 @@ def parse(data: bytes, path: str) -> CacheManifest:
     return manifest
 
 
-def _split_from_json(body: Mapping[str, Any]) -> SplitOfCache:
+def split_to_json(split: SplitOfCache) -> dict[str, Any]:
+    """Writes a split in JSON's types."""
+    return {
+        "features": {name: feature_to_json(feature) for name, feature in split.features.items()},
+        "shards": [dataclasses.asdict(shard) for shard in split.shards],
+        "statistics": dict(split.statistics),
+    }
+
+
+def split_from_json(body: Mapping[str, Any]) -> SplitOfCache:
+    """Reads what `split_to_json` wrote."""
     return SplitOfCache(
         features={name: feature_from_json(feature) for name, feature in sorted(body["features"].items())},
         shards=tuple(CachedShard(data=ShardInfo(**shard["data"]), index=FileInfo(**shard["index"])) for shard in body["shards"]),

@@ -318,6 +318,11 @@ def parse(text: str, name: str, read_table: Callable[[], bytes] | None = None) -
             f"{name}: this is the cached order of mixture {brief(body.get('mixture'))}, and no dataset. get_dataset(..., "
             'use_cached="mixture") reads it, and `tokenreel verify` and `tokenreel inspect` look at it.'
         )
+    if isinstance(body, dict) and body.get("format") == "tokenreel-features":  # see `features`
+        raise ManifestError(
+            f"{name}: these are features of dataset {brief(body.get('dataset'))}, and no dataset. dataset.with_features(...) reads them "
+            "beside it, and `tokenreel verify` and `tokenreel inspect` look at them."
+        )
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ManifestError(f"{name}: not a tokenreel manifest. {repair}")
     version = body.get("format_version")

@@ -16,6 +16,7 @@ LISTING = f"{STAGE}/inputs.jsonl"  # what a job found when it began, while it ru
 _SHARD = re.compile(r"^(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5,})-of-(?P<count>\d{5,})$")
 _INDEX = re.compile(r"^[A-Za-z0-9_]+\.index-\d{5,}-of-\d{5,}$")
 _PROVENANCE = re.compile(r"provenance/(?P<split>[A-Za-z0-9_]+)-(?P<shard>\d{5,})-of-(?P<count>\d{5,})\.parquet")
+_SCORES = re.compile(r"scores/[A-Za-z0-9_]+-\d{5,}-of-\d{5,}\.parquet")
 _ORDER = re.compile(r"^[A-Za-z0-9_]+\.order-\d{5,}-of-\d{5,}$")
 _OF_SEQIO = re.compile(r"(info|stats)\..+\.json")
 COMPLETED = "COMPLETED"  # what SeqIO looks for
@@ -130,3 +131,17 @@ def _place(found: re.Match[str] | None) -> Place | None:
 def vocabulary(kind: str) -> str:
     """Names the copy of the vocabulary that travels with the dataset."""
     return {"sentencepiece": "vocabulary.model"}.get(kind, "vocabulary.json")
+
+
+def scores(split: str, index: int, count: int) -> str:
+    """Names a table of the scores of documents, beside features.
+
+    >>> scores("train", 0, 2)
+    'scores/train-00000-of-00002.parquet'
+    """
+    return f"scores/{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def is_scores(name: str) -> bool:
+    """Says whether a file name is one that `scores` makes."""
+    return _SCORES.fullmatch(name) is not None

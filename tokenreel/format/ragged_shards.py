@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel import ragged
-from tokenreel.format import example_codec
+from tokenreel.errors import ManifestError
+from tokenreel.format import example_codec, tfrecord
+from tokenreel.format.cache_manifest import CachedShard
 from tokenreel.format.ragged_records import SEQIO, Features, RaggedFeature
 from tokenreel.lazy_sequence import LazySequence
 from tokenreel.ragged import Ints
+from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import Columns
 
 Open: TypeAlias = Callable[[], tuple[npt.NDArray[np.uint8], Columns]]
@@ -110,6 +113,39 @@ class RaggedRecords(LazySequence[dict[str, Any]]):
         made = kind.__new__(kind)
         RaggedRecords.__init__(made, features, list(zip(np.diff(bounds).tolist(), openers, strict=True)))
         return made
+
+
+def map_shard(directory: str, shard: CachedShard, advice: str) -> tuple[npt.NDArray[np.uint8], Columns]:
+    """Maps a shard and its index, and compares both with their digests.
+
+    Args:
+      directory: where they lie.
+      shard: what a manifest says of them.
+      advice: ends the message of an error.
+
+    Raises:
+      ManifestError: they are not what was written.
+    """
+    data, index = (map_file(files.join(directory, info.file), info.bytes, info.crc32c, advice) for info in (shard.data, shard.index))
+    found = column_file.of_bytes(index)
+    if found.rows != shard.data.records or int(found.arrays["offset"][-1]) != shard.data.bytes:
+        raise ManifestError(f"{files.join(directory, shard.index.file)}: is not the index of {shard.data.file}. {advice}")
+    return data, found
+
+
+def map_file(path: str, size: int, crc: int, advice: str) -> npt.NDArray[np.uint8]:
+    """Maps a file that a manifest tells of: uint8 [size].
+
+    Raises:
+      ManifestError: it is not what was written.
+    """
+    try:
+        data = column_file.map_bytes(path) if size else np.zeros(0, np.uint8)
+    except (FileNotFoundError, ValueError):
+        raise ManifestError(f"{path}: missing or empty, though the manifest says {size:,} bytes. {advice}") from None
+    if len(data) != size or tfrecord.crc32c(data) != crc:
+        raise ManifestError(f"{path}: its bytes are not those that the manifest tells of. {advice}")
+    return data
 
 
 class _Places:

@@ -13,21 +13,29 @@ import numpy as np
 from tokenreel.errors import ManifestError
 from tokenreel.format import naming, ragged_scan, tfrecord
 from tokenreel.format.cache_manifest import CachedShard, CacheManifest
+from tokenreel.format.features import FeatureManifest
 from tokenreel.storage import column_file, files
 
 _MOST_RECORD_BYTES = 1 << 32
 
 
-def differences(directory: str, manifest: CacheManifest, *, quick: bool = False) -> Iterator[str]:
+def differences(
+    directory: str,
+    manifest: CacheManifest | FeatureManifest,
+    *,
+    quick: bool = False,
+    is_ours: Callable[[str], bool] = lambda name: naming.is_shard(name) or naming.is_shard_index(name),
+) -> Iterator[str]:
     """Yields a line for each thing that is not as the manifest says.
 
     Args:
       directory: of the cache.
       manifest: of it.
       quick: compares names and sizes alone.
+      is_ours: says of a name whether the manifest ought to list it.
     """
     sound = set[str]()
-    yield from file_differences(directory, manifest.checksums(), _is_file_of_shards, sound, quick=quick)
+    yield from file_differences(directory, manifest.checksums(), is_ours, sound, quick=quick)
     if quick:
         return
     for split, found_split in manifest.splits.items():
@@ -36,10 +44,6 @@ def differences(directory: str, manifest: CacheManifest, *, quick: bool = False)
         for shard in found_split.shards:
             if {shard.data.file, shard.index.file} <= sound:
                 yield from _shard_differences(directory, shard)
-
-
-def _is_file_of_shards(name: str) -> bool:
-    return naming.is_shard(name) or naming.is_shard_index(name)
 
 
 def file_differences(

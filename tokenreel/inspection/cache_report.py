@@ -6,6 +6,7 @@ Tested in tests/tokenreel/commands/test_caches.py.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ManifestError
-from tokenreel.format import tfrecord
+from tokenreel.format import naming, tfrecord
 from tokenreel.format.cache_manifest import CacheManifest
+from tokenreel.format.features import FeatureManifest
 from tokenreel.format.manifest import FileInfo
 from tokenreel.format.ragged_records import RaggedFeature
 from tokenreel.format.ragged_shards import RaggedRecords, lengths_of
@@ -23,7 +25,7 @@ from tokenreel.inspection.charts import column_chart, escape_text, format_number
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import Columns
 
-_AGAIN = "Copy the directory again, or run `tokenreel cache-tasks` with --overwrite."
+_AGAIN = "Copy the directory again, or make it again with --overwrite."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,11 @@ class SplitFacts:
     examples: int
     features: Mapping[str, RaggedFeature]
     lengths: Mapping[str, Lengths]
-    statistics: Mapping[str, int]
+    statistics: Mapping[str, float]
     shards: Sequence[tuple[str, int]]
 
 
-def of_manifest(directory: str, manifest: CacheManifest) -> dict[str, SplitFacts]:
+def of_manifest(directory: str, manifest: CacheManifest | FeatureManifest) -> dict[str, SplitFacts]:
     """Gathers what the page tells of a cache of ours, from the indexes of its shards alone.
 
     Raises:
@@ -108,6 +110,29 @@ def of_manifest(directory: str, manifest: CacheManifest) -> dict[str, SplitFacts
             statistics=split.statistics,
             shards=[(shard.data.file, shard.data.bytes) for shard in split.shards],
         )
+    return made
+
+
+def of_features(directory: str, manifest: FeatureManifest) -> dict[str, SplitFacts]:
+    """Gathers what the page tells of features, perplexities among the statistics.
+
+    Raises:
+      ManifestError: an index or the statistics are missing, or not what was written.
+    """
+    path = files.join(directory, naming.STATISTICS)
+    try:
+        data = files.read_bytes(path)
+    except FileNotFoundError:
+        data = b""
+    if (len(data), tfrecord.crc32c(data)) != manifest.checksums()[naming.STATISTICS]:
+        raise ManifestError(f"{path}: missing, or not what the manifest tells of. {_AGAIN}")
+    told, made = json.loads(data)["splits"], {}
+    for split, facts in of_manifest(directory, manifest).items():
+        numbers = {name: value for name, value in told[split].items() if name != "sources"}
+        numbers |= {
+            f"{name} of {source}": value for source, found in told[split].get("sources", {}).items() for name, value in found.items()
+        }
+        made[split] = dataclasses.replace(facts, statistics=numbers)
     return made
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy.typing as npt
 
-from tokenreel.errors import ConfigError, VocabularyError
+from tokenreel.errors import ConfigError, ManifestError, VocabularyError
 from tokenreel.format import manifest as manifests
+from tokenreel.format.features import FeatureStore
 from tokenreel.loaders import trace
 from tokenreel.loaders.batches import Batches
 from tokenreel.loaders.examples import Examples
+from tokenreel.loaders.fields import DERIVED
 from tokenreel.loaders.order.lanes import Lanes
 from tokenreel.loaders.order.plan import ALL_USED, Plan
 from tokenreel.loaders.reader import Source
@@ -50,6 +54,35 @@ class Dataset(Examples):
         batches = Batches([Source(self, run)], plan, run)
         batches.check_yields()
         return batches
+
+    def with_features(self, features: str | os.PathLike[str] | FeatureStore, names: Sequence[str] | None = None) -> Dataset:
+        """Gives this dataset with what a model says of its examples: the features are fields like those that are stored.
+
+        Args:
+          features: the directory that `tokenreel extract-features` wrote, or a `FeatureStore` of it.
+          names: of the features wanted, such as `logprobs` or `layer.block`; None for all of the directory or the store.
+
+        Raises:
+          ManifestError: they are of another dataset or lack this split, or the directory does not hold what its manifest says.
+          ConfigError: a feature has the name of a field.
+        """
+        store = features if isinstance(features, FeatureStore) and names is None else FeatureStore(_directory_of(features), names)
+        if store.manifest.dataset != self.manifest.fingerprint:
+            raise ManifestError(
+                f"{store.directory}: features of the dataset with fingerprint {store.manifest.dataset}, and {self.path} has "
+                f"{self.manifest.fingerprint}: its examples are others. Run `tokenreel extract-features` on this dataset."
+            )
+        if len(store.records(self.split)) != len(self):
+            raise ManifestError(
+                f"{store.directory}: holds {len(store.records(self.split)):,} examples, split {self.split!r} {len(self):,}."
+            )
+        if taken := [name for name in store.specs if name in (*self.features, *DERIVED)]:
+            raise ConfigError(
+                f"{store.directory}: the feature {taken[0]!r} has the name of a field of {self.path}; leave it out with names"
+            )
+        joined = copy.copy(self)
+        joined.store = store
+        return joined
 
     def objective(self, name: str, *, seq_len: int | None = None, **settings: Any) -> Any:
         """Makes an objective for this dataset's vocabulary, to be applied on the fly: `batches(objective=...)`.
@@ -132,3 +165,7 @@ class Dataset(Examples):
     def when(self, example: int, batch_size: int, *, limit: int | None = None, **order: Any) -> list[Mapping[str, int]]:
         """Lists the steps that see an example; see `trace.when`. `order` is what `batches` was given."""
         return self.batches(batch_size, prefetch=0, **order).when(example, limit=limit)
+
+
+def _directory_of(features: str | os.PathLike[str] | FeatureStore) -> str | os.PathLike[str]:
+    return features.directory if isinstance(features, FeatureStore) else features

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import ManifestError, TokenreelError, VocabularyError
 from tokenreel.format import pointer as pointers
+from tokenreel.format.features import FeatureStore
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.schema import Feature
 from tokenreel.loaders.fields import Arrays, Fields, for_models, is_converted
@@ -31,9 +32,11 @@ class Examples:
       split: which split.
       records: its storage.
       pointer: the pointer that led here; None where the directory was given.
+      store: features of the examples that a model made, beside the dataset; None without.
     """
 
     pointer: str | None = None
+    store: FeatureStore | None = None
 
     def __init__(self, path: str, manifest: Manifest, split: str, records: Records) -> None:
         self.path, self.manifest, self.split, self.records = path, manifest, split, records
@@ -84,8 +87,13 @@ class Examples:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the stored features."""
-        return tuple(self._offsets)
+        """Names of the stored features, those of a model too."""
+        return (*self._offsets, *self.joined)
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Names of the features that a model made."""
+        return () if self.store is None else tuple(self.store.specs)
 
     def __len__(self) -> int:
         return self.records.count
@@ -133,7 +141,7 @@ class Examples:
             )
         # Negative numbers count from the end, as in a list; records know only those from 0 on.
         numbers = np.where(numbers < 0, numbers + len(self), numbers)
-        fields = Fields(self.manifest, features, across_documents=across_documents)
+        fields = Fields(self.manifest, features, across_documents=across_documents, joined=self.joined)
         return fields(self.stored(numbers, fields.stored))
 
     def stored(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> Arrays:
@@ -142,10 +150,15 @@ class Examples:
         Raises:
           ManifestError: a record is not what was written, where the CRC policy has it checked.
         """
-        if not names:
-            return {}
-        wanted, slices = self._slices(tuple(names))
-        return self._arrays(wanted, self.records.take(examples, slices), len(examples))
+        own = tuple(name for name in names if name in self._offsets)
+        arrays: Arrays = {}
+        if own:
+            wanted, slices = self._slices(own)
+            arrays = self._arrays(wanted, self.records.take(examples, slices), len(examples))
+        if self.store is not None and (joined := [name for name in names if name in self.store.specs]):
+            for name, values in self.store.take(self.split, examples, joined).items():
+                arrays[name] = values.astype(np.int32) if values.dtype.kind == "u" else values
+        return arrays
 
     def plan_reads(self, examples: npt.NDArray[np.int64], names: Sequence[str]) -> list[Any]:
         """Prepares n reads of the stored features of int64 [n, k] examples, for `fetch`; see `Records.plan_reads`."""

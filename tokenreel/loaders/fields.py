@@ -43,6 +43,7 @@ class Fields:
       across_documents: whether `loss_weights` count the prediction of a document's first token (GPT-2 does; segment-aware attention must
         not).
       bounds: whether to add `BOUNDS`, bool [n, L]: where segments and padding begin.
+      joined: names of features that stand beside the dataset, and count as stored.
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
     the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
@@ -64,8 +65,9 @@ class Fields:
         objective: Any = None,
         across_documents: bool = False,
         bounds: bool = False,
+        joined: Sequence[str] = (),
     ) -> None:
-        stored = [feature.name for feature in manifest.features]
+        stored = [*(feature.name for feature in manifest.features), *joined]
         self.names = (tuple(stored) if names is None else tuple(names)) + ((BOUNDS,) if bounds else ())
         self.everything = names is None
         self.across_documents = across_documents

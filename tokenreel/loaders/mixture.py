@@ -144,9 +144,14 @@ _COMPARED: dict[str, Callable[[Dataset], object]] = {
     "seq_len": lambda dataset: dataset.manifest.seq_len,
     "overlap": lambda dataset: dataset.manifest.overlap,
     "pad_id": lambda dataset: dataset.manifest.pad_id,
-    "the set of features": lambda dataset: {feature.name: feature.shape for feature in dataset.manifest.features},
+    "the set of features": lambda dataset: _shapes(dataset),
     "vocabulary": lambda dataset: dataset.manifest.vocabulary.fingerprint,
 }
+
+
+def _shapes(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    joined = {} if dataset.store is None else {name: spec.shape for name, spec in dataset.store.specs.items()}
+    return {feature.name: feature.shape for feature in dataset.manifest.features} | joined
 
 
 def _tokens_per_example(dataset: Dataset) -> Fraction:

@@ -51,7 +51,12 @@ class Source:
         of_run = (*OF_BATCH, CURSOR)
         names = options.features if options.features is None else [name for name in options.features if name not in of_run]
         self.fields = Fields(
-            dataset.manifest, names, objective=self.objective, across_documents=options.across_documents, bounds=options.has_boundaries
+            dataset.manifest,
+            names,
+            objective=self.objective,
+            across_documents=options.across_documents,
+            bounds=options.has_boundaries,
+            joined=dataset.joined,
         )
 
     def read(self, examples: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> Arrays:
@@ -79,10 +84,11 @@ class Source:
         """Prepares the reads of n batches of int64 [n, k] examples, for `fetch`.
 
         Returns:
-          what `fetch` takes, for each batch; None where nothing stored is wanted, and with an objective, whose work is so much more that
-          planned reads gain nothing.
+          what `fetch` takes, for each batch; None where nothing stored is wanted, and with an objective or features of a model, whose work
+          is so much more that planned reads gain nothing.
         """
-        return self.dataset.plan_reads(examples, self.fields.stored) if self.objective is None and self.fields.stored else None
+        planned = self.objective is None and self.fields.stored and not set(self.dataset.joined) & set(self.fields.stored)
+        return self.dataset.plan_reads(examples, self.fields.stored) if planned else None
 
     def fetch(self, read: Any, rows: int) -> Arrays:
         """Does what `read` does, for the k = `rows` examples of a read that `plan_reads` prepared."""

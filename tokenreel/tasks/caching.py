@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.errors import ManifestError
-from tokenreel.format import cache_manifest, naming, ragged_scan, tfrecord
-from tokenreel.format.cache_manifest import CachedShard, CacheManifest
+from tokenreel.format import cache_manifest, naming, ragged_scan
+from tokenreel.format.cache_manifest import CacheManifest
 from tokenreel.format.ragged_records import SEQIO, TEXT, Features, RaggedFeature
-from tokenreel.format.ragged_shards import Open, RaggedRecords
+from tokenreel.format.ragged_shards import Open, RaggedRecords, map_shard
 from tokenreel.storage import column_file, files
 from tokenreel.storage.column_file import Columns
 from tokenreel.tasks import cache_identity
 from tokenreel.wording import first_of, plural
 
-_AGAIN = "Copy the directory again, or run `tokenreel cache-tasks` with --overwrite."
+AGAIN = "Copy the directory again, or run `tokenreel cache-tasks` with --overwrite."
 _SEQIO_AGAIN = "Make the cache again, into an empty directory."
 
 
@@ -112,7 +112,7 @@ def open_cached(directory: str, split: str) -> CachedSplit:
         return _open_seqio(directory, split)
     found = _split(directory, manifest, split)
     _check_files(directory, manifest)
-    shards = [(shard.data.records, functools.partial(_map_shard, directory, shard)) for shard in found.shards]
+    shards = [(shard.data.records, functools.partial(map_shard, directory, shard, AGAIN)) for shard in found.shards]
     return CachedSplit(directory, split, found.features, shards, found.statistics, manifest)
 
 
@@ -128,7 +128,7 @@ def check_fresh(cached: CachedSplit, task: Any) -> None:
     if manifest is None or not manifest.identity:
         return
     if manifest.task != task.name:
-        raise ManifestError(f"{cached.directory}: is the cache of {manifest.task!r}, and {task.name!r} was asked for. {_AGAIN}")
+        raise ManifestError(f"{cached.directory}: is the cache of {manifest.task!r}, and {task.name!r} was asked for. {AGAIN}")
     changed = cache_identity.differences(task, manifest.identity)
     named = cache_identity.told_apart_by_main(task, manifest.identity) if changed else None
     if named is not None:
@@ -162,40 +162,12 @@ def _check_files(directory: str, manifest: CacheManifest) -> None:
     for name, (size, _) in listed.items():
         path = files.join(directory, name)
         if name not in present:
-            raise ManifestError(f"{path}: missing, though the manifest lists it. {_AGAIN}")
+            raise ManifestError(f"{path}: missing, though the manifest lists it. {AGAIN}")
         if present[name] != size:
-            raise ManifestError(f"{path}: {present[name]:,} bytes, the manifest says {size:,}. {_AGAIN}")
+            raise ManifestError(f"{path}: {present[name]:,} bytes, the manifest says {size:,}. {AGAIN}")
     extra = [name for name in present if name not in listed and (naming.is_shard(name) or naming.is_shard_index(name))]
     if extra:
-        raise ManifestError(f"{directory}: holds {first_of(sorted(extra), 2)}, not listed in the manifest: left by another run. {_AGAIN}")
-
-
-def _map_shard(directory: str, shard: CachedShard) -> tuple[npt.NDArray[np.uint8], Columns]:
-    """Maps a shard and its index, and compares both with their digests.
-
-    Raises:
-      ManifestError: they are not what was written.
-    """
-    data, index = (map_file(files.join(directory, info.file), info.bytes, info.crc32c) for info in (shard.data, shard.index))
-    found = column_file.of_bytes(index)
-    if found.rows != shard.data.records or int(found.arrays["offset"][-1]) != shard.data.bytes:
-        raise ManifestError(f"{files.join(directory, shard.index.file)}: is not the index of {shard.data.file}. {_AGAIN}")
-    return data, found
-
-
-def map_file(path: str, size: int, crc: int) -> npt.NDArray[np.uint8]:
-    """Maps a file of a cache: uint8 [size].
-
-    Raises:
-      ManifestError: it is not what was written.
-    """
-    try:
-        data = column_file.map_bytes(path) if size else np.zeros(0, np.uint8)
-    except (FileNotFoundError, ValueError):
-        raise ManifestError(f"{path}: missing or empty, though the manifest says {size:,} bytes. {_AGAIN}") from None
-    if len(data) != size or tfrecord.crc32c(data) != crc:
-        raise ManifestError(f"{path}: its bytes are not those that the manifest tells of. {_AGAIN}")
-    return data
+        raise ManifestError(f"{directory}: holds {first_of(sorted(extra), 2)}, not listed in the manifest: left by another run. {AGAIN}")
 
 
 # What SeqIO wrote.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.format import mixture_manifest, naming
 from tokenreel.format.mixture_manifest import EPOCH, NUMBER, TASK
+from tokenreel.format.ragged_shards import map_file
 from tokenreel.loaders.order.stages import integer_weights
 from tokenreel.ragged import offsets_of
 from tokenreel.storage import column_file, files
@@ -92,7 +93,7 @@ class CachedOrder:
     def _columns(self, number: int) -> Columns:
         if number not in self._mapped:
             part = self.part.rows[number]
-            data = caching.map_file(files.join(self.directory, part.file), part.bytes, part.crc32c)
+            data = map_file(files.join(self.directory, part.file), part.bytes, part.crc32c, caching.AGAIN)
             self._mapped[number] = column_file.of_bytes(data)
         return self._mapped[number]
 
