@@ -55,6 +55,12 @@ seqio.TaskRegistry.add(
     {"targets": seqio.Feature(VOCABULARY)},
     [rename, seqio.preprocessors.tokenize, in_pairs, seqio.CacheDatasetPlaceholder()],
 )
+seqio.TaskRegistry.add(
+    "pairs_behind",
+    SOURCE,
+    {"targets": seqio.Feature(VOCABULARY)},
+    [rename, seqio.preprocessors.tokenize, seqio.CacheDatasetPlaceholder(), in_pairs],
+)
 seqio.TaskRegistry.add("broken", SOURCE, FEATURES, [seqio.map_examples(lambda example: example["no such field"])])
 seqio.MixtureRegistry.add("both", [("qa", 2), ("more_qa", 1)])
 

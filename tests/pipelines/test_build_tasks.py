@@ -14,7 +14,8 @@ import tokenreel
 from pipelines import build, cache_tasks, cli
 from tests import layering
 from tokenreel import tasks as seqio
-from tokenreel.caching import cache_job
+from tokenreel.caching import cache_job, staging
+from tokenreel.converting.prepared_task import PreparedTask
 from tokenreel.errors import ManifestError
 from tokenreel.format import manifest as manifests
 from tokenreel.inspection import opening, totals_checks, verification
@@ -115,16 +116,22 @@ def test_a_mixture_takes_its_turns(data, tmp_path):
     assert manifests.read(str(output)).totals["task_examples"] == 200
 
 
-@pytest.mark.slow
-def test_a_cache_is_read_in_its_order(data, tmp_path):
-    options = ["--tasks", "qa", "--module_import", MODULE, "--output_cache_dir", str(tmp_path / "caches"), "--direct_num_workers=1"]
-    assert cache_tasks.main(options) == 0
-    settings = {"task": "qa", "feature_converter": {"name": "LMFeatureConverter"}, "task_feature_lengths": {"targets": 48}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_directories, "_DIRECTORIES", [])
-        code, output = run(tmp_path, {**settings, "use_cached": True, "cache_dirs": ["caches"]})
-        assert code == 0
-        same(tokenreel.load(output), seqio.get_dataset("qa", {"targets": 48}, seqio.LMFeatureConverter(), use_cached=True))
+@pytest.mark.parametrize(("task", "parts"), [("qa", 3), pytest.param("pairs_behind", 1, marks=pytest.mark.slow)])
+def test_a_cache_is_read_in_its_order_shard_by_shard(data, tmp_path, task, parts, monkeypatch):
+    """Unless a step behind the placeholder takes several examples."""
+    options = ["--tasks", task, "--module_import", MODULE, "--output_cache_dir", str(tmp_path / "caches"), "--direct_num_workers=1"]
+    assert cache_tasks.main([*options, "--min_shards", "3"]) == 0
+    converter = {"name": "LMFeatureConverter"}
+    settings = {"task": task, "feature_converter": converter, "task_feature_lengths": {"targets": 90}, "shards": {"examples": 16}}
+    monkeypatch.setattr(cache_directories, "_DIRECTORIES", [])
+    units_read, stage = [], staging.stage
+    monkeypatch.setattr(staging, "stage", lambda task, unit, *rest: units_read.append(unit.shard) or stage(task, unit, *rest))
+    code, output = run(tmp_path, {**settings, "use_cached": True, "cache_dirs": ["caches"]})
+    assert code == 0 and sorted(units_read) == [(part, parts) for part in range(parts)]
+    same(tokenreel.load(output), seqio.get_dataset(task, {"targets": 90}, seqio.LMFeatureConverter(), use_cached=True))
+    monkeypatch.setattr(PreparedTask, "parts", lambda self, split: [self.examples(split)])
+    code, whole = run(tmp_path, {**settings, "use_cached": True, "cache_dirs": ["caches"]}, name="whole")
+    assert code == 0 and contents(whole) == contents(output)
 
 
 def test_workers_change_no_byte(packed, tmp_path):
@@ -167,7 +174,7 @@ def test_a_finished_dataset_is_kept_and_another_is_refused(packed, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "nothing"}, "no task 'nothing' is registered; there are broken, more_qa, paired, qa"),
+        ({"task": "nothing"}, "no task 'nothing' is registered; there are broken, more_qa, paired, pairs_behind, qa"),
         ({"task": "both"}, "'both' is a mixture: name it as mixture"),
         ({"task": None}, "task or mixture: name one of them"),
         ({"task": None, "mixture": "both"}, "num_epochs is missing"),

@@ -108,10 +108,15 @@ def maps_examples(task: Any) -> bool:
     steps = task.preprocessors[: _placeholder(task)]
     if not all(map(takes_streams, steps)):
         return False
-    node = task.preprocess_precache(ExampleStream(stream_nodes.Generated(lambda epoch: iter(()), "nothing"))).node
+    node = below_maps(task.preprocess_precache(ExampleStream(stream_nodes.Generated(lambda epoch: iter(()), "nothing"))).node)
+    return isinstance(node, stream_nodes.Generated) and node.name == "nothing"
+
+
+def below_maps(node: stream_nodes.Node) -> stream_nodes.Node:
+    """Gives the node below all those at the end of a stream that make what they make of one example at a time."""
     while isinstance(node, stream_nodes.Mapped | stream_nodes.Filtered | stream_nodes.FlatMapped):
         node = node.parent
-    return isinstance(node, stream_nodes.Generated) and node.name == "nothing"
+    return node
 
 
 def _placeholder(task: Any) -> int:

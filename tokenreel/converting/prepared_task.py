@@ -11,13 +11,14 @@ from typing import Any
 
 from tokenreel.caching import units
 from tokenreel.config.task_build import TaskJobConfig
-from tokenreel.tasks import cache_directories
+from tokenreel.tasks import cache_directories, cached_sources
 from tokenreel.tasks.data_sources import FileDataSource
 from tokenreel.tasks.example_stream import ExampleStream
 from tokenreel.tasks.feature_converters import FeatureConverter
 from tokenreel.tasks.file_readers import FileReader
 from tokenreel.tasks.mixture import Keep, Mixture
-from tokenreel.tasks.stream_nodes import Keyed
+from tokenreel.tasks.providers import ShardInfo
+from tokenreel.tasks.stream_nodes import Indexed, Keyed
 from tokenreel.tasks.task import Task
 from tokenreel.tasks.task_steps import CacheDatasetPlaceholder
 
@@ -86,6 +87,21 @@ class PreparedTask:
         stream = task.finish(task.preprocess_precache(stream, seed), self.lengths, seed, self.config.trim_output_features)
         return stream.map(Keep(frozenset(self.converter.task_specs())))
 
+    def parts(self, split: str) -> list[ExampleStream]:
+        """Gives the examples of a split in parts that follow each other: of a cache one a shard, if the steps behind it map examples."""
+        task = self.provider
+        if not isinstance(task, Task) or not self.config.use_cached or not task.supports_caching or self.config.epochs != 1:
+            return [self.examples(split)]
+        cached = cached_sources.stream(task, str(task.cache_dir), split, None)
+        assert isinstance(cached.node, Indexed)
+        made = []
+        for shard in cached.node.items.shards:  # type: ignore[attr-defined]
+            part = ExampleStream(cached.node.slice(slice(shard.start, shard.stop)))
+            made.append(task.finish(part, self.lengths, self.config.seed, self.config.trim_output_features))
+            if not isinstance(units.below_maps(made[-1].node), Indexed):
+                return [self.examples(split)]
+        return made
+
     def examples(self, split: str) -> ExampleStream:
         """Gives all examples of a split, as `get_dataset` hands them to the converter."""
         config = self.config
@@ -112,7 +128,7 @@ class PreparedTask:
 
 
 class _Whole:
-    """A source that gives the whole split, in one part, in the order of `get_dataset`."""
+    """A source that gives the whole split in the order of `get_dataset`, in one part or in several that follow each other."""
 
     def __init__(self, prepared: PreparedTask) -> None:
         self._prepared = prepared
@@ -120,12 +136,13 @@ class _Whole:
     supports_arbitrary_sharding = False
 
     def list_shards(self, split: str) -> list[str]:
-        """Names the only part."""
-        return [split]
+        """Names the parts."""
+        return [split] if self._prepared.stages_rows else [f"{split}/{part}" for part in range(len(self._prepared.parts(split)))]
 
-    def get_dataset(self, split: str, shuffle: bool, seed: int | None, shard_info: Any = None) -> ExampleStream:
-        """Gives the examples of the split, or its rows."""
+    def get_dataset(self, split: str, shuffle: bool, seed: int | None, shard_info: ShardInfo | None = None) -> ExampleStream:
+        """Gives the examples of a part of the split, or the rows of all."""
         prepared = self._prepared
         if prepared.stages_rows:
             return prepared.rows(split)
-        return prepared.examples(split).map(Keep(frozenset(prepared.converter.task_specs())))
+        part = prepared.parts(split)[0 if shard_info is None else shard_info.index]
+        return part.map(Keep(frozenset(prepared.converter.task_specs())))

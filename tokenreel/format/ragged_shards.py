@@ -47,6 +47,11 @@ class RaggedRecords(LazySequence[dict[str, Any]]):
     def __len__(self) -> int:
         return int(self._bounds[-1])
 
+    @property
+    def shards(self) -> list[range]:
+        """The numbers of the examples in each shard."""
+        return [range(start, stop) for start, stop in itertools.pairwise(self._bounds.tolist())]
+
     def _make(self, index: int) -> dict[str, Any]:
         shard = bisect.bisect_right(self._bounds, index) - 1
         place = np.array([index - self._bounds[shard]])
