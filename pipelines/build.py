@@ -128,6 +128,7 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
     recipe = make_recipe(job, model)  # the manifest names the vocabulary itself
     if isinstance(model, HuggingFaceVocabulary):
         local.note(f"{plain(str(job.vocabulary.path))}: {model.describe_special()}")
+        local.note(f"{plain(str(job.vocabulary.path))}: {model.describe_speed()}")
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)

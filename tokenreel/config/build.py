@@ -53,8 +53,8 @@ class VocabularyConfig:
       path: of the model file (for `huggingface` also a `vocab.json` beside its `merges.txt`, or a `vocab.txt`); `bytes` and `pass_through`
         have none.
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
-        `bos_id`, `eos_id`, `unk_id`, `mask_id`, `cls_id`, `sep_id` (an id or the name of an added token), `special_tokens`;
-        `pass_through`: `vocab_size`, `pad_id` and so on.
+        `bos_id`, `eos_id`, `unk_id`, `mask_id`, `cls_id`, `sep_id` (an id or the name of an added token), `special_tokens`,
+        `memo_bytes`; `pass_through`: `vocab_size`, `pad_id` and so on.
       offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
         more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.format.token_spans`).
       sampling: draw the tokens at random, `sentencepiece` only; about five times as slow. None takes the best segmentation.

@@ -20,7 +20,7 @@ _OPTIONS = {
     "sentencepiece": {"memo_bytes", "extra_ids", "special_tokens"},
     "bytes": {"extra_ids"},
     "pass_through": {"vocab_size", *_SPECIAL_IDS},
-    "huggingface": {"special_tokens", *(f"{role}_id" for role in ROLES)},
+    "huggingface": {"memo_bytes", "special_tokens", *(f"{role}_id" for role in ROLES)},
 }
 
 

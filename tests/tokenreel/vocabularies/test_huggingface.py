@@ -254,7 +254,7 @@ def test_a_pickled_vocabulary_gives_the_same_ids(byte_level, texts):
         ({"eos_id": 700}, "has no token 700"),
         ({"eos_id": True}, "has no token True"),
         ({"special_tokens": "no"}, "special_tokens must be true or false"),
-        ({"memo_bytes": 1}, "takes no option 'memo_bytes'"),
+        ({"extra_ids": 1}, "takes no option 'extra_ids'"),
     ],
 )
 def test_options_that_are_wrong(byte_level, options, message):

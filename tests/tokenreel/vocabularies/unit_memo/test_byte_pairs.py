@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tests.tokenreel.vocabularies.blocks import block
+from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
+from tokenreel.vocabularies.pre_tokenizers.recognition import for_pattern
+from tokenreel.vocabularies.unit_memo import lookups
+from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs, padded
+
+NONE = np.zeros(0, dtype=np.int32)
+
+
+def memo(merges, pieces=None, memo_bytes=1 << 20, pattern=r"\p{L}+|\s+"):
+    """Bytes are their own ids; each merge makes the next one."""
+    left, right = (np.array([merge[i] for merge in merges], dtype=np.int32) for i in range(2))
+    merged = np.arange(256, 256 + len(merges), dtype=np.int32)
+    model = BytePairs(np.arange(256, dtype=np.int32), left, right, merged, pieces or {})
+    return BytePairMemo(model, for_pattern(pattern, RANKS), memo_bytes)
+
+
+def test_the_best_pair_merges_first_and_of_equals_the_left():
+    found = memo([(ord("b"), ord("c")), (ord("a"), ord("b")), (ord("a"), 256), (ord("a"), ord("a"))])
+    ids, lengths = found.encode(*block(["abc", "aaa ab", ""]), NONE)
+    assert ids.tolist() == [258, 259, ord("a"), ord(" "), 257] and lengths.tolist() == [1, 4, 0]
+
+
+def test_what_does_not_match_is_left_out():
+    ids, lengths = memo([]).encode(*block(["a.b", "..."]), NONE)
+    assert bytes(ids.tolist()) == b"ab" and lengths.tolist() == [2, 0]
+
+
+def test_texts_that_are_tokens():
+    ids, lengths = memo([]).encode(*block(["a", "<x>", "b"]), np.array([-1, 900, -1], dtype=np.int32))
+    assert ids.tolist() == [97, 900, 98] and lengths.tolist() == [1, 1, 1]
+
+
+def test_whole_pieces_come_before_merges_and_after_a_full_memo():
+    found = memo([(97, 97)], {b"aa": 700, b"a" * 40: 701}, memo_bytes=1)
+    for _ in range(3):
+        ids, _ = found.encode(*block([" ".join(["aa", "a" * 40, "aaa"]), *("b" + "cdefgh"[i % 6] * (i % 50) for i in range(5000))]), NONE)
+        assert ids[:5].tolist() == [700, 32, 701, 32, 256]
+
+
+def test_units_of_all_lengths_and_numbers_of_ids():
+    """Up to 7, 8, 15, 16 and 256 bytes units are told in other ways, and up to 3 ids are kept in another place."""
+    found = memo([(97, 97), (256, 256), (257, 257)])
+    texts = ["a" * n + tail for n in [*range(40), 254, 255, 256, 257, 300, 2000] for tail in ("", "b", "bcd")]
+    first, again = (found.encode(*block(texts), NONE) for _ in range(2))
+    assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
+    at = 0
+    for text, count in zip(texts, first[1].tolist(), strict=True):
+        sizes = {256: 2, 257: 4, 258: 8}
+        ids = first[0][at : at + count].tolist()
+        assert sum(sizes.get(i, 1) for i in ids) == len(text)
+        assert bytes(i for i in ids if i < 256).replace(b"a", b"").decode() == text.strip("a")
+        at += count
+
+
+def test_lookups_are_counted():
+    found = memo([])
+    lookups.take()
+    found.encode(*block(["ab ab ab"]), NONE)
+    assert lookups.take() == (3, 2)
+    assert found.nbytes > 0
+
+
+def test_padding():
+    text, words = padded(np.frombuffer(b"abcdefghi", dtype=np.uint8))
+    assert bytes(text[:9]) == b"abcdefghi" and not text[9:].any() and len(text) >= 25 and words[0] == int.from_bytes(b"abcdefgh", "little")

@@ -1,0 +1,287 @@
+"""What of a `tokenizer.json` is encoded through the unit memo.
+
+The steps of the library are done here in its order: names of added tokens are found in the text, what lies between them is normalised,
+names are found in that too, the parts are cut into units, and units become ids. Documents that need more than that are left to the library,
+which also has all of a tokenizer that is not recognised.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import ragged
+from tokenreel.ragged import Ints
+from tokenreel.vocabularies.base import Encoded
+from tokenreel.vocabularies.pre_tokenizers import code_point_data, code_points, recognition
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs
+
+_Bytes = npt.NDArray[np.uint8]
+_Ids = npt.NDArray[np.int32]
+_NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
+_NONE: _Ids = np.zeros(0, dtype=np.int32)
+_TEXT, _LIBRARY = -1, -2  # what becomes of a name in place of an id, as in `kernels.added_tokens`
+EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
+
+
+@functools.cache
+def byte_letters() -> dict[str, int]:
+    """Gives the letters in which byte-level tokenizers write bytes: the byte of each; those of printable bytes are their own.
+
+    >>> letters = byte_letters()
+    >>> letters["a"], letters["Ġ"], len(letters)
+    (97, 32, 256)
+    """
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
+def _ids(values: Collection[int]) -> _Ids:
+    return np.fromiter(values, dtype=np.int32, count=len(values))
+
+
+def _as_bytes(piece: str) -> bytes | None:
+    letters = byte_letters()
+    return bytes(letters[letter] for letter in piece) if all(letter in letters for letter in piece) else None
+
+
+def byte_pairs_of(model: Mapping[str, Any]) -> BytePairs:
+    """Reads the `model` of a byte-level `tokenizer.json`.
+
+    Raises:
+      NotRecognised: it is none that merges bytes alone.
+    """
+    if model.get("type", "BPE") != "BPE":
+        raise NotRecognised(f"the model {model.get('type')}")
+    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(name):
+            raise NotRecognised(f"the model's {name}")
+    ids: Mapping[str, int] = model["vocab"]
+    byte_ids = np.full(256, -1, dtype=np.int32)
+    for letter, byte in byte_letters().items():
+        byte_ids[byte] = ids.get(letter, -1)
+    missing = [byte for byte in range(256) if byte_ids[byte] < 0 and byte not in _NO_UTF8]
+    if missing:
+        raise NotRecognised(f"{len(missing)} bytes have no piece, such as 0x{missing[0]:02X}")
+    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"]]
+    left, right, merged = (
+        np.fromiter((ids[name] for name in names), dtype=np.int32, count=len(pairs))
+        for names in ((a for a, _ in pairs), (b for _, b in pairs), (a + b for a, b in pairs))
+    )
+    pieces = {}
+    if model.get("ignore_merges"):
+        pieces = {data: i for piece, i in ids.items() if piece and (data := _as_bytes(piece)) is not None}
+        if max(map(len, pieces)) > 256:
+            raise NotRecognised("a piece of more than 256 bytes that is taken whole")
+    return BytePairs(byte_ids, left, right, merged, pieces)
+
+
+def _normal_form(normalizer: Mapping[str, Any] | None) -> str | None:
+    """Reads the normaliser: `NFC`, `NFKC`, or None where texts stay as they are.
+
+    Raises:
+      NotRecognised: it is another one.
+    """
+    if normalizer is None:
+        return None
+    kind = normalizer.get("type")
+    if kind == "Sequence":
+        forms = [form for step in normalizer.get("normalizers", []) if (form := _normal_form(step)) is not None]
+        if len(forms) > 1:
+            raise NotRecognised("several normalisers")
+        return forms[0] if forms else None
+    if kind not in ("NFC", "NFKC"):
+        raise NotRecognised(f"the normaliser {kind}")
+    return str(kind)
+
+
+class _Names:
+    """The names of added tokens that one look at a text searches for."""
+
+    def __init__(self, actions: Mapping[str, int]) -> None:
+        """Builds the trie of names; `actions` are ids, or `TEXT` or `LIBRARY` of `kernels.added_tokens`."""
+        from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
+
+        names = sorted(name.encode() for name in actions)
+        bounds = ragged.offsets_of(np.fromiter(map(len, names), dtype=np.int64, count=len(names)))
+        self._trie = build_trie(np.frombuffer(b"".join(names), dtype=np.uint8), bounds, np.arange(len(names), dtype=np.int32))
+        self._begins = np.zeros(256, dtype=bool)
+        self._begins[[name[0] for name in names]] = True
+        self._actions = np.fromiter((actions[name.decode()] for name in names), dtype=np.int32, count=len(names))
+
+    def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:
+        """Cuts texts at the names; see `kernels.added_tokens.cut_at_tokens`."""
+        from tokenreel.vocabularies.unit_memo.kernels.added_tokens import cut_at_tokens
+
+        found: tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]] = cut_at_tokens(text, bounds, tokens, self._trie, self._begins, self._actions)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """Parts of documents, on their way through the steps.
+
+    Attributes:
+      text, bounds: [bytes] uint8 and [n + 1] int64.
+      tokens: [n] int32 the id that a part is, or -1; empty where none is one.
+      first: [documents + 1] int64 the first part of each document.
+      left: [documents] bool which the library encodes.
+    """
+
+    text: _Bytes
+    bounds: Ints
+    tokens: _Ids
+    first: Ints
+    left: npt.NDArray[np.bool_]
+
+    @property
+    def are_text(self) -> npt.NDArray[np.bool_]:
+        """Tells which parts are no tokens."""
+        return self.tokens < 0 if len(self.tokens) else np.ones(len(self.bounds) - 1, dtype=bool)
+
+    def cut(self, names: _Names | None) -> _Parts:
+        """Cuts further, at names."""
+        if names is None:
+            return self
+        bounds, tokens, first, left = names.cut(self.text, self.bounds, self.tokens)
+        holders = np.searchsorted(self.first, np.flatnonzero(left), side="right") - 1
+        left_over = self.left.copy()
+        left_over[holders] = True
+        return _Parts(self.text, bounds, tokens, first[self.first], left_over)
+
+    def replace(self, which: Ints, texts: list[bytes]) -> _Parts:
+        """Gives some parts other texts."""
+        added = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        lengths = np.diff(self.bounds)
+        order = np.arange(len(lengths), dtype=np.int64)
+        order[which] = len(lengths) + np.arange(len(texts))
+        sizes = np.concatenate([lengths, np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))])
+        text, bounds = ragged.take(np.concatenate([self.text[: self.bounds[-1]], added]), ragged.offsets_of(sizes), order)
+        return dataclasses.replace(self, text=text, bounds=bounds)
+
+
+class FastPath:
+    """Encodes blocks of text as the library would with one `tokenizer.json`. Threads share it.
+
+    Attributes:
+      ids: sorted int32, what texts may become without added tokens.
+      description: what was recognised, for people.
+    """
+
+    def __init__(self, content: Mapping[str, Any], library: Any, memo_bytes: int) -> None:
+        """Reads a tokenizer.
+
+        Args:
+          content: of the `tokenizer.json`.
+          library: the `Tokenizer` that it was loaded into; tells the ids of added tokens, and whether names of special ones are text.
+          memo_bytes: most memory for units that were seen.
+
+        Raises:
+          NotRecognised: it does something that is not known here.
+        """
+        import tokenizers
+
+        if tokenizers.__version__ != code_point_data.LIBRARY_VERSION:
+            raise NotRecognised(f"tokenizers {tokenizers.__version__}, whose Unicode tables were not compared with those kept here")
+        if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
+            raise NotRecognised("Numba is not installed")
+        self._form, self._memo_bytes = _normal_form(content.get("normalizer")), memo_bytes
+        self._normalize = getattr(tokenizers.normalizers, self._form)().normalize_str if self._form else None
+        self._actions = self._actions_of(library)
+        self._cutter = recognition.recognise(content.get("pre_tokenizer"))
+        self._model = byte_pairs_of(content["model"])
+        self.ids = np.unique(np.concatenate([self._model.byte_ids, self._model.merged, _ids(self._model.pieces.values())]))
+        self.ids = self.ids[self.ids >= 0]
+        self.description = f"byte-level BPE, cut by {self._cutter.names}" + (f" after {self._form}" if self._form else "")
+        self._lock = threading.Lock()
+
+    def _actions_of(self, library: Any) -> tuple[dict[str, int], dict[str, int]]:
+        """Says what becomes of the names of added tokens that are looked for in the text, and in the normalised text."""
+        found: tuple[dict[str, int], dict[str, int]] = {}, {}
+        for i, token in library.get_added_tokens_decoder().items():
+            action = int(i)
+            if token.special and library.encode_special_tokens:
+                action = _TEXT
+            elif token.lstrip or token.rstrip or token.single_word:
+                action = _LIBRARY
+            name = self._normalize(token.content) if token.normalized and self._normalize else token.content
+            if name:
+                found[token.normalized][name] = action
+        return found
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[BytePairMemo, _Names | None, _Names | None, _Bytes]:
+        """The memo, the names to look for in texts and in normalised texts, and what the normal form does to each character."""
+        # Where no name becomes anything but text there is nothing to look for.
+        raw, normalized = (_Names(each) if any(action != _TEXT for action in each.values()) else None for each in self._actions)
+        kinds = code_points.spread(*code_points.table(self._form)) if self._form else np.zeros(0, dtype=np.uint8)
+        return BytePairMemo(self._model, self._cutter, self._memo_bytes), raw, normalized, kinds
+
+    def encode_block(self, text: _Bytes, offsets: Ints, by_library: EncodeDocuments) -> Encoded:
+        """Encodes documents.
+
+        Args:
+          text: [bytes] uint8, valid UTF-8, documents end to end.
+          offsets: [n + 1] int64 their bounds.
+          by_library: encodes whole documents with the library.
+
+        Returns:
+          int32 ids end to end, and the [n] int64 number of ids of each document.
+        """
+        with self._lock:  # the first thread builds what all use
+            memo, raw, normalized, kinds = self._loaded
+        count = len(offsets) - 1
+        parts = _Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
+        parts = self._with_prefixes(self._normal(parts, kinds).cut(normalized))
+        ids, lengths = memo.encode(parts.text, parts.bounds, parts.tokens)
+        if len(lengths) != count:
+            lengths = np.diff(ragged.offsets_of(lengths)[parts.first])
+        which = np.flatnonzero(parts.left)
+        if len(which):
+            ids, lengths = replace_documents(ids, lengths, which, by_library(*ragged.take(text, offsets, which)))
+        return ids, lengths
+
+    def _normal(self, parts: _Parts, kinds: _Bytes) -> _Parts:
+        """Puts texts into the normal form."""
+        if self._normalize is None:
+            return parts
+        from tokenreel.vocabularies.unit_memo.kernels.added_tokens import not_normal
+
+        which = np.flatnonzero(not_normal(parts.text, parts.bounds, kinds) & parts.are_text)
+        if not len(which):
+            return parts
+        data = np.ascontiguousarray(parts.text).data
+        spans = zip(parts.bounds[which].tolist(), parts.bounds[which + 1].tolist(), strict=True)
+        return parts.replace(which, [self._normalize(str(data[begin:end], "utf-8")).encode() for begin, end in spans])
+
+    def _with_prefixes(self, parts: _Parts) -> _Parts:
+        """Puts a space before texts that begin with none."""
+        if not self._cutter.prefix_space or not len(parts.text):
+            return parts
+        begins = np.minimum(parts.bounds[:-1], len(parts.text) - 1)
+        lacking = (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
+        text = np.insert(parts.text[: parts.bounds[-1]], begins[lacking], np.uint8(ord(" ")))
+        return dataclasses.replace(parts, text=text, bounds=parts.bounds + ragged.offsets_of(lacking.astype(np.int64)))
+
+
+def replace_documents(ids: _Ids, lengths: Ints, which: Ints, others: Encoded) -> Encoded:
+    """Gives some documents ([k] indices) other ids.
+
+    >>> ids, lengths = replace_documents(np.int32([1, 2, 3]), np.array([2, 1]), np.array([0]), (np.int32([9]), np.array([1])))
+    >>> ids.tolist(), lengths.tolist()
+    ([9, 3], [1, 1])
+    """
+    order = np.arange(len(lengths), dtype=np.int64)
+    order[which] = len(lengths) + np.arange(len(which))
+    bounds = ragged.offsets_of(np.concatenate([lengths, others[1]]))
+    taken, new = ragged.take(np.concatenate([ids, others[0]]), bounds, order)
+    return taken, np.diff(new)

@@ -1,0 +1,124 @@
+"""Finds added tokens in texts, and texts that a normal form leaves as they are.
+
+Tested in tests/tokenreel/vocabularies/test_fast_path.py.
+"""
+
+# mypy: ignore-errors
+# (Numba finds the types of what it compiles.)
+
+from __future__ import annotations
+
+import numpy as np
+
+from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, kernel
+from tokenreel.vocabularies.unit_memo.kernels.cutting import character_at
+from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
+
+TEXT, LIBRARY = -1, -2  # what becomes of a token's name in a text beside its id: it stays text, or the library takes the whole document
+
+
+@kernel((U8, I64, I32, I64, BOOL, I32))
+def cut_at_tokens(text, bounds, tokens, trie, begins, actions):
+    """Cuts parts of texts at the names of tokens: of names that begin at the same place the longest counts, and none lies within another.
+
+    Args:
+      text: [bytes] uint8.
+      bounds: [n + 1] int64 the bounds of parts.
+      tokens: [n] int32 the id that a part is, which then stays whole, or -1; may be empty where all are -1.
+      trie: [256 m] int64, of the names, as `build_trie` gives it.
+      begins: [256] bool the first bytes of names.
+      actions: [names] int32 the id of each, or `TEXT`, or `LIBRARY`.
+
+    Returns:
+      [m + 1] int64 bounds, [m] int32 ids or -1, [n + 1] int64 the first of these parts of each one given, and [n] bool which hold a name
+      that is left to the library.
+    """
+    room = len(bounds) + 64
+    out, ids = np.empty(room + 1, np.int64), np.empty(room, np.int32)
+    first, left_over = np.empty(len(bounds), np.int64), np.zeros(len(bounds) - 1, np.bool_)
+    count = 0
+    out[0] = bounds[0]
+    for part in range(len(bounds) - 1):
+        first[part] = count
+        start, i, end = bounds[part], bounds[part], bounds[part + 1]
+        whole = np.int32(-1)
+        if len(tokens) and tokens[part] >= 0:
+            whole, i = tokens[part], end
+        while True:
+            while i < end and not begins[text[i]]:
+                i += 1
+            if i >= end:
+                break
+            base, at, name, stop = np.int64(ROOT), i, np.int64(-1), i
+            while at < end:  # the longest name
+                slot = child(trie, base, np.int64(text[at]))
+                if slot == 0:
+                    break
+                at += 1
+                if slot & MASK:
+                    name, stop = (slot & MASK) - 1, at
+                base = slot >> BASE & MASK
+            if name < 0:
+                i += 1
+                continue
+            action = actions[name]
+            if action == LIBRARY:
+                left_over[part] = True
+            if action >= 0:
+                if count + 4 > room:
+                    room *= 2
+                    more_out, more_ids = np.empty(room + 1, np.int64), np.empty(room, np.int32)
+                    more_out[: count + 1], more_ids[:count] = out[: count + 1], ids[:count]
+                    out, ids = more_out, more_ids
+                if i > start:
+                    ids[count] = -1
+                    count += 1
+                    out[count] = i
+                ids[count] = action
+                count += 1
+                out[count] = start = stop
+            i = stop
+        if start < end or first[part] == count:
+            if count + 4 > room:
+                room *= 2
+                more_out, more_ids = np.empty(room + 1, np.int64), np.empty(room, np.int32)
+                more_out[: count + 1], more_ids[:count] = out[: count + 1], ids[:count]
+                out, ids = more_out, more_ids
+            ids[count] = whole
+            count += 1
+            out[count] = end
+    first[-1] = count
+    return out[: count + 1].copy(), ids[:count].copy(), first, left_over
+
+
+@kernel((U8, I64, U8))
+def not_normal(text, bounds, kinds):
+    """Finds texts that a normal form may change.
+
+    It changes no text whose characters it does not change by themselves, none of which joins one before it, and in which no two marks that
+    have an order follow each other (Unicode Standard Annex 15, "Detecting Normalization Forms").
+
+    Args:
+      text: [bytes] uint8, valid UTF-8, texts end to end.
+      bounds: [n + 1] int64.
+      kinds: [code points] uint8 `code_points.INERT`, `MARK` or `ACTIVE`; ASCII is inert.
+
+    Returns:
+      [n] bool.
+    """
+    found = np.zeros(len(bounds) - 1, np.bool_)
+    for part in range(len(found)):
+        i, end, last = bounds[part], bounds[part + 1], 0
+        while i < end:
+            if text[i] < 0x80:
+                last = 0
+                i += 1
+                continue
+            character, size = character_at(text, i)
+            i += size
+            kind = kinds[character]
+            if kind + last >= 2:  # active, or a mark behind a mark
+                found[part] = True
+                break
+            last = kind
+    return found
