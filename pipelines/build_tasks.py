@@ -9,7 +9,7 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -17,6 +17,7 @@ import apache_beam as beam
 from pipelines import local
 from pipelines.pickled_tasks import pickled
 from tokenreel.assembly import output
+from tokenreel.caching import units
 from tokenreel.caching.cache_job import CacheJob
 from tokenreel.config import paths
 from tokenreel.config.task_build import ConverterConfig, TaskJobConfig
@@ -67,7 +68,9 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
     config = dataclasses.replace(config, output=directory, cache_dirs=caches)
     task_modules.import_modules(config.module_import, "module_import")
     prepared = PreparedTask(_provider(config), _converter(config), config)
-    local.check_paths(parsed, itertools.chain([("output", directory)], _files_of(prepared)))
+    tasks = prepared.provider.tasks if isinstance(prepared.provider, Mixture) else [prepared.provider]
+    read = [("cache_dirs", path) for path in caches] if config.use_cached else units.some_files(tasks, config.splits)
+    local.check_paths(parsed, itertools.chain([("output", directory)], read))
     job = RowJob.prepare(prepared, functools.partial(pickled, modules=config.module_import))
     local.check_endpoint(parsed)
     with locking.lock(directory, lost=local.stop) as hold:
@@ -91,16 +94,6 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
             local.answer_launcher(parsed)
         output.remove_stage(directory)
     return finished
-
-
-def _files_of(prepared: PreparedTask) -> Iterator[tuple[str, str]]:
-    """Yields a file of each split that is read, behind what it is called."""
-    config, provider = prepared.config, prepared.provider
-    for task in provider.tasks if isinstance(provider, Mixture) else [provider]:
-        if hasattr(task.source, "read_file_fn") and not config.use_cached:
-            for split in set(config.splits) & set(task.splits):
-                yield from ((f"task {task.name!r}, split {split!r}", path) for path in task.source.list_shards(split)[:1])
-    yield from (("cache_dirs", path) for path in config.cache_dirs)
 
 
 def _provider(config: TaskJobConfig) -> Any:

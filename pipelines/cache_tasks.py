@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import local
 from pipelines.pickled_tasks import pickled
-from tokenreel.caching import cache_output
+from tokenreel.caching import cache_output, units
 from tokenreel.caching.cache_job import CacheJob, TaskCache
 from tokenreel.caching.mixture_job import End, MixtureCache
 from tokenreel.caching.threads_or_processes import prefers_threads
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     directory = arguments.output_cache_dir
     if not files.is_remote(directory):
         directory = os.path.abspath(os.path.expanduser(directory))
-    local.check_paths(parsed, itertools.chain([("--output_cache_dir", directory)], _files_of(tasks, arguments.splits)))
+    local.check_paths(parsed, itertools.chain([("--output_cache_dir", directory)], units.some_files(tasks, arguments.splits)))
     local.check_endpoint(parsed)
     pickles = functools.partial(pickled, modules=arguments.module_import)
     completed = arguments.completed_file_contents if arguments.seqio_view else None
@@ -233,14 +233,6 @@ def _choose(arguments: argparse.Namespace) -> tuple[list[Any], list[Any]]:
             if found.setdefault(task.name, task) is not task:
                 raise ConfigError(f"mixture {mixture.name!r}: another task than its own has the name {task.name!r}. Rename one of them.")
     return [found[name] for name in sorted(found)], mixtures
-
-
-def _files_of(tasks: Sequence[Any], splits: Sequence[str] | None) -> Iterator[tuple[str, str]]:
-    """Yields a file of each split of each task, behind what it is called."""
-    for task in tasks:
-        for split in task.splits if hasattr(task.source, "read_file_fn") else ():
-            if splits is None or split in splits:
-                yield from ((f"task {task.name!r}, split {split!r}", path) for path in task.source.list_shards(split)[:1])
 
 
 def _matching(option: str, patterns: Sequence[str], registry: Any, excluded: Sequence[str] = ()) -> list[Any]:

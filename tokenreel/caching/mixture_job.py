@@ -24,7 +24,6 @@ from tokenreel.errors import BuildError, ConfigError, ManifestError
 from tokenreel.format import mixture_manifest, naming
 from tokenreel.format.manifest import ShardInfo
 from tokenreel.format.mixture_manifest import EPOCH, NUMBER, TASK, MixtureManifest, SplitOfMixture, made_by
-from tokenreel.format.tfrecord import crc32c
 from tokenreel.storage import files, placing
 from tokenreel.storage.claims import Claim
 from tokenreel.storage.column_file import Columns, to_parts
@@ -220,18 +219,18 @@ def make(cache: MixtureCache) -> str:
       BuildError: there is no example, or the directory is another job's by now.
     """
     whole = dataclasses.replace(cache, identity={**cache.identity, "rates": cache.rates()})
-    cache.work.shards.ready()
     placings, splits = list[Placing](), dict[str, SplitOfMixture]()
     for split in cache.splits:
-        tasks = list(mixture_caches.weights(cache.load(), split, whole.identity["rates"]))
-        parts = list(_write(cache, split, len(tasks), draw(whole, split)))
+        weights = mixture_caches.weights(cache.load(), split, whole.identity["rates"])
+        tasks = list(weights)
+        parts = list(_write(cache, split, len(tasks), _draw(whole, split, weights)))
         if not parts:
             raise BuildError(f"mixture {cache.name!r}, split {split!r}: the order has no example. Give it a larger budget.")
         rows = []
         for number, part in enumerate(parts):
-            info = ShardInfo(file=naming.order(split, number, len(parts)), records=part.rows, bytes=part.bytes, crc32c=part.crc32c)
-            rows.append(info)
-            placings.append(Placing(part.path, info.file, info.bytes, info.crc32c))
+            placed = dataclasses.replace(part.file, name=naming.order(split, number, len(parts)))
+            rows.append(ShardInfo(file=placed.name, records=part.rows, bytes=placed.bytes, crc32c=placed.crc32c))
+            placings.append(placed)
         counts = {
             f"{name}_examples": int(count) for name, count in zip(tasks, np.sum([part.by_task for part in parts], axis=0), strict=True)
         }
@@ -247,8 +246,8 @@ def make(cache: MixtureCache) -> str:
     return manifest.fingerprint
 
 
-def draw(cache: MixtureCache, split: str) -> Iterator[tuple[npt.NDArray[Any], int]]:
-    """Draws the order of a split.
+def _draw(cache: MixtureCache, split: str, weights: Mapping[str, int]) -> Iterator[tuple[npt.NDArray[Any], int]]:
+    """Draws the order of a split, whose tasks have these weights.
 
     Yields:
       some rows at a time, [k] of `TASK`, `NUMBER` and `EPOCH`, and their tokens where these are counted.
@@ -256,7 +255,6 @@ def draw(cache: MixtureCache, split: str) -> Iterator[tuple[npt.NDArray[Any], in
     Raises:
       BuildError: there is no example, or a budget of tokens would never be used up.
     """
-    weights = mixture_caches.weights(cache.load(), split, cache.identity["rates"])
     end, seed = cache.end, int(cache.identity["order"]["seed"])
     tasks = {task.name: task for task in cache.load().tasks}
     opened = {name: caching.open_cached(mixture_manifest.task_directory(cache.directory, cache.name, name), split) for name in weights}
@@ -299,12 +297,10 @@ def _tokens(task: Any, cached: caching.CachedSplit) -> npt.NDArray[np.int64]:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A file of an order: where it lies, its rows, bytes and CRC32C, and what was counted in it."""
+    """A file of an order that is to be moved to its place, its rows, and what was counted in it."""
 
-    path: str
+    file: Placing
     rows: int
-    bytes: int
-    crc32c: int
     by_task: npt.NDArray[np.int64]
     epochs: int
     tokens: int
@@ -316,13 +312,11 @@ def _write(cache: MixtureCache, split: str, tasks: int, drawn: Iterator[tuple[np
     for rows, counted in itertools.chain(drawn, [(np.zeros(0, _ROW), 0)]):
         blocks, total, tokens = [*blocks, rows], total + len(rows), tokens + counted
         if total >= _FILE_ROWS or (total and not len(rows)):
-            yield _write_file(cache, cache.work.unplaced(f"{split}.order-{number}"), np.concatenate(blocks), tasks, tokens)
+            yield _write_file(cache, f"{split}.order-{number}", np.concatenate(blocks), tasks, tokens)
             blocks, total, tokens, number = [], 0, 0, number + 1
 
 
-def _write_file(cache: MixtureCache, path: str, rows: npt.NDArray[Any], tasks: int, tokens: int) -> _Part:
-    data = b"".join(to_parts(Columns(len(rows), {name: rows[name] for name in (TASK, NUMBER, EPOCH)})))
-    cache.work.shards.ready()
-    files.write_bytes(path, data)
+def _write_file(cache: MixtureCache, name: str, rows: npt.NDArray[Any], tasks: int, tokens: int) -> _Part:
+    file = cache.work.write(name, b"".join(to_parts(Columns(len(rows), {column: rows[column] for column in (TASK, NUMBER, EPOCH)}))))
     by_task = np.bincount(rows[TASK], minlength=tasks)
-    return _Part(path, len(rows), len(data), crc32c(data), by_task, int(rows[EPOCH].max()) + 1, tokens)
+    return _Part(file, len(rows), by_task, int(rows[EPOCH].max()) + 1, tokens)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from tokenreel import keys
@@ -77,6 +77,14 @@ def list_inputs(source: Any, split: str) -> list[InputFile] | None:
     if not paths:
         raise BuildError(f"{source!r}: no file matches the pattern of split {split!r}. Correct it, or leave the split out with --splits.")
     return [_input(path, number) for number, path in enumerate(paths)]
+
+
+def some_files(tasks: Iterable[Any], splits: Collection[str] | None) -> Iterator[tuple[str, str]]:
+    """Yields a file of each split of each task, behind what it is called; of all splits with None."""
+    for task in tasks:
+        for split in task.splits if hasattr(task.source, "read_file_fn") else ():
+            if splits is None or split in splits:
+                yield from ((f"task {task.name!r}, split {split!r}", path) for path in task.source.list_shards(split)[:1])
 
 
 def _input(path: str, number: int) -> InputFile:

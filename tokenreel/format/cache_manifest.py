@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenreel import keys
-from tokenreel.errors import ManifestError
-from tokenreel.format import naming
+from tokenreel.format import naming, told_manifest
 from tokenreel.format.manifest import FileInfo, ShardInfo, to_json
 from tokenreel.format.ragged_records import RaggedFeature
 from tokenreel.storage import files
@@ -150,25 +149,17 @@ def parse(data: bytes, path: str) -> CacheManifest:
       ManifestError: it was altered, or a newer version wrote it.
     """
     body = json.loads(data)
-    if body.get("format_version") != FORMAT_VERSION:
-        raise ManifestError(
-            f"{path}: format version {body.get('format_version')!r}, this version of tokenreel reads {FORMAT_VERSION}. Install the version "
-            f"that wrote it ({body.get('tokenreel_version', 'unknown')})."
-        )
-    try:
-        manifest = CacheManifest(
+
+    def make() -> CacheManifest:
+        return CacheManifest(
             task=body["task"],
             identity=body["identity"],
             splits={name: split_from_json(split) for name, split in sorted(body["splits"].items())},
             files=tuple(FileInfo(**info) for info in body["files"]),
             tokenreel_version=body["tokenreel_version"],
         )
-        sound = body["fingerprint"] == manifest.fingerprint
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ManifestError(f"{path}: altered: {type(error).__name__} ({error}). {_AGAIN}") from error
-    if not sound:
-        raise ManifestError(f"{path}: altered: its fingerprint is not that of what it says. {_AGAIN}")
-    return manifest
+
+    return told_manifest.check(body, path, FORMAT_VERSION, make, _AGAIN)
 
 
 def split_to_json(split: SplitOfCache) -> dict[str, Any]:

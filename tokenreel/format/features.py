@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import ManifestError
-from tokenreel.format import naming
+from tokenreel.format import naming, told_manifest
 from tokenreel.format.cache_manifest import SplitOfCache, split_from_json, split_to_json
 from tokenreel.format.manifest import FileInfo, to_json
 from tokenreel.format.ragged_shards import RaggedRecords, map_shard
@@ -167,13 +167,8 @@ def read(directory: str) -> FeatureManifest:
 
 
 def _parse(body: Mapping[str, Any], path: str) -> FeatureManifest:
-    if body.get("format_version") != FORMAT_VERSION:
-        raise ManifestError(
-            f"{path}: format version {body.get('format_version')!r}, this version of tokenreel reads {FORMAT_VERSION}. Install the version "
-            f"that wrote it ({body.get('tokenreel_version', 'unknown')})."
-        )
-    try:
-        manifest = FeatureManifest(
+    def make() -> FeatureManifest:
+        return FeatureManifest(
             dataset=body["dataset"],
             model=body["model"],
             identity=body["identity"],
@@ -182,12 +177,8 @@ def _parse(body: Mapping[str, Any], path: str) -> FeatureManifest:
             files=tuple(FileInfo(**info) for info in body["files"]),
             tokenreel_version=body["tokenreel_version"],
         )
-        sound = body["fingerprint"] == manifest.fingerprint
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ManifestError(f"{path}: altered: {type(error).__name__} ({error}). {_AGAIN}") from error
-    if not sound:
-        raise ManifestError(f"{path}: altered: its fingerprint is not that of what it says. {_AGAIN}")
-    return manifest
+
+    return told_manifest.check(body, path, FORMAT_VERSION, make, _AGAIN)
 
 
 class FeatureStore:

@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenreel import keys
-from tokenreel.errors import ManifestError
-from tokenreel.format import naming
+from tokenreel.format import naming, told_manifest
 from tokenreel.format.manifest import ShardInfo, to_json
 from tokenreel.storage import files
 
@@ -115,22 +114,14 @@ def find(directory: str) -> MixtureManifest | None:
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         return None
-    if body.get("format_version") != FORMAT_VERSION:
-        raise ManifestError(
-            f"{path}: format version {body.get('format_version')!r}, this version of tokenreel reads {FORMAT_VERSION}. Install the version "
-            f"that wrote it ({body.get('tokenreel_version', 'unknown')})."
-        )
-    try:
+
+    def make() -> MixtureManifest:
         splits = {
             name: SplitOfMixture(**{**split, "rows": tuple(ShardInfo(**part) for part in split["rows"])})
             for name, split in sorted(body["splits"].items())
         }
-        found = MixtureManifest(
+        return MixtureManifest(
             mixture=body["mixture"], identity=body["identity"], splits=splits, tokenreel_version=body["tokenreel_version"]
         )
-        sound = body["fingerprint"] == found.fingerprint
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ManifestError(f"{path}: altered: {type(error).__name__} ({error}). {_AGAIN}") from error
-    if not sound:
-        raise ManifestError(f"{path}: altered: its fingerprint is not that of what it says. {_AGAIN}")
-    return found
+
+    return told_manifest.check(body, path, FORMAT_VERSION, make, _AGAIN)

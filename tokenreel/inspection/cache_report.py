@@ -18,12 +18,10 @@ from tokenreel.errors import ManifestError
 from tokenreel.format import naming, tfrecord
 from tokenreel.format.cache_manifest import CacheManifest
 from tokenreel.format.features import FeatureManifest
-from tokenreel.format.manifest import FileInfo
 from tokenreel.format.ragged_records import RaggedFeature
-from tokenreel.format.ragged_shards import RaggedRecords, lengths_of
+from tokenreel.format.ragged_shards import RaggedRecords, lengths_of, map_file
 from tokenreel.inspection.charts import column_chart, escape_text, format_number, histogram_bins, pre, section, table, whole_page
 from tokenreel.storage import column_file, files
-from tokenreel.storage.column_file import Columns
 
 _AGAIN = "Copy the directory again, or make it again with --overwrite."
 
@@ -100,7 +98,8 @@ def of_manifest(directory: str, manifest: CacheManifest | FeatureManifest) -> di
     for name, split in manifest.splits.items():
         lengths: dict[str, list[Lengths]] = {feature: [] for feature in split.features}
         for shard in split.shards:
-            index = _read_index(directory, shard.index)
+            path = files.join(directory, shard.index.file)
+            index = column_file.of_bytes(map_file(path, shard.index.bytes, shard.index.crc32c, _AGAIN))
             for feature, told in split.features.items():
                 lengths[feature].append(Lengths.of(lengths_of(index, feature, told)))
         made[name] = SplitFacts(
@@ -140,17 +139,6 @@ def of_records(records: RaggedRecords, statistics: Mapping[str, int], shards: Se
     """Gathers what the page tells of a split that SeqIO wrote, which is read for it."""
     lengths = {name: Lengths.of(records.lengths(name)) for name in records.features}
     return SplitFacts(examples=len(records), features=records.features, lengths=lengths, statistics=statistics, shards=shards)
-
-
-def _read_index(directory: str, info: FileInfo) -> Columns:
-    path = files.join(directory, info.file)
-    try:
-        data = column_file.map_bytes(path)
-    except (FileNotFoundError, ValueError):
-        raise ManifestError(f"{path}: missing or empty, though the manifest lists it. {_AGAIN}") from None
-    if (len(data), tfrecord.crc32c(data)) != (info.bytes, info.crc32c):
-        raise ManifestError(f"{path}: its bytes are not those that the manifest tells of. {_AGAIN}")
-    return column_file.of_bytes(data)
 
 
 def render(title: str, about: str, splits: Mapping[str, SplitFacts], made_of: Mapping[str, Any]) -> str:
