@@ -109,7 +109,7 @@ class _TokenizeBlock(beam.DoFn):
                 cleaned = Cleaned.of(documents)
                 if any(block.removed[part : part + 1]):
                     cleaned = duplicates.prune(documents, hash_tables.read_rows(block.removed[part]), config.duplicates.remove)
-                cleaned, columns = encoding.encode_part(cleaned, self._vocabulary, rules, config)
+                cleaned, columns = encoding.encode_part(cleaned, self._vocabulary, rules, config, block.source)
                 path = identity.path_of(self._work.tokens.ready(), name, part)
                 measures.count("in-bytes", int(columns.bytes.sum()))
                 for reasons in documents.dead_letters:

@@ -17,6 +17,8 @@ from tests.golden.builds import INPUTS
 _MASK, _FIM = {"mask_id": "<mask>"}, {"prefix_id": "<PRE>", "suffix_id": "<SUF>", "middle_id": "<MID>"}
 _PAIRS = {"mode": "segment_pairs", "sentences": "rules", "add_eos": False, "separator_id": "[SEP]", "options": {"first_id": "[CLS]"}}
 _ALIGNED = {"align": 2, "mode": "best_fit"}
+_LINES = (INPUTS / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+_LABELLED = ({"label_fields": {"module": sorted({json.loads(line)["module"] for line in _LINES[:-1]})[:-1]}},)
 _TWO = ({"name": "short", "filters": {"max_words": 90}}, {"name": "all", "epochs": 2.5})
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
@@ -25,6 +27,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "wrap_without_provenance": {"objective": {"name": "next_tokens"}, "shards": {"examples": 48, "provenance": False}},
     "two_sources": {"sources": _TWO, "packing": {"mode": "best_fit"}, "duplicates": {"remove": "documents"}},
     "best_fit_lists": {"packing": {"mode": "best_fit", "align": 4}, "shards": {"examples": 48, "format": "int64_list"}},
+    "labelled": {"sources": _LABELLED, "packing": {"mode": "pad"}},
     "truncated": {"packing": {"mode": "pad"}, "objective": {"name": "prefix_lm"}},
     "dropped": {"packing": {"mode": "first_fit", "long_documents": "drop", "seq_len": 256}, "objective": {"name": "electra", **_MASK}},
     "within": {"packing": {"mode": "wrap_within_document", "overlap": 1, "last_example": "drop"}},
@@ -44,10 +47,9 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 
 def write_corpus(directory: pathlib.Path) -> pathlib.Path:
     """Writes the golden corpus, every seventh text of it once more, and what cannot be read."""
-    lines = (INPUTS / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    again = [json.dumps({**json.loads(line), "id": f"again.{number}"}) for number, line in enumerate(lines[:-1:7])]
+    again = [json.dumps({**json.loads(line), "id": f"again.{number}"}) for number, line in enumerate(_LINES[:-1:7])]
     path = directory / "corpus.jsonl"
-    path.write_text("\n".join([*lines, *again, '{"no text": 1}', "{"]), encoding="utf-8")
+    path.write_text("\n".join([*_LINES, *again, '{"no text": 1}', "{"]), encoding="utf-8")
     return path
 
 

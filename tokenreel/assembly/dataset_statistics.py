@@ -94,6 +94,7 @@ def _split_statistics(recipe: Recipe, selections: StageTable, plan: SplitPlan, f
         "document_lengths": _histogram(plan.document_lengths),
         "segment_lengths": _histogram(found.segment_lengths.tolist()),
         "objective": found.to_json()["objective"],
+        **({"labels": found.labels} if found.labels else {}),
     }
 
 

@@ -51,6 +51,7 @@ class ExampleChunk:
       begun_documents, cut_documents: documents that begin in these examples, and those of them that lie whole in no example, where
         `layout` does not tell (pairs).
       repeated_tokens: tokens that another example counts as its own, where `layout` does not tell (pairs).
+      token_spans: int64 [tokens of all documents] where each lies in its text, documents end to end; None where stage files do not say.
       first: number of the first example in the split, variants counted.
       variant: the variant that the examples belong to.
       base: number of the first example in its variant: what random choices are keyed by.
@@ -67,6 +68,7 @@ class ExampleChunk:
     begun_documents: int = 0
     cut_documents: int = 0
     repeated_tokens: int = 0
+    token_spans: npt.NDArray[np.int64] | None = None
     first: int = 0
     variant: int = 0
     base: int = 0
@@ -124,15 +126,8 @@ def _assemble_wrap(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
     for first, last in _chunks(low, high, recipe):
         stretch = _read_stretch(read, groups, stream.begin(first), stream.end(last))
         layout = stream.lay_out(stretch.lengths, stretch.offset, first, last - first)
-        arrays = filling.fill(
-            stretch.tokens,
-            stretch.lengths,
-            layout,
-            recipe.packing,
-            pad_id=recipe.pad_id,
-            pads=recipe.pads,
-            spans=stretch.token_spans if order.config.vocabulary.offsets else None,
-        )
+        spans = stretch.token_spans if order.config.vocabulary.offsets else None
+        arrays = filling.fill(stretch.tokens, stretch.lengths, layout, recipe.packing, pad_id=recipe.pad_id, pads=recipe.pads, spans=spans)
         yield ExampleChunk(
             arrays=arrays,
             layout=layout,
@@ -142,6 +137,7 @@ def _assemble_wrap(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
             repeat=stretch.repeat,
             number=stretch.number,
             first_start=np.zeros(len(stretch.lengths), dtype=np.int64),  # the stream leaves out no beginning
+            token_spans=spans,
         )
 
 
@@ -238,6 +234,7 @@ def _assemble_rows(order: DocumentOrder, groups: Sequence[PlacedGroup], low: int
                 repeat=documents.repeat,
                 number=placed.documents + np.arange(len(lengths)),
                 first_start=first_start,
+                token_spans=documents.token_spans,
             )
 
 

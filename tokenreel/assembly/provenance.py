@@ -6,12 +6,13 @@ Tested in tests/pipelines/test_sources.py and tests/pipelines/test_verify_builds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel.assembly import document_fields
 from tokenreel.assembly.examples import ExampleChunk
 from tokenreel.config.build import JobConfig
 from tokenreel.format import provenance
@@ -82,18 +83,15 @@ def _chunk_table(chunk: ExampleChunk, stages: StageTable, config: JobConfig, nam
     used, document = np.unique(layout.document, return_inverse=True)
     ids = [pa.array([], type=pa.string())]  # those of one stage file behind those of another
     id_of = np.empty(len(used), dtype=np.int64)
-    metadata = np.empty(len(used) if names else 0, dtype=object)
     source = np.empty(len(used), dtype=np.int32)
     listed = 0
-    for stage, places in _by_stage(chunk.stage[used]):
+    for stage, places in document_fields.by_stage(chunk.stage[used]):
         info = stages[stage].info
         rows = chunk.row[used[places]]
         low, high = int(rows.min()), int(rows.max()) + 1
         source[places] = info.source
         ids.append(_ids(StageFile(info), rows, low, high))
         id_of[places] = np.arange(listed, listed := listed + len(places))
-        if names and info.metadata_bytes:
-            metadata[places] = _metadata(StageFile(info), rows, low, high)
     opening = np.searchsorted(layout.example, layout.example)
     dictionary = pa.array([source.name for source in config.sources])
     columns = [
@@ -108,7 +106,7 @@ def _chunk_table(chunk: ExampleChunk, stages: StageTable, config: JobConfig, nam
     ]
     if _repeats(config):
         columns.append(pa.array(chunk.repeat[layout.document].astype(np.int32)))
-    kept = [json.loads(text) if text else {} for text in metadata] if names else []
+    kept = document_fields.read(stages, chunk.stage[used], chunk.row[used]) if names else []
     columns += [pa.array([_text(fields.get(name)) for fields in kept], type=pa.string()).take(pa.array(document)) for name in names]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -120,15 +118,6 @@ def _text(value: Any) -> str | None:
 def _unicode(text: str) -> str:
     """Spells out what Unicode has not: halves of surrogate pairs in JSON, and bytes of file names that are no UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _by_stage(stage: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Yields each stage file of int64 [n] documents, and the int64 places of its documents among them."""
-    order = np.argsort(stage, kind="stable")
-    bounds = np.flatnonzero(np.diff(stage[order])) + 1
-    for places in np.split(order, bounds):
-        if len(places):
-            yield int(stage[places[0]]), places
 
 
 def _ids(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> Any:
@@ -148,21 +137,8 @@ def _ids(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> 
 
     at = pa.array(rows - low)
     if stage.info.id_bytes:
-        offsets, data = _strings(stage, "id", low, high)
+        offsets, data = document_fields.strings(stage, "id", low, high)
         return pa.LargeStringArray.from_buffers(high - low, pa.py_buffer(offsets), pa.py_buffer(data)).take(at).cast(pa.string())
     files = pa.array([_unicode(name) for name in stage.header()["files"]], type=pa.string())
     positions = pa.array(stage.read("position", low, high)).take(at).cast(pa.string())
     return pc.binary_join_element_wise(files.take(pa.array(stage.read("file", low, high)).take(at)), positions, "#")
-
-
-def _metadata(stage: StageFile, rows: npt.NDArray[np.int64], low: int, high: int) -> list[str]:
-    """Reads the metadata of some documents of a stage file; see `_ids`."""
-    offsets, data = _strings(stage, "metadata", low, high)
-    text = data.tobytes()
-    return [text[offsets[row] : offsets[row + 1]].decode() for row in (rows - low).tolist()]
-
-
-def _strings(stage: StageFile, name: str, low: int, high: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Reads the texts of the field `name`: int64 [high - low + 1] offsets, and uint8 bytes of UTF-8."""
-    offsets = stage.read(f"{name}_offset", low, high + 1).astype(np.int64)
-    return offsets - offsets[0], stage.read(name, int(offsets[0]), int(offsets[-1]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tokenreel import keys
-from tokenreel.assembly import examples, shard_statistics, shard_writer
+from tokenreel.assembly import examples, labels, shard_statistics, shard_writer
 from tokenreel.assembly.provenance import ProvenanceWriter
 from tokenreel.assembly.shard_statistics import ShardStatistics, StoredStatistics
 from tokenreel.assembly.shard_writer import ShardWriter
@@ -98,7 +98,9 @@ def build_shard(order: DocumentOrder, plan: ShardPlan, work: Workspace) -> Built
             ids = np.arange(chunk.base, chunk.base + found.examples)
             arrays = recipe.objective.apply(chunk.arrays, ids, seed=config.seed, variant=chunk.variant)
             found.objective = recipe.objective.statistics(chunk.arrays, arrays)
-            writer.write(arrays, chunk.first)
+            told = labels.lay_out(order, chunk)
+            found.labels = labels.count(told, recipe.labels)
+            writer.write({**arrays, **told}, chunk.first)
             statistics += found
             chunk.arrays.clear()  # provenance needs the layout alone, and the tokens are most of the memory
             if segments is not None:

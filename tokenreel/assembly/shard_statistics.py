@@ -39,6 +39,7 @@ class ShardStatistics:
       segment_lengths: histogram as in `bit_histogram`.
       token_counts: [vocab_size] how often each id occurs, padding not counted.
       objective: what the objective counts.
+      labels: classes by feature, where sources have labels; see `labels.count`.
     """
 
     examples: int
@@ -52,6 +53,7 @@ class ShardStatistics:
     segment_lengths: npt.NDArray[np.int64]
     token_counts: npt.NDArray[np.int64]
     objective: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def zero(cls, vocabulary: VocabularyInfo) -> ShardStatistics:
@@ -65,10 +67,11 @@ class ShardStatistics:
         sums = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("special_tokens", "objective")
+            if field.name not in ("special_tokens", "objective", "labels")
         }
         objective = add_statistics(self.objective, other.objective)
-        return ShardStatistics(special_tokens=special, objective=objective, **sums)
+        labels = add_statistics(self.labels, other.labels)
+        return ShardStatistics(special_tokens=special, objective=objective, labels=labels, **sums)
 
     def to_json(self) -> dict[str, Any]:
         """Gives plain values; the counts of tokens as [id, count] pairs of those that occur."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tokenreel.commands.run_arguments import whole_number
 from tokenreel.errors import ConfigError, TokenreelError
-from tokenreel.format import features, mixture_manifest, naming, pointer, schema
+from tokenreel.format import features, labels, mixture_manifest, naming, pointer, schema
 from tokenreel.format import manifest as manifests
 from tokenreel.format.features import FeatureManifest, FeatureStore
 from tokenreel.format.mixture_manifest import MixtureManifest
@@ -82,13 +82,15 @@ def run(arguments: argparse.Namespace) -> int:
     vocabulary = open_vocabulary(arguments.directory, manifest)
     color = wants_color(arguments.color)
     align = int(manifest.config.get("packing", {}).get("align") or 1)
+    names = {label.feature: label.names for label in labels.of_sources(manifest.config.get("sources", ()))}
     damaged = False
     with reader_may_leave():
         for index in shown:
             arrays, problem = read_example(arguments.directory, manifest, split, index)
             origins = read_origins(arguments.directory, manifest, split, index) if arguments.provenance else []
             title = _title(split, index, total, arrays, align)
-            print(format_example(arrays, vocabulary, title=title, origins=origins, align=align, show_tokens=arguments.tokens, color=color))
+            wanted = {"align": align, "show_tokens": arguments.tokens, "color": color, "labels": names}
+            print(format_example(arrays, vocabulary, title=title, origins=origins, **wanted))
             if problem:
                 damaged = True
                 print(painter(color)("damage", f"this record is damaged: {problem}"))

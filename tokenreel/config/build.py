@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from tokenreel.config.corpus import (
     source_semantics,
 )
 from tokenreel.config.parsing import require, to_dict
+from tokenreel.format import labels
+from tokenreel.format.labels import Label
 from tokenreel.layouts import modes as packings
 
 _ALIGNED_EXAMPLES = 64  # shards hold a multiple of this, where that many fit: batches then end with shards
@@ -281,6 +284,7 @@ class JobConfig(CorpusSettings):
                 "vocabulary.offsets counts the characters of the text as it was read, and filters.lines and duplicates.remove: paragraphs "
                 "or lines take parts of it out: leave one of them out",
             )
+        _ = self.labels  # which says where sources do not agree
         require(isinstance(self.objective.get("name"), str), "objective.name is missing, for example causal_lm")
         check_view(self.seqio_view, self.shards)
         require(self.variants >= 1, f"variants must be at least 1, got {self.variants}")
@@ -288,6 +292,11 @@ class JobConfig(CorpusSettings):
             self.variants == 1 or self.vocabulary.sampling is None,
             "vocabulary.sampling draws tokens before examples are laid out: set variants to 1, and build again with other seeds",
         )
+
+    @functools.cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels of documents, of all sources."""
+        return labels.of_sources({"label_fields": own.label_fields, "entity_fields": own.entity_fields} for own in self.sources)
 
     def semantics(self) -> dict[str, Any]:
         """The settings that decide the bytes of the dataset, as plain JSON values; without paths and without how the job runs."""

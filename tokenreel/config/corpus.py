@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tokenreel.config.parsing import check_pattern, from_dict, require, require_share, to_dict
 from tokenreel.errors import ConfigError
+from tokenreel.format import labels
 
 MAX_EPOCHS = 1000
 TEXT_FORMATS = ("jsonl", "json", "csv", "tsv", "lines", "paragraphs", "text")  # files of characters
@@ -41,6 +42,12 @@ class SourceConfig:
       id_field: names the document; without it the name is `path#position`. Two documents of one name keep one split. Of warc it is `url`
         unless it is set.
       metadata_fields: kept in the provenance tables. Of warc they are `date` and `language` unless they are set.
+      label_fields: fields that hold the class of a document, with the names of the classes: `{topic: [World, Sports]}`. Examples hold its
+        number as `label_topic`, -1 where a document has none; each example has to be of one document (`packing.mode` `pad`,
+        `wrap_within_document` or `buckets`, or `max_segments: 1`). The field is kept as those of `metadata_fields` are.
+      entity_fields: likewise, fields that hold ranges of characters with a class: `{entities: [PER, ORG]}` for a list of
+        `{"start": 0, "end": 5, "label": "PER"}`, or `[0, 5, "PER"]`. Examples hold a number for each token (`tokenreel.format.labels`).
+        Needs `vocabulary.offsets`.
       order_field: a number or a text (of which 8 bytes count) to sort by, for `order.mode: field`.
       records: of json, the field of the outermost object that holds the array of records, such as `data` in `{"data": [...]}`; `a.b` is the
         field `b` of an object in the field `a`.
@@ -76,6 +83,8 @@ class SourceConfig:
     id_field: str | None = None
     metadata_fields: tuple[str, ...] = ()
     order_field: str | None = None
+    label_fields: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    entity_fields: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     records: str | None = None
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
@@ -96,6 +105,11 @@ class SourceConfig:
         if self.format == "warc":
             object.__setattr__(self, "id_field", self.id_field or "url")
             object.__setattr__(self, "metadata_fields", self.metadata_fields or ("date", "language"))
+        for setting in ("label_fields", "entity_fields"):
+            for field, classes in getattr(self, setting).items():
+                labels.check(setting, field, classes)
+        kept = dict.fromkeys((*self.metadata_fields, *self.label_fields, *self.entity_fields))
+        object.__setattr__(self, "metadata_fields", tuple(kept))  # they go wherever kept fields go
         require(0 < self.max_document_mb <= 1e9, f"sources.max_document_mb must be positive and at most 1e9, got {self.max_document_mb}")
         require(0 < self.epochs <= MAX_EPOCHS, f"sources.epochs must be positive and at most {MAX_EPOCHS}, got {self.epochs}")
         check_splits(f"source {self.name}: splits", self.splits or {})
@@ -206,6 +220,7 @@ class SourceConfig:
 
 _LATER_NAMES = ("text", "joiner", "messages_field", "records", "quoting", "escape", "escape_unquoted", "encoding", "dead_letters_kept")
 _LATER = {field.name: field.default for field in dataclasses.fields(SourceConfig) if field.name in _LATER_NAMES}
+_LATER |= {"label_fields": {}, "entity_fields": {}}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,11 @@ def _check_config(config: Mapping[str, Any]) -> None:
         _mapping(denoiser, f"config.objective.denoisers.{index}")
     _whole(config.get("variants", 1), "config.variants", 1, _MOST_POSITIONS)
     for index, source in enumerate(_list(config.get("sources", []), "config.sources")):
-        _mapping(source, f"config.sources.{index}")
+        where = f"config.sources.{index}"
+        for setting in ("label_fields", "entity_fields"):
+            fields = _mapping(_mapping(source, where).get(setting) or {}, f"{where}.{setting}")
+            for name in (name for field, classes in fields.items() for name in _list(classes, f"{where}.{setting}.{field}")):
+                _text(name, f"{where}.{setting}")
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

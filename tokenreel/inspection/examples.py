@@ -35,6 +35,7 @@ def format_example(
     align: int = 1,
     show_tokens: bool = False,
     color: bool = False,
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     r"""Shows one example as text.
 
@@ -50,6 +51,7 @@ def format_example(
       align: the multiple of positions that every segment takes, see `tokenreel.format.segments`.
       show_tokens: show each token by itself, with its id, in place of the text.
       color: use ANSI colours.
+      labels: what the numbers of labels mean, by feature.
     """
     paint = painter(color)
     lines = [paint("title", title)] if title else []
@@ -67,7 +69,9 @@ def format_example(
             lines.append(paint("boundary", f"--- {len(tokens) - length:,} positions of padding"))
     for name in sorted(set(arrays) - known):
         values = arrays[name]
-        if (name in _TOKEN_FIELDS or name.endswith(_MODEL_TOKENS)) and values.ndim == 1 and values.dtype.kind in "iu":
+        if labels is not None and name in labels:
+            shown, padding = _show_labels(values, labels[name], arrays.get(schema.TOKENS), vocabulary), ""
+        elif (name in _TOKEN_FIELDS or name.endswith(_MODEL_TOKENS)) and values.ndim == 1 and values.dtype.kind in "iu":
             real = np.flatnonzero(values) if name.endswith(_MODEL_TOKENS) else np.arange(len(values))
             count = int(arrays.get(f"num_{name}", np.array(real[-1] + 1 if len(real) else 0)))
             shown = (_show_tokens if show_tokens else _show_text)(values[:count].tolist(), 0, {}, vocabulary, paint)
@@ -147,6 +151,25 @@ def _show_tokens(tokens: Sequence[int], begin: int, masks: Mapping[int, int], vo
             text = paint("masked", f"{{{text} -> {masks[position]}:{piece_name(masks[position], vocabulary)}}}")
         parts.append(paint("special", text) if token in specials and position not in masks else text)
     return " ".join(parts)
+
+
+def _show_labels(values: npt.NDArray[Any], names: Sequence[str], tokens: npt.NDArray[Any] | None, vocabulary: Vocabulary) -> str:
+    """Names a class, or each entity with its positions and its text; numbers without a name are shown as they are."""
+
+    def name(number: int) -> str:
+        return names[number] if 0 <= number < len(names) else str(number)
+
+    if values.ndim == 0:
+        return one_line("unlabelled" if values == -1 else name(int(values)))
+    begins = np.flatnonzero((values > 0) & ((values % 2 == 1) | (np.append(0, values[:-1] + values[:-1] % 2) != values)))
+    parts = []
+    for begin in begins.tolist():
+        end = begin + 1
+        while end < len(values) and values[end] == values[begin] + values[begin] % 2:
+            end += 1
+        text = "" if tokens is None else f" {vocabulary.decode(tokens[begin:end].tolist())!r}"
+        parts.append(f"{name(int(values[begin]))[2:]} at {begin:,} to {end - 1:,}{text}")
+    return one_line("; ".join(parts) or "no entity")
 
 
 def _show_values(values: npt.NDArray[Any]) -> str:

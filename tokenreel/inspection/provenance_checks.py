@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tokenreel import keys
 from tokenreel.errors import ManifestError
 from tokenreel.format import provenance, schema
-from tokenreel.format.provenance import COPY, DOC_ID, DOC_TOKEN_START, DOC_TOKENS, DOCUMENT, EXAMPLE, LENGTH, SEGMENT, SOURCE
+from tokenreel.format.provenance import COPY, DOC_ID, DOC_TOKEN_START, DOC_TOKENS, DOCUMENT, EXAMPLE, LENGTH, META, SEGMENT, SOURCE
+from tokenreel.inspection import label_checks
 from tokenreel.inspection.record_checks import Place, Records, and_more, stretches
 from tokenreel.ragged import run_lengths
 
@@ -36,6 +37,7 @@ class Table:
       sources: their names.
       copy: int64 [S] which repeat of its document a segment is from.
       number, doc_tokens: int64 [S] number and tokens of the document; None in tables from before there were these.
+      fields: by their names, [S] texts of the documents' fields that the records hold as labels; None where a document has none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Table:
     copy: _Ints
     number: _Ints | None
     doc_tokens: _Ints | None
+    fields: Mapping[str, list[str | None]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.example)
@@ -57,6 +60,12 @@ class Table:
     def begins_record(self) -> npt.NDArray[np.bool_]:
         """Bool [S], true for the first segment of each record."""
         return np.append(True, np.diff(self.example) != 0)[: len(self)]
+
+    def places(self, align: int) -> _Ints:
+        """Gives the position at which each segment begins in its record: int64 [S]."""
+        room = -(-self.length // align) * align
+        before = np.cumsum(room) - room
+        return before - np.maximum.accumulate(np.where(self.begins_record, before, 0))
 
 
 def read_table(directory: str, name: str, place: Place, *, ids: bool = True, read: IO[bytes] | None = None) -> Table:
@@ -67,8 +76,9 @@ def read_table(directory: str, name: str, place: Place, *, ids: bool = True, rea
       ValueError: it is no readable table of this kind.
     """
     try:
+        wanted = [META + label.field for label in label_checks.of(place.manifest)] if ids else []
         columns = [EXAMPLE, SEGMENT, DOC_TOKEN_START, LENGTH, SOURCE, *([DOC_ID] if ids else [])]
-        rows = provenance.read(directory, place.manifest, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS], file=read)
+        rows = provenance.read(directory, place.manifest, name, columns, optional=[COPY, DOCUMENT, DOC_TOKENS, *wanted], file=read)
     except (ManifestError, OSError) as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
 
@@ -90,6 +100,7 @@ def read_table(directory: str, name: str, place: Place, *, ids: bool = True, rea
         copy=np.zeros_like(example) if copy is None else copy,
         number=integers(DOCUMENT),
         doc_tokens=integers(DOC_TOKENS),
+        fields={name.removeprefix(META): rows.column(name).to_pylist() for name in wanted if name in rows.column_names},
     )
 
 

@@ -18,7 +18,9 @@ from tokenreel.format import schema, tfrecord
 from tokenreel.format.example_codec import decode_example, most_list_bytes
 from tokenreel.format.manifest import FIXED
 from tokenreel.format.record_damage import find_damage
+from tokenreel.inspection import label_checks
 from tokenreel.inspection.document_checks import RANGE, check_numbers
+from tokenreel.inspection.label_checks import HeldLabels
 from tokenreel.inspection.provenance_checks import (
     Ends,
     Held,
@@ -82,7 +84,7 @@ class ShardCheck:
         self._overlaps = self._manifest.overlap == 1 and self._wraps and place.objective == "causal_lm"
         self._last_token: int | None = None  # of the record before, if it was sound and full
         self._crc = 0
-        self._held = Held()
+        self._held, self._held_labels = Held(), HeldLabels(place)
         self._sound = True
 
     def check(self) -> Iterator[str]:
@@ -205,12 +207,14 @@ class ShardCheck:
             return
         records = Records(place=self._place, arrays=arrays, rows=rows)
         yield from check_values(records)
+        yield from label_checks.check_values(records)
         counts = self._tally.add(records)
         if self._overlaps:
             yield from check_overlap(records, self._last_token)
             self._last_token = int(records.tokens[-1, -1]) if records.lengths[-1] == records.tokens.shape[1] else None
         if self._provenance is not None and counts is not None:
             self._held.add(records, counts)  # only used where no record is damaged
+            self._held_labels.add(records)
 
     def _check_provenance(self, name: str) -> Iterator[str]:
         try:
@@ -237,6 +241,8 @@ class ShardCheck:
                 variants, numbers = self._place.variant_of(table.example), table.number // RANGE
                 self.ranges = [(each, i) for each in np.unique(variants).tolist() for i in np.unique(numbers[variants == each]).tolist()]
         yield from check_table(table, self._place, self._held)
+        if self._held_labels.labels:
+            yield from self._held_labels.check(name, table.example, table.places(self._place.align), table.length, table.fields)
         if self._wraps and len(table):
             yield from check_continuity(table, self._place)
             self.ends = ends_of(table, self._place)

@@ -38,6 +38,8 @@ def check_split(manifest: Manifest, split: str, said: Mapping[str, Any], tally: 
     for field, found in expected.items():
         if said.get(field) != found:
             yield _differs(split, field, said.get(field), f"the records hold {brief(found)}")
+    if tally.labels and said.get("labels") != tally.labels:
+        yield _differs(split, "labels", said.get("labels"), f"the records hold {brief(tally.labels)}")
     yield from _check_objective(split, said, tally)
     documents = _documents(tally)
     if documents is not None:

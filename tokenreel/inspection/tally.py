@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenreel.format import schema
-from tokenreel.inspection import objective_counts
+from tokenreel.inspection import label_checks, objective_counts
 from tokenreel.inspection.document_checks import PAIRS, DocumentCounts
 from tokenreel.inspection.objective_settings import ObjectiveSettings
 from tokenreel.inspection.provenance_checks import Table, count_document_starts
@@ -36,6 +36,7 @@ class Tally:
       complete: whether every record could be counted.
       restored: whether what stood before the objective could be told for every record.
       objective: what the objective did.
+      labels: classes and entities, by feature.
       segments: rows of the provenance tables, None where a table is missing or damaged.
       continued: segments that do not begin their document.
       table_starts: document starts that follow from the tables.
@@ -52,6 +53,7 @@ class Tally:
     complete: bool = True
     restored: bool = True
     objective: dict[str, Any] = dataclasses.field(default_factory=dict)
+    labels: dict[str, Any] = dataclasses.field(default_factory=dict)
     segments: int | None = 0
     continued: int = 0
     table_starts: int = 0
@@ -61,6 +63,7 @@ class Tally:
     def add(self, records: Records) -> npt.NDArray[np.int64] | None:
         """Counts the values of records; gives the int64 [n] tokens of each, None where they are not known."""
         self.examples += len(records)
+        self.labels = label_checks.add(self.labels, label_checks.count(records))
         if records.has_tokens:
             self.document_starts += int(np.count_nonzero(records.starts))
         found = restore(records, self.settings)
@@ -108,6 +111,7 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.complete, self.restored = self.complete and other.complete, self.restored and other.restored
         self.counts = _sum(self.counts, other.counts)
+        self.labels = label_checks.add(self.labels, other.labels)
         self.specials = {name: self.specials.get(name, 0) + other.specials.get(name, 0) for name in {**self.specials, **other.specials}}
         both = self.objective and other.objective
         self.objective = objective_counts.add(self.objective, other.objective) if both else self.objective or other.objective

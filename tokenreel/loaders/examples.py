@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tokenreel import keys
 from tokenreel.errors import ManifestError, TokenreelError, VocabularyError
+from tokenreel.format import labels
 from tokenreel.format import pointer as pointers
 from tokenreel.format.features import FeatureStore
 from tokenreel.format.manifest import Manifest
@@ -52,6 +53,11 @@ class Examples:
         if self._fingerprint is None:
             self._fingerprint = keys.digest(self.manifest.fingerprint, self.split)
         return self._fingerprint
+
+    @property
+    def label_names(self) -> dict[str, tuple[str, ...]]:
+        """What the numbers of the features with labels mean, from 0 on: names of classes, or `O`, `B-PER`, `I-PER`, ...; -1 is none."""
+        return {label.feature: label.names for label in labels.of_sources(self.manifest.config.get("sources", ()))}
 
     def find_published(self, fingerprint: object) -> str | None:
         """Finds the directory of the data that a saved state names, if the pointer that led here named it once."""

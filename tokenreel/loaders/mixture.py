@@ -145,6 +145,7 @@ _COMPARED: dict[str, Callable[[Dataset], object]] = {
     "overlap": lambda dataset: dataset.manifest.overlap,
     "pad_id": lambda dataset: dataset.manifest.pad_id,
     "the set of features": lambda dataset: _shapes(dataset),
+    "what labels mean": lambda dataset: dataset.label_names,
     "vocabulary": lambda dataset: dataset.manifest.vocabulary.fingerprint,
 }
 

@@ -236,7 +236,7 @@ def _stage(
     told: SourceSample,
 ) -> int:
     """Tokenizes a part into a stage file, counts what became of it, and gives its bytes of text."""
-    cleaned, columns = encoding.encode_part(Cleaned.of(documents), vocabulary, rules, config)
+    cleaned, columns = encoding.encode_part(Cleaned.of(documents), vocabulary, rules, config, block.source)
     path = files.join(directory, f"{block.source}-{block.index}-{part}")
     info = stage_file.write(path, block, part, True, cleaned, columns, schema.token_dtype(vocabulary.vocab_size))
     told.stages.append(selection.count_splits(info, config))

@@ -10,6 +10,7 @@ from tokenreel.config.build import JobConfig, PackingConfig
 from tokenreel.errors import ConfigError
 from tokenreel.format import naming, schema
 from tokenreel.format.example_codec import make_fixed_format
+from tokenreel.format.labels import Label
 from tokenreel.format.manifest import VocabularyInfo
 from tokenreel.format.schema import Feature, RecordFormat
 from tokenreel.layouts import segment_pairs
@@ -75,6 +76,11 @@ class Recipe:
         return not packing.cuts_stream or packing.last_example == "pad" or isinstance(self.objective, MixtureOfDenoisers)
 
     @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels that the records hold beside what the objective makes."""
+        return self.config.labels
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """The fields of the records."""
         packing = self.packing
@@ -97,6 +103,7 @@ class Recipe:
         kept = set(self.objective.apply(none, np.zeros(0, dtype=np.int64), seed=0)) - set(made)
         features = [feature for name, feature in laid_out.items() if name in kept]
         features += [Feature(name=name, dtype=dtype, shape=shape) for name, (dtype, shape) in made.items()]
+        features += [Feature(name=label.feature, dtype="int32", shape=(length,) if label.by_token else ()) for label in self.labels]
         features.append(Feature(name=schema.EXAMPLE_ID, dtype="int64"))
         return tuple(sorted(features, key=lambda feature: feature.name))
 
@@ -166,8 +173,32 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
             )
         none = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
         vocabulary.encode_block_with_offsets(*none)  # says if it cannot, before a worker starts
+    _check_labels(recipe)
     check_sentinels(objective)
     return recipe
+
+
+def _check_labels(recipe: Recipe) -> None:
+    """Checks that labels mean something in the examples.
+
+    Raises:
+      ConfigError: they do not; says of what they would have to be.
+    """
+    packing = recipe.packing
+    for label in recipe.labels:
+        setting = "entity_fields" if label.by_token else "label_fields"
+        if not label.by_token and packing.mode not in ("pad", "wrap_within_document", "buckets") and packing.max_segments != 1:
+            raise ConfigError(
+                f"sources.{setting}: {label.field} is the class of a document, and an example of packing.mode {packing.mode} holds several "
+                "documents: set the mode to pad or wrap_within_document, or max_segments to 1"
+            )
+        if label.by_token and (packing.mode == PAIRS or recipe.infilling is not None):
+            what = "packing.mode segment_pairs" if packing.mode == PAIRS else f"objective {recipe.objective.called}"
+            raise ConfigError(
+                f"sources.{setting}: {label.field} labels tokens in the order of the text, which {what} changes. Use another."
+            )
+        if label.by_token and not recipe.config.vocabulary.offsets:
+            raise ConfigError(f"sources.{setting}: {label.field} is of characters, and needs vocabulary.offsets: true to find their tokens")
 
 
 def _lay_out_for(packing: PackingConfig, objective: Objective) -> PackingConfig:

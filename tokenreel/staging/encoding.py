@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.config.build import JobConfig
+from tokenreel.config.corpus import SourceConfig
 from tokenreel.curation import filters, hash_tables
 from tokenreel.curation.cleaned import CODES, Cleaned
 from tokenreel.curation.filters import Rules
@@ -22,6 +23,7 @@ from tokenreel.format import token_spans
 from tokenreel.format.token_spans import characters_per_document
 from tokenreel.sources import fault_log
 from tokenreel.sources.documents import Documents
+from tokenreel.staging import labels
 from tokenreel.staging.columns import Columns
 from tokenreel.vocabularies.base import Vocabulary
 
@@ -36,6 +38,7 @@ def encode(
     *,
     hashed: bool = False,
     with_offsets: bool = False,
+    source: SourceConfig | None = None,
 ) -> tuple[Columns, Cleaned]:
     """Tokenizes the documents of a part, leaves out those that are too long or too short, and sorts the others by their keys.
 
@@ -46,6 +49,7 @@ def encode(
       sentences: rule by which documents are cut into sentences, each tokenized by itself; None leaves them whole.
       hashed: whether to hash each text, so that documents of the same text are found.
       with_offsets: whether to find where each token lies in the text.
+      source: settings of the documents' source, whose labels are looked at.
 
     Returns:
       The columns of a stage file, and the documents with the reasons of all that are left out.
@@ -61,7 +65,9 @@ def encode(
     kept = np.lexsort((documents.position, documents.file, documents.key))  # documents of one name tie: they stay as the text lies
     kept = kept[reasons[kept] == 0]
     text, offsets = ragged.take(documents.text, documents.offsets, kept)
-    usable = np.ones(len(kept), dtype=bool)
+    wrong = {} if source is None else labels.find_problems(documents, kept, characters, source)
+    documents.set_aside(wrong)
+    usable = ~np.isin(kept, list(wrong))
     for first in range(0, len(kept), _REFUSED_AT_ONCE):
         bounds = offsets[first : first + _REFUSED_AT_ONCE + 1]
         refused = vocabulary.refused(text[bounds[0] : bounds[-1]], bounds - bounds[0])
@@ -88,8 +94,8 @@ def encode(
     return columns, dataclasses.replace(cleaned, reasons=reasons)
 
 
-def encode_part(cleaned: Cleaned, vocabulary: Vocabulary, rules: Rules, config: JobConfig) -> tuple[Cleaned, Columns]:
-    """Filters and tokenizes the documents of a part as a build wants them: what stays, and the columns of its stage file."""
+def encode_part(cleaned: Cleaned, vocabulary: Vocabulary, rules: Rules, config: JobConfig, source: int) -> tuple[Cleaned, Columns]:
+    """Filters and tokenizes the documents of a part of a source as a build wants them: what stays, and the columns of its stage file."""
     columns, cleaned = encode(
         filters.clean(cleaned, rules),
         vocabulary,
@@ -97,6 +103,7 @@ def encode_part(cleaned: Cleaned, vocabulary: Vocabulary, rules: Rules, config: 
         config.packing.sentences,
         hashed=config.duplicates.remove == "documents",
         with_offsets=config.vocabulary.offsets,
+        source=config.sources[source],
     )
     return cleaned, columns
 

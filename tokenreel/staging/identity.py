@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 from tokenreel import keys
@@ -59,6 +60,8 @@ def fingerprint(
         reading += ("encoding", source.text_encoding)
     if source.records is not None:
         reading += ("records", source.records)
+    if source.label_fields or source.entity_fields:  # documents of other classes are dead letters
+        reading += ("labels", json.dumps([source.label_fields, source.entity_fields], sort_keys=True))
     if source.dead_letters_kept != SourceConfig.dead_letters_kept:
         reading += ("dead_letters_kept", str(source.dead_letters_kept))
     return keys.digest(
