@@ -37,7 +37,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
         "tokenizer_training": "ground storage format config sources curation vocabularies",
         "caching": "ground storage format config sources tasks",
         "converting": "ground storage format config vocabularies assembly caching tasks",
-        "loaders": "ground storage format objectives vocabularies",
+        "loaders": "ground storage format layouts objectives vocabularies",
         "model_features": "ground storage format",
         "extracting": "ground storage format config assembly loaders model_features",
         "inspection": "ground storage format vocabularies",  # it shares no code with what it checks, beyond the contract

@@ -3,6 +3,7 @@
 import configparser
 import email
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import pytest
 import tokenreel
 from tests import demo_text, layering, releases, verification_datasets
 from tests.releases import CODE, ROOT, START
+from tokenreel.vocabularies import character_fitting
 
 
 def contents(wheel: pathlib.Path) -> tuple[set[str], email.message.Message, str]:
@@ -97,9 +99,14 @@ def test_a_recipe_runs_from_the_wheel(job_wheel, tmp_path):
     ]
     # The one recipe that needs no compiled kernels, which a fresh installation would have to make first.
     commands = [shlex.split(line) for line in re.findall(r"^  tokenreel (.*)$", run("init", "characters", "books"), re.MULTILINE)]
-    assert [command[0] for command in commands] == ["build", "verify", "inspect"]
-    run(*commands[0], "--direct_num_workers=1")
-    assert "sound." in run(*commands[1])
+    assert [command[0] for command in commands] == ["train-tokenizer", "build", "verify", "inspect"]
+    # Its tokenizer, without TensorFlow.
+    text = next((work / "books/texts").iterdir()).read_text(encoding="utf-8").splitlines()
+    (work / "books/tokenizers/characters").mkdir()
+    model = work / "books/tokenizers/characters/tokenizer.json"
+    character_fitting.fit(map(json.loads, text), model, specials=["<mask>", "<cls>"], normalizer="nfkc")
+    run(*commands[1], "--direct_num_workers=1")
+    assert "sound." in run(*commands[2])
     assert next(iter(tokenreel.load(work / "books/characters").batches(4, seed=0)))["tokens"].shape == (4, 512)
 
 

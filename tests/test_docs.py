@@ -164,7 +164,7 @@ def test_the_reader_without_tokenreel_in_the_readme_is_right(books: None) -> Non
 
 def test_the_settings_on_the_page_of_sources_are_right() -> None:
     texts = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/sources.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    jobs = [reading.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes}}\n") for text in texts]
+    jobs = [reading.load(f"{text}\noutput: out\nvocabulary: {{kind: bytes, offsets: true}}\n") for text in texts]
     assert {source.format for source in jobs[0].sources} == {"jsonl", "parquet", "csv", "tsv", "tfds"}
     assert {source.plain_text_field for source in jobs[1].sources} == {None}
 
@@ -220,12 +220,16 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
 def test_every_reason_of_a_dead_letter_is_on_the_page_of_sources() -> None:
     page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
     reasons: set[str] = set()
-    readers = [*ROOT.glob("tokenreel/sources/readers/*.py"), ROOT / "tokenreel/vocabularies/token_ids.py"]
+    readers = [
+        *ROOT.glob("tokenreel/sources/readers/*.py"),
+        ROOT / "tokenreel/vocabularies/token_ids.py",
+        ROOT / "tokenreel/staging/labels.py",
+    ]
     for path in [
         ROOT / f"tokenreel/sources/{name}.py" for name in ("reading", "lines", "values", "json_lines", "json_stream", "composed_text")
     ] + readers:
         code = path.read_text(encoding="utf-8")
-        before = r'BadDocument\(\s*|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \(\s*|problem = '
+        before = r'BadDocument\(\s*|fault\([^"\n]*|fault=\(|Problem\([^"\n]*|BROKEN_FILE = |return |= \(\s*|problem = |REASON = '
         reasons |= set(re.findall(rf'(?:{before})"([a-z0-9_]+)"', code))
     assert len(reasons) > 15
     told = page.split("| reason |")[1]

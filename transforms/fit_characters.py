@@ -126,5 +126,5 @@ class FitCharacters(beam.PTransform):
         lines = files.read_bytes(files.join(directory, f"assets/{_FILE}")).splitlines()
         characters, counts = character_fitting.choose_characters(lines, options)
         path = files.join(self.work.sample.ready(), self.config.model_file)
-        write_character_model(path, characters, options.normalizer, counts)
+        write_character_model(path, characters, options.normalizer, counts, options.specials)
         return Trained(files.read_bytes(path), {**notes, "characters": len(characters), "counted": sum(counts)})

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 import tokenreel
 from pipelines import cli
@@ -83,8 +82,8 @@ def vocabulary(recipe: str) -> list[str]:
     """The overrides that give a recipe its committed vocabulary; none for one that needs none."""
     if recipe in _OTHER_VOCABULARIES:
         return ["vocabulary.kind=huggingface", f"vocabulary.path={INPUTS / 'tokenizer.json'}"]
-    if yaml.safe_load(config(recipe))["vocabulary"].get("kind") == "bytes":
-        return []
+    if recipe == "characters":  # pinned when the recipe read bytes
+        return ["vocabulary.kind=bytes", "vocabulary.path=null", "objective.mask_id=2"]
     return [f"vocabulary.path={INPUTS / ('bpe.model' if recipe in _BPE else 'unigram.model')}"]
 
 

@@ -65,6 +65,6 @@ def test_mistakes_are_named(tmp_path: pathlib.Path, capsys: pytest.CaptureFixtur
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_a_recipe_without_a_tokenizer_is_one_file(tmp_path: pathlib.Path) -> None:
+def test_a_recipe_comes_with_the_config_of_its_tokenizer(tmp_path: pathlib.Path) -> None:
     assert cli.main(["init", "characters", str(tmp_path)]) == 0
-    assert list(tree_digest(tmp_path)) == ["characters.yaml"]
+    assert list(tree_digest(tmp_path)) == ["characters.yaml", "tokenizers/characters.yaml"]

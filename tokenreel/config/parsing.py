@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from tokenreel.errors import ConfigError
+from tokenreel.plain_values import to_plain
 from tokenreel.wording import brief, did_you_mean
 
 SettingsT = TypeVar("SettingsT")
@@ -48,14 +49,14 @@ def check_pattern(setting: str, pattern: str | None) -> None:
 
 
 def to_dict(config: Any) -> Any:
-    """Turns settings into dicts and lists, ready for JSON or YAML."""
+    """Turns settings into dicts and lists, ready for JSON or YAML, whatever computed them."""
     if dataclasses.is_dataclass(config):
         return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
     if isinstance(config, Mapping):
         return {key: to_dict(value) for key, value in config.items()}
     if isinstance(config, (tuple, list)):
         return [to_dict(value) for value in config]
-    return config
+    return to_plain(config)
 
 
 def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
@@ -69,6 +70,7 @@ def from_dict(kind: type[SettingsT], data: Any, where: str = "") -> SettingsT:
     Raises:
       ConfigError: a key is unknown (with the nearest known one), missing, of the wrong type, or its value is impossible.
     """
+    data = to_plain(data)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where or 'the config'} must be a mapping of settings, got {brief(data)}")
     hints = typing.get_type_hints(kind)

@@ -45,8 +45,8 @@ class TokenizerJobConfig(CorpusSettings):
       sources: the text.
       kind: `sentencepiece` or `characters`.
       options: of `sentencepiece`, every option of its trainer by its name (vocab_size, model_type, character_coverage, byte_fallback, ...);
-        of `characters`, `min_count` (rarer characters are unknown, default 1), `max_size` (at most so many characters, the most frequent)
-        and `normalizer` (none, nfc, nfkc, nfkc_casefold, nfd, nfkd or lowercase).
+        of `characters`, `min_count` (rarer characters are unknown, default 1), `max_size` (at most so many characters, the most frequent),
+        `normalizer` (none, nfc, nfkc, nfkc_casefold, nfd, nfkd or lowercase) and `specials` (names of further ids, `[<mask>, <cls>]`).
       sample_bytes: text to train on. Training takes about ten times as much memory, on one worker. By default 100 MB for
         `sentencepiece`; `characters` counts the whole text.
       weights: the share of each source in the sample, by its name. By default a source's share is that of its text times its `epochs`.

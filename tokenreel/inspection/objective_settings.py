@@ -28,6 +28,7 @@ _KINDS = {
     "next_tokens": NEXT,
     "character_denoising": CHARACTERS,
     "typo_noise": TYPOS,
+    "spelled_tokens": PLAIN,
 }
 _UL2 = ((0.15, 3.0), (0.15, 8.0), (0.25, None), (0.5, 3.0), (0.5, 8.0), (0.15, 64.0), (0.5, 64.0))
 _ONE_SPAN = float(1 << 23)  # a mean length that no noise reaches

@@ -123,6 +123,8 @@ class Dataset(Examples):
         if beside := needed & packed.keys() - facts.keys() if packed else needed:
             # What the manifest says goes before.
             facts = self._vocabulary_for(f"objective {objective} needs {', '.join(sorted(beside))}").objective_facts(older=older) | facts
+        if "pieces" in needed:  # which no manifest tells
+            facts["pieces"] = self._vocabulary_for(f"objective {objective} needs pieces").pieces()
         # Those of version 1 took what fills examples up for padding wherever it stood.
         with_text = not older and pad_id not in facts["special_ids"]
         facts |= {"vocab_size": info.vocab_size, "pad_id": pad_id, "pads_with_text": with_text, "eos_id": info.eos_id}
@@ -151,6 +153,17 @@ class Dataset(Examples):
                 f"{self.path}: {why}, which its manifest does not tell and its vocabulary does: pip install {missing.name}, or give "
                 "objective() the values"
             ) from error
+
+    def rows(self) -> Any:
+        """Makes what gives single texts the rows that they would have in this dataset: a `tokenreel.loaders.rows.Rows`.
+
+        Raises:
+          ConfigError: the dataset's documents were cut into sentences.
+          VocabularyError: the vocabulary's copy cannot be read, or a package that it needs is not installed.
+        """
+        from tokenreel.loaders.rows import Rows
+
+        return Rows.of(self.manifest, self.vocabulary())
 
     def documents(self, examples: npt.ArrayLike, *, vocabulary: Any = None) -> list[list[dict[str, Any]]]:
         """Lists the documents in each of [k] examples; see `trace.documents`."""

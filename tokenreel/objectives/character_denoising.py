@@ -12,14 +12,19 @@ from tokenreel import keys, rates
 from tokenreel.errors import ConfigError
 from tokenreel.format.schema import token_dtype
 from tokenreel.objectives.base import Array, Arrays, Bools, Draw, Ints, Objective, check_id, special_table
+from tokenreel.objectives.typos import TypoNoise
 from tokenreel.ragged import ranks
+
+TYPING = ("swap", "neighbour", "case")  # rates of the typing errors that move nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class CharacterDenoising(Objective):
-    """Hides single characters and a few runs of neighbours; the clean text is the target (cclm's masking pretrainer).
+    """Hides single characters and a few runs of neighbours, and makes typing errors; the clean text is the target (cclm's pretrainer).
 
-    Makes `tokens` (with `mask_id` where characters are hidden), `targets` (the clean text) and `target_weights` (0 or 1).
+    Makes `tokens` (with `mask_id` where characters are hidden), `targets` (the clean text) and `target_weights` (0 or 1). Of the mistakes
+    of `TypoNoise` it makes those that move nothing, so that each position has its target; none unless a rate is set. Where a character is
+    mistyped and hidden, it is hidden.
 
     Attributes:
       mask_id: written over what is hidden.
@@ -27,7 +32,11 @@ class CharacterDenoising(Objective):
       rate: share of the characters hidden one by one, as an exact count.
       runs: runs hidden besides, in each example. Runs may meet hidden characters and each other.
       run_length: characters in a run; fewer where a document or the example ends.
-      loss: where `target_weights` is 1: on "masked" characters, or on "all" that are not padding.
+      loss: where `target_weights` is 1: on "masked" characters and mistyped ones, or on "all" that are not padding.
+      characters: what each id stands for, for typing errors; None for ids that are no character.
+      swap: rate at which a character changes places with the next one.
+      neighbour: rate at which a neighbour on the keyboard is struck in its place.
+      case: rate at which a letter changes its case.
     """
 
     name: ClassVar[str] = "character_denoising"
@@ -41,7 +50,12 @@ class CharacterDenoising(Objective):
     runs: int = 1
     run_length: int = 5
     loss: Literal["masked", "all"] = "masked"
+    characters: Sequence[str | None] | None = None
+    swap: float = 0.0
+    neighbour: float = 0.0
+    case: float = 0.0
 
+    _typist: TypoNoise | None = dataclasses.field(init=False, repr=False)
     _special: Bools = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self, pads_with_text: bool) -> None:
@@ -57,7 +71,30 @@ class CharacterDenoising(Objective):
             raise ConfigError("objective.rate and objective.runs are both 0: nothing would be hidden")
         if self.loss not in ("masked", "all"):
             raise ConfigError(f"objective.loss must be masked or all, got {self.loss!r}")
+        object.__setattr__(self, "_typist", self._make_typist())
         object.__setattr__(self, "_special", special_table(self.special_ids, self, pads_with_text=pads_with_text))
+
+    def _make_typist(self) -> TypoNoise | None:
+        """Makes what makes the typing errors; None where there are none."""
+        typing = {name: getattr(self, name) for name in TYPING}
+        for name, rate in typing.items():
+            rates.check_rate(f"objective.{name}", rate, zero=True)
+        if not any(typing.values()):
+            return None
+        if self.characters is None:
+            setting = next(name for name, rate in typing.items() if rate)
+            raise ConfigError(
+                f"objective.{setting} needs a vocabulary of characters or bytes: this one does not tell what its ids stand for"
+            )
+        return TypoNoise(
+            seq_len=self.seq_len,
+            vocab_size=self.vocab_size,
+            pad_id=self.pad_id,
+            characters=self.characters,
+            drop=0.0,
+            insert=0.0,
+            **typing,
+        )
 
     def marks(self) -> tuple[int, ...]:
         """See `Objective`."""
@@ -95,15 +132,16 @@ class CharacterDenoising(Objective):
             size = np.minimum(ends[row, begin] - begin, self.run_length)
             hidden[np.repeat(row, size), np.repeat(begin, size) + ranks(size)] = True
         hidden = hidden[:, :length]
-        noisy = np.where(hidden, np.asarray(self.mask_id, tokens.dtype), tokens)
-        return {"tokens": noisy, "targets": tokens, "target_weights": hidden if self.loss == "masked" else real}
+        typed = tokens if self._typist is None else self._typist.type_in_place(tokens, starts, num_tokens, ids, draw)
+        noisy = np.where(hidden, np.asarray(self.mask_id, tokens.dtype), typed)
+        return {"tokens": noisy, "targets": tokens, "target_weights": hidden | (typed != tokens) if self.loss == "masked" else real}
 
     def restore(self, arrays: Arrays) -> Array:
         """See `Objective`."""
         return arrays["targets"]
 
     def statistics(self, before: Arrays, after: Arrays) -> dict[str, Any]:
-        """Adds hidden characters, where they are ([seq_len]), and the lengths of their runs ([64], the last for 63 or more)."""
+        """Adds characters that are hidden or mistyped, where they are ([seq_len]), and the lengths of their runs ([64], to 63 or more)."""
         hidden = after["tokens"] != after["targets"]
         edges = np.diff(np.pad(hidden.astype(np.int8), ((0, 0), (1, 1))), axis=1)
         run_lengths = np.nonzero(edges < 0)[1] - np.nonzero(edges > 0)[1]

@@ -18,14 +18,16 @@ import numpy as np
 from tokenreel.errors import ConfigError
 from tokenreel.objectives.base import Objective
 from tokenreel.objectives.causal import CausalLM, NextTokens
-from tokenreel.objectives.character_denoising import CharacterDenoising
+from tokenreel.objectives.character_denoising import TYPING, CharacterDenoising
 from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
 from tokenreel.objectives.masked_lm import MaskedLM, ReplacedTokenCandidates
 from tokenreel.objectives.noise import Denoising
 from tokenreel.objectives.prefix_lm import PrefixLM
 from tokenreel.objectives.span_corruption import SpanCorruption
+from tokenreel.objectives.spelled_tokens import SpelledTokens
 from tokenreel.objectives.typos import TypoNoise
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
+from tokenreel.plain_values import to_plain
 from tokenreel.wording import did_you_mean
 
 OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
@@ -45,13 +47,14 @@ OBJECTIVES: Mapping[str, tuple[type[Objective], Mapping[str, Any]]] = {
     "fill_in_the_middle": (FillInTheMiddle, {}),
     "character_denoising": (CharacterDenoising, {}),
     "typo_noise": (TypoNoise, {}),
+    "spelled_tokens": (SpelledTokens, {}),
 }
 """Name: class, and the settings that differ from its defaults. Names of models are settings of general objectives."""
 
 _OLDER: Mapping[str, Mapping[str, Any]] = {"bert": {"random_ids": "all"}, "prefix_lm": {"loss_on_targets_only": False}}
 """What names stood for when objectives were of version 1, where it is not what they stand for now."""
 
-_FACTS = ("eos_id", "mask_id", "special_ids", "word_starts", "characters", "first_sentinel_id", "num_sentinels")
+_FACTS = ("eos_id", "mask_id", "special_ids", "word_starts", "characters", "pieces", "first_sentinel_id", "num_sentinels")
 
 
 def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], older: bool = False, **settings: Any) -> Objective:
@@ -61,8 +64,8 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], ol
       name: one of `OBJECTIVES`.
       seq_len: positions that the model reads.
       vocabulary: what is known of it: `vocab_size`, and where there are such `pad_id`, `eos_id`, `mask_id`, `special_ids`, `word_starts`
-        (bool [vocab_size], pieces that begin a word), `characters` (what each id stands for), `first_sentinel_id`, `num_sentinels`,
-        `pads_with_text`. An objective takes what it has a use for.
+        (bool [vocab_size], pieces that begin a word), `characters` (what each id stands for), `pieces` (how each is written),
+        `first_sentinel_id`, `num_sentinels`, `pads_with_text`. An objective takes what it has a use for.
       older: makes what the name stood for in version 1, for a dataset of that time.
       **settings: of the objective; they go before what the vocabulary says, but for `special_ids`, which are added to it.
 
@@ -72,6 +75,7 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], ol
     if name not in OBJECTIVES:
         raise ConfigError(f"objective.name must be one of {', '.join(OBJECTIVES)}, got {name!r}")
     kind, preset = OBJECTIVES[name]
+    settings = {setting: value if isinstance(value, np.ndarray) else to_plain(value) for setting, value in settings.items()}
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     if older:
         preset = {**preset, **_OLDER.get(name, {})}
@@ -91,8 +95,8 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], ol
         special = {*vocabulary.get("special_ids", ()), *settings.get("special_ids", ())}
         if "special_ids" in fields:
             settings = {**settings, "special_ids": sorted(special)}
-        if "characters" in values:  # a character that separates documents is no character of theirs
-            values["characters"] = [None if i in special else character for i, character in enumerate(values["characters"])]
+        for fact in {"characters", "pieces"}.intersection(values):  # a character that separates documents is no character of theirs
+            values[fact] = [None if i in special else text for i, text in enumerate(values[fact])]
     values |= {**preset, **settings}
     if "special_ids" in fields:
         values["pads_with_text"] = bool(vocabulary.get("pads_with_text"))
@@ -111,8 +115,9 @@ def make_objective(name: str, *, seq_len: int, vocabulary: Mapping[str, Any], ol
 def needed_facts(name: str, settings: Mapping[str, Any]) -> set[str]:
     """Names the facts of a vocabulary without which an objective cannot be made, or would take pieces of the text for sentinels.
 
-    Gives `mask_id` for masking, `characters` for typo noise, `word_starts` for units other than tokens, `first_sentinel_id` for span
-    corruption and UL2, unless a setting tells it. An unknown objective needs nothing; `make_objective` refuses it.
+    Gives `mask_id` for masking, `characters` for typing errors, `pieces` for spelling, `word_starts` for units other than tokens,
+    `first_sentinel_id` for span corruption and UL2, unless a setting tells it. An unknown objective needs nothing; `make_objective` refuses
+    it.
 
     >>> sorted(needed_facts("spanbert", {})), needed_facts("t5", {}), needed_facts("t5", {"first_sentinel_id": 32_099})
     (['mask_id', 'word_starts'], {'first_sentinel_id'}, set())
@@ -126,6 +131,8 @@ def needed_facts(name: str, settings: Mapping[str, Any]) -> set[str]:
         needed.add("word_starts")
     if issubclass(kind, Denoising):
         needed.add("first_sentinel_id")
+    if issubclass(kind, CharacterDenoising) and any(settings.get(rate) for rate in TYPING):
+        needed.add("characters")
     return needed - settings.keys()
 
 

@@ -158,6 +158,11 @@ class TypoNoise(Objective):
         counts = np.stack([np.count_nonzero(edit, axis=1) for edit in (swap, drop, insert, near, case)], axis=1)
         return {"inputs": inputs, "num_inputs": num_inputs, "input_starts": compact(marks, keep, length, 0)[0], "edits": counts}
 
+    def type_in_place(self, tokens: Array, starts: Bools | None, num_tokens: Ints, ids: Array, draw: Draw) -> Array:
+        """Gives [n, L] tokens with the mistakes of an objective that neither drops nor inserts; the arguments are those of `_corrupt`."""
+        assert not self.drop and not self.insert, "which would move characters"
+        return self._corrupt(tokens, starts, num_tokens, ids, draw)["inputs"]
+
     def restore(self, arrays: Arrays) -> Array:
         """See `Objective`: the clean text is in the example."""
         return arrays["tokens"]

@@ -17,9 +17,10 @@ from tokenreel.layouts import segment_pairs
 from tokenreel.layouts.modes import PAIRS
 from tokenreel.objectives.base import Objective
 from tokenreel.objectives.fill_in_the_middle import FillInTheMiddle
-from tokenreel.objectives.registry import check_sentinels, make_objective
+from tokenreel.objectives.registry import check_sentinels, make_objective, needed_facts
 from tokenreel.objectives.special_ids import find_id, find_ids, named_ids
 from tokenreel.objectives.ul2 import MixtureOfDenoisers
+from tokenreel.plain_values import to_plain
 from tokenreel.vocabularies.base import Vocabulary
 
 
@@ -125,7 +126,7 @@ def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo
         unk_id=vocabulary.unk_id,
         file=naming.vocabulary(config.vocabulary.kind) if vocabulary.data is not None else None,
         options={
-            name: value for name, value in config.vocabulary.options.items() if name != "memo_bytes"
+            name: to_plain(value) for name, value in config.vocabulary.options.items() if name != "memo_bytes"
         }  # which costs memory and changes no token
         | dict(vocabulary.resolved),
     )
@@ -155,6 +156,8 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
     pad_id = _fill_id(info, settings.pop("pad_id", None))
     if (packing.align or 1) > 1:  # then there is padding inside examples, which `num_tokens` does not tell
         special.add(pad_id)
+    if "pieces" in needed_facts(str(settings["name"]), settings):
+        facts["pieces"] = vocabulary.pieces()
     facts |= {"pad_id": pad_id, "pads_with_text": pad_id not in special, "special_ids": sorted(special)}
     objective = make_objective(settings.pop("name"), seq_len=packing.seq_len, vocabulary=facts, **settings)
     objective.check_packing(mode=packing.mode, overlap=packing.overlap, align=packing.align or 1)

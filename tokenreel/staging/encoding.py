@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +64,9 @@ def encode(
     reasons = filters.judge_characters(cleaned.reasons, characters, blank, limits)
     kept = np.lexsort((documents.position, documents.file, documents.key))  # documents of one name tie: they stay as the text lies
     kept = kept[reasons[kept] == 0]
-    text, offsets = ragged.take(documents.text, documents.offsets, kept)
     wrong = {} if source is None else labels.find_problems(documents, kept, characters, source)
-    documents.set_aside(wrong)
-    usable = ~np.isin(kept, list(wrong))
-    for first in range(0, len(kept), _REFUSED_AT_ONCE):
-        bounds = offsets[first : first + _REFUSED_AT_ONCE + 1]
-        refused = vocabulary.refused(text[bounds[0] : bounds[-1]], bounds - bounds[0])
-        documents.set_aside({int(kept[first + i]): problem for i, problem in refused.items()})
-        usable[[first + i for i in refused]] = False
+    text, offsets = ragged.take(documents.text, documents.offsets, kept)
+    usable = _set_aside(documents, kept, offsets, text, vocabulary, wrong)
     if not usable.all():
         cleaned.modified[kept[~usable]] = False
         kept = kept[usable]
@@ -92,6 +86,37 @@ def encode(
     if hashed:
         _add_hashes(columns, documents, kept)
     return columns, dataclasses.replace(cleaned, reasons=reasons)
+
+
+def _set_aside(
+    documents: Documents,
+    kept: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    text: npt.NDArray[np.uint8],
+    vocabulary: Vocabulary,
+    wrong: Mapping[int, tuple[str, str]],
+) -> npt.NDArray[np.bool_]:
+    """Makes faults of the documents with wrong labels, and of those that the vocabulary refuses.
+
+    Args:
+      documents: of the part.
+      kept: int64 [n] numbers of those to look at.
+      offsets: int64 [n + 1] their bounds in
+      text: uint8 [num_bytes].
+      vocabulary: that is to encode them.
+      wrong: by the number of a document, what is wrong with its labels.
+
+    Returns:
+      bool [n] which are left.
+    """
+    documents.set_aside(wrong)
+    usable = ~np.isin(kept, list(wrong))
+    for first in range(0, len(kept), _REFUSED_AT_ONCE):
+        bounds = offsets[first : first + _REFUSED_AT_ONCE + 1]
+        refused = vocabulary.refused(text[bounds[0] : bounds[-1]], bounds - bounds[0])
+        documents.set_aside({int(kept[first + i]): problem for i, problem in refused.items() if usable[first + i]})
+        usable[[first + i for i in refused]] = False
+    return usable
 
 
 def encode_part(cleaned: Cleaned, vocabulary: Vocabulary, rules: Rules, config: JobConfig, source: int) -> tuple[Cleaned, Columns]:

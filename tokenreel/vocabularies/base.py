@@ -117,6 +117,20 @@ class Vocabulary(abc.ABC):
         }
         return {name: value for name, value in known.items() if value is not None}
 
+    def pieces(self) -> list[str | None]:
+        """Writes each id as it stands in a text, white space in front of it included: a list of `vocab_size`, None for special ids.
+
+        Bytes of a fallback that are no characters by themselves are U+FFFD. It takes some milliseconds for a thousand ids, so it is no fact
+        that a build tells every objective.
+        """
+        special = set(self.objective_facts()["special_ids"])
+
+        def written(token: int) -> str:
+            piece = self.piece(token) or ""
+            return piece.replace("\u2581", " ") if "\u2581" in piece else self.decode([token])
+
+        return [None if token in special else written(token) for token in range(self.vocab_size)]
+
     def names_of(self, ids: Iterable[int]) -> dict[str, int]:
         """Gives the names of ids: the id by name, sorted by id, without those that have none."""
         named = ((self.piece(token), token) for token in sorted(ids))

@@ -20,6 +20,7 @@ from tokenreel.wording import brief
 
 FORMAT = "tokenreel-characters-1"
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+_NAMES = (("<mask>", "[MASK]"), ("<cls>", "[CLS]"), ("<sep>", "[SEP]"))  # what a mask, a classifier's token and a separator are called
 
 
 def _nfkc_casefold(text: str) -> str:
@@ -55,19 +56,22 @@ def normalize(text: str, name: str) -> str:
     return NORMALIZERS[name](text)
 
 
-def write_character_model(path: str, characters: Sequence[str], normalizer: str, counts: Sequence[int] | None = None) -> None:
+def write_character_model(
+    path: str, characters: Sequence[str], normalizer: str, counts: Sequence[int] | None = None, specials: Sequence[str] = ()
+) -> None:
     """Writes a model file.
 
     Args:
       path: local or `gs://`.
-      characters: in the order of their ids, which begin behind the four specials (`<pad>`, `<s>`, `</s>`, `<unk>`).
+      characters: in the order of their ids, which begin behind the specials.
       normalizer: a name that `normalize` knows.
       counts: how often each character was seen, kept for whoever looks; decides nothing.
+      specials: names of further ids, such as `<mask>` and `<cls>`, behind the four (`<pad>`, `<s>`, `</s>`, `<unk>`).
 
     Raises:
       VocabularyError: something is not a character, comes twice, or the counts are not as many.
     """
-    model: dict[str, Any] = {"format": FORMAT, "normalizer": normalizer, "specials": list(SPECIALS), "characters": list(characters)}
+    model: dict[str, Any] = {"format": FORMAT, "normalizer": normalizer, "specials": [*SPECIALS, *specials], "characters": list(characters)}
     if counts is not None:
         model["counts"] = [int(count) for count in counts]
     data = (json.dumps(model, ensure_ascii=True, indent=0, sort_keys=True) + "\n").encode()
@@ -141,6 +145,7 @@ class CharacterVocabulary(Vocabulary):
         ids = {name: i for i, name in enumerate(specials)}
         self.pad_id, self.bos_id, self.eos_id = (ids.get(name) for name in ("<pad>", "<s>", "</s>"))
         self.unk_id: int | None = ids["<unk>"]
+        self.mask_id, self.cls_id, self.sep_id = (next((ids[name] for name in names if name in ids), None) for names in _NAMES)
         self.fingerprint = keys.digest("characters", self.normalizer, json.dumps([specials, characters]))
         self.releases_gil = self.normalizer == "none"
 

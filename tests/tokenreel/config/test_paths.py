@@ -24,7 +24,7 @@ NO_PATHS = {
     *(f"packing.{name}" for name in ("mode", "separator_id", "last_example", "long_documents", "sentences")),
     *(f"sources.*.{name}" for name in ("name", "format", "text_field", "id_field", "metadata_fields", "order_field", "columns")),
     *(f"sources.*.{name}" for name in ("delimiter", "encoding", "escape", "joiner", "messages_field", "quoting")),
-    *(f"sources.*.{name}" for name in ("records", "split", "splits", "text")),
+    *(f"sources.*.{name}" for name in ("records", "split", "splits", "text", "label_fields", "entity_fields")),
     *("feature_converter.name", "mixture", "module_import", "stop", "task"),
     "vocabulary.kind",
 }

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import SEEDS
-from tests.tokenreel.objectives.characters import MASK, PAD, SEP, VOCAB, examples
+from tests.tokenreel.objectives.characters import CHARACTERS, MASK, PAD, SEP, VOCAB, decode, encode, examples
 from tokenreel.errors import ConfigError
 from tokenreel.objectives.character_denoising import CharacterDenoising
+from tokenreel.objectives.typos import EDITS, TypoNoise
 
 
 class TestDenoising:
@@ -56,3 +57,37 @@ class TestDenoising:
     def test_impossible_settings(self, settings_, message):
         with pytest.raises(ConfigError, match=message):
             self.objective(12, **settings_)
+
+    @given(SEEDS, st.integers(5, 60), st.sampled_from([{"swap": 0.3}, {"neighbour": 0.4}, {"case": 0.5}, {"swap": 0.2, "case": 0.2}]))
+    def test_typos_and_masks_in_one_example(self, seed, seq_len, typing):
+        arrays = examples(5, seq_len, seed)
+        plain = self.objective(seq_len, rate=0.2).apply(arrays, np.arange(5), seed=seed)
+        both = self.objective(seq_len, rate=0.2, characters=CHARACTERS, **typing).apply(arrays, np.arange(5), seed=seed)
+        hidden = both["tokens"] == MASK
+        np.testing.assert_array_equal(hidden, plain["tokens"] == MASK, "masks are where they are without typos")
+        np.testing.assert_array_equal(both["targets"], arrays["tokens"])
+        np.testing.assert_array_equal(both["target_weights"], both["tokens"] != arrays["tokens"])
+        special = np.isin(arrays["tokens"], [PAD, SEP])
+        np.testing.assert_array_equal(both["tokens"][special], arrays["tokens"][special])
+        noise = TypoNoise(seq_len=seq_len, vocab_size=VOCAB, characters=CHARACTERS, **{**dict.fromkeys(EDITS, 0.0), **typing})
+        draw = self.objective(seq_len)._draw(seed, 0, 0)
+        typed = noise._corrupt(arrays["tokens"], arrays["document_starts"], arrays["num_tokens"], np.arange(5), draw)["inputs"]
+        np.testing.assert_array_equal(both["tokens"][~hidden], typed[~hidden], "the typos are those of typo_noise")
+
+    def test_typos_by_example(self):
+        text = "The quick brown fox jumps over the lazy dog."
+        tokens = np.array([encode(text)] * 200, np.uint16)
+        made = self.objective(len(text), rate=0, runs=1, run_length=3, characters=CHARACTERS, case=0.1, neighbour=0.1).apply(
+            {"tokens": tokens}, np.arange(200), seed=1
+        )
+        shown = [decode(row.tolist()) for row in made["tokens"]]
+        assert all(len(line) == len(text) and 1 <= line.count("?") <= 3 for line in shown) and len(set(shown)) == 200
+        wrong = (made["tokens"] != tokens) & (made["tokens"] != MASK)
+        share = wrong.sum() / tokens.size
+        assert 0.12 < share < 0.2, "a space has no other case, and not every key has neighbours in the vocabulary"
+
+    def test_typos_need_characters(self):
+        with pytest.raises(ConfigError, match=r"objective\.swap needs a vocabulary of characters or bytes"):
+            self.objective(12, swap=0.1)
+        with pytest.raises(ConfigError, match=r"objective\.case"):
+            self.objective(12, case=2.0, characters=CHARACTERS)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tokenreel import ragged
 from tokenreel.errors import ConfigError
 from tokenreel.tokenizer_training import character_fitting
-from tokenreel.tokenizer_training.character_fitting import CharacterOptions, choose_characters, count_characters, read_options
+from tokenreel.tokenizer_training.character_fitting import choose_characters, count_characters, read_options
+from tokenreel.vocabularies.character_fitting import CharacterOptions
 
 
 def arrays(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +54,8 @@ def test_nothing_to_choose_is_an_error() -> None:
         ({"max_size": 0}, "options.max_size must be at least 1, got 0"),
         ({"max_size": "all"}, "options.max_size must be a whole number, got 'all'"),
         ({"normalizer": "nfx"}, "options.normalizer must be one of none, nfc, .*, got 'nfx'"),
+        ({"specials": ["<pad>"]}, "options.specials are names of two characters or more, each once and none of <pad>"),
+        ({"specials": ["x"]}, "options.specials are names of two characters"),
         ({"vocab_size": 100}, "unknown setting 'options.vocab_size'"),
     ],
 )
