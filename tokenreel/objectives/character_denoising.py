@@ -80,6 +80,7 @@ class CharacterDenoising(Objective):
         for name, rate in typing.items():
             rates.check_rate(f"objective.{name}", rate, zero=True)
         if not any(typing.values()):
+            object.__setattr__(self, "characters", None)  # nothing asks for them
             return None
         if self.characters is None:
             setting = next(name for name, rate in typing.items() if rate)

@@ -97,7 +97,7 @@ def in_build(vocabulary, corpus, name, older=False):
     job = reading.load(yaml.safe_dump(settings_of(vocabulary, corpus, {"name": name, **NEEDS_SETTINGS.get(name, {})})))
     loaded = load_vocabulary(job.vocabulary.kind, job.vocabulary.path, **job.vocabulary.options)
     if older:
-        facts = loaded.objective_facts(older=True)
+        facts = {**loaded.objective_facts(older=True), "pieces": loaded.pieces()}
         facts["pad_id"] = next(i for i in (loaded.pad_id, loaded.eos_id, 0) if i is not None)
         try:
             made = make_objective(name, seq_len=SEQ_LEN, vocabulary=facts, older=True, **NEEDS_SETTINGS.get(name, {}))
