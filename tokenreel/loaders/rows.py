@@ -149,7 +149,7 @@ class Rows:
         # A token stands in a span if it holds a character of it; of those with empty spans, the character counts that they are a part of.
         held = np.asarray((begins < wanted[:, 1:]) & (np.maximum(ends, begins + 1) > wanted[:, :1]))
         found = np.stack([held.argmax(axis=1), held.shape[1] - held[:, ::-1].argmax(axis=1)], axis=1) if held.shape[1] else wanted
-        found = np.where(held.any(axis=1)[:, None], found + first, token_spans.NO_SPAN)
+        found = np.where(held.any(axis=1, keepdims=True), found + first, token_spans.NO_SPAN)
         return found.astype(np.int64)
 
     def align_tokens(self, text: str, tokens: Vocabulary) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
