@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seqio_view", action="store_true", help="write what SeqIO itself reads, too: its wire types, info, stats, COMPLETED"
     )
+    parser.add_argument(
+        "--enable_char_counts", action="store_true", help="count the characters of output features, for mixing_rate_num_characters"
+    )
     parser.add_argument("--completed_file_contents", default="", metavar="TEXT", help="what COMPLETED holds; needs --seqio_view")
     parser.add_argument("--no-wait", action="store_true", help="return once a remote runner has taken the job (for templates)")
 
@@ -106,10 +109,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
     local.check_endpoint(parsed)
     pickles = functools.partial(pickled, modules=arguments.module_import)
     completed = arguments.completed_file_contents if arguments.seqio_view else None
-    caches = [
-        TaskCache.of(task, directory, _splits_of(task, arguments.splits), arguments.base_seed, arguments.seqio_view, pickles)
-        for task in tasks
-    ]
+    caches = [_cache_of(task, directory, arguments, pickles) for task in tasks]
     orders = [_order_of(mixture, caches, directory, arguments, pickles) for mixture in mixtures]
     with contextlib.ExitStack() as stack:
         everything: list[TaskCache | MixtureCache] = [*caches, *orders]
@@ -169,6 +169,12 @@ def _choose_workers(beam_arguments: Sequence[str], parsed: PipelineOptions, want
     chosen = threaded if threaded is not None and prefers_threads(wanted) else parsed
     local.check_threads(local.threads(chosen))
     return chosen
+
+
+def _cache_of(task: Any, directory: str, arguments: argparse.Namespace, pickles: Callable[[Any], bytes]) -> TaskCache:
+    """Looks at a task that is to be cached; raises what `TaskCache.of` does."""
+    splits, view, characters = _splits_of(task, arguments.splits), arguments.seqio_view, arguments.enable_char_counts
+    return TaskCache.of(task, directory, splits, arguments.base_seed, view, pickles, characters=characters)
 
 
 def _order_of(

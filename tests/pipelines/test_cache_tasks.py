@@ -23,6 +23,7 @@ from tokenreel.tasks import cache_directories, caching, preprocessors, task_step
 from tokenreel.tasks.data_sources import FunctionDataSource
 from tokenreel.tasks.feature_converters import EncDecFeatureConverter
 from tokenreel.tasks.getting import get_dataset
+from tokenreel.tasks.rates import mixing_rate_num_characters
 from tokenreel.tasks.task import TaskRegistry
 from tokenreel.tasks.vocabularies import SentencePieceVocabulary
 
@@ -171,6 +172,23 @@ def test_statistics_are_those_of_seqio(data, tmp_path):
         "targets_tokens": sum(lengths[1]),
         "targets_max_tokens": max(lengths[1]),
     }
+
+
+def test_characters_are_counted_for_the_rates_of_mixtures(data, tmp_path, capsys):
+    assert cache(tmp_path, "texts", "--enable_char_counts") == 0
+    texts = [row["question"] for row in ROWS], [row["answer"] for row in ROWS]
+    more = ["".join(row["answer"]) * (row["id"] % 5) for row in ROWS if row["id"] % 3]
+    vocabulary = TaskRegistry.get("texts").output_features["inputs"].vocabulary
+    wanted = [sum(len(vocabulary.decode(vocabulary.encode(text))) for text in each) for each in (*texts, more)]
+    stats = caching.stats_of(str(tmp_path / "texts"), "train")
+    assert [stats[f"{name}_chars"] for name in ("inputs", "targets", "more")] == wanted and wanted[0] > 1000
+    cache_directories.set_global_cache_dirs([str(tmp_path)])
+    try:
+        assert mixing_rate_num_characters(TaskRegistry.get("texts"), char_count_name="targets_chars") == wanted[1]
+    finally:
+        cache_directories.set_global_cache_dirs([])
+    assert cache(tmp_path, "texts") == 1
+    assert "the cache is stale: --enable_char_counts changed" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_finished_cache_is_found_and_a_stale_one_refused(data, tmp_path, capsys, monkeypatch):

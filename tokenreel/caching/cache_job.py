@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from tokenreel.caching import staging, units
 from tokenreel.caching.mixture_job import MixtureCache
-from tokenreel.caching.staging import Staged
+from tokenreel.caching.staging import Counter, Staged
 from tokenreel.caching.units import Unit
 from tokenreel.config.workspace import Workspace
 from tokenreel.errors import BuildError, ConfigError
@@ -74,6 +74,8 @@ class TaskCache:
         seed: int | None,
         seqio_view: bool,
         pickles: Callable[[Any], bytes] = pickle.dumps,
+        *,
+        characters: bool = False,
     ) -> TaskCache:
         """Looks at a task's source and steps.
 
@@ -84,6 +86,7 @@ class TaskCache:
           seed: of random steps.
           seqio_view: whether SeqIO is to read the cache, too.
           pickles: makes bytes of the task.
+          characters: whether the characters of output features are counted.
 
         Raises:
           ConfigError: it has no such split, or nothing tells what a step of it does.
@@ -107,6 +110,8 @@ class TaskCache:
         }
         if seqio_view:
             identity["seqio_view"] = True
+        if characters:
+            identity["char_counts"] = True
         return cls(
             name=task.name,
             pickled=pickles(task),
@@ -145,6 +150,7 @@ class TaskCache:
         old, new = found.identity, self.identity
         changed = [f"{each} changed" for each in cache_identity.differences(self.load(), old)]
         told = {"source": "the source changed", "seed": "--base_seed changed", "seqio_view": "--seqio_view changed"}
+        told["char_counts"] = "--enable_char_counts changed"
         changed += [text for name, text in told.items() if old.get(name) != new.get(name)]
         splits = sorted({*old.get("inputs", {}), *new["inputs"]})
         for split in splits:
@@ -155,7 +161,9 @@ class TaskCache:
 
     def stage(self, unit: Unit, first: int) -> Staged:
         """Writes what the steps make of a unit, whose first example has this number in its file: see `staging.stage`."""
-        return staging.stage(self.load(), unit, first, self.seed, self.wire, self.made_by, self.work.stages)
+        task = self.load()
+        counter = Counter(task.output_features, characters=self.identity.get("char_counts", False))
+        return staging.stage(task, unit, first, self.seed, self.wire, self.made_by, self.work.stages, counter)
 
 
 @functools.lru_cache(maxsize=64)

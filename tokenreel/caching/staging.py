@@ -75,9 +75,7 @@ class Staged:
 SORT_BY = ("task", "split", "number")
 
 
-def stage(
-    task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_by: str, folder: Folder, counter: Counter | None = None
-) -> Staged:
+def stage(task: Any, unit: Unit, first: int, seed: int | None, wire: str, made_by: str, folder: Folder, counter: Counter) -> Staged:
     """Writes what a task's steps make of a unit, or finds it written.
 
     Args:
@@ -88,7 +86,7 @@ def stage(
       wire: of the records.
       made_by: digest of the steps and of all else that decides the examples, but for the unit.
       folder: where stage files lie.
-      counter: counts the examples, and may add columns to the index; None counts as SeqIO does.
+      counter: counts the examples, and may add columns to the index.
 
     Raises:
       BuildError: a step fails, or gives what records do not hold; tells of which task and where.
@@ -97,7 +95,6 @@ def stage(
     name = keys.digest(VERSION, made_by, wire, task.splits[unit.split], unit.fingerprint, first)
     if (known := _find(folder.path, name, unit)) is not None:
         return known
-    counter = Counter(task.output_features) if counter is None else counter
     order: list[int] = []
     salt = 0 if unit.ranges else keys.key("caching/part", *unit.shard)
     path = files.join(folder.ready(), name)
@@ -187,9 +184,15 @@ def _map(directory: str, staged: Staged, ending: str) -> npt.NDArray[np.uint8]:
 
 
 class Counter:
-    """Counts as SeqIO does: examples, and tokens of output features that are neither padding nor EOS."""
+    """Counts as SeqIO does: examples, and tokens of output features that are neither padding nor EOS.
 
-    def __init__(self, features: Mapping[str, Any]) -> None:
+    Args:
+      features: the output features.
+      characters: whether characters are counted, too: of texts, and of ids as their vocabulary decodes them.
+    """
+
+    def __init__(self, features: Mapping[str, Any], *, characters: bool = False) -> None:
+        self._decoded = {name: feature.vocabulary for name, feature in features.items()} if characters else {}
         self._ignored = {name: _ids_to_ignore(feature.vocabulary) for name, feature in features.items()}
         self._counts: dict[str, int] = {"examples": 0}
 
@@ -205,6 +208,12 @@ class Counter:
                 counts[f"{name}_tokens"] = counts.get(f"{name}_tokens", 0) + tokens
                 counts[f"{name}_max_tokens"] = max(counts.get(f"{name}_max_tokens", 0), tokens)
 
+        for name, vocabulary in self._decoded.items():
+            found = (_characters(element.value.get(name), vocabulary) for element in elements)
+            lengths = [length for length in found if length is not None]
+            if lengths:
+                counts[f"{name}_chars"] = counts.get(f"{name}_chars", 0) + sum(lengths)
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Gives columns of [examples] that are added to the index; here there is none."""
         return {}
@@ -212,6 +221,16 @@ class Counter:
     def found(self) -> dict[str, int]:
         """Gives what was counted."""
         return dict(sorted(self._counts.items()))
+
+
+def _characters(value: Any, vocabulary: Any) -> int | None:
+    """Counts the characters of a text, or of the text of ids; None of anything else."""
+    if isinstance(value, bytes):
+        return len(value.decode("utf-8", "replace"))
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype not in (np.int32, np.int64):
+        return None
+    text = vocabulary.decode(value.tolist())
+    return len(text) if isinstance(text, str) else None  # of numbers that stand for no text
 
 
 def _ids_to_ignore(vocabulary: Any) -> set[int]:

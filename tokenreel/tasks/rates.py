@@ -58,12 +58,15 @@ def mixing_rate_num_characters(task: Any, temperature: float = 1.0, char_count_n
     if task.cache_dir is None:
         raise ValueError(
             "`mixing_rate_num_characters` requires that each task has is cached with the character count stats. "
-            f"'{task.name}' is not: run `tokenreel cache-tasks`, and add_global_cache_dirs with its directory."
+            f"'{task.name}' is not: run `tokenreel cache-tasks --enable_char_counts`, and add_global_cache_dirs with its directory."
         )
     stats = task.get_cached_stats("train")
     if char_count_name not in stats:
         counted = ", ".join(sorted(name for name in stats if name.endswith("_chars"))) or "none"
-        raise ConfigError(f"the cache of task '{task.name}' does not count {char_count_name!r}; it counts {counted}: give char_count_name")
+        raise ConfigError(
+            f"the cache of task '{task.name}' does not count {char_count_name!r}; it counts {counted}: give char_count_name, or make it "
+            "with `tokenreel cache-tasks --enable_char_counts`"
+        )
     return _tempered(stats[char_count_name], temperature)
 
 
