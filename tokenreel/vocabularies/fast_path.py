@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import itertools
 import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ _Ids = npt.NDArray[np.int32]
 _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 _TEXT, _LIBRARY = -1, -2  # what becomes of a name in place of an id, as in `kernels.added_tokens`
+_TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
 
 
@@ -199,6 +201,9 @@ class FastPath:
         self._actions = self._actions_of(library)
         self._cutter = recognition.recognise(content.get("pre_tokenizer"))
         self._model = byte_pairs_of(content["model"])
+        self._trims = _trims(content.get("post_processor"))
+        self._pieces = library.get_vocab(with_added_tokens=False)
+        self._added = {int(i): token.content for i, token in library.get_added_tokens_decoder().items()}
         self.ids = np.unique(np.concatenate([self._model.byte_ids, self._model.merged, _ids(self._model.pieces.values())]))
         self.ids = self.ids[self.ids >= 0]
         self.description = f"byte-level BPE, cut by {self._cutter.names}" + (f" after {self._form}" if self._form else "")
@@ -271,6 +276,76 @@ class FastPath:
         lacking = (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
         text = np.insert(parts.text[: parts.bounds[-1]], begins[lacking], np.uint8(ord(" ")))
         return dataclasses.replace(parts, text=text, bounds=parts.bounds + ragged.offsets_of(lacking.astype(np.int64)))
+
+    @functools.cached_property
+    def _measures(self) -> Ints:
+        """What `kernels.byte_spans.find_spans` asks about each id."""
+        spaces = "Ġ" + "".join(chr(point) for first, end in code_points.spaces().reshape(-1, 2).tolist() for point in range(first, end))
+        found: dict[int, int] = {}
+        letters = ((i, piece, _as_bytes(piece)) for piece, i in self._pieces.items())  # pieces of other letters come of no text
+        for i, name, data in itertools.chain(letters, ((i, name, name.encode()) for i, name in self._added.items())):
+            if data is not None:
+                measure = measure_of(name, data, spaces if self._trims else "")
+                # A piece may have the name of an added token, and mean other bytes: then only the library knows which of them it is.
+                found[i] = measure if found.get(i, measure) == measure else -1
+        measures = np.full(max(found) + 1, -1, dtype=np.int64)
+        measures[list(found)] = list(found.values())
+        return measures
+
+    def find_spans(self, text: _Bytes, offsets: Ints, ids: _Ids, lengths: Ints) -> tuple[_Ids, _Ids, npt.NDArray[np.bool_]]:
+        """Finds where the tokens of documents lie, as the library would.
+
+        Args:
+          text: [bytes] uint8, as for `encode_block`.
+          offsets: [n + 1] int64, likewise.
+          ids: [tokens] int32, which `encode_block` gave.
+          lengths: [n] int64, likewise.
+
+        Returns:
+          [tokens] int32 begin and end of each in characters of its document, and [n] bool for which documents they are right.
+        """
+        from tokenreel.vocabularies.unit_memo.kernels import added_tokens, byte_spans
+
+        with self._lock:
+            (_, _, _, kinds), measures = self._loaded, self._measures
+        if self._trims is None:
+            return np.zeros_like(ids), np.zeros_like(ids), np.zeros(len(lengths), dtype=bool)
+        begins, ends, explained = byte_spans.find_spans(offsets, ids, lengths, measures, self._trims == _KEEPS_FIRST)
+        if self._form:
+            explained &= ~added_tokens.not_normal(text, offsets, kinds)
+        return begins, ends, explained
+
+
+def measure_of(name: str, data: bytes, spaces: str) -> int:
+    """Packs what spans need of a token, as `kernels.byte_spans` says; -1 where it is too long.
+
+    Args:
+      name: of the token, which tells its spaces.
+      data: what it stands for.
+      spaces: letters that its span leaves out at its ends.
+    """
+    from tokenreel.vocabularies.unit_memo.kernels.byte_spans import BYTES, CHARACTERS, LEADING, TRAILING, WITHIN
+
+    if len(data) >= 1 << 13:
+        return -1
+    begun = sum(byte & 0xC0 != 0x80 for byte in data)
+    leading, trailing = (len(name) - len(strip(spaces)) for strip in (name.lstrip, name.rstrip)) if spaces else (0, 0)
+    within = bool(data) and data[0] & 0xC0 == 0x80
+    return len(data) << BYTES | begun << CHARACTERS | leading << LEADING | trailing << TRAILING | within << WITHIN
+
+
+def _trims(post_processor: Mapping[str, Any] | None) -> int | None:
+    """Reads what a `post_processor` does to spans: 0 nothing, `_TRIMS`, `_KEEPS_FIRST`, or None if that is not known here."""
+    if post_processor is None:
+        return 0
+    kind = post_processor.get("type")
+    if kind == "Sequence":
+        found = [_trims(each) for each in post_processor.get("processors", [])]
+        trimming = [each for each in found if each != 0]
+        return 0 if not trimming else trimming[0] if len(trimming) == 1 else None
+    if kind == "ByteLevel":
+        return (_KEEPS_FIRST if post_processor.get("add_prefix_space", True) else _TRIMS) if post_processor.get("trim_offsets", True) else 0
+    return 0 if kind == "TemplateProcessing" else None
 
 
 def replace_documents(ids: _Ids, lengths: Ints, which: Ints, others: Encoded) -> Encoded:

@@ -303,6 +303,23 @@ class HuggingFaceVocabulary(Vocabulary):
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes many documents at once, with the offsets that the library reports; parts of a character have all of it."""
+        fast = self.fast_path
+        if not isinstance(fast, FastPath):
+            return self._locate_by_library(text, offsets)
+        ids, lengths = self.encode_block(text, offsets)
+        begins, ends, explained = fast.find_spans(text, offsets, ids, lengths)
+        which = np.flatnonzero(~explained)
+        if len(which):
+            _, counts, other_begins, other_ends = self._locate_by_library(*ragged.take(text, offsets, which))
+            begins, ends = (
+                replace_documents(mine, lengths, which, (other, counts))[0] for mine, other in ((begins, other_begins), (ends, other_ends))
+            )
+        return ids, lengths, begins, ends
+
+    def _locate_by_library(
+        self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Encodes many documents at once with the library, with the offsets that it reports."""
         parts = [np.zeros((3, 0), dtype=np.int32)]
         lengths = [np.zeros(0, dtype=np.int64)]
         for documents in _portions(text, offsets):

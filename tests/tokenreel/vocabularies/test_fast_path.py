@@ -193,3 +193,30 @@ def test_without_numba_the_library_encodes(model, monkeypatch):
     monkeypatch.setattr(fast_path.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotRecognised, match="Numba"):
         FastPath(json.loads(data), tokenizers.Tokenizer.from_buffer(data), 1 << 20)
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    "post_processor",
+    [
+        None,
+        {**BYTE_LEVEL, "add_prefix_space": False},
+        {**BYTE_LEVEL, "add_prefix_space": True},
+        {"type": "Sequence", "processors": [{**BYTE_LEVEL, "add_prefix_space": True, "trim_offsets": False}]},
+        {"type": "RobertaProcessing", "sep": ["a", 1], "cls": ["b", 2], "trim_offsets": True, "add_prefix_space": True},
+    ],
+)
+@pytest.mark.parametrize("name", ["gpt2", "o200k", "roberta", "bloom_removed"])
+def test_spans_are_those_of_the_library(model, tmp_path, name, post_processor):
+    content = json.loads(tokenizer_json(model, PRE_TOKENIZERS[name], added=ADDED, normalizer={"type": "NFC"} if name == "o200k" else None))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content | {"post_processor": post_processor}))
+    fast, slow = (load_vocabulary("huggingface", str(path), memo_bytes=size) for size in (1 << 20, 0))
+    texts = block([*DOCUMENTS, *hostile_texts(300, seed=8, names=NAMES)])
+    for a, b in zip(fast.encode_block_with_offsets(*texts), slow.encode_block_with_offsets(*texts), strict=True):
+        assert a.dtype == b.dtype and np.array_equal(a, b)
+    ids, lengths = fast.encode_block(*texts)
+    explained = fast.fast_path.find_spans(*texts, ids, lengths)[2]
+    assert explained.any() == (post_processor is None or post_processor["type"] != "RobertaProcessing")
