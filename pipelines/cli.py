@@ -20,6 +20,7 @@ from transforms.workers import quiet
 COMMANDS = {
     "init": ("pipelines.init", "copy a recipe, ready to run, or list the recipes"),
     "train-tokenizer": ("pipelines.train_tokenizer", "raw text to a tokenizer and a report on it"),
+    "try-tokenizer": ("pipelines.try_tokenizer", "what a tokenizer makes of files, and how fast, beside its library"),
     "plan": ("pipelines.plan", "what a build will take and give: tokens, examples, disk, reads, time and money"),
     "build": ("pipelines.build", "raw text to a dataset: training-ready shards"),
     "status": ("pipelines.status", "what a running or dead build has done, who has its output, and what to do"),
