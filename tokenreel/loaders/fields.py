@@ -15,7 +15,8 @@ from tokenreel.format.segments import SegmentMap
 
 INPUTS, TARGETS = "inputs", "targets"
 SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, TARGET_WEIGHTS = "segment_ids", "positions", "loss_weights", "target_weights"
-DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, TARGET_WEIGHTS)
+PADDING_MASK = "padding_mask"
+DERIVED = (INPUTS, TARGETS, SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, TARGET_WEIGHTS, PADDING_MASK)
 CU_SEQLENS, MAX_SEQLEN = "cu_seqlens", "max_seqlen"
 OF_BATCH = (CU_SEQLENS, MAX_SEQLEN)  # of a whole batch, so without an axis of rows: see `Run.complete`
 BOUNDS = "segment_bounds"  # what those two are made from, once all rows of a batch are there
@@ -46,8 +47,9 @@ class Fields:
       joined: names of features that stand beside the dataset, and count as stored.
 
     `inputs` and `targets` are the two sides of next-token prediction: [n, seq_len], from the stored overlap where there is one; without it
-    the last target is padding and its weight 0. Beside them `segment_ids`, `positions` and `loss_weights` are those of the inputs; alone
-    they cover all stored tokens. `loss_weights` leave out the visible prefixes of `prefix_lm`.
+    the last target is padding and its weight 0. Beside them `segment_ids`, `positions`, `loss_weights` and `padding_mask` are those of the
+    inputs; alone they cover all stored tokens. `loss_weights` leave out the visible prefixes of `prefix_lm`. `padding_mask` is int32, 1 for
+    tokens and 0 for padding.
 
     Where tokens are hidden there is no next token to predict. `targets` are the text as it was, [n, seq_len] beside `tokens`, and
     `target_weights`, int32 [n, seq_len], are 1 where a token was selected, and 0 elsewhere. Where inputs and targets are two sequences, as
@@ -106,11 +108,13 @@ class Fields:
                 f"{name} belongs to models that predict the next token, and {self.hides} hides tokens: {schema.TOKENS} are no longer the "
                 f"text. Ask for {dense}{sparse}."
             )
-        if name == TARGETS and INPUTS in there:
-            raise ConfigError(f"{TARGETS} would not be those of the stored {INPUTS}: there are {', '.join(sorted(there))}")
+        if name in (TARGETS, PADDING_MASK) and INPUTS in there:
+            raise ConfigError(f"{name} would not be those of the stored {INPUTS}: there are {', '.join(sorted(there))}")
         wanted = {INPUTS: {schema.TOKENS}, TARGETS: {schema.TOKENS}}.get(name, {schema.DOCUMENT_STARTS})
         if name == TARGET_WEIGHTS or (name == TARGETS and self.hides):
             wanted = {schema.TOKENS, *SLOTS}
+        if name == PADDING_MASK and self.align == 1:
+            wanted = {schema.TOKENS}  # padding stands behind the tokens alone
         if name == LOSS_WEIGHTS and NUM_TARGETS in there:
             wanted = {TARGETS, NUM_TARGETS}
         if not wanted <= there:
@@ -145,6 +149,9 @@ class Fields:
                 out[name] = _text(arrays) if self.hides else self._targets(arrays[schema.TOKENS])
             elif name == TARGET_WEIGHTS:
                 out[name] = _dense(arrays, np.zeros(arrays[schema.TOKENS].shape, np.int32), arrays["mask_weights"])
+            elif name == PADDING_MASK:
+                mask = _padding_mask(arrays, self.align)
+                out[name] = np.ascontiguousarray(mask[:, : self.seq_len]) if shifted else mask
             elif name == LOSS_WEIGHTS and NUM_TARGETS in arrays:
                 out[name] = (np.arange(arrays[TARGETS].shape[1]) < arrays[NUM_TARGETS][:, None]).astype(np.float32)
             else:
@@ -171,6 +178,15 @@ class Fields:
         targets = np.full((len(tokens), self.seq_len), self.pad_id, dtype=tokens.dtype)
         targets[:, : tokens.shape[1] - 1] = tokens[:, 1:]
         return targets
+
+
+def _padding_mask(arrays: Mapping[str, npt.NDArray[Any]], align: int) -> npt.NDArray[np.int32]:
+    """Marks the tokens of [n, L] positions with 1, and padding with 0: behind the tokens, and in the gaps that `align` leaves."""
+    count = arrays.get(schema.NUM_TOKENS)
+    if align > 1:
+        return (SegmentMap(arrays[schema.DOCUMENT_STARTS], count, align).segment_ids() > 0).astype(np.int32)
+    shape = arrays[schema.TOKENS].shape
+    return np.ones(shape, np.int32) if count is None else (np.arange(shape[1]) < count[:, None]).astype(np.int32)
 
 
 def _text(arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:

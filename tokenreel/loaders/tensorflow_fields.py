@@ -13,6 +13,7 @@ from tokenreel.loaders.fields import (
     INPUTS,
     LOSS_WEIGHTS,
     NUM_TARGETS,
+    PADDING_MASK,
     POSITIONS,
     PREFIX,
     SEGMENT_IDS,
@@ -42,7 +43,12 @@ def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
         made[TARGET_WEIGHTS] = tf.tensor_scatter_nd_update(tf.zeros_like(arrays[schema.TOKENS]), at, tf.gather_nd(weights, used))
     if NUM_TARGETS in arrays and TARGETS in arrays:
         made[LOSS_WEIGHTS] = tf.sequence_mask(arrays[NUM_TARGETS], arrays[TARGETS].shape[1], tf.float32)
-    if any(name in fields.names and name not in (*out, *made) for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS)):
+    if PADDING_MASK in fields.names and fields.align == 1:
+        mask = tf.ones_like(arrays[schema.TOKENS], tf.int32)
+        if schema.NUM_TOKENS in arrays:
+            mask *= tf.sequence_mask(arrays[schema.NUM_TOKENS], mask.shape[1], tf.int32)
+        made[PADDING_MASK] = mask[:, : fields.seq_len] if shifted else mask
+    if any(name in fields.names and name not in (*out, *made) for name in (SEGMENT_IDS, POSITIONS, LOSS_WEIGHTS, PADDING_MASK)):
         found = _of_segments(fields, arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS))
         if fields.targets_only and PREFIX in arrays:
             visible = tf.pad(arrays[PREFIX][:, 1:], [[0, 0], [0, found[LOSS_WEIGHTS].shape[1] - arrays[PREFIX].shape[1] + 1]])
@@ -52,7 +58,7 @@ def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_segments(fields: Fields, document_starts: Any, num_tokens: Any) -> dict[str, Any]:
-    """Gives segment ids and positions, int32 [n, L], and loss weights, float32 [n, L]; see `format.segments` for what a start means.
+    """Gives segment ids, positions and the padding mask, int32 [n, L], and loss weights, float32 [n, L]; see `format.segments` for what a start means.
 
     Args:
       fields: whose `align` and `across_documents` hold.
@@ -74,6 +80,7 @@ def _of_segments(fields: Fields, document_starts: Any, num_tokens: Any) -> dict[
     following = is_real[:, 1:] & (is_real[:, :-1] if fields.across_documents else ~begins[:, 1:])
     return {
         SEGMENT_IDS: tf.where(is_real, counted, 0),
+        PADDING_MASK: tf.cast(is_real, tf.int32),
         POSITIONS: tf.where(is_real, column - first, 0),
         LOSS_WEIGHTS: tf.cast(tf.pad(following, [[0, 0], [0, 1]]), tf.float32),
     }

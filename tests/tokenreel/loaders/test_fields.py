@@ -22,9 +22,10 @@ def test_derived_fields(tmp_path):
         path = tmp_path / f"{overlap}{padded}"
         arrays = random_examples(30, 12, overlap=overlap, padded=padded)
         write_dataset(path, {"train": arrays}, overlap=overlap)
-        batch = load(path).take(np.arange(30), ["inputs", "targets", "loss_weights", "segment_ids", "positions", "example_id"])
+        batch = load(path).take(np.arange(30), ["inputs", "targets", "loss_weights", "segment_ids", "positions", "padding_mask"])
         across = load(path).take(np.arange(30), ["targets", "loss_weights"], across_documents=True)["loss_weights"]
-        stored = load(path).take(np.arange(30), ["segment_ids", "positions"])
+        stored = load(path).take(np.arange(30), ["segment_ids", "positions", "padding_mask"])
+        alone = load(path).take(np.arange(30), ["padding_mask"])
         for row in range(30):
             tokens, starts = arrays["tokens"][row], arrays["document_starts"][row]
             number = int(arrays["num_tokens"][row]) if padded else len(tokens)
@@ -43,6 +44,10 @@ def test_derived_fields(tmp_path):
                     assert batch["loss_weights"][row, i] == (real and not starts[i + 1])
                     assert across[row, i] == real
                 position += 1
+        for fields in (batch, stored):
+            np.testing.assert_array_equal(fields["padding_mask"], fields["segment_ids"] > 0)
+            assert fields["padding_mask"].dtype == np.int32
+        assert list(alone) == ["padding_mask"] and np.array_equal(alone["padding_mask"], stored["padding_mask"])
         assert batch["inputs"].shape == (30, 12) and stored["segment_ids"].shape == (30, 12 + overlap)
 
 
@@ -159,8 +164,9 @@ def test_hidden_characters_have_no_decoder_features_either(build):
 
 def test_typed_texts_have_no_shifted_targets(build):
     dataset = load(build({"name": "typo_noise"}))
-    with pytest.raises(ConfigError, match="targets would not be those of the stored inputs: there are "):
-        dataset.take([0], ["inputs", "targets"])
+    for name in ("targets", "padding_mask"):
+        with pytest.raises(ConfigError, match=f"{name} would not be those of the stored inputs: there are "):
+            dataset.take([0], ["inputs", name])
 
 
 def test_where_nothing_is_hidden_there_are_no_dense_labels(build):

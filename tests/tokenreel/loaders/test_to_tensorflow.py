@@ -61,8 +61,9 @@ def test_the_native_graph_derives_what_the_loader_does(tmp_path, record_format, 
         write_dataset(tmp_path / name, {"train": made}, overlap=overlap, record_format=form, config=config)
     dataset = load(tmp_path / "fixed")
     for features in (
-        ["tokens", "segment_ids", "positions", "loss_weights"],
-        ["loss_weights", "inputs", "targets", "segment_ids"],
+        ["tokens", "segment_ids", "positions", "loss_weights", "padding_mask"],
+        ["loss_weights", "inputs", "targets", "segment_ids", "padding_mask"],
+        ["padding_mask"],
         ["inputs"],
     ):
         for across in (False, True):
@@ -222,7 +223,7 @@ def test_two_workers_of_a_strategy_get_every_row_once(arrays, tmp_path):
 @pytest.mark.parametrize(
     ("name", "names"),
     [
-        ("roberta", ["tokens", "targets", "target_weights", "segment_ids", "example_id"]),
+        ("roberta", ["tokens", "targets", "target_weights", "segment_ids", "padding_mask", "example_id"]),
         ("t5", ["inputs", "targets", "loss_weights", "example_id"]),
         ("ul2", ["loss_weights", "example_id"]),
     ],
