@@ -25,7 +25,7 @@ from tokenreel.tasks.feature_converters import EncDecFeatureConverter
 from tokenreel.tasks.getting import get_dataset
 from tokenreel.tasks.rates import mixing_rate_num_characters
 from tokenreel.tasks.task import TaskRegistry
-from tokenreel.tasks.vocabularies import SentencePieceVocabulary
+from tokenreel.tasks.vocabularies import SentencePieceVocabulary, sentencepiece
 
 MODULE = "tests.pipelines.cached_tasks"
 ROWS = [
@@ -100,6 +100,7 @@ def test_a_cache_holds_what_the_steps_give_wherever_files_are_cut(data, tmp_path
 def test_examples_encoded_together_give_the_bytes_of_each_by_itself(data, tmp_path, monkeypatch):
     blocks = []
     whole = SentencePieceVocabulary.encode_block
+    monkeypatch.setattr(sentencepiece, "_FEW_BYTES", 20)
     monkeypatch.setattr(SentencePieceVocabulary, "encode_block", lambda self, *block: blocks.append(block) or whole(self, *block))
     assert cache(tmp_path / "together", "texts") == 0
     assert len(blocks) >= 3

@@ -12,20 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from tokenreel.caching import units
+from tokenreel.caching import cache_job, units
 from tokenreel.caching.cache_job import TaskCache
 from tokenreel.storage import files
 from tokenreel.tasks import step_turns
 
 _SECONDS_TO_START = 4.0  # of a worker process, with all it loads
 _SAMPLE_BYTES = 1 << 20
-_MANY = 64  # examples
+_MANY = 4096  # examples at a time, as many as are staged together at most
 
 
 def prefers_threads(caches: Sequence[TaskCache]) -> bool:
     """Says whether threads make some caches sooner than processes."""
     left = _SECONDS_TO_START
     for cache in caches:
+        if cache.unit_bytes > cache_job.unit_bytes(()):  # gigabytes, which need not be listed once more
+            return False
         for split in cache.splits:
             seconds = _python_seconds(cache, split)
             if seconds is None or seconds > left:

@@ -10,7 +10,7 @@ import pytest
 from tests.tokenreel.tasks import sentencepiece_models
 from tokenreel.errors import ConfigError
 from tokenreel.tasks import ExampleStream, Feature, preprocessors
-from tokenreel.tasks.vocabularies import ByteVocabulary, PassThroughVocabulary, SentencePieceVocabulary
+from tokenreel.tasks.vocabularies import ByteVocabulary, PassThroughVocabulary, SentencePieceVocabulary, sentencepiece
 
 FORMS = [pytest.param("stream"), pytest.param("tf.data", marks=pytest.mark.tensorflow)]
 
@@ -86,7 +86,9 @@ def told(value):
 
 @pytest.mark.parametrize("step", [preprocessors.tokenize, preprocessors.tokenize_and_append_eos])
 @pytest.mark.parametrize("copy_pretokenized", [True, False])
-def test_texts_of_many_examples_at_once_get_the_ids_of_each(step, copy_pretokenized, vocabulary) -> None:
+def test_texts_of_many_examples_at_once_get_the_ids_of_each(step, copy_pretokenized, vocabulary, monkeypatch) -> None:
+    monkeypatch.setattr(sentencepiece, "_FEW_BYTES", 20)
+
     def texts(*parts, shape=None):
         array = np.empty(len(parts), dtype=object)
         array[:] = parts

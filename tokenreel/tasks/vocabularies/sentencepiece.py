@@ -23,7 +23,7 @@ from tokenreel.vocabularies.sentencepiece import model
 from tokenreel.vocabularies.sentencepiece.vocabulary import SentencePieceVocabulary as FastVocabulary
 
 _LOCK = threading.Lock()  # the library crashes where two threads load at once
-_FEW_TEXTS = 4  # fewer are encoded one by one, which is as fast
+_FEW_BYTES = 48 << 10  # of texts; fewer are encoded one by one, since a block costs more than a millisecond of its own
 _TEXT = object()  # in place of a shape
 _ENCODE_A_VALUE = ("encode_value", "_encode_text", "encode", "_encode", "encode_block")
 
@@ -136,7 +136,7 @@ class SentencePieceVocabulary(Vocabulary):
         """See `Vocabulary`; texts are encoded as a block, unless a subclass encodes each in a way of its own."""
         texts: list[bytes] = []
         parts = [_add_texts(value, texts) for value in values] if self._encodes_as_ever() else []
-        if len(texts) < _FEW_TEXTS or None in parts:
+        if not texts or sum(map(len, texts)) < _FEW_BYTES or None in parts:
             return super().encode_values(values)
         ids, counts = self.encode_block(np.frombuffer(b"".join(texts), np.uint8), ragged.offsets_of(np.array([*map(len, texts)])))
         each = (ids[start:stop] for start, stop in itertools.pairwise(ragged.offsets_of(counts).tolist()))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tokenreel.tasks import sentencepiece_models
 from tokenreel.errors import VocabularyError
-from tokenreel.tasks.vocabularies import SentencePieceVocabulary
+from tokenreel.tasks.vocabularies import SentencePieceVocabulary, sentencepiece
 
 TEXT, IDS = "this is a test", [11, 8, 6, 3, 8, 6, 3, 5, 10]
 
@@ -74,12 +74,16 @@ def test_values_of_many_examples_are_encoded_as_each_by_itself(path, monkeypatch
 
     blocks = []
     whole = SentencePieceVocabulary.encode_block
+    monkeypatch.setattr(sentencepiece, "_FEW_BYTES", 0)
     monkeypatch.setattr(SentencePieceVocabulary, "encode_block", lambda self, *block: blocks.append(block) or whole(self, *block))
     for kind, count in ((SentencePieceVocabulary, 1), (Lower, 0)):
         vocabulary = kind(path, extra_ids=10)
         alone = [plain(vocabulary.encode_value(value)) for value in values]
         assert [plain(each) for each in vocabulary.encode_values(values)] == alone and len(blocks) == count
         blocks.clear()
+    monkeypatch.setattr(sentencepiece, "_FEW_BYTES", 1000)
+    vocabulary = SentencePieceVocabulary(path, extra_ids=10)
+    assert [plain(each) for each in vocabulary.encode_values(values)] == alone and not blocks
     replaced = SentencePieceVocabulary(path)
     replaced._encode = lambda s: [7]  # type: ignore[method-assign]
     assert [ids.tolist() for ids in replaced.encode_values([b"a"] * 9)] == [[7]] * 9 and not blocks
