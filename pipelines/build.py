@@ -20,6 +20,7 @@ from tokenreel.config import reading
 from tokenreel.config.build import JobConfig
 from tokenreel.config.task_build import TaskJobConfig
 from tokenreel.config.workspace import Workspace
+from tokenreel.curation import scores
 from tokenreel.curation.filters import Rules, load_rules
 from tokenreel.curation.inputs import survey
 from tokenreel.format import manifest
@@ -39,6 +40,7 @@ from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
 from transforms.check_ids import CheckIds
 from transforms.clean_up import CleanUp
+from transforms.filter_by_scores import FilterByScores
 from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
 from transforms.merge_stages import MergeStages
@@ -77,6 +79,8 @@ def build(
         stages |= RemoveDuplicateDocuments(job, work, table_levels)
     if any(source.id_field is not None for source in job.sources):
         stages |= CheckIds(job, work, table_levels)
+    if any(contents := scores.digests(job)):
+        stages |= FilterByScores(job, work, contents)
     read = stages | MergeStages(everything, work, inputs, stage_levels) if stage_levels else stages  # table of what shards are made of
     plan = (stages, read) | PlanShards(everything, work, inputs)  # table of SplitPlan
     built = (plan, stages, read) | BuildShards(everything, work)  # BuiltShard

@@ -85,6 +85,7 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Fe
             found = features.read(config.output)
         else:
             print(f"tokenreel: {plain(config.output)} is complete already", file=sys.stderr)
+            local.answer_launcher(parsed)
         output.remove_stage(config.output)
     return found
 

@@ -12,7 +12,7 @@ from tokenreel import commands
 
 # Commands that are jobs for a cluster, by name. A job that is added here gets a template once `python -m pipelines.templates.metadata` ran;
 # its command has to take --no-wait.
-JOBS = ("build", "train-tokenizer", "cache-tasks", "verify")
+JOBS = ("build", "train-tokenizer", "cache-tasks", "extract-features", "verify")
 JOB = "job"  # the parameter that says which
 SEPARATOR = ";"  # between the values of one parameter; one that begins with ^|^ has another separator, here |
 IMAGE = "sdk_container_image"
@@ -21,14 +21,29 @@ _GCS, _SETTING = r"^gs://[^\n\r]+$", r"^[^=\n]+=[\s\S]*$"
 _KINDS = {
     "config": ("GCS_READ_FILE", _GCS),
     "directory": ("TEXT", _GCS),
+    "dataset": ("TEXT", _GCS),
     "input": ("TEXT", _GCS),
+    "model": ("TEXT", _GCS),
     "output": ("GCS_WRITE_FOLDER", _GCS),
     "output_cache_dir": ("GCS_WRITE_FOLDER", _GCS),
     "set": ("TEXT", _SETTING),
 }
-_LEFT_OUT = ("no_wait", "quick", "quiet")  # a launcher that waits would never start its job, and the others are for a check without one
+_LEFT_OUT = ("no_wait", "plan", "quick", "quiet")  # a launcher that waits would never start its job, and the others start none
 _DATASET, _RUN, _WORKERS = "What is made", "How it runs", "Workers"
-_OF_DATASETS = ("config", "directory", "set", "input", "output", "tasks", "excluded_tasks", "module_import", "output_cache_dir", "splits")
+_OF_DATASETS = (
+    "config",
+    "directory",
+    "dataset",
+    "model",
+    "set",
+    "input",
+    "output",
+    "tasks",
+    "excluded_tasks",
+    "module_import",
+    "output_cache_dir",
+    "splits",
+)
 _OF_MIXTURES = ("mixtures", "mixture_stop", "mixture_examples", "mixture_tokens", "mixture_epochs")
 _GROUPS = {**dict.fromkeys((*_OF_DATASETS, *_OF_MIXTURES), _DATASET), IMAGE: _WORKERS}
 _BEAM = (IMAGE, "number_of_worker_harness_threads")  # options of Beam that people look for
@@ -119,7 +134,7 @@ def _of(action: argparse.Action) -> Parameter:
         help=f"{text} Several are separated by {SEPARATOR}" if several else text,
         kind=kind,
         group=_GROUPS.get(name, _WORKERS if name in _BEAM else _RUN),
-        required=action.required if action.option_strings else True,
+        required=action.required if action.option_strings else action.nargs != "?",
         several=several,
         together=together,
         flag=flag,

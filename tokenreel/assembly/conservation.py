@@ -9,7 +9,7 @@ from tokenreel.assembly.shard_statistics import ShardStatistics
 from tokenreel.config.build import JobConfig
 from tokenreel.errors import BuildError
 from tokenreel.planning.shard_plan import SplitPlan
-from tokenreel.planning.stage_table import StageTable
+from tokenreel.planning.stage_table import SCORED, StageTable
 
 
 def conservation(
@@ -32,19 +32,19 @@ def conservation(
     Raises:
       BuildError: an identity does not hold; names it and both sides.
     """
-    filtered, repeats = selections.summed("filtered"), selections.repeated()
+    filtered, scored, repeats = selections.summed("filtered"), selections.scored(), selections.repeated()
     names = ("documents", "dead_letters", "duplicates", "not_sampled")
     kept, dead, duplicates, not_sampled = (int(selections.numbers(name).sum()) for name in names)
     read = kept + sum(filtered.values()) + dead
     repeated = int(repeats.sum())
-    taken = sum(plan.documents for plan in plans.values())
-    _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", taken + duplicates + not_sampled)
+    used = sum(plan.documents for plan in plans.values()) + duplicates + not_sampled + sum(scored.values())
+    _require_equal("documents in stage files, and repeats of them", kept + repeated, "taken + left out", used)
     # For each source, too: what one lacks and another has too often would cancel out in the sum.
     for index, source in enumerate(config.sources):
         own = selections.of_source(index)
         held = int((selections.numbers("documents") + repeats)[own].sum())
-        left_out = (selections.numbers("duplicates") + selections.numbers("not_sampled"))[own]
-        used = int(left_out.sum()) + sum(int(selections.counts(split)[own, 0].sum()) for split in plans)
+        unused = sum(int(selections.numbers(name)[own].sum()) for name in ("duplicates", "not_sampled", *SCORED))
+        used = unused + sum(int(selections.counts(split)[own, 0].sum()) for split in plans)
         _require_equal(f"{source.name}: documents and repeats", held, "taken + left out", used)
     for split, plan in plans.items():
         found = sums[split]
@@ -62,7 +62,7 @@ def conservation(
     return {
         "documents_read": read,
         "documents_written": sum(plan.documents - plan.dropped_documents for plan in plans.values()),
-        "documents_filtered": filtered,
+        "documents_filtered": filtered | scored,
         "documents_duplicate": duplicates,
         "documents_not_sampled": not_sampled,
         "documents_repeated": repeated,

@@ -42,7 +42,7 @@ def _source_statistics(selections: StageTable, source: int, splits: Iterable[str
     def total(name: str) -> int:
         return int(selections.numbers(name)[own].sum())
 
-    filtered = selections.summed("filtered", own)
+    filtered = selections.summed("filtered", own) | selections.scored(own)
     return {
         "dead_letters": total("dead_letters"),
         "filtered": sum(filtered.values()),

@@ -15,6 +15,7 @@ from tokenreel.config.corpus import (
     LineRules,
     SourceConfig,
     check_splits,
+    filter_semantics,
     source_semantics,
 )
 from tokenreel.config.parsing import require, to_dict
@@ -304,7 +305,7 @@ class JobConfig(CorpusSettings):
         for name in ("output", "execution", "seed"):
             del settings[name]
         settings["sources"] = [source_semantics(source) for source in settings["sources"]]
-        del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
+        settings["filters"] = filter_semantics(settings["filters"])
         del settings["vocabulary"]["path"]  # the manifest holds the vocabulary's fingerprint
         settings["vocabulary"]["options"].pop("memo_bytes", None)
         if self.vocabulary.sampling is None:  # as before there was such a setting

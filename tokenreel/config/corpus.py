@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tokenreel.config.parsing import check_pattern, from_dict, require, require_share, to_dict
+from tokenreel.config.scores import ScoreConfig
 from tokenreel.errors import ConfigError
 from tokenreel.format import labels
 
@@ -315,6 +316,7 @@ class FilterConfig:
       bad_words: a file with a word or phrase on each line; documents that hold one as a word are left out.
       lines: which lines are taken out of documents before all other rules look at what is left.
       quality: which documents do not read like text.
+      scores: which documents are left out by scores that were given to them by name, when the others are selected.
     """
 
     min_characters: int = 1
@@ -330,6 +332,7 @@ class FilterConfig:
     bad_words: str | None = None
     lines: LineRules = dataclasses.field(default_factory=LineRules)
     quality: QualityRules = dataclasses.field(default_factory=QualityRules)
+    scores: ScoreConfig | None = dataclasses.field(default=None, repr=False)  # no rule of what is tokenized, so no part of its fingerprint
 
     def __post_init__(self) -> None:
         for unit, least in (("characters", 1), ("tokens", 1), ("words", 0)):
@@ -412,7 +415,17 @@ def source_semantics(settings: dict[str, Any]) -> dict[str, Any]:
     What came after the first datasets is left out where it is as it was before there was such a setting, so that identities stay.
     """
     kept = {name: value for name, value in settings.items() if name != "files" and (name not in _LATER or value != _LATER[name])}
-    kept["filters"] = {name: value for name, value in settings["filters"].items() if name != "bad_words"}
+    kept["filters"] = filter_semantics(settings["filters"])
+    return kept
+
+
+def filter_semantics(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes what decides bytes out of the settings of filters: no paths, of whose files the digest of the input tells."""
+    kept = {name: value for name, value in settings.items() if name != "bad_words"}
+    if isinstance(kept.get("scores"), Mapping):
+        kept["scores"] = {name: value for name, value in kept["scores"].items() if name != "files"}
+    elif "scores" in kept:  # as before there was such a setting
+        del kept["scores"]
     return kept
 
 

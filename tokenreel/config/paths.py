@@ -29,6 +29,8 @@ SETTINGS = (
     "sources.*.files",
     "sources.*.filters.bad_words",
     "filters.bad_words",
+    "filters.scores.files",
+    "sources.*.filters.scores.files",
     "vocabulary.path",
     "execution.stage",
     "cache_dirs",

@@ -9,7 +9,15 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from tokenreel import keys
-from tokenreel.config.corpus import CorpusSettings, ExecutionConfig, FilterConfig, SourceConfig, check_splits, source_semantics
+from tokenreel.config.corpus import (
+    CorpusSettings,
+    ExecutionConfig,
+    FilterConfig,
+    SourceConfig,
+    check_splits,
+    filter_semantics,
+    source_semantics,
+)
 from tokenreel.config.parsing import to_dict
 from tokenreel.config.paths import TRAINER_FILES
 from tokenreel.errors import PATHS_BEGIN, ConfigError
@@ -91,6 +99,8 @@ class TokenizerJobConfig(CorpusSettings):
                 raise ConfigError(
                     f"source {source.name}: filters.min_tokens and filters.max_tokens need tokens, of which there are none yet"
                 )
+            if filters.scores is not None:
+                raise ConfigError(f"source {source.name}: filters.scores select what a build takes; a tokenizer is trained without them")
         if self.weights and set(self.weights) != set(names):
             raise ConfigError(f"weights must name every source once: the sources are {names}, the weights {list(self.weights)}")
         for name, weight in self.weights.items():
@@ -122,7 +132,7 @@ class TokenizerJobConfig(CorpusSettings):
         for name in ("output", "execution"):
             del settings[name]
         settings["sources"] = [source_semantics(source) for source in settings["sources"]]
-        del settings["filters"]["bad_words"]  # the digest of the input holds what the file says
+        settings["filters"] = filter_semantics(settings["filters"])
         if self.kind == "sentencepiece":
             for option in TRAINER_FILES:  # the identity holds what they say
                 settings["options"].pop(option, None)

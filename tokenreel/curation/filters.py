@@ -79,6 +79,7 @@ def load_rules(config: FilterConfig) -> Rules:
     Raises:
       ConfigError: the list cannot be read, or is empty.
     """
+    config = dataclasses.replace(config, scores=None)  # which select documents once they are tokenized
     if config.bad_words is None:
         return Rules(config)
     try:

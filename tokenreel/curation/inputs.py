@@ -9,7 +9,7 @@ from typing import Any
 from tokenreel import keys
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.curation import leaks
+from tokenreel.curation import leaks, scores
 from tokenreel.curation.filters import load_rules
 from tokenreel.sources import first_look, heads
 from tokenreel.sources.inputs import InputFile
@@ -55,7 +55,10 @@ def list_inputs(config: JobConfig | TokenizerJobConfig, found: Sequence[Sequence
     summary = {}
     for index, source in enumerate(config.sources):
         listed = list_files(source) if found is None else found[index]
-        lists = load_rules(config.filters_of(index)).bad_words
+        filters = config.filters_of(index)
+        lists = load_rules(filters).bad_words
+        if filters.scores is not None:
+            lists += (scores.digest(filters.scores),)
         digest = keys.digest(*(f"{file.name}\0{file.size}" for file in listed), *lists)
         summary[source.name] = {"bytes": sum(file.size for file in listed), "digest": digest, "files": len(listed)}
     return summary

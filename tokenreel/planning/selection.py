@@ -36,7 +36,8 @@ class StageSelection:
         taken at least twice, and so on.
       duplicates: documents that are not taken because their text is elsewhere.
       not_sampled: documents that are not taken because of `sources.epochs`.
-      removed: file with the rows of the duplicates; None where there are none.
+      low_score, no_score: documents that are not taken because of `filters.scores`.
+      removed: file with the rows of the duplicates, and of what `filters.scores` leaves out; None where there are none.
       quantiles: of the sort values in a merged file that is sorted by these, the smallest and the largest included; then `splits` names the
         one split that the file holds.
     """
@@ -45,6 +46,8 @@ class StageSelection:
     splits: Mapping[str, tuple[Counts, ...]]
     duplicates: int = 0
     not_sampled: int = 0
+    low_score: int = 0
+    no_score: int = 0
     removed: str | None = None
     quantiles: tuple[int, ...] = ()
 

@@ -162,8 +162,9 @@ def _nothing_to_train_on(order: DocumentOrder, plan: SplitPlan) -> str:
     if not plan.documents:
         held_out = sum(order.totals(split)[0] for split in split_names(order.config) if split != TRAIN)
         duplicates, not_sampled = (int(chosen.numbers(name).sum()) for name in ("duplicates", "not_sampled"))
+        scored = "".join(f"{count:,} have {name.replace('_', ' ')}, " for name, count in chosen.scored().items())
         return (
-            f"no document is left for the train split: {held_out:,} went to held-out splits, {duplicates:,} are duplicates, and "
+            f"no document is left for the train split: {held_out:,} went to held-out splits, {duplicates:,} are duplicates, {scored}and "
             f"{not_sampled:,} are not sampled. Lower the shares in splits, raise sources.epochs, or add text."
         )
     dropped = ", ".join(f"{count:,} for {reason}" for reason, count in plan.dropped_tokens.items())

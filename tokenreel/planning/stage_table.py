@@ -24,6 +24,7 @@ _KEPT_ROWS = 1 << 13  # stage files that a process keeps ready; groups ask for o
 _INFO = {field.name: str(field.type) for field in dataclasses.fields(StageInfo)}
 _COUNTED = tuple(name for name, kind in _INFO.items() if kind.startswith("Mapping"))  # counts by reason
 _SPLIT = "splits/"
+SCORED = ("low_score", "no_score")  # why `filters.scores` leaves a document out: a score outside of its bounds, or none
 _SIGN = 1 << 63  # taken off a sort value, which is unsigned, where a table keeps it
 
 
@@ -37,6 +38,7 @@ def to_row(selection: StageSelection) -> Row:
         row |= {f"{_SPLIT}{split}/{repeat}": counts for repeat, counts in enumerate(by_repeat)}
     if selection.quantiles:
         row["quantiles"] = tuple(value - _SIGN for value in selection.quantiles)
+    row |= {name: count for name in SCORED if (count := getattr(selection, name))}
     return row | {"duplicates": selection.duplicates, "not_sampled": selection.not_sampled, "removed": selection.removed or ""}
 
 
@@ -74,6 +76,7 @@ class StageTable(LazySequence[StageSelection]):
             splits={name: tuple(by_repeat) for name, by_repeat in splits.items()},
             duplicates=row["duplicates"],
             not_sampled=row["not_sampled"],
+            **{name: row.get(name, 0) for name in SCORED},
             removed=row["removed"] or None,
             quantiles=tuple(value + _SIGN for value in row.get("quantiles", ())),
         )
@@ -166,6 +169,11 @@ class StageTable(LazySequence[StageSelection]):
             if repeat:
                 found += self.columns.numbers(f"{_SPLIT}{split}/{repeat}")[:, 0]
         return found
+
+    def scored(self, rows: npt.NDArray[np.int64] | None = None) -> dict[str, int]:
+        """Counts the documents of some stage files or of all that their scores leave out, by reason; reasons without any are left out."""
+        total = {name: int((self.numbers(name) if rows is None else self.numbers(name)[rows]).sum()) for name in SCORED}
+        return {name: count for name, count in total.items() if count}
 
     def summed(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> dict[str, int]:
         """Adds the counts by reason of some stage files or of all, sorted by reason; `name` is `filtered` or `lines_removed`."""

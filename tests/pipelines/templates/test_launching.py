@@ -306,6 +306,11 @@ def test_the_command_of_parameters() -> None:
         *("cache-tasks", "--tasks", "qa:.*", "lines", "--module_import", "a", "b.c", "--output_cache_dir=gs://b/caches", "--min_shards=3"),
         *("--no-wait", "--runner=DataflowRunner"),
     ]
+    looked = launching.command(["--job=extract-features", "--dataset=gs://b/books", "--set=logits.top_k=4", "--output=gs://b/f"], {})
+    assert looked == [
+        *("extract-features", "--set=logits.top_k=4", "--dataset=gs://b/books", "--output=gs://b/f"),
+        *("--no-wait", "--runner=DataflowRunner"),
+    ]
     checked = launching.command(["--job=verify", "--directory=gs://b/books"], {})
     assert checked == ["verify", "gs://b/books", "--no-wait", "--runner=DataflowRunner"]
     other = launching.command(["--job=train-tokenizer", "--config=gs://b/c.yaml", "--sdk_container_image=other"], {launching.IMAGE: "one"})

@@ -18,9 +18,10 @@ REQUIRED = {
     "build": ["config"],
     "train-tokenizer": ["config", "job"],
     "cache-tasks": ["output_cache_dir", "job"],
+    "extract-features": ["job"],
     "verify": ["directory", "job"],
 }
-LEFT_OUT = {"no_wait", "quick", "quiet"}
+LEFT_OUT = {"no_wait", "plan", "quick", "quiet"}
 FOLDER = layering.ROOT / "dataflow_templates/metadata"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tokenreel.config import paths, reading
 from tokenreel.config.build import JobConfig
+from tokenreel.config.features import FeatureJobConfig
 from tokenreel.config.task_build import TaskJobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.errors import ConfigError
@@ -18,7 +19,7 @@ from tokenreel.errors import ConfigError
 # Settings that hold a text, but no path. A new setting belongs here or into `paths.SETTINGS`.
 NO_PATHS = {
     *("kind", "duplicates.remove", "execution.new_files", "order.mode", "shards.format", "weights", "splits"),
-    *(f"filters.{name}" for name in ("keep_pattern", "drop_pattern", "drop_phrases")),
+    *(f"filters.{name}" for name in ("keep_pattern", "drop_pattern", "drop_phrases", "scores.missing")),
     *(f"filters.lines.{name}" for name in ("end_marks", "drop_phrases", "remove_pattern")),
     *(f"filters.quality.{name}" for name in ("max_top_ngram", "max_repeated_ngrams")),
     *(f"packing.{name}" for name in ("mode", "separator_id", "last_example", "long_documents", "sentences")),
@@ -26,11 +27,16 @@ NO_PATHS = {
     *(f"sources.*.{name}" for name in ("delimiter", "encoding", "escape", "joiner", "messages_field", "quoting")),
     *(f"sources.*.{name}" for name in ("records", "split", "splits", "text", "label_fields", "entity_fields")),
     *("feature_converter.name", "mixture", "module_import", "stop", "task"),
+    *(f"model.{name}" for name in ("backend", "build", "version")),
+    *(f"head.{name}" for name in ("hidden", "kind", "layer")),
+    *(f"layers.*.{name}" for name in ("dtype", "name", "pool")),
+    *("inputs", "logits.top_k_dtype", "target_fields", "targets"),
     "vocabulary.kind",
 }
 # Groups of settings that something else declares; what they hold is looked at one by one.
 OPEN = {
     "feature_converter.options",
+    "model.arguments",
     "objective",
     "options",
     "packing.options",
@@ -56,7 +62,7 @@ def texts(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def test_every_setting_that_holds_a_text_is_a_path_or_is_none() -> None:
-    found = {*texts(JobConfig), *texts(TaskJobConfig), *texts(TokenizerJobConfig)}
+    found = {name for kind in (JobConfig, TaskJobConfig, TokenizerJobConfig, FeatureJobConfig) for name in texts(kind)}
     declared = {name for name in paths.SETTINGS if not name.startswith(("options.", "sources.*.filters."))}
     assert declared <= found
     assert found - declared - OPEN == NO_PATHS
