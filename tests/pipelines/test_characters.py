@@ -15,6 +15,7 @@ from pipelines import cli
 from tests import demo_text
 from tests.golden.builds import INPUTS
 from tokenreel.inspection.verification import verify
+from tokenreel.shelf import Shelf
 from tokenreel.vocabularies import character_fitting
 
 
@@ -60,6 +61,19 @@ def test_masks_and_typos_over_a_fitted_vocabulary(folder: pathlib.Path) -> None:
     online = plain.objective("character_denoising", case=0.05, neighbour=0.05, swap=0.02)
     batch = next(plain.batches(8, objective=online, seed=1))
     assert (batch["tokens"] == vocabulary.mask_id).any() and (batch["targets"] == plain.take(batch["example_id"])["tokens"]).all()
+
+
+def test_a_vocabulary_from_the_shelf(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pushed by one process, fetched by another: the dataset is that of the file itself."""
+    monkeypatch.setenv("TOKENREEL_SHELF", str(folder / "shelf"))
+    character_fitting.fit(texts(folder), folder / "pushed.json", specials=["<mask>"])
+    Shelf().push(folder / "pushed.json", "english", "vocabulary")
+    fetched = Shelf().fetch("english", "vocabulary", cache_dir=folder / "cache", lock=folder / "shelf.lock")
+    found = [
+        build(folder, name, vocabulary={"kind": "characters", "path": path}, objective={"name": "character_denoising"}).fingerprint
+        for name, path in (("own", str(folder / "pushed.json")), ("fetched", f"{fetched}/pushed.json"))
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("alphabet", [None, " abcdefghijklmnopqrstuvwxyz"])

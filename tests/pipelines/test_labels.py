@@ -232,6 +232,14 @@ def test_labels_that_mean_nothing_are_refused(
     assert not (tmp_path / "out/manifest.json").exists()
 
 
+def test_a_label_that_no_record_has_names_its_setting(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": row["text"], "id": row["id"]} for row in documents(5)]
+    tokenizer(tmp_path, [row["text"] for row in rows])
+    assert cli.main(["build", write(tmp_path, rows, packing={"mode": "pad", "seq_len": 24}), "--direct_num_workers=1"]) == 2
+    said = capsys.readouterr().err
+    assert "has the fields `topic`, `entities`. Set sources.0.label_fields and sources.0.entity_fields to fields that there are" in said
+
+
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("labelled")

@@ -25,6 +25,7 @@ from tests.conftest import tree_digest
 from tests.pipelines.test_determinism import job_service
 from tokenreel.storage import files
 from tokenreel.tokenizer_training import sample_plan
+from tokenreel.vocabularies import character_fitting
 from tokenreel.vocabularies.loading import load_vocabulary
 
 WriteConfig = Callable[..., str]
@@ -313,6 +314,14 @@ def test_the_options_of_characters(write_character_config: WriteConfig, tmp_path
     assert model["normalizer"] == "nfc"
     coverage = report(tmp_path / "a")["coverage"]
     assert coverage["unknown_tokens"] == coverage["characters"] - coverage["covered_characters"] > 0
+
+
+@pytest.mark.tensorflow
+def test_a_program_fits_the_file_of_a_job(write_character_config: WriteConfig, tmp_path: pathlib.Path) -> None:
+    for number, options in enumerate([{}, {"min_count": 2, "max_size": 9, "normalizer": "nfkc", "specials": ["<mask>", "<cls>"]}]):
+        train(write_character_config(f"{number}.yaml", options=options), tmp_path / f"{number}")
+        character_fitting.fit(CHARACTERS, tmp_path / f"{number}.json", **options)
+        assert (tmp_path / f"{number}.json").read_bytes() == (tmp_path / f"{number}/tokenizer.json").read_bytes()
 
 
 @pytest.mark.tensorflow

@@ -152,7 +152,7 @@ def _check_metadata(source: SourceConfig, index: int, files: Sequence[InputFile]
         raise SourceError(lacking_fields(source, index, lacking))
     note(
         f"none of {records:,} records of source {source.name!r} has {_named_fields(source, lacking)}, which "
-        f"sources.{index}.metadata_fields names: if no other has, a build ends with an error once all are read."
+        f"{_settings_of(source, index, lacking)} names: if no other has, a build ends with an error once all are read."
     )
 
 
@@ -167,11 +167,17 @@ def lacking_fields(source: SourceConfig, index: int, lacking: Collection[str]) -
     """Says that no record of a source has some of the fields that it keeps, and what to do."""
     told = f"no record of source {source.name!r} has the field{'s' if len(lacking) > 1 else ''} {_named_fields(source, lacking)}"
     ways = "names of folders, such as `lang` of `lang=en/`" if source.format in FIELDLESS_FORMATS else "fields that there are"
-    return f"{told}. Set sources.{index}.metadata_fields to {ways}."
+    return f"{told}. Set {_settings_of(source, index, lacking)} to {ways}."
 
 
 def _named_fields(source: SourceConfig, wanted: Collection[str]) -> str:
     return _list_names([name for name in source.metadata_fields if name in wanted], _NAMED)
+
+
+def _settings_of(source: SourceConfig, index: int, wanted: Collection[str]) -> str:
+    """Names the settings that keep some fields."""
+    names = dict.fromkeys(_setting_of(name, source) for name in source.metadata_fields if name in wanted)
+    return " and ".join(f"sources.{index}.{name}" for name in names)
 
 
 def _kept(documents: Documents) -> set[str]:
@@ -187,6 +193,9 @@ def _text_setting(source: SourceConfig) -> str:
 def _setting_of(name: str, source: SourceConfig) -> str:
     if name == source.id_field:
         return "id_field"
+    for setting in ("label_fields", "entity_fields"):
+        if name in getattr(source, setting):
+            return setting
     return "order_field" if name == source.order_field else "metadata_fields"
 
 
