@@ -20,10 +20,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 import tokenreel
 from examples import demo_corpus
 from examples.characters import layers, pretraining
+from examples.models import common
 from tokenreel.loaders.to_keras import KerasBatches
 from tokenreel.shelf import Shelf
 
@@ -50,24 +52,12 @@ def dataset(name: str, folder: pathlib.Path, documents: str, *settings: str, out
     """Builds the dataset of the config NAME.yaml as `output`, or finds it built, and gives its directory."""
     characters, made = folder / "characters", folder / (output or name)
     if not (characters / "tokenizer.json").exists():
-        run("train-tokenizer", HERE / "characters.yaml", "--input", folder / documents, "--output", characters)
+        common.run("train-tokenizer", HERE / "characters.yaml", "--input", folder / documents, "--output", characters)
     overrides = [
         word for setting in (f"vocabulary.path={(characters / 'tokenizer.json').resolve()}", *settings) for word in ("--set", setting)
     ]
-    run("build", HERE / f"{name}.yaml", "--input", folder / documents, "--output", made, *overrides)
+    common.run("build", HERE / f"{name}.yaml", "--input", folder / documents, "--output", made, *overrides)
     return str(made)
-
-
-def run(*words: Any) -> None:
-    """Runs a command of tokenreel in this process.
-
-    Raises:
-      SystemExit: it failed.
-    """
-    from pipelines import cli  # loads Beam, which a trainer on another machine does without
-
-    if code := cli.main([str(word) for word in words]):
-        raise SystemExit(code)
 
 
 def pretrain(folder: pathlib.Path, steps: int) -> dict[str, Any]:
@@ -89,8 +79,8 @@ def pretrain(folder: pathlib.Path, steps: int) -> dict[str, Any]:
     losses["links"] = linking.train(train, steps=steps)
     for name, found in losses.items():
         print(f"{name}: loss {found[0]:.3f} to {found[-1]:.3f}")
-    accuracy = {"classes": telling.accuracy(held_out), "links": linking.accuracy(held_out)}
-    print(f"held-out documents: {accuracy['classes']:.1%} of the packages, {accuracy['links']:.1%} of the links")
+    (linked, edges_held_out), told = linking.accuracy(held_out), telling.accuracy(held_out)
+    print(f"held-out documents: {told:.1%} of the packages; {linked:.1%} of {edges_held_out:,} links go before a pair drawn at random")
 
     for trained in (guessing, telling):
         trained.model.save(folder / f"{trained.name}-with-head.keras")  # for `distilled`
@@ -98,7 +88,7 @@ def pretrain(folder: pathlib.Path, steps: int) -> dict[str, Any]:
     for name, part in zip(PARTS, (embedder, guessing.tower, telling.tower, linking.tower), strict=True):
         part.save(folder / f"{name}.keras")
         print(f"{name}: {shelf.push(folder / f'{name}.keras', 'docstrings', name).digest}")
-    return {"losses": losses, "accuracy": accuracy}
+    return {"losses": losses, "classes": told, "links": linked}
 
 
 def fetch(folder: pathlib.Path) -> list[Any]:
@@ -115,7 +105,7 @@ def compose(folder: pathlib.Path, steps: int) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     embedder, *towers = fetch(folder)
     composed = layers.compose(embedder, towers)
-    before = [np.array(weight) for weight in composed.weights]
+    before = [ops.convert_to_numpy(weight) for weight in composed.weights]
     x = {name: composed.input[name] for name in ("token_ids", "segment_ids")}
     pooled = keras.layers.GlobalAveragePooling1D()(composed.output, mask=x["segment_ids"] > 0)
     model = keras.Model(x, keras.layers.Dense(len(OTHERS))(keras.layers.LayerNormalization()(pooled)))
@@ -125,11 +115,11 @@ def compose(folder: pathlib.Path, steps: int) -> dict[str, Any]:
         fields = dataset.batches(32, features=["tokens", "segment_ids", LABEL], rename=pretraining.READ, **order)
         return KerasBatches(fields, model, targets=LABEL, weights=None)
 
-    model.fit(batches(train, seed=0), steps_per_epoch=steps, verbose=0)
+    model.fit(batches(train, seed=0), steps_per_epoch=steps, shuffle=False, verbose=0)
     score = model.evaluate(batches(held_out, shuffle=False, epochs=1, drop_remainder=False), verbose=0, return_dict=True)["accuracy"]
     labels = held_out.take(np.arange(len(held_out)), [LABEL])[LABEL]
     largest = float(np.bincount(labels).max() / len(labels))
-    changed = sum(not np.array_equal(old, np.array(new)) for old, new in zip(before, composed.weights, strict=True))
+    changed = sum(not np.array_equal(old, ops.convert_to_numpy(new)) for old, new in zip(before, composed.weights, strict=True))
     print(f"the composition gives {composed(x_of_one(1)).shape[1:]} for one character, and {changed} of its {len(before)} weights changed")
     print(f"other packages: {score:.1%} of the held-out documents, where the largest class has {largest:.1%}")
     return {"accuracy": score, "largest": largest, "changed": changed}

@@ -16,9 +16,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 import tokenreel
 from examples.characters import composed, layers, pretraining
+from examples.models import common
 from tokenreel.loaders.to_keras import KerasBatches
 
 SMALL = {"width": 24}
@@ -27,7 +29,7 @@ TOP_K = 16
 
 def teacher(folder: str, name: str) -> Any:
     """Loads a tower with its embedder and its head, as `composed` saved it; `model.build` of the extractions names this function."""
-    return keras.models.load_model(pathlib.Path(folder) / f"{name}-with-head.keras")
+    return keras.models.load_model(pathlib.Path(folder) / f"{name}-with-head.keras", custom_objects=layers.LAYERS)
 
 
 def extract(folder: pathlib.Path, name: str, dataset: str, *settings: str) -> str:
@@ -35,7 +37,7 @@ def extract(folder: pathlib.Path, name: str, dataset: str, *settings: str) -> st
     output = folder / f"said-by-{name}"
     chosen = (f"model.build={__name__}:teacher", f"model.arguments.folder={folder.resolve()}", f"model.arguments.name={name}", *settings)
     words = [word for setting in (*chosen, "model.version=1") for word in ("--set", setting)]
-    composed.run("extract-features", "--dataset", dataset, "--output", output, *words)
+    common.run("extract-features", "--dataset", dataset, "--output", output, *words)
     return str(output)
 
 
@@ -96,14 +98,14 @@ def distill_documents(folder: pathlib.Path, steps: int) -> dict[str, Any]:
     body = layers.compose(small, [student.tower], frozen=False)
     student.model = keras.Model(body.input, head(body.output[:, 0]))
     student.model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
-    before = [np.array(weight) for weight in head.weights]
+    before = [ops.convert_to_numpy(weight) for weight in head.weights]
     names = [documents[0]["doc_id"] for documents in train.documents(np.arange(len(train)))]
     known = np.array([name in vectors for name in names])  # the two datasets hold out the same documents, whatever their lengths
-    wanted = keras.ops.softmax(head(np.stack([vectors[name] for name in names])))
+    wanted = ops.softmax(head(np.stack([vectors[name] for name in names])))
     batches = train.batches(16, seed=0, features=["tokens", "segment_ids", "example_id"], rename=pretraining.READ)
     data = KerasBatches(batches, student.model, targets=lambda batch: np.asarray(wanted)[batch["example_id"]], weights=None)
     student.model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
-    changed = sum(not np.array_equal(old, np.array(new)) for old, new in zip(before, head.weights, strict=True))
+    changed = sum(not np.array_equal(old, ops.convert_to_numpy(new)) for old, new in zip(before, head.weights, strict=True))
     return {"joined": int(known.sum()), "changed": changed, "student": student.accuracy(held_out)}
 
 

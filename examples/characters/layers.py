@@ -97,6 +97,9 @@ class CutTo(keras.layers.Layer):
         return keras.KerasTensor((*like.shape[:2], values.shape[-1]), values.dtype)
 
 
+LAYERS = {each.__name__: each for each in (Positions, PadToFactor, SameDocument, CutTo)}  # of which saved models consist, beside Keras's
+
+
 def attend(vectors: Any, segment_ids: Any, factor: int) -> Any:
     """Adds to each vector what a transformer block makes of the shortened sequence.
 

@@ -145,11 +145,18 @@ class Links(Pretraining):
         """See `Pretraining`."""
         return Pairs(self, dataset, batch_size, seed)
 
-    def accuracy(self, dataset: Any, batch_size: int = 64, seed: int = 1) -> float:
-        """Gives the share of edges, between documents of a dataset, whose logit is higher than that of the pair beside them."""
-        pairs = Pairs(self, dataset, batch_size, seed)
-        found = [self.model.predict_on_batch(pairs[step][0])[:, 0] for step in range(max(len(pairs.edges) // batch_size, 1))]
-        return float(np.mean([logits[: len(logits) // 2] > logits[len(logits) // 2 :] for logits in found]))
+    def accuracy(self, dataset: Any, epochs: int = 8, seed: int = 1) -> tuple[float, int]:
+        """Gives the share of edges whose logit is higher than that of the pair beside them, and how many edges there were.
+
+        Args:
+          dataset: only edges between its documents are looked at.
+          epochs: each edge is compared with so many strangers.
+          seed: which are drawn with.
+        """
+        pairs = Pairs(self, dataset, 64, seed)
+        steps = range(-(-len(pairs.edges) * epochs // 64))
+        found = [self.model.predict_on_batch(pairs[step][0])[:, 0].reshape(2, -1) for step in steps]
+        return float(np.mean([logits[0] > logits[1] for logits in found])), len(pairs.edges)
 
 
 class Pairs(keras.utils.PyDataset):
