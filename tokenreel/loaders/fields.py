@@ -159,20 +159,23 @@ class Fields:
                     raise ConfigError(f"{name} is derived from {schema.DOCUMENT_STARTS}, and the objective makes {', '.join(arrays)}")
                 if found is None:  # the map serves all of the fields below
                     found = SegmentMap(arrays[schema.DOCUMENT_STARTS], arrays.get(schema.NUM_TOKENS), self.align)
-                values: npt.NDArray[Any]
-                if name == LOSS_WEIGHTS:
-                    values = found.next_token_weights(across_documents=self.across_documents)
-                    if self.targets_only and PREFIX in arrays:
-                        # Weight i is for token i + 1. A token behind the last position is in no prefix: one of its document is before it.
-                        visible = arrays[PREFIX][:, 1:]
-                        values[:, : visible.shape[1]] *= ~visible
-                elif name == BOUNDS:
-                    values = found.bounds()
-                else:
-                    values = found.positions() if name == POSITIONS else found.segment_ids()
+                values = self._of_segments(name, found, arrays)
                 # Beside inputs the fields are the inputs' own: the token shared with the next example has no position there.
                 out[name] = np.ascontiguousarray(values[:, : self.seq_len]) if shifted else values
         return out
+
+    def _of_segments(self, name: str, found: SegmentMap, arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """Derives a field of [n, L] positions from where segments begin."""
+        if name == BOUNDS:
+            return found.bounds()
+        if name != LOSS_WEIGHTS:
+            return found.positions() if name == POSITIONS else found.segment_ids()
+        weights = found.next_token_weights(across_documents=self.across_documents)
+        if self.targets_only and PREFIX in arrays:
+            # Weight i is for token i + 1. A token behind the last position is in no prefix: one of its document is before it.
+            visible = arrays[PREFIX][:, 1:]
+            weights[:, : visible.shape[1]] *= ~visible
+        return weights
 
     def _targets(self, tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
         targets = np.full((len(tokens), self.seq_len), self.pad_id, dtype=tokens.dtype)

@@ -58,7 +58,9 @@ def derive(fields: Fields, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_segments(fields: Fields, document_starts: Any, num_tokens: Any) -> dict[str, Any]:
-    """Gives segment ids, positions and the padding mask, int32 [n, L], and loss weights, float32 [n, L]; see `format.segments` for what a start means.
+    """Gives segment ids, positions and the padding mask, int32 [n, L], and loss weights, float32 [n, L].
+
+    What a start means is told in `format.segments`.
 
     Args:
       fields: whose `align` and `across_documents` hold.
