@@ -23,6 +23,7 @@ import yaml
 
 import tokenreel
 from pipelines import build, cli, extract_features
+from tests import buckets
 from tests.conftest import tree_digest
 from tests.pipelines import feature_models
 from tokenreel.errors import ConfigError, ManifestError
@@ -229,6 +230,22 @@ def test_the_same_bytes_from_two_workers_and_from_a_killed_and_resumed_run(
     assert cli.main(["extract-features", config, "--direct_num_workers=2"]) == 0
     assert tree_digest(output) == tree_digest(extracted)
     assert finished or (output / "manifest.json").exists()
+
+
+@pytest.mark.usefixtures("looks_here")
+def test_in_a_bucket(dataset: pathlib.Path, extracted: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The dataset and the features: the same bytes as on a disk, and a second command finds them complete."""
+    with buckets.storage() as remote:
+        buckets.upload(dataset, f"{remote}/dataset")
+        config, _ = write(tmp_path, dataset, "remote")
+        places = ["--dataset", f"{remote}/dataset", "--output", f"{remote}/features", "--direct_num_workers=1"]
+        assert extract_features.main([config, *places]) == 0
+        assert extract_features.main([config, *places]) == 0
+        assert cli.main(["verify", f"{remote}/features"]) == 0
+        found = tokenreel.load(f"{remote}/dataset").with_features(f"{remote}/features", ["logprobs"]).take([3, 1])["logprobs"]
+        buckets.download(f"{remote}/features", tmp_path / "copy")
+    assert tree_digest(tmp_path / "copy") == tree_digest(extracted)
+    np.testing.assert_array_equal(found, FeatureStore(extracted).take("train", [3, 1])["logprobs"])
 
 
 @pytest.mark.usefixtures("looks_here")

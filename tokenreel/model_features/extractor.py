@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,7 +97,7 @@ class Extractor:
     """
 
     def __init__(self, model: Any, predicting: Predicting, asked: Asked) -> None:
-        self._asked = asked
+        self._asked, self._lock = asked, threading.Lock()
         self.predicting = dataclasses.replace(predicting, keras_segments=is_of_keras_hub(model))
         names = input_names(model)
         model = functional(model)
@@ -189,7 +190,8 @@ class Extractor:
             if _POSITIONS in {tensor.name for tensor in self._graph.inputs}:
                 given[_POSITIONS] = arranged.fields["mask_positions"]
         dtypes = {tensor.name: tensor.dtype for tensor in self._graph.inputs}
-        said = self._graph.predict_on_batch({name: np.asarray(values).astype(dtypes[name]) for name, values in given.items()})
+        with self._lock:  # threads of a worker would share its processors, and need the memory of several batches
+            said = self._graph.predict_on_batch({name: np.asarray(values).astype(dtypes[name]) for name, values in given.items()})
         return self._stored({name: np.asarray(values) for name, values in said.items()}, arranged)
 
     def _stored(self, said: Mapping[str, Array], arranged: Arranged) -> Extracted:
