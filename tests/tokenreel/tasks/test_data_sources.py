@@ -32,6 +32,16 @@ def test_lines_are_read_in_turns(lines):
     check_states(lines.get_dataset("train", shuffle=False), 8)
 
 
+def test_a_long_lived_process_sees_files_that_were_made_anew(tmp_path, lines):
+    """SeqIO keeps what it found of a pattern, and small data sets, for the life of the process."""
+    before = list(lines.get_dataset("train", shuffle=False))
+    (tmp_path / "a.txt").write_bytes(b"a7\n")
+    (tmp_path / "c.txt").unlink()
+    (tmp_path / "d.txt").write_bytes(b"d9\n")
+    assert list(lines.get_dataset("train", shuffle=False)) == [b"a7", b"b0", b"d9"] != before
+    assert [path[-5:] for path in lines.list_shards("train")] == ["a.txt", "b.txt", "d.txt"]
+
+
 def test_lines_end_in_many_ways(tmp_path):
     (tmp_path / "x.txt").write_bytes(b"head\r\na\r\n\nb\xc3\xa9")
     (tmp_path / "y.txt").write_bytes(gzip.compress(b"head\nc\n" + b"d" * 3_000_000 + b"\n"))
