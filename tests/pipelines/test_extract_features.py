@@ -212,6 +212,7 @@ def test_documents_are_scored_over_all_of_their_segments(dataset: pathlib.Path, 
     assert told["sources"]["a"]["perplexity"] == pytest.approx(np.exp(-score))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_from_two_workers_and_from_a_killed_and_resumed_run(
     dataset: pathlib.Path, extracted: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -169,7 +169,7 @@ class FeatureJob:
         """
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             try:
-                specs = pool.submit(_look, self).result()
+                specs = pool.submit(_look_at, pickle.dumps(self)).result()
             except concurrent.futures.BrokenExecutor as error:
                 raise BuildError(
                     "the process that loaded the model ended without a word, for lack of memory perhaps. Try a smaller model or a larger "
@@ -226,8 +226,13 @@ def open_split(directory: str, split: str, fingerprint: str) -> Dataset:
     return load(directory, split, fingerprint=fingerprint)
 
 
+def _look_at(pickled: bytes) -> dict[str, FeatureSpec]:
+    """Does what `_look` does, in the process that it starts, and unpickles the job by itself: what refuses it there is then told."""
+    return _look(pickle.loads(pickled))
+
+
 def _look(job: FeatureJob) -> dict[str, FeatureSpec]:
-    """Does what `FeatureJob.look` says, in the process that it starts."""
+    """Does what `FeatureJob.look` says, in this process."""
     single = dataclasses.replace(job, config=dataclasses.replace(job.config, batch_size=1))
     try:
         split, examples = job.splits[0]
