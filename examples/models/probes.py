@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import keras
+import keras_hub
 import numpy as np
 
 import tokenreel
@@ -104,7 +105,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     dataset = tokenreel.load(options.folder / "roberta_plain")
     model = masked_lm.roberta(dataset.manifest.vocabulary.vocab_size, dataset.manifest.seq_len)
     common.restore(options.folder / "trained/dynamic", model)
-    layers, vocabulary = layers_of(model.get_layer("roberta_backbone")), dataset.vocabulary()
+    (body,) = (layer for layer in model.layers if isinstance(layer, keras_hub.models.RobertaBackbone))
+    layers, vocabulary = layers_of(body), dataset.vocabulary()
     texts, subjects = sentences.sentences(COUNT, seed=1)
     mixed_up, changed = swapped(texts, seed=2)
     length = dataset.manifest.seq_len
