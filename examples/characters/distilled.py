@@ -81,7 +81,7 @@ def distill_documents(folder: pathlib.Path, steps: int) -> dict[str, Any]:
     """Trains a student whose vectors of documents the teacher's head is to read as it reads the teacher's."""
     path = composed.dataset("documents", folder, "documents.jsonl")
     said = extract(
-        folder, "classes", path, "targets=auto", "logits.logprobs=false", "layers=[{name: classes, pool: first, dtype: float32}]"
+        folder, "classes", path, "head.kind=none", "logits.logprobs=false", "layers=[{name: classes, pool: first, dtype: float32}]"
     )
     vectors: dict[str, np.ndarray] = {}
     whole = tokenreel.load(path).with_features(said)

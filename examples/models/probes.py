@@ -1,6 +1,6 @@
 """Asks each layer of the RoBERTa that `masked_lm` trained what it knows of the order of words and of their meaning.
 
-    python -m examples.models.probes
+    python -m examples.models.probes    # or step by step: probes.ipynb
 
 A probe is a linear classifier on a layer's outputs. One reads their mean over a sentence and tells whether two neighbouring words changed
 places; the other reads the output at the first word, "the", and tells which of four subjects the sentence is about. The sentences are new,
@@ -9,6 +9,7 @@ and a part of them is held out from the probes.
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import jax
@@ -20,6 +21,15 @@ import tokenreel
 from examples.models import common, masked_lm, sentences
 
 COUNT, TRAINED_ON = 4000, 3000
+
+
+def trained(folder: pathlib.Path) -> tuple[Any, Any]:
+    """Gives the backbone that `masked_lm` trained, and the dataset that it learned from."""
+    dataset = tokenreel.load(folder / "roberta_plain")
+    model = masked_lm.roberta(dataset.manifest.vocabulary.vocab_size, dataset.manifest.seq_len)
+    common.restore(folder / "trained/dynamic", model)
+    (body,) = (layer for layer in model.layers if isinstance(layer, keras_hub.models.RobertaBackbone))
+    return body, dataset
 
 
 def layers_of(body: Any) -> Any:
@@ -102,10 +112,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     options = common.parser((__doc__ or "").splitlines()[0], steps=500).parse_args(argv)
     if not common.checkpoints(options.folder / "trained/dynamic"):
         masked_lm.main(["--folder", str(options.folder), "--steps", str(options.steps)])
-    dataset = tokenreel.load(options.folder / "roberta_plain")
-    model = masked_lm.roberta(dataset.manifest.vocabulary.vocab_size, dataset.manifest.seq_len)
-    common.restore(options.folder / "trained/dynamic", model)
-    (body,) = (layer for layer in model.layers if isinstance(layer, keras_hub.models.RobertaBackbone))
+    body, dataset = trained(options.folder)
     layers, vocabulary = layers_of(body), dataset.vocabulary()
     texts, subjects = sentences.sentences(COUNT, seed=1)
     mixed_up, changed = swapped(texts, seed=2)

@@ -107,7 +107,7 @@ def test_edges_and_strangers_follow_from_the_edge_alone() -> None:
 def test_the_scripts_pretrain_compose_and_distill(tmp_path: pathlib.Path) -> None:
     shown = ""
     for module in ("composed", "distilled"):
-        command = [sys.executable, "-m", f"examples.characters.{module}", "--folder", str(tmp_path / "characters")]
+        command = [sys.executable, "-m", f"examples.characters.{module}", "--folder", str(tmp_path / "characters"), "--steps", "200"]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
         shown += result.stdout

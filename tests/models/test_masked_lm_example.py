@@ -1,6 +1,8 @@
 """The examples of masked language models: RoBERTa from both kinds of masks, BERT from pairs, and what RoBERTa's layers know."""
 
+import json
 import os
+import pathlib
 
 import pytest
 
@@ -52,3 +54,17 @@ def test_layers_know_more_of_the_order_of_words_than_the_embeddings(found, folde
         assert result["mix"] > accuracies[-1] - 0.05, name
     drawn = xml.etree.ElementTree.parse(folder / "probes.svg").getroot()
     assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 2
+
+
+def test_the_notebook_comes_to_what_the_program_does(found, folder, capsys):
+    from examples.models import probes
+
+    notebook = json.loads(pathlib.Path(probes.__file__).with_suffix(".ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "what a run prints stays out of the file"
+            exec("".join(cell["source"]).replace('pathlib.Path("demo/models")', f"pathlib.Path({str(folder)!r})"), names)
+    shown = capsys.readouterr().out
+    for name, result in probes.main(["--folder", str(folder)]).items():
+        assert f"{name}: layer {result['best']} {result['accuracies'][result['best']]:.1%}, the last " in shown
