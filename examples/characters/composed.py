@@ -28,6 +28,7 @@ from examples.characters import layers, pretraining
 from examples.models import common
 from tokenreel.loaders.to_keras import KerasBatches
 from tokenreel.shelf import Shelf
+from tokenreel.vocabularies import character_fitting
 
 HERE = pathlib.Path(__file__).parent
 PACKAGES, OTHERS = ["asyncio", "email", "tkinter"], ["http", "logging", "xml"]
@@ -50,12 +51,11 @@ def write_documents(path: pathlib.Path, packages: Sequence[str]) -> list[tuple[s
 
 def dataset(name: str, folder: pathlib.Path, documents: str, *settings: str, output: str = "") -> str:
     """Builds the dataset of the config NAME.yaml as `output`, or finds it built, and gives its directory."""
-    characters, made = folder / "characters", folder / (output or name)
-    if not (characters / "tokenizer.json").exists():
-        common.run("train-tokenizer", HERE / "characters.yaml", "--input", folder / documents, "--output", characters)
-    overrides = [
-        word for setting in (f"vocabulary.path={(characters / 'tokenizer.json').resolve()}", *settings) for word in ("--set", setting)
-    ]
+    characters, made = folder / "characters.json", folder / (output or name)
+    if not characters.exists():
+        with (folder / documents).open(encoding="utf-8") as lines:
+            character_fitting.fit(map(json.loads, lines), characters, min_count=5, specials=["<mask>"])
+    overrides = [word for setting in (f"vocabulary.path={characters.resolve()}", *settings) for word in ("--set", setting)]
     common.run("build", HERE / f"{name}.yaml", "--input", folder / documents, "--output", made, *overrides)
     return str(made)
 
