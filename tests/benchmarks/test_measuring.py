@@ -25,7 +25,7 @@ def test_the_memory_of_all_processes_counts() -> None:
     cost = processes.measure([sys.executable, "-c", _TWO])
     assert cost.processes == 2
     assert cost.resident > 120
-    assert cost.proportional is None or 110 < cost.proportional <= cost.resident
+    assert cost.proportional is None or 110 < cost.proportional <= 1.05 * cost.resident  # each is a peak of its own, sampled in turns
     assert cost.wall >= 1.2 and cost.cpu > 0
 
 
