@@ -94,7 +94,7 @@ def pretrain(folder: pathlib.Path, steps: int) -> dict[str, Any]:
 def fetch(folder: pathlib.Path) -> list[Any]:
     """Takes the embedder and the towers from the shelf."""
     shelf, cache = Shelf(folder / "shelf"), folder / "cache"
-    return [keras.models.load_model(f"{shelf.fetch('docstrings', name, cache_dir=cache)}/{name}.keras") for name in PARTS]
+    return [layers.load(f"{shelf.fetch('docstrings', name, cache_dir=cache)}/{name}.keras") for name in PARTS]
 
 
 def compose(folder: pathlib.Path, steps: int) -> dict[str, Any]:

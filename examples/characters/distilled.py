@@ -11,6 +11,7 @@ said is found by the documents' ids, and it is trained under the teacher's froze
 from __future__ import annotations
 
 import argparse
+import hashlib
 import pathlib
 from typing import Any
 
@@ -27,16 +28,23 @@ SMALL = {"width": 24}
 TOP_K = 16
 
 
-def teacher(folder: str, name: str) -> Any:
-    """Loads a tower with its embedder and its head, as `composed` saved it; `model.build` of the extractions names this function."""
-    return keras.models.load_model(pathlib.Path(folder) / f"{name}-with-head.keras", custom_objects=layers.LAYERS)
+def teacher(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Says where `composed` saved a tower with its embedder and its head."""
+    return folder.resolve() / f"{name}-with-head.keras"
+
+
+def digest(path: pathlib.Path) -> str:
+    """Names the contents of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def extract(folder: pathlib.Path, name: str, dataset: str, *settings: str) -> str:
     """Writes what a teacher says of a dataset, or finds it written, and gives the directory."""
     output = folder / f"said-by-{name}"
-    chosen = (f"model.build={__name__}:teacher", f"model.arguments.folder={folder.resolve()}", f"model.arguments.name={name}", *settings)
-    words = [word for setting in (*chosen, "model.version=1") for word in ("--set", setting)]
+    # The function travels to the workers with its module, so with the layers; they find no module of this folder.
+    path = teacher(folder, name)
+    model = ("model.build=examples.characters.layers:load", f"model.arguments.path={path}", f"model.version={digest(path)}")
+    words = [word for setting in (*model, *settings) for word in ("--set", setting)]
     common.run("extract-features", "--dataset", dataset, "--output", output, *words)
     return str(output)
 
@@ -66,8 +74,8 @@ def distill_logits(folder: pathlib.Path, steps: int) -> dict[str, Any]:
 
     data = KerasBatches(batches, student.model, targets=probabilities, weights="target_weights")
     student.model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
-    held_out = tokenreel.load(path, "validation")
-    return {"teacher": agreement(teacher(str(folder), "masked_characters"), held_out), "student": agreement(student.model, held_out)}
+    held_out, model = tokenreel.load(path, "validation"), layers.load(teacher(folder, "masked_characters"))
+    return {"teacher": agreement(model, held_out), "student": agreement(student.model, held_out)}
 
 
 def agreement(model: Any, dataset: Any) -> float:
@@ -90,7 +98,7 @@ def distill_documents(folder: pathlib.Path, steps: int) -> dict[str, Any]:
 
     short = composed.dataset("documents", folder, "documents.jsonl", "packing.seq_len=96", "seed=1", output="short")
     train, held_out = tokenreel.load(short), tokenreel.load(short, "validation")
-    model, vocab_size = teacher(str(folder), "classes"), whole.manifest.vocabulary.vocab_size
+    model, vocab_size = layers.load(teacher(folder, "classes")), whole.manifest.vocabulary.vocab_size
     head = model.get_layer("head")
     head.trainable = False
     small = layers.embedder(vocab_size, **SMALL)

@@ -8,6 +8,7 @@ ComposedModel).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,13 @@ class CutTo(keras.layers.Layer):
         return keras.KerasTensor((*like.shape[:2], values.shape[-1]), values.dtype)
 
 
-LAYERS = {each.__name__: each for each in (Positions, PadToFactor, SameDocument, CutTo)}  # of which saved models consist, beside Keras's
+# Of which saved models consist, beside Keras's own: a process that got this module with a function has not registered them.
+LAYERS = {keras.saving.get_registered_name(each): each for each in (Positions, PadToFactor, SameDocument, CutTo)}
+
+
+def load(path: str | os.PathLike[str]) -> keras.Model:
+    """Loads a model that was saved, in whichever process."""
+    return keras.models.load_model(path, custom_objects=LAYERS)
 
 
 def attend(vectors: Any, segment_ids: Any, factor: int) -> Any:

@@ -46,7 +46,7 @@ def test_gpt2(page, dataset):
 
     task = keras_hub.models.GPT2CausalLM(keras_hub.models.GPT2Backbone(**SIZES), preprocessor=None)
     data = page["gpt2_batches"](dataset, task, 8)
-    with pytest.raises(ValueError, match="must have a batch dimension"):  # which the page says, and a release may change
+    with pytest.raises((TypeError, ValueError)):  # which the page says, and a release may change
         task.fit(data, steps_per_epoch=1, epochs=1)
     assert trains(page["trainable"](task), data, ["token_ids", "padding_mask"])
     x, y, weights = data[0]
