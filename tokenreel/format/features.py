@@ -144,11 +144,8 @@ def find(directory: str) -> FeatureManifest | None:
       ManifestError: it was altered, or a newer version wrote it.
     """
     path = files.join(directory, naming.MANIFEST)
-    try:
-        body = json.loads(files.read_bytes(path))
-    except (OSError, ValueError):  # who opens it as something else says what is wrong
-        return None
-    return _parse(body, path) if isinstance(body, dict) and body.get("format") == FORMAT else None
+    body = told_manifest.find(path, FORMAT)
+    return None if body is None else _parse(body, path)
 
 
 def read(directory: str) -> FeatureManifest:

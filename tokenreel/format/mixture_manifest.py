@@ -108,11 +108,8 @@ def find(directory: str) -> MixtureManifest | None:
       ManifestError: it was altered, or a newer version wrote it.
     """
     path = files.join(directory, naming.MANIFEST)
-    try:
-        body = json.loads(files.read_bytes(path))
-    except (OSError, ValueError):  # who opens it as something else says what is wrong
-        return None
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
+    body = told_manifest.find(path, FORMAT)
+    if body is None:
         return None
 
     def make() -> MixtureManifest:

@@ -5,10 +5,12 @@ Tested in tests/tokenreel/tasks/test_caching.py and tests/pipelines/test_cache_m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from tokenreel.errors import ManifestError
+from tokenreel.storage import files
 
 
 class _Fingerprinted(Protocol):
@@ -17,6 +19,15 @@ class _Fingerprinted(Protocol):
 
 
 _Manifest = TypeVar("_Manifest", bound=_Fingerprinted)
+
+
+def find(path: str, format: str) -> dict[str, Any] | None:
+    """Reads the JSON of a manifest of the format; None where there is none, or that of something else: who opens it as that says more."""
+    try:
+        body = json.loads(files.read_bytes(path))
+    except (OSError, ValueError):
+        return None
+    return body if isinstance(body, dict) and body.get("format") == format else None
 
 
 def check(body: Mapping[str, Any], path: str, version: int, make: Callable[[], _Manifest], advice: str) -> _Manifest:
