@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tokenreel.caching import units
 from tokenreel.config.task_build import TaskJobConfig
@@ -87,20 +87,33 @@ class PreparedTask:
         stream = task.finish(task.preprocess_precache(stream, seed), self.lengths, seed, self.config.trim_output_features)
         return stream.map(Keep(frozenset(self.converter.task_specs())))
 
-    def parts(self, split: str) -> list[ExampleStream]:
-        """Gives the examples of a split in parts that follow each other: of a cache one a shard, if the steps behind it map examples."""
+    def parts(self, split: str) -> int:
+        """Says in how many parts the examples of a split are staged: of a cache one a shard, if the steps behind it map examples."""
+        found = self._in_shards(split)
+        return 1 if found is None else len(found[1])
+
+    def part(self, split: str, number: int) -> ExampleStream:
+        """Gives the examples of a part of a split."""
+        found = self._in_shards(split)
+        if found is None:
+            return self.examples(split)
+        cached, shards = found
+        return self._finish(cached.slice(slice(shards[number].start, shards[number].stop)))
+
+    def _in_shards(self, split: str) -> tuple[Indexed, list[range]] | None:
+        """Finds the cached examples of a split, and which of them each shard holds; None where they are not staged shard by shard."""
         task = self.provider
         if not isinstance(task, Task) or not self.config.use_cached or not task.supports_caching or self.config.epochs != 1:
-            return [self.examples(split)]
-        cached = cached_sources.stream(task, str(task.cache_dir), split, None)
-        assert isinstance(cached.node, Indexed)
-        made = []
-        for shard in cached.node.items.shards:  # type: ignore[attr-defined]
-            part = ExampleStream(cached.node.slice(slice(shard.start, shard.stop)))
-            made.append(task.finish(part, self.lengths, self.config.seed, self.config.trim_output_features))
-            if not isinstance(units.below_maps(made[-1].node), Indexed):
-                return [self.examples(split)]
-        return made
+            return None
+        cached = cached_sources.stream(task, str(task.cache_dir), split, None).node
+        assert isinstance(cached, Indexed)
+        shards: list[range] = cached.items.shards  # type: ignore[attr-defined]
+        return (cached, shards) if isinstance(units.below_maps(self._finish(cached).node), Indexed) else None
+
+    def _finish(self, node: Indexed) -> ExampleStream:
+        """Adds the steps behind the cache to some of its examples."""
+        config = self.config
+        return cast(Task, self.provider).finish(ExampleStream(node), self.lengths, config.seed, config.trim_output_features)
 
     def examples(self, split: str) -> ExampleStream:
         """Gives all examples of a split, as `get_dataset` hands them to the converter."""
@@ -137,12 +150,12 @@ class _Whole:
 
     def list_shards(self, split: str) -> list[str]:
         """Names the parts."""
-        return [split] if self._prepared.stages_rows else [f"{split}/{part}" for part in range(len(self._prepared.parts(split)))]
+        return [split] if self._prepared.stages_rows else [f"{split}/{part}" for part in range(self._prepared.parts(split))]
 
     def get_dataset(self, split: str, shuffle: bool, seed: int | None, shard_info: ShardInfo | None = None) -> ExampleStream:
         """Gives the examples of a part of the split, or the rows of all."""
         prepared = self._prepared
         if prepared.stages_rows:
             return prepared.rows(split)
-        part = prepared.parts(split)[0 if shard_info is None else shard_info.index]
+        part = prepared.part(split, 0 if shard_info is None else shard_info.index)
         return part.map(Keep(frozenset(prepared.converter.task_specs())))

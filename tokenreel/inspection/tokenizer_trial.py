@@ -44,8 +44,8 @@ def read(path: str, most: int) -> Block:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"{path}: a line is no object with a field text ({one_line(error)})") from error
     kept: list[bytes] = []
+    room = most
     for text in texts:
-        room = most - sum(map(len, kept))
         try:
             kept.append((text if len(text) <= room else text[:room].decode(errors="ignore").encode()) if room > 0 else b"")
             kept[-1].decode()
@@ -53,6 +53,7 @@ def read(path: str, most: int) -> Block:
             raise SourceError(f"{path}: not UTF-8 ({error})") from error
         if len(text) >= room:
             break
+        room -= len(text)
     if not any(kept):
         raise SourceError(f"{path}: holds no text")
     return np.frombuffer(b"".join(kept), dtype=np.uint8), ragged.offsets_of(np.fromiter(map(len, kept), dtype=np.int64, count=len(kept)))
