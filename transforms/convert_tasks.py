@@ -10,13 +10,14 @@ from typing import Any
 
 import apache_beam as beam
 
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.caching.cache_job import CacheJob
 from tokenreel.caching.staging import Staged
 from tokenreel.converting import row_output, row_plan, row_shards
 from tokenreel.converting.row_job import RowJob
 from tokenreel.converting.row_output import FinishedSplit
 from tokenreel.converting.row_plan import SplitRows
-from tokenreel.converting.row_shards import BuiltRows, RowShard
+from tokenreel.converting.row_shards import BuiltRows
 from tokenreel.format.example_codec import make_fixed_format
 from tokenreel.format.schema import Feature
 from tokenreel.storage import column_file
@@ -38,25 +39,23 @@ class WriteRows(beam.PTransform):
         table = beam.pvalue.AsSingleton(staged)
         return (
             staged
-            | "CutRows" >> beam.FlatMap(self._plan)  # RowShard
+            | "CutRows" >> beam.FlatMap(self._plan)  # SplitRange: a shard
             | "SpreadRows" >> beam.Reshuffle()
             | "WriteRows" >> beam.Map(self._write, table)  # BuiltRows
             | "CollectRows" >> beam.CombineGlobally(GatherRows(BuiltRows.to_row, self.tables, "rows", row_shards.SORT_BY))
             | "WriteManifest" >> beam.Map(self._finish, table)  # str
         )
 
-    def _plan(self, table: ColumnFile) -> Iterator[RowShard]:
+    def _plan(self, table: ColumnFile) -> Iterator[SplitRange]:
         job = _job(self.job)
         with job.work.explaining():
             size = job.config.shards.examples_per_shard(make_fixed_format(_features(self.job, table)).record_bytes)
             for split in job.splits:
                 rows = _rows(self.job, table, split)
                 row_plan.check_rows(job, job.load().splits[split], rows)
-                count = -(-rows.rows // size)
-                for shard in range(count):
-                    yield RowShard(split, shard, count, shard * size, min((shard + 1) * size, rows.rows))
+                yield from SplitRange.cut(split, rows.rows, size)
 
-    def _write(self, plan: RowShard, table: ColumnFile) -> BuiltRows:
+    def _write(self, plan: SplitRange, table: ColumnFile) -> BuiltRows:
         job = _job(self.job)
         with job.work.explaining():
             return row_shards.write_shard(job, plan, _rows(self.job, table, plan.split), _features(self.job, table))

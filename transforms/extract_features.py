@@ -11,10 +11,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.extracting import feature_output, feature_shards
 from tokenreel.extracting.feature_job import FeatureJob, ModelOnce
-from tokenreel.extracting.feature_output import DOCUMENTS, DocumentRange, ScoredDocuments
-from tokenreel.extracting.feature_shards import BuiltFeatures, FeatureShard
+from tokenreel.extracting.feature_output import DOCUMENTS, ScoredDocuments
+from tokenreel.extracting.feature_shards import BuiltFeatures
 from tokenreel.storage import column_file
 from tokenreel.storage.claims import Folder
 from tokenreel.storage.column_file import ColumnFile
@@ -22,7 +23,7 @@ from tokenreel.storage.stored_value import StoredValue
 from transforms.gather_rows import GatherRows
 
 
-class ShardHandler(ModelHandler[FeatureShard, BuiltFeatures, ModelOnce]):
+class ShardHandler(ModelHandler[SplitRange, BuiltFeatures, ModelOnce]):
     """Shows ranges of examples to a model, which a worker loads once. Examples and features stay in files."""
 
     def __init__(self, job: StoredValue[FeatureJob]) -> None:
@@ -33,7 +34,7 @@ class ShardHandler(ModelHandler[FeatureShard, BuiltFeatures, ModelOnce]):
         return ModelOnce(self._job.load())
 
     def run_inference(
-        self, batch: Sequence[FeatureShard], model: ModelOnce, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[SplitRange], model: ModelOnce, inference_args: dict[str, Any] | None = None
     ) -> Iterable[BuiltFeatures]:
         job = self._job.load()
         for plan in batch:
@@ -59,7 +60,7 @@ class ExtractFeatures(beam.PTransform):
         built = (
             root
             | "Splits" >> beam.Create(list(range(len(self.job.load().splits))))
-            | "CutShards" >> beam.FlatMap(self._plan)  # FeatureShard
+            | "CutShards" >> beam.FlatMap(self._plan)  # SplitRange: a shard
             | "SpreadShards" >> beam.Reshuffle()
             | "AskModel" >> RunInference(ShardHandler(self.job))  # BuiltFeatures
             | "CollectShards" >> beam.CombineGlobally(GatherRows(BuiltFeatures.to_row, self.tables, "features", feature_shards.SORT_BY))
@@ -67,28 +68,22 @@ class ExtractFeatures(beam.PTransform):
         table = beam.pvalue.AsSingleton(built)
         scored = (
             built
-            | "CutDocuments" >> beam.FlatMap(self._cut)  # DocumentRange
+            | "CutDocuments" >> beam.FlatMap(self._cut)  # SplitRange
             | "SpreadDocuments" >> beam.Reshuffle()
             | "ScoreDocuments" >> beam.Map(self._score, table)  # ScoredDocuments
             | "CollectScores" >> beam.CombineGlobally(GatherRows(ScoredDocuments.to_row, self.tables, "scores", feature_output.SORT_BY))
         )
         return scored | "WriteManifest" >> beam.Map(self._finish, table)
 
-    def _plan(self, split: int) -> Iterator[FeatureShard]:
+    def _plan(self, split: int) -> Iterator[SplitRange]:
         job = self.job.load()
-        examples, size = job.splits[split][1], job.shard_examples
-        count = -(-examples // size)
-        for shard in range(count):
-            yield FeatureShard(split, shard, count, shard * size, min((shard + 1) * size, examples))
+        return SplitRange.cut(split, job.splits[split][1], job.shard_examples)
 
-    def _cut(self, table: ColumnFile) -> Iterator[DocumentRange]:
+    def _cut(self, table: ColumnFile) -> Iterator[SplitRange]:
         for split, built in by_split(table).items():
-            last = max(each.documents[1] for each in built)
-            count = -(-last // DOCUMENTS)
-            for index in range(count):
-                yield DocumentRange(split, index, count, index * DOCUMENTS, min((index + 1) * DOCUMENTS, last))
+            yield from SplitRange.cut(split, max(each.documents[1] for each in built), DOCUMENTS)
 
-    def _score(self, plan: DocumentRange, table: ColumnFile) -> ScoredDocuments:
+    def _score(self, plan: SplitRange, table: ColumnFile) -> ScoredDocuments:
         job = self.job.load()
         with job.work.explaining():
             return feature_output.score_documents(job, plan, by_split(table)[plan.split])

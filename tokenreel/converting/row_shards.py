@@ -14,6 +14,7 @@ import numpy as np
 from tokenreel import keys
 from tokenreel.assembly import shard_writer
 from tokenreel.assembly.shard_writer import ShardWriter
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.converting.prepared_task import PreparedTask
 from tokenreel.converting.row_job import RowJob
 from tokenreel.converting.row_plan import SplitRows
@@ -27,23 +28,6 @@ from tokenreel.tasks.feature_converters import blocks
 
 _TOGETHER = 256  # rows that are converted at a time
 SORT_BY = ("split", "shard")
-
-
-@dataclasses.dataclass(frozen=True)
-class RowShard:
-    """A shard that is to be written.
-
-    Attributes:
-      split: its number in the task.
-      shard, shards: which of how many.
-      first, last: rows of the split, from the one to before the other.
-    """
-
-    split: int
-    shard: int
-    shards: int
-    first: int
-    last: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +51,7 @@ class BuiltRows:
         return ShardInfo(file=self.file, records=self.records, bytes=self.bytes, crc32c=self.crc32c)
 
 
-def write_shard(job: RowJob, plan: RowShard, rows: SplitRows, features: Sequence[Feature]) -> BuiltRows:
+def write_shard(job: RowJob, plan: SplitRange, rows: SplitRows, features: Sequence[Feature]) -> BuiltRows:
     """Writes a shard; one that this build finished before it was interrupted is verified and kept.
 
     Args:
@@ -80,7 +64,7 @@ def write_shard(job: RowJob, plan: RowShard, rows: SplitRows, features: Sequence
       BuildError: a row has another shape than those before it.
     """
     prepared: PreparedTask = job.load()
-    name = naming.shard(prepared.splits[plan.split], plan.shard, plan.shards)
+    name = naming.shard(prepared.splits[plan.split], plan.index, plan.count)
     path, record = job.work.unplaced(name), files.join(job.work.shards.ready(), f"{name}.json")
     identity = keys.digest(job.made_by, str(plan), str(features))
     known = sealed.read(record)
@@ -100,7 +84,7 @@ def write_shard(job: RowJob, plan: RowShard, rows: SplitRows, features: Sequence
                         "the size of each axis in task_feature_lengths, or make rows of one shape."
                     )
             writer.write(arrays, first)
-    made = BuiltRows(plan.split, plan.shard, name, writer.records, writer.bytes, writer.crc32c)
+    made = BuiltRows(plan.split, plan.index, name, writer.records, writer.bytes, writer.crc32c)
     sealed.write(record, {**made.to_row(), "identity": identity})
     return made
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tokenreel.assembly import finishing
 from tokenreel.assembly.output import Wanted
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.extracting import document_scores
 from tokenreel.extracting.feature_job import FeatureJob
@@ -29,23 +30,6 @@ from tokenreel.wording import plural
 
 DOCUMENTS = 1 << 20  # that are gathered together
 SORT_BY = ("split", "first")
-
-
-@dataclasses.dataclass(frozen=True)
-class DocumentRange:
-    """Documents whose scores are gathered together.
-
-    Attributes:
-      split: its number in the job.
-      index, count: which range of how many.
-      first, last: numbers of the documents, from the one to before the other.
-    """
-
-    split: int
-    index: int
-    count: int
-    first: int
-    last: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +92,7 @@ def estimate(job: FeatureJob) -> str:
     return told
 
 
-def score_documents(job: FeatureJob, plan: DocumentRange, built: Sequence[BuiltFeatures]) -> ScoredDocuments:
+def score_documents(job: FeatureJob, plan: SplitRange, built: Sequence[BuiltFeatures]) -> ScoredDocuments:
     """Gathers the scores of a range of documents, from the shards of its split that hold some of them."""
     split = job.splits[plan.split][0]
     parts = [each.part for each in built if each.documents[0] < plan.last and each.documents[1] > plan.first]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenreel import keys
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.errors import BuildError
 from tokenreel.extracting import document_scores
 from tokenreel.extracting.document_scores import SegmentSums
@@ -25,23 +26,6 @@ from tokenreel.storage.column_file import to_parts
 
 SORT_BY = ("split", "shard")
 _PART = ".scores"
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureShard:
-    """A shard that is to be written.
-
-    Attributes:
-      split: its number in the job.
-      shard, shards: which of how many.
-      first, last: examples of the split, from the one to before the other.
-    """
-
-    split: int
-    shard: int
-    shards: int
-    first: int
-    last: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +69,7 @@ class BuiltFeatures:
         return cls(**own, features=features, logprob=told["logprob"])
 
 
-def write_shard(job: FeatureJob, plan: FeatureShard, model: Callable[[], Extractor]) -> BuiltFeatures:
+def write_shard(job: FeatureJob, plan: SplitRange, model: Callable[[], Extractor]) -> BuiltFeatures:
     """Writes a shard; one that this job finished before it was interrupted is compared with its digests and kept.
 
     Args:
@@ -97,7 +81,7 @@ def write_shard(job: FeatureJob, plan: FeatureShard, model: Callable[[], Extract
       BuildError: the model says what cannot be stored; names the examples.
     """
     split, examples = job.splits[plan.split]
-    name, index_name = (make(split, plan.shard, plan.shards) for make in (naming.shard, naming.shard_index))
+    name, index_name = (make(split, plan.index, plan.count) for make in (naming.shard, naming.shard_index))
     folder = job.work.shards.ready()
     path, index_path, part = job.work.unplaced(name), job.work.unplaced(index_name), f"{name}{_PART}" if job.documents else ""
     record, identity = files.join(folder, f"{name}.json"), keys.digest(job.made_by, str(plan))
@@ -132,7 +116,7 @@ def write_shard(job: FeatureJob, plan: FeatureShard, model: Callable[[], Extract
         part_file = files.checksum(part_path) or part_file
     made = BuiltFeatures(
         split=plan.split,
-        shard=plan.shard,
+        shard=plan.index,
         records=writer.records,
         data=(writer.bytes, writer.crc32c),
         index=(len(index), crc32c(index)),
