@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenreel import keys
 from tokenreel.format import naming, told_manifest
 from tokenreel.format.manifest import FileInfo, ShardInfo, to_json
 from tokenreel.format.ragged_records import RaggedFeature
@@ -83,12 +82,11 @@ class CacheManifest:
     @property
     def fingerprint(self) -> str:
         """Identifies the examples: equal exactly where the shards' bytes, their order and what made them are equal."""
-        return keys.digest(FORMAT, FORMAT_VERSION, json.dumps(self._body(), sort_keys=True))
+        return told_manifest.fingerprint(FORMAT, FORMAT_VERSION, self._body())
 
     def checksums(self) -> dict[str, tuple[int, int]]:
         """Gives the bytes and the CRC32C of every file of the cache beside the manifest, by name."""
-        shards = [info for split in self.splits.values() for shard in split.shards for info in (shard.data, shard.index)]
-        return {info.file: (info.bytes, info.crc32c) for info in (*shards, *self.files)}
+        return checksums(self.splits, self.files)
 
     def to_bytes(self) -> bytes:
         """Gives the text of the file."""
@@ -160,6 +158,12 @@ def parse(data: bytes, path: str) -> CacheManifest:
         )
 
     return told_manifest.check(body, path, FORMAT_VERSION, make, _AGAIN)
+
+
+def checksums(splits: Mapping[str, SplitOfCache], others: Sequence[FileInfo]) -> dict[str, tuple[int, int]]:
+    """Gives the bytes and the CRC32C of the files of all shards, and of others, by name."""
+    shards = [info for split in splits.values() for shard in split.shards for info in (shard.data, shard.index)]
+    return {info.file: (info.bytes, info.crc32c) for info in (*shards, *others)}
 
 
 def split_to_json(split: SplitOfCache) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys
 from tokenreel.errors import ManifestError
 from tokenreel.format import naming, told_manifest
-from tokenreel.format.cache_manifest import SplitOfCache, split_from_json, split_to_json
+from tokenreel.format.cache_manifest import SplitOfCache, checksums, split_from_json, split_to_json
 from tokenreel.format.manifest import FileInfo, to_json
 from tokenreel.format.ragged_shards import RaggedRecords, map_shard
 from tokenreel.format.schema import EXAMPLE_ID
@@ -118,12 +116,11 @@ class FeatureManifest:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the features: equal exactly where the shards' bytes, their order and what made them are equal."""
-        return keys.digest(FORMAT, FORMAT_VERSION, json.dumps(self._body(), sort_keys=True))
+        return told_manifest.fingerprint(FORMAT, FORMAT_VERSION, self._body())
 
     def checksums(self) -> dict[str, tuple[int, int]]:
         """Gives the bytes and the CRC32C of every file beside the manifest, by name."""
-        shards = [info for split in self.splits.values() for shard in split.shards for info in (shard.data, shard.index)]
-        return {info.file: (info.bytes, info.crc32c) for info in (*shards, *self.files)}
+        return checksums(self.splits, self.files)
 
     def to_bytes(self) -> bytes:
         """Gives the text of the file."""

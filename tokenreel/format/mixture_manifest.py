@@ -74,7 +74,7 @@ class MixtureManifest:
     @property
     def fingerprint(self) -> str:
         """Identifies the order: equal exactly where the rows, and what made the examples that they name, are equal."""
-        return keys.digest(FORMAT, FORMAT_VERSION, json.dumps(self._body(), sort_keys=True))
+        return told_manifest.fingerprint(FORMAT, FORMAT_VERSION, self._body())
 
     def checksums(self) -> dict[str, tuple[int, int]]:
         """Gives the bytes and the CRC32C of every file beside the manifest, by name."""

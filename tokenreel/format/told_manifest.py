@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from tokenreel import keys
 from tokenreel.errors import ManifestError
 from tokenreel.storage import files
 
@@ -19,6 +20,11 @@ class _Fingerprinted(Protocol):
 
 
 _Manifest = TypeVar("_Manifest", bound=_Fingerprinted)
+
+
+def fingerprint(format: str, version: int, body: Mapping[str, Any]) -> str:
+    """Identifies what a manifest tells."""
+    return keys.digest(format, version, json.dumps(body, sort_keys=True))
 
 
 def find(path: str, format: str) -> dict[str, Any] | None:
