@@ -62,8 +62,7 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
     """
     parsed = local.options(beam_arguments, releases_gil=False)
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
-    directory = links.follow(config.output, "output", local.note)
-    directory = directory if files.is_remote(directory) else os.path.abspath(directory)
+    directory = files.absolute(links.follow(config.output, "output", local.note))
     caches = tuple(paths.resolve(each, os.getcwd()) for each in config.cache_dirs)  # workers may have another working directory
     config = dataclasses.replace(config, output=directory, cache_dirs=caches)
     task_modules.import_modules(config.module_import, "module_import")

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -116,20 +115,15 @@ def _read(arguments: argparse.Namespace) -> FeatureJobConfig:
         config = reading.load_as(FeatureJobConfig, "{}", arguments.set, name="extract-features", **replaced)
     else:
         config = reading.read(FeatureJobConfig, arguments.config, arguments.set, **replaced)
-    found = pointer.follow(config.dataset)
     model = config.model
-    if model.path is not None and not files.is_remote(model.path):
-        model = dataclasses.replace(model, path=os.path.abspath(model.path))
+    if model.path is not None:
+        model = dataclasses.replace(model, path=files.absolute(model.path))
     return dataclasses.replace(
         config,
-        output=_absolute(links.follow(config.output, "output", local.note)),
-        dataset=_absolute(found),
+        output=files.absolute(links.follow(config.output, "output", local.note)),
+        dataset=files.absolute(pointer.follow(config.dataset)),
         model=model,
     )
-
-
-def _absolute(path: str) -> str:
-    return path if files.is_remote(path) else os.path.abspath(path)
 
 
 def _model_paths(config: FeatureJobConfig) -> list[tuple[str, str]]:

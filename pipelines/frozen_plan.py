@@ -38,7 +38,7 @@ def freeze(job: JobConfig, directory: str, date: str) -> tuple[JobConfig, str]:
     """
     job = from_dict(JobConfig, paths.begin_in(os.getcwd(), to_dict(job)))  # it is written elsewhere, and means the same there
     when = pointer.normal_date(date)
-    directory = directory if files.is_remote(directory) else os.path.abspath(directory)
+    directory = files.absolute(directory)
     output = files.join(directory, f"{when[:10]}T{when[11:13]}{when[14:16]}-{fingerprint(job)}")
     path = f"{output}.plan.yaml"
     if files.size(path) is None:

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import os
 
 from tokenreel.errors import BuildError
 from tokenreel.format import manifest, pointer
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     date = pointer.normal_date(arguments.date or datetime.datetime.now(datetime.UTC).isoformat())
     dataset = pointer.follow(arguments.dataset)
-    dataset = dataset if files.is_remote(dataset) else os.path.abspath(dataset)
+    dataset = files.absolute(dataset)
     fingerprint = manifest.read(dataset).fingerprint
     if found := list(quick_differences(dataset)):
         raise BuildError(f"{dataset}: not published, for it has {plural(len(found), 'difference')} from its manifest: {found[0]}")

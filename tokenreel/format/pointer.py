@@ -153,7 +153,7 @@ def _relative(path: str, dataset: str) -> str:
     if files.is_remote(path):
         base = f"{path.rpartition('/')[0]}/"
         return dataset.removeprefix(base)
-    base, dataset = os.path.dirname(os.path.abspath(path)), dataset if files.is_remote(dataset) else os.path.abspath(dataset)
+    base, dataset = os.path.dirname(os.path.abspath(path)), files.absolute(dataset)
     return os.path.relpath(dataset, base) if dataset.startswith(f"{base}{os.sep}") else dataset
 
 

@@ -79,9 +79,10 @@ class Rows:
         Raises:
           ConfigError: the length is no multiple of `align`.
         """
+        ids = self.ids(text)
         if length is None:
-            length = max(self.align, round_up(len(self.ids(text)), self.align))
-        row: npt.NDArray[np.int32] = self.arrays(text, length)[schema.TOKENS][0]
+            length = max(self.align, round_up(len(ids), self.align))
+        row: npt.NDArray[np.int32] = self._lay_out(ids, length, "truncate")[schema.TOKENS][0]
         return row
 
     def wrap(self, text: str, length: int) -> npt.NDArray[np.int32]:
@@ -107,9 +108,11 @@ class Rows:
         Raises:
           ConfigError: the length is no multiple of `align`.
         """
+        return self._lay_out(self.ids(text), length, long_documents)
+
+    def _lay_out(self, ids: npt.NDArray[np.int32], length: int, long_documents: Literal["truncate", "split"]) -> Arrays:
         if length < 1 or length % self.align:
             raise ConfigError(f"a row has a multiple of {self.align} positions, got {length}: take {max(1, round_up(length, self.align))}")
-        ids = self.ids(text)
         if not len(ids):  # a layout has no example for nothing
             empty = {schema.TOKENS: np.full((1, length), self.pad_id, np.int32), schema.DOCUMENT_STARTS: np.zeros((1, length), np.bool_)}
             return {**empty, schema.NUM_TOKENS: np.zeros(1, np.int32)}

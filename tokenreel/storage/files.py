@@ -50,6 +50,11 @@ def is_remote(path: str) -> bool:
     return path.startswith(GS)
 
 
+def absolute(path: str) -> str:
+    """Gives a path that means the same in any working directory."""
+    return path if is_remote(path) else os.path.abspath(path)
+
+
 def join(directory: str, name: str) -> str:
     """Appends a name to a directory, with the separator of its kind."""
     return f"{directory.rstrip('/')}/{name}" if is_remote(directory) else os.path.join(directory, name)

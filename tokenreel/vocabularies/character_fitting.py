@@ -113,8 +113,7 @@ def fit(texts: Iterable[Any], path: str | os.PathLike[str], *, column: str = "te
     """
     path, chosen = os.fspath(path), CharacterOptions(**options)
     total = np.zeros(0, dtype=np.int64)
-    for batch in _batches(_strings(texts, column)):
-        encoded = [text.encode("utf-8", "surrogatepass") for text in batch]
+    for encoded in _batches(_encoded(texts, column)):
         sizes = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         found = count(np.frombuffer(b"".join(encoded), dtype=np.uint8), ragged.offsets_of(sizes), chosen.normalizer)
         total = np.pad(total, (0, max(0, len(found) - len(total))))
@@ -125,7 +124,7 @@ def fit(texts: Iterable[Any], path: str | os.PathLike[str], *, column: str = "te
     return CharacterVocabulary(path)
 
 
-def _strings(texts: Iterable[Any], column: str) -> Iterator[str]:
+def _encoded(texts: Iterable[Any], column: str) -> Iterator[bytes]:
     if isinstance(texts, str):
         raise ConfigError("texts are several: give a list of strings, not one string")
     for number, row in enumerate(texts):
@@ -133,13 +132,12 @@ def _strings(texts: Iterable[Any], column: str) -> Iterator[str]:
         if not isinstance(text, str):
             raise ConfigError(f"text {number:,}: no string, nor a row with a string in column {column!r}: {brief(row)}")
         try:
-            text.encode()
+            yield text.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(f"text {number:,}: no text that UTF-8 can hold ({error})") from error
-        yield text
 
 
-def _batches(texts: Iterable[str]) -> Iterator[Sequence[str]]:
+def _batches(texts: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
     found = iter(texts)
     while batch := list(itertools.islice(found, _TEXTS_AT_ONCE)):
         yield batch
