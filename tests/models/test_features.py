@@ -14,32 +14,16 @@ import yaml
 
 import tokenreel
 from pipelines import build, extract_features
+from tests.logits import asked, log_softmax
 from tokenreel.format.features import FeatureStore
-from tokenreel.model_features.extractor import Asked, Extractor
+from tokenreel.model_features.extractor import Extractor
 from tokenreel.model_features.predictions import MASKED, SEQUENCE, Predicting
 
 pytestmark = pytest.mark.models
 
 V, L = 300, 32
 SIZES = {"vocabulary_size": V, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
-ASKED = Asked(
-    inputs={},
-    head="auto",
-    head_layer=None,
-    hidden=None,
-    logits=True,
-    logprobs=True,
-    top_k=2,
-    top_k_dtype="float32",
-    layers=(("transformer_layer_1", "none", "float32"),),
-    vocab_size=V,
-)
-
-
-def log_softmax(logits: Any) -> Any:
-    values = np.asarray(logits, np.float64)
-    values = values - values.max(axis=-1, keepdims=True)
-    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
+ASKED = asked(vocab_size=V, top_k=2, layers=(("transformer_layer_1", "none", "float32"),))
 
 
 def chosen(logits: Any, targets: Any) -> Any:
@@ -142,8 +126,8 @@ def test_targets_of_encoder_decoders(kind: str) -> None:
         "num_targets": np.array([5, 2, 4, 5]),
     }
     predicting = Predicting(kind=SEQUENCE, stored=tuple(arrays))
-    asked = Asked(**{**vars(ASKED), "layers": (("transformer_encoder_layer_0", "mean", "float32"),)})
-    extractor = Extractor(model, predicting, asked)
+    wanted = asked(vocab_size=V, top_k=2, layers=(("transformer_encoder_layer_0", "mean", "float32"),))
+    extractor = Extractor(model, predicting, wanted)
     found = extractor(extractor.predicting.arrange(arrays))
     real = np.arange(5) < arrays["num_targets"][:, None]
     given = {

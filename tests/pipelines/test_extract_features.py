@@ -25,6 +25,7 @@ import tokenreel
 from pipelines import build, cli, extract_features
 from tests import buckets
 from tests.conftest import tree_digest
+from tests.logits import log_softmax
 from tests.pipelines import feature_models
 from tokenreel.errors import ConfigError, ManifestError
 from tokenreel.extracting import feature_job
@@ -89,11 +90,6 @@ def extracted(tmp_path_factory: pytest.TempPathFactory, dataset: pathlib.Path) -
 def looks_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at models in this process, which takes seconds less."""
     monkeypatch.setattr(FeatureJob, "look", lambda job: dataclasses.replace(job, specs=feature_job._look(job)))
-
-
-def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def assert_close(found: npt.NDArray[np.generic], wanted: npt.NDArray[np.generic], share: float) -> None:

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     vocabulary = open_vocabulary(arguments.directory, manifest)
     color = wants_color(arguments.color)
     align = int(manifest.config.get("packing", {}).get("align") or 1)
-    names = {label.feature: label.names for label in labels.of_sources(manifest.config.get("sources", ()))}
+    names = labels.names_of(manifest.config.get("sources", ()))
     damaged = False
     with reader_may_leave():
         for index in shown:

@@ -75,6 +75,11 @@ def of_sources(sources: Iterable[Mapping[str, Any]]) -> tuple[Label, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
+def names_of(sources: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Says what the numbers of each feature with labels mean, of sources as `of_sources` takes them."""
+    return {label.feature: label.names for label in of_sources(sources)}
+
+
 def check(setting: str, field: str, classes: Sequence[str]) -> None:
     """Checks the classes of a field.
 

@@ -79,13 +79,6 @@ def count(records: Records) -> dict[str, Any]:
     return found
 
 
-def add(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds the counts of other records."""
-    if not first or not second:
-        return dict(first or second)
-    return {name: add(value, second[name]) if isinstance(value, Mapping) else value + second[name] for name, value in first.items()}
-
-
 class HeldLabels:
     """The labels of a shard, for comparison with its table; gathered while its records are read."""
 

@@ -63,7 +63,7 @@ class Tally:
     def add(self, records: Records) -> npt.NDArray[np.int64] | None:
         """Counts the values of records; gives the int64 [n] tokens of each, None where they are not known."""
         self.examples += len(records)
-        self.labels = label_checks.add(self.labels, label_checks.count(records))
+        self.labels = _added(self.labels, label_checks.count(records))
         if records.has_tokens:
             self.document_starts += int(np.count_nonzero(records.starts))
         found = restore(records, self.settings)
@@ -74,8 +74,7 @@ class Tally:
         self.tokens += int(found.counts.sum()) - frame * len(records)
         self._count_ids(found, records.place)
         if self.settings is not None:
-            more = objective_counts.count(records, self.settings, found)
-            self.objective = objective_counts.add(self.objective, more) if self.objective else more
+            self.objective = _added(self.objective, objective_counts.count(records, self.settings, found))
         return found.counts
 
     def _count_ids(self, found: Restored, place: Place) -> None:
@@ -111,12 +110,17 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.complete, self.restored = self.complete and other.complete, self.restored and other.restored
         self.counts = _sum(self.counts, other.counts)
-        self.labels = label_checks.add(self.labels, other.labels)
+        self.labels = _added(self.labels, other.labels)
         self.specials = {name: self.specials.get(name, 0) + other.specials.get(name, 0) for name in {**self.specials, **other.specials}}
-        both = self.objective and other.objective
-        self.objective = objective_counts.add(self.objective, other.objective) if both else self.objective or other.objective
+        self.objective = _added(self.objective, other.objective)
         self.segments = None if self.segments is None or other.segments is None else self.segments + other.segments
         self.segment_lengths = self.segment_lengths + other.segment_lengths
+
+
+def _added(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Adds counts of two parts of a dataset, of which one may not have been counted yet."""
+    added: dict[str, Any] = objective_counts.add(first, second) if first and second else first or second
+    return added
 
 
 def _sum(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -57,7 +57,7 @@ class Examples:
     @property
     def label_names(self) -> dict[str, tuple[str, ...]]:
         """What the numbers of the features with labels mean, from 0 on: names of classes, or `O`, `B-PER`, `I-PER`, ...; -1 is none."""
-        return {label.feature: label.names for label in labels.of_sources(self.manifest.config.get("sources", ()))}
+        return labels.names_of(self.manifest.config.get("sources", ()))
 
     def find_published(self, fingerprint: object) -> str | None:
         """Finds the directory of the data that a saved state names, if the pointer that led here named it once."""

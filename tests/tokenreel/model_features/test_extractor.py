@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -14,26 +13,16 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests.logits import asked, log_softmax
 from tests.pipelines import feature_models
 from tokenreel.errors import BuildError, ConfigError
 from tokenreel.format.features import LOGPROBS, FeatureSpec
 from tokenreel.model_features import keras_models
-from tokenreel.model_features.extractor import Asked, Extractor
+from tokenreel.model_features.extractor import Extractor
 from tokenreel.model_features.predictions import MASKED, NEXT_TOKEN, NOTHING, SEQUENCE, Predicting, kind_of
 
 V, L, N = 30, 7, 4
-ASKED = Asked(
-    inputs={},
-    head="auto",
-    head_layer=None,
-    hidden=None,
-    logits=True,
-    logprobs=True,
-    top_k=3,
-    top_k_dtype="float32",
-    layers=(),
-    vocab_size=V,
-)
+ASKED = asked(vocab_size=V, top_k=3)
 RNG = np.random.default_rng(5)
 TOKENS = RNG.integers(1, V, (N, L)).astype(np.int32)
 STARTS = np.zeros((N, L), bool)
@@ -48,11 +37,6 @@ CAUSAL = {
     "positions": np.array([[0, 1, 2, 0, 1, 2, 3]] * N, np.int32),
 }
 NEXT = Predicting(kind=NEXT_TOKEN, stored=("tokens", "document_starts"))
-
-
-def log_softmax(logits: Any) -> Any:
-    shifted = np.asarray(logits, np.float64)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def test_a_model_with_a_head_inside_of_which_a_backbone_lies() -> None:
