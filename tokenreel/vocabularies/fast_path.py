@@ -30,6 +30,7 @@ _Ids = npt.NDArray[np.int32]
 _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 _TEXT, _LIBRARY = -1, -2  # what becomes of a name in place of an id, as in `kernels.added_tokens`
+_MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
 _TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
 
@@ -242,6 +243,8 @@ class FastPath:
         Returns:
           int32 ids end to end, and the [n] int64 number of ids of each document.
         """
+        if np.diff(offsets).max(initial=0) > _MOST_BYTES:
+            return by_library(text, offsets)
         with self._lock:  # the first thread builds what all use
             memo, raw, normalized, kinds = self._loaded
         count = len(offsets) - 1

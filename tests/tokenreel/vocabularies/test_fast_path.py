@@ -115,6 +115,13 @@ def test_a_text_of_a_megabyte_without_a_cut(model):
         assert compare(tokenizer_json(model, PRE_TOKENIZERS["gpt2"]), [text]) == 0
 
 
+def test_documents_longer_than_the_kernels_count_are_left_to_the_library(model, monkeypatch):
+    monkeypatch.setattr(fast_path, "_MOST_BYTES", 40)
+    data = tokenizer_json(model, next(iter(PRE_TOKENIZERS.values())))
+    assert compare(data, ["ab" * 20, "short"]) == 0
+    assert compare(data, ["ab" * 20 + "c", "short"]) == 2
+
+
 def test_a_memo_that_is_full_begins_afresh(model):
     data = tokenizer_json(model, PRE_TOKENIZERS["cl100k"], ignore_merges=True)
     assert compare(data, [*DOCUMENTS, *hostile_texts(3000, seed=4)], memo_bytes=1) == 0
