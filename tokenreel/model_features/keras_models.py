@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping
@@ -22,6 +23,7 @@ from tokenreel.storage import files
 
 _TASK = "task.json"  # of a preset whose weights have a head
 OUTPUT = "output"
+_COPIED_BYTES = 16 << 20  # at a time: a model may be larger than the memory beside it
 # Variables of the environment that bound the threads of a framework; each is read once, when the framework starts.
 _THREADS = ("PJRT_NPROC", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
@@ -123,8 +125,8 @@ def _fetch(path: str, folder: str) -> str:
     for name, target in names.items():
         local = os.path.join(folder, target)
         os.makedirs(os.path.dirname(local), exist_ok=True)
-        with open(local, "wb") as file:
-            file.write(files.read_bytes(files.join(path, name) if name else path))
+        with files.open_read(files.join(path, name) if name else path) as source, open(local, "wb") as file:
+            shutil.copyfileobj(source, file, _COPIED_BYTES)
     return os.path.join(folder, names[""]) if "" in names else folder
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tests import buckets
 from tests.logits import asked, log_softmax
 from tests.pipelines import feature_models
 from tokenreel.errors import BuildError, ConfigError
@@ -159,7 +160,12 @@ def test_a_saved_model_says_the_same(tmp_path: pathlib.Path) -> None:
     found, again = (Extractor(each, NEXT, ASKED)(NEXT.arrange(CAUSAL)) for each in (model, keras_models.load(path)))
     assert found.logprobs is not None and again.logprobs is not None
     np.testing.assert_array_equal(found.logprobs, again.logprobs)
-    assert keras_models.digest(path) == keras_models.digest(path)
+    with buckets.storage() as remote:
+        buckets.upload(tmp_path, remote)
+        copied = Extractor(keras_models.load(f"{remote}/model.keras"), NEXT, ASKED)(NEXT.arrange(CAUSAL))
+        assert keras_models.digest(f"{remote}/model.keras") == keras_models.digest(path)
+    assert copied.logprobs is not None
+    np.testing.assert_array_equal(found.logprobs, copied.logprobs)
     for bad, message in ((str(tmp_path / "other.keras"), "cannot be read"), (str(tmp_path / "none"), "no file and no directory")):
         with pytest.raises(ConfigError, match=message):
             keras_models.digest(bad)
