@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from pipelines import build as build_job
+from tokenreel.assembly.split_range import SplitRange
 from tokenreel.config.build import ShardFiles
 from tokenreel.config.features import FeatureJobConfig, KeptConfig, LayerConfig, ModelConfig
 from tokenreel.extracting import feature_job, feature_shards
 from tokenreel.extracting.feature_job import FeatureJob, ModelOnce
-from tokenreel.extracting.feature_shards import FeatureShard
 from tokenreel.format import manifest as manifests
 from tokenreel.model_features import keras_models
 
@@ -120,7 +120,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for batch in given:
                 plain.predict_on_batch(batch)
             middle = time.process_time()
-            feature_shards.write_shard(job, FeatureShard(0, turn, options.turns, 0, count), once)
+            feature_shards.write_shard(job, SplitRange(0, turn, options.turns, 0, count), once)
             end = time.process_time()
             spent["bare"] += middle - start
             spent["extracted"] += end - middle
