@@ -1,6 +1,7 @@
 """`make` on machines that lack something: a message that says what to do."""
 
 import ast
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -186,6 +187,25 @@ def test_no_test_hides_a_missing_installation():
     for path in (ROOT / "tests").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Attribute) and node.attr == "importorskip"), f"{path.name}:{node.lineno}"
+
+
+def test_tests_import_what_their_environment_holds():
+    """A test that another environment would have run fails in continuous integration alone: nobody has only what its target installs."""
+    extras = {}
+    for line in importlib.metadata.requires("tokenreel"):
+        name = re.match(r"[\w-]+", line).group().replace("-", "_")
+        extras.setdefault(name, set()).update(re.findall(r'extra == "(dev\S*)"', line))
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for test in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(test, ast.FunctionDef):
+                continue
+            marks = re.findall(r"pytest\.mark\.(\w+)", " ".join(map(ast.unparse, test.decorator_list)))
+            targets = {f"dev-{mark}" for mark in marks if f"dev-{mark}" in extras["pytest"]}
+            imported = [alias.name for node in ast.walk(test) if isinstance(node, ast.Import) for alias in node.names]
+            imported += [node.module or "" for node in ast.walk(test) if isinstance(node, ast.ImportFrom)]
+            for name in imported:
+                holders = extras.get(name.partition(".")[0])
+                assert not holders or targets <= holders, f"{path.name}: {test.name} imports {name}, which only {sorted(holders)} install"
 
 
 def test_the_hooks_are_local_and_run_what_the_gate_runs():

@@ -43,7 +43,6 @@ def test_rows_and_batches_give_the_same(tmp_path: pathlib.Path, monkeypatch: pyt
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-@pytest.mark.torch
 def test_hugging_face_datasets_give_the_same(tmp_path: pathlib.Path) -> None:
     import datasets
 
