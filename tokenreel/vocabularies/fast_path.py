@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.ragged import Ints
+from tokenreel.vocabularies import added_names
+from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.pre_tokenizers import code_point_data, code_points, recognition
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -29,7 +31,6 @@ _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
 _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
-_TEXT, _LIBRARY = -1, -2  # what becomes of a name in place of an id, as in `kernels.added_tokens`
 _MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
 _TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
@@ -107,71 +108,6 @@ def _normal_form(normalizer: Mapping[str, Any] | None) -> str | None:
     return str(kind)
 
 
-class _Names:
-    """The names of added tokens that one look at a text searches for."""
-
-    def __init__(self, actions: Mapping[str, int]) -> None:
-        """Builds the trie of names; `actions` are ids, or `TEXT` or `LIBRARY` of `kernels.added_tokens`."""
-        from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
-
-        names = sorted(name.encode() for name in actions)
-        bounds = ragged.offsets_of(np.fromiter(map(len, names), dtype=np.int64, count=len(names)))
-        self._trie = build_trie(np.frombuffer(b"".join(names), dtype=np.uint8), bounds, np.arange(len(names), dtype=np.int32))
-        self._begins = np.zeros(256, dtype=bool)
-        self._begins[[name[0] for name in names]] = True
-        self._actions = np.fromiter((actions[name.decode()] for name in names), dtype=np.int32, count=len(names))
-
-    def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:
-        """Cuts texts at the names; see `kernels.added_tokens.cut_at_tokens`."""
-        from tokenreel.vocabularies.unit_memo.kernels.added_tokens import cut_at_tokens
-
-        found: tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]] = cut_at_tokens(text, bounds, tokens, self._trie, self._begins, self._actions)
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
-class _Parts:
-    """Parts of documents, on their way through the steps.
-
-    Attributes:
-      text, bounds: [bytes] uint8 and [n + 1] int64.
-      tokens: [n] int32 the id that a part is, or -1; empty where none is one.
-      first: [documents + 1] int64 the first part of each document.
-      left: [documents] bool which the library encodes.
-    """
-
-    text: _Bytes
-    bounds: Ints
-    tokens: _Ids
-    first: Ints
-    left: npt.NDArray[np.bool_]
-
-    @property
-    def are_text(self) -> npt.NDArray[np.bool_]:
-        """Tells which parts are no tokens."""
-        return self.tokens < 0 if len(self.tokens) else np.ones(len(self.bounds) - 1, dtype=bool)
-
-    def cut(self, names: _Names | None) -> _Parts:
-        """Cuts further, at names."""
-        if names is None:
-            return self
-        bounds, tokens, first, left = names.cut(self.text, self.bounds, self.tokens)
-        holders = np.searchsorted(self.first, np.flatnonzero(left), side="right") - 1
-        left_over = self.left.copy()
-        left_over[holders] = True
-        return _Parts(self.text, bounds, tokens, first[self.first], left_over)
-
-    def replace(self, which: Ints, texts: list[bytes]) -> _Parts:
-        """Gives some parts other texts."""
-        added = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        lengths = np.diff(self.bounds)
-        order = np.arange(len(lengths), dtype=np.int64)
-        order[which] = len(lengths) + np.arange(len(texts))
-        sizes = np.concatenate([lengths, np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))])
-        text, bounds = ragged.take(np.concatenate([self.text[: self.bounds[-1]], added]), ragged.offsets_of(sizes), order)
-        return dataclasses.replace(self, text=text, bounds=bounds)
-
-
 class FastPath:
     """Encodes blocks of text as the library would with one `tokenizer.json`. Threads share it.
 
@@ -199,7 +135,7 @@ class FastPath:
             raise NotRecognised("Numba is not installed")
         self._form, self._memo_bytes = _normal_form(content.get("normalizer")), memo_bytes
         self._normalize = getattr(tokenizers.normalizers, self._form)().normalize_str if self._form else None
-        self._actions = self._actions_of(library)
+        self._actions = added_names.actions_of(library, self._normalize)
         self._cutter = recognition.recognise(content.get("pre_tokenizer"))
         self._model = byte_pairs_of(content["model"])
         self._trims = _trims(content.get("post_processor"))
@@ -210,25 +146,11 @@ class FastPath:
         self.description = f"byte-level BPE, cut by {self._cutter.names}" + (f" after {self._form}" if self._form else "")
         self._lock = threading.Lock()
 
-    def _actions_of(self, library: Any) -> tuple[dict[str, int], dict[str, int]]:
-        """Says what becomes of the names of added tokens that are looked for in the text, and in the normalised text."""
-        found: tuple[dict[str, int], dict[str, int]] = {}, {}
-        for i, token in library.get_added_tokens_decoder().items():
-            action = int(i)
-            if token.special and library.encode_special_tokens:
-                action = _TEXT
-            elif token.lstrip or token.rstrip or token.single_word:
-                action = _LIBRARY
-            name = self._normalize(token.content) if token.normalized and self._normalize else token.content
-            if name:
-                found[token.normalized][name] = action
-        return found
-
     @functools.cached_property
-    def _loaded(self) -> tuple[BytePairMemo, _Names | None, _Names | None, _Bytes]:
+    def _loaded(self) -> tuple[BytePairMemo, Names | None, Names | None, _Bytes]:
         """The memo, the names to look for in texts and in normalised texts, and what the normal form does to each character."""
         # Where no name becomes anything but text there is nothing to look for.
-        raw, normalized = (_Names(each) if any(action != _TEXT for action in each.values()) else None for each in self._actions)
+        raw, normalized = (Names(each) if any(action != added_names.TEXT for action in each.values()) else None for each in self._actions)
         kinds = code_points.spread(*code_points.table(self._form)) if self._form else np.zeros(0, dtype=np.uint8)
         return BytePairMemo(self._model, self._cutter, self._memo_bytes), raw, normalized, kinds
 
@@ -248,7 +170,7 @@ class FastPath:
         with self._lock:  # the first thread builds what all use
             memo, raw, normalized, kinds = self._loaded
         count = len(offsets) - 1
-        parts = _Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
+        parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
         parts = self._with_prefixes(self._normal(parts, kinds).cut(normalized))
         ids, lengths = memo.encode(parts.text, parts.bounds, parts.tokens)
         if len(lengths) != count:
@@ -258,7 +180,7 @@ class FastPath:
             ids, lengths = replace_documents(ids, lengths, which, by_library(*ragged.take(text, offsets, which)))
         return ids, lengths
 
-    def _normal(self, parts: _Parts, kinds: _Bytes) -> _Parts:
+    def _normal(self, parts: Parts, kinds: _Bytes) -> Parts:
         """Puts texts into the normal form."""
         if self._normalize is None:
             return parts
@@ -271,7 +193,7 @@ class FastPath:
         spans = zip(parts.bounds[which].tolist(), parts.bounds[which + 1].tolist(), strict=True)
         return parts.replace(which, [self._normalize(str(data[begin:end], "utf-8")).encode() for begin, end in spans])
 
-    def _with_prefixes(self, parts: _Parts) -> _Parts:
+    def _with_prefixes(self, parts: Parts) -> Parts:
         """Puts a space before texts that begin with none."""
         if not self._cutter.prefix_space or not len(parts.text):
             return parts

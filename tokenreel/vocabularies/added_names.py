@@ -1,0 +1,109 @@
+"""Names of added tokens in texts, and the parts of documents that lie between them.
+
+Tested in tests/tokenreel/vocabularies/test_fast_path.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import ragged
+from tokenreel.ragged import Ints
+
+_Bytes = npt.NDArray[np.uint8]
+_Ids = npt.NDArray[np.int32]
+TEXT, LIBRARY = -1, -2
+"""What becomes of a name in place of an id, as in `kernels.added_tokens`: it stays text, or the library takes the whole document."""
+
+
+def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Says what becomes of the names of added tokens that are looked for in the text, and in the normalised text.
+
+    Args:
+      library: a `Tokenizer`.
+      normalize: its normaliser, or None where texts stay as they are.
+
+    Returns:
+      An id, `TEXT` or `LIBRARY` for each name in the text, and likewise for those in the normalised text.
+    """
+    found: tuple[dict[str, int], dict[str, int]] = {}, {}
+    for i, token in library.get_added_tokens_decoder().items():
+        action = int(i)
+        if token.special and library.encode_special_tokens:
+            action = TEXT
+        elif token.lstrip or token.rstrip or token.single_word:
+            action = LIBRARY
+        name = normalize(token.content) if token.normalized and normalize else token.content
+        if name:
+            found[token.normalized][name] = action
+    return found
+
+
+class Names:
+    """The names of added tokens that one look at a text searches for."""
+
+    def __init__(self, actions: Mapping[str, int]) -> None:
+        """Builds the trie of names; `actions` are ids, or `TEXT` or `LIBRARY`."""
+        from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
+
+        names = sorted(name.encode() for name in actions)
+        bounds = ragged.offsets_of(np.fromiter(map(len, names), dtype=np.int64, count=len(names)))
+        self._trie = build_trie(np.frombuffer(b"".join(names), dtype=np.uint8), bounds, np.arange(len(names), dtype=np.int32))
+        self._begins = np.zeros(256, dtype=bool)
+        self._begins[[name[0] for name in names]] = True
+        self._actions = np.fromiter((actions[name.decode()] for name in names), dtype=np.int32, count=len(names))
+
+    def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:
+        """Cuts texts at the names; see `kernels.added_tokens.cut_at_tokens`."""
+        from tokenreel.vocabularies.unit_memo.kernels.added_tokens import cut_at_tokens
+
+        found: tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]] = cut_at_tokens(text, bounds, tokens, self._trie, self._begins, self._actions)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Parts of documents, on their way through the steps.
+
+    Attributes:
+      text, bounds: [bytes] uint8 and [n + 1] int64.
+      tokens: [n] int32 the id that a part is, or -1; empty where none is one.
+      first: [documents + 1] int64 the first part of each document.
+      left: [documents] bool which the library encodes.
+    """
+
+    text: _Bytes
+    bounds: Ints
+    tokens: _Ids
+    first: Ints
+    left: npt.NDArray[np.bool_]
+
+    @property
+    def are_text(self) -> npt.NDArray[np.bool_]:
+        """Tells which parts are no tokens."""
+        return self.tokens < 0 if len(self.tokens) else np.ones(len(self.bounds) - 1, dtype=bool)
+
+    def cut(self, names: Names | None) -> Parts:
+        """Cuts further, at names."""
+        if names is None:
+            return self
+        bounds, tokens, first, left = names.cut(self.text, self.bounds, self.tokens)
+        holders = np.searchsorted(self.first, np.flatnonzero(left), side="right") - 1
+        left_over = self.left.copy()
+        left_over[holders] = True
+        return Parts(self.text, bounds, tokens, first[self.first], left_over)
+
+    def replace(self, which: Ints, texts: list[bytes]) -> Parts:
+        """Gives some parts other texts."""
+        added = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        lengths = np.diff(self.bounds)
+        order = np.arange(len(lengths), dtype=np.int64)
+        order[which] = len(lengths) + np.arange(len(texts))
+        sizes = np.concatenate([lengths, np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))])
+        text, bounds = ragged.take(np.concatenate([self.text[: self.bounds[-1]], added]), ragged.offsets_of(sizes), order)
+        return dataclasses.replace(self, text=text, bounds=bounds)
