@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from tokenreel.shelf import bundle
-from tokenreel.storage import files, replacing
+from tokenreel.storage import files, replacing, user_cache
 
 _BEGUN = ".tmp-"
 _ABANDONED_SECONDS = 24 * 3600  # a large model over a slow line takes hours
@@ -18,7 +18,7 @@ _ABANDONED_SECONDS = 24 * 3600  # a large model over a slow line takes hours
 
 def default_folder() -> str:
     """Gives the user's own folder of unpacked bundles, as the XDG specification has it."""
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tokenreel", "shelf")
+    return user_cache.folder("shelf")
 
 
 def get(directory: str, digest: str, unpack: Callable[[str], object]) -> str:
