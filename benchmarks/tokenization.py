@@ -14,6 +14,8 @@ block by block in turns, so that a noisy machine disturbs all of them. The table
 others are: medians of the repeats. `differ` counts the documents whose ids are not those of `encode`; one that differs fails the benchmark.
 (Hugging Face differs on some: it normalises by grapheme.) Made-up texts show the worst case, where nothing repeats.
 
+`--beside gigatoken` is another race: see `benchmarks.gigatoken_race`.
+
 Models of 32,000 pieces are trained on a sample of all texts and kept in `--work`, a few minutes each the first time.
 """
 
@@ -241,6 +243,10 @@ def row(kind: str, text: str, megabytes: float, seconds: dict[str, list[float]],
 
 def main() -> None:
     """The command line."""
+    if sys.argv[1:3] == ["--beside", "gigatoken"]:
+        from benchmarks import gigatoken_race
+
+        sys.exit(gigatoken_race.main(sys.argv[3:]))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=pathlib.Path, help="directory of JSON lines, one file for each text")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmarks import build, packing, processes, tokenization
+from benchmarks import build, gigatoken_race, packing, processes, tokenization
 from tests.conftest import train_model
 from tokenreel.layouts import bin_packing, wrapping
 
@@ -70,3 +70,20 @@ def test_what_layouts_do_to_documents_adds_up():
     wrapped = packing.statistics(wrapping.wrap(lengths, 8, 1), lengths, 8)
     assert (wrapped["cut_documents_that_fit"], wrapped["dropped_documents"]) == (2, 2)
     assert wrapped["dropped"] == {"last_example": 6} and wrapped["repeated_tokens"] == 2
+
+
+def test_the_interval_of_a_median_holds_it_and_narrows() -> None:
+    ratios = [1.0 + i / 100 for i in range(9)]
+    median, low, high = gigatoken_race.interval(ratios)
+    assert low < median == 1.04 < high and low >= 1.0 and high <= 1.08
+    _, narrow_low, narrow_high = gigatoken_race.interval(ratios * 50)
+    assert narrow_high - narrow_low < (high - low) / 2
+
+
+def test_what_falls_short_of_gigatoken_or_differs_is_kept() -> None:
+    table = gigatoken_race.Table()
+    taken = {"ours cold": [1.0] * 3, "ours warm": [2.0] * 3, "gigatoken cold": [2.0] * 3, "gigatoken warm": [1.0] * 3, "library": [9.0] * 3}
+    table.add("model", "english", ["a"], taken, [], 0)
+    assert [each.partition(": ")[0] for each in table.missed] == ["model, english, warm"] * 2
+    table.add("model", "digits", ["a"], taken, ["a"], 0)  # gigatoken does not count there
+    assert table.missed[2:] == ["model, digits: 1 documents differ"]
