@@ -44,19 +44,27 @@ def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[di
     return found
 
 
+def lay_out(actions: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
+    """Gives the arrays of `Names`; `actions` are ids, or `TEXT` or `LIBRARY`, of each name."""
+    names = sorted(name.encode() for name in actions)
+    return {
+        "names": np.frombuffer(b"".join(names), dtype=np.uint8),
+        "bounds": ragged.offsets_of(np.fromiter(map(len, names), dtype=np.int64, count=len(names))),
+        "actions": np.fromiter((actions[name.decode()] for name in names), dtype=np.int32, count=len(names)),
+    }
+
+
 class Names:
     """The names of added tokens that one look at a text searches for."""
 
-    def __init__(self, actions: Mapping[str, int]) -> None:
-        """Builds the trie of names; `actions` are ids, or `TEXT` or `LIBRARY`."""
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Builds the trie of the names that `lay_out` gave."""
         from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
-        names = sorted(name.encode() for name in actions)
-        bounds = ragged.offsets_of(np.fromiter(map(len, names), dtype=np.int64, count=len(names)))
-        self._trie = build_trie(np.frombuffer(b"".join(names), dtype=np.uint8), bounds, np.arange(len(names), dtype=np.int32))
+        names, bounds, self._actions = (arrays[name] for name in ("names", "bounds", "actions"))
+        self._trie = build_trie(names, bounds, np.arange(len(bounds) - 1, dtype=np.int32))
         self._begins = np.zeros(256, dtype=bool)
-        self._begins[[name[0] for name in names]] = True
-        self._actions = np.fromiter((actions[name.decode()] for name in names), dtype=np.int32, count=len(names))
+        self._begins[names[bounds[:-1]]] = True
 
     def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:
         """Cuts texts at the names; see `kernels.added_tokens.cut_at_tokens`."""

@@ -20,12 +20,14 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.ragged import Ints
-from tokenreel.vocabularies import added_names
+from tokenreel.vocabularies import added_names, kept_arrays
 from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
+from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.pre_tokenizers import code_point_data, code_points, recognition
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs
+from tokenreel.vocabularies.unit_memo.byte_pairs import lay_out as lay_out_model
 
 _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
@@ -33,6 +35,7 @@ _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 _MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
 _TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
+_NAMES = "names", "normalized-names"  # the arrays of those that are looked for in texts, and in normalised texts
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
 
 
@@ -108,6 +111,42 @@ def _normal_form(normalizer: Mapping[str, Any] | None) -> str | None:
     return str(kind)
 
 
+def _normalize_by(form: str | None) -> Callable[[str], str] | None:
+    import tokenizers
+
+    normalize: Callable[[str], str] | None = getattr(tokenizers.normalizers, form)().normalize_str if form else None
+    return normalize
+
+
+def lay_out(content: Mapping[str, Any], library: Any) -> Built:
+    """Works out what `FastPath` needs of a tokenizer, or why it does not know it (`refusal`).
+
+    Args:
+      content: of the `tokenizer.json`.
+      library: the `Tokenizer` that it was loaded into; tells the ids of added tokens, and whether names of special ones are text.
+    """
+    try:
+        form, cutter = _normal_form(content.get("normalizer")), recognition.recognise(content.get("pre_tokenizer"))
+        model = byte_pairs_of(content["model"])
+    except NotRecognised as error:
+        return {}, {"refusal": str(error)}
+    ids = np.unique(np.concatenate([model.byte_ids, model.merged, _ids(model.pieces.values())]))
+    arrays = kept_arrays.named("model", lay_out_model(model, cutter)) | {
+        "ids": ids[ids >= 0],
+        "kinds": code_points.spread(*code_points.table(form)) if form else np.zeros(0, dtype=np.uint8),
+    }
+    actions = added_names.actions_of(library, _normalize_by(form))
+    for name, each in zip(_NAMES, actions, strict=True):
+        if any(action != added_names.TEXT for action in each.values()):  # else there is nothing to look for
+            arrays |= kept_arrays.named(name, added_names.lay_out(each))
+    return arrays, {
+        "form": form,
+        "prefix_space": cutter.prefix_space,
+        "trims": _trims(content.get("post_processor")),
+        "description": f"byte-level BPE, cut by {cutter.names}" + (f" after {form}" if form else ""),
+    }
+
+
 class FastPath:
     """Encodes blocks of text as the library would with one `tokenizer.json`. Threads share it.
 
@@ -116,16 +155,16 @@ class FastPath:
       description: what was recognised, for people.
     """
 
-    def __init__(self, content: Mapping[str, Any], library: Any, memo_bytes: int) -> None:
-        """Reads a tokenizer.
+    def __init__(self, fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> None:
+        """Maps the arrays of a tokenizer, which are built first where they are not kept.
 
         Args:
-          content: of the `tokenizer.json`.
-          library: the `Tokenizer` that it was loaded into; tells the ids of added tokens, and whether names of special ones are text.
+          fingerprint: hexadecimal digits that tell all that `read` gives.
+          read: gives the content of the `tokenizer.json`, and the library's `Tokenizer` that it was loaded into.
           memo_bytes: most memory for units that were seen.
 
         Raises:
-          NotRecognised: it does something that is not known here.
+          NotRecognised: the tokenizer does something that is not known here.
         """
         import tokenizers
 
@@ -133,26 +172,20 @@ class FastPath:
             raise NotRecognised(f"tokenizers {tokenizers.__version__}, whose Unicode tables were not compared with those kept here")
         if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
             raise NotRecognised("Numba is not installed")
-        self._form, self._memo_bytes = _normal_form(content.get("normalizer")), memo_bytes
-        self._normalize = getattr(tokenizers.normalizers, self._form)().normalize_str if self._form else None
-        self._actions = added_names.actions_of(library, self._normalize)
-        self._cutter = recognition.recognise(content.get("pre_tokenizer"))
-        self._model = byte_pairs_of(content["model"])
-        self._trims = _trims(content.get("post_processor"))
-        self._pieces = library.get_vocab(with_added_tokens=False)
-        self._added = {int(i): token.content for i, token in library.get_added_tokens_decoder().items()}
-        self.ids = np.unique(np.concatenate([self._model.byte_ids, self._model.merged, _ids(self._model.pieces.values())]))
-        self.ids = self.ids[self.ids >= 0]
-        self.description = f"byte-level BPE, cut by {self._cutter.names}" + (f" after {self._form}" if self._form else "")
-        self._lock = threading.Lock()
+        kept = kept_arrays.get("tokenizer-json", fingerprint, lambda: lay_out(*read()))
+        if "refusal" in kept.about:
+            raise NotRecognised(kept.about["refusal"])
+        self._arrays, self._memo_bytes = kept.arrays, memo_bytes
+        self._normalize = _normalize_by(kept.about["form"])
+        self._adds_space, self._trims = kept.about["prefix_space"], kept.about["trims"]
+        self._fingerprint, self._read, self._lock = fingerprint, read, threading.Lock()
+        self.ids, self.description = kept.arrays["ids"], kept.about["description"]
 
     @functools.cached_property
-    def _loaded(self) -> tuple[BytePairMemo, Names | None, Names | None, _Bytes]:
-        """The memo, the names to look for in texts and in normalised texts, and what the normal form does to each character."""
-        # Where no name becomes anything but text there is nothing to look for.
-        raw, normalized = (Names(each) if any(action != added_names.TEXT for action in each.values()) else None for each in self._actions)
-        kinds = code_points.spread(*code_points.table(self._form)) if self._form else np.zeros(0, dtype=np.uint8)
-        return BytePairMemo(self._model, self._cutter, self._memo_bytes), raw, normalized, kinds
+    def _loaded(self) -> tuple[BytePairMemo, Names | None, Names | None]:
+        """The memo, and the names to look for in texts and in normalised texts: what needs the kernels."""
+        raw, normalized = (Names(arrays) if (arrays := kept_arrays.part(name, self._arrays)) else None for name in _NAMES)
+        return BytePairMemo(kept_arrays.part("model", self._arrays), self._memo_bytes), raw, normalized
 
     def encode_block(self, text: _Bytes, offsets: Ints, by_library: EncodeDocuments) -> Encoded:
         """Encodes documents.
@@ -168,10 +201,10 @@ class FastPath:
         if np.diff(offsets).max(initial=0) > _MOST_BYTES:
             return by_library(text, offsets)
         with self._lock:  # the first thread builds what all use
-            memo, raw, normalized, kinds = self._loaded
+            memo, raw, normalized = self._loaded
         count = len(offsets) - 1
         parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
-        parts = self._with_prefixes(self._normal(parts, kinds).cut(normalized))
+        parts = self._with_prefixes(self._normal(parts).cut(normalized))
         ids, lengths = memo.encode(parts.text, parts.bounds, parts.tokens)
         if len(lengths) != count:
             lengths = np.diff(ragged.offsets_of(lengths)[parts.first])
@@ -180,13 +213,13 @@ class FastPath:
             ids, lengths = replace_documents(ids, lengths, which, by_library(*ragged.take(text, offsets, which)))
         return ids, lengths
 
-    def _normal(self, parts: Parts, kinds: _Bytes) -> Parts:
+    def _normal(self, parts: Parts) -> Parts:
         """Puts texts into the normal form."""
         if self._normalize is None:
             return parts
         from tokenreel.vocabularies.unit_memo.kernels.added_tokens import not_normal
 
-        which = np.flatnonzero(not_normal(parts.text, parts.bounds, kinds) & parts.are_text)
+        which = np.flatnonzero(not_normal(parts.text, parts.bounds, self._arrays["kinds"]) & parts.are_text)
         if not len(which):
             return parts
         data = np.ascontiguousarray(parts.text).data
@@ -195,7 +228,7 @@ class FastPath:
 
     def _with_prefixes(self, parts: Parts) -> Parts:
         """Puts a space before texts that begin with none."""
-        if not self._cutter.prefix_space or not len(parts.text):
+        if not self._adds_space or not len(parts.text):
             return parts
         begins = np.minimum(parts.bounds[:-1], len(parts.text) - 1)
         lacking = (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
@@ -205,17 +238,11 @@ class FastPath:
     @functools.cached_property
     def _measures(self) -> Ints:
         """What `kernels.byte_spans.find_spans` asks about each id."""
-        spaces = "Ġ" + "".join(chr(point) for first, end in code_points.spaces().reshape(-1, 2).tolist() for point in range(first, end))
-        found: dict[int, int] = {}
-        letters = ((i, piece, _as_bytes(piece)) for piece, i in self._pieces.items())  # pieces of other letters come of no text
-        for i, name, data in itertools.chain(letters, ((i, name, name.encode()) for i, name in self._added.items())):
-            if data is not None:
-                measure = measure_of(name, data, spaces if self._trims else "")
-                # A piece may have the name of an added token, and mean other bytes: then only the library knows which of them it is.
-                found[i] = measure if found.get(i, measure) == measure else -1
-        measures = np.full(max(found) + 1, -1, dtype=np.int64)
-        measures[list(found)] = list(found.values())
-        return measures
+
+        def build() -> Built:
+            return {"measures": measures_of(self._read()[1], self._trims)}, None
+
+        return kept_arrays.get("token-measures", self._fingerprint, build).arrays["measures"]
 
     def find_spans(self, text: _Bytes, offsets: Ints, ids: _Ids, lengths: Ints) -> tuple[_Ids, _Ids, npt.NDArray[np.bool_]]:
         """Finds where the tokens of documents lie, as the library would.
@@ -232,13 +259,30 @@ class FastPath:
         from tokenreel.vocabularies.unit_memo.kernels import added_tokens, byte_spans
 
         with self._lock:
-            (_, _, _, kinds), measures = self._loaded, self._measures
+            measures = self._measures
         if self._trims is None:
             return np.zeros_like(ids), np.zeros_like(ids), np.zeros(len(lengths), dtype=bool)
         begins, ends, explained = byte_spans.find_spans(offsets, ids, lengths, measures, self._trims == _KEEPS_FIRST)
-        if self._form:
-            explained &= ~added_tokens.not_normal(text, offsets, kinds)
+        if self._normalize is not None:
+            explained &= ~added_tokens.not_normal(text, offsets, self._arrays["kinds"])
         return begins, ends, explained
+
+
+def measures_of(library: Any, trims: int | None) -> Ints:
+    """Packs what spans need of each token of a `Tokenizer`, whose post-processor `trims`: int64, by id."""
+    spaces = "Ġ" + "".join(chr(point) for first, end in code_points.spaces().reshape(-1, 2).tolist() for point in range(first, end))
+    found: dict[int, int] = {}
+    # Pieces of other letters come of no text.
+    letters = ((i, piece, _as_bytes(piece)) for piece, i in library.get_vocab(with_added_tokens=False).items())
+    added = ((int(i), token.content, token.content.encode()) for i, token in library.get_added_tokens_decoder().items())
+    for i, name, data in itertools.chain(letters, added):
+        if data is not None:
+            measure = measure_of(name, data, spaces if trims else "")
+            # A piece may have the name of an added token, and mean other bytes: then only the library knows which of them it is.
+            found[i] = measure if found.get(i, measure) == measure else -1
+    measures = np.full(max(found) + 1, -1, dtype=np.int64)
+    measures[list(found)] = list(found.values())
+    return measures
 
 
 def measure_of(name: str, data: bytes, spaces: str) -> int:

@@ -151,10 +151,14 @@ class HuggingFaceVocabulary(Vocabulary):
                 try:
                     if not self._memo_bytes:
                         raise NotRecognised("vocabulary.options.memo_bytes is 0")
-                    _FAST_PATHS[name] = FastPath(json.loads(self.data or b""), self._tokenizer, self._memo_bytes)
+                    _FAST_PATHS[name] = FastPath(self.fingerprint, self._read, self._memo_bytes)
                 except NotRecognised as error:
                     _FAST_PATHS[name] = error
             return _FAST_PATHS[name]
+
+    def _read(self) -> tuple[Mapping[str, Any], Any]:
+        """What the fast path is made of."""
+        return json.loads(self.data or b""), self._tokenizer
 
     def describe_speed(self) -> str:
         """Says for people what encodes blocks of text."""

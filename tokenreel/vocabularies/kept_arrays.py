@@ -37,7 +37,7 @@ from tokenreel.storage.column_file import Columns
 from tokenreel.version import __version__
 
 Built = tuple[Mapping[str, npt.NDArray[Any]], Any]
-"""Named arrays of any shape and of dtypes without objects; and values that JSON knows, whose tuples come back as lists."""
+"""Named arrays of one dimension or more, and of dtypes without objects; and values that JSON knows, whose tuples come back as lists."""
 
 _SUFFIX = ".arrays"
 _DIGEST_BYTES = 32  # hexadecimal digits, behind the columns
@@ -80,6 +80,20 @@ def get(kind: str, fingerprint: str, build: Callable[[], Built]) -> Columns:
                     _write(path, name, data)
                 found = data
     return column_file.of_bytes(found)
+
+
+def named(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Names arrays as those of one part among others; see `part`."""
+    return {f"{prefix}/{name}": values for name, values in arrays.items()}
+
+
+def part(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Gives the arrays of one part, by the names they have there.
+
+    >>> sorted(part("trie", named("trie", {"slots": np.zeros(1), "begins": np.zeros(2)}) | {"other": np.zeros(3)}))
+    ['begins', 'slots']
+    """
+    return {name.removeprefix(f"{prefix}/"): values for name, values in arrays.items() if name.startswith(f"{prefix}/")}
 
 
 def _joined(built: Built) -> npt.NDArray[np.uint8]:

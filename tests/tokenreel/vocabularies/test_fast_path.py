@@ -12,7 +12,8 @@ import tokenizers
 from tests.hostile_texts import CL100K, PRE_TOKENIZERS, byte_level, hostile_texts, split, steps
 from tests.tokenreel.vocabularies.blocks import block
 from tests.tokenreel.vocabularies.blocks import split as split_ids
-from tokenreel.vocabularies import fast_path
+from tokenreel import keys
+from tokenreel.vocabularies import fast_path, kept_arrays
 from tokenreel.vocabularies.fast_path import FastPath
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.pre_tokenizers import code_point_data
@@ -62,6 +63,11 @@ def tokenizer_json(model, pre_tokenizer, *, added=(), normalizer=None, **setting
     return json.dumps({**head, "pre_tokenizer": pre_tokenizer, **tail}).encode()
 
 
+def path_of(data, library, memo_bytes):
+    fingerprint = keys.digest(data, int(library.encode_special_tokens))
+    return FastPath(fingerprint, lambda: (json.loads(data), library), memo_bytes)
+
+
 def compare(data, documents, *, special_tokens=False, memo_bytes=1 << 24):
     """Encodes documents by the fast path, which must give the library's ids; says how many the library was left with."""
     library = tokenizers.Tokenizer.from_buffer(data)
@@ -75,7 +81,7 @@ def compare(data, documents, *, special_tokens=False, memo_bytes=1 << 24):
         left.extend(found)
         return np.concatenate([np.zeros(0, np.int32), *(np.array(ids, dtype=np.int32) for ids in found)]), np.array(list(map(len, found)))
 
-    fast = FastPath(json.loads(data), library, memo_bytes)
+    fast = path_of(data, library, memo_bytes)
     for _ in range(2):  # cold and warm
         ids, lengths = fast.encode_block(*block(documents), by_library)
         assert ids.dtype == np.int32
@@ -130,7 +136,7 @@ def test_a_memo_that_is_full_begins_afresh(model):
 def test_threads_share_a_path(model):
     data = tokenizer_json(model, PRE_TOKENIZERS["o200k"])
     library = tokenizers.Tokenizer.from_buffer(data)
-    fast = FastPath(json.loads(data), library, 1 << 22)
+    fast = path_of(data, library, 1 << 22)
     blocks = [block(hostile_texts(300, seed=seed)) for seed in range(8)]
     alone = [fast.encode_block(*each, None)[0].tolist() for each in blocks]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -154,7 +160,7 @@ def test_what_is_not_recognised_is_left_to_the_library(model, change, about):
     content |= {name: value for name, value in change.items() if name in content}
     content["model"] |= {name: value for name, value in change.items() if name not in content}
     with pytest.raises(NotRecognised) as error:
-        FastPath(content, library, 1 << 20)
+        path_of(json.dumps(content).encode(), library, 1 << 20)
     assert about in str(error.value)
 
 
@@ -162,7 +168,7 @@ def test_another_version_of_the_library_has_its_own_tables(model, monkeypatch):
     data = tokenizer_json(model, PRE_TOKENIZERS["gpt2"])
     monkeypatch.setattr(code_point_data, "LIBRARY_VERSION", "0.0.1")
     with pytest.raises(NotRecognised, match="Unicode tables"):
-        FastPath(json.loads(data), tokenizers.Tokenizer.from_buffer(data), 1 << 20)
+        path_of(data, tokenizers.Tokenizer.from_buffer(data), 1 << 20)
 
 
 def test_a_vocabulary_takes_the_path_and_says_so(model, tmp_path):
@@ -178,6 +184,34 @@ def test_a_vocabulary_takes_the_path_and_says_so(model, tmp_path):
     for each in (vocabulary, copy):
         for a, b in zip(each.encode_block(*texts), slow.encode_block(*texts), strict=True):
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("normalizer", [None, {"type": "NFC"}])
+def test_kept_arrays_are_those_that_are_built(model, normalizer, monkeypatch, tmp_path):
+    """A second process reads neither the file nor the library, and encodes and finds spans as the first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = tokenizer_json(model, PRE_TOKENIZERS["deepseek"], added=ADDED, normalizer=normalizer, ignore_merges=True)
+    library = tokenizers.Tokenizer.from_buffer(data)
+    arrays, about = fast_path.lay_out(json.loads(data), library)
+    texts = block(hostile_texts(300, seed=8))
+    spans = []
+    for read in (lambda: (json.loads(data), library), lambda: pytest.fail("read again")):
+        fast = FastPath("ab", read, 1 << 20)
+        encoded = fast.encode_block(*texts, lambda text, offsets: (np.zeros(0, np.int32), np.zeros(len(offsets) - 1, np.int64)))
+        spans.append([*encoded, *fast.find_spans(*texts, *encoded)])
+    for a, b in zip(*spans, strict=True):
+        assert np.array_equal(a, b)
+    kept = kept_arrays.get("tokenizer-json", "ab", lambda: pytest.fail("built again"))
+    assert kept.about == about and kept.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert kept.arrays[name].dtype == array.dtype and np.array_equal(kept.arrays[name], array), name
+
+
+def test_why_a_tokenizer_is_not_recognised_is_kept(model):
+    data = tokenizer_json(model, PRE_TOKENIZERS["gpt2"], normalizer={"type": "Lowercase"})
+    for read in (lambda: (json.loads(data), None), lambda: pytest.fail("read again")):
+        with pytest.raises(NotRecognised, match="Lowercase"):
+            FastPath("cd", read, 1 << 20)
 
 
 def test_names_of_special_tokens_that_the_model_makes_stay_text(model, tmp_path):
@@ -199,7 +233,7 @@ def test_without_numba_the_library_encodes(model, monkeypatch):
     data = tokenizer_json(model, steps(split(CL100K), byte_level()))
     monkeypatch.setattr(fast_path.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotRecognised, match="Numba"):
-        FastPath(json.loads(data), tokenizers.Tokenizer.from_buffer(data), 1 << 20)
+        path_of(data, tokenizers.Tokenizer.from_buffer(data), 1 << 20)
 
 
 BYTE_LEVEL = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}

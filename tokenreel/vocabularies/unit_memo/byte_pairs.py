@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,24 +111,43 @@ def padded(text: Bytes) -> tuple[Bytes, _Words]:
     return data, words
 
 
+def lay_out(model: BytePairs, cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
+    """Gives the arrays of `BytePairMemo`.
+
+    Args:
+      model: what merges.
+      cutter: what cuts texts into units; `prefix_space` is left to the caller.
+    """
+    pieces = sorted(model.pieces)
+    return {
+        **{name: getattr(model, name) for name in ("byte_ids", "left", "right", "merged")},
+        "piece_words": padded(np.frombuffer(b"".join(pieces), dtype=np.uint8))[1],
+        "piece_bounds": ragged.offsets_of(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))),
+        "piece_ids": np.fromiter(map(model.pieces.__getitem__, pieces), dtype=np.int32, count=len(pieces)),
+        **_lay_out_cutter(cutter),
+    }
+
+
 class BytePairMemo:
     """Encodes texts with one model. Threads share it; ids do not depend on what it holds."""
 
-    def __init__(self, model: BytePairs, cutter: Cutter, memo_bytes: int) -> None:
-        """Builds the arrays of the kernels.
+    def __init__(self, arrays: Mapping[str, npt.NDArray[Any]], memo_bytes: int) -> None:
+        """Makes an empty memo, and the tables of merges, which takes less time than reading them would.
 
         Args:
-          model: what merges.
-          cutter: what cuts texts into units; `prefix_space` is left to the caller.
+          arrays: of `lay_out`.
           memo_bytes: most memory for units and their ids. Tables that are full begin afresh.
         """
         from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
 
-        self._cutter, memo = _cutter_arrays(cutter), sorted(model.pieces)
-        self._merges = (*byte_pairs.build_merges(model.left, model.right, model.merged, model.byte_ids), model.byte_ids)
-        bounds = ragged.offsets_of(np.fromiter(map(len, memo), dtype=np.int64, count=len(memo)))
-        _, words = padded(np.frombuffer(b"".join(memo), dtype=np.uint8))
-        self._whole = words, bounds, np.fromiter(map(model.pieces.__getitem__, memo), dtype=np.int32, count=len(memo))
+        stream = arrays["stream"]
+        self._cutter = (
+            *(arrays["classes"], arrays["table"], stream.ravel(), stream.shape[1]),
+            *(arrays["regions"], bool(arrays["keeps_rest"][0])),
+        )
+        byte_ids = arrays["byte_ids"]
+        self._merges = (*byte_pairs.build_merges(arrays["left"], arrays["right"], arrays["merged"], byte_ids), byte_ids)
+        self._whole = arrays["piece_words"], arrays["piece_bounds"], arrays["piece_ids"]
         self._memo_bytes, self._lock = memo_bytes, threading.Lock()
         self._tables: list[_Table] = []  # that no thread uses now
         self._count = 0  # tables in all
@@ -180,10 +200,14 @@ class BytePairMemo:
         return out[: int(progress[2])].copy()
 
 
-def _cutter_arrays(cutter: Cutter) -> tuple[Bytes, npt.NDArray[np.int32], npt.NDArray[np.uint32], int, Bytes, bool]:
+def _lay_out_cutter(cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
     """Lays out what cuts texts for `kernels.cutting.cut_units`: entries name the places of rows in place of their numbers."""
     automaton, stream = cutter.automaton, to_stream(cutter.automaton)
     columns = stream.shape[1]
-    table = 2 * columns * (automaton.table >> 1) | automaton.table & 1
-    stream = 8 * columns * (stream >> 3) | stream & 7
-    return cutter.classes, table.ravel(), stream.ravel().astype(np.uint32), columns, automaton.regions, automaton.keeps_rest
+    return {
+        "classes": cutter.classes,
+        "table": (2 * columns * (automaton.table >> 1) | automaton.table & 1).ravel(),
+        "stream": (8 * columns * (stream >> 3) | stream & 7).astype(np.uint32),
+        "regions": automaton.regions,
+        "keeps_rest": np.array([automaton.keeps_rest]),
+    }

@@ -6,7 +6,7 @@ from tests.tokenreel.vocabularies.blocks import block
 from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
 from tokenreel.vocabularies.pre_tokenizers.recognition import for_pattern
 from tokenreel.vocabularies.unit_memo import lookups
-from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs, padded
+from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs, lay_out, padded
 
 NONE = np.zeros(0, dtype=np.int32)
 
@@ -16,7 +16,7 @@ def memo(merges, pieces=None, memo_bytes=1 << 20, pattern=r"\p{L}+|\s+"):
     left, right = (np.array([merge[i] for merge in merges], dtype=np.int32) for i in range(2))
     merged = np.arange(256, 256 + len(merges), dtype=np.int32)
     model = BytePairs(np.arange(256, dtype=np.int32), left, right, merged, pieces or {})
-    return BytePairMemo(model, for_pattern(pattern, RANKS), memo_bytes)
+    return BytePairMemo(lay_out(model, for_pattern(pattern, RANKS)), memo_bytes)
 
 
 def test_the_best_pair_merges_first_and_of_equals_the_left():
