@@ -20,6 +20,7 @@ from typing import Any
 import numba
 from numba import njit, types
 from numba.core import caching, registry
+from numba.core.runtime import rtsys
 
 # Types of the arguments: [n] C-contiguous arrays that are not written to. Numba takes writable arrays in their place, too.
 BOOL, U8, U32, U64, I32, I64, F32 = (
@@ -49,8 +50,7 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         function.__qualname__ = f"{name}_{_digest_of_sources()}"
         try:
             try:
-                with _where_to_look():
-                    return njit(list(signatures), nogil=True, cache=True)(function)
+                return _load_or_compile(function, signatures)
             except (RuntimeError, OSError):
                 _say_what_it_costs()
                 return njit(list(signatures), nogil=True)(function)
@@ -58,6 +58,32 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             function.__qualname__ = name
 
     return compiled
+
+
+def _load_or_compile(function: Callable[..., Any], signatures: tuple[Any, ...]) -> Any:
+    """Does what `njit(signatures, nogil=True, cache=True)` does, with `MachineCode` in place of Numba's own cache."""
+    dispatcher = njit(nogil=True)(function)
+    if numba.config.DISABLE_JIT:  # for debugging: it is the function itself
+        return dispatcher
+    with _where_to_look():
+        dispatcher._cache = MachineCode(function)
+    for signature in signatures:
+        dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+class MachineCode(caching.FunctionCache):
+    """What is kept on disk of a function: loaded without what only the compiler needs."""
+
+    def load_overload(self, sig, target_context):
+        """Gives the machine code of a signature; None where it has to be compiled.
+
+        Numba would first import all that it can compile, which takes 0.5 s and brings SciPy. Machine code needs its memory manager alone.
+        """
+        rtsys.initialize(target_context)
+        found = self._load_overload(sig, target_context)
+        return super().load_overload(sig, target_context) if found is None else found
 
 
 @functools.cache

@@ -37,7 +37,11 @@ def normalize(text, bounds, units, flags, charsmap, replacements, longest, symbo
     # Room for one step is checked before the step, not at each byte: it writes a replacement, in which each byte may be a space and become
     # three, or a symbol, of which none is longer than their trie.
     room = 3 * longest + len(symbols) + 1024
-    any_symbols = symbols.any()
+    any_symbols = False
+    for slot in symbols:  # `any` would have each process load what Numba compiles it with, SciPy too
+        if slot != 0:
+            any_symbols = True
+            break
     total = np.int64(0)
     for unit in units:
         total += bounds[unit + 1] - bounds[unit]

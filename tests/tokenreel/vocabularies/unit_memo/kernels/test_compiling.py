@@ -93,7 +93,40 @@ def test_every_kernel_is_compiled_beforehand(tmp_path):
     command = [sys.executable, "-m", kernels.__name__]
     for compiled in (True, False):
         found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        assert re.match(r"13 loops for CPUs of the name '\S+': ", found) and (": 0 compiled" not in found) == compiled
+        assert re.match(r"\d+ loops for CPUs of the name '\S+': ", found) and (": 0 compiled" not in found) == compiled
+
+
+# Loads all loops; the compiler's libraries are imported when a user's function is compiled in the same process, which works as ever.
+LOAD = f"""
+import sys, runpy
+import numpy as np
+try:
+    runpy.run_module("{kernels.__name__}", run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+assert not {{"numba.np.linalg", "numba.np.arraymath", "scipy.linalg"}} & set(sys.modules), "the compiler was loaded"
+from tokenreel.vocabularies.unit_memo.kernels import trie
+print(trie.build_trie(np.frombuffer(b"ab", dtype=np.uint8), np.array([0, 1, 2]), np.arange(2, dtype=np.int32)).shape)
+import numba
+print(numba.njit(lambda a: np.linalg.norm(a @ a))(np.eye(4)))
+"""
+
+
+def test_machine_code_is_loaded_without_the_compiler():
+    """Its libraries, SciPy among them, would take each worker half a second."""
+    subprocess.run([sys.executable, "-m", kernels.__name__], check=True, capture_output=True)
+    found = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert " 0 compiled" in found.stdout and found.stdout.splitlines()[1:] == ["(512,)", "2.0"]
+
+
+def test_loops_run_as_python_where_nothing_is_compiled(package, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    program = "from loops.caller import twice; print(twice(5), type(twice).__name__)"
+    out = subprocess.run(
+        [sys.executable, "-c", program], cwd=package.parent, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, capture_output=True
+    )
+    assert out.stdout.decode().split() == ["7", "function"], out.stderr.decode()
 
 
 def test_the_machine_code_of_a_caller_is_dropped_when_a_function_of_another_file_changes(package, monkeypatch):
