@@ -43,6 +43,7 @@ KERAS = ["keras>=3.15,<4"]
 GRAIN = ["grain>=0.2.18,<0.3"]
 TENSORBOARD = ["tensorboard>=2.21,<2.22"]  # its messages, without TensorFlow
 HUGGINGFACE = ["tokenizers>=0.23.3,<0.24"]
+TIKTOKEN = ["tiktoken>=0.14,<0.15"]  # what our own loops leave of files of ranks
 ORACLES = [  # whose packing and masking the tests compare with ours
     "t5==0.9.4",  # the last one that is published; it brings SeqIO, TensorFlow Text and JAX
     "trl>=1.16,<1.17",  # the strategies of another release may differ; it needs Torch without asking for a release
@@ -163,10 +164,11 @@ setup(
         "grain": GRAIN,
         "tfds": [*TENSORFLOW, *DATASETS],  # a task's TfdsDataSource
         "huggingface": HUGGINGFACE,
+        "tiktoken": TIKTOKEN,
         "tensorboard": TENSORBOARD,
         "airflow": AIRFLOW,
         # What the Makefile installs for tests. Torch and TensorFlow are gigabytes each, so what needs them has an environment of its own.
-        "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TENSORBOARD, "sacrebleu>=2.6,<3"],
+        "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TIKTOKEN, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-airflow": [*TESTING, *AIRFLOW],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
         "dev-tokenizers": [*TESTING, *HUGGINGFACE, *REAL_TOKENIZERS],

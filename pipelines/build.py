@@ -35,6 +35,7 @@ from tokenreel.storage.stored_value import StoredValue
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
 from tokenreel.vocabularies.loading import open_vocabulary
+from tokenreel.vocabularies.ranks.vocabulary import RankVocabulary
 from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
@@ -130,7 +131,7 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
     parsed = local.options(beam_arguments, releases_gil=vocabulary.releases_gil)
     job = local.absolute(job, parsed)
     recipe = make_recipe(job, model)  # the manifest names the vocabulary itself
-    if isinstance(model, HuggingFaceVocabulary):
+    if isinstance(model, HuggingFaceVocabulary | RankVocabulary):
         local.note(f"{plain(str(job.vocabulary.path))}: {model.describe_special()}")
         local.note(f"{plain(str(job.vocabulary.path))}: {model.describe_speed()}")
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]

@@ -78,6 +78,25 @@ def ask(points: npt.NDArray[np.int64]) -> dict[str, Values]:
     }
 
 
+def ask_tiktoken() -> dict[str, Values]:
+    """What its regular expressions know of each code point: [END] by table."""
+    import tiktoken
+
+    everything = "".join(map(chr, POINTS.tolist()))
+    ranks = {bytes([byte]): byte for byte in range(256)}
+
+    def holds(pattern: str) -> npt.NDArray[np.bool_]:
+        encoding = tiktoken.Encoding("bytes", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        found = np.zeros(code_points.END, dtype=bool)
+        found[list(map(ord, bytes(encoding.encode_ordinary(everything)).decode()))] = True
+        return found
+
+    categories = np.zeros(code_points.END, dtype=np.uint8)
+    for number, name in enumerate(CATEGORIES[1:], 1):
+        categories[holds(rf"\p{{{name}}}")] = number
+    return {"CATEGORY": categories, "SPACE": holds(r"\s").astype(np.uint8)}
+
+
 def main() -> None:
     """Writes the module anew."""
     path = pathlib.Path(code_point_data.__file__)

@@ -19,7 +19,7 @@ from tokenreel.objectives.registry import OBJECTIVES
 
 ROOT = pathlib.Path(__file__).parents[1]
 GAP = "\0"  # what an f-string fills in
-FILES = {"shards.npy", "vocabulary.json", "vocabulary.model", "tokenizer.json", "tokenizer.model"}
+FILES = {"shards.npy", "vocabulary.json", "vocabulary.model", "vocabulary.tiktoken", "tokenizer.json", "tokenizer.model"}
 
 
 def fields(kind: type, prefix: str = "") -> Iterator[str]:

@@ -6,8 +6,10 @@ import pathlib
 import pytest
 
 from pipelines import cli
+from tests import rank_files
 from tests.hostile_texts import hostile_texts
 from tokenreel.inspection import tokenizer_trial
+from tokenreel.vocabularies.ranks.patterns import PATTERNS
 
 INPUTS = pathlib.Path(__file__).parents[1] / "golden" / "inputs"
 
@@ -36,6 +38,18 @@ def test_it_says_what_a_tokenizer_does(texts, capsys, model, options, about):
     plain, lines = said.splitlines()[-2:]
     assert plain.split()[:2] == [texts[0][-32:], "1"] and plain.split()[-1] == "0"
     assert lines.split()[1] == "200" and lines.split()[-1] == "0"
+
+
+@pytest.mark.parametrize("name", ["a.tiktoken", "tekken_1.json"])
+def test_a_file_of_ranks_is_told_by_its_name(tmp_path, texts, capsys, name):
+    ids = {bytes([byte]): byte for byte in range(256)} | {b"Th": 256, b"The": 257}
+    content = rank_files.write(ids) if name == "a.tiktoken" else rank_files.write_tekken(rank_files.tekken(ids, PATTERNS["gpt2"]))
+    (tmp_path / name).write_bytes(content)
+    options = ["--option", "pattern=gpt2", "--option", 'added_tokens={"<|endoftext|>": 300}'] if name == "a.tiktoken" else []
+    assert cli.main(["try-tokenizer", str(tmp_path / name), *texts, *options]) == 0
+    said = capsys.readouterr().out
+    assert "own loops" in said and ("eos '<|endoftext|>' (300)" in said) == (name == "a.tiktoken")
+    assert said.splitlines()[-1].split()[-1] == "0"
 
 
 def test_ids_that_differ_fail(texts, capsys, monkeypatch):

@@ -228,6 +228,7 @@ def is_ours(name: str) -> bool:
         *naming.BESIDE_TOKENIZER,
         "vocabulary.model",
         "vocabulary.json",
+        "vocabulary.tiktoken",
     )
     plain = files.TEMPORARY.sub("", name)
     return plain in known or naming.is_shard(plain) or naming.is_seqio_view(plain) or top in _FOLDERS

@@ -52,19 +52,19 @@ class VocabularyConfig:
     """What turns text into token ids.
 
     Attributes:
-      kind: `sentencepiece`, `bytes` (the ids of ByT5), `characters`, `huggingface` (the `tokenizer.json` of the `tokenizers` library) or
-        `pass_through` (texts are token ids already, as numbers between white space).
+      kind: `sentencepiece`, `bytes` (the ids of ByT5), `characters`, `huggingface` (the `tokenizer.json` of the `tokenizers` library),
+        `tiktoken` (a file of ranks, or a `tekken.json`) or `pass_through` (texts are token ids already, as numbers between white space).
       path: of the model file (for `huggingface` also a `vocab.json` beside its `merges.txt`, or a `vocab.txt`); `bytes` and `pass_through`
         have none.
       options: of the kind. `sentencepiece`: `extra_ids`, `special_tokens`, `memo_bytes`; `bytes`: `extra_ids`; `huggingface`: `pad_id`,
         `bos_id`, `eos_id`, `unk_id`, `mask_id`, `cls_id`, `sep_id` (an id or the name of an added token), `special_tokens`,
-        `memo_bytes`; `pass_through`: `vocab_size`, `pad_id` and so on.
+        `memo_bytes`; `tiktoken`: the same, and `pattern` and `added_tokens`; `pass_through`: `vocab_size`, `pad_id` and so on.
       offsets: also store where each token lies in its document's text, in characters, as `token_begins` and `token_ends` (8 bytes a token
         more in the stage files and in the dataset; for tagging and question answering, see `tokenreel.format.token_spans`).
       sampling: draw the tokens at random, `sentencepiece` only; about five times as slow. None takes the best segmentation.
     """
 
-    kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "pass_through"] = "sentencepiece"
+    kind: Literal["sentencepiece", "bytes", "characters", "huggingface", "tiktoken", "pass_through"] = "sentencepiece"
     path: str | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     offsets: bool = False
@@ -80,6 +80,7 @@ class VocabularyConfig:
             "sentencepiece": "a model file (`tokenreel train-tokenizer` makes one)",
             "characters": "a JSON model file (`tokenreel train-tokenizer` makes one)",
             "huggingface": "a tokenizer.json",
+            "tiktoken": "a .tiktoken file or a tekken.json",
         }.get(self.kind)
         require(self.path is not None or model is None, f"vocabulary.path is missing: {self.kind} needs {model}")
         require(self.path is None or model is not None, f"vocabulary.path has no meaning: {self.kind} reads no file. Leave it out.")

@@ -9,7 +9,7 @@ MANIFEST = "manifest.json"
 STATISTICS = "statistics.json"
 REPORT = "report.html"
 SHARD_TABLE = "shards.npy"
-BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # copies, beside that of a `tokenizer.json`
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")  # copies, beside that of a tokenizer
 DEAD_LETTERS = "dead_letters/dead_letters.jsonl"
 STAGE = ".stage"
 LISTING = f"{STAGE}/inputs.jsonl"  # what a job found when it began, while it runs
@@ -130,7 +130,7 @@ def _place(found: re.Match[str] | None) -> Place | None:
 
 def vocabulary(kind: str) -> str:
     """Names the copy of the vocabulary that travels with the dataset."""
-    return {"sentencepiece": "vocabulary.model"}.get(kind, "vocabulary.json")
+    return {"sentencepiece": "vocabulary.model", "tiktoken": "vocabulary.tiktoken"}.get(kind, "vocabulary.json")
 
 
 def scores(split: str, index: int, count: int) -> str:

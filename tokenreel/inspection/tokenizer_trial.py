@@ -19,6 +19,7 @@ from tokenreel.inspection.terminal import painter
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Encoded, Vocabulary
 from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
+from tokenreel.vocabularies.ranks.vocabulary import RankVocabulary
 from tokenreel.vocabularies.token_roles import ROLES, describe_roles
 from tokenreel.wording import one_line, plain
 
@@ -62,7 +63,7 @@ def read(path: str, most: int) -> Block:
 def describe(path: str, kind: str, vocabulary: Vocabulary) -> None:
     """Prints what a tokenizer is: its ids, its special ids, and what encodes blocks of text."""
     print(f"{plain(path)}: {kind}, {vocabulary.vocab_size:,} ids, fingerprint {vocabulary.fingerprint[:16]}")
-    if isinstance(vocabulary, HuggingFaceVocabulary):
+    if isinstance(vocabulary, HuggingFaceVocabulary | RankVocabulary):
         print(f"special ids: {plain(vocabulary.describe_special())}")
         print(plain(vocabulary.describe_speed()))
     else:

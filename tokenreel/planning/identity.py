@@ -16,7 +16,10 @@ from tokenreel.planning import selection
 from tokenreel.planning.recipe import Recipe
 from tokenreel.staging.identity import VERSION
 from tokenreel.vocabularies import huggingface
+from tokenreel.vocabularies.ranks import vocabulary as ranks
 from tokenreel.vocabularies.sentencepiece import sampler
+
+_VOCABULARIES = {"huggingface": huggingface.VERSION, "tiktoken": ranks.VERSION}  # kinds that find special ids by rules
 
 
 def algorithms(recipe: Recipe) -> dict[str, str]:
@@ -33,8 +36,8 @@ def algorithms(recipe: Recipe) -> dict[str, str]:
     }
     if recipe.config.vocabulary.sampling is not None:
         versions["sampling"] = sampler.VERSION  # only there: datasets from before sampling keep their identity
-    if recipe.config.vocabulary.kind == "huggingface":
-        versions["vocabulary"] = huggingface.VERSION
+    if recipe.config.vocabulary.kind in _VOCABULARIES:
+        versions["vocabulary"] = _VOCABULARIES[recipe.config.vocabulary.kind]
     return versions
 
 
@@ -42,6 +45,6 @@ def identity(recipe: Recipe, inputs: Mapping[str, Any]) -> str:
     """Digests everything that decides the bytes of a dataset: builds of one identity may go on with each other's files."""
     config = recipe.config
     parts = [config.semantics(), config.seed, recipe.vocabulary.fingerprint, algorithms(recipe), inputs]
-    if config.vocabulary.kind == "huggingface":  # files beside it may name other special ids than before
+    if config.vocabulary.kind in _VOCABULARIES:  # files beside it may name other special ids than before
         parts.append(recipe.vocabulary.options)
     return keys.digest(json.dumps(parts, sort_keys=True))

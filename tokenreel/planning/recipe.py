@@ -114,6 +114,9 @@ class Recipe:
         return make_fixed_format(self.features)
 
 
+_NAMES_ROLES = ("huggingface", "tiktoken")  # kinds of vocabularies whose options name special tokens
+
+
 def vocabulary_info(config: JobConfig, vocabulary: Vocabulary) -> VocabularyInfo:
     """Makes what the manifest says of the vocabulary."""
     return VocabularyInfo(
@@ -145,7 +148,7 @@ def make_recipe(config: JobConfig, vocabulary: Vocabulary) -> Recipe:
             raise ConfigError(
                 f"packing.add_{name} is set but the vocabulary has no {name} id. Set packing.add_{name}: false"
                 + (", and packing.separator_id to an id that ends documents." if name == "eos" else ".")
-                + (f" If it has one of another name, vocabulary.options.{name}_id names it." if info.kind == "huggingface" else "")
+                + (f" If it has one of another name, vocabulary.options.{name}_id names it." if info.kind in _NAMES_ROLES else "")
             )
     separator = find_id("packing.separator_id", packing.separator_id, vocabulary.find, info.vocab_size)
     options = find_ids("packing.options", packing.options, vocabulary.find, info.vocab_size)

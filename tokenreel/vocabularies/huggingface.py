@@ -17,14 +17,13 @@ import numpy.typing as npt
 
 from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
-from tokenreel.format import naming
 from tokenreel.storage import files
 from tokenreel.vocabularies import hidden_tokens
-from tokenreel.vocabularies.base import Vocabulary, is_id
+from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
-from tokenreel.vocabularies.token_roles import ROLES, Tokens, describe_roles, find_roles
+from tokenreel.vocabularies.token_roles import ROLES, Tokens, check_stored, describe_roles, find_roles, read_beside
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
 
@@ -47,17 +46,6 @@ class Stored:
 
     ids: Mapping[str, int | None]
     older: bool
-
-    def check(self, vocab_size: int) -> Mapping[str, int | None]:
-        """Gives the ids.
-
-        Raises:
-          VocabularyError: one is none of this vocabulary.
-        """
-        for role, value in self.ids.items():
-            if value is not None and not is_id(value, vocab_size):
-                raise VocabularyError(f"{role}_id is {value!r}, which the tokenizer does not have. Copy the dataset again.")
-        return self.ids
 
 
 class HuggingFaceVocabulary(Vocabulary):
@@ -94,7 +82,7 @@ class HuggingFaceVocabulary(Vocabulary):
           ModuleNotFoundError: `tokenizers` is not installed.
         """
         self._path, self._lock = path, threading.Lock()
-        self.beside = (_read_beside(path) if stored is None else {}) if beside is None else beside
+        self.beside = (read_beside(path) if stored is None else {}) if beside is None else beside
         self.data: bytes | None = _read(path, self.beside) if data is None else data
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
@@ -113,7 +101,7 @@ class HuggingFaceVocabulary(Vocabulary):
             known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
             roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
         else:
-            roles = dict(stored.check(self.vocab_size))
+            roles = dict(check_stored(stored.ids, self.vocab_size))
         for role, found in roles.items():
             setattr(self, f"{role}_id", found)
         chosen = {f"{role}_id": found for role, found in roles.items() if found is not None}
@@ -359,24 +347,6 @@ def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
             ) from error
 
     return to_tokenizer_json(path, read(path), beside, lambda: read(files.join(os.path.dirname(path) or ".", MERGES)))
-
-
-def _read_beside(path: str) -> dict[str, bytes]:
-    """Reads what is there of the files beside that name special tokens.
-
-    Raises:
-      VocabularyError: one is there and cannot be read.
-    """
-    found = {}
-    for name in naming.BESIDE_TOKENIZER:
-        other = files.join(os.path.dirname(path) or ".", name)
-        try:
-            found[name] = files.read_bytes(other)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise VocabularyError(f"{other}: cannot be read ({error.strerror or error}), and may name special tokens. Mend it.") from error
-    return found
 
 
 def _unknown(tokenizer: dict[str, Any], tokens: Mapping[str, int]) -> int | None:

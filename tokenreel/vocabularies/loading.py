@@ -21,6 +21,7 @@ _OPTIONS = {
     "bytes": {"extra_ids"},
     "pass_through": {"vocab_size", *_SPECIAL_IDS},
     "huggingface": {"memo_bytes", "special_tokens", *(f"{role}_id" for role in ROLES)},
+    "tiktoken": {"memo_bytes", "special_tokens", "pattern", "added_tokens", *(f"{role}_id" for role in ROLES)},
 }
 
 
@@ -30,10 +31,11 @@ def load_vocabulary(
     """Loads a vocabulary.
 
     Args:
-      kind: `sentencepiece`, `bytes`, `characters`, `pass_through` or `huggingface`.
+      kind: `sentencepiece`, `bytes`, `characters`, `pass_through`, `huggingface` or `tiktoken`.
       path: of the model file, where the kind has one.
       data: the content of that file, where it was read already.
-      beside: contents of the files beside it that tell more, by name, where they were read already; only `huggingface` reads any.
+      beside: contents of the files beside it that tell more, by name, where they were read already; only `huggingface` and
+        `tiktoken` read any.
       options: what the class of the kind takes beside it.
 
     Raises:
@@ -41,6 +43,7 @@ def load_vocabulary(
     """
     from tokenreel.vocabularies.characters import CharacterVocabulary
     from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
+    from tokenreel.vocabularies.ranks.vocabulary import RankVocabulary
     from tokenreel.vocabularies.token_ids import PassThroughVocabulary
 
     # Here and not above: a trainer that loads one kind need not import the others.
@@ -50,6 +53,7 @@ def load_vocabulary(
         "characters": functools.partial(CharacterVocabulary, path or "", data=data),
         "pass_through": PassThroughVocabulary,
         "huggingface": functools.partial(HuggingFaceVocabulary, path or "", data=data, beside=beside),
+        "tiktoken": functools.partial(RankVocabulary, path or "", data=data, beside=beside),
     }
     if kind not in makers:
         raise VocabularyError(f"vocabulary.kind must be one of {', '.join(makers)}, got {kind!r}")
@@ -85,8 +89,8 @@ def open_vocabulary(kind: str, path: str | None, options: Mapping[str, Any]) -> 
 def open_stored(directory: str, manifest: Manifest, *, anew: bool = False) -> Vocabulary:
     """Loads the vocabulary that made a dataset, from its copy there, whose bytes are compared with the manifest.
 
-    The special ids of a `tokenizer.json` are those of the manifest. With `anew` they are found again as the build found them, for whoever
-    checks the manifest; of datasets that were built by older rules they are taken from it all the same.
+    The special ids of a `tokenizer.json` or of a file of ranks are those of the manifest. With `anew` they are found again as the build
+    found them, for whoever checks the manifest; of datasets that were built by older rules they are taken from it all the same.
 
     Raises:
       ManifestError: the copy is missing, or not what was written.
@@ -98,8 +102,8 @@ def open_stored(directory: str, manifest: Manifest, *, anew: bool = False) -> Vo
         if info.file is None:
             return load_vocabulary(info.kind, **info.options)
         data, path = sidecars.read(directory, manifest, info.file), files.join(directory, info.file)
-        if info.kind == "huggingface":
-            return _open_tokenizer_json(directory, manifest, path, data, anew=anew)
+        if info.kind in ("huggingface", "tiktoken"):
+            return _open_with_roles(directory, manifest, path, data, anew=anew)
         return load_vocabulary(info.kind, path, data=data, **info.options)
     except FileNotFoundError as error:
         raise ManifestError(str(error)) from None
@@ -108,9 +112,10 @@ def open_stored(directory: str, manifest: Manifest, *, anew: bool = False) -> Vo
         raise VocabularyError(message if directory in message else f"{files.join(directory, naming.MANIFEST)}: {message}") from None
 
 
-def _open_tokenizer_json(directory: str, manifest: Manifest, path: str, data: bytes, *, anew: bool) -> Vocabulary:
-    """Loads the `tokenizer.json` that made a dataset; see `open_stored` for what is raised."""
+def _open_with_roles(directory: str, manifest: Manifest, path: str, data: bytes, *, anew: bool) -> Vocabulary:
+    """Loads the `tokenizer.json` or the file of ranks that made a dataset; see `open_stored` for what is raised."""
     from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary, Stored
+    from tokenreel.vocabularies.ranks.vocabulary import RankVocabulary
 
     info = manifest.vocabulary
     older = "vocabulary" not in manifest.algorithms
@@ -119,5 +124,10 @@ def _open_tokenizer_json(directory: str, manifest: Manifest, path: str, data: by
         return load_vocabulary(info.kind, path, data=data, beside=beside, **manifest.config["vocabulary"]["options"])
     _check_options(info.kind, info.options)
     ids = {role: getattr(info, f"{role}_id") if f"{role}_id" in _SPECIAL_IDS else info.options.get(f"{role}_id") for role in ROLES}
+    if info.kind == "tiktoken":
+        told = info.options
+        return RankVocabulary(
+            path, told.get("special_tokens", False), data, pattern=told.get("pattern"), added_tokens=told.get("added_tokens"), stored=ids
+        )
     special_tokens = info.options.get("special_tokens", older)  # what builds did before they told
     return HuggingFaceVocabulary(path, special_tokens, data=data, stored=Stored(ids=ids, older=older))

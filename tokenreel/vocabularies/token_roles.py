@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.errors import VocabularyError
+from tokenreel.format import naming
+from tokenreel.storage import files
 from tokenreel.vocabularies.base import is_id
 
 _USUAL = {
@@ -73,6 +76,36 @@ def find_roles(tokens: Tokens, given: Mapping[str, int | str | None]) -> dict[st
             usual = {name: tokens.added[name] for name in _USUAL[role] if name in tokens.added}
             found[role] = _only(tokens, role, {f"{name!r} ({i})": i for name, i in usual.items()})
     return found
+
+
+def read_beside(path: str) -> dict[str, bytes]:
+    """Reads what is there of the files beside that name special tokens.
+
+    Raises:
+      VocabularyError: one is there and cannot be read.
+    """
+    found = {}
+    for name in naming.BESIDE_TOKENIZER:
+        other = files.join(os.path.dirname(path) or ".", name)
+        try:
+            found[name] = files.read_bytes(other)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise VocabularyError(f"{other}: cannot be read ({error.strerror or error}), and may name special tokens. Mend it.") from error
+    return found
+
+
+def check_stored(ids: Mapping[str, int | None], vocab_size: int) -> Mapping[str, int | None]:
+    """Gives the special ids that the manifest of a dataset has, by role.
+
+    Raises:
+      VocabularyError: one is none of this vocabulary.
+    """
+    for role, value in ids.items():
+        if value is not None and not is_id(value, vocab_size):
+            raise VocabularyError(f"{role}_id is {value!r}, which the tokenizer does not have. Copy the dataset again.")
+    return ids
 
 
 def describe_roles(ids: Mapping[str, int | None], names: Mapping[int, str | None]) -> str:

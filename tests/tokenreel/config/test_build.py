@@ -44,9 +44,13 @@ def test_how_a_job_runs_is_no_part_of_its_meaning() -> None:
         ({}, "vocabulary.path is missing: sentencepiece needs a model file"),
         ({"kind": "characters"}, "vocabulary.path is missing: characters needs a JSON model file"),
         ({"kind": "huggingface"}, "vocabulary.path is missing: huggingface needs a tokenizer.json"),
+        ({"kind": "tiktoken"}, "vocabulary.path is missing: tiktoken needs a .tiktoken file or a tekken.json"),
         ({"kind": "bytes", "path": "x"}, "vocabulary.path has no meaning: bytes reads no file"),
         ({"kind": "pass_through"}, "vocabulary.options.vocab_size is missing"),
-        ({"kind": "words"}, "vocabulary.kind must be one of sentencepiece, bytes, characters, huggingface, pass_through, got 'words'"),
+        (
+            {"kind": "words"},
+            "vocabulary.kind must be one of sentencepiece, bytes, characters, huggingface, tiktoken, pass_through, got 'words'",
+        ),
     ],
 )
 def test_vocabularies_that_lack_something(vocabulary, message):

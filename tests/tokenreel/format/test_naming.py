@@ -34,11 +34,12 @@ def test_the_files_of_a_dataset_have_different_names():
         naming.shard("train", 0, 1),
         naming.provenance("train", 0, 1),
     ]
-    names += [naming.vocabulary("sentencepiece"), naming.vocabulary("huggingface")]
+    names += [naming.vocabulary("sentencepiece"), naming.vocabulary("huggingface"), naming.vocabulary("tiktoken")]
     assert len(set(names)) == len(names)
     assert names[4:] == [
         "train.tfrecord-00000-of-00001",
         "provenance/train-00000-of-00001.parquet",
         "vocabulary.model",
         "vocabulary.json",
+        "vocabulary.tiktoken",
     ]

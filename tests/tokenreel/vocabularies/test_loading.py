@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import pytest
@@ -38,17 +39,19 @@ def kinds(unigram_model, tmp_path_factory):
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}))
     tokenizer.add_special_tokens(["[END]", "1"])
     tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "bytes.tiktoken").write_bytes(b"".join(b"%s %d\n" % (base64.b64encode(bytes([byte])), byte) for byte in range(256)))
     return {
         "sentencepiece": {"path": unigram_model},
         "bytes": {},
         "characters": {"path": str(folder / "characters.json")},
         "huggingface": {"path": str(folder / "tokenizer.json")},
+        "tiktoken": {"path": str(folder / "bytes.tiktoken"), "pattern": "gpt2"},
         "pass_through": {"vocab_size": 4},
     }
 
 
-@pytest.mark.parametrize("kind", ["sentencepiece", "bytes", "characters", "huggingface", "pass_through"])
-@pytest.mark.parametrize("value", [1.5, 1.0, True, "2", -1, 4, 10**30, [1], "", float("nan")])
+@pytest.mark.parametrize("kind", ["sentencepiece", "bytes", "characters", "huggingface", "tiktoken", "pass_through"])
+@pytest.mark.parametrize("value", [1.5, 1.0, True, "1000", -1, 1000, 10**30, [1], "", float("nan")])
 def test_ids_are_whole_numbers_within_the_vocabulary(kinds, kind, value):
     """`eos_id: 1.5` was taken, and written as 1."""
     for name in IDS:
@@ -56,7 +59,7 @@ def test_ids_are_whole_numbers_within_the_vocabulary(kinds, kind, value):
             load_vocabulary(kind, **kinds[kind], **{name: value})
         said = str(refused.value)
         assert said.startswith(f"vocabulary.options.{name}") and repr(value) in said and "\n" not in said
-    if kind in ("huggingface", "pass_through"):
+    if kind in ("huggingface", "tiktoken", "pass_through"):
         assert [getattr(load_vocabulary(kind, **kinds[kind], **{name: 1}), name) for name in IDS] == [1] * 4
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.metadata
+
 import numpy as np
 import pytest
 import tokenizers
@@ -7,6 +9,7 @@ import tokenizers
 from tests import code_points_of_the_library
 from tokenreel.vocabularies.pre_tokenizers import code_point_data, code_points
 from tokenreel.vocabularies.pre_tokenizers.code_points import END
+from tokenreel.vocabularies.ranks import library
 
 TABLES = ("CATEGORY", "SPACE", "NUMERIC", "NFC", "NFKC")
 
@@ -28,6 +31,14 @@ def test_the_tables_say_what_the_library_says_at_every_edge():
 def test_the_tables_say_what_the_library_says_everywhere():
     for name, found in code_points_of_the_library.ask(code_points_of_the_library.POINTS).items():
         assert np.array_equal(code_points.spread(*code_points.table(name))[code_points_of_the_library.POINTS], found), name
+
+
+def test_the_tables_are_those_of_tiktoken_too():
+    """Of Rust's `regex`, everywhere: a second."""
+    points = code_points_of_the_library.POINTS
+    assert importlib.metadata.version("tiktoken") == library.VERSION
+    for name, found in code_points_of_the_library.ask_tiktoken().items():
+        assert np.array_equal(code_points.spread(*code_points.table(name))[points], found[points]), name
 
 
 def test_sets_are_sets():
