@@ -40,7 +40,6 @@ from tokenreel.vocabularies.sampled import sampled
 from tokenreel.wording import plain, plural
 from transforms.build_shards import BuildShards
 from transforms.check_ids import CheckIds
-from transforms.clean_up import CleanUp
 from transforms.filter_by_scores import FilterByScores
 from transforms.gather_rows import GatherRows
 from transforms.list_blocks import ListBlocks
@@ -161,15 +160,16 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
                 file=sys.stderr,
             )
             seconds = 30.0 if files.is_remote(job.output) else 5.0
-            with local.plain_errors(), _guard(work.marks), local.show_progress(BuildProgress(job, vocabulary, rules), seconds):
-                pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-                written = build(pipeline, recipe, work, vocabulary, rules, inputs, levels)
-                if leaves:
-                    _ = written | CleanUp([(hold.claim(), functools.partial(output.remove_stage, job.output))])
-                    local.hand_over(pipeline, [hold], parsed)
-                    return None
-                result = pipeline.run()
-                result.wait_until_finish()
+            result = local.run_job(
+                lambda pipeline: build(pipeline, recipe, work, vocabulary, rules, inputs, levels),
+                [(hold, functools.partial(output.remove_stage, job.output))],
+                parsed,
+                _guard(work.marks),
+                local.show_progress(BuildProgress(job, vocabulary, rules), seconds),
+                leaves=leaves,
+            )
+            if result is None:
+                return None
             print(_from_cache(result), file=sys.stderr)
             finished = manifest.read(job.output)
         else:

@@ -34,7 +34,6 @@ from tokenreel.tasks.mixture import Mixture, MixtureRegistry
 from tokenreel.tasks.task import TaskRegistry
 from tokenreel.wording import plain, plural
 from transforms.cache_tasks import StageTasks
-from transforms.clean_up import CleanUp
 from transforms.convert_tasks import WriteRows
 
 
@@ -79,14 +78,9 @@ def run(config: TaskJobConfig, arguments: argparse.Namespace, beam_arguments: Se
         if finished is None:
             job = dataclasses.replace(job, claim=hold.claim())
             print(f"tokenreel: building {plain(directory)} from {plain(job.name)}, {local.describe(parsed)}", file=sys.stderr)
-            with local.plain_errors(), local.guard():
-                pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-                written = build(pipeline, CacheJob(caches=(job,)))
-                if leaves:
-                    _ = written | CleanUp([(hold.claim(), functools.partial(output.remove_stage, directory))])
-                    local.hand_over(pipeline, [hold], parsed)
-                    return None
-                pipeline.run().wait_until_finish()
+            graph, rest = functools.partial(build, job=CacheJob(caches=(job,))), functools.partial(output.remove_stage, directory)
+            if local.run_job(graph, [(hold, rest)], parsed, local.guard(), leaves=leaves) is None:
+                return None
             finished = manifest.read(directory)
         else:
             print(f"tokenreel: {plain(directory)} is complete already", file=sys.stderr)

@@ -28,15 +28,12 @@ from tokenreel.errors import ConfigError
 from tokenreel.format.cache_manifest import CacheManifest
 from tokenreel.format.mixture_manifest import MixtureManifest, SplitOfMixture
 from tokenreel.storage import files, locking
-from tokenreel.storage.locking import LocalHold
-from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.tasks import task_modules
 from tokenreel.tasks.mixing import ALL_USED, FIRST_EMPTY
 from tokenreel.wording import plain, plural
 from transforms.cache_mixtures import DrawMixtures
 from transforms.cache_tasks import StageTasks, WriteCaches
-from transforms.clean_up import CleanUp
 
 _Cache = TypeVar("_Cache", TaskCache, MixtureCache)
 
@@ -138,29 +135,15 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Ma
                 max_shards=arguments.max_shards,
                 completed=completed,
             )
-            held = [*(holds[cache.directory] for cache in wanted), *(holds[cache.directory] for cache in drawn)]
-            _run_job(job, held if leaves else None, parsed)
-            if leaves:
+            places = [*(cache.directory for cache in wanted), *(cache.directory for cache in drawn)]
+            outputs = [(holds[place], functools.partial(cache_output.remove_stage, place)) for place in places]
+            if local.run_job(functools.partial(build, job=job), outputs, parsed, local.guard(), leaves=leaves) is None:
                 return None
+            for _, remove in outputs:
+                remove()
         else:
             local.answer_launcher(parsed)
     return {cache.name: manifest for cache in everything if (manifest := cache.find()) is not None}
-
-
-def _run_job(job: CacheJob, held: Sequence[LocalHold | ObjectHold] | None, parsed: PipelineOptions) -> None:
-    """Runs a job to its end; or starts it, where the directories that it gets are given."""
-    caches: list[TaskCache | MixtureCache] = [*job.caches, *job.mixtures]
-    rests = [functools.partial(cache_output.remove_stage, cache.directory) for cache in caches]
-    with local.plain_errors(), local.guard():
-        pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-        written = build(pipeline, job)
-        if held is not None:
-            _ = written | CleanUp([(hold.claim(), rest) for hold, rest in zip(held, rests, strict=True)])
-            local.hand_over(pipeline, held, parsed)
-            return
-        pipeline.run().wait_until_finish()
-    for rest in rests:
-        rest()
 
 
 def _choose_workers(beam_arguments: Sequence[str], parsed: PipelineOptions, wanted: Sequence[TaskCache]) -> PipelineOptions:

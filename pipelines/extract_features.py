@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import local
 from pipelines.pickled_tasks import pickled
@@ -24,11 +23,8 @@ from tokenreel.format import manifest as manifests
 from tokenreel.format.features import FeatureManifest
 from tokenreel.model_features import keras_models
 from tokenreel.storage import files, links, locking
-from tokenreel.storage.locking import LocalHold
-from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.wording import plain, plural
-from transforms.clean_up import CleanUp
 from transforms.extract_features import ExtractFeatures
 
 
@@ -79,7 +75,10 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Fe
         if found is None:
             print(f"tokenreel: {plain(told)}", file=sys.stderr)
             print(f"tokenreel: extracting to {plain(config.output)}, {local.describe(parsed)}", file=sys.stderr)
-            if not _run_job(dataclasses.replace(job, claim=hold.claim()), hold if leaves else None, parsed):
+            job = dataclasses.replace(job, claim=hold.claim())
+            graph, rest = functools.partial(build, job=job), functools.partial(output.remove_stage, config.output)
+            progress = local.show_progress(FeatureProgress(job), 30.0 if files.is_remote(config.output) else 5.0)
+            if local.run_job(graph, [(hold, rest)], parsed, local.guard(), progress, leaves=leaves) is None:
                 return None
             found = features.read(config.output)
         else:
@@ -87,20 +86,6 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> Fe
             local.answer_launcher(parsed)
         output.remove_stage(config.output)
     return found
-
-
-def _run_job(job: FeatureJob, handed: LocalHold | ObjectHold | None, parsed: PipelineOptions) -> bool:
-    """Runs a job to its end; or starts it, where the directory that it gets is given. Says whether it has ended."""
-    seconds = 30.0 if files.is_remote(job.config.output) else 5.0
-    with local.plain_errors(), local.guard(), local.show_progress(FeatureProgress(job), seconds):
-        pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-        written = build(pipeline, job)
-        if handed is not None:
-            _ = written | CleanUp([(handed.claim(), functools.partial(output.remove_stage, job.config.output))])
-            local.hand_over(pipeline, [handed], parsed)
-            return False
-        pipeline.run().wait_until_finish()
-    return True
 
 
 def _read(arguments: argparse.Namespace) -> FeatureJobConfig:

@@ -21,7 +21,6 @@ from tokenreel.storage import links, locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
 from tokenreel.wording import plain, plural
-from transforms.clean_up import CleanUp
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
@@ -89,14 +88,11 @@ def run(arguments: argparse.Namespace, beam_arguments: Sequence[str] = ()) -> di
             f"tokenreel: training {plain(config.output)} on {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
             file=sys.stderr,
         )
-        with local.plain_errors(), local.guard(), local.show_progress(TrainingProgress(config, work)):
-            pipeline = beam.Pipeline(local.make_runner(parsed), parsed)
-            written = build(pipeline, config, work, inputs)
-            if leaves:
-                _ = written | CleanUp([(hold.claim(), functools.partial(tokenizer_output.remove_stage, config))])
-                local.hand_over(pipeline, [hold], parsed)
-                return None
-            pipeline.run().wait_until_finish()
+        graph = functools.partial(build, config=config, work=work, inputs=inputs)
+        rest = functools.partial(tokenizer_output.remove_stage, config)
+        progress = local.show_progress(TrainingProgress(config, work))
+        if local.run_job(graph, [(hold, rest)], parsed, local.guard(), progress, leaves=leaves) is None:
+            return None
         tokenizer_output.remove_stage(config)
     return tokenizer_output.read_report(config.output)
 

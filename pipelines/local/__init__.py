@@ -10,6 +10,7 @@ from pipelines.local.elsewhere import check as check
 from pipelines.local.elsewhere import check_paths as check_paths
 from pipelines.local.elsewhere import hand_over as hand_over
 from pipelines.local.elsewhere import leaves as leaves
+from pipelines.local.elsewhere import run_job as run_job
 from pipelines.local.elsewhere import temporary_location as temporary_location
 from pipelines.local.errors import plain_errors as plain_errors
 from pipelines.local.errors import quiet_logging as quiet_logging

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import apache_beam as beam
@@ -27,6 +27,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.runners.runner import PipelineResult
 
+from pipelines.local.errors import plain_errors
 from pipelines.local.progress import note
 from pipelines.local.runner import LOCAL_RUNNER, make_runner
 from tokenreel.config import paths
@@ -38,12 +39,14 @@ from tokenreel.storage import files
 from tokenreel.storage.locking import LocalHold
 from tokenreel.storage.object_lock import ObjectHold
 from tokenreel.wording import plain
+from transforms.clean_up import CleanUp
 
 _CLOUD = "DataflowRunner"
 _AT_HOME = "LOOPBACK"
 _MAY_SHARE = ("EXTERNAL", "PROCESS")
 _LAUNCH = re.compile(r"/template_launches/([0-9_-]+)/")
 _Config = TypeVar("_Config", JobConfig, TokenizerJobConfig)
+_Hold = LocalHold | ObjectHold
 
 
 def leaves(parsed: PipelineOptions, *, no_wait: bool) -> bool:
@@ -161,7 +164,41 @@ def absolute(config: _Config, parsed: PipelineOptions) -> _Config:
     return dataclasses.replace(config, output=paths.resolve(config.output, here), sources=sources, execution=execution)
 
 
-def hand_over(pipeline: beam.Pipeline, holds: Sequence[LocalHold | ObjectHold], parsed: PipelineOptions) -> None:
+def run_job(
+    build: Callable[[beam.Pipeline], beam.PCollection[str]],
+    outputs: Sequence[tuple[_Hold, Callable[[], None]]],
+    parsed: PipelineOptions,
+    *watchers: contextlib.AbstractContextManager[object],
+    leaves: bool,
+) -> PipelineResult | None:
+    """Runs a job to its end; or starts one, which has its outputs from then on, and removes from them what only a running job needs.
+
+    Args:
+      build: makes the graph; what comes out of it comes last.
+      outputs: what is held, each with what removes the rest from it.
+      parsed: Beam's options.
+      watchers: are entered while the job is made and runs, such as `guard()`.
+      leaves: as `leaves` said.
+
+    Returns:
+      None if nobody waits for the job.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(plain_errors())
+        for each in watchers:
+            stack.enter_context(each)
+        pipeline = beam.Pipeline(make_runner(parsed), parsed)
+        written = build(pipeline)
+        if leaves:
+            _ = written | CleanUp([(hold.claim(), remove) for hold, remove in outputs])
+            hand_over(pipeline, [hold for hold, _ in outputs], parsed)
+            return None
+        result = pipeline.run()
+        result.wait_until_finish()
+        return result
+
+
+def hand_over(pipeline: beam.Pipeline, holds: Sequence[_Hold], parsed: PipelineOptions) -> None:
     """Starts a job that nobody waits for, which has the held outputs from then on, and says how to find it."""
     with contextlib.ExitStack() as stack:
         told = [stack.enter_context(hold.handing_over()) for hold in holds]

@@ -14,6 +14,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipelines import cli, local
+from pipelines.local import elsewhere
 from tests import buckets
 from tests.conftest import tree_digest
 from tokenreel.assembly import examples, finishing
@@ -160,7 +161,7 @@ def runners(monkeypatch: pytest.MonkeyPatch) -> list[Elsewhere]:
         made.append(Elsewhere())
         return made[-1]
 
-    monkeypatch.setattr(local, "make_runner", make)
+    monkeypatch.setattr(elsewhere, "make_runner", make)
     monkeypatch.setattr(local, "check_endpoint", lambda _: None)
     return made
 
