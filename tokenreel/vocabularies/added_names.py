@@ -6,7 +6,8 @@ Tested in tests/tokenreel/vocabularies/test_fast_path.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tokenreel.ragged import Ints
 
 _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
+_MOST_PROBES = 6  # each is compared with all of the text
 TEXT, LIBRARY = -1, -2
 """What becomes of a name in place of an id, as in `kernels.added_tokens`: it stays text, or the library takes the whole document."""
 
@@ -54,6 +56,21 @@ def lay_out(actions: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
     }
 
 
+def probes(names: Collection[bytes]) -> _Bytes:
+    r"""Lists what names begin with, as `kernels.added_tokens.cut_at_tokens` takes it: their first two bytes, or the first, or nothing.
+
+    >>> probes([b"<|a|>", b"<|b|>", b"</c>"]).tobytes()
+    b'</<|'
+    >>> probes([b"<%d>" % i for i in range(10)]).tobytes()
+    b'<\x00'
+    """
+    for size in (2, 1):
+        found = {name[:size].ljust(2, b"\0") for name in names}
+        if len(found) <= _MOST_PROBES:
+            return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8)
+    return np.zeros(0, dtype=np.uint8)
+
+
 class Names:
     """The names of added tokens that one look at a text searches for."""
 
@@ -65,12 +82,15 @@ class Names:
         self._trie = build_trie(names, bounds, np.arange(len(bounds) - 1, dtype=np.int32))
         self._begins = np.zeros(256, dtype=bool)
         self._begins[names[bounds[:-1]]] = True
+        self._probes = probes([names[begin:end].tobytes() for begin, end in itertools.pairwise(bounds.tolist())])
 
     def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:
         """Cuts texts at the names; see `kernels.added_tokens.cut_at_tokens`."""
         from tokenreel.vocabularies.unit_memo.kernels.added_tokens import cut_at_tokens
 
-        found: tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]] = cut_at_tokens(text, bounds, tokens, self._trie, self._begins, self._actions)
+        found: tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]] = cut_at_tokens(
+            text, bounds, tokens, self._trie, self._begins, self._probes, self._actions
+        )
         return found
 
 

@@ -9,16 +9,36 @@ Tested in tests/tokenreel/vocabularies/test_fast_path.py.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, kernel
 from tokenreel.vocabularies.unit_memo.kernels.cutting import character_at
+from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
+from tokenreel.vocabularies.unit_memo.kernels.words import WIDTH, equal_to, lowest_bit
 
 TEXT, LIBRARY = -1, -2  # what becomes of a token's name in a text beside its id: it stays text, or the library takes the whole document
 
 
-@kernel((U8, I64, I32, I64, BOOL, I32))
-def cut_at_tokens(text, bounds, tokens, trie, begins, actions):
+@njit(nogil=True)
+def _next_candidate(text, i, end, begins, probes):
+    """Finds where a name may begin, from a byte on: there, or before it, no name begins."""
+    if len(probes):
+        while i + WIDTH < end:  # the second bytes are read, too
+            found = np.uint32(0)
+            for k in range(0, len(probes), 2):
+                first = equal_to(text, np.uint64(i), probes[k])
+                found |= first & equal_to(text, np.uint64(i) + ONE, probes[k + 1]) if probes[k + 1] else first
+            if found:
+                return i + np.int64(lowest_bit(found))
+            i += WIDTH
+    while i < end and not begins[text[i]]:
+        i += 1
+    return i
+
+
+@kernel((U8, I64, I32, I64, BOOL, U8, I32))
+def cut_at_tokens(text, bounds, tokens, trie, begins, probes, actions):
     """Cuts parts of texts at the names of tokens: of names that begin at the same place the longest counts, and none lies within another.
 
     Args:
@@ -27,6 +47,8 @@ def cut_at_tokens(text, bounds, tokens, trie, begins, actions):
       tokens: [n] int32 the id that a part is, which then stays whole, or -1; may be empty where all are -1.
       trie: [256 m] int64, of the names, as `build_trie` gives it.
       begins: [256] bool the first bytes of names.
+      probes: [2 k] uint8 each name begins with one of these pairs of bytes, or with the first of one whose second is 0; none are given
+        where they would be too many to compare each with all of the text.
       actions: [names] int32 the id of each, or `TEXT`, or `LIBRARY`.
 
     Returns:
@@ -45,8 +67,7 @@ def cut_at_tokens(text, bounds, tokens, trie, begins, actions):
         if len(tokens) and tokens[part] >= 0:
             whole, i = tokens[part], end
         while True:
-            while i < end and not begins[text[i]]:
-                i += 1
+            i = _next_candidate(text, i, end, begins, probes)
             if i >= end:
                 break
             base, at, name, stop = np.int64(ROOT), i, np.int64(-1), i

@@ -19,13 +19,15 @@ from numba import njit, types
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, U64, kernel
 from tokenreel.vocabularies.unit_memo.kernels.hashing import HALF, MIX, ONE
+from tokenreel.vocabularies.unit_memo.kernels.words import fetch_early, word_at
 
 MOST_KEPT = 256  # bytes of a unit that is kept; longer ones hardly come again
 KEPT_WORDS = MOST_KEPT // 8
 DONE, FULL = 0, 1  # what `encode` returns: through, or the table has no room for another unit
 
 _TOP, _THREE, _SEVEN = np.uint64(56), np.uint64(3), np.uint64(7)
-_TWO = np.uint64(2)
+_TWO, _EIGHT = np.uint64(2), np.uint64(8)
+_BATCH = 64  # units whose places are fetched together
 _LONG, _LAST_BIT, _LOW_HALF = np.uint64(1 << 63), np.uint64(63), np.uint64(0xFFFFFFFF)
 _NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)  # ranks are far below
 _INLINE = 3  # ids in a slot
@@ -48,10 +50,12 @@ def _word_at(words, at):
 
 
 @njit(nogil=True, inline="always")
-def _key(words, begin, length):
+def _key(text, words, begin, length):
     """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found."""
     if length < 16:
-        return _word_at(words, begin) & _FIRST_BYTES[length], _word_at(words, begin + 8) & _LAST_BYTES[length] | np.uint64(length) << _TOP
+        size = np.uint64(length)
+        first = word_at(text, np.uint64(begin)) & _FIRST_BYTES[size]
+        return first, word_at(text, np.uint64(begin) + _EIGHT) & _LAST_BYTES[size] | size << _TOP
     value = np.uint64(length)
     for i in range(begin, begin + length - 7, 8):
         value = (value ^ _word_at(words, i)) * MIX
@@ -285,7 +289,7 @@ def keep_pieces(words, bounds, pieces, table):
     slots, ids, store, sizes = table
     for i in range(len(pieces)):
         length = bounds[i + 1] - bounds[i]
-        first, second = _key(words, bounds[i], length)
+        first, second = _key(words.view(np.uint8), words, bounds[i], length)
         slot = _find(words, bounds[i], length, first, second, slots, store)
         _keep(words, bounds[i], length, first, second, slot, pieces, i, 1, slots, ids, store, sizes)
 
@@ -326,46 +330,68 @@ def encode(text, words, bounds, tokens, starts, units, merges, table, progress, 
     """
     slots, ids, store, sizes = table
     most = len(slots) >> 3  # units: half of the places
+    mask = np.uint64((len(slots) >> 2) - 1)
     symbols, ranks = np.empty(MOST_KEPT, np.int32), np.empty(MOST_KEPT, np.uint64)
+    firsts, seconds, places = np.empty(_BATCH, np.uint64), np.empty(_BATCH, np.uint64), np.empty(_BATCH, np.uint64)
     part, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
-    while part < len(counts):
-        if len(tokens) and tokens[part] >= 0:
-            out[at] = tokens[part]
-            at += 1
-        while unit < units[part + 1]:
+    total = len(starts) - 1
+    while unit < total:
+        batch = unit
+        stop_batch = min(batch + _BATCH, total)
+        for k in range(batch, stop_batch):
+            start = np.int64(starts[k] >> 1)
+            length = np.int64(starts[k + 1] >> 1) - start
+            if length <= MOST_KEPT:
+                j = np.uint64(k - batch)
+                first, second = _key(text, words, start, length)
+                place = _first_place(first, second, mask)
+                firsts[j], seconds[j], places[j] = first, second, place << _TWO
+                fetch_early(slots, place << _TWO)
+        while unit < stop_batch:
+            while unit == units[part + 1]:
+                counts[part] = at - first_at
+                first_at = at
+                part += 1
             mark = starts[unit]
-            start = np.int64(mark >> 1)
-            stop = min(np.int64(starts[unit + 1] >> 1), bounds[part + 1])
-            length = stop - start
             if mark & 1:
+                if len(tokens) and tokens[part] >= 0:
+                    out[at] = tokens[part]
+                    at += 1
                 unit += 1
                 continue
-            if length > MOST_KEPT:
-                at += _merge_long(text, start, stop, merges, out, at)
-                unit, new = unit + 1, new + 1
-                continue
-            first, second = _key(words, start, length)
-            slot = _find(words, start, length, first, second, slots, store)
-            if slots[slot | ONE]:
-                value, last = slots[slot | _TWO], slots[slot | _THREE]
-                count = np.int64(last >> _TOP)
-                if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
-                    out[at] = np.int32(value & _LOW_HALF)
-                    out[at + 1] = np.int32(value >> HALF)
-                    out[at + 2] = np.int32(last & _LOW_HALF)
-                else:
-                    pool, count = np.int64(value & _LOW_HALF), np.int64(last & _LOW_HALF)
-                    for i in range(count):
-                        out[at + i] = ids[pool + i]
+            j = np.uint64(unit - batch)
+            first, second, slot = firsts[j], seconds[j], places[j]
+            start = np.int64(mark >> 1)
+            length = np.int64(starts[unit + 1] >> 1) - start
+            if length >= 16 or slots[slot] != first or slots[slot | ONE] != second:
+                if length > MOST_KEPT:
+                    at += _merge_long(text, start, start + length, merges, out, at)
+                    unit, new = unit + 1, new + 1
+                    continue
+                slot = _find(words, start, length, first, second, slots, store)
+                if slots[slot | ONE] == 0:
+                    if sizes[0] >= most or sizes[1] + MOST_KEPT > len(ids) or sizes[2] + KEPT_WORDS > len(store):
+                        progress[0], progress[1], progress[2], progress[3], progress[4] = part, unit, at, first_at, new
+                        return FULL
+                    count = _merge_short(text, start, start + length, merges, symbols, ranks, out, at)
+                    _keep(words, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
+                    new += 1
+                    at += count
+                    unit += 1
+                    continue
+            value, last = slots[slot | _TWO], slots[slot | _THREE]
+            count = np.int64(last >> _TOP)
+            if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
+                out[at] = np.int32(value & _LOW_HALF)
+                out[at + 1] = np.int32(value >> HALF)
+                out[at + 2] = np.int32(last & _LOW_HALF)
             else:
-                if sizes[0] >= most or sizes[1] + MOST_KEPT > len(ids) or sizes[2] + KEPT_WORDS > len(store):
-                    progress[0], progress[1], progress[2], progress[3], progress[4] = part, unit, at, first_at, new
-                    return FULL
-                count = _merge_short(text, start, stop, merges, symbols, ranks, out, at)
-                _keep(words, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
-                new += 1
+                pool, count = np.int64(value & _LOW_HALF), np.int64(last & _LOW_HALF)
+                for i in range(count):
+                    out[at + i] = ids[pool + i]
             at += count
             unit += 1
+    while part < len(counts):
         counts[part] = at - first_at
         first_at = at
         part += 1

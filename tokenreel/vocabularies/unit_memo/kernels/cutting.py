@@ -86,7 +86,11 @@ def cut_units(text, bounds, tokens, cutter):
     for part in range(len(bounds) - 1):
         first[part] = units
         i, end = bounds[part], bounds[part + 1]
-        if i == end or (len(tokens) and tokens[part] >= 0):
+        if len(tokens) and tokens[part] >= 0:
+            starts[units] = i << 1 | 1
+            units += 1
+            continue
+        if i == end:
             continue
         starts[units] = i << 1
         units += 1
