@@ -33,7 +33,7 @@ _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
 _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
-_MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
+MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
 _TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
 _NAMES = "names", "normalized-names"  # the arrays of those that are looked for in texts, and in normalised texts
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
@@ -198,7 +198,7 @@ class FastPath:
         Returns:
           int32 ids end to end, and the [n] int64 number of ids of each document.
         """
-        if np.diff(offsets).max(initial=0) > _MOST_BYTES:
+        if np.diff(offsets).max(initial=0) > MOST_BYTES:
             return by_library(text, offsets)
         with self._lock:  # the first thread builds what all use
             memo, raw, normalized = self._loaded

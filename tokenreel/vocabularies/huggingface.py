@@ -24,11 +24,12 @@ from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 from tokenreel.vocabularies.token_roles import ROLES, Tokens, check_stored, describe_roles, find_roles, read_beside
+from tokenreel.vocabularies.word_path import WordPath, open_path
 
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
 
 # The fast paths of this process, or why there are none, by fingerprint and the bytes they may take.
-_FAST_PATHS: dict[tuple[str, int], FastPath | NotRecognised] = {}
+_FAST_PATHS: dict[tuple[str, int], FastPath | WordPath | NotRecognised] = {}
 _FAST_PATHS_LOCK = threading.Lock()
 
 _MOST_IDS = 1 << 24  # arrays of a value for each id are made
@@ -131,7 +132,7 @@ class HuggingFaceVocabulary(Vocabulary):
         return f"{describe_roles(ids, {i: self.piece(i) for i in ids.values() if i is not None})}; in texts their names are {names}"
 
     @property
-    def fast_path(self) -> FastPath | NotRecognised:
+    def fast_path(self) -> FastPath | WordPath | NotRecognised:
         """What encodes blocks in the library's place, or why nothing does. The vocabularies of a process share it, by what decides ids."""
         name = self.fingerprint, self._memo_bytes
         with _FAST_PATHS_LOCK:
@@ -139,7 +140,7 @@ class HuggingFaceVocabulary(Vocabulary):
                 try:
                     if not self._memo_bytes:
                         raise NotRecognised("vocabulary.options.memo_bytes is 0")
-                    _FAST_PATHS[name] = FastPath(self.fingerprint, self._read, self._memo_bytes)
+                    _FAST_PATHS[name] = open_path(self.fingerprint, self._read, self._memo_bytes)
                 except NotRecognised as error:
                     _FAST_PATHS[name] = error
             return _FAST_PATHS[name]
@@ -151,7 +152,7 @@ class HuggingFaceVocabulary(Vocabulary):
     def describe_speed(self) -> str:
         """Says for people what encodes blocks of text."""
         found = self.fast_path
-        if isinstance(found, FastPath):
+        if not isinstance(found, NotRecognised):
             return f"encoded by tokenreel's own loops, with the library's ids: {found.description}"
         return f"encoded by the library as a whole, some twenty times as slow as what is known here: {found}"
 
@@ -270,7 +271,7 @@ class HuggingFaceVocabulary(Vocabulary):
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Encodes many documents at once."""
         fast = self.fast_path
-        if not isinstance(fast, FastPath):
+        if isinstance(fast, NotRecognised):
             return self._encode_by_library(text, offsets)
         ids, lengths = fast.encode_block(text, offsets, self._encode_by_library)
         if self._never is not None and self._never[fast.ids].any():
@@ -296,16 +297,22 @@ class HuggingFaceVocabulary(Vocabulary):
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes many documents at once, with the offsets that the library reports; parts of a character have all of it."""
         fast = self.fast_path
-        if not isinstance(fast, FastPath):
+        if isinstance(fast, NotRecognised):
             return self._locate_by_library(text, offsets)
-        ids, lengths = self.encode_block(text, offsets)
-        begins, ends, explained = fast.find_spans(text, offsets, ids, lengths)
-        which = np.flatnonzero(~explained)
+        if isinstance(fast, WordPath):
+            ids, begins, ends, lengths, left = fast.encode_with_spans(text, offsets)
+            if self._never is not None:
+                left[np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")] = True
+        else:
+            ids, lengths = self.encode_block(text, offsets)
+            begins, ends, explained = fast.find_spans(text, offsets, ids, lengths)
+            left = ~explained
+        which = np.flatnonzero(left)
         if len(which):
-            _, counts, other_begins, other_ends = self._locate_by_library(*ragged.take(text, offsets, which))
-            begins, ends = (
-                replace_documents(mine, lengths, which, (other, counts))[0] for mine, other in ((begins, other_begins), (ends, other_ends))
-            )
+            other_ids, counts, *spans = self._locate_by_library(*ragged.take(text, offsets, which))
+            old = lengths
+            ids, lengths = replace_documents(ids, old, which, (other_ids, counts))
+            begins, ends = (replace_documents(each, old, which, (s, counts))[0] for each, s in zip((begins, ends), spans, strict=True))
         return ids, lengths, begins, ends
 
     def _locate_by_library(

@@ -122,7 +122,7 @@ def test_a_text_of_a_megabyte_without_a_cut(model):
 
 
 def test_documents_longer_than_the_kernels_count_are_left_to_the_library(model, monkeypatch):
-    monkeypatch.setattr(fast_path, "_MOST_BYTES", 40)
+    monkeypatch.setattr(fast_path, "MOST_BYTES", 40)
     data = tokenizer_json(model, next(iter(PRE_TOKENIZERS.values())))
     assert compare(data, ["ab" * 20, "short"]) == 0
     assert compare(data, ["ab" * 20 + "c", "short"]) == 2

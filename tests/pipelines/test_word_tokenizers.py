@@ -1,0 +1,68 @@
+"""Built datasets of tokenizers whose models see words one by one: every id and span is the library's."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tokenizers
+import yaml
+
+import tokenreel
+from pipelines import cli
+from tests.hostile_texts import hostile_texts
+from tests.pipelines.test_build import provenance
+from tests.tokenreel.vocabularies.blocks import nasty_documents
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def word_pieces(folder: pathlib.Path, texts: list[str]) -> tuple[pathlib.Path, tokenizers.Tokenizer]:
+    """A `vocab.txt`, and the library's BERT tokenizer of it."""
+    model = tokenizers.BertWordPieceTokenizer()
+    model.train_from_iterator(texts, vocab_size=800, limit_alphabet=300, show_progress=False, special_tokens=SPECIAL)
+    model.save_model(str(folder))
+    library = tokenizers.BertWordPieceTokenizer(str(folder / "vocab.txt"))._tokenizer
+    library.post_processor = None
+    library.encode_special_tokens = True
+    return folder / "vocab.txt", library
+
+
+MODELS = {"word_pieces": word_pieces}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ids_and_spans_of_a_dataset_are_those_of_the_library(tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    random_ = [*hostile_texts(300, seed=21), *nasty_documents(200, seed=22)]
+    texts = [
+        text for text in ("The quick brown fox, the lazy dog.", "Über 日本語 and naïve cafés!", "[CLS] is text", *random_) if text.strip()
+    ]
+    path, library = MODELS[name](tmp_path, texts)
+    rows = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {
+        "output": str(tmp_path / "dataset"),
+        "sources": [{"files": [str(tmp_path / "text.jsonl")], "id_field": "id"}],
+        "vocabulary": {"kind": "huggingface", "path": str(path), "offsets": True},
+        "packing": {"mode": "pad", "seq_len": 256, "long_documents": "truncate", "add_eos": False},
+        "execution": {"block_mb": 0.004},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["build", str(tmp_path / "config.yaml"), "--direct_num_workers=1"]) == 0
+    assert "own loops" in "".join(capfd.readouterr())
+    assert cli.main(["verify", str(tmp_path / "dataset"), "--quiet"]) == 0
+    dataset = tokenreel.load(str(tmp_path / "dataset"))
+    fields = ["tokens", "token_begins", "token_ends"]
+    found = dataset.stored(np.arange(len(dataset)), fields)
+    table = provenance(tmp_path / "dataset")
+    seen = set()
+    for example, document in zip(table["example"], table["doc_id"], strict=True):
+        encoding = library.encode(texts[int(document)], add_special_tokens=False)
+        count = min(len(encoding.ids), 256)
+        assert found["tokens"][example][:count].tolist() == encoding.ids[:count]
+        spans = [found[field][example][:count].tolist() for field in fields[1:]]
+        assert list(zip(*spans, strict=True)) == encoding.offsets[:count]
+        seen.add(document)
+    assert len(seen) == sum(len(library.encode(text, add_special_tokens=False).ids) > 0 for text in texts)

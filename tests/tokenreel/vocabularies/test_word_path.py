@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import concurrent.futures
+import json
+
+import hypothesis
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import strategies as st
+
+from tests.hostile_texts import hostile_texts
+from tests.nasty_texts import NASTY
+from tests.tokenreel.vocabularies.blocks import block, nasty_documents
+from tests.tokenreel.vocabularies.blocks import split as split_ids
+from tokenreel.vocabularies import word_path
+from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.word_path import WordPath
+
+
+def sequence(kind, *steps):
+    return {"type": "Sequence", kind: list(steps)}
+
+
+def bert(**settings):
+    return {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+        "lowercase": True,
+        **settings,
+    }
+
+
+BERT = {"type": "BertPreTokenizer"}
+PUNCTUATION, DIGITS = {"type": "Punctuation", "behavior": "Isolated"}, {"type": "Digits", "individual_digits": True}
+STEPS = {
+    "uncased": (bert(), BERT),
+    "cased": (bert(lowercase=False), BERT),
+    "accents": (bert(strip_accents=False), BERT),
+    "stripped": (bert(strip_accents=True, lowercase=False, handle_chinese_chars=False), BERT),
+    "unclean": (bert(clean_text=False), BERT),
+    "trained": (sequence("normalizers", {"type": "NFD"}, {"type": "Lowercase"}, {"type": "StripAccents"}), {"type": "Whitespace"}),
+    "composed": ({"type": "NFKC"}, sequence("pretokenizers", {"type": "Whitespace"}, PUNCTUATION)),
+    "nothing": (None, {"type": "WhitespaceSplit"}),
+    "digits": (sequence("normalizers", {"type": "NFKD"}, {"type": "Nmt"}), sequence("pretokenizers", {"type": "Whitespace"}, DIGITS)),
+    "runs": (
+        {"type": "Strip", "strip_left": True, "strip_right": True},
+        sequence(
+            "pretokenizers", {"type": "WhitespaceSplit"}, {**PUNCTUATION, "behavior": "Contiguous"}, {**DIGITS, "individual_digits": False}
+        ),
+    ),
+}
+
+
+def token(content, **settings):
+    return {"content": content, **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False), **settings}
+
+
+ADDED = [
+    token("[CLS]", special=True),
+    token("[unused0]"),
+    token("[unused0]x"),
+    token("  "),
+    token("word", single_word=True),
+    token("<left>", lstrip=True),
+]
+NAMES = ("[CLS]", "[unused0]", "[unused0]xy", " [unused0] ", "a word b", "words", "x <left>", "[UNK]", "##ing")
+
+
+@pytest.fixture(scope="module")
+def texts_of_languages(texts):
+    return [*texts[:150], *hostile_texts(1500, seed=11), *nasty_documents(500, seed=3)]
+
+
+@pytest.fixture(scope="module", params=STEPS)
+def pieces(request, texts_of_languages):
+    """The content of a `tokenizer.json` of word pieces."""
+    normalizer, pre_tokenizer = STEPS[request.param]
+    empty = {
+        "type": "WordPiece",
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": {"[UNK]": 0},
+    }
+    content = {"version": "1.0", "added_tokens": [], "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "model": empty}
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content))
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=1500, limit_alphabet=500, special_tokens=["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts_of_languages, trainer)
+    return json.loads(tokenizer.to_str())
+
+
+DOCUMENTS = [
+    "",
+    " ",
+    "\n",
+    "a" * 700,
+    "a" * 100,
+    "a" * 101,
+    " " * 600 + "x",
+    "\u0301" * 400,
+    ".\u0301",
+    "=\u0338",
+    "!\x00!",
+    "ab" * 5000,
+    *NASTY,
+]
+DOCUMENTS += [*hostile_texts(800, seed=1, names=NAMES), *nasty_documents(400, seed=2)]
+
+
+def both(content, tmp_path, **options):
+    """The vocabulary that takes the path, and the one that the library encodes."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    fast, slow = (load_vocabulary("huggingface", str(path), memo_bytes=size, **options) for size in (1 << 24, 0))
+    assert isinstance(fast.fast_path, WordPath), fast.fast_path
+    return fast, slow
+
+
+def compare(fast, slow, documents):
+    """Compares ids, and spans, twice: the second time units are known."""
+    texts = block(documents)
+    expected = slow.encode_block_with_offsets(*texts)
+    for _ in range(2):
+        ids, lengths = fast.encode_block(*texts)
+        assert ids.dtype == np.int32
+        for document, found, wanted in zip(documents, split_ids(ids, lengths), split_ids(*expected[:2]), strict=True):
+            assert found == wanted, document
+        found = fast.encode_block_with_offsets(*texts)
+        for a, b in zip(found, expected, strict=True):
+            assert a.dtype == b.dtype
+        for name, a, b in zip(("begins", "ends"), found[2:], expected[2:], strict=True):
+            for document, x, y in zip(documents, split_ids(a, lengths), split_ids(b, lengths), strict=True):
+                assert x == y, (name, document)
+
+
+@pytest.mark.parametrize("special_tokens", [False, True])
+def test_ids_and_spans_are_those_of_the_library(pieces, tmp_path, texts, special_tokens):
+    first = len(pieces["model"]["vocab"])
+    added = [*pieces["added_tokens"], *({"id": first + i, **each} for i, each in enumerate(ADDED[1:]))]
+    fast, slow = both(pieces | {"added_tokens": added}, tmp_path, special_tokens=special_tokens)
+    compare(fast, slow, [*DOCUMENTS, *texts])
+
+
+def word_piece(normalizer, pre_tokenizer, *, added=(), **settings):
+    pieces = [
+        "[UNK]",
+        "[CLS]",
+        *"abcdeé.!日",
+        *(f"##{letter}" for letter in "abcdeé!"),
+        "ab",
+        "##bc",
+        "abc",
+        "##",
+        "###",
+        "##cab",
+        "e\u0301",
+    ]
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9}
+    model["vocab"] = {piece: i for i, piece in enumerate(pieces)}
+    added = [
+        {"id": pieces.index(each["content"]) if each["content"] in pieces else len(pieces) + i, **each} for i, each in enumerate(added)
+    ]
+    return {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "model": {**model, **settings},
+    }
+
+
+SPELLED = st.lists(
+    st.sampled_from([*"abcdéABÉ.!日本 \n\t\0\x7f#\u0301\u0323\u00a0\u200b\u0378\u302e\u1161", "abc", "e\u0301", "İ", "ﬁ", "½", "…"])
+)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_texts_of_what_steps_tell_apart(tmp_path, name):
+    fast, slow = both(word_piece(*STEPS[name]), tmp_path)
+
+    @hypothesis.settings(max_examples=60, deadline=None)
+    @hypothesis.given(st.lists(SPELLED.map("".join), max_size=6))
+    def holds(documents):
+        compare(fast, slow, documents)
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"continuing_subword_prefix": ""},
+        {"continuing_subword_prefix": "#"},
+        {"max_input_chars_per_word": 0},
+        {"type": "WordLevel", "vocab": {"[UNK]": 3, "abc": 1, "a": 2, "日": 0}},
+    ],
+)
+def test_settings_of_models(tmp_path, settings):
+    fast, slow = both(word_piece(*STEPS["uncased"], **settings), tmp_path)
+    compare(fast, slow, ["abc abcab ab##c", "#a", "##", "日abc", *DOCUMENTS])
+
+
+def test_a_text_of_a_megabyte_without_a_cut(tmp_path):
+    fast, slow = both(word_piece(*STEPS["uncased"], max_input_chars_per_word=300), tmp_path)  # the library's time grows with the cube
+    compare(fast, slow, ["abc" * 100, "abc" * (1 << 18) + "a", "日本語の" * (1 << 16), " " * (1 << 20), "." * (1 << 17), "a\u0301" * 150])
+
+
+def test_documents_longer_than_the_kernels_count_are_left_to_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(word_path, "MOST_BYTES", 40)
+    fast, slow = both(word_piece(*STEPS["uncased"]), tmp_path)
+    compare(fast, slow, ["ab" * 30, "short"])
+
+
+@pytest.mark.parametrize("memo_bytes", [1, 100_000])
+def test_a_memo_that_is_full_begins_afresh(tmp_path, memo_bytes):
+    _, slow = both(word_piece(*STEPS["cased"]), tmp_path)
+    small = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"), memo_bytes=memo_bytes)
+    compare(small, slow, [*DOCUMENTS, *hostile_texts(2000, seed=4)])
+
+
+def test_threads_share_a_path(tmp_path):
+    fast, _ = both(word_piece(*STEPS["uncased"], added=ADDED), tmp_path)
+    blocks = [block(hostile_texts(300, seed=seed, names=NAMES)) for seed in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        first = [ids.tolist() for ids, _ in pool.map(lambda each: fast.encode_block(*each), blocks)]
+        for _ in range(3):
+            assert [ids.tolist() for ids, _ in pool.map(lambda each: fast.encode_block(*each), blocks)] == first
+    assert [fast.encode_block(*each)[0].tolist() for each in blocks] == first
+
+
+@pytest.mark.parametrize(
+    ("content", "about"),
+    [
+        (word_piece({"type": "Replace", "pattern": {"String": "a"}, "content": "b"}, BERT), "Replace"),
+        (word_piece(sequence("normalizers", bert(), {"type": "NFC"}), BERT), "NFC behind others"),
+        (word_piece(bert(), {"type": "Split", "pattern": {"String": "a"}, "behavior": "Isolated", "invert": False}), "Split"),
+        (word_piece(bert(), PUNCTUATION), "spaces"),
+        (word_piece(bert(), None), "no pre-tokenizer"),
+        (word_piece(bert(), BERT, unk_token="[GONE]"), "WordPiece without a token"),
+        (word_piece(bert(), BERT, added=[token("<new>", normalized=True)]), "normalised text"),
+    ],
+)
+def test_what_is_not_recognised_is_left_to_the_library(tmp_path, content, about):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content))
+    vocabulary = load_vocabulary("huggingface", str(path))
+    assert isinstance(vocabulary.fast_path, NotRecognised) and about in vocabulary.describe_speed()
+
+
+def test_names_that_are_looked_for_in_normalised_texts_where_nothing_normalises(tmp_path):
+    added = [token("<new>", normalized=True), token("<newer>", normalized=True), token("[CLS]", special=True)]
+    fast, slow = both(word_piece(None, STEPS["nothing"][1], added=added), tmp_path)
+    compare(fast, slow, ["a<new>b <newer> abc", "[CLS]", *DOCUMENTS])
+
+
+def test_names_of_special_tokens_that_are_pieces_stay_text(tmp_path):
+    fast, slow = both(word_piece(bert(lowercase=False), STEPS["nothing"][1], added=[token("[CLS]", special=True)]), tmp_path)
+    compare(fast, slow, ["[CLS]", "a [CLS] b", "x[CLS]", *DOCUMENTS])
+    assert 1 not in fast.encode_block(*block(["[CLS]"]))[0]
+
+
+def test_without_numba_the_library_encodes(tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(word_piece(*STEPS["uncased"], max_input_chars_per_word=8)))
+    monkeypatch.setattr(word_path.importlib.util, "find_spec", lambda name: None)
+    assert "Numba" in load_vocabulary("huggingface", str(path)).describe_speed()

@@ -1,0 +1,202 @@
+"""Encodes blocks of text by looking up units of words, each of which a tokenizer encodes without seeing the others.
+
+Units that were not seen before are spelled and encoded by compiled loops, or by the library where these do not know a character.
+
+Tested in tests/tokenreel/vocabularies/test_word_path.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import ragged
+from tokenreel.ragged import Ints
+from tokenreel.vocabularies.pre_tokenizers.letters import Letters
+from tokenreel.vocabularies.unit_memo import lookups
+from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, EncodedUnits, Entries, Table, pick
+
+_Ids = npt.NDArray[np.int32]
+_SLICE_BYTES = 1 << 18  # text encoded at once
+LIBRARY = -1
+"""In place of an id: what the unit stands in is left to the library."""
+Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints]]
+"""Encodes words, [bytes] uint8 and [n + 1] int64 bounds: gives [tokens] int32 ids, [tokens] int64 the bytes at which they end, and
+[n + 1] int64 the first token of each word."""
+
+
+class Tokens(NamedTuple):
+    """Tokens of words, or of units.
+
+    Attributes:
+      ids, begins, ends: [tokens] int32 ids, and the characters of the unit that each stands for.
+      bounds: [n + 1] int64 the first token of each.
+    """
+
+    ids: _Ids
+    begins: _Ids
+    ends: _Ids
+    bounds: Ints
+
+
+class Rules(NamedTuple):
+    """How texts are cut and encoded.
+
+    Attributes:
+      letters: what becomes of each character.
+      allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
+      splits_runs: likewise.
+      flags: the flags on which it depends what a unit becomes.
+      model: encodes words.
+      by_library: encodes units, given as texts with their flags.
+      tokens: the ids of added tokens, by their names.
+    """
+
+    letters: Letters
+    allowed: npt.NDArray[np.bool_]
+    splits_runs: bool
+    flags: int
+    model: Model
+    by_library: Callable[[list[str], list[int]], Tokens]
+    tokens: dict[bytes, int]
+
+
+class WordMemo:
+    """Encodes texts with one tokenizer. Threads share it; ids do not depend on what it holds."""
+
+    def __init__(self, rules: Rules, memo_bytes: int, *, spans: bool) -> None:
+        """Begins empty.
+
+        Args:
+          rules: how texts are cut and encoded.
+          memo_bytes: most memory for units and their tokens. When it is full it begins afresh.
+          spans: whether the characters that tokens stand for are kept, too.
+        """
+        self._rules, self._memo_bytes, self._spans = rules, memo_bytes, spans
+        self._table, self._lock = EMPTY, threading.Lock()
+
+    def encode(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints) -> tuple[_Ids, _Ids, _Ids, Ints]:
+        """Encodes documents.
+
+        Args:
+          text: [bytes] uint8, valid UTF-8, parts of documents end to end.
+          bounds: [parts + 1] int64.
+          tokens: [parts] int32 the id that a part is, or -1; may be empty where all are -1.
+          first: [documents + 1] int64 the first part of each document.
+
+        Returns:
+          int32 ids, begins and ends end to end (the last two empty without `spans`), and the [documents] int64 number of ids of each. A
+          document with an id `LIBRARY` is left to the library.
+        """
+        found, start = [], 0
+        while start < len(first) - 1:
+            stop = int(np.searchsorted(bounds[first], bounds[first[start]] + _SLICE_BYTES, side="right")) - 1
+            stop = min(max(start + 1, stop), len(first) - 1)
+            a, b = first[start], first[stop]
+            part = np.ascontiguousarray(text[bounds[a] : bounds[b]]), bounds[a : b + 1] - bounds[a]
+            found.append(self._encode(*part, tokens[a:b], first[start : stop + 1] - a))
+            start = stop
+        none: _Ids = np.zeros(0, dtype=np.int32)
+        ids, begins, ends, lengths = zip(*found, strict=True) if found else ((), (), (), ())
+        joined = [np.concatenate([none, *each]) for each in (ids, begins, ends)]
+        return joined[0], joined[1], joined[2], np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
+
+    def _encode(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints) -> tuple[_Ids, _Ids, _Ids, Ints]:
+        from tokenreel.vocabularies.unit_memo.kernels import units, word_units
+
+        rules = self._rules
+        flags = np.full(len(bounds) - 1, word_units.BEGINS, dtype=np.uint8)
+        begin = first[:-1][np.diff(first) > 0]
+        flags[begin] |= word_units.FIRST
+        flags &= np.uint8(rules.flags)
+        arguments = (
+            text,
+            bounds,
+            tokens,
+            flags,
+            rules.letters.kinds,
+            np.uint8(word_units.ENDS & rules.flags),
+            rules.allowed,
+            rules.splits_runs,
+        )
+        unit_bounds, characters, first_units, hashes, unit_flags, unseen = word_units.cut_words(*arguments)
+        if unseen:
+            rules.letters.learn(text)
+            unit_bounds, characters, first_units, hashes, unit_flags, _ = word_units.cut_words(*arguments)
+        table = self._table  # as it is now: other threads replace it
+        entries, new_units = table.look_up(text, unit_bounds, hashes, unit_flags)
+        new = self._encode_units(text, unit_bounds, unit_flags, new_units) if len(new_units) else NONE
+        lookups.add(len(entries) - len(new_units), len(new_units))
+        first_units = first_units[first]
+        counts = units.count_ids(entries, first_units, table.units.id_bounds, new.id_bounds)
+        if self._spans:
+            counts //= 3
+        out_bounds = ragged.offsets_of(counts)
+        ids, begins, ends = (np.empty(int(out_bounds[-1]), dtype=np.int32) for _ in range(3))
+        known = table.units.ids, table.units.id_bounds, new.ids, new.id_bounds
+        every = np.arange(len(counts), dtype=np.int64)
+        if self._spans:
+            word_units.gather_spans(entries, first_units, characters, *known, every, out_bounds, ids, begins, ends)
+        else:
+            units.gather_ids(entries, first_units, *known, every, out_bounds, ids)
+            begins = ends = ids[:0]
+        if len(new_units):
+            self._keep(hashes[new_units], new, table)
+        return ids, begins, ends, counts
+
+    def _encode_units(self, text: Bytes, bounds: Entries, flags: Bytes, which: Entries) -> EncodedUnits:
+        """Encodes units that were not seen before: [k] int32 indices into what `cut_words` gave."""
+        from tokenreel.vocabularies.unit_memo.kernels import units, word_units
+
+        rules = self._rules
+        unit_text, text_bounds = units.take_sequences(text, bounds, which)
+        letters = rules.letters
+        spelled, sources, word_bounds, first, hard = word_units.spell(text, bounds, which, letters.kinds, letters.rows, *letters.written)
+        ids, stops, first_tokens = rules.model(spelled, word_bounds)
+        starts = np.roll(stops, 1)
+        starts[first_tokens[:-1]] = word_bounds[:-1]  # no word is without tokens
+        found = Tokens(ids, sources[starts], sources[stops - 1] + 1, first_tokens[first])
+        found = self._with_hard(found, unit_text, text_bounds, flags[which], hard)
+        ids, id_bounds = found.ids, found.bounds
+        if self._spans:
+            ids, id_bounds = np.stack([found.ids, found.begins, found.ends], axis=1).ravel(), 3 * id_bounds
+        return NONE._replace(flags=flags[which], text=unit_text, text_bounds=text_bounds, ids=ids, id_bounds=id_bounds)
+
+    def _with_hard(self, found: Tokens, text: Bytes, bounds: Ints, flags: Bytes, hard: npt.NDArray[np.bool_]) -> Tokens:
+        """Puts the tokens of units in which only the library knows a character, and added tokens, in their places."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        data = text.tobytes()
+        named = np.flatnonzero(flags == word_units.TOKEN)
+        others = np.flatnonzero(hard & (flags != word_units.TOKEN))
+        if not len(named) + len(others):
+            return found
+        texts = [data[bounds[i] : bounds[i + 1]] for i in named.tolist()]
+        lengths = np.fromiter((len(each.decode()) for each in texts), dtype=np.int32, count=len(texts))
+        ids = np.fromiter(map(self._rules.tokens.__getitem__, texts), dtype=np.int32, count=len(texts))
+        asked = self._rules.by_library([data[bounds[i] : bounds[i + 1]].decode() for i in others.tolist()], flags[others].tolist())
+        order = np.arange(len(flags), dtype=np.int64)
+        order[named] = len(flags) + np.arange(len(named))
+        order[others] = len(flags) + len(named) + np.arange(len(others))
+        sizes = np.concatenate([np.diff(found.bounds), np.ones(len(named), dtype=np.int64), np.diff(asked.bounds)])
+        before = ragged.offsets_of(sizes)
+        columns = (found.ids, ids, asked.ids), (found.begins, np.zeros_like(ids), asked.begins), (found.ends, lengths, asked.ends)
+        taken = [ragged.take(np.concatenate(each), before, order) for each in columns]
+        return Tokens(taken[0][0], taken[1][0], taken[2][0], taken[0][1])
+
+    def _keep(self, hashes: npt.NDArray[np.uint64], new: EncodedUnits, seen: Table) -> None:
+        """Puts units into the table of now that another one, seen before, did not hold; leaves out those that other threads put there."""
+        with self._lock:
+            table = self._table
+            if table is not seen:
+                entries, fresh = table.look_up(new.text, new.text_bounds.astype(np.int32), hashes, new.flags)
+                if len(fresh) < len(entries):
+                    hashes, new = hashes[fresh], pick(new, fresh)
+            grown = table.added(hashes, new, self._memo_bytes)
+            if grown is None:  # full: begin afresh
+                grown = EMPTY.added(hashes, new, self._memo_bytes) or EMPTY
+            self._table = grown

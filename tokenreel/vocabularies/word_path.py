@@ -1,0 +1,235 @@
+"""What of a `tokenizer.json` whose model sees words one by one is encoded through the memo of units of words.
+
+Units are parts of the text as it is. What the library's normaliser and pre-tokenizer make of a character is asked of them when it comes
+for the first time; units in which that does not tell all are encoded by the library, once each.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenreel import ragged
+from tokenreel.ragged import Ints
+from tokenreel.vocabularies import added_names, kept_arrays
+from tokenreel.vocabularies.added_names import Names, Parts
+from tokenreel.vocabularies.base import Encoded
+from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents
+from tokenreel.vocabularies.kept_arrays import Built
+from tokenreel.vocabularies.pre_tokenizers import word_steps
+from tokenreel.vocabularies.pre_tokenizers.letters import Letters
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.unit_memo.word_memo import LIBRARY, Model, Rules, Tokens, WordMemo
+
+_Bytes = npt.NDArray[np.uint8]
+_Ids = npt.NDArray[np.int32]
+_Flags = npt.NDArray[np.bool_]
+_NONE: _Ids = np.zeros(0, dtype=np.int32)
+_ANY_LENGTH = 1 << 62
+_NAMES = ("names", "normalized_names")  # of added tokens, to look for in texts and in normalised texts
+
+
+class OtherModel(NotRecognised):
+    """A model that does not see words one by one."""
+
+
+def open_path(fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> FastPath | WordPath:
+    """Opens the path that knows a tokenizer; the arguments are those of both.
+
+    Raises:
+      NotRecognised: none does.
+    """
+    try:
+        return FastPath(fingerprint, read, memo_bytes)
+    except NotRecognised as error:
+        try:
+            return WordPath(fingerprint, read, memo_bytes)
+        except OtherModel:
+            raise error from None
+
+
+def lay_out_pieces(model: Mapping[str, Any]) -> Built:
+    """Works out what a model of word pieces, or of whole words, needs.
+
+    Raises:
+      NotRecognised: it has no token for words that are not known.
+    """
+    ids: Mapping[str, int] = model["vocab"]
+    unknown, pieces = str(model.get("unk_token")), model["type"] == "WordPiece"
+    if unknown not in ids:
+        raise NotRecognised(f"{model['type']} without a token for what is not known")
+    prefix = (model.get("continuing_subword_prefix") or "") if pieces else ""
+    within = {piece[len(prefix) :]: i for piece, i in ids.items() if piece.startswith(prefix)} if pieces else {}
+    most = model.get("max_input_chars_per_word", 100) if pieces else _ANY_LENGTH
+    return {"beginning": trie_of(ids), "within": trie_of(within)}, {"unknown": ids[unknown], "most_characters": most}
+
+
+def trie_of(ids: Mapping[str, int]) -> Ints:
+    """Builds a trie of pieces, as `kernels.trie.build_trie` gives it."""
+    from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
+
+    pieces = sorted((piece.encode(), i) for piece, i in ids.items() if piece)
+    bounds = ragged.offsets_of(np.fromiter((len(piece) for piece, _ in pieces), dtype=np.int64, count=len(pieces)))
+    text = np.frombuffer(b"".join(piece for piece, _ in pieces), dtype=np.uint8)
+    trie: Ints = build_trie(text, bounds, np.fromiter((i for _, i in pieces), dtype=np.int32, count=len(pieces)))
+    return trie
+
+
+def _word_pieces(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> Model:
+    from tokenreel.vocabularies.unit_memo.kernels.word_models import word_pieces
+
+    known = arrays["beginning"], arrays["within"], np.int32(about["unknown"]), about["most_characters"]
+    return lambda text, bounds: word_pieces(text, bounds, *known)
+
+
+_MODELS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Built], Callable[[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]], Model]]] = {
+    "WordPiece": (lay_out_pieces, _word_pieces),
+    "WordLevel": (lay_out_pieces, _word_pieces),
+}
+"""What works out the arrays of a model, and what makes of them the function that encodes words."""
+
+
+def lay_out(content: Mapping[str, Any], library: Any) -> Built:
+    """Works out what `WordPath` needs of a tokenizer, or why it does not know it (`refusal`).
+
+    Args:
+      content: of the `tokenizer.json`.
+      library: the `Tokenizer` that it was loaded into; tells the ids of added tokens, and whether names of special ones are text.
+    """
+    kind = content["model"].get("type")
+    if kind not in _MODELS:
+        return {}, {"model": None}
+    normalizer, pre_tokenizer = content.get("normalizer"), content.get("pre_tokenizer")
+    try:
+        steps = word_steps.recognise(normalizer, pre_tokenizer)
+        arrays, about = _MODELS[kind][0](content["model"])
+        raw, normalized = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
+        if normalizer and any(action != added_names.TEXT for action in normalized.values()):
+            raise NotRecognised("added tokens that are looked for in the normalised text")
+    except NotRecognised as error:
+        return {}, {"model": kind, "refusal": str(error)}
+    found = kept_arrays.named("model", arrays)
+    found["ids"] = np.unique(np.fromiter(library.get_vocab(with_added_tokens=False).values(), dtype=np.int32))
+    for name, each in zip(_NAMES, (raw, normalized), strict=True):
+        if any(action != added_names.TEXT for action in each.values()):  # else there is nothing to look for
+            found |= kept_arrays.named(name, added_names.lay_out(each))
+    return found, {
+        "model": kind,
+        "about": about,
+        "steps": {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer},
+        "tokens": {token.content: int(i) for i, token in library.get_added_tokens_decoder().items()},
+        "description": f"{kind} of words, cut by {steps}",
+    }
+
+
+class WordPath:
+    """Encodes blocks of text as the library would with one `tokenizer.json`. Threads share it.
+
+    Attributes:
+      ids: int32, what texts may become without added tokens.
+      description: what was recognised, for people.
+    """
+
+    def __init__(self, fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> None:
+        """Maps the arrays of a tokenizer, which are built first where they are not kept.
+
+        Args:
+          fingerprint: hexadecimal digits that tell all that `read` gives.
+          read: gives the content of the `tokenizer.json`, and the library's `Tokenizer` that it was loaded into.
+          memo_bytes: most memory for units that were seen.
+
+        Raises:
+          OtherModel: its model does not see words one by one.
+          NotRecognised: the tokenizer does something that is not known here.
+        """
+        if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
+            raise NotRecognised("Numba is not installed")
+        kept = kept_arrays.get("words", fingerprint, lambda: lay_out(*read()))
+        if kept.about["model"] is None:
+            raise OtherModel
+        if "refusal" in kept.about:
+            raise NotRecognised(kept.about["refusal"])
+        self._arrays, self._about, self._memo_bytes, self._read = kept.arrays, kept.about, memo_bytes, read
+        self._lock = threading.Lock()
+        self.ids, self.description = kept.arrays["ids"], kept.about["description"]
+
+    @functools.cached_property
+    def _library(self) -> Any:
+        """The library with the steps and the model alone."""
+        return word_steps.tokenizer(**self._about["steps"], model=self._read()[0]["model"])
+
+    def _by_library(self, texts: list[str], flags: list[int]) -> Tokens:
+        """Encodes units by the library."""
+        found = self._library.encode_batch(texts, add_special_tokens=False) if texts else []
+        spans = np.array([span for each in found for span in each.offsets], dtype=np.int32).reshape(-1, 2)
+        ids = np.array([i for each in found for i in each.ids], dtype=np.int32)
+        return Tokens(ids, spans[:, 0], spans[:, 1], ragged.offsets_of(np.fromiter(map(len, found), dtype=np.int64, count=len(found))))
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Rules, list[Names]]:
+        """What the memos go by, and the names to look for."""
+        steps = word_steps.WordSteps(**self._about["steps"])
+        model = _MODELS[self._about["model"]][1](kept_arrays.part("model", self._arrays), self._about["about"])
+        tokens = {name.encode(): i for name, i in self._about["tokens"].items()}
+        rules = Rules(Letters(steps.ask), steps.allowed, steps.splits_runs, 0, model, self._by_library, tokens)
+        return rules, [Names(arrays) for name in _NAMES if (arrays := kept_arrays.part(name, self._arrays))]
+
+    @functools.cached_property
+    def _memo(self) -> WordMemo:
+        return WordMemo(self._loaded[0], self._memo_bytes, spans=False)
+
+    @functools.cached_property
+    def _span_memo(self) -> WordMemo:
+        return WordMemo(self._loaded[0], self._memo_bytes, spans=True)
+
+    def encode_block(self, text: _Bytes, offsets: Ints, by_library: Callable[[_Bytes, Ints], Encoded]) -> Encoded:
+        """Encodes documents.
+
+        Args:
+          text: [bytes] uint8, valid UTF-8, documents end to end.
+          offsets: [n + 1] int64 their bounds.
+          by_library: encodes whole documents with the library.
+
+        Returns:
+          int32 ids end to end, and the [n] int64 number of ids of each document.
+        """
+        if np.diff(offsets).max(initial=0) > MOST_BYTES:
+            return by_library(text, offsets)
+        ids, _, _, lengths, left = self._encode(text, offsets, spans=False)
+        which = np.flatnonzero(left)
+        if len(which):
+            ids, lengths = replace_documents(ids, lengths, which, by_library(*ragged.take(text, offsets, which)))
+        return ids, lengths
+
+    def encode_with_spans(self, text: _Bytes, offsets: Ints) -> tuple[_Ids, _Ids, _Ids, Ints, _Flags]:
+        """Encodes documents, and says where their tokens lie.
+
+        Args:
+          text: [bytes] uint8, valid UTF-8, documents end to end.
+          offsets: [n + 1] int64 their bounds.
+
+        Returns:
+          int32 ids, begins and ends (in characters of the document) end to end, the [n] int64 number of ids of each document, and [n] bool
+          which documents are left to the library.
+        """
+        if np.diff(offsets).max(initial=0) > MOST_BYTES:
+            return _NONE, _NONE, _NONE, np.zeros(len(offsets) - 1, dtype=np.int64), np.ones(len(offsets) - 1, dtype=bool)
+        return self._encode(text, offsets, spans=True)
+
+    def _encode(self, text: _Bytes, offsets: Ints, *, spans: bool) -> tuple[_Ids, _Ids, _Ids, Ints, _Flags]:
+        with self._lock:  # the first thread builds what all use
+            names, memo = self._loaded[1], self._span_memo if spans else self._memo
+        count = len(offsets) - 1
+        parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool))
+        for each in names:
+            parts = parts.cut(each)
+        ids, begins, ends, lengths = memo.encode(parts.text, parts.bounds, parts.tokens, parts.first)
+        left = parts.left.copy()
+        left[np.searchsorted(np.cumsum(lengths), np.flatnonzero(ids == LIBRARY), side="right")] = True
+        return ids, begins, ends, lengths, left
