@@ -157,7 +157,7 @@ check: $(DEV)
 
 # The benchmark of the loader compares it with readers of TensorFlow and Grain, that of tasks with SeqIO.
 bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
-	@for name in tokenization build packing objectives features scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
+	@for name in tokenization build starting packing objectives features scale; do echo "== benchmarks.$$name"; $(BIN)/python -m "benchmarks.$$name"; done
 	@echo '== benchmarks.loader'; .venv-tensorflow/bin/python -m benchmarks.loader
 	@echo '== benchmarks.tasks'; .venv-interop/bin/python -m benchmarks.tasks
 

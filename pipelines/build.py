@@ -136,6 +136,9 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
     rules = [load_rules(job.filters_of(index)) for index in range(len(job.sources))]
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)
+    count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
+    local.suit_size(beam_arguments, parsed, size)
+    model.expect(size)
     local.check(parsed, job, listed)
     local.check_endpoint(parsed)
     local.check_threads(local.threads(parsed))
@@ -154,7 +157,6 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
             work = Workspace.of(job, planning_identity.identity(recipe, inputs), hold.claim())
             for mark in being_read.left(work.marks):
                 local.note(f"a process of this build ended while it read {mark}")
-            count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
             print(
                 f"tokenreel: building {plain(job.output)} from {plural(count, 'file')}, {size / 1e6:,.1f} MB, {local.describe(parsed)}",
                 file=sys.stderr,

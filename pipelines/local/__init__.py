@@ -21,6 +21,7 @@ from pipelines.local.runner import check_endpoint as check_endpoint
 from pipelines.local.runner import describe as describe
 from pipelines.local.runner import make_runner as make_runner
 from pipelines.local.runner import options as options
+from pipelines.local.runner import suit_size as suit_size
 from pipelines.local.runner import threads as threads
 from pipelines.local.runner import with_threads as with_threads
 from pipelines.local.watchdog import EXIT_WORKER_DIED as EXIT_WORKER_DIED

@@ -1,17 +1,20 @@
 """Which runner a pipeline gets, and how many workers."""
 
+import contextlib
 import itertools
 import os
 import shlex
 import socket
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
+from apache_beam import DoFn, Pipeline
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms import userstate
 
 from pipelines import own_packages
 from pipelines.local import prism
@@ -19,7 +22,10 @@ from tokenreel.errors import ConfigError
 from tokenreel.wording import did_you_mean
 
 LOCAL_RUNNER = "FnApiRunner"
+_MODE, _WORKERS = "direct_running_mode", "direct_num_workers"
+_SMALL_BYTES = 1 << 20  # of text, which one worker reads in about the time that two take to start
 _THREADS = 24  # of a worker: 102 were counted with four
+_View = TypeVar("_View", bound=PipelineOptions)
 _OWN = ("set", "input", "output", "overwrite", "recheck", "no-wait")  # options of the commands themselves
 
 
@@ -35,20 +41,37 @@ def options(argv: Sequence[str], *, releases_gil: bool) -> PipelineOptions:
     Raises:
       ConfigError: there is no such option, or Prism is not installed.
     """
-    parsed = PipelineOptions(list(argv), save_main_session=False)
+    parsed = _Options(list(argv), save_main_session=False)
     standard, direct = parsed.view_as(StandardOptions), parsed.view_as(DirectOptions)
     if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner"):
         standard.runner = LOCAL_RUNNER
     prism.set_up(parsed)
-    given = {argument.split("=")[0].lstrip("-") for argument in argv}
+    given = _given(argv)
     _check_known(argv, parsed)
     if standard.runner == LOCAL_RUNNER:
-        if "direct_num_workers" not in given:  # the processors that this process may use, which can be fewer than there are
+        if _WORKERS not in given:  # the processors that this process may use, which can be fewer than there are
             direct.direct_num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if "direct_running_mode" not in given:
+        if _MODE not in given:
             mode = "multi_threading" if releases_gil else "multi_processing"
             direct.direct_running_mode = mode if direct.direct_num_workers != 1 else "in_memory"
     return parsed
+
+
+def _given(argv: Sequence[str]) -> set[str]:
+    return {argument.split("=")[0].lstrip("-") for argument in argv}
+
+
+def suit_size(argv: Sequence[str], parsed: PipelineOptions, size: int) -> None:
+    """Has one worker read an input of a few bytes, where `options` chose threads: setting them up takes longer than the work itself.
+
+    Args:
+      argv: Beam's options, as `options` had them.
+      parsed: what it gave; changed.
+      size: of the input in bytes.
+    """
+    direct = parsed.view_as(DirectOptions)
+    if direct.direct_running_mode == "multi_threading" and size < _SMALL_BYTES and not _given(argv) & {_MODE, _WORKERS}:
+        direct.direct_num_workers, direct.direct_running_mode = 1, "in_memory"
 
 
 def with_threads(argv: Sequence[str], parsed: PipelineOptions) -> PipelineOptions | None:
@@ -63,8 +86,47 @@ def make_runner(parsed: PipelineOptions) -> FnApiRunner | None:
     return _LocalRunner() if parsed.view_as(StandardOptions).runner == LOCAL_RUNNER else None
 
 
+class _Options(PipelineOptions):
+    """Beam's options, each view of which is made once: for a view Beam sets a parser up, and a pipeline asks for hundreds."""
+
+    def view_as(self, cls: type[_View]) -> _View:
+        views: dict[type[PipelineOptions], Any] = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        view: _View = views[cls]
+        return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies make views of their own; Beam leaves secrets out of what it gives here.
+        return {name: value for name, value in super().__getstate__().items() if name != "_views"}
+
+
+@contextlib.contextmanager
+def _remembered_specs() -> Iterator[None]:
+    """Has Beam look once for what state and timers a DoFn takes: it asks six times, each time for the signatures of thirty methods."""
+    ask = userstate.get_dofn_specs
+    found: dict[int, tuple[DoFn, Any]] = {}  # each DoFn is held, so that no other one gets its id
+
+    def answer(dofn: DoFn) -> Any:
+        if id(dofn) not in found:
+            found[id(dofn)] = dofn, ask(dofn)
+        return found[id(dofn)][1]
+
+    userstate.get_dofn_specs = answer
+    try:
+        yield
+    finally:
+        userstate.get_dofn_specs = ask
+
+
 class _LocalRunner(FnApiRunner):
     """Beam's in-process runner; its worker processes are children without a shell between, and end with the build."""
+
+    def run_pipeline(self, pipeline: Pipeline, options: PipelineOptions) -> Any:
+        if options.view_as(DirectOptions).direct_running_mode != "in_memory":
+            return super().run_pipeline(pipeline, options)
+        with _remembered_specs():
+            return super().run_pipeline(pipeline, options)
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
         # Beam sends what is written every second from a thread of its own, perhaps in the middle of an element: on a starved machine the

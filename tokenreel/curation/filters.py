@@ -29,8 +29,9 @@ from tokenreel.errors import PATHS_BEGIN, ConfigError
 from tokenreel.storage import files
 
 VERSION = "filters-2"
-_BEGINS_SPACE = np.zeros(256, dtype=bool)  # bytes with which white space begins in UTF-8
-_BEGINS_SPACE[[chr(point).encode()[0] for point in range(1 << 16) if chr(point).isspace()]] = True
+_SPACES = (*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+_BEGINS_SPACE = np.zeros(256, dtype=bool)  # bytes with which white space (`str.isspace`) begins in UTF-8
+_BEGINS_SPACE[[chr(point).encode()[0] for point in _SPACES]] = True
 _LOOK = 64  # bytes
 
 

@@ -50,6 +50,9 @@ class Vocabulary(abc.ABC):
     beside: Mapping[str, bytes] = MappingProxyType({})
     resolved: Mapping[str, Any] = MappingProxyType({})
 
+    def expect(self, size: int) -> None:  # noqa: B027  most kinds have nothing to load
+        """Hears how many bytes a job will encode, about, before it begins, and so whether to load what encodes fast; ids are the same."""
+
     def piece(self, token: int) -> str | None:
         """Writes a token as the vocabulary itself does, such as "▁the"; None for ids without a name (all of them, in `pass_through`)."""
         return None

@@ -1,6 +1,11 @@
 """How a pipeline runs on this machine, in words."""
 
+import copy
+import os
+import pickle
+
 import pytest
+from apache_beam.options.pipeline_options import DebugOptions, DirectOptions, GoogleCloudOptions, PipelineOptions
 
 from pipelines import local
 from tokenreel.errors import ConfigError
@@ -18,6 +23,45 @@ from tokenreel.errors import ConfigError
 )
 def test_what_a_build_runs_on_is_said(arguments: list[str], releases_gil: bool, expected: str) -> None:
     assert local.describe(local.options(arguments, releases_gil=releases_gil)) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "releases_gil", "size", "expected"),
+    [
+        ([], True, 1000, "in this process"),
+        ([], True, 1 << 20, "in 4 threads"),
+        ([], False, 1000, "in 4 processes"),  # a process may die of what it reads without the job
+        (["--direct_num_workers=2"], True, 1000, "in 2 threads"),
+        (["--direct_running_mode=multi_threading"], True, 1000, "in 4 threads"),
+        (["--runner=PortableRunner"], True, 1000, "on PortableRunner"),
+    ],
+)
+def test_one_worker_reads_an_input_of_a_few_bytes(
+    arguments: list[str], releases_gil: bool, size: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    parsed = local.options(arguments, releases_gil=releases_gil)
+    local.suit_size(arguments, parsed, size)
+    assert local.describe(parsed) == expected
+
+
+def test_views_of_options_are_made_once_and_are_those_of_beam() -> None:
+    given = ["--direct_num_workers=3", "--experiments=a"]
+    parsed, beams = local.options(given, releases_gil=True), PipelineOptions([*given, "--runner=FnApiRunner"], save_main_session=False)
+    beams.view_as(DirectOptions).direct_running_mode = "multi_threading"
+    assert parsed.get_all_options() == beams.get_all_options()
+    assert parsed.view_as(DebugOptions) is parsed.view_as(DebugOptions) and parsed.view_as(DebugOptions).experiments == ["a"]
+    copied = copy.deepcopy(parsed)  # as a pipeline makes one: changes to one are not seen in the other
+    copied.view_as(DebugOptions).experiments.append("b")
+    copied.view_as(DirectOptions).direct_num_workers = 5
+    assert parsed.view_as(DebugOptions).experiments == ["a"] and parsed.view_as(DirectOptions).direct_num_workers == 3
+    assert copied.view_as(DirectOptions).direct_num_workers == 5
+
+
+def test_no_secret_of_the_options_travels() -> None:
+    parsed = local.options(["--impersonate_service_account=somebody"], releases_gil=True)
+    assert parsed.view_as(GoogleCloudOptions).impersonate_service_account == "somebody"
+    assert b"somebody" not in pickle.dumps(parsed.__getstate__()["_all_options"]) and "_views" not in parsed.__getstate__()
 
 
 @pytest.mark.parametrize(

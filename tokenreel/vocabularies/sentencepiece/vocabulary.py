@@ -27,6 +27,7 @@ _EncodeDocuments = Callable[[bytes, npt.NDArray[np.uint8], npt.NDArray[np.int64]
 # The memos of this process, by a digest of the model and the bytes they may take: vocabularies that are unpickled in it share them.
 _MEMOS: dict[tuple[str, int], memo.UnitMemo | None] = {}
 _MEMOS_LOCK = threading.Lock()
+_FEW_BYTES = 256 << 10  # of text, which the library encodes in a tenth of the time that a process takes to load the loops of the memo
 
 
 class SentencePieceVocabulary(Vocabulary):
@@ -55,6 +56,7 @@ class SentencePieceVocabulary(Vocabulary):
           VocabularyError: the file cannot be read or is no model, or an option does not go with it.
         """
         self._path, self._memo_bytes, self._extra_ids = path, memo_bytes, check_extra_ids(extra_ids)
+        self._uses_memo = memo_bytes > 0
         if not isinstance(special_tokens, bool):
             raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
         try:
@@ -92,6 +94,10 @@ class SentencePieceVocabulary(Vocabulary):
                     f"{path}: vocabulary.options.special_tokens needs a model whose spaces begin words, not one that ends them"
                 )
             self._removes_spaces = "▁▁" not in processor.normalize("a  a")
+
+    def expect(self, size: int) -> None:
+        """Leaves few bytes to the library."""
+        self._uses_memo = self._memo_bytes > 0 and size >= _FEW_BYTES
 
     def _extra_name(self, token: int) -> str:
         """Names an extra id: the highest is `<extra_id_0>`."""
@@ -316,7 +322,7 @@ class SentencePieceVocabulary(Vocabulary):
 
     def _memo(self, changes: bytes) -> memo.UnitMemo | None:
         """Gives the memo that all threads of this process share; None for models that only encode whole documents."""
-        if not self._memo_bytes or not self.data:
+        if not self._uses_memo or not self.data:
             return None
         memo_bytes = self._memo_bytes // (3 if self._special else 1)  # one for each kind of part
         with _MEMOS_LOCK:
