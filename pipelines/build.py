@@ -137,7 +137,7 @@ def _run(job: JobConfig, arguments: argparse.Namespace, beam_arguments: Sequence
     leaves = local.leaves(parsed, no_wait=arguments.no_wait)
     inputs, listed = survey(job, local.note)
     count, size = (sum(source[name] for source in inputs.values()) for name in ("files", "bytes"))
-    local.suit_size(beam_arguments, parsed, size)
+    local.suit_size(beam_arguments, parsed, count, size)
     model.expect(size)
     local.check(parsed, job, listed)
     local.check_endpoint(parsed)

@@ -24,6 +24,7 @@ from tokenreel.wording import did_you_mean
 LOCAL_RUNNER = "FnApiRunner"
 _MODE, _WORKERS = "direct_running_mode", "direct_num_workers"
 _SMALL_BYTES = 1 << 20  # of text, which one worker reads in about the time that two take to start
+_FEW_FILES = 100  # each of which a bucket takes its time to open
 _THREADS = 24  # of a worker: 102 were counted with four
 _View = TypeVar("_View", bound=PipelineOptions)
 _OWN = ("set", "input", "output", "overwrite", "recheck", "no-wait")  # options of the commands themselves
@@ -61,16 +62,17 @@ def _given(argv: Sequence[str]) -> set[str]:
     return {argument.split("=")[0].lstrip("-") for argument in argv}
 
 
-def suit_size(argv: Sequence[str], parsed: PipelineOptions, size: int) -> None:
+def suit_size(argv: Sequence[str], parsed: PipelineOptions, files: int, size: int) -> None:
     """Has one worker read an input of a few bytes, where `options` chose threads: setting them up takes longer than the work itself.
 
     Args:
       argv: Beam's options, as `options` had them.
       parsed: what it gave; changed.
+      files: of the input.
       size: of the input in bytes.
     """
-    direct = parsed.view_as(DirectOptions)
-    if direct.direct_running_mode == "multi_threading" and size < _SMALL_BYTES and not _given(argv) & {_MODE, _WORKERS}:
+    direct, small = parsed.view_as(DirectOptions), size < _SMALL_BYTES and files <= _FEW_FILES
+    if small and direct.direct_running_mode == "multi_threading" and not _given(argv) & {_MODE, _WORKERS}:
         direct.direct_num_workers, direct.direct_running_mode = 1, "in_memory"
 
 

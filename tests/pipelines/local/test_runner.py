@@ -26,22 +26,23 @@ def test_what_a_build_runs_on_is_said(arguments: list[str], releases_gil: bool, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "releases_gil", "size", "expected"),
+    ("arguments", "releases_gil", "files", "size", "expected"),
     [
-        ([], True, 1000, "in this process"),
-        ([], True, 1 << 20, "in 4 threads"),
-        ([], False, 1000, "in 4 processes"),  # a process may die of what it reads without the job
-        (["--direct_num_workers=2"], True, 1000, "in 2 threads"),
-        (["--direct_running_mode=multi_threading"], True, 1000, "in 4 threads"),
-        (["--runner=PortableRunner"], True, 1000, "on PortableRunner"),
+        ([], True, 2, 1000, "in this process"),
+        ([], True, 2, 1 << 20, "in 4 threads"),
+        ([], True, 200, 1000, "in 4 threads"),
+        ([], False, 2, 1000, "in 4 processes"),  # a process may die of what it reads without the job
+        (["--direct_num_workers=2"], True, 2, 1000, "in 2 threads"),
+        (["--direct_running_mode=multi_threading"], True, 2, 1000, "in 4 threads"),
+        (["--runner=PortableRunner"], True, 2, 1000, "on PortableRunner"),
     ],
 )
 def test_one_worker_reads_an_input_of_a_few_bytes(
-    arguments: list[str], releases_gil: bool, size: int, expected: str, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], releases_gil: bool, files: int, size: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
     parsed = local.options(arguments, releases_gil=releases_gil)
-    local.suit_size(arguments, parsed, size)
+    local.suit_size(arguments, parsed, files, size)
     assert local.describe(parsed) == expected
 
 
