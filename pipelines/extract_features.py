@@ -11,7 +11,6 @@ import apache_beam as beam
 
 from pipelines import local
 from pipelines.pickled_tasks import pickled
-from pipelines.progress import FeatureProgress
 from tokenreel.assembly import output
 from tokenreel.config import reading
 from tokenreel.config.features import FeatureJobConfig
@@ -26,6 +25,19 @@ from tokenreel.storage import files, links, locking
 from tokenreel.storage.stored_value import StoredValue
 from tokenreel.wording import plain, plural
 from transforms.extract_features import ExtractFeatures
+
+
+class FeatureProgress:
+    """Says how many shards of features are written."""
+
+    def __init__(self, job: FeatureJob) -> None:
+        self._directory = job.work.shards.path
+        self._shards = sum(-(-examples // job.shard_examples) for _, examples in job.splits)
+
+    def __call__(self) -> str:
+        """Looks, and says it in a line."""
+        written = sum(name.endswith(".json") for name in files.list_files(self._directory))
+        return f"{written:,} of {plural(self._shards, 'shard')} written"
 
 
 def build(root: beam.Pipeline, job: FeatureJob) -> beam.PCollection[str]:

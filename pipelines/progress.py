@@ -2,21 +2,16 @@
 
 import functools
 import posixpath
-import time
 from collections.abc import Sequence
 
 from tokenreel.assembly import output
 from tokenreel.config.build import JobConfig
-from tokenreel.config.tokenizer import TokenizerJobConfig
-from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import Rules
-from tokenreel.extracting.feature_job import FeatureJob
 from tokenreel.sources.blocks import list_blocks
 from tokenreel.staging import identity
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Vocabulary
 from tokenreel.wording import plural
-from transforms.train_tokenizer import TRAINING
 
 
 class BuildProgress:
@@ -49,38 +44,3 @@ class BuildProgress:
             for index, source in enumerate(self._job.sources)
             for block in list_blocks(source, index, self._job.execution.block_bytes)
         )
-
-
-class FeatureProgress:
-    """Says how many shards of features are written."""
-
-    def __init__(self, job: FeatureJob) -> None:
-        self._directory = job.work.shards.path
-        self._shards = sum(-(-examples // job.shard_examples) for _, examples in job.splits)
-
-    def __call__(self) -> str:
-        """Looks, and says it in a line."""
-        written = sum(name.endswith(".json") for name in files.list_files(self._directory))
-        return f"{written:,} of {plural(self._shards, 'shard')} written"
-
-
-class TrainingProgress:
-    """Says how much of the text of a tokenizer is sampled, and then for how long the tokenizer has been training."""
-
-    def __init__(self, config: TokenizerJobConfig, work: Workspace) -> None:
-        self._config, self._directory = config, work.sample.path
-        self._began: float | None = None
-
-    def __call__(self) -> str:
-        """Looks, and says it in a line."""
-        present = files.list_files(self._directory)
-        if TRAINING in present:
-            self._began = self._began or time.monotonic()
-            return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"  # by half minutes: a new line for each is enough
-        read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
-        return f"sampled text from {read:,} of {plural(self._blocks, 'block')}"
-
-    @functools.cached_property
-    def _blocks(self) -> int:
-        size = self._config.execution.block_bytes
-        return sum(1 for index, source in enumerate(self._config.sources) for _ in list_blocks(source, index, size))

@@ -4,27 +4,50 @@ import argparse
 import dataclasses
 import functools
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
 from pipelines import local
-from pipelines.progress import TrainingProgress
 from tokenreel.assembly import remembered_inputs
 from tokenreel.config import reading
 from tokenreel.config.tokenizer import TokenizerJobConfig
 from tokenreel.config.workspace import Workspace
 from tokenreel.curation.filters import load_rules
 from tokenreel.curation.inputs import survey
-from tokenreel.storage import links, locking
+from tokenreel.sources.blocks import list_blocks
+from tokenreel.storage import files, links, locking
 from tokenreel.tokenizer_training import character_fitting, sample_plan, sentencepiece_training
 from tokenreel.tokenizer_training import output as tokenizer_output
 from tokenreel.wording import plain, plural
 from transforms.fit_characters import CountBlocks, CountSample, FitCharacters
 from transforms.list_blocks import ListBlocks
 from transforms.sample_documents import SampleDocuments
-from transforms.train_tokenizer import TrainSentencePiece, WriteTokenizer
+from transforms.train_tokenizer import TRAINING, TrainSentencePiece, WriteTokenizer
+
+
+class TrainingProgress:
+    """Says how much of the text of a tokenizer is sampled, and then for how long the tokenizer has been training."""
+
+    def __init__(self, config: TokenizerJobConfig, work: Workspace) -> None:
+        self._config, self._directory = config, work.sample.path
+        self._began: float | None = None
+
+    def __call__(self) -> str:
+        """Looks, and says it in a line."""
+        present = files.list_files(self._directory)
+        if TRAINING in present:
+            self._began = self._began or time.monotonic()
+            return f"training for {(time.monotonic() - self._began) // 30 * 30:.0f} s"  # by half minutes: a new line for each is enough
+        read = len({name.rsplit("-", 2)[0] for name in present if name.endswith(".sample")})
+        return f"sampled text from {read:,} of {plural(self._blocks, 'block')}"
+
+    @functools.cached_property
+    def _blocks(self) -> int:
+        size = self._config.execution.block_bytes
+        return sum(1 for index, source in enumerate(self._config.sources) for _ in list_blocks(source, index, size))
 
 
 def build(root: beam.Pipeline, config: TokenizerJobConfig, work: Workspace, inputs: Mapping[str, Any]) -> beam.PCollection[str]:

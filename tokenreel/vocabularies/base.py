@@ -65,7 +65,7 @@ class Vocabulary(abc.ABC):
     def _ids_by_piece(self) -> dict[str | None, int]:
         return {self.piece(token): token for token in reversed(range(self.vocab_size))}
 
-    @property
+    @functools.cached_property  # a job asks when it begins and when it ends
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
         """Tells which tokens begin a word, bool [vocab_size]; None where tokens do not tell."""
         begins = np.array([(self.piece(token) or "").startswith("▁") for token in range(self.vocab_size)])

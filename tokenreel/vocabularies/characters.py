@@ -168,7 +168,7 @@ class CharacterVocabulary(Vocabulary):
         """Lists the specials."""
         return dict.fromkeys(range(self._num_specials), True)
 
-    @property
+    @functools.cached_property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
         """Tells nothing (None): a character does not show whether it begins a word."""
         return None
