@@ -80,8 +80,8 @@ class Names:
 
         names, bounds, self._actions = (arrays[name] for name in ("names", "bounds", "actions"))
         self._trie = build_trie(names, bounds, np.arange(len(bounds) - 1, dtype=np.int32))
-        self._begins = np.zeros(256, dtype=bool)
-        self._begins[names[bounds[:-1]]] = True
+        self._begins = np.zeros(256, dtype=np.uint8)
+        self._begins[names[bounds[:-1]]] = 1
         self._probes = probes([names[begin:end].tobytes() for begin, end in itertools.pairwise(bounds.tolist())])
 
     def cut(self, text: _Bytes, bounds: Ints, tokens: _Ids) -> tuple[Ints, _Ids, Ints, npt.NDArray[np.bool_]]:

@@ -19,6 +19,7 @@ from tokenreel.vocabularies.pre_tokenizers.code_points import Bounds
 from tokenreel.vocabularies.pre_tokenizers.patterns import Ahead, Chars, Either, Joined, Node, PatternError, Repeat
 
 _MOST_STATES = 2000
+_MOST_PAIRS = 1 << 20  # entries of four bytes; GPT-4o's pattern has some 100,000
 DEAD, START = 0, 1  # states
 
 
@@ -243,6 +244,31 @@ def to_stream(automaton: Automaton) -> npt.NDArray[np.int32]:
     while len(rows) < len(states):
         rows.append([entry(states[len(rows)], character) for character in range(automaton.table.shape[1])])
     return np.array(rows, dtype=np.int32)
+
+
+def to_pairs(stream: npt.NDArray[np.int32], classes: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """Makes what `to_stream` gave read two characters at once, which halves the time it waits for its own last step.
+
+    Args:
+      stream: [states, columns] int32.
+      classes: [characters] uint8 their classes: those of ASCII.
+
+    Returns:
+      [states, k, k] uint32, k a power of two of at least 8, and [characters] uint8 the place of each in a row and in a column. An entry is
+      k * k times the next state, and flags: 1 a unit ends before the first character, 2 and that is one back; 4 and 8 likewise of the
+      second; 16 they have to be read one by one. No entries where the table would have more than a million.
+    """
+    used, places = np.unique(classes, return_inverse=True)
+    bits = max(3, (len(used) - 1).bit_length())
+    if len(stream) << 2 * bits > _MOST_PAIRS:
+        return np.zeros((0, 1, 1), dtype=np.uint32), places.astype(np.uint8)
+    first = stream[:, used]
+    second = stream[first >> 3][:, :, used]
+    first = first[:, :, None]
+    again = 16 * ((first | second) & AGAIN != 0)
+    table = np.zeros((len(stream), 1 << bits, 1 << bits), dtype=np.uint32)
+    table[:, : len(used), : len(used)] = (second >> 3 << 2 * bits) | first & 3 | (second & 3) << 2 | again
+    return table, places.astype(np.uint8)
 
 
 def cut(automaton: Automaton, text: Sequence[int]) -> list[int]:

@@ -17,14 +17,14 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies.base import Encoded
-from tokenreel.vocabularies.pre_tokenizers.automata import to_stream
+from tokenreel.vocabularies.pre_tokenizers.automata import to_pairs, to_stream
 from tokenreel.vocabularies.pre_tokenizers.recognition import Cutter
 from tokenreel.vocabularies.unit_memo import lookups
 
 Bytes = npt.NDArray[np.uint8]
 _Words = npt.NDArray[np.uint64]
+_Scratch = tuple[Bytes, npt.NDArray[np.int32], Ints, _Words, npt.NDArray[np.int32], _Words]
 
-_SLICE_BYTES = 1 << 18  # text encoded at once: what is written beside its result stays in the cache
 _FIRST_PLACES, _FIRST_IDS, _FIRST_WORDS = 1 << 12, 1 << 13, 1 << 12  # of a new table
 
 
@@ -48,28 +48,48 @@ class BytePairs:
 class _Table:
     """Units and their ids, in arrays that grow; see `kernels.byte_pairs`."""
 
-    def __init__(self, whole: tuple[_Words, Ints, npt.NDArray[np.int32]]) -> None:
-        """Makes a table of units that are one piece each: their bytes as words, their bounds and ids."""
+    def __init__(self, whole: tuple[Bytes, Ints, npt.NDArray[np.int32]]) -> None:
+        """Makes a table of units that are one piece each: their bytes and sixteen more, their bounds and ids."""
         self._whole = whole
+        self._scratch: _Scratch | None = None
         self._clear()
 
     def _clear(self) -> None:
         from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
 
-        words, bounds, ids = self._whole
+        text, bounds, ids = self._whole
         places = _FIRST_PLACES
         while places < 4 * len(ids):
             places *= 2
         self.slots = _aligned(4 * places)
         self.ids = np.empty(_FIRST_IDS + len(ids), dtype=np.int32)
-        self.store = np.empty(_FIRST_WORDS + len(words), dtype=np.uint64)
+        self.store = np.empty(_FIRST_WORDS + len(text) // 8 + len(ids), dtype=np.uint64)
         self.sizes = np.zeros(3, dtype=np.int64)
-        byte_pairs.keep_pieces(words, bounds, ids, self.arrays)
+        byte_pairs.keep_pieces(text, bounds, ids, self.arrays)
 
     @property
     def arrays(self) -> tuple[_Words, npt.NDArray[np.int32], _Words, Ints]:
         """What the kernel takes."""
         return self.slots, self.ids, self.store, self.sizes
+
+    def scratch(self, longest: int) -> _Scratch:
+        """Gives the kernel's arrays for texts of up to so many bytes; for long ones they are not kept."""
+        from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
+
+        size = max(longest, byte_pairs.SLICE)
+        if self._scratch is None or longest > byte_pairs.SLICE:
+            scratch = (
+                np.zeros(size + 16, dtype=np.uint8),
+                np.zeros(size + byte_pairs.MOST_TEXTS + 16, dtype=np.int32),
+                np.zeros(byte_pairs.MOST_TEXTS + 1, dtype=np.int64),
+                np.zeros(3 * byte_pairs.BATCH, dtype=np.uint64),
+                np.zeros(byte_pairs.MOST_KEPT, dtype=np.int32),
+                np.zeros(byte_pairs.MOST_KEPT, dtype=np.uint64),
+            )
+            if longest > byte_pairs.SLICE:
+                return scratch
+            self._scratch = scratch
+        return self._scratch
 
     @property
     def nbytes(self) -> int:
@@ -102,15 +122,6 @@ def _aligned(words: int) -> _Words:
     return whole[start : start + words]
 
 
-def padded(text: Bytes) -> tuple[Bytes, _Words]:
-    """Copies a text to where words of eight bytes begin, with at least sixteen bytes behind it; gives it as bytes and as words."""
-    words = np.empty(len(text) // 8 + 3, dtype=np.uint64)
-    data = words.view(np.uint8)
-    data[: len(text)] = text
-    data[len(text) :] = 0
-    return data, words
-
-
 def lay_out(model: BytePairs, cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
     """Gives the arrays of `BytePairMemo`.
 
@@ -121,7 +132,7 @@ def lay_out(model: BytePairs, cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
     pieces = sorted(model.pieces)
     return {
         **{name: getattr(model, name) for name in ("byte_ids", "left", "right", "merged")},
-        "piece_words": padded(np.frombuffer(b"".join(pieces), dtype=np.uint8))[1],
+        "piece_bytes": np.frombuffer(b"".join(pieces) + bytes(16), dtype=np.uint8),  # the kernels read words of them
         "piece_bounds": ragged.offsets_of(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))),
         "piece_ids": np.fromiter(map(model.pieces.__getitem__, pieces), dtype=np.int32, count=len(pieces)),
         **_lay_out_cutter(cutter),
@@ -140,14 +151,14 @@ class BytePairMemo:
         """
         from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
 
-        stream = arrays["stream"]
+        columns, row_bits, keeps_rest, bits = arrays["sizes"].tolist()
         self._cutter = (
-            *(arrays["classes"], arrays["table"], stream.ravel(), stream.shape[1]),
-            *(arrays["regions"], bool(arrays["keeps_rest"][0])),
+            *(arrays["classes"], arrays["table"], arrays["stream"], columns, row_bits),
+            *(arrays["regions"], bool(keeps_rest), arrays["pairs"], arrays["ascii"], bits),
         )
         byte_ids = arrays["byte_ids"]
         self._merges = (*byte_pairs.build_merges(arrays["left"], arrays["right"], arrays["merged"], byte_ids), byte_ids)
-        self._whole = arrays["piece_words"], arrays["piece_bounds"], arrays["piece_ids"]
+        self._whole = arrays["piece_bytes"], arrays["piece_bounds"], arrays["piece_ids"]
         self._memo_bytes, self._lock = memo_bytes, threading.Lock()
         self._tables: list[_Table] = []  # that no thread uses now
         self._count = 0  # tables in all
@@ -169,45 +180,41 @@ class BytePairMemo:
         Returns:
           int32 ids end to end, and the [n] int64 number of ids of each text.
         """
+        from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
+
         with self._lock:
             table = self._tables.pop() if self._tables else None
             self._count += table is None
         table = table or _Table(self._whole)
+        count, text = len(bounds) - 1, np.ascontiguousarray(text)
+        out, counts = np.empty(int(bounds[-1] - bounds[0]) + count + 3, dtype=np.int32), np.empty(count, dtype=np.int64)
+        scratch, state = table.scratch(int(np.diff(bounds).max(initial=0))), np.zeros(8, dtype=np.int64)
         try:
-            parts, counts, start = [], np.empty(len(bounds) - 1, dtype=np.int64), 0
-            while start < len(counts):
-                stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + _SLICE_BYTES, side="right")) - 1)
-                parts.append(self._encode(table, text, bounds[start : stop + 1], tokens[start:stop], counts[start:stop]))
-                start = stop
+            while byte_pairs.encode(text, bounds, tokens, self._cutter, self._merges, table.arrays, scratch, state, out, counts):
+                table.make_room(self._memo_bytes // max(self._count, 1))
         finally:
             with self._lock:
                 self._tables.append(table)
-        return np.concatenate([np.zeros(0, dtype=np.int32), *parts]), counts
-
-    def _encode(self, table: _Table, text: Bytes, bounds: Ints, tokens: npt.NDArray[np.int32], counts: Ints) -> npt.NDArray[np.int32]:
-        """Encodes some of the texts, and writes how many ids each has."""
-        from tokenreel.vocabularies.unit_memo.kernels import byte_pairs, cutting
-
-        data, words = padded(text[bounds[0] : bounds[-1]])
-        bounds = bounds - bounds[0]
-        starts, units = cutting.cut_units(data, bounds, tokens, self._cutter)
-        out = np.empty(int(bounds[-1]) + len(counts) + 3, dtype=np.int32)
-        progress = np.zeros(5, dtype=np.int64)
-        while byte_pairs.encode(data, words, bounds, tokens, starts, units, self._merges, table.arrays, progress, out, counts):
-            table.make_room(self._memo_bytes // max(self._count, 1))
-        new = int(progress[4])
-        lookups.add(len(starts) - 1 - new, new)
-        return out[: int(progress[2])].copy()
+        *_, written, _, new, seen = state.tolist()
+        lookups.add(seen - new, new)
+        out.resize(written, refcheck=False)  # gives the rest back, which was never touched; nothing else has the array
+        return out, counts
 
 
 def _lay_out_cutter(cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
-    """Lays out what cuts texts for `kernels.cutting.cut_units`: entries name the places of rows in place of their numbers."""
+    """Lays out what cuts texts for the kernels: entries name the places of rows in place of their numbers."""
     automaton, stream = cutter.automaton, to_stream(cutter.automaton)
     columns = stream.shape[1]
+    row_bits = (columns - 1).bit_length()  # of the rows of `stream`, whose last column is the end of the text
+    rows = np.zeros((len(stream), 1 << row_bits), dtype=np.uint32)
+    rows[:, : columns - 1], rows[:, -1] = stream[:, :-1], stream[:, -1]
+    pairs, places = to_pairs(stream, cutter.classes[:128])
     return {
         "classes": cutter.classes,
         "table": (2 * columns * (automaton.table >> 1) | automaton.table & 1).ravel(),
-        "stream": (8 * columns * (stream >> 3) | stream & 7).astype(np.uint32),
+        "stream": (rows >> 3 << 3 + row_bits | rows & 7).ravel(),
+        "pairs": pairs.ravel(),
+        "ascii": places,
         "regions": automaton.regions,
-        "keeps_rest": np.array([automaton.keeps_rest]),
+        "sizes": np.array([columns, row_bits, automaton.keeps_rest, pairs.shape[1].bit_length() - 1]),
     }

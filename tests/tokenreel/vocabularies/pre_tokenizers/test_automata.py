@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tokenreel.vocabularies.pre_tokenizers import code_points
-from tokenreel.vocabularies.pre_tokenizers.automata import AGAIN, ENDS, ONE_BACK, compile_pattern, cut, sets_of, to_stream
+from tokenreel.vocabularies.pre_tokenizers.automata import AGAIN, ENDS, ONE_BACK, compile_pattern, cut, sets_of, to_pairs, to_stream
 from tokenreel.vocabularies.pre_tokenizers.patterns import PatternError, parse
 
 
@@ -78,6 +78,28 @@ def test_a_stream_finds_the_same_units(pattern):
     for _ in range(300):
         text = classes[[ord(c) for c in chooser.choices("aabbc d", k=chooser.randrange(1, 12))]].tolist()
         assert stream_pieces(automaton, stream, text) == cut(automaton, text)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_two_steps_at_once_are_two_steps(pattern):
+    automaton, classes = compiled(pattern)
+    stream = to_stream(automaton)
+    pairs, places = to_pairs(stream, classes[:128])
+    size = pairs.shape[1]
+    for state in range(len(stream)):
+        for a, b in itertools.product(b"abcd \n", repeat=2):
+            first = int(stream[state, classes[a]])
+            second = int(stream[first >> 3, classes[b]])
+            found = int(pairs[state, places[a], places[b]])
+            if (first | second) & AGAIN:
+                assert found & 16
+            else:
+                assert found == second // 8 * size * size + (first & 3) + 4 * (second & 3)
+
+
+def test_there_are_no_pairs_of_a_large_automaton():
+    pairs, _ = to_pairs(np.zeros((20_000, 3), dtype=np.int32), np.zeros(128, dtype=np.uint8))
+    assert not len(pairs)
 
 
 def test_a_pattern_that_matches_nothing_is_refused():

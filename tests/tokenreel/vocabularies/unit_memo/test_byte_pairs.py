@@ -6,7 +6,7 @@ from tests.tokenreel.vocabularies.blocks import block
 from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
 from tokenreel.vocabularies.pre_tokenizers.recognition import for_pattern
 from tokenreel.vocabularies.unit_memo import lookups
-from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs, lay_out, padded
+from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs, lay_out
 
 NONE = np.zeros(0, dtype=np.int32)
 
@@ -57,14 +57,21 @@ def test_units_of_all_lengths_and_numbers_of_ids():
         at += count
 
 
+def test_slices_and_texts_that_are_longer():
+    """A slice is 64 KB and 8,192 texts; units that begin where eight bytes are read at once, or end there."""
+    words = [*("ab" * (i % 9) + "é" * (i % 3 == 0) for i in range(20_000)), "", "x"]
+    texts = [*words[:9000], " ".join(words), "a" * 70_000, *words[9000:18_000], " ".join(words), ""]
+    found = memo([(97, 98), (256, 256)], pattern=r"\p{L}+|\s")
+    ids, lengths = found.encode(*block(texts), NONE)
+    sizes, bounds = np.array([1] * 256 + [2, 4]), np.cumsum(lengths)
+    assert np.diff(np.concatenate([[0], np.cumsum(sizes[ids])])[np.append(0, bounds)]).tolist() == [len(text.encode()) for text in texts]
+    alone = [found.encode(*block([text]), NONE)[0] for text in texts]
+    assert np.array_equal(np.concatenate(alone), ids)
+
+
 def test_lookups_are_counted():
     found = memo([])
     lookups.take()
     found.encode(*block(["ab ab ab"]), NONE)
     assert lookups.take() == (3, 2)
     assert found.nbytes > 0
-
-
-def test_padding():
-    text, words = padded(np.frombuffer(b"abcdefghi", dtype=np.uint8))
-    assert bytes(text[:9]) == b"abcdefghi" and not text[9:].any() and len(text) >= 25 and words[0] == int.from_bytes(b"abcdefgh", "little")

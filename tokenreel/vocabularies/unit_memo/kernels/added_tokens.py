@@ -11,22 +11,22 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, kernel
+from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, kernel
 from tokenreel.vocabularies.unit_memo.kernels.cutting import character_at
 from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
-from tokenreel.vocabularies.unit_memo.kernels.words import WIDTH, equal_to, lowest_bit
+from tokenreel.vocabularies.unit_memo.kernels.words import WIDTH, equal_to, lowest_bit, pointer
 
 TEXT, LIBRARY = -1, -2  # what becomes of a token's name in a text beside its id: it stays text, or the library takes the whole document
 
 
 @njit(nogil=True)
-def _next_candidate(text, i, end, begins, probes):
-    """Finds where a name may begin, from a byte on: there, or before it, no name begins."""
-    if len(probes):
+def _next_candidate(text, i, end, begins, probes, size):
+    """Finds where a name may begin, from a byte on: there, or before it, no name begins. Takes pointers; `size` is of `probes`."""
+    if size:
         while i + WIDTH < end:  # the second bytes are read, too
             found = np.uint32(0)
-            for k in range(0, len(probes), 2):
+            for k in range(0, size, 2):
                 first = equal_to(text, np.uint64(i), probes[k])
                 found |= first & equal_to(text, np.uint64(i) + ONE, probes[k + 1]) if probes[k + 1] else first
             if found:
@@ -37,7 +37,7 @@ def _next_candidate(text, i, end, begins, probes):
     return i
 
 
-@kernel((U8, I64, I32, I64, BOOL, U8, I32))
+@kernel((U8, I64, I32, I64, U8, U8, I32))
 def cut_at_tokens(text, bounds, tokens, trie, begins, probes, actions):
     """Cuts parts of texts at the names of tokens: of names that begin at the same place the longest counts, and none lies within another.
 
@@ -46,7 +46,7 @@ def cut_at_tokens(text, bounds, tokens, trie, begins, probes, actions):
       bounds: [n + 1] int64 the bounds of parts.
       tokens: [n] int32 the id that a part is, which then stays whole, or -1; may be empty where all are -1.
       trie: [256 m] int64, of the names, as `build_trie` gives it.
-      begins: [256] bool the first bytes of names.
+      begins: [256] uint8 1 at the first bytes of names.
       probes: [2 k] uint8 each name begins with one of these pairs of bytes, or with the first of one whose second is 0; none are given
         where they would be too many to compare each with all of the text.
       actions: [names] int32 the id of each, or `TEXT`, or `LIBRARY`.
@@ -67,7 +67,7 @@ def cut_at_tokens(text, bounds, tokens, trie, begins, probes, actions):
         if len(tokens) and tokens[part] >= 0:
             whole, i = tokens[part], end
         while True:
-            i = _next_candidate(text, i, end, begins, probes)
+            i = _next_candidate(pointer(text), i, end, pointer(begins), pointer(probes), len(probes))
             if i >= end:
                 break
             base, at, name, stop = np.int64(ROOT), i, np.int64(-1), i
@@ -128,14 +128,15 @@ def not_normal(text, bounds, kinds):
       [n] bool.
     """
     found = np.zeros(len(bounds) - 1, np.bool_)
+    data = pointer(text)
     for part in range(len(found)):
         i, end, last = bounds[part], bounds[part + 1], 0
         while i < end:
-            if text[i] < 0x80:
+            if data[i] < 0x80:
                 last = 0
                 i += 1
                 continue
-            character, size = character_at(text, i)
+            character, size = character_at(data, i)
             i += size
             kind = kinds[character]
             if kind + last >= 2:  # active, or a mark behind a mark

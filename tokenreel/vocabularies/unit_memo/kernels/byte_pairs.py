@@ -18,51 +18,48 @@ import numpy as np
 from numba import njit, types
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, U64, kernel
+from tokenreel.vocabularies.unit_memo.kernels.cutting import CUTTER, cut_units
 from tokenreel.vocabularies.unit_memo.kernels.hashing import HALF, MIX, ONE
-from tokenreel.vocabularies.unit_memo.kernels.words import fetch_early, word_at
+from tokenreel.vocabularies.unit_memo.kernels.words import copy, fetch_early, pointer, word_at
 
 MOST_KEPT = 256  # bytes of a unit that is kept; longer ones hardly come again
 KEPT_WORDS = MOST_KEPT // 8
 DONE, FULL = 0, 1  # what `encode` returns: through, or the table has no room for another unit
 
 _TOP, _THREE, _SEVEN = np.uint64(56), np.uint64(3), np.uint64(7)
-_TWO, _EIGHT = np.uint64(2), np.uint64(8)
-_BATCH = 64  # units whose places are fetched together
+_TWO, _FOUR, _EIGHT, _SIXTEEN, _MOST_KEPT = np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(16), np.uint64(MOST_KEPT)
+BATCH = 64  # units whose slots are fetched together
+SLICE, MOST_TEXTS = 1 << 16, 1 << 13  # bytes and texts that are cut together
+# What `encode` keeps between calls: the texts of the slice, the text and the unit where it goes on, ids written, ids written before the
+# text, units that were new, and all units.
+_BEGIN, _STOP, _PART, _UNIT, _AT, _FIRST_AT, _NEW, _SEEN = range(8)
 _LONG, _LAST_BIT, _LOW_HALF = np.uint64(1 << 63), np.uint64(63), np.uint64(0xFFFFFFFF)
 _NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)  # ranks are far below
-_INLINE = 3  # ids in a slot
-# Masks of the first eight and of the further bytes of units of 0 to 15 bytes.
-_FIRST_BYTES = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(16)], dtype=np.uint64)
-_LAST_BYTES = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(16)], dtype=np.uint64)
+_INLINE = np.uint64(3)  # ids in a slot
+# Masks of the first eight and of the further bytes of units of 0 to 15 bytes, in turns.
+_MASKS = np.array([(1 << 8 * size) - 1 for total in range(16) for size in (min(total, 8), max(total - 8, 0))], dtype=np.uint64)
 
 _WRITTEN_U64, _WRITTEN_I32, _WRITTEN_I64 = types.uint64[::1], types.int32[::1], types.int64[::1]
 # The table: slots, pool of ids, pool of bytes, and how many units, ids and words of bytes it holds.
 _TABLE = types.Tuple((_WRITTEN_U64, _WRITTEN_I32, _WRITTEN_U64, _WRITTEN_I64))
 # What merges: of two bytes, of two pieces (`build_merges`), and the piece of each byte.
 _MERGES = types.Tuple((U64, U64, I32))
+_SCRATCH = types.Tuple((types.uint8[::1], _WRITTEN_I32, _WRITTEN_I64, _WRITTEN_U64, _WRITTEN_I32, _WRITTEN_U64))
 
 
 @njit(nogil=True, inline="always")
-def _word_at(words, at):
-    """Gives eight bytes of a text from any byte on, the first one lowest; `words` is the text as uint64, with one more at its end."""
-    place, shift = np.uint64(at) >> _THREE, (np.uint64(at) & _SEVEN) << _THREE
-    return words[place] >> shift | (words[place + ONE] << ONE) << (_LAST_BIT - shift)
-
-
-@njit(nogil=True, inline="always")
-def _key(text, words, begin, length):
-    """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found."""
-    if length < 16:
-        size = np.uint64(length)
-        first = word_at(text, np.uint64(begin)) & _FIRST_BYTES[size]
-        return first, word_at(text, np.uint64(begin) + _EIGHT) & _LAST_BYTES[size] | size << _TOP
-    value = np.uint64(length)
-    for i in range(begin, begin + length - 7, 8):
-        value = (value ^ _word_at(words, i)) * MIX
+def _key(text, begin, length):
+    """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found; all are uint64."""
+    if length < _SIXTEEN:
+        at = length << ONE
+        return word_at(text, begin) & _MASKS[at], word_at(text, begin + _EIGHT) & _MASKS[at | ONE] | length << _TOP
+    value, i, last = length, begin, begin + length - _EIGHT
+    while i <= last:
+        value = (value ^ word_at(text, i)) * MIX
         value ^= value >> HALF
-    last = _word_at(words, begin + length - 8)  # the last eight bytes, some of which may have come already
-    value = (value ^ last) * MIX
-    return value ^ value >> HALF, np.uint64(length) | _LONG
+        i += _EIGHT
+    value = (value ^ word_at(text, last)) * MIX  # the last eight bytes, some of which may have come already
+    return value ^ value >> HALF, length | _LONG
 
 
 @njit(nogil=True, inline="always")
@@ -74,12 +71,9 @@ def _first_place(first, second, mask):
 
 
 @njit(nogil=True, inline="always")
-def _find(words, begin, length, first, second, slots, store):
-    """Finds the slot of a unit, or else an empty one for it: where it begins."""
-    mask = np.uint64((len(slots) >> 2) - 1)
-    place = _first_place(first, second, mask)
+def _find(text, begin, length, first, second, slot, slots, mask, store):
+    """Finds the slot of a unit, from the one on where it is looked for first, or else an empty one for it: where it begins."""
     while True:
-        slot = place << _TWO
         known = slots[slot | ONE]
         if known == 0:
             break
@@ -87,20 +81,20 @@ def _find(words, begin, length, first, second, slots, store):
             if length < 16:
                 break
             at, i = np.int64(slots[slot | _TWO] >> HALF), 0
-            while i + 8 <= length and store[at] == _word_at(words, begin + i):
+            while i + 8 <= length and store[at] == word_at(text, np.uint64(begin + i)):
                 at, i = at + 1, i + 8
-            if i + 8 > length and (i == length or store[at] == _word_at(words, begin + length - 8)):
+            if i + 8 > length and (i == length or store[at] == word_at(text, np.uint64(begin + length - 8))):
                 break
-        place = (place + ONE) & mask
+        slot = (slot + _FOUR) & (mask << _TWO | _THREE)
     return slot
 
 
 @njit(nogil=True, inline="always")
-def _keep(words, begin, length, first, second, slot, out, at, count, slots, ids, store, sizes):
+def _keep(text, begin, length, first, second, slot, out, at, count, slots, ids, store, sizes):
     """Writes a unit, whose ids are the `count` ones of `out` from `at` on, into its slot."""
     slots[slot], slots[slot | ONE] = first, second
     sizes[0] += 1
-    if count <= _INLINE and length < 16:
+    if count <= 3 and length < 16:
         value, last = np.uint64(0), np.uint64(count) << _TOP
         if count > 0:
             value = np.uint64(out[at])
@@ -117,18 +111,17 @@ def _keep(words, begin, length, first, second, slot, out, at, count, slots, ids,
     sizes[1] += count
     if length >= 16:
         for i in range(0, length - 7, 8):
-            store[sizes[2]] = _word_at(words, begin + i)
+            store[sizes[2]] = word_at(text, np.uint64(begin + i))
             sizes[2] += 1
         if length & 7:
-            store[sizes[2]] = _word_at(words, begin + length - 8)
+            store[sizes[2]] = word_at(text, np.uint64(begin + length - 8))
             sizes[2] += 1
 
 
 @njit(nogil=True, inline="always")
-def _merged(pairs, left, right):
+def _merged(pairs, mask, left, right):
     """Looks up what two pieces become: rank << 32 | piece, or `_NO_MERGE`."""
     key = (np.uint64(left) << HALF | np.uint64(right)) + ONE
-    mask = np.uint64((len(pairs) >> 1) - 1)
     place = (key * MIX) >> HALF & mask
     while True:
         known = pairs[place << ONE]
@@ -148,7 +141,7 @@ def _merge_short(text, begin, end, merges, symbols, ranks, out, at):
     Returns:
       how many ids it wrote.
     """
-    byte_pairs, pairs, byte_ids = merges
+    byte_pairs, pairs, mask, byte_ids = merges
     count = end - begin
     for i in range(count):
         symbols[i] = byte_ids[text[begin + i]]
@@ -168,9 +161,9 @@ def _merge_short(text, begin, end, merges, symbols, ranks, out, at):
         for i in range(best + 1, count - 1):
             ranks[i] = ranks[i + 1]
         if best > 0:
-            ranks[best - 1] = _merged(pairs, symbols[best - 1], symbols[best])
+            ranks[best - 1] = _merged(pairs, mask, symbols[best - 1], symbols[best])
         if best < count - 1:
-            ranks[best] = _merged(pairs, symbols[best], symbols[best + 1])
+            ranks[best] = _merged(pairs, mask, symbols[best], symbols[best + 1])
     for i in range(count):
         out[at + i] = symbols[i]
     return count
@@ -182,7 +175,7 @@ def _merge_long(text, begin, end, merges, out, at):
 
     The heap holds rank << 32 | place of pairs, some of which are no longer: those whose place has another rank now.
     """
-    byte_pairs, pairs, byte_ids = merges
+    byte_pairs, pairs, mask, byte_ids = merges
     count = end - begin
     symbols, ranks = np.empty(count, np.int32), np.full(count, _NO_MERGE, np.uint64)
     before, behind = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -195,12 +188,12 @@ def _merge_long(text, begin, end, merges, out, at):
             heap[size] = ranks[i] & ~_LOW_HALF | np.uint64(i)
             size += 1
     for parent in range(size // 2 - 1, -1, -1):
-        _sink(heap, size, parent)
+        _sink(pointer(heap), size, parent)
     while size:
         top = heap[0]
         size -= 1
         heap[0] = heap[size]
-        _sink(heap, size, 0)
+        _sink(pointer(heap), size, 0)
         place = np.int64(top & _LOW_HALF)
         if ranks[place] == _NO_MERGE or ranks[place] >> HALF != top >> HALF:
             continue
@@ -215,7 +208,7 @@ def _merge_long(text, begin, end, merges, out, at):
                 continue
             ranks[left] = _NO_MERGE
             if behind[left] < count:
-                ranks[left] = _merged(pairs, symbols[left], symbols[behind[left]])
+                ranks[left] = _merged(pairs, mask, symbols[left], symbols[behind[left]])
             if ranks[left] != _NO_MERGE:
                 child, heap[size] = size, ranks[left] & ~_LOW_HALF | np.uint64(left)
                 size += 1
@@ -272,26 +265,29 @@ def build_merges(left, right, merged, byte_ids):
     for first in range(256):
         for second in range(256):
             if byte_ids[first] >= 0 and byte_ids[second] >= 0:
-                byte_pairs[first << 8 | second] = _merged(pairs, byte_ids[first], byte_ids[second])
+                byte_pairs[first << 8 | second] = _merged(pointer(pairs), mask, byte_ids[first], byte_ids[second])
     return byte_pairs, pairs
 
 
-@kernel((U64, I64, I32, _TABLE))
-def keep_pieces(words, bounds, pieces, table):
+@kernel((U8, I64, I32, _TABLE))
+def keep_pieces(text, bounds, pieces, table):
     """Keeps units that are one piece each, which `encode` will then not merge.
 
     Args:
-      words: [...] uint64, the bytes of the units end to end, and one word more.
+      text: [bytes + 16] uint8, the units end to end, and sixteen bytes more.
       bounds: [n + 1] int64 their bounds, at most `MOST_KEPT` bytes apart.
       pieces: [n] int32.
       table: written to; it has room.
     """
     slots, ids, store, sizes = table
+    data, ids_of_pieces, mask = pointer(text), pointer(pieces), np.uint64((len(slots) >> 2) - 1)
+    units, pool, words = pointer(slots), pointer(ids), pointer(store)
     for i in range(len(pieces)):
         length = bounds[i + 1] - bounds[i]
-        first, second = _key(words.view(np.uint8), words, bounds[i], length)
-        slot = _find(words, bounds[i], length, first, second, slots, store)
-        _keep(words, bounds[i], length, first, second, slot, pieces, i, 1, slots, ids, store, sizes)
+        first, second = _key(data, np.uint64(bounds[i]), np.uint64(length))
+        slot = _first_place(first, second, mask) << _TWO
+        slot = _find(data, bounds[i], length, first, second, slot, units, mask, words)
+        _keep(data, bounds[i], length, first, second, slot, ids_of_pieces, i, 1, units, pool, words, pointer(sizes))
 
 
 @kernel((_WRITTEN_U64, U64))
@@ -307,93 +303,148 @@ def move_slots(slots, old):
                 slots[(place << _TWO) + np.uint64(j)] = old[i + j]
 
 
-@kernel((U8, U64, I64, I32, I32, I64, _MERGES, _TABLE, _WRITTEN_I64, _WRITTEN_I32, _WRITTEN_I64))
-def encode(text, words, bounds, tokens, starts, units, merges, table, progress, out, counts):
-    """Encodes texts.
+@njit(nogil=True)
+def _fetch_slots(text, starts, unit, stop, slots, mask, places):
+    """Makes the keys of units, [3 k] uint64 with the slot where each is looked for first, and has these slots fetched.
+
+    Slots lie anywhere in the memory. All of a batch are on their way before the first is looked at.
+    """
+    j = np.uint64(0)
+    for k in range(np.uint64(unit), np.uint64(stop)):
+        begin = np.uint64(starts[k]) >> ONE
+        length = (np.uint64(starts[k + ONE]) >> ONE) - begin
+        first, second, slot = _NO_MERGE, _NO_MERGE, np.uint64(0)  # as no slot has them: of what is left out, or too long to be kept
+        if length <= _MOST_KEPT and np.uint64(starts[k]) & ONE == 0:
+            first, second = _key(text, begin, length)
+            slot = _first_place(first, second, mask) << _TWO
+            fetch_early(slots, slot)
+            second |= (second & _LONG) >> ONE  # `_look_up` finds no long unit, whose bytes are to be compared
+        places[j], places[j + ONE], places[j + _TWO] = first, second, slot
+        j += _THREE
+
+
+@njit(nogil=True, inline="always")
+def _write(slots, slot, ids, out, at):
+    """Writes the ids of a slot, and over what lies behind them; gives how many they are. All are uint64."""
+    value, last = slots[slot | _TWO], slots[slot | _THREE]
+    count = last >> _TOP
+    if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
+        out[at] = np.int32(value & _LOW_HALF)
+        out[at + ONE] = np.int32(value >> HALF)
+        out[at + _TWO] = np.int32(last & _LOW_HALF)
+    else:
+        pool, count = value & _LOW_HALF, last & _LOW_HALF
+        for i in range(count):
+            out[at + i] = ids[pool + i]
+    return count
+
+
+@njit(nogil=True)
+def _look_up(slots, places, j, stop, ids, out, at):
+    """Writes the ids of units up to the first one that does not lie where it is looked for first, or is long; gives this one and `at`."""
+    while j < stop:
+        slot = places[j + _TWO]
+        if slots[slot] != places[j] or slots[slot | ONE] != places[j + ONE]:
+            break
+        at += _write(slots, slot, ids, out, at)
+        j += _THREE
+    return j, at
+
+
+@njit(nogil=True)
+def _encode_units(scratch, tokens, merges, table, state, out, counts):
+    """Encodes the units of a slice from where `state` says on, as `encode` does; takes pointers, and gives `DONE` or `FULL`."""
+    text, starts, units, places, symbols, ranks = scratch
+    tokens, has_tokens = tokens
+    slots, mask, ids, most_ids, store, most_words, sizes = table
+    begin, part, unit, at, first_at = state[_BEGIN], state[_PART], state[_UNIT], state[_AT], state[_FIRST_AT]
+    last, found = units[state[_STOP] - begin], DONE
+    while unit < last and found == DONE:
+        base, stop = unit, min(unit + BATCH, last)
+        _fetch_slots(text, starts, base, stop, slots, mask, places)
+        while unit < stop:
+            while unit == units[part + 1 - begin]:
+                counts[part] = at - first_at
+                first_at = at
+                part += 1
+            until = min(stop, units[part + 1 - begin])
+            j, where = _look_up(slots, places, np.uint64(3 * (unit - base)), np.uint64(3 * (until - base)), ids, out, np.uint64(at))
+            unit, at = base + np.int64(j // _THREE), np.int64(where)
+            if unit == until:
+                continue
+            start, length = np.int64(starts[unit] >> 1), np.int64(starts[unit + 1] >> 1) - np.int64(starts[unit] >> 1)
+            if starts[unit] & 1:
+                if has_tokens and tokens[part] >= 0:
+                    out[at] = tokens[part]
+                    at += 1
+            elif length > MOST_KEPT:
+                at += _merge_long(text, start, start + length, merges, out, at)
+                state[_NEW] += 1
+            else:
+                first, second = places[j], places[j + ONE]
+                second &= ~((second & _LONG) >> ONE)
+                slot = _find(text, start, length, first, second, places[j + _TWO], slots, mask, store)
+                if slots[slot | ONE]:
+                    at += np.int64(_write(slots, slot, ids, out, np.uint64(at)))
+                elif 2 * sizes[0] > np.int64(mask) or sizes[1] > most_ids - MOST_KEPT or sizes[2] > most_words - KEPT_WORDS:
+                    found = FULL  # at most half of the places are taken
+                    break
+                else:
+                    count = _merge_short(text, start, start + length, merges, symbols, ranks, out, at)
+                    _keep(text, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
+                    state[_NEW] += 1
+                    at += count
+            unit += 1
+    if found == DONE:
+        for rest in range(part, state[_STOP]):
+            counts[rest] = at - first_at
+            first_at = at
+        part = state[_STOP]
+    state[_PART], state[_UNIT], state[_AT], state[_FIRST_AT] = part, unit, at, first_at
+    return found
+
+
+@kernel((U8, I64, I32, CUTTER, _MERGES, _TABLE, _SCRATCH, _WRITTEN_I64, _WRITTEN_I32, _WRITTEN_I64))
+def encode(text, bounds, tokens, cutter, merges, table, scratch, state, out, counts):
+    """Encodes texts, slice by slice: what is written beside the ids stays in the processor's cache.
 
     Args:
-      text: [bytes + 16] uint8, texts end to end, valid UTF-8; the last sixteen bytes are none of them.
-      words: the same bytes as uint64.
+      text: [bytes] uint8, texts end to end, valid UTF-8.
       bounds: [n + 1] int64 the bounds of texts.
       tokens: [n] int32 the id that a text is, whatever it says, or -1; may be empty where all are -1.
-      starts: [units + 1] int32, of `cutting.cut_units`.
-      units: [n + 1] int64 the first unit of each text.
+      cutter: a tuple, as `cutting.cut_units` takes it.
       merges: a tuple: what `build_merges` gives, and the [256] int32 pieces of bytes.
       table: a tuple: slots, ids, bytes, and [3] int64 how much of them is taken; written to.
-      progress: [5] int64, written to, zeros at first: the text, the unit where it goes on, ids written, ids written before the text, and
-        units that were new.
+      scratch: a tuple, written to, with room for `SLICE` bytes or one text, if that is longer: the bytes and 16 more, as many int32 and
+        `MOST_TEXTS` + 16 more, `MOST_TEXTS` + 1 int64, 3 * `BATCH` uint64, and `MOST_KEPT` int32 and uint64.
+      state: [8] int64, written to, zeros at first: `_BEGIN` and what follows it.
       out: [bytes + n + 3] int32, written to: the ids. What lies behind them is overwritten, too.
       counts: [n] int64, written to: ids of each text.
 
     Returns:
       `DONE`, or `FULL`: called again with more room in the table it goes on where it was.
     """
+    data, starts, units, places, symbols, ranks = scratch
     slots, ids, store, sizes = table
-    most = len(slots) >> 3  # units: half of the places
-    mask = np.uint64((len(slots) >> 2) - 1)
-    symbols, ranks = np.empty(MOST_KEPT, np.int32), np.empty(MOST_KEPT, np.uint64)
-    firsts, seconds, places = np.empty(_BATCH, np.uint64), np.empty(_BATCH, np.uint64), np.empty(_BATCH, np.uint64)
-    part, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
-    total = len(starts) - 1
-    while unit < total:
-        batch = unit
-        stop_batch = min(batch + _BATCH, total)
-        for k in range(batch, stop_batch):
-            start = np.int64(starts[k] >> 1)
-            length = np.int64(starts[k + 1] >> 1) - start
-            if length <= MOST_KEPT:
-                j = np.uint64(k - batch)
-                first, second = _key(text, words, start, length)
-                place = _first_place(first, second, mask)
-                firsts[j], seconds[j], places[j] = first, second, place << _TWO
-                fetch_early(slots, place << _TWO)
-        while unit < stop_batch:
-            while unit == units[part + 1]:
-                counts[part] = at - first_at
-                first_at = at
-                part += 1
-            mark = starts[unit]
-            if mark & 1:
-                if len(tokens) and tokens[part] >= 0:
-                    out[at] = tokens[part]
-                    at += 1
-                unit += 1
-                continue
-            j = np.uint64(unit - batch)
-            first, second, slot = firsts[j], seconds[j], places[j]
-            start = np.int64(mark >> 1)
-            length = np.int64(starts[unit + 1] >> 1) - start
-            if length >= 16 or slots[slot] != first or slots[slot | ONE] != second:
-                if length > MOST_KEPT:
-                    at += _merge_long(text, start, start + length, merges, out, at)
-                    unit, new = unit + 1, new + 1
-                    continue
-                slot = _find(words, start, length, first, second, slots, store)
-                if slots[slot | ONE] == 0:
-                    if sizes[0] >= most or sizes[1] + MOST_KEPT > len(ids) or sizes[2] + KEPT_WORDS > len(store):
-                        progress[0], progress[1], progress[2], progress[3], progress[4] = part, unit, at, first_at, new
-                        return FULL
-                    count = _merge_short(text, start, start + length, merges, symbols, ranks, out, at)
-                    _keep(words, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
-                    new += 1
-                    at += count
-                    unit += 1
-                    continue
-            value, last = slots[slot | _TWO], slots[slot | _THREE]
-            count = np.int64(last >> _TOP)
-            if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
-                out[at] = np.int32(value & _LOW_HALF)
-                out[at + 1] = np.int32(value >> HALF)
-                out[at + 2] = np.int32(last & _LOW_HALF)
-            else:
-                pool, count = np.int64(value & _LOW_HALF), np.int64(last & _LOW_HALF)
-                for i in range(count):
-                    out[at + i] = ids[pool + i]
-            at += count
-            unit += 1
-    while part < len(counts):
-        counts[part] = at - first_at
-        first_at = at
-        part += 1
-    progress[0], progress[1], progress[2], progress[3], progress[4] = part, unit, at, first_at, new
-    return DONE
+    byte_pairs, pairs, byte_ids = merges
+    classes, automaton, stream, columns, row_bits, regions, keeps_rest, rows, ascii, bits = cutter
+    has_tokens, texts = len(tokens) > 0, len(counts)
+    kept = (pointer(data), pointer(starts), pointer(units), pointer(places), pointer(symbols), pointer(ranks))
+    held = (pointer(slots), np.uint64((len(slots) >> 2) - 1), pointer(ids), len(ids), pointer(store), len(store), pointer(sizes))
+    merging = (pointer(byte_pairs), pointer(pairs), np.uint64((len(pairs) >> 1) - 1), pointer(byte_ids))
+    cutting = (pointer(classes), pointer(automaton), pointer(stream), columns, row_bits, pointer(regions), keeps_rest)
+    by_pairs = (pointer(rows), pointer(ascii), bits, len(rows) > 0)
+    now, edges, given = pointer(state), pointer(bounds), (pointer(tokens), has_tokens)
+    while True:
+        if now[_PART] < now[_STOP] and _encode_units(kept, given, merging, held, now, pointer(out), pointer(counts)) == FULL:
+            return FULL
+        begin = now[_STOP]
+        if begin == texts:
+            return DONE
+        stop = begin + 1
+        while stop < min(texts, begin + MOST_TEXTS) and edges[stop + 1] - edges[begin] <= SLICE:
+            stop += 1
+        copy(pointer(data), pointer(text), edges[begin], edges[stop] - edges[begin])
+        cut_units(pointer(data), edges, given, cutting, by_pairs, begin, stop, pointer(starts), pointer(units))
+        now[_BEGIN], now[_STOP], now[_PART], now[_UNIT] = begin, stop, begin, 0
+        now[_SEEN] += units[stop - begin]

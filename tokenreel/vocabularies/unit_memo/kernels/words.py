@@ -11,9 +11,38 @@ from numba.extending import intrinsic
 WIDTH = 32  # bytes that `equal_to` compares
 
 
-def _pointer(context, builder, kind, array, index):
-    """Points to an element of an array; `index` is uint64."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+def _element(context, builder, kind, array, index):
+    """Points to an element of an array, or of what `pointer` gave; `index` is uint64."""
+    base = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
+    return builder.gep(base, [index])
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Points to the first element of an array that the caller of the kernel keeps.
+
+    Numba counts the references to an array where it is passed on or gets a second name: with atomic instructions, which in a loop over
+    units take more time than the loop. Pointers have none of that, nor a length, nor indices that count from the end.
+    """
+
+    def generate(context, builder, signature, arguments):
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def copy(typing_context, target, source, begin, count):
+    """Copies bytes between pointers: `count` of `source`, from `begin` on (int64), to the beginning of `target`."""
+
+    def generate(context, builder, signature, arguments):
+        from numba.core import cgutils
+
+        target, source, begin, count = arguments
+        cgutils.raw_memcpy(builder, target, builder.gep(source, [begin]), count, 1)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -23,7 +52,7 @@ def word_at(typing_context, text, index):
     def generate(context, builder, signature, arguments):
         from llvmlite import ir
 
-        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        pointer = _element(context, builder, signature.args[0], *arguments)
         return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
 
     return types.uint64(text, types.uint64), generate
@@ -36,7 +65,7 @@ def fetch_early(typing_context, array, index):
     def generate(context, builder, signature, arguments):
         from llvmlite import ir
 
-        pointer = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer())
+        pointer = builder.bitcast(_element(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer())
         integer = ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.prefetch", [pointer.type], ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
@@ -56,7 +85,7 @@ def equal_to(typing_context, text, index, byte):
 
         array, index, byte = arguments
         kind = ir.VectorType(ir.IntType(8), WIDTH)
-        pointer = builder.bitcast(_pointer(context, builder, signature.args[0], array, index), kind.as_pointer())
+        pointer = builder.bitcast(_element(context, builder, signature.args[0], array, index), kind.as_pointer())
         one = builder.insert_element(ir.Constant(kind, ir.Undefined), byte, ir.IntType(32)(0))
         each = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
         return builder.bitcast(builder.icmp_unsigned("==", builder.load(pointer, align=1), each), ir.IntType(32))
