@@ -98,8 +98,7 @@ class RankVocabulary(Vocabulary):
         for role, found in roles.items():
             setattr(self, f"{role}_id", found)
         chosen = {f"{role}_id": found for role, found in roles.items() if found is not None}
-        own = {} if file.pattern is not None else {"pattern": self._pattern}
-        self.resolved = {"special_tokens": special_tokens, "added_tokens": dict(added), **own, **chosen}
+        self.resolved = {"special_tokens": special_tokens, "pattern": self._pattern, "added_tokens": dict(added), **chosen}
         named = json.dumps(sorted(self._special.items()))
         self.fingerprint = keys.digest(VERSION, self.data or b"", self._pattern, int(special_tokens), named)
 

@@ -7,7 +7,6 @@ import pickle
 
 import numpy as np
 import pytest
-import tiktoken
 import tiktoken_ext.openai_public
 
 import tokenreel
@@ -211,6 +210,17 @@ def test_a_document_that_the_library_gives_up_is_named(path, monkeypatch):
         ours.encode_block(*block(["b", "a" * 100]))
 
 
+def test_a_document_that_only_the_library_gives_up(ids, path):
+    """Its regular expressions overflow their stack on a million spaces; ours have none."""
+    text = " " * (1 << 20)
+    with pytest.raises(BaseException, match="StackOverflow"):
+        rank_files.library(ids, PATTERNS["gpt2"]).encode_ordinary(text)
+    ours = load_vocabulary("tiktoken", path, pattern="gpt2")
+    found = ours.encode(text)
+    assert ours.decode(found) == text
+    assert found[:1000] == rank_files.library(ids, PATTERNS["gpt2"]).encode_ordinary(" " * (1 << 16))[:1000]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(VocabularyError, match="cannot be read"):
         load_vocabulary("tiktoken", str(tmp_path / "no.tiktoken"), pattern="gpt2")
@@ -245,32 +255,58 @@ def test_what_decides_ids_is_in_the_fingerprint(path, ids, tmp_path):
     )
 
 
-def test_a_dataset_keeps_its_ranks_and_decodes(path, tmp_path, capsys, documents):
-    """Through the command: ids of the library in the records, the file beside them, names of special tokens as text."""
-    text = tmp_path / "text.jsonl"
-    shown = ["first <|endoftext|> text", *(each for each in documents[:40] if each.strip())]
-    text.write_text("".join(json.dumps({"text": each}) + "\n" for each in shown), encoding="utf-8")
-    options = {"pattern": "cl100k", "added_tokens": SPECIAL, "eos_id": "<|endoftext|>"}
+def build(folder, texts, vocabulary, **objective):
+    """Builds a dataset by the command; its directory."""
+    (folder / "text.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts), encoding="utf-8")
     config = {
-        "sources": [{"files": str(text)}],
-        "output": str(tmp_path / "dataset"),
-        "vocabulary": {"kind": "tiktoken", "path": path, "options": options, "offsets": True},
+        "sources": [{"files": str(folder / "text.jsonl")}],
+        "output": str(folder / "dataset"),
+        "vocabulary": {"kind": "tiktoken", **vocabulary},
         "packing": {"mode": "pad", "seq_len": 512, "add_eos": True},
-        "objective": {"name": "causal_lm", "pad_id": 0},
+        "objective": {"name": "causal_lm", **objective},
     }
-    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    assert cli.main(["build", str(tmp_path / "config.json")]) == 0
-    said = capsys.readouterr()
-    assert "eos '<|endoftext|>' (1600)" in said.err + said.out and "own loops" in said.err + said.out
-    dataset = tokenreel.load(str(tmp_path / "dataset"))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert cli.main(["build", str(folder / "config.json")]) == 0
+    assert cli.main(["verify", str(folder / "dataset")]) == 0
+    return folder / "dataset"
+
+
+def test_a_dataset_keeps_its_ranks_and_decodes(ids, path, tmp_path, capsys, documents):
+    """Through the command: ids of the library in the records, the file beside them, names of special tokens as text."""
+    shown = ["first <|endoftext|> text", *(each for each in documents[:40] if each.strip())]
+    options = {"pattern": "cl100k", "added_tokens": SPECIAL, "eos_id": "<|endoftext|>"}
+    directory = build(tmp_path, shown, {"path": path, "options": options, "offsets": True}, pad_id=0)
+    said = "".join(capsys.readouterr())
+    assert "eos '<|endoftext|>' (1600)" in said and "own loops" in said
+    dataset = tokenreel.load(str(directory))
     stored = dataset.vocabulary()
-    assert (tmp_path / "dataset" / "vocabulary.tiktoken").read_bytes() == stored.data
+    assert (directory / "vocabulary.tiktoken").read_bytes() == stored.data
     assert stored.eos_id == 1600 and stored.pad_id is None and stored.find("<|im_start|>") == 1601
-    theirs = tiktoken.Encoding("x", pat_str=PATTERNS["cl100k"], mergeable_ranks=dict(stored._file.ids), special_tokens=SPECIAL)
+    theirs = rank_files.library(ids, PATTERNS["cl100k"])
     rows = [dataset[i]["tokens"].tolist() for i in range(len(dataset))]
     for each in shown:
         expected = [*theirs.encode_ordinary(each), 1600][:512]
         assert any(row[: len(expected)] == expected for row in rows), each
     assert stored.decode([*theirs.encode_ordinary(shown[0]), 1600]) == shown[0] + "<|endoftext|>"
-    assert cli.main(["verify", str(tmp_path / "dataset")]) == 0
-    assert cli.main(["inspect", str(tmp_path / "dataset")]) == 0
+    assert cli.main(["inspect", str(directory)]) == 0
+
+
+def test_a_dataset_of_tekken(ids, tmp_path):
+    (tmp_path / "tekken.json").write_bytes(rank_files.write_tekken(rank_files.tekken(ids, TEKKEN)))
+    options = {"special_tokens": True, "pattern": TEKKEN}  # which it has itself
+    directory = build(tmp_path, ["a[INST]b", "c"], {"path": str(tmp_path / "tekken.json"), "options": options})
+    dataset = tokenreel.load(str(directory))
+    rows = sorted(dataset[i]["tokens"].tolist()[:4] for i in range(2))
+    assert rows == sorted([[30 + ord("a"), 3, 30 + ord("b"), 2], [30 + ord("c"), 2, 11, 11]])
+    assert dataset.vocabulary().encode("</s>") == [2]
+
+
+def test_what_stood_beside_the_file_goes_with_the_dataset(ids, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(rank_files.write(ids))
+    tokens = {"1700": {"content": "<|end_of_text|>"}, "1701": {"content": "<s>"}, "1702": {"content": "<|eot_id|>"}}
+    settings = {"added_tokens_decoder": tokens, "bos_token": None, "eos_token": "<|eot_id|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    directory = build(tmp_path, ["a"], {"path": str(tmp_path / "tokenizer.model"), "options": {"pattern": "llama3"}}, pad_id=0)
+    assert json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8")) == settings
+    stored = tokenreel.load(str(directory)).vocabulary()
+    assert (stored.bos_id, stored.eos_id, stored.find("<s>"), stored.vocab_size) == (None, 1702, 1701, 1703)
