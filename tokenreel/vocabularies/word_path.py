@@ -22,9 +22,11 @@ from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents
 from tokenreel.vocabularies.kept_arrays import Built
-from tokenreel.vocabularies.pre_tokenizers import word_steps
+from tokenreel.vocabularies.pre_tokenizers import piece_steps, word_steps
 from tokenreel.vocabularies.pre_tokenizers.letters import Letters
+from tokenreel.vocabularies.pre_tokenizers.piece_steps import PieceSteps
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.pre_tokenizers.word_steps import WordSteps
 from tokenreel.vocabularies.unit_memo.word_memo import LIBRARY, Model, Rules, Tokens, WordMemo
 
 _Bytes = npt.NDArray[np.uint8]
@@ -32,6 +34,7 @@ _Ids = npt.NDArray[np.int32]
 _Flags = npt.NDArray[np.bool_]
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 _ANY_LENGTH = 1 << 62
+_UNKNOWN_PENALTY = 10.0  # the library's, below the lowest score
 _NAMES = ("names", "normalized_names")  # of added tokens, to look for in texts and in normalised texts
 
 
@@ -88,9 +91,36 @@ def _word_pieces(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any
     return lambda text, bounds: word_pieces(text, bounds, *known)
 
 
+def lay_out_unigram(model: Mapping[str, Any]) -> Built:
+    """Works out what a unigram model needs.
+
+    Raises:
+      NotRecognised: it has no token for what is not known, or an empty piece.
+    """
+    pieces: list[tuple[str, float]] = model["vocab"]
+    ids = {piece: i for i, (piece, _) in enumerate(pieces)}  # of equals the last, as in the library
+    if model.get("unk_id") is None:
+        raise NotRecognised("Unigram without a token for what is not known")
+    if "" in ids:
+        raise NotRecognised("Unigram with an empty piece")
+    scores = np.array([score for _, score in pieces], dtype=np.float64)
+    falls_back = bool(model.get("byte_fallback"))
+    byte_ids = np.array([ids.get(f"<0x{byte:02X}>", -1) if falls_back else -1 for byte in range(256)], dtype=np.int32)
+    return {"trie": trie_of(ids), "scores": scores, "byte_ids": byte_ids}, {"unknown": int(model["unk_id"])}
+
+
+def _best_pieces(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> Model:
+    from tokenreel.vocabularies.unit_memo.kernels.word_models import best_pieces
+
+    scores = arrays["scores"]
+    known = arrays["trie"], scores, np.int32(about["unknown"]), float(scores.min()) - _UNKNOWN_PENALTY, arrays["byte_ids"]
+    return lambda text, bounds: best_pieces(text, bounds, *known)
+
+
 _MODELS: Mapping[str, tuple[Callable[[Mapping[str, Any]], Built], Callable[[Mapping[str, npt.NDArray[Any]], Mapping[str, Any]], Model]]] = {
     "WordPiece": (lay_out_pieces, _word_pieces),
     "WordLevel": (lay_out_pieces, _word_pieces),
+    "Unigram": (lay_out_unigram, _best_pieces),
 }
 """What works out the arrays of a model, and what makes of them the function that encodes words."""
 
@@ -107,7 +137,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         return {}, {"model": None}
     normalizer, pre_tokenizer = content.get("normalizer"), content.get("pre_tokenizer")
     try:
-        steps = word_steps.recognise(normalizer, pre_tokenizer)
+        steps = (piece_steps if piece_steps.is_metaspace(pre_tokenizer) else word_steps).recognise(normalizer, pre_tokenizer)
         arrays, about = _MODELS[kind][0](content["model"])
         raw, normalized = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
         if normalizer and any(action != added_names.TEXT for action in normalized.values()):
@@ -156,28 +186,40 @@ class WordPath:
         if "refusal" in kept.about:
             raise NotRecognised(kept.about["refusal"])
         self._arrays, self._about, self._memo_bytes, self._read = kept.arrays, kept.about, memo_bytes, read
-        self._lock = threading.Lock()
+        self._lock, self._library_lock = threading.Lock(), threading.Lock()
         self.ids, self.description = kept.arrays["ids"], kept.about["description"]
 
     @functools.cached_property
+    def _steps(self) -> WordSteps | PieceSteps:
+        kind = PieceSteps if piece_steps.is_metaspace(self._about["steps"]["pre_tokenizer"]) else WordSteps
+        return kind(**self._about["steps"])
+
+    @functools.cached_property
     def _library(self) -> Any:
-        """The library with the steps and the model alone."""
-        return word_steps.tokenizer(**self._about["steps"], model=self._read()[0]["model"])
+        """The library with the model alone."""
+        return word_steps.tokenizer(None, None, self._read()[0]["model"])
 
     def _by_library(self, texts: list[str], flags: list[int]) -> Tokens:
         """Encodes units by the library."""
-        found = self._library.encode_batch(texts, add_special_tokens=False) if texts else []
-        spans = np.array([span for each in found for span in each.offsets], dtype=np.int32).reshape(-1, 2)
-        ids = np.array([i for each in found for i in each.ids], dtype=np.int32)
-        return Tokens(ids, spans[:, 0], spans[:, 1], ragged.offsets_of(np.fromiter(map(len, found), dtype=np.int64, count=len(found))))
+        found: list[Any] = [None] * len(texts)
+        with self._library_lock:
+            for flag in sorted(set(flags)):
+                which = [i for i, each in enumerate(flags) if each == flag]
+                self._library.normalizer, self._library.pre_tokenizer = self._steps.steps_for(flag)
+                for i, encoding in zip(which, self._library.encode_batch([texts[i] for i in which], add_special_tokens=False), strict=True):
+                    found[i] = ([LIBRARY], [(0, 0)]) if self._steps.cuts_badly(texts[i], flag) else (encoding.ids, encoding.offsets)
+        ids = np.array([i for each, _ in found for i in each], dtype=np.int32)
+        spans = np.array([span for _, each in found for span in each], dtype=np.int32).reshape(-1, 2)
+        return Tokens(ids, spans[:, 0], spans[:, 1], ragged.offsets_of(np.array([len(each) for each, _ in found], dtype=np.int64)))
 
     @functools.cached_property
     def _loaded(self) -> tuple[Rules, list[Names]]:
         """What the memos go by, and the names to look for."""
-        steps = word_steps.WordSteps(**self._about["steps"])
+        steps = self._steps
         model = _MODELS[self._about["model"]][1](kept_arrays.part("model", self._arrays), self._about["about"])
         tokens = {name.encode(): i for name, i in self._about["tokens"].items()}
-        rules = Rules(Letters(steps.ask), steps.allowed, steps.splits_runs, 0, model, self._by_library, tokens)
+        how = steps.allowed, steps.splits_runs, steps.spaces, steps.flags
+        rules = Rules(Letters(steps.ask), *how, model, self._by_library, tokens)
         return rules, [Names(arrays) for name in _NAMES if (arrays := kept_arrays.part(name, self._arrays))]
 
     @functools.cached_property

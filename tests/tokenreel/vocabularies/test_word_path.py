@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import json
 
@@ -13,6 +14,7 @@ from tests.hostile_texts import hostile_texts
 from tests.nasty_texts import NASTY
 from tests.tokenreel.vocabularies.blocks import block, nasty_documents
 from tests.tokenreel.vocabularies.blocks import split as split_ids
+from tokenreel.format import wire
 from tokenreel.vocabularies import word_path
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -270,3 +272,157 @@ def test_without_numba_the_library_encodes(tmp_path, monkeypatch):
     path.write_text(json.dumps(word_piece(*STEPS["uncased"], max_input_chars_per_word=8)))
     monkeypatch.setattr(word_path.importlib.util, "find_spec", lambda name: None)
     assert "Numba" in load_vocabulary("huggingface", str(path)).describe_speed()
+
+
+def metaspace(scheme="always", **settings):
+    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": True, **settings}
+
+
+def replace(pattern, content):
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+@pytest.fixture(scope="module")
+def charsmap(train):
+    """The rules of SentencePiece's `nmt_nfkc`, as files have them."""
+    data = train("unigram")
+    normalizer = dict(wire.fields(data))[3]
+    return base64.b64encode(dict(wire.fields(normalizer))[2]).decode()
+
+
+STRIP = {"type": "Strip", "strip_left": False, "strip_right": True}
+SPLIT = {"type": "WhitespaceSplit"}
+PIECE_STEPS = {
+    "plain": ([], [metaspace()]),
+    "first": ([], [metaspace("first")]),
+    "never": ([{"type": "NFKC"}], [metaspace("never")]),
+    "t5": (["charsmap", STRIP, replace({"Regex": " {2,}"}, "▁")], [metaspace()]),
+    "xlm_r": (["charsmap", replace({"Regex": " {2,}"}, " ")], [SPLIT, metaspace()]),
+    "albert": (
+        [
+            replace({"String": "``"}, '"'),
+            replace({"String": "''"}, '"'),
+            *({"type": kind} for kind in ("NFKD", "StripAccents", "Lowercase")),
+            "charsmap",
+        ],
+        [SPLIT, metaspace()],
+    ),
+    "stripped": (["charsmap", {**STRIP, "strip_left": True}, replace({"Regex": r"\s+"}, " ")], [metaspace("first")]),
+    "prepended": ([{"type": "Prepend", "prepend": "▁"}, {"type": "NFC"}], [metaspace("never")]),
+}
+
+
+@pytest.fixture(scope="module", params=PIECE_STEPS)
+def unigram(request, charsmap, texts):
+    """The content of a `tokenizer.json` of a unigram model."""
+    normalizers, pre_tokenizers = PIECE_STEPS[request.param]
+    steps = [{"type": "Precompiled", "precompiled_charsmap": charsmap} if each == "charsmap" else each for each in normalizers]
+    model = {"type": "Unigram", "vocab": [["<unk>", 0.0]], "unk_id": 0, "byte_fallback": False}
+    splits = sequence("pretokenizers", *pre_tokenizers) if len(pre_tokenizers) > 1 else pre_tokenizers[0]
+    content = {
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": sequence("normalizers", *steps) if steps else None,
+        "pre_tokenizer": splits,
+    }
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(content | {"model": model}))
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=900, unk_token="<unk>", special_tokens=["<unk>", "<s>", "</s>", "<pad>"], show_progress=False, max_piece_length=12
+    )
+    tokenizer.train_from_iterator([*texts[:60], *NASTY, *nasty_documents(300, seed=3)], trainer)
+    found = json.loads(tokenizer.to_str())
+    if request.param in ("first", "t5"):  # rounded, so that sums are often equal
+        found["model"]["vocab"] = [[piece, round(score)] for piece, score in found["model"]["vocab"]]
+    if request.param in ("never", "xlm_r"):
+        found["model"]["vocab"] += [[f"<0x{byte:02X}>", -20.0] for byte in range(256)]
+        found["model"]["byte_fallback"] = True
+    return found
+
+
+@pytest.mark.parametrize("special_tokens", [False, True])
+def test_pieces_of_unigram_models_are_those_of_the_library(unigram, tmp_path, texts, special_tokens):
+    first = len(unigram["model"]["vocab"])
+    added = [*unigram["added_tokens"], *({"id": first + i, **each} for i, each in enumerate(ADDED[1:]))]
+    fast, slow = both(unigram | {"added_tokens": added}, tmp_path, special_tokens=special_tokens)
+    compare(
+        fast,
+        slow,
+        [*DOCUMENTS, " a", "a ", "  a  b  ", "a\n b", "\ta", "a\r\nb", " \u0301a", "a\u00a0 b", "؀ a", "ﬁ\u0301 b", "▁a ▁ b", *texts],
+    )
+
+
+def piece_model(charsmap, normalizers, pre_tokenizers, *, added=(), **settings):
+    steps = [{"type": "Precompiled", "precompiled_charsmap": charsmap} if each == "charsmap" else each for each in normalizers]
+    pieces = [
+        "<unk>",
+        "▁",
+        *"abcdeé.!日",
+        "ab",
+        "bc",
+        "▁a",
+        "▁ab",
+        "abc",
+        "▁▁",
+        "a▁",
+        "e\u0301",
+        "fi",
+        "ca",
+        "cab",
+        "d<unk>",
+        "<0x00>",
+        "12",
+    ]
+    model = {"type": "Unigram", "unk_id": 0, "byte_fallback": False}
+    model["vocab"] = [[piece, -float(number % 4) - 0.1 * (number % 3)] for number, piece in enumerate(pieces)]
+    normalizer = sequence("normalizers", *steps) if steps else None
+    added = [{"id": len(pieces) + i, **each} for i, each in enumerate(added)]
+    content = {"version": "1.0", "added_tokens": added, "normalizer": normalizer}
+    return content | {"pre_tokenizer": sequence("pretokenizers", *pre_tokenizers), "model": {**model, **settings}}
+
+
+BYTES = [["<unk>", 0.0], ["a", -1.0], ["▁a", -1.0], *([f"<0x{byte:02X}>", -9.0] for byte in range(256))]
+
+
+@pytest.mark.parametrize("name", PIECE_STEPS)
+def test_spaces_and_pieces_that_steps_tell_apart(charsmap, tmp_path, name):
+    vocabularies = [both(piece_model(charsmap, *PIECE_STEPS[name], added=[token("<t>")]), tmp_path)]
+    vocabularies.append(both(piece_model(charsmap, *PIECE_STEPS[name], vocab=BYTES, byte_fallback=True), tmp_path))
+    vocabularies.append(both(piece_model(charsmap, *PIECE_STEPS[name], vocab=BYTES[:-1], byte_fallback=True), tmp_path))
+    parts = st.sampled_from(
+        [*"abc  dé!日\t\n\r\0`'1▁\u0301\u00a0\u3000\u200b\u00ad\uff9e\u0600\u1100가", "``", "''", "<unk>", "<t>", "ﬁ", "½", "🇩", " \u0301"]
+    )
+
+    @hypothesis.settings(max_examples=60, deadline=None)
+    @hypothesis.given(st.lists(st.lists(parts, max_size=12).map("".join), max_size=6))
+    def holds(documents):
+        for fast, slow in vocabularies:
+            compare(fast, slow, documents)
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    ("normalizers", "pre_tokenizers", "settings", "about"),
+    [
+        ([replace({"String": "a b"}, "c")], [metaspace()], {}, "Replace"),
+        ([replace({"Regex": "a+"}, "c")], [metaspace()], {}, "Replace"),
+        ([replace({"Regex": " {2,}"}, "_")], [metaspace()], {}, "Replace"),
+        ([replace({"String": "a"}, "")], [metaspace()], {}, "Replace"),
+        ([{"type": "NFC"}, {"type": "Prepend", "prepend": "▁"}], [metaspace()], {}, "Prepend behind"),
+        ([bert()], [metaspace()], {}, "BertNormalizer"),
+        ([], [metaspace(split=False)], {}, "does not split"),
+        ([], [metaspace(), SPLIT], {}, "pre-tokenizers Metaspace, WhitespaceSplit"),
+        ([], [metaspace()], {"unk_id": None}, "Unigram without a token"),
+        ([], [metaspace()], {"vocab": [["<unk>", 0.0], ["", -1.0]]}, "empty piece"),
+    ],
+)
+def test_pieces_that_are_not_recognised_are_left_to_the_library(tmp_path, normalizers, pre_tokenizers, settings, about):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(piece_model("", normalizers, pre_tokenizers, **settings)))
+    vocabulary = load_vocabulary("huggingface", str(path))
+    assert isinstance(vocabulary.fast_path, NotRecognised) and about in vocabulary.describe_speed()
+
+
+def test_a_megabyte_of_pieces_without_a_cut(charsmap, tmp_path):
+    fast, slow = both(piece_model(charsmap, *PIECE_STEPS["t5"]), tmp_path)
+    compare(fast, slow, ["abc" * (1 << 18), "日本語の" * (1 << 16), " " * (1 << 20), "x" * (1 << 16), "a\u0301" * (1 << 15)])

@@ -67,9 +67,11 @@ class WordSteps:
     Attributes:
       allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
       splits_runs: likewise.
+      spaces: the arguments of this name of `kernels.word_units.spell`.
+      flags: the flags on which it depends what a unit becomes.
     """
 
-    splits_runs = True
+    splits_runs, spaces, flags = True, (0, False), 0
 
     def __init__(self, normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, Any] | None) -> None:
         """Loads steps that `recognise` knows."""
@@ -81,8 +83,16 @@ class WordSteps:
         )
         self._composes = bool(kinds & _COMPOSE)
         library = tokenizer(normalizer, pre_tokenizer, {"type": "WordLevel", "vocab": {}, "unk_token": ""})
-        self._normalizer, self._pre_tokenizer = library.normalizer, library.pre_tokenizer
+        self._normalizer, self._pre_tokenizer = self._steps = library.normalizer, library.pre_tokenizer
         self.allowed = _allowed()
+
+    def steps_for(self, flags: int) -> tuple[Any, Any]:
+        """Gives the library's normaliser and pre-tokenizer, which are the same for all units."""
+        return self._steps
+
+    def cuts_badly(self, text: str, flags: int) -> bool:
+        """Tells whether a unit is not one for itself: never."""
+        return False
 
     def _words_of(self, text: str) -> list[str]:
         normal = self._normalizer.normalize_str(text) if self._normalizer else text

@@ -24,9 +24,9 @@ _Ids = npt.NDArray[np.int32]
 _SLICE_BYTES = 1 << 18  # text encoded at once
 LIBRARY = -1
 """In place of an id: what the unit stands in is left to the library."""
-Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints]]
-"""Encodes words, [bytes] uint8 and [n + 1] int64 bounds: gives [tokens] int32 ids, [tokens] int64 the bytes at which they end, and
-[n + 1] int64 the first token of each word."""
+Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints, Ints]]
+"""Encodes words, [bytes] uint8 and [n + 1] int64 bounds: gives [tokens] int32 ids, [tokens] int64 the bytes at which they begin and end,
+and [n + 1] int64 the first token of each word."""
 
 
 class Tokens(NamedTuple):
@@ -50,6 +50,7 @@ class Rules(NamedTuple):
       letters: what becomes of each character.
       allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
       splits_runs: likewise.
+      spaces: `spaces` and `moves_space` of `kernels.word_units.spell`.
       flags: the flags on which it depends what a unit becomes.
       model: encodes words.
       by_library: encodes units, given as texts with their flags.
@@ -59,6 +60,7 @@ class Rules(NamedTuple):
     letters: Letters
     allowed: npt.NDArray[np.bool_]
     splits_runs: bool
+    spaces: tuple[int, bool]
     flags: int
     model: Model
     by_library: Callable[[list[str], list[int]], Tokens]
@@ -155,11 +157,12 @@ class WordMemo:
         rules = self._rules
         unit_text, text_bounds = units.take_sequences(text, bounds, which)
         letters = rules.letters
-        spelled, sources, word_bounds, first, hard = word_units.spell(text, bounds, which, letters.kinds, letters.rows, *letters.written)
-        ids, stops, first_tokens = rules.model(spelled, word_bounds)
-        starts = np.roll(stops, 1)
-        starts[first_tokens[:-1]] = word_bounds[:-1]  # no word is without tokens
+        spelled, sources, word_bounds, first, hard = word_units.spell(
+            text, bounds, which, letters.kinds, letters.rows, *letters.written, *rules.spaces
+        )
+        ids, starts, stops, first_tokens = rules.model(spelled, word_bounds)
         found = Tokens(ids, sources[starts], sources[stops - 1] + 1, first_tokens[first])
+        hard |= flags[which] & (word_units.BEGINS | word_units.FIRST) != 0
         found = self._with_hard(found, unit_text, text_bounds, flags[which], hard)
         ids, id_bounds = found.ids, found.bounds
         if self._spans:

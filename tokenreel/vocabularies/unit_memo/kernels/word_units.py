@@ -16,13 +16,13 @@ from tokenreel.vocabularies.unit_memo.kernels.cutting import character_at
 from tokenreel.vocabularies.unit_memo.kernels.hashing import BYTE, FNV_PRIME, FNV_SEED, SHORT, hash_unit
 
 # Classes of characters: of words, between words, words by themselves, words together with their like, what is never cut from what stands
-# before it and only from spaces behind it, what is not even cut from these, what stands and falls with the character before it, and what
-# is not known yet.
-WORD, SPACE, ALONE, LIKE, GLUED, STICKY, MARK, UNSEEN = range(8)
-CLASSES = 8
+# before it and only from spaces behind it, what is not even cut from these, and what is not known yet.
+WORD, SPACE, ALONE, LIKE, GLUED, STICKY, UNSEEN = range(7)
+CLASSES = 7
 # Flags of units: they begin a part of a document, or the document itself, end a part, or are a token by themselves.
 BEGINS, FIRST, ENDS, TOKEN = 1, 2, 4, 8
 BOUND = 0xFF  # in what is written for a character: the end of a word
+ANYWHERE, ONE, JOINED = range(3)  # spaces of units, for `spell`
 HARD = -1  # in place of what is written for a character: only the library knows
 
 
@@ -80,9 +80,6 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
             this = np.int64(classes[character])
             unseen |= this == UNSEEN
             count += np.int32(1)
-            if this == MARK:
-                i += size
-                continue
             stop, stop_count = np.int64(-1), count - np.int32(1)
             if i > begin:
                 if allowed[last * CLASSES + this]:
@@ -106,8 +103,8 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
     return out[: unit + 1].copy(), characters[: unit + 1].copy(), first, hashes[:unit].copy(), out_flags[:unit].copy(), unseen
 
 
-@kernel((U8, I32, I32, U8, I32, U8, I64))
-def spell(text, bounds, units, classes, rows, letters, letter_bounds):
+@kernel((U8, I32, I32, U8, I32, U8, I64, types.int64, types.boolean))
+def spell(text, bounds, units, classes, rows, letters, letter_bounds, spaces, moves_space):
     """Writes units as the words that a normaliser and a pre-tokenizer make of them, where both go by each character alone.
 
     Args:
@@ -118,6 +115,8 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds):
       rows: [code points] int32 what is written for each, or `HARD`.
       letters: uint8, what is written, end to end, with `BOUND` where words end.
       letter_bounds: [rows + 1] int64.
+      spaces: `ANYWHERE`, or units are hard but those with spaces at their fronts alone: `ONE` of them, or `JOINED` to one.
+      moves_space: whether what is written for a space comes of the character behind it.
 
     Returns:
       [bytes] uint8 words end to end, [bytes] int32 the character of the unit that each byte was written for, [words + 1] int64 bounds,
@@ -143,10 +142,18 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds):
             character, size = np.int64(text[i]), np.int64(1)
             if character >= 0x80:
                 character, size = character_at(text, i)
-            row = rows[character]
-            if row < 0:
+            row, is_space = rows[character], classes[character] == SPACE
+            if row < 0 or (spaces != ANYWHERE and ((is_space and i + size == end) or (source == 0 and not is_space))):
                 hard[k] = True
                 break
+            if spaces != ANYWHERE and is_space and source > 0:
+                if spaces == ONE or at > start + 3:  # longer than a written space
+                    hard[k] = True
+                    break
+                sources[start:at] = source + np.int32(moves_space)
+                source += 1
+                i += size
+                continue
             if at + widest > room:
                 room *= 2
                 more, more_sources, more_bounds = np.empty(room, np.uint8), np.empty(room, np.int32), np.empty(room + 1, np.int64)
@@ -160,7 +167,7 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds):
                 was_like = is_like
             for j in range(letter_bounds[row], letter_bounds[row + 1]):
                 if letters[j] != BOUND:
-                    out[at], sources[at] = letters[j], source
+                    out[at], sources[at] = letters[j], source + np.int32(moves_space and is_space)
                     at += 1
                 elif at > word_bounds[word]:
                     word += 1

@@ -1,0 +1,162 @@
+"""From the steps of a `tokenizer.json` whose words begin with a space, as SentencePiece's do (Metaspace), to where texts may be cut.
+
+Tested in tests/tokenreel/vocabularies/test_word_path.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tokenreel.vocabularies.pre_tokenizers.letters import Letter, joins
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.pre_tokenizers.word_steps import flat, tokenizer
+
+Step = Mapping[str, Any]
+_BY_CHARACTER = {"Precompiled", "NFC", "NFKC", "NFD", "NFKD", "Lowercase", "StripAccents", "Nmt"}
+_RUNS = {" {2,}", r"\s{2,}", " +", r"\s+"}  # patterns of spaces alone
+_CLUSTERS = {"Precompiled", "NFC", "NFKC"}  # do not go by characters where these join
+_SPACES = " \t\n\r\v\f"
+# Characters that are one with what stands behind them (`GCB=Prepend` of Unicode Standard Annex 29) and are no format characters.
+_PREPENDED = {0x0D4E, 0x111C2, 0x111C3, 0x1193F, 0x11941, 0x11A3A, *range(0x11A84, 0x11A8A), 0x11D46, 0x11F02}
+_CLUSTERED = {*range(0x1100, 0x1160), *range(0xA960, 0xA97D), *range(0x1F1E6, 0x1F200), *range(0x1F3FB, 0x1F400)}
+
+
+def is_metaspace(pre_tokenizer: Step | None) -> bool:
+    """Tells whether words begin with a written space."""
+    return any(step.get("type") == "Metaspace" for step in flat(pre_tokenizer, "pretokenizers"))
+
+
+def recognise(normalizer: Step | None, pre_tokenizer: Step | None) -> str:
+    """Reads the steps before a model: `normalizer` and `pre_tokenizer` of a file. Gives their names, for people.
+
+    Raises:
+      NotRecognised: they do something that is not known here.
+    """
+    steps = flat(normalizer, "normalizers")
+    for number, step in enumerate(steps):
+        kind = step.get("type")
+        if kind == "Replace":
+            pattern = step.get("pattern") or {}
+            plain = str(pattern.get("String") or "")
+            known = pattern.get("Regex") in _RUNS or (plain != "" and not any(letter.isspace() for letter in plain))
+            if not known or not step.get("content") or (not plain and step["content"] not in (" ", "▁")):
+                raise NotRecognised(f"the normaliser Replace of {pattern}")
+        elif kind == "Prepend" and number:
+            raise NotRecognised("the normaliser Prepend behind others")
+        elif kind not in _BY_CHARACTER | {"Strip", "Prepend"}:
+            raise NotRecognised(f"the normaliser {kind}")
+    splits = flat(pre_tokenizer, "pretokenizers")
+    kinds = [step.get("type") for step in splits]
+    if kinds not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
+        raise NotRecognised(f"the pre-tokenizers {', '.join(map(str, kinds))}")
+    if not splits[-1].get("split", True):
+        raise NotRecognised("Metaspace that does not split")
+    return ", ".join(step["type"] for step in [*steps, *splits])
+
+
+class PieceSteps:
+    """What cuts texts.
+
+    Attributes:
+      allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
+      splits_runs: likewise.
+      spaces: the arguments of this name of `kernels.word_units.spell`.
+      flags: the flags on which it depends what a unit becomes.
+    """
+
+    def __init__(self, normalizer: Step | None, pre_tokenizer: Step | None) -> None:
+        """Loads steps that `recognise` knows."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        self._normalizers, self._splits = flat(normalizer, "normalizers"), flat(pre_tokenizer, "pretokenizers")
+        # Where words are split at spaces first, the written space is put before their first character.
+        splits = len(self._splits) > 1
+        joins_runs = bool(self._normalizers) and (self._normalizers[-1].get("pattern") or {}).get("Regex") in _RUNS
+        self.spaces = word_units.JOINED if splits or joins_runs else word_units.ONE, splits
+        self.splits_runs = not self._normalizers and len(self._splits) == 1
+        self._patterns = {letter for step in self._normalizers if step["type"] == "Replace" for letter in step["pattern"].get("String", "")}
+        # Where the rules remove the first character, the library counts the characters of all that follows from a wrong place.
+        self._shifts = any(step["type"] == "Precompiled" for step in self._normalizers)
+        self._joins = any(step["type"] in _CLUSTERS | {"NFD", "NFKD"} for step in self._normalizers)
+        self.allowed = np.zeros(word_units.CLASSES**2, dtype=bool)
+        self.allowed[word_units.WORD * word_units.CLASSES + word_units.SPACE] = True
+        strips = [step for step in self._normalizers if step["type"] == "Strip"]
+        begins = any(step["strip_left"] for step in strips) or any(step["type"] == "Prepend" for step in self._normalizers)
+        self.flags = word_units.BEGINS * begins | word_units.FIRST * (self._splits[-1].get("prepend_scheme") == "first")
+        self.flags |= word_units.ENDS * bool(self._normalizers)
+        self._within = self.steps_for(0)
+        self._spaces = {character for character in _SPACES if self._is_space(character)}
+
+    @functools.cache  # noqa: B019  (there are few flags, and few objects)
+    def steps_for(self, flags: int) -> tuple[Any, Any]:
+        """Gives the library's normaliser and pre-tokenizer for units with these flags: others than all keep what belongs to them alone."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        begins, ends = bool(flags & word_units.BEGINS), bool(flags & word_units.ENDS)
+        kept: list[Step] = []
+        for step in self._normalizers:
+            if step["type"] == "Strip":
+                kept.append({**step, "strip_left": step["strip_left"] and begins, "strip_right": step["strip_right"] and ends})
+            elif step["type"] != "Prepend" or begins:
+                kept.append(step)
+        *before, last = self._splits
+        if last.get("prepend_scheme") == "first" and not flags & word_units.FIRST:
+            last = {**last, "prepend_scheme": "never", "add_prefix_space": False}
+        splits = {"type": "Sequence", "pretokenizers": [*before, last]}
+        normalizer = {"type": "Sequence", "normalizers": kept} if kept else None
+        library = tokenizer(normalizer, splits, {"type": "WordLevel", "vocab": {}, "unk_token": ""})
+        return library.normalizer, library.pre_tokenizer
+
+    def normalize(self, text: str) -> str:
+        """Normalises a unit within a text."""
+        normalizer = self._within[0]
+        normal: str = normalizer.normalize_str(text) if normalizer else text
+        return normal
+
+    def cuts_badly(self, text: str, flags: int) -> bool:
+        """Tells whether a unit that the library encodes is not one for itself: its end is a space, or its beginning no longer is one."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        normal = self.normalize(text)
+        if self._shifts and not self.normalize(text[0]):
+            return True
+        if self.flags & word_units.ENDS and not flags & word_units.ENDS and (not normal or normal[-1].isspace() or normal[-1] == "▁"):
+            return True
+        return text[0] in self._spaces and normal[:1] not in (" ", "▁")
+
+    def _is_space(self, character: str) -> bool:
+        return self._words_of(f"a{character}a") == self._words_of("a a")
+
+    def _words_of(self, text: str) -> list[str]:
+        return [word for word, _ in self._within[1].pre_tokenize_str(self.normalize(text))]
+
+    def ask(self, character: str) -> Letter:
+        """Says what becomes of a character."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        point, category = ord(character), unicodedata.category(character)
+        if character in self._spaces:
+            # A carriage return is one with a line feed behind it.
+            return Letter(word_units.SPACE, None if character == "\r" else b"\xff" + "▁".encode())
+        normal = self.normalize(character)
+        first = self.normalize(f"{character} a")
+        if (
+            not normal
+            or normal[-1].isspace()
+            or normal[-1] == "▁"
+            or category == "Cf"
+            or point in _PREPENDED
+            or first != normal + self.normalize(" a")
+        ):
+            return Letter(word_units.STICKY, None)
+        words, frame = self._words_of(f" a{character}a"), "▁a"
+        if len(words) != 1 or not words[0].startswith(frame) or not words[0].endswith("a") or character in self._patterns:
+            return Letter(word_units.WORD, None)
+        if self._joins and (joins(unicodedata.normalize("NFKD", character)[0]) or point in _CLUSTERED or category == "Cn"):
+            return Letter(word_units.WORD, None)
+        return Letter(word_units.WORD, words[0][len(frame) : -1].encode())
