@@ -22,7 +22,6 @@ SPACE_SYMBOL = "▁".encode()  # how pieces write a space
 
 # Further `normalizer_spec` messages: protobuf merges a repeated message into the first, so that appending one changes single settings.
 MID_TEXT = b"\x1a\x04\x18\x00\x20\x00"  # add_dummy_prefix and remove_extra_whitespaces off: encodes as if in the middle of a text
-NORMALIZED = b"\x1a\x06\x12\x00\x18\x00\x20\x00"  # ... and an empty charsmap: encodes what is normalised already
 PREFIX = b"\x1a\x02\x18\x01"  # add_dummy_prefix
 NO_PREFIX = b"\x1a\x02\x18\x00"
 
@@ -84,6 +83,10 @@ class Model:
     collapse: bool
     escape: bool
     rules: Rules
+
+    def of_type(self, *types: int) -> list[bytes]:
+        """Lists the pieces of some types."""
+        return [self.pieces[i] for i in np.flatnonzero(np.isin(self.types, types)).tolist()]
 
 
 def parse(data: bytes) -> Model:
@@ -208,33 +211,23 @@ class Cuts:
     Attributes:
       allowed: [65536] bool whether a cut between two adjacent bytes changes no token; indexed by `second << 8 | first`, as two bytes are
         read as a little-endian uint16.
-      spaces: [65536] bool whether two adjacent bytes may be where the normaliser collapses spaces.
-      plain_spaces: 256 bytes, 1 for ASCII that is always a space alone, to be collapsed with its like; empty if nothing is collapsed.
+      careful: the same for texts that hold U+2581, which is what the normaliser writes for a space.
+      plain_spaces: [256] bool ASCII that is always a space alone, to be collapsed with its like; all False if nothing is collapsed.
     """
 
     allowed: npt.NDArray[np.bool_]
-    spaces: npt.NDArray[np.bool_]
-    plain_spaces: bytes
+    careful: npt.NDArray[np.bool_]
+    plain_spaces: npt.NDArray[np.bool_]
 
 
-def find_cuts(model: Model) -> Cuts | None:
+def find_cuts(model: Model) -> Cuts:
     """Finds the pairs of bytes between which a text may be cut, so that encoding the parts equals encoding the whole.
 
-    A cut is safe where no piece can lie across it (in BPE no merge, in a unigram lattice no edge, joins the two sides), no rule of the
-    normaliser and no user symbol does, spaces on both sides are not collapsed, and unknown characters on both sides are not joined to one
-    <unk>. All of it is decided for bytes: of the raw text, and of the normalised text that they may begin or end.
-
-    Returns:
-      None if the model does something that only whole documents show.
+    A cut is safe where no piece can lie across it (in BPE no merge, in a unigram lattice no edge, joins the two sides; a word ends there),
+    no rule of the normaliser and no user symbol does, and spaces on both sides are not collapsed. All of it is decided for bytes: of the
+    raw text, and of the normalised text that they may begin or end. Unknown characters on both sides are joined to one <unk> by whoever
+    joins the ids.
     """
-    used = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind in (NORMAL, USER_DEFINED, UNUSED)]
-    known = {piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind in (NORMAL, USER_DEFINED)}
-    symbols = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == USER_DEFINED]
-    if model.kind not in (UNIGRAM, BPE, CHAR) or model.space_suffix or not model.escape or SPACE_SYMBOL not in known:
-        return None
-    if any(b" " in piece for piece in used) or SPACE_SYMBOL in model.rules.replacements or b"  " in model.rules.replacements:
-        return None
-
     # ends[a, x]: a part of the raw text that ends with byte a may, normalised, end with byte x; begins, likewise.
     ends, begins = np.zeros((256, 256), dtype=np.float32), np.zeros((256, 256), dtype=np.float32)
     empty_end, empty_begin = np.zeros(256, dtype=bool), np.zeros(256, dtype=bool)
@@ -243,61 +236,57 @@ def find_cuts(model: Model) -> Cuts | None:
     rules, out = model.rules, model.rules.out_first != 0
     ends[rules.last[out], rules.out_last[out]] = begins[rules.first[out], rules.out_first[out]] = 1
     empty_end[rules.last[~out]] = empty_begin[rules.first[~out]] = True
-    forbidden = rules.pairs.copy()
-    for symbol in symbols:  # the normaliser leaves them as they are
+    within = rules.pairs.copy()
+    for symbol in model.of_type(USER_DEFINED):  # the normaliser leaves them as they are
         ends[symbol[-1], symbol[-1]] = begins[symbol[0], symbol[0]] = 1
-        forbidden[list(symbol[:-1]), list(symbol[1:])] = True
+        within[list(symbol[:-1]), list(symbol[1:])] = True
     # A space byte that no rule and no symbol takes together with its neighbours, and that becomes a space or stays one.
-    alone = ~(forbidden.any(axis=0) | forbidden.any(axis=1)) & ~empty_end & (ends.sum(axis=1) == 1) & (ends[:, SPACE] == 1)
+    alone = ~(within.any(axis=0) | within.any(axis=1)) & ~empty_end & (ends.sum(axis=1) == 1) & (ends[:, SPACE] == 1)
     alone[0x80:] = False
     one_space = np.zeros(256, dtype=bool)
     one_space[rules.first[(rules.out_first == SPACE) & (rules.out_bytes == 1)]] = True
     one_space[SPACE] |= not rules.single[SPACE]
-    plain_spaces = (alone & one_space).astype(np.uint8).tobytes() if model.collapse else b""
-    # A piece writes a space as U+2581; here it is the byte 0x20 again.
-    joined = np.frombuffer(b"\xff".join([b"", *(piece.replace(SPACE_SYMBOL, b" ") for piece in used), b""]), dtype=np.uint8)
-    pairs = np.zeros((256, 256), dtype=np.float32)
-    pairs[joined[:-1], joined[1:]] = 1
-    pairs[0xFF] = pairs[:, 0xFF] = 0
-    forbidden |= (ends @ pairs @ begins.T) > 0
+    within |= empty_end[:, None] | empty_begin
+    within[:, 0x80:0xC0] = True  # inside a character
 
+    allowed = ~(within | _joined(model, ends, begins))
+    if model.escape:  # U+2581 in the text, or as a replacement, is a space to the pieces
+        ends[:, SPACE] = np.maximum(ends[:, SPACE], ends[:, SPACE_SYMBOL[-1]])
+        begins[:, SPACE] = np.maximum(begins[:, SPACE], begins[:, SPACE_SYMBOL[0]])
+    careful = ~(within | _joined(model, ends, begins))
+    if model.escape and SPACE_SYMBOL in rules.replacements:
+        allowed = careful
+    spaces = alone & one_space & model.collapse
+    return Cuts(np.ascontiguousarray(allowed.T).ravel(), np.ascontiguousarray(careful.T).ravel(), spaces)
+
+
+def _joined(model: Model, ends: npt.NDArray[np.float32], begins: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Tells which bytes of the raw text may belong together once they are normalised: [256, 256] bool; takes those of `find_cuts`."""
     space_end, space_begin = ends[:, SPACE] > 0, begins[:, SPACE] > 0
-    if model.collapse:
-        forbidden |= space_end[:, None] & space_begin
-    forbidden |= empty_end[:, None] | empty_begin
-    if not model.byte_fallback:
-        unknown = np.array([byte >= 0x80 or (byte != SPACE and bytes([byte]) not in known) for byte in range(256)], dtype=np.float32)
-        forbidden |= ((ends @ unknown) > 0)[:, None] & ((begins @ unknown) > 0)
-    forbidden[:, 0x80:0xC0] = True  # inside a character
-    spaces = (space_end | empty_end)[:, None] & (space_begin | empty_begin)
-    return Cuts(np.ascontiguousarray(~forbidden.T).ravel(), np.ascontiguousarray(spaces.T).ravel(), plain_spaces)
+    if model.kind == WORD:  # a space surely begins a word
+        joined = np.broadcast_to(~(space_begin & (begins.sum(axis=1) == 1)), (256, 256))
+    else:
+        # A piece writes a space as U+2581; here it is the byte 0x20 again. Where spaces are escaped, no text has a raw one.
+        used = model.of_type(NORMAL, USER_DEFINED, UNUSED)
+        if model.escape:
+            used = [piece.replace(b" ", b"\xff").replace(SPACE_SYMBOL, b" ") for piece in used]
+        text = np.frombuffer(b"\xff".join([b"", *used, b""]), dtype=np.uint8)
+        pairs = np.zeros((256, 256), dtype=np.float32)
+        pairs[text[:-1], text[1:]] = 1
+        pairs[0xFF] = pairs[:, 0xFF] = 0
+        joined = (ends @ pairs @ begins.T) > 0
+    return joined | (space_end[:, None] & space_begin) if model.collapse else joined
 
 
-def is_plain_bpe(model: Model) -> bool:
-    """Tells whether `kernels.bpe` knows all that a model does.
+def is_encodable(model: Model) -> bool:
+    """Tells whether `unit_memo` knows all that a model does.
 
-    It does if a BPE model has no user-defined and no unused pieces, every character of a piece among the pieces, and one unknown piece.
-    """
-    normal = [piece for piece, kind in zip(model.pieces, model.types.tolist(), strict=True) if kind == NORMAL]
-    if model.kind != BPE or np.isin(model.types, (USER_DEFINED, UNUSED)).any() or not _spells_unknown(model):
-        return False
-    try:
-        characters = set("".join(piece.decode() for piece in normal))
-    except ValueError:
-        return False
-    return len(set(normal)) == len(normal) and {character.encode() for character in characters} <= set(normal)
-
-
-def is_plain_unigram(model: Model) -> bool:
-    """Tells whether `kernels.unigram` knows all that a unigram model does.
-
-    It does if the model has no user-defined symbols, no score above 0, one unknown piece, and all bytes for a byte fallback.
+    It does if there is one piece for unknown characters, and one for each byte where they fall back to bytes. Scores of a unigram model
+    must not be above 0, and words of a word model must be told by U+2581.
     """
     normal = model.types == NORMAL
-    usual = normal.any() and not (model.types == USER_DEFINED).any() and np.isfinite(model.scores).all() and model.scores[normal].max() <= 0
-    return bool(usual) and _spells_unknown(model)
-
-
-def _spells_unknown(model: Model) -> bool:
-    """Tells whether there is one piece for unknown characters, and one for each byte where they fall back to bytes."""
-    return int((model.types == UNKNOWN).sum()) == 1 and (not model.byte_fallback or int((model.types == BYTE).sum()) == 256)
+    if int((model.types == UNKNOWN).sum()) != 1 or (model.byte_fallback and int((model.types == BYTE).sum()) != 256):
+        return False
+    if model.kind == UNIGRAM:
+        return bool(normal.any() and np.isfinite(model.scores).all() and model.scores[normal].max() <= 0)
+    return model.kind in (BPE, CHAR) or (model.kind == WORD and model.escape)

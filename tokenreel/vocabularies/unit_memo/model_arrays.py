@@ -1,8 +1,7 @@
-"""The pieces, scores and merges of a model as the arrays that the kernels take."""
+"""The pieces, scores and merges of a SentencePiece model as the arrays that the kernels take."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -10,127 +9,133 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.ragged import Ints
-from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
-from tokenreel.vocabularies.sentencepiece.model import Model
-from tokenreel.vocabularies.unit_memo.unit_table import Bytes, EncodedUnits, Entries
+from tokenreel.vocabularies.sentencepiece.model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Model
+from tokenreel.vocabularies.unit_memo.slot_table import Bytes
 
 _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
-
-class Unigram:
-    """What a unigram model segments with, as arrays for `kernels.unigram`."""
-
-    def __init__(self, model: Model) -> None:
-        """Reads a model that `is_plain_unigram`."""
-        types, scores = model.types, model.scores
-        normal = types == sentencepiece_model.NORMAL
-        byte_ids = _byte_ids(model)
-        unknown_score = np.float32(model.scores[normal].min() - _UNKNOWN_PENALTY)
-        self._token_scores = scores.copy()
-        self._token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
-        self._token_scores[byte_ids[0x80:0xC0]] = 0
-        self._model = (
-            trie_of(model, normal),
-            np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),  # at 0, for bytes at which no piece ends
-            np.int32(np.flatnonzero(types == sentencepiece_model.UNKNOWN)[0]),
-            unknown_score,
-            byte_ids,
-        )
-
-    def segment(self, text: Bytes, bounds: Ints) -> dict[str, npt.NDArray[Any]]:
-        """Segments normalised texts, [bytes] uint8 and [n + 1] bounds; gives the attributes of `EncodedUnits` that follow from them."""
-        from tokenreel.vocabularies.unit_memo.kernels import unigram
-
-        found = unigram.segment(text, bounds, self._model)
-        return dict(zip(("ids", "id_bounds", "scores", "certain"), found, strict=True))
-
-    def in_doubt(self, entries: Entries, first: Ints, known: EncodedUnits, new: EncodedUnits) -> Ints:
-        """Lists the documents in which rounding may decide; see `kernels.unigram.in_doubt`."""
-        from tokenreel.vocabularies.unit_memo.kernels import unigram
-
-        return np.flatnonzero(unigram.in_doubt(entries, first, known.scores, known.certain, new.scores, new.certain))
-
-    def segment_again(self, documents: Ints, entries: Entries, first: Ints, known: EncodedUnits, new: EncodedUnits) -> Encoded:
-        """Encodes documents in which rounding may decide; see `kernels.unigram.segment_again`."""
-        from tokenreel.vocabularies.unit_memo.kernels import unigram
-
-        units = [(u.ids, u.id_bounds, u.spelling, u.spelling_bounds, u.certain) for u in (known, new)]
-        encoded: Encoded = unigram.segment_again(documents, entries, first, *units, self._model, self._token_scores)
-        return encoded
+Arrays = tuple[Any, ...]  # what Numba takes as a tuple of arrays and numbers
 
 
-class Merges:
-    """What a BPE model merges with, as arrays for `kernels.bpe.merge`."""
+def to_normalizer(model: Model) -> Arrays:
+    """Lays out what normalises for `kernels.normalizer`."""
+    symbols = trie_of(model.pieces, np.flatnonzero(model.types == USER_DEFINED))
+    replacements = np.frombuffer(model.rules.replacements, dtype=np.uint8)
+    return model.rules.trie, replacements, symbols, model.dummy_prefix, model.space_suffix, model.collapse, model.escape
 
-    def __init__(self, model: Model, library: Any) -> None:
-        """Reads a model that `is_plain_bpe`.
 
-        Args:
-          model: what it says.
-          library: the `SentencePieceProcessor` of the model for text that is normalised already. It encodes the long units.
-        """
-        from tokenreel.vocabularies.unit_memo.kernels import bpe
-        from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
+def to_unigram(model: Model) -> Arrays:
+    """Lays out what a unigram model segments with for `kernels.unigram.encode`."""
+    normal, byte_ids = model.types == NORMAL, _byte_ids(model)
+    unknown_score = np.float32(model.scores[normal].min() - _UNKNOWN_PENALTY)
+    # The library's score of a user-defined symbol, above that of any other piece: a tenth for each byte but one (since 0.2.3).
+    sizes = np.fromiter(map(len, model.pieces), dtype=np.int64, count=len(model.pieces))
+    scores = np.where(model.types == USER_DEFINED, (0.1 * sizes - 0.1).astype(np.float32), model.scores)
+    token_scores = scores.copy()
+    token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
+    token_scores[byte_ids[0x80:0xC0]] = 0
+    return (
+        trie_of(model.pieces, np.flatnonzero(normal | (model.types == USER_DEFINED))),
+        np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),  # at 0, for bytes at which no piece ends
+        _unknown(model),
+        unknown_score,
+        byte_ids,
+        token_scores,
+    )
 
-        pieces = _pieces_of(model, model.types == sentencepiece_model.NORMAL)
-        trie = build_trie(*pieces)
-        self._library = library
-        self._model = (
-            trie,
-            *bpe.build_pairs(*pieces, trie),
-            model.scores,
-            np.int32(np.flatnonzero(model.types == sentencepiece_model.UNKNOWN)[0]),
-            _byte_ids(model),
-        )
 
-    def encode(self, text: Bytes, bounds: Ints) -> Encoded:
-        """Encodes normalised texts, [bytes] uint8 and [n + 1] bounds; gives their ids end to end, int32, and [n + 1] bounds."""
-        from tokenreel.vocabularies.unit_memo.kernels.bpe import merge
-        from tokenreel.vocabularies.unit_memo.kernels.units import take_sequences
+def to_merges(model: Model) -> Arrays:
+    """Lays out what a model of another kind merges, or looks up, for `kernels.bpe.encode`.
 
-        ids, id_bounds, long = merge(text, bounds, self._model)
-        which = np.flatnonzero(long)
-        if len(which):  # their ids come behind all others, and are then taken in order
-            other_ids, other_lengths = to_arrays(self._library.encode(split(text, bounds, which), num_threads=1))
-            order = np.arange(len(long), dtype=np.int32)
-            order[which] = len(long) + np.arange(len(which), dtype=np.int32)
-            all_bounds = np.concatenate([id_bounds, id_bounds[-1] + np.cumsum(other_lengths)])
-            ids, id_bounds = take_sequences(np.concatenate([ids, other_ids]), all_bounds, order)
-        return ids, id_bounds
+    Symbols are what merges. They are the pieces, and behind them such characters as only pieces of several characters hold: the library
+    merges them too.
+    """
+    from tokenreel.vocabularies.unit_memo.kernels import bpe
+
+    kind, types = model.kind, model.types
+    named = np.flatnonzero(types == USER_DEFINED) if kind != sentencepiece_model.WORD else np.zeros(0, dtype=np.int64)
+    is_bpe = kind == sentencepiece_model.BPE
+    used = types == NORMAL if len(named) else np.isin(types, (NORMAL, USER_DEFINED))
+    found = np.flatnonzero(used | (types == UNUSED) if is_bpe else used)
+    reserved = np.flatnonzero(np.isin(types, (CONTROL, UNKNOWN, BYTE)))
+    symbols = list(model.pieces)
+    known = {symbols[i] for i in found.tolist()}
+    names = {symbols[i]: i for i in reserved.tolist()}
+    made = found[_are_long(symbols, found)] if is_bpe else found[:0]
+    extra = sorted({character.encode() for i in made.tolist() for character in symbols[i].decode()} - known - set(names))
+    # Names of reserved pieces in the text are looked up first: of these, whole characters and words can be met.
+    met = [i for name, i in names.items() if name not in known]
+    symbols += extra
+    found = np.concatenate([found, np.array(met, dtype=np.int64), np.arange(len(model.pieces), len(symbols))])
+    trie = trie_of(symbols, found)
+    text, bounds, ids = _sorted_pieces(symbols, made)
+    ranks = np.unique(-model.scores, return_inverse=True)[1].astype(np.uint32)[ids] if len(ids) else np.zeros(0, dtype=np.uint32)
+    pairs, bits, counts = bpe.build_pairs(text, bounds, ids, ranks, trie)
+    spelled: dict[int, list[int]] = {i: [bpe.ASK] for i in met}
+    spelled |= {i: [bpe.ASK] for i in np.flatnonzero(types != BYTE).tolist() if symbols[i] in names and names[symbols[i]] != i}
+    byte_ids, unknown = _byte_ids(model), _unknown(model)
+    unused = set(np.flatnonzero(types == UNUSED).tolist()) & set(found.tolist())
+    characters = [*enumerate(extra, start=len(model.pieces)), *((i, symbols[i]) for i in unused - set(made.tolist()))]
+    for i, character in characters:
+        spelled[i] = byte_ids[list(character)].tolist() if len(byte_ids) else [int(unknown)]
+    _undo_merges(spelled, symbols, found, [(i, n) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in unused])
+    plain = np.ones(len(symbols), dtype=bool)
+    plain[list(spelled)] = False
+    others = [spelled.get(i, []) for i in range(len(symbols))]
+    spelled_ids = np.array([i for other in others for i in other], dtype=np.int32)
+    spelled_bounds = ragged.offsets_of(np.fromiter(map(len, others), dtype=np.int64, count=len(others)))
+    words = kind == sentencepiece_model.WORD
+    symbol_trie = trie_of(symbols, named)
+    return trie, symbol_trie, pairs, bits, plain, spelled_ids, spelled_bounds, byte_ids, unknown, words
+
+
+def _are_long(symbols: list[bytes], which: Ints) -> npt.NDArray[np.bool_]:
+    """Tells which pieces have more than one character."""
+    return np.fromiter((len(symbols[i].decode()) > 1 for i in which.tolist()), dtype=bool, count=len(which))
+
+
+def _undo_merges(spelled: dict[int, list[int]], symbols: list[bytes], found: Ints, unused: list[tuple[int, int]]) -> None:
+    """Adds what takes the place of unused pieces, given with the number of pairs that become each: the pair that was merged.
+
+    The library remembers one pair for each unused piece, the last one that it met in the text; so units tell it only if there is one.
+    """
+    from tokenreel.vocabularies.unit_memo.kernels import bpe
+
+    ids = {symbols[i]: i for i in found.tolist()}
+    for i, pairs in sorted(unused, key=lambda each: len(symbols[each[0]])):  # the parts of a piece are shorter
+        spelled[i] = [bpe.ASK]
+        if pairs == 1:
+            piece = symbols[i]
+            (parts,) = [(ids[piece[:at]], ids[piece[at:]]) for at in range(1, len(piece)) if piece[:at] in ids and piece[at:] in ids]
+            spelled[i] = [token for part in parts for token in spelled.get(part, [part])]
+
+
+def _unknown(model: Model) -> np.int32:
+    return np.int32(np.flatnonzero(model.types == UNKNOWN)[0])
 
 
 def _byte_ids(model: Model) -> npt.NDArray[np.int32]:
     """Lists the pieces of bytes: [256] int32, or empty without byte fallback."""
     ids = np.zeros(256 if model.byte_fallback else 0, dtype=np.int32)
-    for i in np.flatnonzero(model.types == sentencepiece_model.BYTE).tolist() if model.byte_fallback else ():
+    for i in np.flatnonzero(model.types == BYTE).tolist() if model.byte_fallback else ():
         ids[int(model.pieces[i][1:-1], 16)] = i
     return ids
 
 
-def split(text: Bytes, bounds: Ints, which: Ints) -> list[bytes]:
-    """Cuts the units `which` ([k] indices) out of a text, [bytes] uint8 whose units have [n + 1] bounds."""
-    view = memoryview(text.data)
-    return [bytes(view[start:stop]) for start, stop in zip(bounds[which].tolist(), bounds[which + 1].tolist(), strict=True)]
+def _sorted_pieces(pieces: list[bytes], which: Ints) -> tuple[Bytes, Ints, npt.NDArray[np.int32]]:
+    """Sorts some pieces by their bytes; gives [bytes] uint8 end to end, [k + 1] int64 bounds, and [k] int32 ids."""
+    order = sorted(which.tolist(), key=pieces.__getitem__)
+    sizes = np.fromiter((len(pieces[i]) for i in order), dtype=np.int64, count=len(order))
+    text = np.frombuffer(b"".join([pieces[i] for i in order]), dtype=np.uint8)
+    return text, ragged.offsets_of(sizes), np.array(order, dtype=np.int32)
 
 
-def _pieces_of(model: Model, which: npt.NDArray[np.bool_]) -> tuple[Bytes, Ints, npt.NDArray[np.int32]]:
-    """Sorts some pieces ([pieces] bool) by their bytes; gives [bytes] uint8 end to end, [k + 1] int64 bounds, and [k] int32 ids."""
-    order = sorted(np.flatnonzero(which).tolist(), key=model.pieces.__getitem__)
-    pieces, ids = [model.pieces[i] for i in order], np.array(order, dtype=np.int32)
-    sizes = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-    return np.frombuffer(b"".join(pieces), dtype=np.uint8), ragged.offsets_of(sizes), ids
-
-
-def trie_of(model: Model, which: npt.NDArray[np.bool_]) -> Ints:
-    """Builds a trie of some of the pieces ([pieces] bool): int64, as `kernels.trie.build_trie` gives it."""
+def trie_of(pieces: list[bytes], which: Ints) -> Ints:
+    """Builds a trie of some of the pieces: int64, as `kernels.trie.build_trie` gives it, or empty if there are none."""
     from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
-    trie: Ints = build_trie(*_pieces_of(model, which))
+    if not len(which):
+        return np.zeros(0, dtype=np.int64)
+    trie: Ints = build_trie(*_sorted_pieces(pieces, which))
     return trie
-
-
-def to_arrays(encoded: list[list[int]]) -> Encoded:
-    """Lays lists of ids end to end: the int32 ids, and the int64 length of each list."""
-    lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
-    return np.fromiter(itertools.chain.from_iterable(encoded), dtype=np.int32, count=int(lengths.sum())), lengths

@@ -1,40 +1,47 @@
-"""Models as arrays: what the kernels make of them is what the library makes of the model."""
+"""Models as arrays: what the kernels make of them is what the library makes of the model; `test_memo` compares whole texts."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import sentencepiece
 
-from tests.tokenreel.vocabularies.blocks import block, split
+from tests.tokenreel.vocabularies.sentencepiece.models import with_pieces
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tokenreel.vocabularies.sentencepiece.model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from tokenreel.vocabularies.unit_memo import model_arrays
-from tokenreel.vocabularies.unit_memo.kernels.bpe import MOST_MERGED
-from tokenreel.vocabularies.unit_memo.model_arrays import Merges, Unigram
-
-TEXTS = ["", "▁the", "▁something", "日本x", "é", "▁" + "ab" * MOST_MERGED, "▁returns", "\U0010ffff"]
+from tokenreel.vocabularies.unit_memo.kernels.bpe import ASK
 
 
-def load(data):
+def merges_of(train, pieces, byte_fallback=True):
+    data = with_pieces(train("bpe", "identity", byte_fallback), lambda old: [piece for piece in old if piece[2] != NORMAL] + pieces)
     model = sentencepiece_model.parse(data)
-    return model, sentencepiece.SentencePieceProcessor(model_proto=data + sentencepiece_model.NORMALIZED)
+    _, _, pairs, _, plain, spelled, bounds, *_ = model_arrays.to_merges(model)
+    names = [piece.decode() for piece in model.pieces]
+    reserved = {piece.decode() for piece in model.of_type(UNKNOWN, CONTROL, BYTE)}  # in a text they are for the library to tell
+    extra = sorted({character for piece, _, _ in pieces for character in piece.decode()} - set(names))
+    names += extra
+    found = {
+        (names[int(key - 1) >> 32], names[int(key - 1) & 0xFFFFFFFF]): names[int(value) & 0xFFFFFFFF]
+        for key, value in pairs.reshape(-1, 2).tolist()
+        if key
+    }
+    others = {names[i]: spelled[bounds[i] : bounds[i + 1]].tolist() for i in np.flatnonzero(~plain).tolist() if names[i] not in reserved}
+    return model, found, others
 
 
-@pytest.mark.parametrize("byte_fallback", [True, False])
-def test_normalised_texts_are_encoded_as_by_the_library(train, byte_fallback):
-    for kind in ("bpe", "unigram"):
-        model, library = load(train(kind, "nmt_nfkc", byte_fallback))
-        if kind == "bpe":
-            ids, bounds = Merges(model, library).encode(*block(TEXTS))
-        else:
-            found = Unigram(model).segment(*block(TEXTS))
-            ids, bounds = found["ids"], found["id_bounds"]
-            assert found["scores"].dtype == found["certain"].dtype == np.float32
-        assert ids.dtype == np.int32 and split(ids, np.diff(bounds)) == [library.encode(text) for text in TEXTS]
+def test_pairs_are_all_pairs_that_make_a_piece(train):
+    pieces = [(name.encode(), -float(i), NORMAL) for i, name in enumerate(["a", "b", "ab", "aba", "ba", "xa", "é"])]
+    model, found, others = merges_of(train, pieces)
+    expected = {("a", "b"): "ab", ("b", "a"): "ba", ("ab", "a"): "aba", ("a", "ba"): "aba", ("x", "a"): "xa"}
+    assert found == expected
+    assert others == {"x": [model_arrays._byte_ids(model)[ord("x")]]}, "a character that is no piece merges, or becomes its bytes"
 
 
-def test_texts_and_lists_as_arrays():
-    text, bounds = block(["ab", "", "c", "de"])
-    assert model_arrays.split(text, bounds, np.array([3, 1, 0])) == [b"de", b"", b"ab"]
-    ids, lengths = model_arrays.to_arrays([[5, 6], [], [7]])
-    assert (ids.tolist(), lengths.tolist()) == ([5, 6, 7], [2, 0, 1]) and (ids.dtype, lengths.dtype) == (np.int32, np.int64)
+def test_unused_pieces_become_what_they_were_merged_from(train):
+    kinds = {"a": NORMAL, "b": NORMAL, "ab": UNUSED, "abab": UNUSED, "c": UNUSED, "bc": NORMAL, "abc": UNUSED, "a~": USER_DEFINED}
+    pieces = [(name.encode(), -float(i), kind) for i, (name, kind) in enumerate(kinds.items())]
+    model, _, others = merges_of(train, pieces)
+    a, b = (model.pieces.index(name) for name in (b"a", b"b"))
+    assert others["ab"] == [a, b] and others["abab"] == [a, b, a, b]
+    assert others["abc"] == [ASK], "a and bc, or ab and c: the library takes the pair that it saw last in the whole text"
+    assert others["c"] == [model_arrays._byte_ids(model)[ord("c")]], "a character that is no longer used is unknown"
+    assert "a~" not in others

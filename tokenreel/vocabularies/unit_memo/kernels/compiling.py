@@ -29,7 +29,7 @@ BOOL, U8, U32, U64, I32, I64, F32 = (
 )
 
 
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(*signatures: Any, counts_arrays: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compiles a function for the types of some arguments and keeps the machine code on disk.
 
     What is kept is looked for in `NUMBA_CACHE_DIR`, or else beside the source, and it is enough that it can be read: an image or the disk
@@ -38,6 +38,8 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     Args:
       signatures: of each combination of arguments, a tuple of their Numba types.
+      counts_arrays: whether users of arrays are counted, with an atomic operation each. False for loops in which that costs more than their
+        work: neither they nor the functions they call may make an array, and `_nrt` is no public option of Numba.
 
     Returns:
       a decorator.
@@ -50,19 +52,19 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         function.__qualname__ = f"{name}_{_digest_of_sources()}"
         try:
             try:
-                return _load_or_compile(function, signatures)
+                return _load_or_compile(function, signatures, counts_arrays)
             except (RuntimeError, OSError):
                 _say_what_it_costs()
-                return njit(list(signatures), nogil=True)(function)
+                return njit(list(signatures), nogil=True, _nrt=counts_arrays)(function)
         finally:
             function.__qualname__ = name
 
     return compiled
 
 
-def _load_or_compile(function: Callable[..., Any], signatures: tuple[Any, ...]) -> Any:
+def _load_or_compile(function: Callable[..., Any], signatures: tuple[Any, ...], counts_arrays: bool) -> Any:
     """Does what `njit(signatures, nogil=True, cache=True)` does, with `MachineCode` in place of Numba's own cache."""
-    dispatcher = njit(nogil=True)(function)
+    dispatcher = njit(nogil=True, _nrt=counts_arrays)(function)
     if numba.config.DISABLE_JIT:  # for debugging: it is the function itself
         return dispatcher
     with _where_to_look():

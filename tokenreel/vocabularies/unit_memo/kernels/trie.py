@@ -22,7 +22,7 @@ ROOT = 256  # base of the root; the first 256 slots stay empty, for nodes withou
 @njit(nogil=True, inline="always")  # pasted into the caller: a call would count the users of the trie for each byte
 def child(trie, base, byte):
     """Gives the slot of a node's child by a byte, or 0. All three are int64, the trie an array of them."""
-    slot = trie[base ^ byte]
+    slot = trie[np.uint64(base ^ byte)]  # unsigned, or Numba looks whether it counts from the end
     return slot if slot >> _LABEL == byte | _HERE else np.int64(0)
 
 

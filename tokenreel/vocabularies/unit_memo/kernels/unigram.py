@@ -1,4 +1,9 @@
-"""Segments units by a unigram model, rounding as the library does."""
+"""Encodes documents by a unigram model: units that were seen are looked up, new ones segmented, in one pass, rounding as the library does.
+
+The library adds scores from the beginning of a document, in float32, so segmentations that are nearly as good as each other are decided by
+rounding. What the table holds is the library's at the beginning of a document. Elsewhere it is the library's if the best way to each
+character of the path leads by more than rounding can make up for; else the unit is segmented again, at the sum of the scores before it.
+"""
 
 # mypy: ignore-errors
 # (Numba finds the types of what it compiles.)
@@ -9,69 +14,54 @@ import numpy as np
 from numba import njit, types
 
 from tokenreel.vocabularies.unit_memo.kernels.compiling import F32, I32, I64, U8, kernel
+from tokenreel.vocabularies.unit_memo.kernels.documents import FIRST, LAST
+from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE
+from tokenreel.vocabularies.unit_memo.kernels.normalizer import NORMALIZER, normalize_unit
+from tokenreel.vocabularies.unit_memo.kernels.slots import (
+    BATCH,
+    DONE,
+    FULL,
+    MOST_IDS,
+    MOST_KEPT,
+    NARROW,
+    TABLE,
+    W_I32,
+    W_I64,
+    W_U8,
+    W_U64,
+    fetch_slots,
+    find_slot,
+    has_room,
+    keep_unit,
+    mark,
+    mark_of,
+    read_ids,
+)
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
 
 RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library (since 0.2.3) counts on from 0
 _ULP = 2.0**-23  # spacing of float32 at 1
 
-# What segments: trie, minus infinity and the scores of the pieces, id and score of an unknown character, ids of bytes.
-_MODEL = types.Tuple((I64, F32, types.int32, types.float32, I32))
+W_F32 = types.float32[::1]
+WORK = types.Tuple((W_F32, W_F32, W_I32, W_I32))
+_TWO = np.uint64(2)
+_PARTS = 128  # of 1 in which sums are kept in a slot: 24 bits hold `-RESTART`
 
-# Segmented units: ids with bounds, normalised texts with bounds, `certain` of `segment`.
-_SEGMENTED = types.Tuple((I32, I64, U8, I64, F32))
-
-
-@kernel((I32, I64, F32, F32, F32, F32))
-def in_doubt(entries, first, scores, certain, new_scores, new_certain):
-    """Tells in which documents the rounding of sums may decide a unit otherwise than at the beginning of a document; see `segment`.
-
-    Args:
-      entries: [units] int32, of `units.find_units`.
-      first: [n + 1] int64, of `units.cut_documents`.
-      scores: [entries] float32 the sums of known units.
-      certain: [entries] float32, likewise.
-      new_scores: [new] float32 the sums of new units.
-      new_certain: [new] float32, likewise.
-
-    Returns:
-      [n] bool.
-    """
-    out = np.zeros(len(first) - 1, np.bool_)
-    for document in range(len(out)):
-        total = 0.0  # float64: this only bounds the library's sum, which a float32 rounds at each character
-        for unit in range(first[document], first[document + 1]):
-            entry = entries[unit]
-            # The size that the library's sum may have here: rounding adds less than a thousandth, and sums below `RESTART` begin anew.
-            reach = min(abs(total) * 1.001 + 1, -1.001 * RESTART)
-            if entry >= 0:
-                total += scores[entry]
-                doubt = certain[entry] < reach
-            else:
-                total += new_scores[-1 - entry]
-                doubt = new_certain[-1 - entry] < reach
-            if doubt and unit > first[document]:  # the first one has the sum 0 before it, as in `segment`
-                out[document] = True
-                break
-    return out
-
-
-@njit(nogil=True)
-def _make_work(size):
-    """Gives the arrays in which `_best_path` takes notes, for texts of at most `size` bytes: two of float32, two of int32."""
-    return np.empty(size + 1, np.float32), np.empty(size + 1, np.float32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+# What segments: trie, minus infinity and the scores of the pieces, id and score of an unknown character, ids of bytes, scores of tokens.
+MODEL = types.Tuple((I64, F32, types.int32, types.float32, I32, F32))
 
 
 @njit(nogil=True)
 def _best_path(text, begin, size, start, model, work, ids, at):
-    """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on; see `segment`.
+    """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on.
 
     Args:
       text: [bytes] uint8.
       begin: the text's first byte in it.
       size: the text's bytes.
       start: float32, the sum of scores before it.
-      model: as for `segment`.
-      work: what `_make_work` gives, for texts of at least this size.
+      model: as for `encode`.
+      work: as for `encode`.
       ids: int32, written to.
       at: where to write.
 
@@ -79,17 +69,18 @@ def _best_path(text, begin, size, start, model, work, ids, at):
       where the ids end; the sum at the end; the least lead that the best way to a character of the path has over the next best; the largest
       distance of a sum from `start`; characters; whether sums began anew.
     """
-    trie, scores, unknown, unknown_score, byte_ids = model
+    trie, scores, unknown, unknown_score, byte_ids, _ = model
     best, second, back, by = work  # of each byte: the best sum up to it, the next best, where its last piece begins, and that piece
+    # Indices are unsigned, for Numba looks at the others for whether they count from the end.
     for j in range(size + 1):
-        best[j] = second[j] = -np.inf
+        best[np.uint64(j)] = second[np.uint64(j)] = -np.inf
     best[0] = start
     characters = 0
     restarted = False
     depth = np.float32(0)
     here_at = reached = np.int64(0)  # the character in question; the furthest byte with a sum
     while here_at < size:
-        here = best[here_at]
+        here = best[np.uint64(here_at)]
         depth = max(depth, abs(here - start))
         if here < RESTART:  # as the library does: this sum becomes 0, and those already found ahead are moved along
             for j in range(here_at + 1, reached + 1):
@@ -97,34 +88,34 @@ def _best_path(text, begin, size, start, model, work, ids, at):
             here = np.float32(0)
             best[here_at] = here
             restarted = True
-        lead = text[begin + here_at]
+        lead = text[np.uint64(begin + here_at)]
         step = min(1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), size - here_at)
         single = False
         base = np.int64(ROOT)
         j = here_at
         while j < size:
-            slot = child(trie, base, np.int64(text[begin + j]))
+            slot = child(trie, base, np.int64(text[np.uint64(begin + j)]))
             if slot == 0:
                 break
             j += 1
             # No branches from here on, for the processor would guess half of them wrong. Where no piece ends, the candidate is minus
             # infinity, `scores[0]`, and loses. A tie keeps the older piece, the longer one, as the library does.
-            piece = slot & MASK  # + 1
-            candidate, old = scores[piece] + here, best[j]
+            piece, place = slot & MASK, np.uint64(j)  # piece + 1
+            candidate, old = scores[np.uint64(piece)] + here, best[place]
             better = candidate > old
-            second[j] = max(second[j], old if better else candidate)
-            best[j] = candidate if better else old
-            back[j] = here_at if better else back[j]
-            by[j] = piece - 1 if better else by[j]
+            second[place] = max(second[place], old if better else candidate)
+            best[place] = candidate if better else old
+            back[place] = here_at if better else back[place]
+            by[place] = piece - 1 if better else by[place]
             single |= (piece != 0) & (j - here_at == step)
             base = slot >> BASE & MASK
         if not single:  # no piece is this character alone: it may be unknown
-            j = here_at + step
+            j, place = here_at + step, np.uint64(here_at + step)
             rounded = np.float32(unknown_score + here)
-            if rounded > best[j]:
-                second[j], best[j], back[j], by[j] = best[j], rounded, here_at, unknown
-            elif rounded > second[j]:
-                second[j] = rounded
+            if rounded > best[place]:
+                second[place], best[place], back[place], by[place] = best[place], rounded, here_at, unknown
+            elif rounded > second[place]:
+                second[place] = rounded
         reached = max(reached, j)
         characters += 1
         here_at += step
@@ -153,105 +144,115 @@ def _best_path(text, begin, size, start, model, work, ids, at):
     return at, best[size], lead_of_best, max(depth, abs(best[size] - start)), characters, restarted
 
 
-@kernel((U8, I64, _MODEL))
-def segment(text, bounds, model):
-    """Finds the best segmentations of normalised texts by a unigram model (Viterbi; Kudo 2018), rounded as the library rounds.
+@njit(nogil=True, inline="always")
+def _certain_up_to(lead, depth, characters, restarted, first, at, ids, unknown, joins):
+    """Gives the absolute value of a sum before a unit up to which rounding decides nothing and sums do not begin anew, in `_PARTS`.
 
-    The library adds scores from the beginning of a document, in float32, so segmentations that are nearly as good as each other are decided
-    by rounding. The result is the library's at the beginning of a document. Elsewhere it is the library's if the best way to each character
-    of the path leads by more than rounding can make up for.
+    For `lead`, `depth`, `characters` and `restarted` see `_best_path`; the ids of the unit lie in `ids` from `first` to `at`. Where they
+    join, one id of an unknown character stands for any number, so that sums cannot be had from ids.
+    """
+    if restarted:  # where it would begin anew depends on the sum before it
+        return np.int64(0)
+    for i in range(first, at):
+        if joins and ids[i] == unknown:
+            return np.int64(0)
+    # Two sums are compared, each off by half the spacing of floats of its size for each character, and so are those here. The way that
+    # leads by `lead` stays best while (characters + 2) * ulp * size < lead; sizes are up to `depth` beyond the sum before the unit. A
+    # hundredth is left for the rounding of this formula.
+    certain = min(0.99 * lead / ((characters + 2) * _ULP) - 2 * depth, -RESTART - 1 - depth)
+    return np.int64(max(certain, 0.0) * _PARTS)
+
+
+@njit(nogil=True)
+def _segment(text, start, length, key, size, slot, keep, spelling, spelled, total, model, work, out, at, table):
+    """Segments a normalised unit at the sum before it, and keeps it as it is at the beginning of a document.
+
+    Returns:
+      the number of ids written to `out` from `at` on, and the sum behind them.
+    """
+    slots, ids, store, sizes = table
+    if keep:
+        end, _, lead, depth, characters, restarted = _best_path(spelling, 0, spelled, np.float32(0), model, work, out, at)
+        certain = _certain_up_to(lead, depth, characters, restarted, at, end, out, model[2], len(model[4]) == 0)
+        if end - at <= MOST_IDS:
+            keep_unit(text, start, length, key, size, slot, out, at, end - at, slots, ids, store, sizes)
+            mark(slots, slot, certain)
+        if abs(total) * np.float32(_PARTS) < certain:
+            for i in range(at, end):
+                total += model[5][out[i]]
+            return end - at, total
+    end, total, _, _, _, _ = _best_path(spelling, 0, spelled, total, model, work, out, at)
+    return end - at, total
+
+
+@kernel((U8, I32, I64, NORMALIZER, MODEL, TABLE, W_I64, W_F32, types.boolean, W_U64, W_U8, WORK, W_I32, W_I64), counts_arrays=False)
+def encode(text, starts, first, normalizer, model, table, progress, sums, looks_up, batch, spelling, work, out, counts):  # noqa: D417
+    """Encodes documents by the best segmentations of their units (Viterbi; Kudo 2018).
+
+    What is not listed is as for `bpe.encode`.
 
     Args:
-      text: [bytes] uint8, texts end to end.
-      bounds: [n + 1] int64.
       model: a tuple: what `build_trie` gives; [1 + pieces] float32, minus infinity and the scores; int32 id and float32 score of an unknown
-        character; [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one.
+        character; [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one; [pieces] float32 scores,
+        with that of an unknown character at its first byte.
+      sums: [1] float32, written to: the sum of scores where it goes on; 0 at first.
+      work: of each byte of a normalised unit, and one more: the best sum up to it and the next best (float32), where its last piece
+        begins, and that piece (int32); written to.
 
     Returns:
-      ids (int32) end to end, [n + 1] int64 bounds, [n] float32 the sums of scores, and [n] float32 the absolute value of a sum before the
-      text up to which rounding decides nothing and sums do not begin anew.
+      as `bpe.encode` does.
     """
-    most = np.int64(0)
-    for k in range(len(bounds) - 1):
-        most = max(most, bounds[k + 1] - bounds[k])
-    work, unknown, byte_ids = _make_work(most), model[2], model[4]
-    ids, id_bounds = np.empty(len(text), np.int32), np.zeros(len(bounds), np.int64)
-    sums, certain = np.zeros(len(bounds) - 1, np.float32), np.zeros(len(bounds) - 1, np.float32)
-    at = np.int64(0)
-    for k in range(len(bounds) - 1):
-        before = at
-        at, sums[k], gap, depth, characters, restarted = _best_path(
-            text, bounds[k], bounds[k + 1] - bounds[k], np.float32(0), model, work, ids, at
-        )
-        id_bounds[k + 1] = at
-        if restarted:
-            certain[k] = -1  # never: where it would begin anew depends on the sum before it
-        else:
-            # Two sums are compared, each off by half the spacing of floats of its size for each character, and so are those here. The way
-            # that leads by `gap` stays best while (characters + 2) * ulp * size < gap; sizes are up to `depth` beyond the sum before the
-            # text. A hundredth is left for the rounding of this formula.
-            certain[k] = min(0.99 * gap / ((characters + 2) * _ULP) - 2 * depth, -RESTART - 1 - depth)
-        # One token stands for any number of unknown characters, so that sums cannot be had from tokens. Bytes tell.
-        if not len(byte_ids):
-            for i in range(before, at):
-                if ids[i] == unknown:
-                    certain[k] = -1
-    return ids[:at].copy(), id_bounds, sums, certain
-
-
-@kernel((I64, I32, I64, _SEGMENTED, _SEGMENTED, _MODEL, F32))
-def segment_again(documents, entries, first, known, new, model, token_scores):
-    """Encodes documents of which `in_doubt` says that rounding may matter: adds up their tokens' scores, and decides units at their sums.
-
-    Args:
-      documents: [k] int64.
-      entries: [units] int32, of `units.find_units`.
-      first: [n + 1] int64, of `units.cut_documents`.
-      known: a tuple of the table's units: int32 ids with [entries + 1] int64 bounds, uint8 normalised texts with such bounds, and [entries]
-        float32 the last result of `segment`.
-      new: units that are not in the table, likewise.
-      model: as for `segment`.
-      token_scores: [pieces] float32, with the score of an unknown character at its first byte.
-
-    Returns:
-      ids (int32) end to end, and the [k] int64 number of ids of each document.
-    """
-    # Unpacked, and written twice: choosing an array in the loop would count its users there.
-    ids, id_bounds, text, bounds, certain = known
-    new_ids, new_id_bounds, new_text, new_bounds, new_certain = new
-    most = room = np.int64(0)
-    for document in documents:
-        for unit in range(first[document], first[document + 1]):
-            entry = entries[unit]
-            size = bounds[entry + 1] - bounds[entry] if entry >= 0 else new_bounds[-entry] - new_bounds[-1 - entry]
-            most = max(most, size)
-            room += size
-    work = _make_work(most)
-    out, counts = np.empty(room, np.int32), np.zeros(len(documents), np.int64)
-    at = np.int64(0)
-    for k in range(len(documents)):
-        total = np.float32(0)  # added token by token in float32, rounded as the library's is
-        before = at
-        for unit in range(first[documents[k]], first[documents[k] + 1]):
-            entry = entries[unit]
-            if entry >= 0:
-                if abs(total) < certain[entry]:
-                    for i in range(id_bounds[entry], id_bounds[entry + 1]):
-                        out[at] = ids[i]
-                        total += token_scores[ids[i]]
-                        at += 1
-                    continue
-                begin, size = bounds[entry], bounds[entry + 1] - bounds[entry]
-                at, total, _, _, _, _ = _best_path(text, begin, size, total, model, work, out, at)
+    slots, ids, store, sizes = table
+    unknown, joins, token_scores = model[2], len(model[4]) == 0, model[5]
+    document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
+    total, status = sums[0], DONE
+    while document < len(counts) and status == DONE:
+        first_unit, end_unit = first[document], first[document + 1]
+        fetched = begin = unit
+        while unit < end_unit:
+            if unit == fetched and looks_up:
+                begin, fetched = unit, min(unit + BATCH, end_unit)
+                fetch_slots(text, starts, unit, fetched, first_unit, end_unit, slots, batch)
+            start = np.int64(starts[unit])
+            length = np.int64(starts[unit + 1]) - start
+            flag = np.int64(unit == first_unit) * FIRST | np.int64(unit == end_unit - 1) * LAST
+            kept, found, slot, count = looks_up and length <= MOST_KEPT, False, np.uint64(0), np.int64(-1)
+            key, size = np.uint64(0), np.uint64(0)
+            if at + MOST_IDS > len(out):
+                status = NARROW
+                break
+            if kept:
+                j = np.uint64(3 * (unit - begin))
+                key, size = batch[j], batch[j + ONE]
+                slot = find_slot(text, start, length, key, size, batch[j + _TWO], slots, store)
+                count = read_ids(slots, slot, ids, out, at)
+                found = count >= 0
+                if found and abs(total) * np.float32(_PARTS) >= mark_of(slots, slot):
+                    count = np.int64(-1)
+            if count >= 0:
+                for i in range(at, at + count):  # token by token, rounded as the library's sum is
+                    total += token_scores[out[i]]
             else:
-                entry = -1 - entry
-                if abs(total) < new_certain[entry]:
-                    for i in range(new_id_bounds[entry], new_id_bounds[entry + 1]):
-                        out[at] = new_ids[i]
-                        total += token_scores[new_ids[i]]
-                        at += 1
-                    continue
-                begin, size = new_bounds[entry], new_bounds[entry + 1] - new_bounds[entry]
-                at, total, _, _, _, _ = _best_path(new_text, begin, size, total, model, work, out, at)
-        counts[k] = at - before
-    return out[:at].copy(), counts
+                if not found and not has_room(slots, ids, store, sizes):
+                    status = FULL
+                    break
+                spelled = normalize_unit(text, start, start + length, flag, normalizer, spelling)
+                if spelled < 0 or at + spelled + MOST_IDS > len(out):
+                    status = NARROW
+                    break
+                keeps = kept and not found
+                count, total = _segment(text, start, length, key, size, slot, keeps, spelling, spelled, total, model, work, out, at, table)
+                new += not found
+            if joins and count > 0 and at > first_at and out[at] == unknown and out[at - 1] == unknown:
+                count -= 1
+                for i in range(count):
+                    out[at + i] = out[at + i + 1]
+            at += count
+            unit += 1
+        if status == DONE:
+            counts[document] = at - first_at
+            first_at, total = at, np.float32(0)
+            document += 1
+    progress[0], progress[1], progress[2], progress[3], progress[4] = document, unit, at, first_at, new
+    sums[0] = total
+    return status

@@ -1,44 +1,43 @@
 """Units are normalised as the library normalises a text of them alone."""
 
-import itertools
-
 import numpy as np
 import pytest
 import sentencepiece
 
-from tests.tokenreel.vocabularies.blocks import NASTY, block, nasty_documents
+from tests.tokenreel.vocabularies.blocks import NASTY, nasty_documents
+from tests.tokenreel.vocabularies.sentencepiece.models import UNESCAPED
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
+from tokenreel.vocabularies.unit_memo.kernels.documents import FIRST, LAST
 from tokenreel.vocabularies.unit_memo.kernels.normalizer import normalize
-from tokenreel.vocabularies.unit_memo.kernels.units import FIRST, LAST
-from tokenreel.vocabularies.unit_memo.model_arrays import trie_of
+from tokenreel.vocabularies.unit_memo.model_arrays import to_normalizer
 
 
 def normalized(data, texts, flag):
     """What the kernel makes of texts, each a unit with a flag."""
-    model = sentencepiece_model.parse(data)
-    rules = model.rules
-    text, bounds = block(texts)
-    out, out_bounds = normalize(
-        text,
-        bounds.astype(np.int32),
-        np.arange(len(texts), dtype=np.int32),
-        np.full(len(texts), flag, dtype=np.uint8),
-        rules.trie,
-        np.frombuffer(rules.replacements, dtype=np.uint8),
-        int(rules.out_bytes.max(initial=0)),
-        trie_of(model, model.types == sentencepiece_model.USER_DEFINED),
-        model.dummy_prefix,
-        model.collapse,
-    )
-    return [out[a:b].tobytes().decode() for a, b in itertools.pairwise(out_bounds.tolist())]
+    normalizer = to_normalizer(sentencepiece_model.parse(data))
+    found = []
+    for text in texts:
+        out = np.zeros(64, dtype=np.uint8)
+        while (size := normalize(np.frombuffer(text.encode(), dtype=np.uint8), flag, normalizer, out)) < 0:
+            out = np.zeros(2 * len(out), dtype=np.uint8)
+        found.append(out[:size].tobytes().decode())
+    return found
 
 
 @pytest.mark.parametrize("normalizer", ["identity", "nmt_nfkc", "nmt_nfkc_cf"])
 @pytest.mark.parametrize(
-    "options", [{}, {"remove_extra_whitespaces": False}, {"add_dummy_prefix": False, "user_defined_symbols": ["<sep>", "~~"]}], ids=str
+    "options",
+    [
+        {},
+        {"remove_extra_whitespaces": False},
+        {"add_dummy_prefix": False, "user_defined_symbols": ["<sep>", "~~"]},
+        {"treat_whitespace_as_suffix": True},
+    ],
+    ids=str,
 )
-def test_whole_documents_are_normalised_as_by_the_library(train, normalizer, options):
-    data = train("bpe", normalizer, **options)
+@pytest.mark.parametrize("changes", [b"", UNESCAPED])
+def test_whole_documents_are_normalised_as_by_the_library(train, normalizer, options, changes):
+    data = train("bpe", normalizer, **options) + changes
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     texts = [text for text in [*NASTY, *nasty_documents(500, 3)] if text]  # a document without text has no units
     texts.append("ﷺ" * 2000)  # needs more room than was guessed
