@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -138,7 +139,9 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
     normalizer, pre_tokenizer = content.get("normalizer"), content.get("pre_tokenizer")
     try:
         steps = (piece_steps if piece_steps.is_metaspace(pre_tokenizer) else word_steps).recognise(normalizer, pre_tokenizer)
-        arrays, about = _MODELS[kind][0](content["model"])
+        # The library reads scores from a file less exactly than Python, and writes those that it has so that both read them.
+        model = json.loads(library.to_str())["model"] if kind == "Unigram" else content["model"]
+        arrays, about = _MODELS[kind][0](model)
         raw, normalized = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
         if normalizer and any(action != added_names.TEXT for action in normalized.values()):
             raise NotRecognised("added tokens that are looked for in the normalised text")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import itertools
 import json
 
 import hypothesis
@@ -337,6 +338,21 @@ def unigram(request, charsmap, texts):
         found["model"]["vocab"] += [[f"<0x{byte:02X}>", -20.0] for byte in range(256)]
         found["model"]["byte_fallback"] = True
     return found
+
+
+def test_scores_are_those_that_the_library_reads(tmp_path):
+    """Its last bit decides between `w` `ww` and `ww` `w`."""
+    scores = {
+        **{"<unk>": 0.0, "▁": -1.83775413549961, "t": -5.954602963997161, ":": -6.101094669387023, "/": -6.4224096195653795},
+        **{"w": -6.7753060235196285, "p": -7.436898185306495, "ht": -7.6778615282839535, "ww": -9.183990948636147},
+    }
+    model = {"type": "Unigram", "vocab": [*map(list, scores.items())], "unk_id": 0, "byte_fallback": False}
+    content = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": metaspace("never"), "model": model}
+    held = json.loads(tokenizers.Tokenizer.from_str(json.dumps(content)).to_str())["model"]["vocab"]
+    assert held != model["vocab"]
+    fast, slow = both(content, tmp_path)
+    words = ("".join(letters) for count in (6, 7) for letters in itertools.product("wt/", repeat=count))
+    compare(fast, slow, ["http://www t", "t http://www", *(f"t {word}" for word in words)])
 
 
 @pytest.mark.parametrize("special_tokens", [False, True])
