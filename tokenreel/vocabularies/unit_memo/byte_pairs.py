@@ -20,10 +20,9 @@ from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.pre_tokenizers.automata import to_pairs, to_stream
 from tokenreel.vocabularies.pre_tokenizers.recognition import Cutter
 from tokenreel.vocabularies.unit_memo import lookups
+from tokenreel.vocabularies.unit_memo.slot_table import Bytes, Words, aligned
 
-Bytes = npt.NDArray[np.uint8]
-_Words = npt.NDArray[np.uint64]
-_Scratch = tuple[Bytes, npt.NDArray[np.int32], Ints, _Words, npt.NDArray[np.int32], _Words]
+_Scratch = tuple[Bytes, npt.NDArray[np.int32], Ints, Words, npt.NDArray[np.int32], Words]
 
 _FIRST_PLACES, _FIRST_IDS, _FIRST_WORDS = 1 << 12, 1 << 13, 1 << 12  # of a new table
 
@@ -46,7 +45,7 @@ class BytePairs:
 
 
 class _Table:
-    """Units and their ids, in arrays that grow; see `kernels.byte_pairs`."""
+    """Units and their ids, in arrays that grow; see `kernels.slots`."""
 
     def __init__(self, whole: tuple[Bytes, Ints, npt.NDArray[np.int32]]) -> None:
         """Makes a table of units that are one piece each: their bytes and sixteen more, their bounds and ids."""
@@ -61,32 +60,33 @@ class _Table:
         places = _FIRST_PLACES
         while places < 4 * len(ids):
             places *= 2
-        self.slots = _aligned(4 * places)
+        self.slots = aligned(4 * places)
         self.ids = np.empty(_FIRST_IDS + len(ids), dtype=np.int32)
         self.store = np.empty(_FIRST_WORDS + len(text) // 8 + len(ids), dtype=np.uint64)
         self.sizes = np.zeros(3, dtype=np.int64)
         byte_pairs.keep_pieces(text, bounds, ids, self.arrays)
 
     @property
-    def arrays(self) -> tuple[_Words, npt.NDArray[np.int32], _Words, Ints]:
+    def arrays(self) -> tuple[Words, npt.NDArray[np.int32], Words, Ints]:
         """What the kernel takes."""
         return self.slots, self.ids, self.store, self.sizes
 
     def scratch(self, longest: int) -> _Scratch:
         """Gives the kernel's arrays for texts of up to so many bytes; for long ones they are not kept."""
-        from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
+        from tokenreel.vocabularies.unit_memo.kernels.byte_pairs import MOST_TEXTS, SLICE
+        from tokenreel.vocabularies.unit_memo.kernels.slots import BATCH, MOST_KEPT
 
-        size = max(longest, byte_pairs.SLICE)
-        if self._scratch is None or longest > byte_pairs.SLICE:
+        size = max(longest, SLICE)
+        if self._scratch is None or longest > SLICE:
             scratch = (
                 np.zeros(size + 16, dtype=np.uint8),
-                np.zeros(size + byte_pairs.MOST_TEXTS + 16, dtype=np.int32),
-                np.zeros(byte_pairs.MOST_TEXTS + 1, dtype=np.int64),
-                np.zeros(3 * byte_pairs.BATCH, dtype=np.uint64),
-                np.zeros(byte_pairs.MOST_KEPT, dtype=np.int32),
-                np.zeros(byte_pairs.MOST_KEPT, dtype=np.uint64),
+                np.zeros(size + MOST_TEXTS + 16, dtype=np.int32),
+                np.zeros(MOST_TEXTS + 1, dtype=np.int64),
+                np.zeros(3 * BATCH, dtype=np.uint64),
+                np.zeros(MOST_KEPT, dtype=np.int32),
+                np.zeros(MOST_KEPT, dtype=np.uint64),
             )
-            if longest > byte_pairs.SLICE:
+            if longest > SLICE:
                 return scratch
             self._scratch = scratch
         return self._scratch
@@ -98,28 +98,21 @@ class _Table:
 
     def make_room(self, most_bytes: int) -> None:
         """Makes room for further units; begins afresh where that would take more than `most_bytes`."""
-        from tokenreel.vocabularies.unit_memo.kernels import byte_pairs
+        from tokenreel.vocabularies.unit_memo.kernels.slots import KEPT_WORDS, MOST_KEPT, move_slots
 
         units, ids, words = self.sizes.tolist()
         places = len(self.slots) // 4
         more_places = 4 * places if 2 * units >= places else places
-        more_ids = 2 * len(self.ids) if ids + byte_pairs.MOST_KEPT > len(self.ids) else len(self.ids)
-        more_words = 2 * len(self.store) if words + byte_pairs.KEPT_WORDS > len(self.store) else len(self.store)
+        more_ids = 2 * len(self.ids) if ids + MOST_KEPT > len(self.ids) else len(self.ids)
+        more_words = 2 * len(self.store) if words + KEPT_WORDS > len(self.store) else len(self.store)
         if 32 * more_places + 4 * more_ids + 8 * more_words > most_bytes and units > len(self._whole[2]):
             self._clear()
             return
         if more_places > places:
-            old, self.slots = self.slots, _aligned(4 * more_places)
-            byte_pairs.move_slots(self.slots, old)
+            old, self.slots = self.slots, aligned(4 * more_places)
+            move_slots(self.slots, old)
         self.ids = np.concatenate([self.ids, np.empty(more_ids - len(self.ids), dtype=np.int32)])
         self.store = np.concatenate([self.store, np.empty(more_words - len(self.store), dtype=np.uint64)])
-
-
-def _aligned(words: int) -> _Words:
-    """Makes an array of zeros that begins where a line of the processor's cache does, so that no slot lies in two."""
-    whole = np.zeros(words + 8, dtype=np.uint64)
-    start = -(whole.ctypes.data // 8) % 8
-    return whole[start : start + words]
 
 
 def lay_out(model: BytePairs, cutter: Cutter) -> dict[str, npt.NDArray[Any]]:

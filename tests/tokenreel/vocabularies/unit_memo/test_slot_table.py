@@ -17,10 +17,10 @@ class Units:
 
     def slot_of(self, unit: bytes, flag: int):
         text = np.frombuffer(unit + bytes(16), dtype=np.uint8)
-        first, second = map(np.uint64, slots.key_of(text, 0, len(unit), flag))
-        places = np.uint64(len(self.table.slots) // 4 - 1)
-        place = np.uint64(slots.first_place(first, second, places))
-        slot = slots.find_slot(text, 0, len(unit), first, second, place, self.table.slots, self.table.store)
+        first, second = map(np.uint64, slots.key_of(text, *map(np.uint64, (0, len(unit), flag))))
+        mask = np.uint64(slots.mask_of(self.table.slots))
+        begin = np.uint64(slots.first_slot(first, second, mask))
+        slot = slots.find_slot(text, 0, len(unit), first, second, begin, mask, self.table.slots, self.table.store)
         return text, first, second, np.uint64(slot)
 
     def find(self, unit: bytes, flag: int = 0):

@@ -11,6 +11,7 @@ from numba import njit, types
 from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, U32, U64, kernel
 from tokenreel.vocabularies.unit_memo.kernels.documents import FIRST, LAST
 from tokenreel.vocabularies.unit_memo.kernels.hashing import HALF, MIX, ONE
+from tokenreel.vocabularies.unit_memo.kernels.heaps import lift, sink
 from tokenreel.vocabularies.unit_memo.kernels.normalizer import NORMALIZER, normalize_unit
 from tokenreel.vocabularies.unit_memo.kernels.slots import (
     BATCH,
@@ -28,6 +29,7 @@ from tokenreel.vocabularies.unit_memo.kernels.slots import (
     find_slot,
     has_room,
     keep_unit,
+    mask_of,
     read_ids,
 )
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child, find_piece
@@ -187,21 +189,6 @@ def _merge_short(symbols, begins, ranks, count, pairs, bits):
 
 
 @njit(nogil=True)
-def _sink(heap, size, parent):
-    """Moves an entry of a heap down to where both below it are larger."""
-    entry = heap[parent]
-    while 2 * parent + 1 < size:
-        below = 2 * parent + 1
-        if below + 1 < size and heap[below + 1] < heap[below]:
-            below += 1
-        if heap[below] >= entry:
-            break
-        heap[parent] = heap[below]
-        parent = below
-    heap[parent] = entry
-
-
-@njit(nogil=True)
 def _merge_long(work, count, pairs, bits):
     """Merges any number of symbols, in the same order, in a time that grows little faster: by a heap and linked lists.
 
@@ -216,12 +203,12 @@ def _merge_long(work, count, pairs, bits):
             heap[size] = ranks[i] & ~_LOW_HALF | np.uint64(i)
             size += 1
     for parent in range(size // 2 - 1, -1, -1):
-        _sink(heap, size, parent)
+        sink(heap, size, parent)
     while size:
         top = heap[0]
         size -= 1
         heap[0] = heap[size]
-        _sink(heap, size, 0)
+        sink(heap, size, 0)
         place = np.int64(top & _LOW_HALF)
         if ranks[place] == _NO_MERGE or ranks[place] >> HALF != top >> HALF:
             continue
@@ -238,12 +225,9 @@ def _merge_long(work, count, pairs, bits):
             if behind[left] < count:
                 ranks[left] = _merged(pairs, bits, symbols[left], symbols[behind[left]])
             if ranks[left] != _NO_MERGE:
-                below, heap[size] = size, ranks[left] & ~_LOW_HALF | np.uint64(left)
+                heap[size] = ranks[left] & ~_LOW_HALF | np.uint64(left)
+                lift(heap, size)
                 size += 1
-                while below > 0 and heap[below] < heap[(below - 1) >> 1]:
-                    parent = (below - 1) >> 1
-                    heap[below], heap[parent] = heap[parent], heap[below]
-                    below = parent
     left = place = np.int64(0)
     while place < count:
         symbols[left], begins[left] = symbols[place], begins[place]
@@ -318,7 +302,7 @@ def encode(text, starts, first, normalizer, model, table, progress, looks_up, ba
     slots, ids, store, sizes = table
     trie, named, pairs, bits, plain, others, other_bounds, byte_ids, unknown, words_only = model
     symbols, begins, ranks, _, _, _ = work
-    joins = len(byte_ids) == 0
+    joins, mask = len(byte_ids) == 0, mask_of(slots)
     document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
     status = DONE
     while document < len(counts) and status == DONE:
@@ -339,7 +323,7 @@ def encode(text, starts, first, normalizer, model, table, progress, looks_up, ba
             if kept:
                 j = np.uint64(3 * (unit - begin))
                 key, size = batch[j], batch[j + ONE]
-                slot = find_slot(text, start, length, key, size, batch[j + _TWO], slots, store)
+                slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
                 count = read_ids(slots, slot, ids, out, at)
             if count < 0:
                 if not has_room(slots, ids, store, sizes):

@@ -1,11 +1,5 @@
 """Byte-level BPE of a text that is cut into units: looks them up, merges new ones and keeps them, in one pass.
 
-A table belongs to one caller at a time, so units are found and written in the same loop. It has four uint64 for each unit, half a line of
-the processor's cache, and most units are told by them alone:
-
-    0, 1   up to 15 bytes and their number in the top byte; of longer units a hash, and their number with the top bit set
-    2, 3   up to three ids and their number in the top byte; else where the ids lie in a pool and, of longer units, the bytes in another
-
 Tested in tests/tokenreel/vocabularies/unit_memo/test_byte_pairs.py.
 """
 
@@ -20,102 +14,38 @@ from numba import njit, types
 from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, U64, kernel
 from tokenreel.vocabularies.unit_memo.kernels.cutting import CUTTER, cut_units
 from tokenreel.vocabularies.unit_memo.kernels.hashing import HALF, MIX, ONE
-from tokenreel.vocabularies.unit_memo.kernels.words import copy, fetch_early, pointer, word_at
+from tokenreel.vocabularies.unit_memo.kernels.heaps import lift, sink
+from tokenreel.vocabularies.unit_memo.kernels.slots import (
+    BATCH,
+    DONE,
+    FULL,
+    KEPT_WORDS,
+    LONG,
+    MOST_KEPT,
+    TABLE,
+    W_I32,
+    W_I64,
+    W_U8,
+    W_U64,
+    find_slot,
+    first_slot,
+    keep_unit,
+    key_of,
+    mask_of,
+    write_ids,
+)
+from tokenreel.vocabularies.unit_memo.kernels.words import copy, fetch_early, pointer
 
-MOST_KEPT = 256  # bytes of a unit that is kept; longer ones hardly come again
-KEPT_WORDS = MOST_KEPT // 8
-DONE, FULL = 0, 1  # what `encode` returns: through, or the table has no room for another unit
-
-_TOP, _THREE, _SEVEN = np.uint64(56), np.uint64(3), np.uint64(7)
-_TWO, _FOUR, _EIGHT, _SIXTEEN, _MOST_KEPT = np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(16), np.uint64(MOST_KEPT)
-BATCH = 64  # units whose slots are fetched together
+_TWO, _THREE, _MOST_KEPT = np.uint64(2), np.uint64(3), np.uint64(MOST_KEPT)
 SLICE, MOST_TEXTS = 1 << 16, 1 << 13  # bytes and texts that are cut together
 # What `encode` keeps between calls: the texts of the slice, the text and the unit where it goes on, ids written, ids written before the
 # text, units that were new, and all units.
 _BEGIN, _STOP, _PART, _UNIT, _AT, _FIRST_AT, _NEW, _SEEN = range(8)
-_LONG, _LAST_BIT, _LOW_HALF = np.uint64(1 << 63), np.uint64(63), np.uint64(0xFFFFFFFF)
+_NO_FLAG, _LOW_HALF = np.uint64(0), np.uint64(0xFFFFFFFF)
 _NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)  # ranks are far below
-_INLINE = np.uint64(3)  # ids in a slot
-# Masks of the first eight and of the further bytes of units of 0 to 15 bytes, in turns.
-_MASKS = np.array([(1 << 8 * size) - 1 for total in range(16) for size in (min(total, 8), max(total - 8, 0))], dtype=np.uint64)
-
-_WRITTEN_U64, _WRITTEN_I32, _WRITTEN_I64 = types.uint64[::1], types.int32[::1], types.int64[::1]
-# The table: slots, pool of ids, pool of bytes, and how many units, ids and words of bytes it holds.
-_TABLE = types.Tuple((_WRITTEN_U64, _WRITTEN_I32, _WRITTEN_U64, _WRITTEN_I64))
 # What merges: of two bytes, of two pieces (`build_merges`), and the piece of each byte.
 _MERGES = types.Tuple((U64, U64, I32))
-_SCRATCH = types.Tuple((types.uint8[::1], _WRITTEN_I32, _WRITTEN_I64, _WRITTEN_U64, _WRITTEN_I32, _WRITTEN_U64))
-
-
-@njit(nogil=True, inline="always")
-def _key(text, begin, length):
-    """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found; all are uint64."""
-    if length < _SIXTEEN:
-        at = length << ONE
-        return word_at(text, begin) & _MASKS[at], word_at(text, begin + _EIGHT) & _MASKS[at | ONE] | length << _TOP
-    value, i, last = length, begin, begin + length - _EIGHT
-    while i <= last:
-        value = (value ^ word_at(text, i)) * MIX
-        value ^= value >> HALF
-        i += _EIGHT
-    value = (value ^ word_at(text, last)) * MIX  # the last eight bytes, some of which may have come already
-    return value ^ value >> HALF, length | _LONG
-
-
-@njit(nogil=True, inline="always")
-def _first_place(first, second, mask):
-    """Gives the place where a unit is looked for first."""
-    value = (first ^ (second << HALF | second >> HALF)) * MIX
-    value = (value ^ value >> HALF) * MIX
-    return value >> HALF & mask
-
-
-@njit(nogil=True, inline="always")
-def _find(text, begin, length, first, second, slot, slots, mask, store):
-    """Finds the slot of a unit, from the one on where it is looked for first, or else an empty one for it: where it begins."""
-    while True:
-        known = slots[slot | ONE]
-        if known == 0:
-            break
-        if known == second and slots[slot] == first:
-            if length < 16:
-                break
-            at, i = np.int64(slots[slot | _TWO] >> HALF), 0
-            while i + 8 <= length and store[at] == word_at(text, np.uint64(begin + i)):
-                at, i = at + 1, i + 8
-            if i + 8 > length and (i == length or store[at] == word_at(text, np.uint64(begin + length - 8))):
-                break
-        slot = (slot + _FOUR) & (mask << _TWO | _THREE)
-    return slot
-
-
-@njit(nogil=True, inline="always")
-def _keep(text, begin, length, first, second, slot, out, at, count, slots, ids, store, sizes):
-    """Writes a unit, whose ids are the `count` ones of `out` from `at` on, into its slot."""
-    slots[slot], slots[slot | ONE] = first, second
-    sizes[0] += 1
-    if count <= 3 and length < 16:
-        value, last = np.uint64(0), np.uint64(count) << _TOP
-        if count > 0:
-            value = np.uint64(out[at])
-        if count > 1:
-            value |= np.uint64(out[at + 1]) << HALF
-        if count > 2:
-            last |= np.uint64(out[at + 2])
-        slots[slot | _TWO], slots[slot | _THREE] = value, last
-        return
-    slots[slot | _TWO] = np.uint64(sizes[1]) | np.uint64(sizes[2]) << HALF
-    slots[slot | _THREE] = np.uint64(count) | np.uint64(255) << _TOP
-    for i in range(count):
-        ids[sizes[1] + i] = out[at + i]
-    sizes[1] += count
-    if length >= 16:
-        for i in range(0, length - 7, 8):
-            store[sizes[2]] = word_at(text, np.uint64(begin + i))
-            sizes[2] += 1
-        if length & 7:
-            store[sizes[2]] = word_at(text, np.uint64(begin + length - 8))
-            sizes[2] += 1
+_SCRATCH = types.Tuple((W_U8, W_I32, W_I64, W_U64, W_I32, W_U64))
 
 
 @njit(nogil=True, inline="always")
@@ -188,12 +118,12 @@ def _merge_long(text, begin, end, merges, out, at):
             heap[size] = ranks[i] & ~_LOW_HALF | np.uint64(i)
             size += 1
     for parent in range(size // 2 - 1, -1, -1):
-        _sink(pointer(heap), size, parent)
+        sink(pointer(heap), size, parent)
     while size:
         top = heap[0]
         size -= 1
         heap[0] = heap[size]
-        _sink(pointer(heap), size, 0)
+        sink(pointer(heap), size, 0)
         place = np.int64(top & _LOW_HALF)
         if ranks[place] == _NO_MERGE or ranks[place] >> HALF != top >> HALF:
             continue
@@ -210,31 +140,15 @@ def _merge_long(text, begin, end, merges, out, at):
             if behind[left] < count:
                 ranks[left] = _merged(pairs, mask, symbols[left], symbols[behind[left]])
             if ranks[left] != _NO_MERGE:
-                child, heap[size] = size, ranks[left] & ~_LOW_HALF | np.uint64(left)
+                heap[size] = ranks[left] & ~_LOW_HALF | np.uint64(left)
+                lift(pointer(heap), size)
                 size += 1
-                while child > 0 and heap[child] < heap[(child - 1) >> 1]:
-                    parent = (child - 1) >> 1
-                    heap[child], heap[parent] = heap[parent], heap[child]
-                    child = parent
     written, place = 0, 0
     while place < count:
         out[at + written] = symbols[place]
         written += 1
         place = behind[place]
     return written
-
-
-@njit(nogil=True)
-def _sink(heap, size, parent):
-    """Moves an entry of a heap down to where both below it are larger."""
-    while 2 * parent + 1 < size:
-        child = 2 * parent + 1
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[parent] <= heap[child]:
-            break
-        heap[parent], heap[child] = heap[child], heap[parent]
-        parent = child
 
 
 @kernel((I32, I32, I32, I32))
@@ -269,7 +183,7 @@ def build_merges(left, right, merged, byte_ids):
     return byte_pairs, pairs
 
 
-@kernel((U8, I64, I32, _TABLE))
+@kernel((U8, I64, I32, TABLE))
 def keep_pieces(text, bounds, pieces, table):
     """Keeps units that are one piece each, which `encode` will then not merge.
 
@@ -280,27 +194,13 @@ def keep_pieces(text, bounds, pieces, table):
       table: written to; it has room.
     """
     slots, ids, store, sizes = table
-    data, ids_of_pieces, mask = pointer(text), pointer(pieces), np.uint64((len(slots) >> 2) - 1)
+    data, ids_of_pieces, mask = pointer(text), pointer(pieces), mask_of(slots)
     units, pool, words = pointer(slots), pointer(ids), pointer(store)
     for i in range(len(pieces)):
         length = bounds[i + 1] - bounds[i]
-        first, second = _key(data, np.uint64(bounds[i]), np.uint64(length))
-        slot = _first_place(first, second, mask) << _TWO
-        slot = _find(data, bounds[i], length, first, second, slot, units, mask, words)
-        _keep(data, bounds[i], length, first, second, slot, ids_of_pieces, i, 1, units, pool, words, pointer(sizes))
-
-
-@kernel((_WRITTEN_U64, U64))
-def move_slots(slots, old):
-    """Fills the slots of a larger table, all empty, with those of another one."""
-    mask = np.uint64((len(slots) >> 2) - 1)
-    for i in range(0, len(old), 4):
-        if old[i + 1]:
-            place = _first_place(old[i], old[i + 1], mask)
-            while slots[place << _TWO | ONE]:
-                place = (place + ONE) & mask
-            for j in range(4):
-                slots[(place << _TWO) + np.uint64(j)] = old[i + j]
+        first, second = key_of(data, np.uint64(bounds[i]), np.uint64(length), _NO_FLAG)
+        slot = find_slot(data, bounds[i], length, first, second, first_slot(first, second, mask), mask, units, words)
+        keep_unit(data, bounds[i], length, first, second, slot, ids_of_pieces, i, 1, units, pool, words, pointer(sizes))
 
 
 @njit(nogil=True)
@@ -315,28 +215,12 @@ def _fetch_slots(text, starts, unit, stop, slots, mask, places):
         length = (np.uint64(starts[k + ONE]) >> ONE) - begin
         first, second, slot = _NO_MERGE, _NO_MERGE, np.uint64(0)  # as no slot has them: of what is left out, or too long to be kept
         if length <= _MOST_KEPT and np.uint64(starts[k]) & ONE == 0:
-            first, second = _key(text, begin, length)
-            slot = _first_place(first, second, mask) << _TWO
+            first, second = key_of(text, begin, length, _NO_FLAG)
+            slot = first_slot(first, second, mask)
             fetch_early(slots, slot)
-            second |= (second & _LONG) >> ONE  # `_look_up` finds no long unit, whose bytes are to be compared
+            second |= (second & LONG) >> ONE  # `_look_up` finds no long unit, whose bytes are to be compared
         places[j], places[j + ONE], places[j + _TWO] = first, second, slot
         j += _THREE
-
-
-@njit(nogil=True, inline="always")
-def _write(slots, slot, ids, out, at):
-    """Writes the ids of a slot, and over what lies behind them; gives how many they are. All are uint64."""
-    value, last = slots[slot | _TWO], slots[slot | _THREE]
-    count = last >> _TOP
-    if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
-        out[at] = np.int32(value & _LOW_HALF)
-        out[at + ONE] = np.int32(value >> HALF)
-        out[at + _TWO] = np.int32(last & _LOW_HALF)
-    else:
-        pool, count = value & _LOW_HALF, last & _LOW_HALF
-        for i in range(count):
-            out[at + i] = ids[pool + i]
-    return count
 
 
 @njit(nogil=True)
@@ -346,7 +230,7 @@ def _look_up(slots, places, j, stop, ids, out, at):
         slot = places[j + _TWO]
         if slots[slot] != places[j] or slots[slot | ONE] != places[j + ONE]:
             break
-        at += _write(slots, slot, ids, out, at)
+        at += write_ids(slots, slot, ids, out, at)
         j += _THREE
     return j, at
 
@@ -382,16 +266,16 @@ def _encode_units(scratch, tokens, merges, table, state, out, counts):
                 state[_NEW] += 1
             else:
                 first, second = places[j], places[j + ONE]
-                second &= ~((second & _LONG) >> ONE)
-                slot = _find(text, start, length, first, second, places[j + _TWO], slots, mask, store)
+                second &= ~((second & LONG) >> ONE)
+                slot = find_slot(text, start, length, first, second, places[j + _TWO], mask, slots, store)
                 if slots[slot | ONE]:
-                    at += np.int64(_write(slots, slot, ids, out, np.uint64(at)))
+                    at += np.int64(write_ids(slots, slot, ids, out, np.uint64(at)))
                 elif 2 * sizes[0] > np.int64(mask) or sizes[1] > most_ids - MOST_KEPT or sizes[2] > most_words - KEPT_WORDS:
                     found = FULL  # at most half of the places are taken
                     break
                 else:
                     count = _merge_short(text, start, start + length, merges, symbols, ranks, out, at)
-                    _keep(text, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
+                    keep_unit(text, start, length, first, second, slot, out, at, count, slots, ids, store, sizes)
                     state[_NEW] += 1
                     at += count
             unit += 1
@@ -404,7 +288,7 @@ def _encode_units(scratch, tokens, merges, table, state, out, counts):
     return found
 
 
-@kernel((U8, I64, I32, CUTTER, _MERGES, _TABLE, _SCRATCH, _WRITTEN_I64, _WRITTEN_I32, _WRITTEN_I64))
+@kernel((U8, I64, I32, CUTTER, _MERGES, TABLE, _SCRATCH, W_I64, W_I32, W_I64))
 def encode(text, bounds, tokens, cutter, merges, table, scratch, state, out, counts):
     """Encodes texts, slice by slice: what is written beside the ids stays in the processor's cache.
 
@@ -430,7 +314,7 @@ def encode(text, bounds, tokens, cutter, merges, table, scratch, state, out, cou
     classes, automaton, stream, columns, row_bits, regions, keeps_rest, rows, ascii, bits = cutter
     has_tokens, texts = len(tokens) > 0, len(counts)
     kept = (pointer(data), pointer(starts), pointer(units), pointer(places), pointer(symbols), pointer(ranks))
-    held = (pointer(slots), np.uint64((len(slots) >> 2) - 1), pointer(ids), len(ids), pointer(store), len(store), pointer(sizes))
+    held = (pointer(slots), mask_of(slots), pointer(ids), len(ids), pointer(store), len(store), pointer(sizes))
     merging = (pointer(byte_pairs), pointer(pairs), np.uint64((len(pairs) >> 1) - 1), pointer(byte_ids))
     cutting = (pointer(classes), pointer(automaton), pointer(stream), columns, row_bits, pointer(regions), keeps_rest)
     by_pairs = (pointer(rows), pointer(ascii), bits, len(rows) > 0)

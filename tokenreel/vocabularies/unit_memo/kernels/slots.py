@@ -1,6 +1,7 @@
 """The table of the units that were seen: four uint64 for each, half a line of the processor's cache.
 
-A table belongs to one caller at a time, so units are found and written in the same loop. Most are told by their slot alone:
+A table belongs to one caller at a time, so units are found and written in the same loop. Most are told by their slot alone. Functions that
+take no `len` of an array take what `words.pointer` gives, too.
 
     0, 1   up to 15 bytes and their number in the top byte; of longer units a hash, and their number with the top bit set; flags, 2 bits
     2, 3   up to three ids and their number in the top byte; else where the ids lie in a pool and, of longer units, the bytes in another;
@@ -26,13 +27,13 @@ KEPT_WORDS = MOST_KEPT // 8
 BATCH = 64  # units whose slots are fetched together
 DONE, FULL, NARROW = 0, 1, 2  # what a caller returns: through; the table, or the result, has no room for another unit
 
-_TOP, _FLAGS, _TWO, _THREE, _EIGHT = np.uint64(56), np.uint64(60), np.uint64(2), np.uint64(3), np.uint64(8)
-_LONG, _LOW_HALF = np.uint64(1 << 63), np.uint64(0xFFFFFFFF)
+_TOP, _FLAGS, _LOW_HALF = np.uint64(56), np.uint64(60), np.uint64(0xFFFFFFFF)
+_TWO, _THREE, _FOUR, _EIGHT, _SIXTEEN = np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(8), np.uint64(16)
+LONG = np.uint64(1 << 63)  # in the second word of a unit of sixteen bytes or more
 _MARK = np.uint64(0xFFFFFF)
-_INLINE = 3  # ids in a slot
-# Masks of the first eight and of the further bytes of units of 0 to 15 bytes.
-_FIRST_BYTES = np.array([(1 << 8 * min(size, 8)) - 1 for size in range(16)], dtype=np.uint64)
-_LAST_BYTES = np.array([(1 << 8 * max(size - 8, 0)) - 1 for size in range(16)], dtype=np.uint64)
+_INLINE = np.uint64(3)  # ids in a slot
+# Masks of the first eight and of the further bytes of units of 0 to 15 bytes, in turns.
+_MASKS = np.array([(1 << 8 * size) - 1 for total in range(16) for size in (min(total, 8), max(total - 8, 0))], dtype=np.uint64)
 
 W_U8, W_U64, W_I32, W_I64 = types.uint8[::1], types.uint64[::1], types.int32[::1], types.int64[::1]
 TABLE = types.Tuple((W_U64, W_I32, W_U64, W_I64))  # slots, pool of ids, pool of bytes, and how many units, ids and words of bytes it holds
@@ -40,27 +41,34 @@ TABLE = types.Tuple((W_U64, W_I32, W_U64, W_I64))  # slots, pool of ids, pool of
 
 @njit(nogil=True, inline="always")
 def key_of(text, begin, length, flag):
-    """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found; the flag is 0 to 3. Sixteen bytes behind it are read."""
-    flags, begin = np.uint64(flag) << _FLAGS, np.uint64(begin)
-    if length < 16:
-        size = np.uint64(length)
-        last = word_at(text, begin + _EIGHT) & _LAST_BYTES[size]
-        return word_at(text, begin) & _FIRST_BYTES[size], last | size << _TOP | flags
-    value = np.uint64(length)
-    for i in range(0, length - 7, 8):
-        value = (value ^ word_at(text, begin + np.uint64(i))) * MIX
+    """Makes the two words by which a unit of up to `MOST_KEPT` bytes is found. All are uint64; sixteen bytes behind it are read.
+
+    A flag is 0 to 3.
+    """
+    if length < _SIXTEEN:
+        at = length << ONE
+        return word_at(text, begin) & _MASKS[at], word_at(text, begin + _EIGHT) & _MASKS[at | ONE] | length << _TOP | flag << _FLAGS
+    value, i, last = length, begin, begin + length - _EIGHT
+    while i <= last:
+        value = (value ^ word_at(text, i)) * MIX
         value ^= value >> HALF
-    last = word_at(text, begin + np.uint64(length - 8))  # the last eight bytes, some of which may have come already
-    value = (value ^ last) * MIX
-    return value ^ value >> HALF, np.uint64(length) | flags | _LONG
+        i += _EIGHT
+    value = (value ^ word_at(text, last)) * MIX  # the last eight bytes, some of which may have come already
+    return value ^ value >> HALF, length | flag << _FLAGS | LONG
 
 
 @njit(nogil=True, inline="always")
-def first_place(first, second, mask):
-    """Gives the place where a unit is looked for first."""
+def mask_of(slots):
+    """Gives what the place of a unit, of which there are two to some power, is of a hash."""
+    return np.uint64((len(slots) >> 2) - 1)
+
+
+@njit(nogil=True, inline="always")
+def first_slot(first, second, mask):
+    """Gives the slot where a unit is looked for first."""
     value = (first ^ (second << HALF | second >> HALF)) * MIX
     value = (value ^ value >> HALF) * MIX
-    return value >> HALF & mask
+    return (value >> HALF & mask) << _TWO
 
 
 @njit(nogil=True, inline="always")
@@ -75,26 +83,24 @@ def fetch_slots(text, starts, unit, stop, first_unit, end_unit, slots, batch):
       first_unit: of the document.
       end_unit: behind the last of the document.
       slots: of the table.
-      batch: [3 * BATCH] uint64, written to: the two words of each key, and the place.
+      batch: [3 * BATCH] uint64, written to: the two words of each key, and the slot.
     """
-    mask = np.uint64((len(slots) >> 2) - 1)
+    mask = mask_of(slots)
     for k in range(unit, stop):
         start = np.int64(starts[np.uint64(k)])
         length = np.int64(starts[np.uint64(k + 1)]) - start
         if length <= MOST_KEPT:
             flag = np.int64(k == first_unit) * FIRST | np.int64(k == end_unit - 1) * LAST
-            first, second = key_of(text, start, length, flag)
-            place, at = first_place(first, second, mask), np.uint64(3 * (k - unit))
-            batch[at], batch[at + ONE], batch[at + _TWO] = first, second, place
-            fetch_early(slots, place << _TWO)
+            first, second = key_of(text, np.uint64(start), np.uint64(length), np.uint64(flag))
+            slot, at = first_slot(first, second, mask), np.uint64(3 * (k - unit))
+            batch[at], batch[at + ONE], batch[at + _TWO] = first, second, slot
+            fetch_early(slots, slot)
 
 
 @njit(nogil=True, inline="always")
-def find_slot(text, begin, length, first, second, place, slots, store):
-    """Finds the slot of a unit, looked for from a place on, or else an empty one for it: where it begins."""
-    mask = np.uint64((len(slots) >> 2) - 1)
+def find_slot(text, begin, length, first, second, slot, mask, slots, store):
+    """Finds the slot of a unit, looked for from `first_slot` on, or else an empty one for it: where it begins."""
     while True:
-        slot = place << _TWO
         known = slots[slot | ONE]
         if known == 0:
             break
@@ -106,27 +112,30 @@ def find_slot(text, begin, length, first, second, place, slots, store):
                 at, i = at + 1, i + 8
             if i + 8 > length and (i == length or store[at] == word_at(text, np.uint64(begin + length - 8))):
                 break
-        place = (place + ONE) & mask
+        slot = (slot + _FOUR) & (mask << _TWO | _THREE)
     return slot
 
 
 @njit(nogil=True, inline="always")
-def read_ids(slots, slot, ids, out, at):
-    """Writes the ids of the unit in a slot to `out`, which has room for `MOST_IDS` of them; gives their number, or -1 if it is empty."""
-    if slots[slot | ONE] == 0:
-        return np.int64(-1)
+def write_ids(slots, slot, ids, out, at):
+    """Writes the ids of a slot that a unit has, and over what lies behind them; gives how many they are. All are uint64."""
     value, last = slots[slot | _TWO], slots[slot | _THREE]
-    count = np.int64(last >> _TOP)
+    count = last >> _TOP
     if count <= _INLINE:  # all three are written, for a branch would be guessed wrong
-        place = np.uint64(at)
-        out[place] = np.int32(value & _LOW_HALF)
-        out[place + ONE] = np.int32(value >> HALF)
-        out[place + _TWO] = np.int32(last & _LOW_HALF)
-        return count
-    pool, count = np.int64(value & _LOW_HALF), np.int64(last & _LOW_HALF)
-    for i in range(count):
-        out[at + i] = ids[pool + i]
+        out[at] = np.int32(value & _LOW_HALF)
+        out[at + ONE] = np.int32(value >> HALF)
+        out[at + _TWO] = np.int32(last & _LOW_HALF)
+    else:
+        pool, count = value & _LOW_HALF, last & _LOW_HALF
+        for i in range(count):
+            out[at + i] = ids[pool + i]
     return count
+
+
+@njit(nogil=True, inline="always")
+def read_ids(slots, slot, ids, out, at):
+    """Writes the ids of a slot to `out`, which has room for `MOST_IDS` of them; gives their number, or -1 if it is empty."""
+    return np.int64(write_ids(slots, slot, ids, out, np.uint64(at))) if slots[slot | ONE] else np.int64(-1)
 
 
 @njit(nogil=True, inline="always")
@@ -134,7 +143,7 @@ def keep_unit(text, begin, length, first, second, slot, out, at, count, slots, i
     """Writes a unit, whose ids are the `count` ones of `out` from `at` on, into its slot."""
     slots[slot], slots[slot | ONE] = first, second
     sizes[0] += 1
-    if count <= _INLINE and length < 16:
+    if count <= 3 and length < 16:
         value, last = np.uint64(0), np.uint64(count) << _TOP
         if count > 0:
             value = np.uint64(np.uint32(out[at]))
@@ -179,11 +188,11 @@ def mark_of(slots, slot):
 @kernel((W_U64, U64))
 def move_slots(slots, old):
     """Fills the slots of a larger table, all empty, with those of another one."""
-    mask = np.uint64((len(slots) >> 2) - 1)
+    mask = mask_of(slots)
     for i in range(0, len(old), 4):
         if old[i + 1]:
-            place = first_place(old[i], old[i + 1], mask)
-            while slots[place << _TWO | ONE]:
-                place = (place + ONE) & mask
+            slot = first_slot(old[i], old[i + 1], mask)
+            while slots[slot | ONE]:
+                slot = (slot + _FOUR) & (mask << _TWO | _THREE)
             for j in range(4):
-                slots[(place << _TWO) + np.uint64(j)] = old[i + j]
+                slots[slot + np.uint64(j)] = old[i + j]

@@ -35,6 +35,7 @@ from tokenreel.vocabularies.unit_memo.kernels.slots import (
     keep_unit,
     mark,
     mark_of,
+    mask_of,
     read_ids,
 )
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
@@ -203,7 +204,7 @@ def encode(text, starts, first, normalizer, model, table, progress, sums, looks_
       as `bpe.encode` does.
     """
     slots, ids, store, sizes = table
-    unknown, joins, token_scores = model[2], len(model[4]) == 0, model[5]
+    unknown, joins, token_scores, mask = model[2], len(model[4]) == 0, model[5], mask_of(slots)
     document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
     total, status = sums[0], DONE
     while document < len(counts) and status == DONE:
@@ -224,7 +225,7 @@ def encode(text, starts, first, normalizer, model, table, progress, sums, looks_
             if kept:
                 j = np.uint64(3 * (unit - begin))
                 key, size = batch[j], batch[j + ONE]
-                slot = find_slot(text, start, length, key, size, batch[j + _TWO], slots, store)
+                slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
                 count = read_ids(slots, slot, ids, out, at)
                 found = count >= 0
                 if found and abs(total) * np.float32(_PARTS) >= mark_of(slots, slot):
