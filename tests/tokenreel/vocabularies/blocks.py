@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -23,6 +24,15 @@ NASTY = [
 def joined(parts: Sequence[bytes]):
     """Sequences of bytes end to end, and their bounds."""
     return np.frombuffer(b"".join(parts), dtype=np.uint8), ragged.offsets_of(np.array([len(part) for part in parts], dtype=np.int64))
+
+
+def hashed(units: Sequence[bytes], flags: Sequence[int]):
+    """Units as the kernels of words give them: bytes end to end, int32 bounds, hashes and flags."""
+    from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+    text, bounds = joined(units)
+    hashes = [word_units.hash_of(text, begin, end, flag) for (begin, end), flag in zip(itertools.pairwise(bounds), flags, strict=True)]
+    return text, bounds.astype(np.int32), np.array(hashes, dtype=np.uint64), np.array(flags, dtype=np.uint8)
 
 
 def block(documents: Sequence[str]):

@@ -19,14 +19,9 @@ class EncodedUnits(NamedTuple):
     """Distinct units and what they are encoded as, end to end with bounds.
 
     Attributes:
-      flags: [units] uint8, whether they begin or end a document (`kernels.units.FIRST`, `LAST`).
+      flags: [units] uint8, of `kernels.word_units.cut_words`.
       text, text_bounds: [bytes] uint8 their bytes, and [units + 1] int64.
       ids, id_bounds: [tokens] int32 their ids, and [units + 1] int64.
-      spelling, spelling_bounds: of unigram models: [bytes] uint8 normalised, and [units + 1] int64.
-      scores: of unigram models: [units] float32 sums of scores.
-      certain: of unigram models: [units] float32, as `kernels.unigram.segment` gives them.
-
-    Other models have no spelling, no scores and nothing certain: these arrays are empty.
     """
 
     flags: Bytes
@@ -34,13 +29,9 @@ class EncodedUnits(NamedTuple):
     text_bounds: Ints
     ids: npt.NDArray[np.int32]
     id_bounds: Ints
-    spelling: Bytes
-    spelling_bounds: Ints
-    scores: npt.NDArray[np.float32]
-    certain: npt.NDArray[np.float32]
 
 
-_BOUNDED = {"text": "text_bounds", "ids": "id_bounds", "spelling": "spelling_bounds"}  # arrays of values, and their bounds
+_BOUNDED = {"text": "text_bounds", "ids": "id_bounds"}  # arrays of values, and their bounds
 _BOUNDS = tuple(_BOUNDED.values())
 
 NONE = EncodedUnits(
@@ -49,10 +40,6 @@ NONE = EncodedUnits(
     text_bounds=np.zeros(1, dtype=np.int64),
     ids=np.zeros(0, dtype=np.int32),
     id_bounds=np.zeros(1, dtype=np.int64),
-    spelling=np.zeros(0, dtype=np.uint8),
-    spelling_bounds=np.zeros(1, dtype=np.int64),
-    scores=np.zeros(0, dtype=np.float32),
-    certain=np.zeros(0, dtype=np.float32),
 )
 
 
@@ -80,7 +67,7 @@ class Table(NamedTuple):
         return self.places.nbytes + self.hashes.nbytes + sum(array.nbytes for array in self.units) if self.size else 0
 
     def look_up(self, text: Bytes, bounds: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64], flags: Bytes) -> tuple[Entries, Entries]:
-        """Finds units as `kernels.units.cut_documents` gives them; see `kernels.units.find_units`."""
+        """Finds units as `kernels.word_units.cut_words` gives them; see `kernels.units.find_units`."""
         from tokenreel.vocabularies.unit_memo.kernels.units import find_units
 
         known = self.units
@@ -134,9 +121,8 @@ class Table(NamedTuple):
     def _used(self, name: str) -> int:
         """Tells how much of an array is filled."""
         if name in _BOUNDED:
-            bounds = getattr(self.units, _BOUNDED[name])
-            return int(bounds[min(self.size, len(bounds) - 1)])
-        return min(self.size + (name in _BOUNDS), len(getattr(self.units, name)))  # some are empty where the model needs them not
+            return int(getattr(self.units, _BOUNDED[name])[self.size])
+        return self.size + (name in _BOUNDS)
 
 
 def _room(size: int, needed: int, *, power: bool = False) -> int:
@@ -153,11 +139,6 @@ def pick(units: EncodedUnits, which: Entries) -> EncodedUnits:
     """Picks some of the units: [k] int32, in this order."""
     from tokenreel.vocabularies.unit_memo.kernels.units import take_sequences
 
-    picked = {}
-    for name, bounds in _BOUNDED.items():
-        if len(getattr(units, bounds)) > 1:
-            picked[name], picked[bounds] = take_sequences(getattr(units, name), getattr(units, bounds), which)
-    for name in ("flags", "scores", "certain"):
-        if len(getattr(units, name)):
-            picked[name] = getattr(units, name)[which]
-    return units._replace(**picked)
+    text, text_bounds = take_sequences(units.text, units.text_bounds, which)
+    ids, id_bounds = take_sequences(units.ids, units.id_bounds, which)
+    return EncodedUnits(units.flags[which], text, text_bounds, ids, id_bounds)

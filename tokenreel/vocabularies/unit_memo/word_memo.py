@@ -167,7 +167,7 @@ class WordMemo:
         ids, id_bounds = found.ids, found.bounds
         if self._spans:
             ids, id_bounds = np.stack([found.ids, found.begins, found.ends], axis=1).ravel(), 3 * id_bounds
-        return NONE._replace(flags=flags[which], text=unit_text, text_bounds=text_bounds, ids=ids, id_bounds=id_bounds)
+        return EncodedUnits(flags[which], unit_text, text_bounds, ids, id_bounds)
 
     def _with_hard(self, found: Tokens, text: Bytes, bounds: Ints, flags: Bytes, hard: npt.NDArray[np.bool_]) -> Tokens:
         """Puts the tokens of units in which only the library knows a character, and added tokens, in their places."""

@@ -21,7 +21,7 @@ _SIZE_BITS, _FLAG_BITS, _IS_SHORT = np.uint64(8 * SHORT), np.uint64(8 * SHORT + 
 
 @njit(nogil=True)
 def hash_unit(size, word, value, flag):
-    """Hashes a unit; see `units.cut_documents`.
+    """Hashes a unit; see `word_units.cut_words`.
 
     Units of up to `SHORT` bytes have the same hash only if their bytes and flags are the same, so that whoever compares hashes need not
     compare bytes: most units of natural text are that short.

@@ -1,4 +1,4 @@
-"""Cuts text into units and finds them in the table of those seen."""
+"""Finds units in the table of those seen, and gathers their ids."""
 
 # mypy: ignore-errors
 # (Numba finds the types of what it compiles.)
@@ -8,64 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, U64, kernel
-from tokenreel.vocabularies.unit_memo.kernels.hashing import BYTE, FNV_PRIME, FNV_SEED, ONE, SHORT, hash_unit
-
-FIRST, LAST = 1, 2  # flags of units that begin or end a document: the normaliser treats spaces there in another way
-_SYMBOL, _WHOLE_SYMBOL = np.uint64(0xE29681), np.uint64(0xFFFFFF)  # U+2581 in UTF-8, and the bits of three bytes
-
-
-@kernel((U8, I64, BOOL, BOOL))
-def cut_documents(text, offsets, allowed, spaces):
-    """Cuts documents into units; of each run of spaces one is left, as the normaliser will: lines of source code begin with many.
-
-    Args:
-      text: [bytes] uint8, documents end to end.
-      offsets: [n + 1] int64, their bounds.
-      allowed: [65536] bool, `Cuts.allowed`.
-      spaces: [256] bool, bytes that are always and only a space.
-
-    Returns:
-      [left] uint8 the text that is left, [units + 1] int32 the bounds of units in it, [n + 1] int64 the first unit of each document,
-      [units] uint64 hashes (`hashing.hash_unit`), [units] uint8 flags, and [n] bool which documents hold U+2581.
-    """
-    # As long as if each byte were a unit; the copies at the end give back what is not used.
-    out = np.empty(len(text), np.uint8)
-    bounds, hashes, flags = np.empty(len(text) + 1, np.int32), np.empty(len(text), np.uint64), np.empty(len(text), np.uint8)
-    first, with_symbol = np.empty(len(offsets), np.int64), np.zeros(len(offsets) - 1, np.bool_)
-    unit = at = np.int64(0)
-    bounds[0] = 0
-    for document in range(len(offsets) - 1):
-        first[document] = unit
-        begin = at  # of the unit
-        last = np.int64(0)
-        space = False
-        word, value, flag = np.uint64(0), FNV_SEED, np.uint64(FIRST)
-        for i in range(offsets[document], offsets[document + 1]):
-            byte = np.int64(text[i])
-            if space and spaces[byte]:
-                continue
-            space = spaces[byte]
-            if allowed[byte << 8 | last] and at > begin:
-                hashes[unit], flags[unit] = hash_unit(at - begin, word, value, flag), flag
-                unit += 1
-                bounds[unit] = begin = at
-                word, value, flag = np.uint64(0), FNV_SEED, np.uint64(0)
-            out[at] = byte
-            at += 1
-            last = byte
-            # Both hashes go along byte by byte, for whether the unit is short is known at its end only.
-            word = word << BYTE | np.uint64(byte)
-            value = (value ^ np.uint64(byte)) * FNV_PRIME
-            if word & _WHOLE_SYMBOL == _SYMBOL:  # no cut lies inside a character, so the word holds all of it
-                with_symbol[document] = True
-        if at > begin:
-            flag |= np.uint64(LAST)
-            hashes[unit], flags[unit] = hash_unit(at - begin, word, value, flag), flag
-            unit += 1
-            bounds[unit] = at
-    first[-1] = unit
-    return out[:at], bounds[: unit + 1].copy(), first, hashes[:unit].copy(), flags[:unit].copy(), with_symbol
+from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, U64, kernel
+from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE, SHORT
 
 
 @kernel((I32, U64, types.int64, U8, I64, U8, U8, I32, U64, U8))

@@ -27,7 +27,7 @@ HARD = -1  # in place of what is written for a character: only the library knows
 
 
 @njit(nogil=True, inline="always")
-def _hash(text, begin, end, flag):
+def hash_of(text, begin, end, flag):
     """Hashes a unit; pasted into the caller, like `trie.child`."""
     word, value = np.uint64(0), FNV_SEED
     for i in range(begin, end):
@@ -87,7 +87,7 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
                 elif splits_runs and last == SPACE and before > begin and this in (WORD, ALONE, LIKE):
                     stop, stop_count = before, before_count
             if stop >= 0:
-                hashes[unit], out_flags[unit] = _hash(text, begin, stop, flag), flag
+                hashes[unit], out_flags[unit] = hash_of(text, begin, stop, flag), flag
                 unit += 1
                 out[unit], characters[unit] = stop, stop_count
                 begin = stop
@@ -96,7 +96,7 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
             i += size
         if flag != TOKEN:
             flag |= ends
-        hashes[unit], out_flags[unit] = _hash(text, begin, end, flag), flag
+        hashes[unit], out_flags[unit] = hash_of(text, begin, end, flag), flag
         unit += 1
         out[unit], characters[unit] = end, count
     first[-1] = unit

@@ -1,29 +1,23 @@
-"""Units are cut, found in a table, and their ids gathered, as plain Python would."""
+"""Units are found in a table, and their ids gathered, as plain Python would."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from tests.tokenreel.vocabularies.blocks import joined
+from tests.tokenreel.vocabularies.blocks import hashed, joined
 from tokenreel import ragged
 from tokenreel.vocabularies.unit_memo.kernels import hashing, units
-
-NO_SPACES = np.zeros(256, dtype=bool)
 
 
 def test_the_hash_of_a_short_unit_is_no_other_units():
     """Turned back, it tells the bytes, how many they are, and the flags."""
     random = np.random.default_rng(0)
-    documents = [bytes(random.choice([0, 1, 32, 97, 255], size).tolist()) for size in random.integers(0, 11, 20_000).tolist()]
-    allowed = np.zeros(65_536, dtype=bool)
-    allowed[97 << 8 | 32] = True  # between a space and an a
-    text, bounds, first, hashes, flags, with_symbol = units.cut_documents(*joined(documents), allowed, np.zeros(256, dtype=bool))
-    assert text.tobytes() == b"".join(documents) and not with_symbol.any()
+    contents = [bytes(random.choice([0, 1, 32, 97, 255], size).tolist()) for size in random.integers(1, 11, 20_000).tolist()]
+    _, _, hashes, flags = hashed(contents, random.integers(0, 16, len(contents)).tolist())
     back = pow(int(hashing.MIX), -1, 1 << 64)
     shorts = 0
-    for unit, (value, flag) in enumerate(zip(hashes.tolist(), flags.tolist(), strict=True)):
-        content = text[bounds[unit] : bounds[unit + 1]].tobytes()
+    for content, value, flag in zip(contents, hashes.tolist(), flags.tolist(), strict=True):
         tag = ((value ^ value >> 32) * back) % (1 << 64)
         assert tag >> 63 == (len(content) <= hashing.SHORT)
         if tag >> 63:
@@ -31,25 +25,13 @@ def test_the_hash_of_a_short_unit_is_no_other_units():
             assert (word.to_bytes(7, "big")[7 - size :], tag >> 59 & 15) == (content, flag)
             shorts += 1
     assert 10_000 < shorts < len(hashes)
-    parts = [part for document in documents for part in document.replace(b" a", b" |a").split(b"|") if part]
-    assert [text[a:b].tobytes() for a, b in itertools.pairwise(bounds.tolist())] == parts
-    assert len(first) == len(documents) + 1 and first[-1] == len(hashes)
-
-
-def test_runs_of_spaces_and_the_symbol_are_seen():
-    spaces = np.zeros(256, dtype=bool)
-    spaces[[9, 32]] = True
-    documents = [b"  a \t b\t", b"", b" ", "x\u2581".encode(), b"\xe2\x96", b"\x81"]
-    found = units.cut_documents(*joined(documents), np.zeros(65_536, dtype=bool), spaces)
-    assert found[0].tobytes() == b" a b\t" + b"".join(documents[1:])
-    assert found[5].tolist() == [False, False, False, True, False, False]
 
 
 def cut_anywhere(documents):
-    """Units of one to twelve bytes, cut before each `a`."""
-    allowed = np.zeros(65_536, dtype=bool)
-    allowed[97 << 8 : 98 << 8] = True
-    return units.cut_documents(*joined(documents), allowed, NO_SPACES)
+    """Units of one to twelve bytes, cut before each `a`, as `hashed` gives them."""
+    parts = [[part for part in document.replace(b"a", b"|a").split(b"|") if part] for document in documents]
+    flags = [1 * (i == 0) | 2 * (i == len(units) - 1) for units in parts for i in range(len(units))]
+    return hashed([part for units in parts for part in units], flags)
 
 
 def random_documents(count, seed):
@@ -62,7 +44,7 @@ def empty_table(room):
 
 
 def test_units_are_found_in_a_table_and_among_themselves():
-    known_text, known_bounds, _, known_hashes, known_flags, _ = cut_anywhere(random_documents(300, 1))
+    known_text, known_bounds, known_hashes, known_flags = cut_anywhere(random_documents(300, 1))
     nothing = units.find_units(*empty_table(1), 0, known_text[:0], np.zeros(1, dtype=np.int64), known_flags[:0],
                                known_text, known_bounds, known_hashes, known_flags)  # fmt: skip
     contents = [(known_text[a:b].tobytes(), flag) for (a, b), flag in zip(itertools.pairwise(known_bounds), known_flags, strict=True)]
@@ -74,7 +56,7 @@ def test_units_are_found_in_a_table_and_among_themselves():
     places, place_hashes = empty_table(1 << (2 * len(distinct)).bit_length())
     units.place_entries(places, place_hashes, np.arange(len(distinct), dtype=np.int32), known_hashes[distinct], 0)
     table_text, table_bounds = units.take_sequences(known_text, known_bounds, distinct)
-    text, bounds, _, hashes, flags, _ = cut_anywhere(random_documents(300, 2))
+    text, bounds, hashes, flags = cut_anywhere(random_documents(300, 2))
     for count in (len(distinct), len(distinct) // 2):  # other threads may have added what this one does not know
         entries, new = units.find_units(
             places, place_hashes, count, table_text, table_bounds, known_flags[distinct], text, bounds, hashes, flags
