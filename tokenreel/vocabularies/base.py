@@ -205,6 +205,17 @@ def check_extra_ids(number: int) -> int:
     return number
 
 
+def check_special_tokens(value: object) -> bool:
+    """Checks `vocabulary.options.special_tokens`.
+
+    Raises:
+      VocabularyError: it is neither true nor false.
+    """
+    if not isinstance(value, bool):
+        raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {value!r}")
+    return value
+
+
 def is_id(value: object, vocab_size: int) -> TypeGuard[int]:
     """Says whether an option gives an id: a whole number below `vocab_size`; true and 1.0 are none."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

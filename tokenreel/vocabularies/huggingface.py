@@ -19,7 +19,7 @@ from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import hidden_tokens
-from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary, check_special_tokens
 from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -85,9 +85,7 @@ class HuggingFaceVocabulary(Vocabulary):
         self._path, self._lock = path, threading.Lock()
         self.beside = (read_beside(path) if stored is None else {}) if beside is None else beside
         self.data: bytes | None = _read(path, self.beside) if data is None else data
-        if not isinstance(special_tokens, bool):
-            raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
-        self._special_tokens, self._marked, self._hidden = special_tokens, frozenset[str](), frozenset[str]()
+        self._special_tokens, self._marked, self._hidden = check_special_tokens(special_tokens), frozenset[str](), frozenset[str]()
         self._never: npt.NDArray[np.bool_] | None = None
         self._memo_bytes = memo_bytes
         self._loaded: dict[bool, Any] = {}

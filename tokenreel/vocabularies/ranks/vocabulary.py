@@ -18,7 +18,7 @@ from tokenreel import keys
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import fast_path, kept_arrays, token_roles
-from tokenreel.vocabularies.base import Encoded, Vocabulary, is_id
+from tokenreel.vocabularies.base import Encoded, Vocabulary, check_special_tokens, is_id
 from tokenreel.vocabularies.pre_tokenizers import recognition
 from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -78,9 +78,7 @@ class RankVocabulary(Vocabulary):
         self._path, self._memo_bytes, self._lock = path, memo_bytes, threading.Lock()
         self.data: bytes | None = _read(path) if data is None else data
         self.beside = (token_roles.read_beside(path) if stored is None else {}) if beside is None else beside
-        if not isinstance(special_tokens, bool):
-            raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
-        self._special_tokens = special_tokens
+        self._special_tokens = check_special_tokens(special_tokens)
         file = self._file
         self._pattern = _pattern(path, file, pattern)
         added = _told(path, self.beside, file) if added_tokens is None else added_tokens

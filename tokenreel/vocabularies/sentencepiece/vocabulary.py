@@ -15,7 +15,7 @@ from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.storage import files
-from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids
+from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids, check_special_tokens
 from tokenreel.vocabularies.sentencepiece import model, nbest_sampling, sampler
 from tokenreel.vocabularies.sentencepiece.offsets import locate, piece_sizes
 from tokenreel.vocabularies.special_tokens import SpecialTokens
@@ -57,8 +57,7 @@ class SentencePieceVocabulary(Vocabulary):
         """
         self._path, self._memo_bytes, self._extra_ids = path, memo_bytes, check_extra_ids(extra_ids)
         self._uses_memo = memo_bytes > 0
-        if not isinstance(special_tokens, bool):
-            raise VocabularyError(f"vocabulary.options.special_tokens must be true or false, got {special_tokens!r}")
+        check_special_tokens(special_tokens)
         try:
             self.data: bytes | None = files.read_bytes(path) if data is None else data
         except OSError as error:
