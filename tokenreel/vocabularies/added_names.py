@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.ragged import Ints
+from tokenreel.vocabularies import kept_arrays
 
 _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
+_KINDS = "names", "normalized-names"  # those that are looked for in texts, and in normalised texts
 _MOST_PROBES = 6  # each is compared with all of the text
 TEXT, LIBRARY = -1, -2
 """What becomes of a name in place of an id, as in `kernels.added_tokens`: it stays text, or the library takes the whole document."""
@@ -46,8 +48,22 @@ def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[di
     return found
 
 
-def lay_out(actions: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
-    """Gives the arrays of `Names`; `actions` are ids, or `TEXT` or `LIBRARY`, of each name."""
+def lay_out(actions: Sequence[Mapping[str, int]]) -> dict[str, npt.NDArray[Any]]:
+    """Gives the arrays of `load`, for what `actions_of` gave."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for kind, each in zip(_KINDS, actions, strict=True):
+        if any(action != TEXT for action in each.values()):  # else there is nothing to look for
+            found |= kept_arrays.named(kind, _lay_out(each))
+    return found
+
+
+def load(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Names | None, Names | None]:
+    """Makes what looks for names in texts and in normalised texts, or None where there are none, of arrays that hold those of `lay_out`."""
+    raw, normalized = (Names(found) if (found := kept_arrays.part(kind, arrays)) else None for kind in _KINDS)
+    return raw, normalized
+
+
+def _lay_out(actions: Mapping[str, int]) -> dict[str, npt.NDArray[Any]]:
     names = sorted(name.encode() for name in actions)
     return {
         "names": np.frombuffer(b"".join(names), dtype=np.uint8),
@@ -75,7 +91,7 @@ class Names:
     """The names of added tokens that one look at a text searches for."""
 
     def __init__(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Builds the trie of the names that `lay_out` gave."""
+        """Builds the trie of names; see `lay_out`."""
         from tokenreel.vocabularies.unit_memo.kernels.trie import build_trie
 
         names, bounds, self._actions = (arrays[name] for name in ("names", "bounds", "actions"))

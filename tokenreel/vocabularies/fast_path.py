@@ -35,7 +35,6 @@ _NO_UTF8 = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no text holds
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 MOST_BYTES = 1 << 26  # of a document; the kernels count the bytes of one, in a normal form that may be many times as long, in 30 bits
 _TRIMS, _KEEPS_FIRST = 1, 2  # spans leave out spaces at their ends; but for one space that begins a document
-_NAMES = "names", "normalized-names"  # the arrays of those that are looked for in texts, and in normalised texts
 EncodeDocuments = Callable[[_Bytes, Ints], Encoded]
 
 
@@ -135,10 +134,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         "ids": ids[ids >= 0],
         "kinds": code_points.spread(*code_points.table(form)) if form else np.zeros(0, dtype=np.uint8),
     }
-    actions = added_names.actions_of(library, _normalize_by(form))
-    for name, each in zip(_NAMES, actions, strict=True):
-        if any(action != added_names.TEXT for action in each.values()):  # else there is nothing to look for
-            arrays |= kept_arrays.named(name, added_names.lay_out(each))
+    arrays |= added_names.lay_out(added_names.actions_of(library, _normalize_by(form)))
     return arrays, {
         "form": form,
         "prefix_space": cutter.prefix_space,
@@ -184,8 +180,7 @@ class FastPath:
     @functools.cached_property
     def _loaded(self) -> tuple[BytePairMemo, Names | None, Names | None]:
         """The memo, and the names to look for in texts and in normalised texts: what needs the kernels."""
-        raw, normalized = (Names(arrays) if (arrays := kept_arrays.part(name, self._arrays)) else None for name in _NAMES)
-        return BytePairMemo(kept_arrays.part("model", self._arrays), self._memo_bytes), raw, normalized
+        return BytePairMemo(kept_arrays.part("model", self._arrays), self._memo_bytes), *added_names.load(self._arrays)
 
     def encode_block(self, text: _Bytes, offsets: Ints, by_library: EncodeDocuments) -> Encoded:
         """Encodes documents.

@@ -36,7 +36,6 @@ _Flags = npt.NDArray[np.bool_]
 _NONE: _Ids = np.zeros(0, dtype=np.int32)
 _ANY_LENGTH = 1 << 62
 _UNKNOWN_PENALTY = 10.0  # the library's, below the lowest score
-_NAMES = ("names", "normalized_names")  # of added tokens, to look for in texts and in normalised texts
 
 
 class OtherModel(NotRecognised):
@@ -142,17 +141,14 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         # The library reads scores from a file less exactly than Python, and writes those that it has so that both read them.
         model = json.loads(library.to_str())["model"] if kind == "Unigram" else content["model"]
         arrays, about = _MODELS[kind][0](model)
-        raw, normalized = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
-        if normalizer and any(action != added_names.TEXT for action in normalized.values()):
+        actions = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
+        if normalizer and any(action != added_names.TEXT for action in actions[1].values()):
             raise NotRecognised("added tokens that are looked for in the normalised text")
     except NotRecognised as error:
         return {}, {"model": kind, "refusal": str(error)}
     found = kept_arrays.named("model", arrays)
     found["ids"] = np.unique(np.fromiter(library.get_vocab(with_added_tokens=False).values(), dtype=np.int32))
-    for name, each in zip(_NAMES, (raw, normalized), strict=True):
-        if any(action != added_names.TEXT for action in each.values()):  # else there is nothing to look for
-            found |= kept_arrays.named(name, added_names.lay_out(each))
-    return found, {
+    return found | added_names.lay_out(actions), {
         "model": kind,
         "about": about,
         "steps": {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer},
@@ -216,14 +212,14 @@ class WordPath:
         return Tokens(ids, spans[:, 0], spans[:, 1], ragged.offsets_of(np.array([len(each) for each, _ in found], dtype=np.int64)))
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Rules, list[Names]]:
+    def _loaded(self) -> tuple[Rules, tuple[Names | None, Names | None]]:
         """What the memos go by, and the names to look for."""
         steps = self._steps
         model = _MODELS[self._about["model"]][1](kept_arrays.part("model", self._arrays), self._about["about"])
         tokens = {name.encode(): i for name, i in self._about["tokens"].items()}
         how = steps.allowed, steps.splits_runs, steps.spaces, steps.flags
         rules = Rules(Letters(steps.ask), *how, model, self._by_library, tokens)
-        return rules, [Names(arrays) for name in _NAMES if (arrays := kept_arrays.part(name, self._arrays))]
+        return rules, added_names.load(self._arrays)
 
     @functools.cached_property
     def _memo(self) -> WordMemo:
