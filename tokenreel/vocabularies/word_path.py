@@ -195,8 +195,10 @@ class WordPath:
 
     @functools.cached_property
     def _library(self) -> Any:
-        """The library with the model alone."""
-        return word_steps.tokenizer(None, None, self._read()[0]["model"])
+        """The library with the model alone: the one that it holds already, whose scores are its own (see `lay_out`)."""
+        import tokenizers
+
+        return tokenizers.Tokenizer(self._read()[1].model)
 
     def _by_library(self, texts: list[str], flags: list[int]) -> Tokens:
         """Encodes units by the library."""
