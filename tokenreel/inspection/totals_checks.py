@@ -24,13 +24,14 @@ def check_settings(manifest: Manifest) -> Iterator[str]:
     expected = manifest.seq_len + (manifest.overlap if wide == schema.TOKENS else 0)
     if wide in widths and widths[wide] != expected and not manifests.holds_task_rows(manifest):
         yield f"{naming.MANIFEST}: examples of {manifest.seq_len:,} positions, overlap {manifest.overlap:,}, have {widths[wide]:,} {wide}"
-    # What fills examples up is the vocabulary's pad id, or its eos, or 0: nothing else is padding for those who read it.
-    known: tuple[int | None, ...] = (
-        (vocabulary.pad_id,)
-        if vocabulary.pad_id is not None
-        else (vocabulary.eos_id, 0, manifest.config.get("objective", {}).get("pad_id"))
-    )
-    if manifest.pad_id not in known:
+    # Examples are filled up with what the objective names, or the vocabulary's pad id, or its eos, or 0: nothing else is padding for those
+    # who read them. What a name means only the vocabulary can tell (`check_vocabulary`).
+    given = manifest.config.get("objective", {}).get("pad_id")
+    known: tuple[int | None, ...] = (vocabulary.pad_id,) if vocabulary.pad_id is not None else (vocabulary.eos_id, 0)
+    if isinstance(given, int):
+        if manifest.pad_id != given:
+            yield f"{naming.MANIFEST}: record.pad_id is {manifest.pad_id}, objective.pad_id {given}"
+    elif given is None and manifest.pad_id not in known:
         yield f"{naming.MANIFEST}: record.pad_id is {manifest.pad_id}, the vocabulary's is {known[0]}"
     examples = manifest.config.get("shards", {}).get("examples")
     for split, info in manifest.splits.items():

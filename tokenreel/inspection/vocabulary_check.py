@@ -23,6 +23,9 @@ def check_vocabulary(manifest: Manifest, vocabulary: Vocabulary, name: str) -> I
         # Older builds took ordinary pieces with the usual names for these.
         if found != wanted and not (older and field.endswith("_id") and found is None and vocabulary.piece(wanted) is not None):
             yield f"{name}: its {field} is {found!r}, the manifest says {wanted!r}"
+    padding = manifest.config.get("objective", {}).get("pad_id")
+    if isinstance(padding, str) and (found := vocabulary.find(padding)) != manifest.pad_id:
+        yield f"{name}: its {padding}, the objective's padding, is {found!r}, the manifest's record.pad_id {manifest.pad_id}"
     if "vocabulary" in manifest.algorithms:
         for option in sorted({*vocabulary.resolved, *info.options}):
             found, wanted = vocabulary.resolved.get(option), info.options.get(option)

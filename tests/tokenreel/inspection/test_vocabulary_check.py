@@ -11,6 +11,8 @@ import pytest
 
 from pipelines import cli
 from tokenreel.format import manifest as manifests
+from tokenreel.inspection.totals_checks import check_settings
+from tokenreel.inspection.verification import verify
 from tokenreel.inspection.vocabulary_check import check_vocabulary
 from tokenreel.vocabularies.loading import load_vocabulary
 
@@ -69,3 +71,20 @@ def test_facts_of_before_are_compared_with_what_they_were(write_config: Callable
     assert problems(tmp_path / "dataset", lambda facts: older(facts) | {"special_ids": [[0, 3]]}) == [
         "vocabulary bytes: its special_ids is [[0, 2]], the manifest says [[0, 3]]"
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"), [(7, "record.pad_id is 8, objective.pad_id 7"), ("~", "its ~, the objective's padding, is 129")]
+)
+def test_padding_of_the_objectives_own(write_config: Callable[..., str], tmp_path: pathlib.Path, given: int | str, problem: str) -> None:
+    config = write_config(
+        objective={"name": "causal_lm", "pad_id": given}, packing={"mode": "pad", "seq_len": 64}, vocabulary={"kind": "bytes"}
+    )
+    assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
+    directory = str(tmp_path / "dataset")
+    assert list(verify(directory)) == []
+    found = manifests.read(directory)
+    altered = dataclasses.replace(found, pad_id=8)
+    vocabulary = load_vocabulary("bytes", None, **found.vocabulary.options)
+    (said,) = [*check_settings(altered), *check_vocabulary(altered, vocabulary, "vocabulary bytes")]
+    assert problem in said
