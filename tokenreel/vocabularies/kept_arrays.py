@@ -24,7 +24,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -94,6 +94,22 @@ def part(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.N
     ['begins', 'slots']
     """
     return {name.removeprefix(f"{prefix}/"): values for name, values in arrays.items() if name.startswith(f"{prefix}/")}
+
+
+def pack(prefix: str, values: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Names arrays and numbers by their places in a tuple, such as a kernel takes; see `unpack`."""
+    numbers = ["" if isinstance(value, np.ndarray) else "/number" for value in values]
+    return {f"{prefix}/{i:02}{number}": np.atleast_1d(value) for i, (value, number) in enumerate(zip(values, numbers, strict=True))}
+
+
+def unpack(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, ...]:
+    """Gives the tuple that was packed; its numbers are NumPy's.
+
+    >>> unpack("model", pack("model", (np.arange(2), True, np.float32(0.5))))
+    (array([0, 1]), np.True_, np.float32(0.5))
+    """
+    found = sorted(part(prefix, arrays).items())
+    return tuple(values[0] if name.endswith("/number") else values for name, values in found)
 
 
 def _joined(built: Built) -> npt.NDArray[np.uint8]:

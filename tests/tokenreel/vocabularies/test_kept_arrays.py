@@ -236,3 +236,17 @@ def test_other_files_are_left_alone(folder: pathlib.Path) -> None:
     os.utime(other, (0, 0))
     check(kept_arrays.get("tries", "ab", Builder()))
     assert other.exists()
+
+
+def test_a_tuple_for_a_kernel_comes_back_as_it_was() -> None:
+    values = (np.arange(12, dtype=np.uint32), True, np.int32(-4), *(np.full(i, i, dtype=np.int64) for i in range(12)), np.float32(0.25), 7)
+
+    def build() -> Built:
+        return kept_arrays.pack("model", values) | kept_arrays.pack("other", values[:2]), None
+
+    for _ in range(2):
+        found = kept_arrays.unpack("model", kept_arrays.get("tuples", "ab", build).arrays)
+        assert len(found) == len(values)
+        for value, expected in zip(found, values, strict=True):
+            assert np.asarray(value).dtype == np.asarray(expected).dtype and np.shape(value) == np.shape(expected)
+            np.testing.assert_array_equal(value, expected)

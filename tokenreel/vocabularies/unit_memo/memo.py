@@ -9,6 +9,7 @@ other uses, or begins a new one. So the loop that looks units up also writes the
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import threading
 from typing import Any
@@ -16,16 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import ragged
+from tokenreel import keys, ragged
 from tokenreel.ragged import Ints
+from tokenreel.storage.column_file import Columns
+from tokenreel.vocabularies import kept_arrays
 from tokenreel.vocabularies.base import Encoded
+from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
-from tokenreel.vocabularies.sentencepiece.model import Model
 from tokenreel.vocabularies.unit_memo import lookups, model_arrays
 from tokenreel.vocabularies.unit_memo.slot_table import Bytes, SlotTable
 
 _MOST_BYTES = 1 << 31  # of a document: units are placed in int32
 _SPELLING_BYTES = 1 << 12  # of a normalised unit at first
+_TUPLES = "cutter", "normalizer", "model"  # what the kernels take, as it is kept
 _SLICE_BYTES = 1 << 18  # text encoded at once: what is written beside its result stays in the cache
 
 
@@ -36,20 +40,17 @@ class UnitMemo:
       encoded_units: units that were encoded; the others were looked up.
     """
 
-    def __init__(self, data: bytes, model: Model, memo_bytes: int) -> None:
-        """Builds the arrays of the kernels.
+    def __init__(self, data: bytes, kept: Columns, memo_bytes: int) -> None:
+        """Makes an empty memo.
 
         Args:
           data: of the .model file.
-          model: what it says; one that `is_encodable`.
+          kept: what `_lay_out` gave.
           memo_bytes: most memory for the tables. A full one is emptied, and fills again.
         """
         self._data, self._memo_bytes = data, memo_bytes
-        cuts = sentencepiece_model.find_cuts(model)
-        self._cutter = cuts.allowed, cuts.careful, cuts.plain_spaces
-        self._normalizer = model_arrays.to_normalizer(model)
-        self._is_unigram = model.kind == sentencepiece_model.UNIGRAM
-        self._model = model_arrays.to_unigram(model) if self._is_unigram else model_arrays.to_merges(model)
+        self._cutter, self._normalizer, self._model = (kept_arrays.unpack(name, kept.arrays) for name in _TUPLES)
+        self._is_unigram: bool = kept.about["unigram"]
         self._lock = threading.Lock()
         self._tables: list[SlotTable] = []  # that no thread uses now
         self._count = 0  # tables in all
@@ -153,17 +154,30 @@ def load(data: bytes, memo_bytes: int) -> UnitMemo | None:
     Returns:
       None if the kernels do not know all that the model does, if it cannot be read, or where Numba is not installed.
     """
+    if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
+        return None
+    kept = kept_arrays.get("sentencepiece", keys.digest(data), lambda: _lay_out(data))
+    return UnitMemo(data, kept, memo_bytes) if kept.arrays else None
+
+
+def _lay_out(data: bytes) -> Built:
+    """Builds the arrays of the kernels for a .model file; none where `load` gives no memo."""
     try:
         model = sentencepiece_model.parse(data)
-    except ValueError:  # the library could, and has the last word
-        return None
+    except ValueError:  # the library could read it, and has the last word
+        return {}, None
     if not sentencepiece_model.is_encodable(model):
-        return None
-    try:
-        import numba  # noqa: F401  a trainer's environment may lack it, and encodes little
-    except ImportError:
-        return None
-    return UnitMemo(data, model, memo_bytes)
+        return {}, None
+    cuts, unigram = sentencepiece_model.find_cuts(model), model.kind == sentencepiece_model.UNIGRAM
+    tuples = (
+        (cuts.allowed, cuts.careful, cuts.plain_spaces),
+        model_arrays.to_normalizer(model),
+        model_arrays.to_unigram(model) if unigram else model_arrays.to_merges(model),
+    )
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, values in zip(_TUPLES, tuples, strict=True):
+        found |= kept_arrays.pack(name, values)
+    return found, {"unigram": unigram}
 
 
 def encode_documents(processor: Any, text: Bytes, offsets: Ints) -> Encoded:
