@@ -7,7 +7,8 @@ holds is in memory once, however many processes read it. A model's own code has 
     found = kept_arrays.get("byte-pairs", fingerprint, build)       # found.arrays["merged"], found.about["form"]
 
 and uses nothing in `build` that the fingerprint does not tell: it names the bytes of the model's files and the options that matter. The
-version of the code needs no thought. Every source file of `vocabularies` counts, and a change to one of them makes all arrays anew.
+version of the code needs no thought. Every source file of `vocabularies` counts, and of what it builds with: a change to one of them makes
+all arrays anew.
 
 Kept arrays never change what is encoded, and are never an error. Where the folder cannot be written to, or a file is damaged or another
 user's, arrays are built in memory.
@@ -122,11 +123,12 @@ def _version() -> str | None:
     """Hashes the sources of all code that builds arrays; None where only compiled files are installed."""
     digest, count = hashlib.blake2b(f"{__version__} {sys.byteorder}".encode(), digest_size=16), 0
     root = importlib.resources.files("tokenreel")
-    for path in (root / "ragged.py", root / "format" / "wire.py", *_sources(root / "vocabularies")):
+    used = (root / "ragged.py", root / "format" / "wire.py", root / "storage" / "column_file.py")
+    for path in (*used, *_sources(root / "vocabularies")):
         if path.is_file():
             digest.update(b"%s\0%s\0" % (path.name.encode(), path.read_bytes()))
             count += 1
-    return digest.hexdigest() if count > 2 else None
+    return digest.hexdigest() if count > len(used) else None
 
 
 def _sources(directory: Traversable) -> Iterator[Traversable]:

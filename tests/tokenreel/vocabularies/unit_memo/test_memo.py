@@ -89,6 +89,39 @@ def test_the_memo_is_used_where_it_can_be(train):
     assert memo_of(b"no model") is None
 
 
+@pytest.mark.parametrize("options", [{}, {"user_defined_symbols": ["<sep>", "the▁cat", "é"]}], ids=str)
+@pytest.mark.parametrize(("kind", "normalizer", "byte_fallback"), [each for each in SETTINGS if each[1] in ("identity", "nmt_nfkc_cf")])
+def test_what_is_read_from_a_model_is_kept(train, texts, kind, normalizer, byte_fallback, options, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = train(kind, normalizer, byte_fallback, **options)
+    built = memo_of(data)
+    (path,) = (tmp_path / "tokenreel/arrays").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(sentencepiece_model, "parse", lambda _: pytest.fail("the model is read again"))
+        mapped = memo_of(data)
+        for before, after in ((built._cutter, mapped._cutter), (built._normalizer, mapped._normalizer), (built._model, mapped._model)):
+            for one, other in zip(before, after, strict=True):
+                assert np.asarray(one).dtype == np.asarray(other).dtype
+                np.testing.assert_array_equal(one, other)
+        assert_equal(data, [*NASTY, *nasty_documents(500, 3), *texts[900:950]], mapped)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert_equal(data, NASTY, memo_of(data))
+    assert path.read_bytes() != content, "a damaged file is made anew"
+
+
+def test_what_is_kept_of_a_model_is_not_taken_for_another(train, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = train("bpe", "identity")
+    others = [data, data + sentencepiece_model.MID_TEXT, data + UNESCAPED, train("bpe", "nfkc"), b"no model"]
+    for _ in range(2):
+        for each in others[:-1]:
+            assert_equal(each, ["  two  words ", "ﬁve", "a▁b", ""], memo_of(each))
+        assert memo_of(others[-1]) is None
+    assert len(list((tmp_path / "tokenreel/arrays").iterdir())) == len(others)
+
+
 def test_without_numba_the_library_encodes_whole_documents(train, monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     assert memo_of(train()) is None
