@@ -48,6 +48,19 @@ def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[di
     return found
 
 
+def same_names(library: Any) -> tuple[str, str] | None:
+    """Finds two added tokens of a `Tokenizer` whose names are the same in normalised texts: the library finds either, by chance."""
+    if library.normalizer is None:
+        return None
+    found: dict[str, str] = {}
+    for token in library.get_added_tokens_decoder().values():
+        if token.normalized and not (token.special and library.encode_special_tokens):
+            name = library.normalizer.normalize_str(token.content)
+            if found.setdefault(name, token.content) != token.content and name:
+                return found[name], token.content
+    return None
+
+
 def lay_out(actions: Sequence[Mapping[str, int]]) -> dict[str, npt.NDArray[Any]]:
     """Gives the arrays of `load`, for what `actions_of` gave."""
     found: dict[str, npt.NDArray[Any]] = {}

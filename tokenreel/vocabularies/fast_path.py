@@ -138,7 +138,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
     return arrays, {
         "form": form,
         "prefix_space": cutter.prefix_space,
-        "trims": _trims(content.get("post_processor")),
+        "trims": trims_of(content.get("post_processor")),
         "description": f"byte-level BPE, cut by {cutter.names}" + (f" after {form}" if form else ""),
     }
 
@@ -269,10 +269,13 @@ def measures_of(library: Any, trims: int | None) -> Ints:
     found: dict[int, int] = {}
     # Pieces of other letters come of no text.
     letters = ((i, piece, _as_bytes(piece)) for piece, i in library.get_vocab(with_added_tokens=False).items())
-    added = ((int(i), token.content, token.content.encode()) for i, token in library.get_added_tokens_decoder().items())
+    tokens = library.get_added_tokens_decoder()
+    added = ((int(i), token.content, token.content.encode()) for i, token in tokens.items())
     for i, name, data in itertools.chain(letters, added):
         if data is not None:
-            measure = measure_of(name, data, spaces if trims else "")
+            # The span of a token that takes spaces with it may lie across the one of its neighbour.
+            takes = i in tokens and (tokens[i].lstrip or tokens[i].rstrip)
+            measure = -1 if takes else measure_of(name, data, spaces if trims else "")
             # A piece may have the name of an added token, and mean other bytes: then only the library knows which of them it is.
             found[i] = measure if found.get(i, measure) == measure else -1
     measures = np.full(max(found) + 1, -1, dtype=np.int64)
@@ -298,18 +301,18 @@ def measure_of(name: str, data: bytes, spaces: str) -> int:
     return len(data) << BYTES | begun << CHARACTERS | leading << LEADING | trailing << TRAILING | within << WITHIN
 
 
-def _trims(post_processor: Mapping[str, Any] | None) -> int | None:
+def trims_of(post_processor: Mapping[str, Any] | None) -> int | None:
     """Reads what a `post_processor` does to spans: 0 nothing, `_TRIMS`, `_KEEPS_FIRST`, or None if that is not known here."""
     if post_processor is None:
         return 0
     kind = post_processor.get("type")
     if kind == "Sequence":
-        found = [_trims(each) for each in post_processor.get("processors", [])]
+        found = [trims_of(each) for each in post_processor.get("processors", [])]
         trimming = [each for each in found if each != 0]
         return 0 if not trimming else trimming[0] if len(trimming) == 1 else None
-    if kind == "ByteLevel":
+    if kind in ("ByteLevel", "RobertaProcessing"):
         return (_KEEPS_FIRST if post_processor.get("add_prefix_space", True) else _TRIMS) if post_processor.get("trim_offsets", True) else 0
-    return 0 if kind == "TemplateProcessing" else None
+    return 0 if kind in ("TemplateProcessing", "BertProcessing") else None
 
 
 def replace_documents(ids: _Ids, lengths: Ints, which: Ints, others: Encoded) -> Encoded:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
-from tokenreel.vocabularies import hidden_tokens
+from tokenreel.vocabularies import added_names, hidden_tokens
 from tokenreel.vocabularies.base import Vocabulary, check_special_tokens
 from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
@@ -99,6 +99,7 @@ class HuggingFaceVocabulary(Vocabulary):
         if stored is None:
             known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
             roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
+            self._check_tokens(tokens, roles)
         else:
             roles = dict(check_stored(stored.ids, self.vocab_size))
         for role, found in roles.items():
@@ -111,6 +112,29 @@ class HuggingFaceVocabulary(Vocabulary):
         version = () if special_tokens or older else ("text", *sorted(self._marked))
         self._word_prefix = _word_prefix(content)
         self.fingerprint = keys.digest("huggingface", self.data, int(special_tokens), *version)
+
+    def _check_tokens(self, tokens: Mapping[str, int], roles: Mapping[str, int | None]) -> None:
+        """Checks that texts do not give the ids of special tokens, and that they give the same ids each time.
+
+        The library numbers added tokens from the number of pieces on, whatever the file says. Where ids of pieces have gaps, these are taken.
+
+        Raises:
+          VocabularyError: a piece has the id of a special token, or names of two added tokens are the same in normalised texts.
+        """
+        if (both := added_names.same_names(self._tokenizer)) is not None:
+            raise VocabularyError(
+                f"{self._path}: the added tokens {both[0]!r} and {both[1]!r} are the same in normalised texts, and it is chance which of them "
+                "the library finds there. Take one of them away, or set its `normalized` to false."
+            )
+        if len(set(tokens.values())) == len(tokens):
+            return
+        special = {i for i, never_text in self.added_tokens().items() if never_text} | set(roles.values())
+        for piece, i in self._tokenizer.get_vocab(with_added_tokens=False).items():
+            if i in special and piece != (name := self.piece(i)):
+                raise VocabularyError(
+                    f"{self._path}: the library gives the special token {name!r} the id {i}, which the piece {piece!r} has: it counts from the "
+                    "number of pieces on, and the ids of pieces have gaps. Give pieces ids without gaps, or special tokens a piece each."
+                )
 
     def _keep_names_text(self, added: Mapping[str, int], chosen: set[int]) -> None:
         """Prepares that no text gives the id of one of these `added` tokens which is special, or which the vocabulary uses as such."""
@@ -254,7 +278,9 @@ class HuggingFaceVocabulary(Vocabulary):
         """
         try:
             yield
-        except Exception as error:  # the library raises no class of its own
+        except BaseException as error:  # the library raises no class of its own, and its panics are no `Exception`
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             raise VocabularyError(
                 f"{self._path}: cannot encode the text: {error}. Give the tokenizer a token for what it does not know (`unk_token` of its "
                 "model), or one that has byte fallback."

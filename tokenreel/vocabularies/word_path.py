@@ -21,7 +21,7 @@ from tokenreel.ragged import Ints
 from tokenreel.vocabularies import added_names, kept_arrays
 from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
-from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents
+from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents, trims_of
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.pre_tokenizers import piece_steps, word_steps
 from tokenreel.vocabularies.pre_tokenizers.letters import Letters
@@ -152,6 +152,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         "model": kind,
         "about": about,
         "steps": {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer},
+        "trims": trims_of(content.get("post_processor")) != 0,
         "tokens": {token.content: int(i) for i, token in library.get_added_tokens_decoder().items()},
         "description": f"{kind} of words, cut by {steps}",
     }
@@ -261,7 +262,7 @@ class WordPath:
           int32 ids, begins and ends (in characters of the document) end to end, the [n] int64 number of ids of each document, and [n] bool
           which documents are left to the library.
         """
-        if np.diff(offsets).max(initial=0) > MOST_BYTES:
+        if self._about["trims"] or np.diff(offsets).max(initial=0) > MOST_BYTES:
             return _NONE, _NONE, _NONE, np.zeros(len(offsets) - 1, dtype=np.int64), np.ones(len(offsets) - 1, dtype=bool)
         return self._encode(text, offsets, spans=True)
 

@@ -378,6 +378,47 @@ def test_a_word_that_a_tokenizer_has_no_token_for_is_said(tmp_path, model):
             call()
 
 
+def added(i, content, **settings):
+    return {"id": i, "content": content, **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False), **settings}
+
+
+def words(tmp_path, tokens, pieces, normalizer=None):
+    """Writes a tokenizer of whole words; gives its path."""
+    content = {"version": "1.0", "added_tokens": tokens, "normalizer": normalizer, "pre_tokenizer": {"type": "WhitespaceSplit"}}
+    model = {"type": "WordLevel", "vocab": {"<unk>": 0, **pieces}, "unk_token": "<unk>"}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content | {"model": model}))
+    return str(path)
+
+
+def test_a_text_at_which_the_library_panics_is_said(tmp_path):
+    """Its panics are no `Exception`; it looks for the name of a token that its normaliser leaves nothing of."""
+    strip = {"type": "Strip", "strip_left": True, "strip_right": True}
+    vocabulary = load_vocabulary("huggingface", words(tmp_path, [added(3, "  ", normalized=True)], {"a": 1, "é": 2}, strip))
+    with pytest.raises(VocabularyError, match=r"tokenizer.json: cannot encode the text: AddedVocabulary"):
+        vocabulary.encode("é")
+
+
+def test_special_tokens_that_have_the_id_of_a_piece_are_refused(tmp_path):
+    """The library numbers them from the number of pieces on."""
+    gaps = {"a": 1, "b": 4, "c": 5}
+    with pytest.raises(VocabularyError, match="gives the special token '</s>' the id 4, which the piece 'b' has.*gaps"):
+        load_vocabulary("huggingface", words(tmp_path, [added(6, "</s>", special=True)], gaps))
+    path = words(tmp_path, [added(6, "x")], gaps)
+    assert load_vocabulary("huggingface", path).encode("a b") == [1, 4]
+    with pytest.raises(VocabularyError, match="special token 'x'"):
+        load_vocabulary("huggingface", path, eos_id="x")
+    assert load_vocabulary("huggingface", words(tmp_path, [added(6, "</s>", special=True)], {**gaps, "</s>": 6})).eos_id == 6
+
+
+def test_added_tokens_that_the_library_finds_by_chance_are_refused(tmp_path):
+    lower = {"type": "Lowercase"}
+    with pytest.raises(VocabularyError, match="'Word' and 'word' are the same in normalised texts"):
+        load_vocabulary("huggingface", words(tmp_path, [added(2, "Word", normalized=True), added(3, "word", normalized=True)], {"a": 1}, lower))
+    path = words(tmp_path, [added(2, "Word"), added(3, "word", normalized=True)], {"a": 1}, lower)
+    assert load_vocabulary("huggingface", path).encode("a WORD Word") == [1, 3, 2]
+
+
 def test_a_tokenizer_without_tokens_is_refused(tmp_path):
     tokenizers.Tokenizer(tokenizers.models.WordLevel({}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(VocabularyError, match="the tokenizer has no token"):

@@ -262,6 +262,14 @@ def test_names_that_are_looked_for_in_normalised_texts_where_nothing_normalises(
     compare(fast, slow, ["a<new>b <newer> abc", "[CLS]", *DOCUMENTS])
 
 
+@pytest.mark.parametrize("trim_offsets", [False, True])
+def test_spans_whose_spaces_a_post_processor_trims(tmp_path, trim_offsets):
+    content = word_piece(None, STEPS["nothing"][1], added=[token("  "), token(" a ")])
+    trims = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": trim_offsets, "use_regex": True}
+    fast, slow = both({**content, "post_processor": trims}, tmp_path)
+    compare(fast, slow, ["  b", "a  b", "ab a b", *DOCUMENTS])
+
+
 def test_names_of_special_tokens_that_are_pieces_stay_text(tmp_path):
     fast, slow = both(word_piece(bert(lowercase=False), STEPS["nothing"][1], added=[token("[CLS]", special=True)]), tmp_path)
     compare(fast, slow, ["[CLS]", "a [CLS] b", "x[CLS]", *DOCUMENTS])
