@@ -92,14 +92,15 @@ class HuggingFaceVocabulary(Vocabulary):
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
         if not tokens:
             raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
-        added = {piece: i for i in self.added_tokens() if (piece := self.piece(i)) is not None}
+        # By the names of the file: `piece` tells those that normalised texts have.
+        added = {token.content: int(i) for i, token in self._tokenizer.get_added_tokens_decoder().items()}
         self.vocab_size = _count_ids(path, tokens)
         content = json.loads(self.data)
         unk_id = _unknown(content, tokens)
         if stored is None:
             known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
             roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
-            self._check_tokens(tokens, roles)
+            self._check_tokens(tokens, added, roles)
         else:
             roles = dict(check_stored(stored.ids, self.vocab_size))
         for role, found in roles.items():
@@ -113,27 +114,30 @@ class HuggingFaceVocabulary(Vocabulary):
         self._word_prefix = _word_prefix(content)
         self.fingerprint = keys.digest("huggingface", self.data, int(special_tokens), *version)
 
-    def _check_tokens(self, tokens: Mapping[str, int], roles: Mapping[str, int | None]) -> None:
+    def _check_tokens(self, tokens: Mapping[str, int], added: Mapping[str, int], roles: Mapping[str, int | None]) -> None:
         """Checks that texts do not give the ids of special tokens, and that they give the same ids each time.
 
-        The library numbers added tokens from the number of pieces on, whatever the file says. Where ids of pieces have gaps, these are taken.
+        The library numbers added tokens from the number of pieces on, whatever the file says, and where ids of pieces have gaps they are
+        taken.
 
         Raises:
           VocabularyError: a piece has the id of a special token, or names of two added tokens are the same in normalised texts.
         """
         if (both := added_names.same_names(self._tokenizer)) is not None:
             raise VocabularyError(
-                f"{self._path}: the added tokens {both[0]!r} and {both[1]!r} are the same in normalised texts, and it is chance which of them "
-                "the library finds there. Take one of them away, or set its `normalized` to false."
+                f"{self._path}: the added tokens {both[0]!r} and {both[1]!r} are the same in normalised texts, and it is chance which of "
+                "them the library finds there. Take one of them away, or set its `normalized` to false."
             )
         if len(set(tokens.values())) == len(tokens):
             return
-        special = {i for i, never_text in self.added_tokens().items() if never_text} | set(roles.values())
+        special = self.added_tokens()
+        control = {i: name for name, i in added.items() if special[i] or i in roles.values()}
         for piece, i in self._tokenizer.get_vocab(with_added_tokens=False).items():
-            if i in special and piece != (name := self.piece(i)):
+            if piece != control.get(i, piece):
                 raise VocabularyError(
-                    f"{self._path}: the library gives the special token {name!r} the id {i}, which the piece {piece!r} has: it counts from the "
-                    "number of pieces on, and the ids of pieces have gaps. Give pieces ids without gaps, or special tokens a piece each."
+                    f"{self._path}: the library gives the special token {control[i]!r} the id {i}, which the piece {piece!r} has: it "
+                    "counts from the number of pieces on, and the ids of pieces have gaps. Give pieces ids without gaps, or special tokens "
+                    "a piece each."
                 )
 
     def _keep_names_text(self, added: Mapping[str, int], chosen: set[int]) -> None:
@@ -150,8 +154,9 @@ class HuggingFaceVocabulary(Vocabulary):
     def describe_special(self) -> str:
         """Says for people which tokens are special, and what becomes of their names in a text."""
         ids = {role: getattr(self, f"{role}_id") for role in ROLES}
-        names = "these tokens" if self._special_tokens else "text"
-        return f"{describe_roles(ids, {i: self.piece(i) for i in ids.values() if i is not None})}; in texts their names are {names}"
+        added = {int(i): token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+        names = {i: added.get(i, self.piece(i)) for i in ids.values() if i is not None}
+        return f"{describe_roles(ids, names)}; in texts their names are {'these tokens' if self._special_tokens else 'text'}"
 
     @property
     def fast_path(self) -> FastPath | WordPath | NotRecognised:

@@ -402,7 +402,7 @@ def test_a_text_at_which_the_library_panics_is_said(tmp_path):
 def test_special_tokens_that_have_the_id_of_a_piece_are_refused(tmp_path):
     """The library numbers them from the number of pieces on."""
     gaps = {"a": 1, "b": 4, "c": 5}
-    with pytest.raises(VocabularyError, match="gives the special token '</s>' the id 4, which the piece 'b' has.*gaps"):
+    with pytest.raises(VocabularyError, match=r"gives the special token '</s>' the id 4, which the piece 'b' has.*gaps"):
         load_vocabulary("huggingface", words(tmp_path, [added(6, "</s>", special=True)], gaps))
     path = words(tmp_path, [added(6, "x")], gaps)
     assert load_vocabulary("huggingface", path).encode("a b") == [1, 4]
@@ -411,10 +411,26 @@ def test_special_tokens_that_have_the_id_of_a_piece_are_refused(tmp_path):
     assert load_vocabulary("huggingface", words(tmp_path, [added(6, "</s>", special=True)], {**gaps, "</s>": 6})).eos_id == 6
 
 
+@pytest.mark.parametrize("special", [False, True])
+def test_no_text_gives_a_special_token_whose_name_is_normalised(tmp_path, special):
+    """`id_to_token` gives the name that it has in normalised texts, under which the file does not list it."""
+    content = {
+        "version": "1.0",
+        "added_tokens": [added(1, "</s>", normalized=True, special=special)],
+        "normalizer": {"type": "Prepend", "prepend": "▁"},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True},
+        "model": {"type": "Unigram", "vocab": [["<unk>", 0], ["</s>", -1], ["▁", -2], ["a", -2]], "unk_id": 0},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    vocabulary = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+    assert "eos '</s>' (1)" in vocabulary.describe_special()
+    assert vocabulary.encode("a</s>") == [2, 3, 0]
+
+
 def test_added_tokens_that_the_library_finds_by_chance_are_refused(tmp_path):
-    lower = {"type": "Lowercase"}
+    lower, both = {"type": "Lowercase"}, [added(2, "Word", normalized=True), added(3, "word", normalized=True)]
     with pytest.raises(VocabularyError, match="'Word' and 'word' are the same in normalised texts"):
-        load_vocabulary("huggingface", words(tmp_path, [added(2, "Word", normalized=True), added(3, "word", normalized=True)], {"a": 1}, lower))
+        load_vocabulary("huggingface", words(tmp_path, both, {"a": 1}, lower))
     path = words(tmp_path, [added(2, "Word"), added(3, "word", normalized=True)], {"a": 1}, lower)
     assert load_vocabulary("huggingface", path).encode("a WORD Word") == [1, 3, 2]
 
