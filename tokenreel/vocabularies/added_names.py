@@ -43,8 +43,7 @@ def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[di
         elif token.lstrip or token.rstrip or token.single_word:
             action = LIBRARY
         name = normalize(token.content) if token.normalized and normalize else token.content
-        if name:
-            found[token.normalized][name] = action
+        found[token.normalized][name] = action  # the name may be empty, which the library then finds everywhere
     return found
 
 

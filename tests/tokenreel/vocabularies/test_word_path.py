@@ -436,6 +436,13 @@ def test_spaces_and_pieces_that_steps_tell_apart(charsmap, tmp_path, name):
         ([bert()], [metaspace()], {}, "BertNormalizer"),
         ([], [metaspace(split=False)], {}, "does not split"),
         ([], [metaspace(), SPLIT], {}, "pre-tokenizers Metaspace, WhitespaceSplit"),
+        ([replace({"Regex": " +"}, "▁")], [SPLIT, metaspace()], {}, "before WhitespaceSplit"),
+        (
+            [{"type": "Strip", "strip_left": True, "strip_right": True}],
+            [metaspace()],
+            {"added": [token("  ", normalized=True)]},
+            "normalised",
+        ),
         ([], [metaspace()], {"unk_id": None}, "Unigram without a token"),
         ([], [metaspace()], {"vocab": [["<unk>", 0.0], ["", -1.0]]}, "empty piece"),
     ],

@@ -56,6 +56,8 @@ def recognise(normalizer: Step | None, pre_tokenizer: Step | None) -> str:
         raise NotRecognised(f"the pre-tokenizers {', '.join(map(str, kinds))}")
     if not splits[-1].get("split", True):
         raise NotRecognised("Metaspace that does not split")
+    if len(splits) > 1 and any(step.get("content") == "▁" for step in steps):  # which `WhitespaceSplit` takes for no space
+        raise NotRecognised("the normaliser Replace that writes spaces as ▁, before WhitespaceSplit")
     return ", ".join(step["type"] for step in [*steps, *splits])
 
 
