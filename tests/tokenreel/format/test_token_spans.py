@@ -58,6 +58,7 @@ TRAININGS = {
     "unescaped": {"model_type": "unigram", "byte_fallback": True},
     "char": {"model_type": "char", "byte_fallback": False, "vocab_size": 60},
     "word": {"model_type": "word", "byte_fallback": False},
+    "word_bytes": {"model_type": "word", "byte_fallback": True},  # the last byte of a word has the span of all of it
 }
 
 

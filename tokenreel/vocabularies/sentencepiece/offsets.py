@@ -22,9 +22,13 @@ from tokenreel.ragged import Ints
 _PORTION_BYTES = 1 << 20  # text handled at once: the normaliser's answer is a list of Python integers
 
 
-def piece_sizes(processor: Any) -> Ints:
-    """Counts the bytes of normalised text that each id stands for: [vocab_size], 0 where the id does not tell (unknown characters)."""
-    sizes = [0 if processor.is_unknown(i) else 1 if processor.is_byte(i) else -1 for i in range(processor.vocab_size())]
+def piece_sizes(processor: Any, *, words: bool) -> Ints:
+    """Counts the bytes of normalised text that each id stands for: [vocab_size], 0 where the id does not tell.
+
+    Unknown characters do not, nor do bytes in models of `words`: the last byte of a word has the span of all of it.
+    """
+    byte = 0 if words else 1
+    sizes = [0 if processor.is_unknown(i) else byte if processor.is_byte(i) else -1 for i in range(processor.vocab_size())]
     return np.array(
         [size if size >= 0 else len(processor.id_to_piece(i).encode()) for i, size in enumerate(sizes)],
         dtype=np.int64,

@@ -215,7 +215,7 @@ class SentencePieceVocabulary(Vocabulary):
 
     @functools.cached_property
     def _piece_sizes(self) -> npt.NDArray[np.int64]:
-        return piece_sizes(self._processor())
+        return piece_sizes(self._processor(), words=model.parse(self.data or b"").kind == model.WORD)
 
     def sample_block(
         self,
