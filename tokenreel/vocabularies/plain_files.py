@@ -36,7 +36,7 @@ def to_tokenizer_json(path: str, data: bytes, beside: Mapping[str, bytes], read_
         return data
     if not isinstance(content, dict) or not content or not all(type(value) is int for value in content.values()):
         return data
-    merges = [line for line in _lines(MERGES, read_merges()) if line and not line.startswith("#version")]
+    merges = [line for line in _lines(f"{path}: {MERGES} beside it", read_merges()) if line and not line.startswith("#version")]
     return _dump(_byte_level(path, content, merges, _settings(beside)))
 
 

@@ -124,7 +124,7 @@ def test_a_build_keeps_what_stands_for_the_files(byte_level, write_config, tmp_p
         ({"vocab.json": '{"a": 0}'}, r"merges\.txt: cannot read .*vocab\.json needs it beside it"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "#version: 0.2\na b c\n"}, "merges.txt beside it has the line 'a b c'"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "a b\n"}, "not a tokenizer"),
-        ({"vocab.json": '{"a": 0}', "merges.txt": b"\xff"}, "merges.txt: not UTF-8"),
+        ({"vocab.json": '{"a": 0}', "merges.txt": b"\xff"}, r"vocab\.json: merges\.txt beside it: not UTF-8"),
         ({"vocab.txt": "[UNK]\na\na\n"}, "vocab.txt: lines 2 and 3 are both 'a'"),
         ({"vocab.txt": "a\nb\n"}, "vocab.txt: has no piece .*UNK"),
         ({"vocab.txt": b"\xff"}, "vocab.txt: not UTF-8"),
