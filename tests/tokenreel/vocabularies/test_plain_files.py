@@ -11,6 +11,7 @@ from pipelines import cli
 from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
 from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies import plain_files
 from tokenreel.vocabularies.loading import load_vocabulary
 
 
@@ -135,3 +136,13 @@ def test_files_that_are_not_whole_are_refused(tmp_path, files, message):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(VocabularyError, match=message):
         load_vocabulary("huggingface", str(tmp_path / next(iter(files))))
+
+
+def test_a_tokenizer_json_is_told_by_how_it_begins(monkeypatch):
+    monkeypatch.setattr(plain_files.json, "loads", lambda _: pytest.fail("all of it is read"))
+    for data in (b'{"version": "1.0", "model": {}}', b'{\n  "model" : {"vocab": {}}}', b'{"truncation":null}'):
+        assert plain_files.to_tokenizer_json("t.json", data, {}, lambda: b"") is data
+    monkeypatch.undo()
+    ids = {piece: i for i, piece in enumerate(["version", "model", "a", "b", "ab"])}  # pieces of these names begin no tokenizer.json
+    made = json.loads(plain_files.to_tokenizer_json("vocab.json", json.dumps(ids).encode(), {}, lambda: b"a b\n"))
+    assert made["model"]["vocab"] == ids and made["model"]["merges"] == [["a", "b"]]
