@@ -457,3 +457,11 @@ def test_pieces_that_are_not_recognised_are_left_to_the_library(tmp_path, normal
 def test_a_megabyte_of_pieces_without_a_cut(charsmap, tmp_path):
     fast, slow = both(piece_model(charsmap, *PIECE_STEPS["t5"]), tmp_path)
     compare(fast, slow, ["abc" * (1 << 18), "日本語の" * (1 << 16), " " * (1 << 20), "x" * (1 << 16), "a\u0301" * (1 << 15)])
+
+
+def test_a_mark_that_is_one_cluster_with_what_is_put_before_the_text(charsmap, tmp_path):
+    steps = [{"type": "Prepend", "prepend": "▁"}, "charsmap", replace({"Regex": " {2,}"}, "▁")]
+    compare(
+        *both(piece_model(charsmap, steps, [metaspace()]), tmp_path),
+        ["\u0334\n", "\u0334 a", "\u0301 ", "\u0334", "a\u0334 \n", " \u0334 a"],
+    )

@@ -127,7 +127,10 @@ class PieceSteps:
         normal = self.normalize(text)
         if self._shifts and not self.normalize(text[0]):
             return True
-        if self.flags & word_units.ENDS and not flags & word_units.ENDS and (not normal or normal[-1].isspace() or normal[-1] == "▁"):
+        steps = self.steps_for(flags)[0]
+        whole = steps.normalize_str(text) if steps else text  # what is put before a text may be one cluster with its beginning
+        ends = [each[-1:] in ("", "▁") or each[-1].isspace() for each in (normal, whole)]
+        if self.flags & word_units.ENDS and not flags & word_units.ENDS and any(ends):
             return True
         return text[0] in self._spaces and normal[:1] not in (" ", "▁")
 
