@@ -243,10 +243,10 @@ def row(kind: str, text: str, megabytes: float, seconds: dict[str, list[float]],
 
 def main() -> None:
     """The command line."""
-    if sys.argv[1:3] == ["--beside", "gigatoken"]:
-        from benchmarks import gigatoken_race
+    if sys.argv[1:2] == ["--beside"]:
+        from benchmarks import beside_libraries, gigatoken_race
 
-        sys.exit(gigatoken_race.main(sys.argv[3:]))
+        sys.exit({"gigatoken": gigatoken_race, "libraries": beside_libraries}[sys.argv[2]].main(sys.argv[3:]))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=pathlib.Path, help="directory of JSON lines, one file for each text")

@@ -167,7 +167,7 @@ class HuggingFaceVocabulary(Vocabulary):
                 try:
                     if not self._memo_bytes:
                         raise NotRecognised("vocabulary.options.memo_bytes is 0")
-                    _FAST_PATHS[name] = open_path(self.fingerprint, self._read, self._memo_bytes)
+                    _FAST_PATHS[name] = open_path(self.fingerprint, self._read, lambda: self._tokenizer, self._memo_bytes)
                 except NotRecognised as error:
                     _FAST_PATHS[name] = error
             return _FAST_PATHS[name]

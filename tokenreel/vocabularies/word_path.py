@@ -42,8 +42,10 @@ class OtherModel(NotRecognised):
     """A model that does not see words one by one."""
 
 
-def open_path(fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> FastPath | WordPath:
-    """Opens the path that knows a tokenizer; the arguments are those of both.
+def open_path(
+    fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], library: Callable[[], Any], memo_bytes: int
+) -> FastPath | WordPath:
+    """Opens the path that knows a tokenizer; the arguments are those of `WordPath`.
 
     Raises:
       NotRecognised: none does.
@@ -52,7 +54,7 @@ def open_path(fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]
         return FastPath(fingerprint, read, memo_bytes)
     except NotRecognised as error:
         try:
-            return WordPath(fingerprint, read, memo_bytes)
+            return WordPath(fingerprint, read, library, memo_bytes)
         except OtherModel:
             raise error from None
 
@@ -166,12 +168,15 @@ class WordPath:
       description: what was recognised, for people.
     """
 
-    def __init__(self, fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> None:
+    def __init__(
+        self, fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], library: Callable[[], Any], memo_bytes: int
+    ) -> None:
         """Maps the arrays of a tokenizer, which are built first where they are not kept.
 
         Args:
           fingerprint: hexadecimal digits that tell all that `read` gives.
           read: gives the content of the `tokenizer.json`, and the library's `Tokenizer` that it was loaded into.
+          library: gives the latter alone, for reading the file takes longer than encoding some units.
           memo_bytes: most memory for units that were seen.
 
         Raises:
@@ -185,7 +190,7 @@ class WordPath:
             raise OtherModel
         if "refusal" in kept.about:
             raise NotRecognised(kept.about["refusal"])
-        self._arrays, self._about, self._memo_bytes, self._read = kept.arrays, kept.about, memo_bytes, read
+        self._arrays, self._about, self._memo_bytes, self._loaded_library = kept.arrays, kept.about, memo_bytes, library
         self._lock, self._library_lock = threading.Lock(), threading.Lock()
         self.ids, self.description = kept.arrays["ids"], kept.about["description"]
 
@@ -199,7 +204,7 @@ class WordPath:
         """The library with the model alone: the one that it holds already, whose scores are its own (see `lay_out`)."""
         import tokenizers
 
-        return tokenizers.Tokenizer(self._read()[1].model)
+        return tokenizers.Tokenizer(self._loaded_library().model)
 
     def _by_library(self, texts: list[str], flags: list[int]) -> Tokens:
         """Encodes units by the library."""

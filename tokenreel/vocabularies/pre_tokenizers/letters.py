@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ from tokenreel.vocabularies.pre_tokenizers.code_points import END
 Bytes = npt.NDArray[np.uint8]
 _JAMO = {*range(0x1160, 0x1200), *range(0xD7B0, 0xD800)}  # of vowels and finals, which join what stands before them
 _KINDS = "a1!+"  # a letter, a digit, a mark of punctuation, a symbol: what steps tell apart
+_BETWEEN = "zz"  # a word that nothing asked for becomes
+_SET_APART = f" {_BETWEEN} "
+_ASKED = 256  # texts at once
+# How many new characters of a text are asked for: of all that it has, if they are no more, or else, since the library encodes what has
+# others; at the beginning; and at most those that were saved up. A document costs the library as much as two characters.
+_SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT, _DOCUMENT = 1 / 12, 1 / 1000, 150.0, 5000.0, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,30 +50,77 @@ def joins(character: str) -> bool:
     return category[0] == "M" or category == "Cn" or ord(character) in _JAMO
 
 
-def of_words(words_of: Callable[[str], list[str]], character: str, *, decomposes: bool, composes: bool) -> Letter:
+def of_words(
+    normalize: Callable[[str], str], words_of: Callable[[str], list[str]], characters: str, *, decomposes: bool, composes: bool
+) -> list[Letter]:
     """Asks what steps do that end words at single characters and leave spaces out.
 
     Args:
-      words_of: gives the words of a text.
-      character: which one.
+      normalize: gives the normal form of a text.
+      words_of: gives the words of a text, which is not normal yet.
+      characters: which ones.
       decomposes: whether a step puts marks into order.
       composes: whether a step joins characters.
     """
+    framed = [f"a{character}a" for character in characters]
+    words = _apart(words_of, framed)
+    alone = set()
+    # Where the normaliser writes spaces around a character, words end there.
+    normals = normalize(_SET_APART.join(framed)).split(_SET_APART)
+    if len(normals) == len(framed):
+        alone = {character for character, normal in zip(characters, normals, strict=True) if normal[:2] == "a " and normal[-2:] == " a"}
+    betweens = {
+        character: parts[1:-1]
+        for character, parts in zip(characters, words, strict=True)
+        if _stands_alone(parts) and parts[1:-1] and character not in alone
+    }
+    # All that `_is_alone` asks one by one.
+    rows = _apart(words_of, [f"a{2 * each}{''.join(kind + each for kind in _KINDS[1:])}a" for each in betweens])
+    for (character, between), row in zip(betweens.items(), rows, strict=True):
+        expected = ["a", *between, *between, *(part for kind in _KINDS[1:] for part in (kind, *between)), "a"]
+        if row == expected or _is_alone(words_of, character, between):
+            alone.add(character)
+    return [
+        _of_words(words_of, character, parts, character in alone, decomposes=decomposes, composes=composes)
+        for character, parts in zip(characters, words, strict=True)
+    ]
+
+
+def _apart(words_of: Callable[[str], list[str]], texts: Sequence[str]) -> list[list[str]]:
+    """Gives the words of each of some texts: asks for all at once, with words between them that tell where each ends."""
+    if len(texts) > _ASKED:
+        return [words for i in range(0, len(texts), _ASKED) for words in _apart(words_of, texts[i : i + _ASKED])]
+    found: list[list[str]] = [[]]
+    for word in words_of(_SET_APART.join(texts)):
+        if word == _BETWEEN:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return found if len(found) == len(texts) else [words_of(text) for text in texts]
+
+
+def _stands_alone(parts: Sequence[str]) -> bool:
+    return len(parts) > 1 and parts[0] == parts[-1] == "a"
+
+
+def _of_words(
+    words_of: Callable[[str], list[str]], character: str, parts: list[str], is_alone: bool, *, decomposes: bool, composes: bool
+) -> Letter:
+    """Reads what becomes of a character from the words of it between two letters."""
     from tokenreel.vocabularies.unit_memo.kernels import word_units
 
-    parts = words_of(f"a{character}a")
     if parts[0][:1] != "a" or parts[-1][-1:] != "a" or parts == ["a"]:
         return Letter(word_units.GLUED, None)
     joined = b"\xff".join(part.encode() for part in parts)[1:-1]
     between, kind = parts[1:-1], word_units.GLUED
-    alone = parts[0] == parts[-1] == "a"
+    alone = _stands_alone(parts)
     if joins(character) or not joined:
         pass
     elif len(parts) == 1:
         kind = word_units.WORD
     elif alone and not between:
         kind = word_units.SPACE
-    elif alone and _is_alone(words_of, character, between):
+    elif is_alone:
         kind = word_units.ALONE
     elif alone and words_of(2 * character) == [2 * between[0]] and words_of(f"{character}!") == [f"{between[0]}!"]:
         kind, joined = word_units.LIKE, between[0].encode()  # ends where the class changes
@@ -94,19 +147,20 @@ class Letters:
       rows: [code points] int32, what is written for each, or `kernels.word_units.HARD`.
     """
 
-    def __init__(self, ask: Callable[[str], Letter]) -> None:
+    def __init__(self, ask: Callable[[str], Sequence[Letter]]) -> None:
         """Knows nothing but ASCII.
 
         Args:
-          ask: says what becomes of a character.
+          ask: says what becomes of each of some characters.
         """
         from tokenreel.vocabularies.unit_memo.kernels import word_units
 
         self._ask, self._lock = ask, threading.Lock()
         self.kinds = np.full(END, word_units.UNSEEN, dtype=np.uint8)
         self.rows = np.full(END, word_units.HARD, dtype=np.int32)
+        self._credit = _FIRST_CREDIT
         self._numbers: dict[bytes, int] = {}
-        self._arrays = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+        self._arrays = self._room = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)  # of the first, the second has more than is used
         self._learn(range(128))
 
     @property
@@ -114,26 +168,56 @@ class Letters:
         """What is written: [bytes] uint8 end to end, and [rows + 1] int64 bounds."""
         return self._arrays
 
-    def learn(self, text: Bytes) -> None:
-        """Asks for all characters of a text ([bytes] uint8, UTF-8) that are not known yet."""
-        from tokenreel.vocabularies.unit_memo.kernels import word_units
+    def learn(self, text: Bytes, bounds: Ints) -> npt.NDArray[np.bool_]:
+        """Asks for the characters of documents that are not known yet, as many as it is worth while for.
 
-        points = np.unique(np.frombuffer(text.tobytes().decode().encode("utf-32-le"), dtype=np.uint32))
+        To ask for a character takes as long as the library takes for several in a text, so that where most characters come for the first
+        time, it is faster to leave the documents to the library.
+
+        Args:
+          text: [bytes] uint8, UTF-8, documents end to end.
+          bounds: [n + 1] int64.
+
+        Returns:
+          [n] bool, which documents have characters that are still not known.
+        """
+        from tokenreel.vocabularies.unit_memo.kernels.word_units import has_unseen, unseen_characters
+
+        size = len(text) - int(np.count_nonzero((text & 0xC0) == 0x80)) + _DOCUMENT * (len(bounds) - 1)
         with self._lock:
-            self._learn(points[self.kinds[points] == word_units.UNSEEN].tolist())
+            most = int(size * _SHARE + self._credit)
+            new, counts = unseen_characters(text, self.kinds, most)
+            if len(new) <= most:
+                self._credit = min(self._credit + size * _SHARE - len(new), _MOST_CREDIT)
+            else:
+                self._credit += size * _SHARE_OF_OTHERS
+                asked = int(self._credit)
+                self._credit -= asked
+                new = new[np.argsort(-counts, kind="stable")[:asked]]
+            if len(new):
+                self._learn(new.tolist())
+            left: npt.NDArray[np.bool_] = has_unseen(text, bounds, self.kinds)
+        return left
 
-    def _learn(self, points: Iterable[int]) -> None:
-        found = [(point, self._ask(chr(point))) for point in points]
-        numbers = {**self._numbers}
+    def _learn(self, points: Sequence[int]) -> None:
+        found = [*zip(points, self._ask("".join(map(chr, points))), strict=True)]
+        new: list[bytes] = []
         for _, letter in found:
-            if letter.written is not None:
-                numbers.setdefault(letter.written, len(numbers))
-        # Another thread reads meanwhile: whoever sees the class of a character must find what is written for it.
-        lengths = np.fromiter(map(len, numbers), dtype=np.int64, count=len(numbers))
-        self._arrays = np.frombuffer(b"".join(numbers), dtype=np.uint8), np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        self._numbers = numbers
+            if letter.written is not None and letter.written not in self._numbers:
+                self._numbers[letter.written] = len(self._numbers)
+                new.append(letter.written)
+        # Another thread reads meanwhile: whoever sees the class of a character must find what is written for it. What arrays hold stays.
+        (text, bounds), count = self._room, len(self._numbers)
+        used = int(bounds[count - len(new)])
+        ends = used + np.cumsum(np.fromiter(map(len, new), dtype=np.int64, count=len(new)))
+        stop = int(ends[-1]) if new else used
+        if stop > len(text) or count >= len(bounds):
+            text, bounds = np.concatenate([text[:used], np.empty(stop, dtype=np.uint8)]), np.concatenate([bounds, np.empty(count, np.int64)])
+        text[used:stop] = np.frombuffer(b"".join(new), dtype=np.uint8)
+        bounds[count - len(new) + 1 : count + 1] = ends
+        self._room, self._arrays = (text, bounds), (text[:stop], bounds[: count + 1])
         for point, letter in found:
             if letter.written is not None:
-                self.rows[point] = numbers[letter.written]
+                self.rows[point] = self._numbers[letter.written]
         for point, letter in found:
             self.kinds[point] = letter.kind

@@ -20,6 +20,7 @@ Step = Mapping[str, Any]
 _BY_CHARACTER = {"Precompiled", "NFC", "NFKC", "NFD", "NFKD", "Lowercase", "StripAccents", "Nmt"}
 _RUNS = {" {2,}", r"\s{2,}", " +", r"\s+"}  # patterns of spaces alone
 _CLUSTERS = {"Precompiled", "NFC", "NFKC"}  # do not go by characters where these join
+_ASKED = 512  # characters at once
 _SPACES = " \t\n\r\v\f"
 # Characters that are one with what stands behind them (`GCB=Prepend` of Unicode Standard Annex 29) and are no format characters.
 _PREPENDED = {0x0D4E, 0x111C2, 0x111C3, 0x1193F, 0x11941, 0x11A3A, *range(0x11A84, 0x11A8A), 0x11D46, 0x11F02}
@@ -140,7 +141,41 @@ class PieceSteps:
     def _words_of(self, text: str) -> list[str]:
         return [word for word, _ in self._within[1].pre_tokenize_str(self.normalize(text))]
 
-    def ask(self, character: str) -> Letter:
+    def ask(self, characters: str) -> list[Letter]:
+        """Says what becomes of each of some characters."""
+        simple = "".join(character for character in characters if self._is_simple(character))
+        found = {}
+        for i in range(0, len(simple), _ASKED):
+            found |= self._ask_simple(simple[i : i + _ASKED])
+        return [found.get(character) or self._ask(character) for character in characters]
+
+    def _is_simple(self, character: str) -> bool:
+        """Tells whether a character is one by itself, for all that is known of it without asking."""
+        if unicodedata.category(character)[0] not in "LNPS" or character in self._spaces or character in self._patterns:
+            return False
+        point = ord(character)
+        return not (point in _PREPENDED or point in _CLUSTERED or joins(unicodedata.normalize("NFKD", character)[0]))
+
+    def _ask_simple(self, characters: str) -> dict[str, Letter]:
+        """Asks for characters together, between letters and spaces that keep them apart; gives those of which that tells all."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        words = self._words_of("".join(f" a{character}a" for character in characters))
+        if len(words) == len(characters):
+            normals = [word[2:-1] for word in words]
+            framed = all(map(str.__eq__, words, [f"▁a{normal}a" for normal in normals])) and all(normals)
+            ends = self.normalize(" a")
+            before_spaces = self.normalize("".join(f"{character} a" for character in characters))
+            if framed and before_spaces == "".join(f"{normal}{ends}" for normal in normals):
+                return {
+                    character: Letter(word_units.WORD, normal.encode())
+                    for character, normal in zip(characters, normals, strict=True)
+                    if normal[-1] != "▁"
+                }
+        half = len(characters) // 2
+        return self._ask_simple(characters[:half]) | self._ask_simple(characters[half:]) if half > 1 else {}
+
+    def _ask(self, character: str) -> Letter:
         """Says what becomes of a character."""
         from tokenreel.vocabularies.unit_memo.kernels import word_units
 

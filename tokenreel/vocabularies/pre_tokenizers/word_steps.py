@@ -94,13 +94,16 @@ class WordSteps:
         """Tells whether a unit is not one for itself: never."""
         return False
 
-    def _words_of(self, text: str) -> list[str]:
-        normal = self._normalizer.normalize_str(text) if self._normalizer else text
-        return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(normal)]
+    def _normalize(self, text: str) -> str:
+        normal: str = self._normalizer.normalize_str(text) if self._normalizer else text
+        return normal
 
-    def ask(self, character: str) -> Letter:
-        """Says what becomes of a character."""
-        return letters.of_words(self._words_of, character, decomposes=self._decomposes, composes=self._composes)
+    def _words_of(self, text: str) -> list[str]:
+        return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(self._normalize(text))]
+
+    def ask(self, characters: str) -> list[Letter]:
+        """Says what becomes of each of some characters."""
+        return letters.of_words(self._normalize, self._words_of, characters, decomposes=self._decomposes, composes=self._composes)
 
 
 def _allowed() -> npt.NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from tokenreel.vocabularies.unit_memo import lookups
 from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, EncodedUnits, Entries, Table, pick
 
 _Ids = npt.NDArray[np.int32]
+_Flags = npt.NDArray[np.bool_]
 _SLICE_BYTES = 1 << 18  # text encoded at once
 LIBRARY = -1
 """In place of an id: what the unit stands in is left to the library."""
@@ -127,7 +128,9 @@ class WordMemo:
         )
         unit_bounds, characters, first_units, hashes, unit_flags, unseen = word_units.cut_words(*arguments)
         if unseen:
-            rules.letters.learn(text)
+            left = rules.letters.learn(text, bounds[first])
+            if left.any():
+                return self._encode_others(text, bounds, tokens, first, left)
             unit_bounds, characters, first_units, hashes, unit_flags, _ = word_units.cut_words(*arguments)
         table = self._table  # as it is now: other threads replace it
         entries, new_units = table.look_up(text, unit_bounds, hashes, unit_flags)
@@ -149,6 +152,18 @@ class WordMemo:
         if len(new_units):
             self._keep(hashes[new_units], new, table)
         return ids, begins, ends, counts
+
+    def _encode_others(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints, left: _Flags) -> tuple[_Ids, _Ids, _Ids, Ints]:
+        """Encodes all documents but those that are `left` to the library ([documents] bool)."""
+        which, counts = np.flatnonzero(~left), left.astype(np.int64)
+        if not len(which):
+            return np.full(len(left), LIBRARY, dtype=np.int32), *(np.zeros(len(left) * self._spans, dtype=np.int32) for _ in range(2)), counts
+        parts = np.diff(first)
+        kept = np.repeat(~left, parts)
+        others = ragged.take(text, bounds[first], which)[0], ragged.offsets_of(np.diff(bounds)[kept]), tokens[kept] if len(tokens) else tokens
+        ids, begins, ends, counts[which] = self._encode(*others, ragged.offsets_of(parts[which]))
+        at = (np.cumsum(counts) - np.cumsum(left))[left]
+        return np.insert(ids, at, LIBRARY), *(np.insert(each, at, 0) if self._spans else each for each in (begins, ends)), counts
 
     def _encode_units(self, text: Bytes, bounds: Entries, flags: Bytes, which: Entries) -> EncodedUnits:
         """Encodes units that were not seen before: [k] int32 indices into what `cut_words` gave."""

@@ -54,21 +54,22 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
 
     Returns:
       [units + 1] int32 bounds in bytes, and likewise in characters, [n + 1] int64 the first unit of each part, [units] uint64 hashes,
-      [units] uint8 flags, and whether a character is of no class yet: then the other results mean nothing.
+      [units] uint8 flags, and whether a character is of no class yet: it ends there, and the other results mean nothing.
     """
     room = len(text) + 1
     out, characters, first = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(len(bounds), np.int64)
     hashes, out_flags = np.empty(room, np.uint64), np.empty(room, np.uint8)
-    unit, unseen, count = np.int64(0), False, np.int32(0)
+    unit, unseen, count, part = np.int64(0), False, np.int32(0), np.int64(0)
     out[0] = characters[0] = 0
-    for part in range(len(bounds) - 1):
+    while part < len(bounds) - 1 and not unseen:
         first[part] = unit
         begin, i, end = bounds[part], bounds[part], bounds[part + 1]
+        part += 1
         if begin == end:
             continue
-        flag = flags[part]
+        flag = flags[part - 1]
         before, before_count, last = i, count, np.int64(STICKY)
-        if len(tokens) and tokens[part] >= 0:
+        if len(tokens) and tokens[part - 1] >= 0:
             flag = np.uint8(TOKEN)
             while i < end:
                 count += np.int32(text[i] & 0xC0 != 0x80)
@@ -78,7 +79,9 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
             if character >= 0x80:
                 character, size = character_at(text, i)
             this = np.int64(classes[character])
-            unseen |= this == UNSEEN
+            if this == UNSEEN:
+                unseen = True
+                break
             count += np.int32(1)
             stop, stop_count = np.int64(-1), count - np.int32(1)
             if i > begin:
@@ -101,6 +104,47 @@ def cut_words(text, bounds, tokens, flags, classes, ends, allowed, splits_runs):
         out[unit], characters[unit] = end, count
     first[-1] = unit
     return out[: unit + 1].copy(), characters[: unit + 1].copy(), first, hashes[:unit].copy(), out_flags[:unit].copy(), unseen
+
+
+@kernel((U8, U8, types.int64))
+def unseen_characters(text, classes, most):
+    """Lists the characters of a text that are of no class yet, until they are more than `most`: [k] int32, and how often each came."""
+    size = 1 << 10
+    while size < 4 * (min(most, len(text)) + 1):
+        size *= 2
+    places, found, counts = np.full(size, -1, np.int32), np.empty(size, np.int32), np.empty(size, np.int32)
+    mask, count, i = np.uint64(size - 1), np.int32(0), np.int64(0)
+    while i < len(text) and count <= most:
+        character, width = np.int64(text[i]), np.int64(1)
+        if character >= 0x80:
+            character, width = character_at(text, i)
+        i += width
+        if classes[character] != UNSEEN:
+            continue
+        place = np.uint64(character) & mask  # code points that come together hardly ever share a place
+        while places[place] >= 0 and found[places[place]] != character:
+            place = (place + np.uint64(1)) & mask
+        if places[place] < 0:
+            places[place] = count
+            found[count], counts[count] = character, 0
+            count += np.int32(1)
+        counts[places[place]] += 1
+    return found[:count].copy(), counts[:count].copy()
+
+
+@kernel((U8, I64, U8))
+def has_unseen(text, bounds, classes):
+    """Tells which documents ([n + 1] int64 bounds) have a character of no class yet: [n] bool."""
+    out = np.zeros(len(bounds) - 1, np.bool_)
+    for document in range(len(out)):
+        i = bounds[document]
+        while i < bounds[document + 1] and not out[document]:
+            character, width = np.int64(text[i]), np.int64(1)
+            if character >= 0x80:
+                character, width = character_at(text, i)
+            out[document] = classes[character] == UNSEEN
+            i += width
+    return out
 
 
 @kernel((U8, I32, I32, U8, I32, U8, I64, types.int64, types.boolean))
