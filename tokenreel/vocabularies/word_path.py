@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -206,18 +207,26 @@ class WordPath:
 
         return tokenizers.Tokenizer(self._loaded_library().model)
 
-    def _by_library(self, texts: list[str], flags: list[int]) -> Tokens:
+    def _by_library(self, texts: list[str], flags: list[int], spans: bool) -> Tokens:
         """Encodes units by the library."""
         found: list[Any] = [None] * len(texts)
         with self._library_lock:
+            encode = self._library.encode_batch if spans else self._library.encode_batch_fast
             for flag in sorted(set(flags)):
                 which = [i for i, each in enumerate(flags) if each == flag]
                 self._library.normalizer, self._library.pre_tokenizer = self._steps.steps_for(flag)
-                for i, encoding in zip(which, self._library.encode_batch([texts[i] for i in which], add_special_tokens=False), strict=True):
-                    found[i] = ([LIBRARY], [(0, 0)]) if self._steps.cuts_badly(texts[i], flag) else (encoding.ids, encoding.offsets)
-        ids = np.array([i for each, _ in found for i in each], dtype=np.int32)
-        spans = np.array([span for _, each in found for span in each], dtype=np.int32).reshape(-1, 2)
-        return Tokens(ids, spans[:, 0], spans[:, 1], ragged.offsets_of(np.array([len(each) for each, _ in found], dtype=np.int64)))
+                for i, encoding in zip(which, encode([texts[i] for i in which], add_special_tokens=False), strict=True):
+                    if self._steps.cuts_badly(texts[i], flag):
+                        found[i] = [LIBRARY], [(0, 0)]
+                    else:
+                        found[i] = encoding.ids, encoding.offsets if spans else ()
+        bounds = ragged.offsets_of(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
+        count, flat = int(bounds[-1]), itertools.chain.from_iterable
+        ids = np.fromiter(flat(ids for ids, _ in found), dtype=np.int32, count=count)
+        if not spans:
+            return Tokens(ids, np.zeros_like(ids), np.zeros_like(ids), bounds)
+        ends = np.fromiter(flat(flat(each for _, each in found)), dtype=np.int32, count=2 * count)
+        return Tokens(ids, ends[::2], ends[1::2], bounds)
 
     @functools.cached_property
     def _loaded(self) -> tuple[Rules, tuple[Names | None, Names | None]]:

@@ -54,7 +54,7 @@ class Rules(NamedTuple):
       spaces: `spaces` and `moves_space` of `kernels.word_units.spell`.
       flags: the flags on which it depends what a unit becomes.
       model: encodes words.
-      by_library: encodes units, given as texts with their flags.
+      by_library: encodes units, given as texts with their flags; characters are left out (zeros) where they are not asked for.
       tokens: the ids of added tokens, by their names.
     """
 
@@ -64,7 +64,7 @@ class Rules(NamedTuple):
     spaces: tuple[int, bool]
     flags: int
     model: Model
-    by_library: Callable[[list[str], list[int]], Tokens]
+    by_library: Callable[[list[str], list[int], bool], Tokens]
     tokens: dict[bytes, int]
 
 
@@ -196,7 +196,7 @@ class WordMemo:
         texts = [data[bounds[i] : bounds[i + 1]] for i in named.tolist()]
         lengths = np.fromiter((len(each.decode()) for each in texts), dtype=np.int32, count=len(texts))
         ids = np.fromiter(map(self._rules.tokens.__getitem__, texts), dtype=np.int32, count=len(texts))
-        asked = self._rules.by_library([data[bounds[i] : bounds[i + 1]].decode() for i in others.tolist()], flags[others].tolist())
+        asked = self._rules.by_library([data[bounds[i] : bounds[i + 1]].decode() for i in others.tolist()], flags[others].tolist(), self._spans)
         order = np.arange(len(flags), dtype=np.int64)
         order[named] = len(flags) + np.arange(len(named))
         order[others] = len(flags) + len(named) + np.arange(len(others))
