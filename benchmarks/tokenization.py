@@ -14,7 +14,7 @@ block by block in turns, so that a noisy machine disturbs all of them. The table
 others are: medians of the repeats. `differ` counts the documents whose ids are not those of `encode`; one that differs fails the benchmark.
 (Hugging Face differs on some: it normalises by grapheme.) Made-up texts show the worst case, where nothing repeats.
 
-`--beside gigatoken` is another race: see `benchmarks.gigatoken_race`.
+`--beside gigatoken` and `--beside libraries` are other races: see `benchmarks.gigatoken_race` and `benchmarks.beside_libraries`.
 
 Models of 32,000 pieces are trained on a sample of all texts and kept in `--work`, a few minutes each the first time.
 """

@@ -160,7 +160,10 @@ class Letters:
         self.rows = np.full(END, word_units.HARD, dtype=np.int32)
         self._credit = _FIRST_CREDIT
         self._numbers: dict[bytes, int] = {}
-        self._arrays = self._room = np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)  # of the first, the second has more than is used
+        self._arrays = self._room = (
+            np.zeros(0, dtype=np.uint8),
+            np.zeros(1, dtype=np.int64),
+        )  # of the first, the second has more than is used
         self._learn(range(128))
 
     @property
@@ -212,7 +215,10 @@ class Letters:
         ends = used + np.cumsum(np.fromiter(map(len, new), dtype=np.int64, count=len(new)))
         stop = int(ends[-1]) if new else used
         if stop > len(text) or count >= len(bounds):
-            text, bounds = np.concatenate([text[:used], np.empty(stop, dtype=np.uint8)]), np.concatenate([bounds, np.empty(count, np.int64)])
+            text, bounds = (
+                np.concatenate([text[:used], np.empty(stop, dtype=np.uint8)]),
+                np.concatenate([bounds, np.empty(count, np.int64)]),
+            )
         text[used:stop] = np.frombuffer(b"".join(new), dtype=np.uint8)
         bounds[count - len(new) + 1 : count + 1] = ends
         self._room, self._arrays = (text, bounds), (text[:stop], bounds[: count + 1])

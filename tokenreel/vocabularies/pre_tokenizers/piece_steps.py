@@ -144,7 +144,7 @@ class PieceSteps:
     def ask(self, characters: str) -> list[Letter]:
         """Says what becomes of each of some characters."""
         simple = "".join(character for character in characters if self._is_simple(character))
-        found = {}
+        found: dict[str, Letter] = {}
         for i in range(0, len(simple), _ASKED):
             found |= self._ask_simple(simple[i : i + _ASKED])
         return [found.get(character) or self._ask(character) for character in characters]

@@ -319,13 +319,18 @@ class SentencePieceVocabulary(Vocabulary):
         units = self._memo(changes)
         return units.encode_block(text, offsets) if units else memo.encode_documents(self._processor(changes), text, offsets)
 
+    @functools.cached_property
+    def _data_digest(self) -> str:
+        """Tells the model: for a text of a few kilobytes, reading the megabytes of the file takes longer than encoding."""
+        return keys.digest(self.data or b"")
+
     def _memo(self, changes: bytes) -> memo.UnitMemo | None:
         """Gives the memo that all threads of this process share; None for models that only encode whole documents."""
         if not self._uses_memo or not self.data:
             return None
         memo_bytes = self._memo_bytes // (3 if self._special else 1)  # one for each kind of part
         with _MEMOS_LOCK:
-            name = keys.digest(self.data, changes), memo_bytes
+            name = keys.digest(self._data_digest, changes), memo_bytes
             if name not in _MEMOS:
                 _MEMOS[name] = memo.load(self.data + changes, memo_bytes)
             return _MEMOS[name]

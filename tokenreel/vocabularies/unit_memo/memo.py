@@ -28,7 +28,8 @@ from tokenreel.vocabularies.unit_memo import lookups, model_arrays
 from tokenreel.vocabularies.unit_memo.slot_table import Bytes, SlotTable
 
 _MOST_BYTES = 1 << 31  # of a document: units are placed in int32
-_SPELLING_BYTES = 1 << 12  # of a normalised unit at first
+_SPELLING_BYTES = 1 << 12  # of a normalised unit at first, beside those that it has in the text
+_LONG_WORD = 200  # bytes; if words are longer, there is hardly anything to look up, and the library is faster
 _TUPLES = "cutter", "normalizer", "model"  # what the kernels take, as it is kept
 _SLICE_BYTES = 1 << 18  # text encoded at once: what is written beside its result stays in the cache
 
@@ -51,6 +52,7 @@ class UnitMemo:
         self._data, self._memo_bytes = data, memo_bytes
         self._cutter, self._normalizer, self._model = (kept_arrays.unpack(name, kept.arrays) for name in _TUPLES)
         self._is_unigram: bool = kept.about["unigram"]
+        self._is_words = not self._is_unigram and bool(self._model[-1])
         self._lock = threading.Lock()
         self._tables: list[SlotTable] = []  # that no thread uses now
         self._count = 0  # tables in all
@@ -103,9 +105,11 @@ class UnitMemo:
         from tokenreel.vocabularies.unit_memo.kernels import bpe, slots, unigram
         from tokenreel.vocabularies.unit_memo.kernels.documents import cut_documents
 
+        if self._is_words and np.count_nonzero(text == ord(" ")) * _LONG_WORD < len(text):
+            return encode_documents(self._library, text, offsets)
         units, starts, first = cut_documents(np.ascontiguousarray(text), offsets, self._cutter)
         counts, progress, sums = np.zeros(len(offsets) - 1, dtype=np.int64), np.zeros(5, dtype=np.int64), np.zeros(1, dtype=np.float32)
-        spelling, work = self._make_work(_SPELLING_BYTES)
+        spelling, work = self._make_work(_SPELLING_BYTES + int(np.diff(starts).max(initial=0)))
         out = np.empty(len(text) + slots.MOST_IDS, dtype=np.int32)
         looks_up = table.begin_slice()
         while True:
@@ -118,7 +122,9 @@ class UnitMemo:
                 table.make_room(self._memo_bytes // max(self._count, 1))
             else:
                 spelling, work = self._make_work(2 * len(spelling))
-                out = np.concatenate([out, np.empty(len(out), dtype=np.int32)])
+                lacking = int(progress[2]) + len(spelling) + slots.MOST_IDS - len(out)
+                if lacking > 0:
+                    out = np.concatenate([out, np.empty(max(lacking, len(out) // 2), dtype=np.int32)])
         new = int(progress[4])
         table.end_slice(looks_up, len(starts) - 1, new)
         lookups.add(len(starts) - 1 - new, new)

@@ -23,6 +23,9 @@ from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, Enco
 _Ids = npt.NDArray[np.int32]
 _Flags = npt.NDArray[np.bool_]
 _SLICE_BYTES = 1 << 18  # text encoded at once
+# What asking the library for units may cost, in bytes of a text that it would encode as a whole: beside its bytes, each unit as much; of a
+# slice that share, or a share of what was left; at first; and at most saved up.
+_UNIT_BYTES, _SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT = 30, 0.5, 1 / 16, 20_000.0, 1_000_000.0
 LIBRARY = -1
 """In place of an id: what the unit stands in is left to the library."""
 Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints, Ints]]
@@ -80,7 +83,7 @@ class WordMemo:
           spans: whether the characters that tokens stand for are kept, too.
         """
         self._rules, self._memo_bytes, self._spans = rules, memo_bytes, spans
-        self._table, self._lock = EMPTY, threading.Lock()
+        self._table, self._lock, self._credit = EMPTY, threading.Lock(), _FIRST_CREDIT
 
     def encode(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints) -> tuple[_Ids, _Ids, _Ids, Ints]:
         """Encodes documents.
@@ -134,7 +137,15 @@ class WordMemo:
             unit_bounds, characters, first_units, hashes, unit_flags, _ = word_units.cut_words(*arguments)
         table = self._table  # as it is now: other threads replace it
         entries, new_units = table.look_up(text, unit_bounds, hashes, unit_flags)
-        new = self._encode_units(text, unit_bounds, unit_flags, new_units) if len(new_units) else NONE
+        new = NONE
+        if len(new_units):
+            new, dear = self._encode_units(text, unit_bounds, unit_flags, new_units)
+            if len(dear):
+                unit = np.flatnonzero(entries < 0)
+                unit = unit[dear[-1 - entries[unit]]]
+                left = np.zeros(len(first) - 1, dtype=bool)
+                left[np.searchsorted(first_units[first], unit, side="right") - 1] = True
+                return self._encode_others(text, bounds, tokens, first, left)
         lookups.add(len(entries) - len(new_units), len(new_units))
         first_units = first_units[first]
         counts = units.count_ids(entries, first_units, table.units.id_bounds, new.id_bounds)
@@ -157,16 +168,27 @@ class WordMemo:
         """Encodes all documents but those that are `left` to the library ([documents] bool)."""
         which, counts = np.flatnonzero(~left), left.astype(np.int64)
         if not len(which):
-            return np.full(len(left), LIBRARY, dtype=np.int32), *(np.zeros(len(left) * self._spans, dtype=np.int32) for _ in range(2)), counts
+            spans = np.zeros(len(left) * self._spans, dtype=np.int32)
+            return np.full(len(left), LIBRARY, dtype=np.int32), spans, spans, counts
         parts = np.diff(first)
         kept = np.repeat(~left, parts)
-        others = ragged.take(text, bounds[first], which)[0], ragged.offsets_of(np.diff(bounds)[kept]), tokens[kept] if len(tokens) else tokens
+        others = (
+            ragged.take(text, bounds[first], which)[0],
+            ragged.offsets_of(np.diff(bounds)[kept]),
+            tokens[kept] if len(tokens) else tokens,
+        )
         ids, begins, ends, counts[which] = self._encode(*others, ragged.offsets_of(parts[which]))
         at = (np.cumsum(counts) - np.cumsum(left))[left]
-        return np.insert(ids, at, LIBRARY), *(np.insert(each, at, 0) if self._spans else each for each in (begins, ends)), counts
+        if self._spans:
+            begins, ends = np.insert(begins, at, 0), np.insert(ends, at, 0)
+        return np.insert(ids, at, LIBRARY), begins, ends, counts
 
-    def _encode_units(self, text: Bytes, bounds: Entries, flags: Bytes, which: Entries) -> EncodedUnits:
-        """Encodes units that were not seen before: [k] int32 indices into what `cut_words` gave."""
+    def _encode_units(self, text: Bytes, bounds: Entries, flags: Bytes, which: Entries) -> tuple[EncodedUnits, _Flags]:
+        """Encodes units that were not seen before: [k] int32 indices into what `cut_words` gave.
+
+        Returns:
+          the units, and nothing; or, where it would take too long to ask the library for single ones, none, and [k] bool which these are.
+        """
         from tokenreel.vocabularies.unit_memo.kernels import units, word_units
 
         rules = self._rules
@@ -175,14 +197,29 @@ class WordMemo:
         spelled, sources, word_bounds, first, hard = word_units.spell(
             text, bounds, which, letters.kinds, letters.rows, *letters.written, *rules.spaces
         )
+        hard |= flags[which] & (word_units.BEGINS | word_units.FIRST) != 0
+        hard &= flags[which] != word_units.TOKEN
+        if not self._affords(int(np.diff(text_bounds)[hard].sum()) + _UNIT_BYTES * int(hard.sum()), len(text)):
+            return NONE, hard
         ids, starts, stops, first_tokens = rules.model(spelled, word_bounds)
         found = Tokens(ids, sources[starts], sources[stops - 1] + 1, first_tokens[first])
-        hard |= flags[which] & (word_units.BEGINS | word_units.FIRST) != 0
         found = self._with_hard(found, unit_text, text_bounds, flags[which], hard)
         ids, id_bounds = found.ids, found.bounds
         if self._spans:
             ids, id_bounds = np.stack([found.ids, found.begins, found.ends], axis=1).ravel(), 3 * id_bounds
-        return EncodedUnits(flags[which], unit_text, text_bounds, ids, id_bounds)
+        return EncodedUnits(flags[which], unit_text, text_bounds, ids, id_bounds), np.zeros(0, dtype=bool)
+
+    def _affords(self, cost: int, size: int) -> bool:
+        """Tells whether to ask the library for units, at the cost of so many bytes of a text, in a slice of `size` bytes.
+
+        Where most units are such and new, it is faster to leave the documents to the library. If they go on coming, they are asked for when
+        that costs little beside what was left.
+        """
+        with self._lock:
+            affords = cost <= size * _SHARE + self._credit
+            credit = self._credit + (size * _SHARE - cost if affords else size * _SHARE_OF_OTHERS)
+            self._credit = min(credit, _MOST_CREDIT)
+        return affords
 
     def _with_hard(self, found: Tokens, text: Bytes, bounds: Ints, flags: Bytes, hard: npt.NDArray[np.bool_]) -> Tokens:
         """Puts the tokens of units in which only the library knows a character, and added tokens, in their places."""
@@ -190,13 +227,15 @@ class WordMemo:
 
         data = text.tobytes()
         named = np.flatnonzero(flags == word_units.TOKEN)
-        others = np.flatnonzero(hard & (flags != word_units.TOKEN))
+        others = np.flatnonzero(hard)
         if not len(named) + len(others):
             return found
         texts = [data[bounds[i] : bounds[i + 1]] for i in named.tolist()]
         lengths = np.fromiter((len(each.decode()) for each in texts), dtype=np.int32, count=len(texts))
         ids = np.fromiter(map(self._rules.tokens.__getitem__, texts), dtype=np.int32, count=len(texts))
-        asked = self._rules.by_library([data[bounds[i] : bounds[i + 1]].decode() for i in others.tolist()], flags[others].tolist(), self._spans)
+        asked = self._rules.by_library(
+            [data[bounds[i] : bounds[i + 1]].decode() for i in others.tolist()], flags[others].tolist(), self._spans
+        )
         order = np.arange(len(flags), dtype=np.int64)
         order[named] = len(flags) + np.arange(len(named))
         order[others] = len(flags) + len(named) + np.arange(len(others))

@@ -1,0 +1,55 @@
+"""Texts whose characters and units are all new are left to the library as a whole, among others that are not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.tokenreel.vocabularies.blocks import block
+from tests.tokenreel.vocabularies.test_word_path import ADDED, STEPS, both, compare, metaspace, piece_model, word_piece
+from tokenreel.vocabularies.unit_memo import word_memo
+
+
+def documents():
+    """Known words, characters once each, words with marks that come once, names of added tokens, and documents without anything."""
+    source = random.Random(0)
+    rare = source.sample(range(0x20000, 0x2A6D0), 6000)
+    new = ["".join(map(chr, rare[i : i + 500])) for i in range(0, len(rare), 500)]
+    marked = [" ".join("".join(chr(source.choice([97, 98, 0x301, 0x323])) for _ in range(8)) for _ in range(800)) for _ in range(4)]
+    plain = [" ".join(source.choice(["abc", "ab", "日", ".", "é", "[CLS]", "[unused0]x"]) for _ in range(60)) for _ in range(20)]
+    return source.sample([*new, *marked, *plain, "", "", "x"], 39)
+
+
+@pytest.mark.parametrize("name", ["uncased", "digits", "nothing"])
+def test_words(tmp_path, name):
+    plain_names = [each for each in ADDED[:3] if not each["normalized"]]
+    fast, slow = both(word_piece(*STEPS[name], added=plain_names), tmp_path)
+    compare(fast, slow, documents())
+
+
+def test_pieces(tmp_path):
+    fast, slow = both(piece_model(b"", [{"type": "NFKC"}], [metaspace()]), tmp_path)
+    compare(fast, slow, documents())
+
+
+def test_what_goes_on_is_learned(tmp_path):
+    fast, _ = both(word_piece(*STEPS["uncased"]), tmp_path)
+    text = block([chr(point) * 3 for point in range(0x20000, 0x20000 + 2000)])
+    left = []
+    for _ in range(400):
+        _, _, _, _, which = fast.fast_path.encode_with_spans(*text)
+        left.append(int(which.sum()))
+    assert left[0] > 1500
+    assert left[-1] < left[0]
+    assert left == sorted(left, reverse=True)
+
+
+def test_units_that_cost_too_much_are_asked_for_when_they_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(word_memo, "_FIRST_CREDIT", 0.0)
+    fast, _ = both(word_piece(*STEPS["digits"]), tmp_path)
+    source = random.Random(1)
+    text = block([" ".join("".join(chr(source.choice([97, 98, 0x301, 0x323])) for _ in range(8)) for _ in range(500))])
+    left = [bool(fast.fast_path.encode_with_spans(*text)[-1][0]) for _ in range(200)]
+    assert left[0]
+    assert not left[-1]
