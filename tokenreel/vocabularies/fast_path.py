@@ -25,7 +25,7 @@ from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.pre_tokenizers import code_point_data, code_points, recognition
-from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.pre_tokenizers.recognition import Cutter, NotRecognised, OtherKind
 from tokenreel.vocabularies.unit_memo.byte_pairs import BytePairMemo, BytePairs
 from tokenreel.vocabularies.unit_memo.byte_pairs import lay_out as lay_out_model
 
@@ -129,18 +129,33 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         model = byte_pairs_of(content["model"])
     except NotRecognised as error:
         return {}, {"refusal": str(error)}
-    ids = np.unique(np.concatenate([model.byte_ids, model.merged, _ids(model.pieces.values())]))
-    arrays = kept_arrays.named("model", lay_out_model(model, cutter)) | {
-        "ids": ids[ids >= 0],
-        "kinds": code_points.spread(*code_points.table(form)) if form else np.zeros(0, dtype=np.uint8),
-    }
-    arrays |= added_names.lay_out(added_names.actions_of(library, _normalize_by(form)))
-    return arrays, {
-        "form": form,
+    arrays, about = lay_out_steps(content, library, model, cutter, form, _normalize_by(form))
+    return arrays, about | {
         "prefix_space": cutter.prefix_space,
-        "trims": trims_of(content.get("post_processor")),
         "description": f"byte-level BPE, cut by {cutter.names}" + (f" after {form}" if form else ""),
     }
+
+
+def lay_out_steps(
+    content: Mapping[str, Any], library: Any, model: BytePairs, cutter: Cutter, form: str | None, normalize: Callable[[str], str] | None
+) -> Built:
+    """Lays out the steps that all paths have.
+
+    Args:
+      content: of the `tokenizer.json`.
+      library: the `Tokenizer` that it was loaded into.
+      model: what merges.
+      cutter: what cuts texts into units.
+      form: the normal form that texts are put into.
+      normalize: normalises the name of an added token, into what texts are when it is looked for.
+    """
+    ids = np.unique(np.concatenate([model.byte_ids, model.merged, model.parts.ravel(), _ids(model.pieces.values())]))
+    arrays = kept_arrays.named("model", lay_out_model(model, cutter)) | {
+        "ids": ids[(ids >= 0) & (ids < model.first_part)],
+        "kinds": code_points.spread(*code_points.table(form)) if form else np.zeros(0, dtype=np.uint8),
+    }
+    arrays |= added_names.lay_out(added_names.actions_of(library, normalize))
+    return arrays, {"form": form, "trims": trims_of(content.get("post_processor"))}
 
 
 class FastPath:
@@ -150,6 +165,8 @@ class FastPath:
       ids: sorted int32, what texts may become without added tokens.
       description: what was recognised, for people.
     """
+
+    _KIND, _lay_out = "tokenizer-json", staticmethod(lay_out)  # of kept arrays, and what builds them
 
     def __init__(self, fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], memo_bytes: int) -> None:
         """Maps the arrays of a tokenizer, which are built first where they are not kept.
@@ -168,12 +185,12 @@ class FastPath:
             raise NotRecognised(f"tokenizers {tokenizers.__version__}, whose Unicode tables were not compared with those kept here")
         if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
             raise NotRecognised("Numba is not installed")
-        kept = kept_arrays.get("tokenizer-json", fingerprint, lambda: lay_out(*read()))
+        kept = kept_arrays.get(self._KIND, fingerprint, lambda: self._lay_out(*read()))
         if "refusal" in kept.about:
-            raise NotRecognised(kept.about["refusal"])
+            raise (OtherKind if kept.about.get("other") else NotRecognised)(kept.about["refusal"])
         self._arrays, self._memo_bytes = kept.arrays, memo_bytes
         self._normalize = _normalize_by(kept.about["form"])
-        self._adds_space, self._trims = kept.about["prefix_space"], kept.about["trims"]
+        self._about, self._trims = kept.about, kept.about["trims"]
         self._fingerprint, self._read, self._lock = fingerprint, read, threading.Lock()
         self.ids, self.description = kept.arrays["ids"], kept.about["description"]
 
@@ -199,7 +216,7 @@ class FastPath:
             memo, raw, normalized = self._loaded
         count = len(offsets) - 1
         parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
-        parts = self._with_prefixes(self._normal(parts).cut(normalized))
+        parts = self._prepared(self._normal(parts), normalized)
         ids, lengths = memo.encode(parts.text, parts.bounds, parts.tokens)
         if len(lengths) != count:
             lengths = np.diff(ragged.offsets_of(lengths)[parts.first])
@@ -221,23 +238,22 @@ class FastPath:
         spans = zip(parts.bounds[which].tolist(), parts.bounds[which + 1].tolist(), strict=True)
         return parts.replace(which, [self._normalize(str(data[begin:end], "utf-8")).encode() for begin, end in spans])
 
-    def _with_prefixes(self, parts: Parts) -> Parts:
-        """Puts a space before texts that begin with none."""
-        if not self._adds_space or not len(parts.text):
-            return parts
-        begins = np.minimum(parts.bounds[:-1], len(parts.text) - 1)
-        lacking = (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
-        text = np.insert(parts.text[: parts.bounds[-1]], begins[lacking], np.uint8(ord(" ")))
-        return dataclasses.replace(parts, text=text, bounds=parts.bounds + ragged.offsets_of(lacking.astype(np.int64)))
+    def _prepared(self, parts: Parts, names: Names | None) -> Parts:
+        """Finds names in normalised texts, and puts a space before texts that begin with none, if that is a step."""
+        parts = parts.cut(names)
+        return with_spaces(parts, lacks_space(parts)) if self._about["prefix_space"] else parts
 
     @functools.cached_property
     def _measures(self) -> Ints:
         """What `kernels.byte_spans.find_spans` asks about each id."""
 
         def build() -> Built:
-            return {"measures": measures_of(self._read()[1], self._trims)}, None
+            return {"measures": self._measures_of(self._read()[1])}, None
 
-        return kept_arrays.get("token-measures", self._fingerprint, build).arrays["measures"]
+        return kept_arrays.get(f"{self._KIND}-measures", self._fingerprint, build).arrays["measures"]
+
+    def _measures_of(self, library: Any) -> Ints:
+        return measures_of(library, self._trims)
 
     def find_spans(self, text: _Bytes, offsets: Ints, ids: _Ids, lengths: Ints) -> tuple[_Ids, _Ids, npt.NDArray[np.bool_]]:
         """Finds where the tokens of documents lie, as the library would.
@@ -251,16 +267,42 @@ class FastPath:
         Returns:
           [tokens] int32 begin and end of each in characters of its document, and [n] bool for which documents they are right.
         """
-        from tokenreel.vocabularies.unit_memo.kernels import added_tokens, byte_spans
+        begins, ends, explained = self._locate(offsets, ids, lengths)
+        return begins, ends, explained & self._as_they_are(text, offsets)
+
+    def _locate(self, offsets: Ints, ids: _Ids, lengths: Ints) -> tuple[_Ids, _Ids, npt.NDArray[np.bool_]]:
+        """Finds where tokens lie in what documents became, whose bounds are given."""
+        from tokenreel.vocabularies.unit_memo.kernels import byte_spans
 
         with self._lock:
             measures = self._measures
         if self._trims is None:
             return np.zeros_like(ids), np.zeros_like(ids), np.zeros(len(lengths), dtype=bool)
-        begins, ends, explained = byte_spans.find_spans(offsets, ids, lengths, measures, self._trims == _KEEPS_FIRST)
-        if self._normalize is not None:
-            explained &= ~added_tokens.not_normal(text, offsets, self._arrays["kinds"])
-        return begins, ends, explained
+        found: tuple[_Ids, _Ids, npt.NDArray[np.bool_]] = byte_spans.find_spans(
+            offsets, ids, lengths, measures, self._trims == _KEEPS_FIRST
+        )
+        return found
+
+    def _as_they_are(self, text: _Bytes, offsets: Ints) -> npt.NDArray[np.bool_]:
+        """Tells which documents the normal form surely leaves as they are."""
+        from tokenreel.vocabularies.unit_memo.kernels import added_tokens
+
+        if self._normalize is None:
+            return np.ones(len(offsets) - 1, dtype=bool)
+        left: npt.NDArray[np.bool_] = ~added_tokens.not_normal(text, offsets, self._arrays["kinds"])
+        return left
+
+
+def lacks_space(parts: Parts) -> npt.NDArray[np.bool_]:
+    """Tells which parts are text that does not begin with a space; none that is empty."""
+    begins = np.minimum(parts.bounds[:-1], len(parts.text) - 1)
+    return (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
+
+
+def with_spaces(parts: Parts, which: npt.NDArray[np.bool_]) -> Parts:
+    """Puts a space before some parts."""
+    text = np.insert(parts.text[: parts.bounds[-1]], parts.bounds[:-1][which], np.uint8(ord(" ")))
+    return dataclasses.replace(parts, text=text, bounds=parts.bounds + ragged.offsets_of(which.astype(np.int64)))
 
 
 def measures_of(library: Any, trims: int | None) -> Ints:
@@ -278,6 +320,11 @@ def measures_of(library: Any, trims: int | None) -> Ints:
             measure = -1 if takes else measure_of(name, data, spaces if trims else "")
             # A piece may have the name of an added token, and mean other bytes: then only the library knows which of them it is.
             found[i] = measure if found.get(i, measure) == measure else -1
+    return spread_measures(found)
+
+
+def spread_measures(found: Mapping[int, int]) -> Ints:
+    """Makes the array of the measures of some ids; those of all others are -1."""
     measures = np.full(max(found) + 1, -1, dtype=np.int64)
     measures[list(found)] = list(found.values())
     return measures

@@ -6,6 +6,7 @@ for the first time; units in which that does not tell all are encoded by the lib
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -24,10 +25,11 @@ from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents, trims_of
 from tokenreel.vocabularies.kept_arrays import Built
+from tokenreel.vocabularies.metaspace_path import MetaspacePath
 from tokenreel.vocabularies.pre_tokenizers import piece_steps, word_steps
 from tokenreel.vocabularies.pre_tokenizers.letters import Letters
 from tokenreel.vocabularies.pre_tokenizers.piece_steps import PieceSteps
-from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised, OtherKind
 from tokenreel.vocabularies.pre_tokenizers.word_steps import WordSteps
 from tokenreel.vocabularies.unit_memo.word_memo import LIBRARY, Model, Rules, Tokens, WordMemo
 
@@ -39,25 +41,22 @@ _ANY_LENGTH = 1 << 62
 _UNKNOWN_PENALTY = 10.0  # the library's, below the lowest score
 
 
-class OtherModel(NotRecognised):
-    """A model that does not see words one by one."""
-
-
 def open_path(
     fingerprint: str, read: Callable[[], tuple[Mapping[str, Any], Any]], library: Callable[[], Any], memo_bytes: int
 ) -> FastPath | WordPath:
     """Opens the path that knows a tokenizer; the arguments are those of `WordPath`.
 
     Raises:
-      NotRecognised: none does.
+      NotRecognised: none does; says what stands in the way of the one for such tokenizers.
     """
     try:
         return FastPath(fingerprint, read, memo_bytes)
-    except NotRecognised as error:
-        try:
+    except NotRecognised:
+        with contextlib.suppress(OtherKind):
             return WordPath(fingerprint, read, library, memo_bytes)
-        except OtherModel:
-            raise error from None
+        with contextlib.suppress(OtherKind):
+            return MetaspacePath(fingerprint, read, memo_bytes)
+        raise
 
 
 def lay_out_pieces(model: Mapping[str, Any]) -> Built:
@@ -181,14 +180,14 @@ class WordPath:
           memo_bytes: most memory for units that were seen.
 
         Raises:
-          OtherModel: its model does not see words one by one.
+          OtherKind: its model does not see words one by one.
           NotRecognised: the tokenizer does something that is not known here.
         """
         if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
             raise NotRecognised("Numba is not installed")
         kept = kept_arrays.get("words", fingerprint, lambda: lay_out(*read()))
         if kept.about["model"] is None:
-            raise OtherModel
+            raise OtherKind
         if "refusal" in kept.about:
             raise NotRecognised(kept.about["refusal"])
         self._arrays, self._about, self._memo_bytes, self._loaded_library = kept.arrays, kept.about, memo_bytes, library

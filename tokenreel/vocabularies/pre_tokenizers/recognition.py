@@ -23,6 +23,10 @@ class NotRecognised(ValueError):
     """Something that only the library does; says what."""
 
 
+class OtherKind(NotRecognised):
+    """A tokenizer of another kind, which another path may know."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cutter:
     """How texts are cut into units.

@@ -1,4 +1,4 @@
-"""Encodes blocks of text by byte-level BPE: units that were seen are looked up, new ones merged, in one pass over the text.
+"""Encodes blocks of text by BPE of bytes: units that were seen are looked up, new ones merged, in one pass over the text.
 
 Tables belong to one call of `encode` at a time: a thread takes one that no other uses, or begins a new one. So the loop that looks units up
 also writes them, without a lock.
@@ -24,17 +24,21 @@ from tokenreel.vocabularies.unit_memo.slot_table import Bytes, Words, aligned
 
 _Scratch = tuple[Bytes, npt.NDArray[np.int32], Ints, Words, npt.NDArray[np.int32], Words]
 
+_MERGED = ("left", "right", "merged", "byte_ids")
 _FIRST_PLACES, _FIRST_IDS, _FIRST_WORDS = 1 << 12, 1 << 13, 1 << 12  # of a new table
 
 
 @dataclasses.dataclass(frozen=True)
 class BytePairs:
-    """What a byte-level BPE model merges.
+    """What a BPE model merges.
 
     Attributes:
       byte_ids: [256] int32 the piece of each byte; -1 for those that no UTF-8 holds.
       left, right, merged: [merges] int32 pieces that merge, best first, and what they become.
       pieces: bytes of the pieces that are taken whole where a unit is one, without merging it, and their ids.
+      first_part: ids from here on are no pieces but parts of characters, which take part in merges alone.
+      parts: [n, 4] int32 what is written for each of them that is left: ids, and -1 behind them.
+      fuses: parts side by side are written as one.
     """
 
     byte_ids: npt.NDArray[np.int32]
@@ -42,6 +46,9 @@ class BytePairs:
     right: npt.NDArray[np.int32]
     merged: npt.NDArray[np.int32]
     pieces: Mapping[bytes, int] = dataclasses.field(default_factory=dict)
+    first_part: int = np.iinfo(np.int32).max
+    parts: npt.NDArray[np.int32] = dataclasses.field(default_factory=lambda: np.zeros((0, 4), dtype=np.int32))
+    fuses: bool = False
 
 
 class _Table:
@@ -124,7 +131,9 @@ def lay_out(model: BytePairs, cutter: Cutter) -> dict[str, npt.NDArray[Any]]:
     """
     pieces = sorted(model.pieces)
     return {
-        **{name: getattr(model, name) for name in ("byte_ids", "left", "right", "merged")},
+        **{name: getattr(model, name) for name in _MERGED},
+        "parts": model.parts.ravel(),
+        "unfinished": np.array([model.first_part, model.fuses]),
         "piece_bytes": np.frombuffer(b"".join(pieces) + bytes(16), dtype=np.uint8),  # the kernels read words of them
         "piece_bounds": ragged.offsets_of(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))),
         "piece_ids": np.fromiter(map(model.pieces.__getitem__, pieces), dtype=np.int32, count=len(pieces)),
@@ -149,8 +158,8 @@ class BytePairMemo:
             *(arrays["classes"], arrays["table"], arrays["stream"], columns, row_bits),
             *(arrays["regions"], bool(keeps_rest), arrays["pairs"], arrays["ascii"], bits),
         )
-        byte_ids = arrays["byte_ids"]
-        self._merges = (*byte_pairs.build_merges(arrays["left"], arrays["right"], arrays["merged"], byte_ids), byte_ids)
+        tables, (first_part, fuses) = byte_pairs.build_merges(*(arrays[name] for name in _MERGED)), arrays["unfinished"].tolist()
+        self._merges = (*tables, arrays["byte_ids"], arrays["parts"], first_part, bool(fuses))
         self._whole = arrays["piece_bytes"], arrays["piece_bounds"], arrays["piece_ids"]
         self._memo_bytes, self._lock = memo_bytes, threading.Lock()
         self._tables: list[_Table] = []  # that no thread uses now

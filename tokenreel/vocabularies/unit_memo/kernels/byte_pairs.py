@@ -43,8 +43,8 @@ SLICE, MOST_TEXTS = 1 << 16, 1 << 13  # bytes and texts that are cut together
 _BEGIN, _STOP, _PART, _UNIT, _AT, _FIRST_AT, _NEW, _SEEN = range(8)
 _NO_FLAG, _LOW_HALF = np.uint64(0), np.uint64(0xFFFFFFFF)
 _NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)  # ranks are far below
-# What merges: of two bytes, of two pieces (`build_merges`), and the piece of each byte.
-_MERGES = types.Tuple((U64, U64, I32))
+# What merges: of two bytes, of two pieces (`build_merges`), and the piece of each byte; then what parts of characters become (`_finish`).
+_MERGES = types.Tuple((U64, U64, I32, I32, types.int64, types.boolean))
 _SCRATCH = types.Tuple((W_U8, W_I32, W_I64, W_U64, W_I32, W_U64))
 
 
@@ -62,6 +62,34 @@ def _merged(pairs, mask, left, right):
         place = (place + ONE) & mask
 
 
+@njit(nogil=True, inline="always")
+def _finish(symbol, parts, first_part, fuses, within, out, at):
+    """Writes a piece; or what a part of a character, which no piece is, becomes: the ids of its bytes, or an unknown token.
+
+    Args:
+      symbol: a piece, or `first_part` + n.
+      parts: [4 k] int32 for each part up to four ids, the others -1.
+      first_part: ids from here on are parts.
+      fuses: parts side by side are one unknown token.
+      within: whether a part stands before.
+      out: int32, written to.
+      at: where.
+
+    Returns:
+      where to go on, and whether this is a part.
+    """
+    if symbol < first_part:
+        out[at] = symbol
+        return at + 1, False
+    if not (fuses and within):
+        row = 4 * (np.int64(symbol) - first_part)
+        for i in range(row, row + 4):
+            if parts[i] >= 0:
+                out[at] = parts[i]
+                at += 1
+    return at, True
+
+
 @njit(nogil=True)
 def _merge_short(text, begin, end, merges, symbols, ranks, out, at):
     """Merges a unit of up to `MOST_KEPT` bytes: of all neighbours the pair of the lowest rank, of equals the first, until none merges.
@@ -71,7 +99,7 @@ def _merge_short(text, begin, end, merges, symbols, ranks, out, at):
     Returns:
       how many ids it wrote.
     """
-    byte_pairs, pairs, mask, byte_ids = merges
+    byte_pairs, pairs, mask, byte_ids, parts, first_part, fuses = merges
     count = end - begin
     for i in range(count):
         symbols[i] = byte_ids[text[begin + i]]
@@ -94,9 +122,10 @@ def _merge_short(text, begin, end, merges, symbols, ranks, out, at):
             ranks[best - 1] = _merged(pairs, mask, symbols[best - 1], symbols[best])
         if best < count - 1:
             ranks[best] = _merged(pairs, mask, symbols[best], symbols[best + 1])
+    end, within = at, False
     for i in range(count):
-        out[at + i] = symbols[i]
-    return count
+        end, within = _finish(symbols[i], parts, first_part, fuses, within, out, end)
+    return end - at
 
 
 @njit(nogil=True)
@@ -105,7 +134,7 @@ def _merge_long(text, begin, end, merges, out, at):
 
     The heap holds rank << 32 | place of pairs, some of which are no longer: those whose place has another rank now.
     """
-    byte_pairs, pairs, mask, byte_ids = merges
+    byte_pairs, pairs, mask, byte_ids, parts, first_part, fuses = merges
     count = end - begin
     symbols, ranks = np.empty(count, np.int32), np.full(count, _NO_MERGE, np.uint64)
     before, behind = np.empty(count, np.int32), np.empty(count, np.int32)
@@ -143,12 +172,11 @@ def _merge_long(text, begin, end, merges, out, at):
                 heap[size] = ranks[left] & ~_LOW_HALF | np.uint64(left)
                 lift(pointer(heap), size)
                 size += 1
-    written, place = 0, 0
+    end, place, within = at, 0, False
     while place < count:
-        out[at + written] = symbols[place]
-        written += 1
+        end, within = _finish(symbols[place], parts, first_part, fuses, within, out, end)
         place = behind[place]
-    return written
+    return end - at
 
 
 @kernel((I32, I32, I32, I32))
@@ -297,7 +325,7 @@ def encode(text, bounds, tokens, cutter, merges, table, scratch, state, out, cou
       bounds: [n + 1] int64 the bounds of texts.
       tokens: [n] int32 the id that a text is, whatever it says, or -1; may be empty where all are -1.
       cutter: a tuple, as `cutting.cut_units` takes it.
-      merges: a tuple: what `build_merges` gives, and the [256] int32 pieces of bytes.
+      merges: a tuple: what `build_merges` gives, the [256] int32 pieces of bytes, and `parts`, `first_part` and `fuses` of `_finish`.
       table: a tuple: slots, ids, bytes, and [3] int64 how much of them is taken; written to.
       scratch: a tuple, written to, with room for `SLICE` bytes or one text, if that is longer: the bytes and 16 more, as many int32 and
         `MOST_TEXTS` + 16 more, `MOST_TEXTS` + 1 int64, 3 * `BATCH` uint64, and `MOST_KEPT` int32 and uint64.
@@ -310,12 +338,12 @@ def encode(text, bounds, tokens, cutter, merges, table, scratch, state, out, cou
     """
     data, starts, units, places, symbols, ranks = scratch
     slots, ids, store, sizes = table
-    byte_pairs, pairs, byte_ids = merges
+    byte_pairs, pairs, byte_ids, parts, first_part, fuses = merges
     classes, automaton, stream, columns, row_bits, regions, keeps_rest, rows, ascii, bits = cutter
     has_tokens, texts = len(tokens) > 0, len(counts)
     kept = (pointer(data), pointer(starts), pointer(units), pointer(places), pointer(symbols), pointer(ranks))
     held = (pointer(slots), mask_of(slots), pointer(ids), len(ids), pointer(store), len(store), pointer(sizes))
-    merging = (pointer(byte_pairs), pointer(pairs), np.uint64((len(pairs) >> 1) - 1), pointer(byte_ids))
+    merging = (pointer(byte_pairs), pointer(pairs), np.uint64((len(pairs) >> 1) - 1), pointer(byte_ids), pointer(parts), first_part, fuses)
     cutting = (pointer(classes), pointer(automaton), pointer(stream), columns, row_bits, pointer(regions), keeps_rest)
     by_pairs = (pointer(rows), pointer(ascii), bits, len(rows) > 0)
     now, edges, given = pointer(state), pointer(bounds), (pointer(tokens), has_tokens)
