@@ -1,4 +1,4 @@
-"""Built datasets of tokenizers whose models see words one by one: every id and span is the library's."""
+"""Built datasets of tokenizers of words, and of words that begin with a written space: every id and span is the library's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 import tokenreel
 from pipelines import cli
+from tests.converted_models import PREPEND, REPLACE
 from tests.hostile_texts import hostile_texts
 from tests.pipelines.test_build import provenance
 from tests.tokenreel.vocabularies.blocks import nasty_documents
@@ -44,7 +45,23 @@ def unigram(folder: pathlib.Path, texts: list[str]) -> tuple[pathlib.Path, token
     return folder / "tokenizer.json", library
 
 
-MODELS = {"word_pieces": word_pieces, "unigram": unigram}
+def metaspace(folder: pathlib.Path, texts: list[str]) -> tuple[pathlib.Path, tokenizers.Tokenizer]:
+    """A `tokenizer.json` of BPE with spaces that are written, as Llama's and Mistral's are."""
+    library = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=1500, limit_alphabet=300, special_tokens=special, show_progress=False)
+    # Else merges would make the names of special tokens, which are text to us and no text to the library.
+    library.train_from_iterator([text for text in texts if not any(name in text for name in special)], trainer)
+    content = json.loads(library.to_str()) | {"pre_tokenizer": None, "normalizer": {"type": "Sequence", "normalizers": [PREPEND, REPLACE]}}
+    content["added_tokens"] = content["added_tokens"][:3]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    library.encode_special_tokens = True
+    return folder / "tokenizer.json", library
+
+
+MODELS = {"word_pieces": word_pieces, "unigram": unigram, "metaspace": metaspace}
 
 
 @pytest.mark.parametrize("name", MODELS)

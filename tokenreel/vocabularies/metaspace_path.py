@@ -148,11 +148,12 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
 
     def normalize(text: str) -> str:
         normal: str = library.normalizer.normalize_str(text) if library.normalizer else text
-        return normal.replace(SPACE, " ")
+        return normal.replace(SPACE, " ") if steps.normalizes else normal
 
     arrays, about = lay_out_steps(content, library, model, cutter, steps.form, normalize)
     return arrays, about | {
         "prefix": steps.prefix,
+        "normalizes": steps.normalizes,
         "falls_back": bool(content["model"].get("byte_fallback")),
         "description": f"BPE of characters behind {steps.names}, cut where nothing merges",
     }
@@ -165,10 +166,14 @@ class MetaspacePath(FastPath):
 
     def _prepared(self, parts: Parts, names: Names | None) -> Parts:
         """Writes spaces for `▁`, which are the same to these models, finds names in normalised texts, and puts spaces before texts."""
-        parts, prefix = _with_plain_spaces(parts), self._about["prefix"]
+        prefix, normalizes = self._about["prefix"], self._about["normalizes"]
+        if normalizes:
+            parts = _with_plain_spaces(parts)
         if prefix == metaspace.EACH and len(parts.text):
             parts = with_spaces(parts, (np.diff(parts.bounds) > 0) & parts.are_text)
         parts = parts.cut(names)
+        if not normalizes:
+            parts = _with_plain_spaces(parts)
         if prefix not in (metaspace.LACKING, metaspace.FIRST) or not len(parts.text):
             return parts
         lacking = lacks_space(parts)
@@ -180,15 +185,11 @@ class MetaspacePath(FastPath):
 
     def _measures_of(self, library: Any) -> Ints:
         """Packs what spans need of each token; -1 of those that do not always stand for the same."""
-        added = library.get_added_tokens_decoder()
-        found = {int(i): -1 for i in added}  # behind one a space may be put into the text
-        falls_back = self._about["falls_back"]
+        falls_back, added = self._about["falls_back"], library.get_added_tokens_decoder().items()
         bytes_ = {byte_piece(byte): bytes([byte]) for byte in range(256)} if falls_back else {}
-        for piece, i in library.get_vocab(with_added_tokens=False).items():
-            if i in found:
-                continue
-            data = bytes_.get(piece, piece.replace(SPACE, " ").encode())
-            found[i] = measure_of(piece, data, "")
+        found = {i: _measure(piece, bytes_) for piece, i in library.get_vocab(with_added_tokens=False).items()}
+        for i, token in added:  # a space may have been put behind one
+            found[int(i)] = _measure(token.content, {}) if self._about["prefix"] == metaspace.NEVER else -1
         if not falls_back and (unknown := library.model.unk_token) is not None:
             found[library.token_to_id(unknown)] = -1
         return spread_measures(found)
@@ -201,18 +202,30 @@ class MetaspacePath(FastPath):
             prefixed = sizes > 0
             if self._about["prefix"] != metaspace.EACH:
                 prefixed &= text[np.minimum(offsets[:-1], len(text) - 1)] != ord(" ")
-        # A space that was put before a document stands for nothing: characters are counted from behind it.
-        longer = offsets + ragged.offsets_of(prefixed.astype(np.int64))
-        begins, ends, explained = self._locate(longer, ids, lengths)
-        shift = np.repeat(prefixed.astype(np.int32), lengths)
-        return np.maximum(begins - shift, 0), np.maximum(ends - shift, 0), explained & self._as_they_are(text, offsets)
+        begins, ends, explained = self._locate(offsets + ragged.offsets_of(prefixed.astype(np.int64)), ids, lengths)
+        shift = np.int32(1) if prefixed.all() else np.repeat(prefixed.astype(np.int32), lengths)
+        begins -= shift
+        ends -= shift
+        # The library takes a space that was put before a document for a part of its first character.
+        first = ragged.offsets_of(lengths)[:-1][prefixed & (lengths > 0)]
+        begins[first], ends[first] = 0, np.maximum(ends[first], 1)
+        return begins, ends, explained & self._as_they_are(text, offsets)
+
+
+def _measure(piece: str, bytes_: Mapping[str, bytes]) -> int:
+    return measure_of(piece, bytes_.get(piece, piece.replace(SPACE, " ").encode()), "")
 
 
 def _with_plain_spaces(parts: Parts) -> Parts:
     """Writes a space for each `▁` in texts."""
-    data = parts.text[: parts.bounds[-1]].tobytes()
-    if data.find(_SPACE_BYTES) < 0:
+    text, (first, second, third) = parts.text, _SPACE_BYTES
+    places = np.flatnonzero((text[:-2] == first) & (text[1:-1] == second))
+    places = places[text[places + 2] == third]
+    if not len(places):
         return parts
-    spans = [data[begin:end] for begin, end in itertools.pairwise(parts.bounds.tolist())]
-    which = [i for i, (span, is_text) in enumerate(zip(spans, parts.are_text.tolist(), strict=True)) if is_text and _SPACE_BYTES in span]
-    return parts.replace(np.array(which, dtype=np.int64), [spans[i].replace(_SPACE_BYTES, b" ") for i in which])
+    holders = np.searchsorted(parts.bounds, places, side="right") - 1
+    which = np.unique(holders[(holders >= 0) & (holders < len(parts.bounds) - 1)])
+    which = which[parts.are_text[which]]
+    data = np.ascontiguousarray(text).data
+    spans = zip(parts.bounds[which].tolist(), parts.bounds[which + 1].tolist(), strict=True)
+    return parts.replace(which, [bytes(data[begin:end]).replace(_SPACE_BYTES, b" ") for begin, end in spans])

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from tests.converted_models import to_tokenizer_json
 from tests.real_texts import documents, languages, package
 from tests.tokenreel.vocabularies.blocks import block, nasty_documents
 from tests.tokenreel.vocabularies.blocks import split as split_ids
 from tokenreel.vocabularies.fast_path import FastPath
 from tokenreel.vocabularies.loading import load_vocabulary
+from tokenreel.vocabularies.metaspace_path import MetaspacePath
 
 pytestmark = pytest.mark.tokenizers
 
@@ -48,6 +51,15 @@ def test_tokenizer_json(tmp_path, name, file, ids, special_tokens):
     fast, slow = (load_vocabulary("huggingface", str(path), special_tokens=special_tokens, memo_bytes=m, **ids) for m in (1 << 27, 0))
     assert isinstance(fast.fast_path, FastPath), fast.fast_path
     compare(f"{name} {file}, special_tokens {special_tokens}", fast, slow, block(documents()), spans=not special_tokens)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3"])
+def test_converted_sentencepiece(tmp_path, file):
+    content = to_tokenizer_json((package("mistral_common") / "data" / file).read_bytes())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    fast, slow = (load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"), memo_bytes=m) for m in (1 << 27, 0))
+    assert isinstance(fast.fast_path, MetaspacePath), fast.fast_path
+    compare(f"mistral_common {file} as a tokenizer.json", fast, slow, block([*documents(), *nasty_documents(2000, seed=7)]))
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,14 @@ class Steps:
     Attributes:
       form: the normal form it is put into, `NFC` or `NFKC`, or None.
       prefix: which parts get a space, as above; all but `EACH` are looked at after names in the normalised text were found.
+      normalizes: whether `▁` and spaces are the same when names in the normalised text are looked for; else from then on.
       splits: whether words begin at spaces; else the model sees all of a part at once.
       names: of the steps, for people.
     """
 
     form: str | None
     prefix: str
+    normalizes: bool
     splits: bool
     names: str
 
@@ -60,10 +62,11 @@ def recognise(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, 
         raise NotRecognised("several normalisers Prepend")
     if len(pre_tokenizers) > 1:
         raise NotRecognised(f"the pre-tokenizers {names}")
+    normalizes = "Replace" in kinds
     prefix, splits = (EACH if "Prepend" in kinds else NEVER), False
     for step in pre_tokenizers:
         kind = step.get("type")
-        if kind == "Split" and step.get("pattern") == {"String": " "} and not step.get("invert") and "Replace" in kinds:
+        if kind == "Split" and step.get("pattern") == {"String": " "} and not step.get("invert") and normalizes:
             continue  # no such space is left
         if kind != "Metaspace" or step.get("replacement") != SPACE:
             raise NotRecognised(f"the pre-tokenizer {kind}")
@@ -71,7 +74,8 @@ def recognise(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, 
             raise NotRecognised("Metaspace behind Prepend")
         scheme = "never" if step.get("add_prefix_space") is False else step.get("prepend_scheme", "always")
         prefix, splits = {"always": LACKING, "first": FIRST, "never": NEVER}[scheme], bool(step.get("split", True))
-        kinds.append("Replace")
-    if "Replace" not in kinds:
-        raise NotRecognised("spaces are not written as ▁")
-    return Steps(form, prefix, splits, names)
+        break
+    else:
+        if not normalizes:
+            raise NotRecognised("spaces are not written as ▁")
+    return Steps(form, prefix, normalizes, splits, names)
