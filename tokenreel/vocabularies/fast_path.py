@@ -295,14 +295,19 @@ class FastPath:
 
 def lacks_space(parts: Parts) -> npt.NDArray[np.bool_]:
     """Tells which parts are text that does not begin with a space; none that is empty."""
+    if not len(parts.text):
+        return np.zeros(len(parts.bounds) - 1, dtype=bool)
     begins = np.minimum(parts.bounds[:-1], len(parts.text) - 1)
-    return (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
+    lacking: npt.NDArray[np.bool_] = (np.diff(parts.bounds) > 0) & (parts.text[begins] != ord(" ")) & parts.are_text
+    return lacking
 
 
 def with_spaces(parts: Parts, which: npt.NDArray[np.bool_]) -> Parts:
     """Puts a space before some parts."""
-    text = np.insert(parts.text[: parts.bounds[-1]], parts.bounds[:-1][which], np.uint8(ord(" ")))
-    return dataclasses.replace(parts, text=text, bounds=parts.bounds + ragged.offsets_of(which.astype(np.int64)))
+    from tokenreel.vocabularies.unit_memo.kernels.added_tokens import put_spaces
+
+    text, bounds = put_spaces(np.ascontiguousarray(parts.text), parts.bounds, which)
+    return dataclasses.replace(parts, text=text, bounds=bounds)
 
 
 def measures_of(library: Any, trims: int | None) -> Ints:

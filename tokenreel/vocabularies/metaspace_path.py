@@ -53,7 +53,7 @@ def _unknown(model: Mapping[str, Any]) -> tuple[dict[int, int] | None, int, set[
             raise NotRecognised(f"{len(missing)} bytes have no piece, such as {missing[0]}")
         return {byte: ids[piece] for byte, piece in pieces.items()}, -1, set(pieces.values())
     unknown = model.get("unk_token")
-    if unknown not in ids:
+    if unknown is None or unknown not in ids:
         raise NotRecognised("there is no token for characters that are not known")
     return None, ids[unknown], {unknown}
 
@@ -169,12 +169,12 @@ class MetaspacePath(FastPath):
         prefix, normalizes = self._about["prefix"], self._about["normalizes"]
         if normalizes:
             parts = _with_plain_spaces(parts)
-        if prefix == metaspace.EACH and len(parts.text):
+        if prefix == metaspace.EACH:
             parts = with_spaces(parts, (np.diff(parts.bounds) > 0) & parts.are_text)
         parts = parts.cut(names)
         if not normalizes:
             parts = _with_plain_spaces(parts)
-        if prefix not in (metaspace.LACKING, metaspace.FIRST) or not len(parts.text):
+        if prefix not in (metaspace.LACKING, metaspace.FIRST):
             return parts
         lacking = lacks_space(parts)
         if prefix == metaspace.FIRST:

@@ -1,4 +1,4 @@
-"""Finds added tokens in texts, and texts that a normal form leaves as they are.
+"""Finds added tokens in texts, puts spaces before texts, and tells which ones a normal form leaves as they are.
 
 Tested in tests/tokenreel/vocabularies/test_fast_path.py.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tokenreel.vocabularies.unit_memo.kernels.compiling import I32, I64, U8, kernel
+from tokenreel.vocabularies.unit_memo.kernels.compiling import BOOL, I32, I64, U8, kernel
 from tokenreel.vocabularies.unit_memo.kernels.cutting import character_at
 from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child
@@ -110,6 +110,31 @@ def cut_at_tokens(text, bounds, tokens, trie, begins, probes, actions):
             out[count] = end
     first[-1] = count
     return out[: count + 1].copy(), ids[:count].copy(), first, left_over
+
+
+@kernel((U8, I64, BOOL))
+def put_spaces(text, bounds, which):
+    """Puts a space before some parts of texts.
+
+    Args:
+      text: [bytes] uint8.
+      bounds: [n + 1] int64 the bounds of parts.
+      which: [n] bool.
+
+    Returns:
+      [more bytes] uint8 the parts end to end, and their [n + 1] int64 bounds.
+    """
+    new_bounds = np.zeros(len(bounds), np.int64)
+    for part in range(len(which)):
+        new_bounds[part + 1] = new_bounds[part] + bounds[part + 1] - bounds[part] + which[part]
+    out = np.empty(new_bounds[-1], np.uint8)
+    for part in range(len(which)):
+        at = new_bounds[part]
+        if which[part]:
+            out[at] = 0x20
+            at += 1
+        out[at : new_bounds[part + 1]] = text[bounds[part] : bounds[part + 1]]
+    return out, new_bounds
 
 
 @kernel((U8, I64, U8))
