@@ -37,7 +37,7 @@ class BytePairs:
       left, right, merged: [merges] int32 pieces that merge, best first, and what they become.
       pieces: bytes of the pieces that are taken whole where a unit is one, without merging it, and their ids.
       first_part: ids from here on are no pieces but parts of characters, which take part in merges alone.
-      parts: [n, 4] int32 what is written for each of them that is left: ids, and -1 behind them.
+      parts: [n, 4] int32 what is written for each of them that is left: at most an id for each of its bytes, and -1 behind them.
       fuses: parts side by side are written as one.
     """
 

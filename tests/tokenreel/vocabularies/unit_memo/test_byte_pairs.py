@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.tokenreel.vocabularies.blocks import block
 from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
@@ -33,6 +34,20 @@ def test_what_does_not_match_is_left_out():
 def test_texts_that_are_tokens():
     ids, lengths = memo([]).encode(*block(["a", "<x>", "b"]), np.array([-1, 900, -1], dtype=np.int32))
     assert ids.tolist() == [97, 900, 98] and lengths.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("fuses", "expected"), [(False, [97, 7, 8, 9]), (True, [97, 7])])
+def test_parts_that_are_left_become_other_ids(fuses, expected):
+    """The bytes of é are parts, and so is what the second one and the next first one make."""
+    byte_ids = np.arange(256, dtype=np.int32)
+    byte_ids[[0xC3, 0xA9]] = 1000, 1001
+    parts = np.array([[7, -1, -1, -1], [-1, -1, -1, -1], [8, 9, -1, -1]], dtype=np.int32)
+    left, right, merged = (np.array([each], dtype=np.int32) for each in (1001, 1000, 1002))
+    model = BytePairs(byte_ids, left, right, merged, first_part=1000, parts=parts, fuses=fuses)
+    found = BytePairMemo(lay_out(model, for_pattern(r"\p{L}+", RANKS)), 1 << 20)
+    for text in ("aéé", "aéé" + "é" * 200):  # by both loops
+        ids, _ = found.encode(*block([text]), NONE)
+        assert ids.tolist()[: len(expected)] == expected
 
 
 def test_whole_pieces_come_before_merges_and_after_a_full_memo():
