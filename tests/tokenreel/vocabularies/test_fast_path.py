@@ -96,6 +96,7 @@ DOCUMENTS = ["", " ", "\n", "a" * 700, " " * 600 + "x", "\u0301" * 400, "ab" * 5
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 def test_ids_are_those_of_the_library(model, name):
     assert compare(tokenizer_json(model, PRE_TOKENIZERS[name]), DOCUMENTS) == 0
+    assert compare(tokenizer_json(model, PRE_TOKENIZERS[name]), ["", ""]) == 0
 
 
 @pytest.mark.parametrize("special_tokens", [False, True])
