@@ -60,17 +60,28 @@ def _as_bytes(piece: str) -> bytes | None:
     return bytes(letters[letter] for letter in piece) if all(letter in letters for letter in piece) else None
 
 
-def byte_pairs_of(model: Mapping[str, Any]) -> BytePairs:
-    """Reads the `model` of a byte-level `tokenizer.json`.
+def pairs_of(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Reads what the `model` of a `tokenizer.json` merges: pairs of pieces, best first.
 
     Raises:
-      NotRecognised: it is none that merges bytes alone.
+      NotRecognised: it does not merge, or does more than that.
     """
     if model.get("type", "BPE") != "BPE":
         raise NotRecognised(f"the model {model.get('type')}")
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(name):
             raise NotRecognised(f"the model's {name}")
+    pairs = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"])
+    return [(left, right) for left, right in pairs]
+
+
+def byte_pairs_of(model: Mapping[str, Any]) -> BytePairs:
+    """Reads the `model` of a byte-level `tokenizer.json`.
+
+    Raises:
+      NotRecognised: it is none that merges bytes alone.
+    """
+    pairs = pairs_of(model)
     ids: Mapping[str, int] = model["vocab"]
     byte_ids = np.full(256, -1, dtype=np.int32)
     for letter, byte in byte_letters().items():
@@ -78,7 +89,6 @@ def byte_pairs_of(model: Mapping[str, Any]) -> BytePairs:
     missing = [byte for byte in range(256) if byte_ids[byte] < 0 and byte not in _NO_UTF8]
     if missing:
         raise NotRecognised(f"{len(missing)} bytes have no piece, such as 0x{missing[0]:02X}")
-    pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"]]
     left, right, merged = (
         np.fromiter((ids[name] for name in names), dtype=np.int32, count=len(pairs))
         for names in ((a for a, _ in pairs), (b for _, b in pairs), (a + b for a, b in pairs))

@@ -92,8 +92,7 @@ class HuggingFaceVocabulary(Vocabulary):
         tokens = self._tokenizer.get_vocab(with_added_tokens=True)
         if not tokens:
             raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
-        # By the names of the file: `piece` tells those that normalised texts have.
-        added = {token.content: int(i) for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+        added = {piece: i for i in self.added_tokens() if (piece := self.piece(i)) is not None}
         self.vocab_size = _count_ids(path, tokens)
         content = json.loads(self.data)
         unk_id = _unknown(content, tokens)
@@ -222,9 +221,14 @@ class HuggingFaceVocabulary(Vocabulary):
         vars(self).update(state, _lock=threading.Lock(), _loaded={})
 
     def piece(self, token: int) -> str | None:
-        """Writes a token as the tokenizer does; None for ids that it leaves out."""
-        name: str | None = self._tokenizer.id_to_token(token)
+        """Writes a token as the file does; None for ids that it leaves out."""
+        name: str | None = self._added_names.get(token) or self._tokenizer.id_to_token(token)
         return name
+
+    @functools.cached_property
+    def _added_names(self) -> dict[int, str]:
+        """The names of added tokens as the file has them. The library gives those that normalised texts have, where it looks for them."""
+        return {int(i): token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
 
     def added_tokens(self) -> dict[int, bool]:
         """Lists the tokens of the file's `added_tokens`, and whether they are special; an ordinary piece may have any name."""

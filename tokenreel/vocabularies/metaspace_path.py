@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies.added_names import Names, Parts
-from tokenreel.vocabularies.fast_path import FastPath, lacks_space, lay_out_steps, measure_of, spread_measures, with_spaces
+from tokenreel.vocabularies.fast_path import FastPath, lacks_space, lay_out_steps, measure_of, pairs_of, spread_measures, with_spaces
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.pre_tokenizers import merge_cuts, metaspace
 from tokenreel.vocabularies.pre_tokenizers.metaspace import SPACE
@@ -68,23 +68,19 @@ def byte_pairs_of(model: Mapping[str, Any], *, splits: bool) -> tuple[BytePairs,
     Raises:
       NotRecognised: it does more than merge characters.
     """
-    if model.get("type", "BPE") != "BPE":
-        raise NotRecognised(f"the model {model.get('type')}")
-    for name in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if model.get(name):
-            raise NotRecognised(f"the model's {name}")
+    pairs = pairs_of(model)
     ids: Mapping[str, int] = model["vocab"]
     if SPACE not in ids:
         raise NotRecognised(f"there is no piece {SPACE}")
     if len(set(ids.values())) < len(ids):
         raise NotRecognised("two pieces have one id")
     bytes_, unknown, stand_ins = _unknown(model)
-    pairs = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
     used = stand_ins.intersection(itertools.chain.from_iterable(pairs))
     if used:
         raise NotRecognised(f"a merge of {min(used)}, which stands for what is not known")
     characters = {piece: i for piece, i in ids.items() if len(piece) == 1 and piece != " "}
-    first_part, byte_ids, building, parts = _build_characters(characters, max(ids.values()) + 1, bytes_, unknown)
+    first_part = max(ids.values()) + 1
+    byte_ids, building, parts = _build_characters(characters, first_part, bytes_, unknown)
     merges = [*building, *((ids[left], ids[right], ids[left + right]) for left, right in pairs)]
     left, right, merged = np.array(merges, dtype=np.int32).reshape(-1, 3).T.copy()
     pieces = {}
@@ -104,13 +100,19 @@ def byte_pairs_of(model: Mapping[str, Any], *, splits: bool) -> tuple[BytePairs,
 
 def _build_characters(
     characters: Mapping[str, int], first_part: int, bytes_: Mapping[int, int] | None, unknown: int
-) -> tuple[int, _Ids, list[tuple[int, int, int]], _Ids]:
+) -> tuple[_Ids, list[tuple[int, int, int]], _Ids]:
     """Makes merges of bytes into characters, and the parts that these need.
 
     A part is the beginning of a character, or a byte that is no character by itself.
 
+    Args:
+      characters: pieces of one character, and their ids.
+      first_part: the id of the first part.
+      bytes_: the piece of each byte, or None.
+      unknown: what a character becomes that is no piece, if there are none.
+
     Returns:
-      `first_part`, the [256] int32 pieces or parts of bytes, the merges, and the [n, 4] int32 ids that parts become.
+      the [256] int32 pieces or parts of bytes, the merges, and the [n, 4] int32 ids that parts become.
     """
     numbers: dict[bytes, int] = {}
 
@@ -134,7 +136,7 @@ def _build_characters(
             row[: len(data)] = [bytes_[byte] for byte in data]
         elif data[0] & 0xC0 != 0x80:  # one token for each character
             row[0] = unknown
-    return first_part, byte_ids, [(*pair, i) for pair, i in merges.items()], parts
+    return byte_ids, [(*pair, i) for pair, i in merges.items()], parts
 
 
 def lay_out(content: Mapping[str, Any], library: Any) -> Built:

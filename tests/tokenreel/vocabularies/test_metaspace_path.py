@@ -267,7 +267,7 @@ def test_special_tokens_whose_names_are_normalised(tmp_path):
     added = [token("<s>", special=True, normalized=True), token("</s>", special=True, normalized=True)]
     model = {**PLAIN, "vocab": {**PLAIN["vocab"], "<s>": 5, "</s>": 6}, "unk_token": "<unk>"}
     fast, slow = both(tokenizer_json(model, *STEPS["llama"], added=added), tmp_path)
-    assert (fast.bos_id, fast.eos_id) == (5, 6)
+    assert (fast.bos_id, fast.eos_id, fast.piece(6)) == (5, 6, "</s>")
     compare(fast, slow, ["</s>", "a</s> </s>", "a"])
     assert not {5, 6} & set(fast.encode_block(*block(["</s>", "<s> </s>"]))[0].tolist())
 
