@@ -40,10 +40,12 @@ def test_byte_pairs_are_those_of_keras_hub(tmp_path: pathlib.Path, name: str) ->
     tokenizer.save_model(str(tmp_path))
     vocabulary, merges = str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
     expected = getattr(keras_hub.tokenizers, name)(vocabulary=vocabulary, merges=merges)
-    found = load_vocabulary("huggingface", vocabulary)
-    for text, ids in zip(TEXTS, split(*found.encode_block(*block(TEXTS))), strict=True):
-        assert ids == [int(i) for i in expected(text)], text
-    assert len(json.loads(pathlib.Path(vocabulary).read_text())) == found.vocab_size
+    expected.save_assets(str(tmp_path))  # as `vocabulary.json`
+    for path in (vocabulary, str(tmp_path / "vocabulary.json")):
+        found = load_vocabulary("huggingface", path)
+        for text, ids in zip(TEXTS, split(*found.encode_block(*block(TEXTS))), strict=True):
+            assert ids == [int(i) for i in expected(text)], text
+        assert len(json.loads(pathlib.Path(path).read_text())) == found.vocab_size
 
 
 @pytest.mark.parametrize("lower", [True, False])

@@ -17,6 +17,7 @@ _BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"  # of pieces that go on within a word
 _NO_IDS = re.compile(rb'\s*\{\s*"(version|truncation|padding|added_tokens|normalizer|pre_tokenizer|model)"\s*:\s*["\[{nt]')
 """The beginning of a `tokenizer.json`: to read all of one with 128,000 pieces takes 0.1 s, and the library does so itself."""
+_WORD_END = "</w>"
 
 
 def to_tokenizer_json(path: str, data: bytes, beside: Mapping[str, bytes], read_merges: Callable[[], bytes]) -> bytes:
@@ -70,7 +71,7 @@ def _byte_level(path: str, ids: Mapping[str, int], merges: Sequence[str], settin
     """Byte-level BPE. What is neither a byte nor made by a merge comes of no text: such pieces are special.
 
     Raises:
-      VocabularyError: a line is no merge.
+      VocabularyError: a line is no merge, or words have an end that is written.
     """
     pairs = [line.split(" ") for line in merges]
     for pair in pairs:
@@ -78,6 +79,12 @@ def _byte_level(path: str, ids: Mapping[str, int], merges: Sequence[str], settin
             raise VocabularyError(f"{path}: {MERGES} beside it has the line {' '.join(pair)!r}, which is no pair of pieces.")
     made = {first + second for first, second in pairs}
     special = [piece for piece in ids if len(piece) > 1 and piece not in made]
+    ends = [piece for piece in special if piece.endswith(_WORD_END)]
+    if ends:
+        raise VocabularyError(
+            f"{path}: the piece {ends[0]!r} ends a word, as CLIP's do; how texts are normalised and cut does not stand in such files. "
+            "Give the model's tokenizer.json."
+        )
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": settings.get("add_prefix_space") is True,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pathlib
 import random
+import shutil
 
 import pytest
 import tokenizers
@@ -12,18 +13,20 @@ from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
 from tokenreel.errors import VocabularyError
 from tokenreel.vocabularies import plain_files
+from tokenreel.vocabularies.fast_path import FastPath
 from tokenreel.vocabularies.loading import load_vocabulary
 
 
 @pytest.fixture(scope="module")
 def byte_level(texts, tmp_path_factory) -> pathlib.Path:
-    """`vocab.json` and `merges.txt` as GPT-2's and RoBERTa's."""
+    """`vocab.json` and `merges.txt` as GPT-2's and RoBERTa's; and `vocabulary.json`, which is keras-hub's name for the former."""
     trained = tokenizers.ByteLevelBPETokenizer()
     trained.train_from_iterator(
         texts[:300], vocab_size=600, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False
     )
     folder = tmp_path_factory.mktemp("byte_level")
     trained.save_model(str(folder))
+    shutil.copy(folder / "vocab.json", folder / "vocabulary.json")
     return folder
 
 
@@ -72,9 +75,11 @@ def encoded(vocabulary, texts) -> list[list[int]]:
     return [ids[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
 
 
-def test_vocab_json_with_merges_is_what_the_library_makes_of_them(byte_level, texts):
+@pytest.mark.parametrize("name", ["vocab.json", "vocabulary.json"])
+def test_vocab_json_with_merges_is_what_the_library_makes_of_them(byte_level, texts, name):
     library = tokenizers.ByteLevelBPETokenizer(str(byte_level / "vocab.json"), str(byte_level / "merges.txt"))
-    vocabulary = load_vocabulary("huggingface", str(byte_level / "vocab.json"))
+    vocabulary = load_vocabulary("huggingface", str(byte_level / name))
+    assert isinstance(vocabulary.fast_path, FastPath)
     found = documents(texts)
     assert encoded(vocabulary, found) == [one.ids for one in library.encode_batch(found, add_special_tokens=False)]
     assert [vocabulary.decode(ids) for ids in encoded(vocabulary, found)] == found
@@ -83,7 +88,7 @@ def test_vocab_json_with_merges_is_what_the_library_makes_of_them(byte_level, te
     wanted = {"bos_id": "<s>", "pad_id": "<pad>", "eos_id": "</s>", "unk_id": "<unk>", "mask_id": "<mask>"}
     assert {name: getattr(vocabulary, name) for name in wanted} == {name: ids[piece] for name, piece in wanted.items()}
     assert set(vocabulary.added_tokens()) == {ids[piece] for piece in wanted.values()}
-    assert load_vocabulary("huggingface", str(byte_level / "vocab.json"), special_tokens=True).encode("a</s>")[-1] == ids["</s>"]
+    assert load_vocabulary("huggingface", str(byte_level / name), special_tokens=True).encode("a</s>")[-1] == ids["</s>"]
 
 
 @pytest.mark.parametrize("case", ["uncased", "cased"])
@@ -110,12 +115,13 @@ def test_the_file_beside_says_how_words_are_written(word_pieces, tmp_path):
     assert kept.encode("The") != kept.encode("the") == load_vocabulary("huggingface", str(word_pieces / "uncased/vocab.txt")).encode("The")
 
 
-def test_a_build_keeps_what_stands_for_the_files(byte_level, write_config, tmp_path, capsys):
-    config = write_config(vocabulary={"kind": "huggingface", "path": str(byte_level / "vocab.json")}, packing={"seq_len": 128})
+@pytest.mark.parametrize("name", ["vocab.json", "vocabulary.json"])
+def test_a_build_keeps_what_stands_for_the_files(byte_level, write_config, tmp_path, capsys, name):
+    config = write_config(vocabulary={"kind": "huggingface", "path": str(byte_level / name)}, packing={"seq_len": 128})
     assert cli.main(["build", config, "--direct_num_workers=1"]) == 0
     assert "eos '</s>' (2)" in capsys.readouterr().err
     assert cli.main(["verify", str(tmp_path / "dataset")]) == 0
-    kept, made = load_dataset(str(tmp_path / "dataset")).vocabulary(), load_vocabulary("huggingface", str(byte_level / "vocab.json"))
+    kept, made = load_dataset(str(tmp_path / "dataset")).vocabulary(), load_vocabulary("huggingface", str(byte_level / name))
     assert kept.data == made.data and kept.fingerprint == made.fingerprint and kept.encode("some words") == made.encode("some words")
 
 
@@ -126,6 +132,7 @@ def test_a_build_keeps_what_stands_for_the_files(byte_level, write_config, tmp_p
         ({"vocab.json": '{"a": 0}', "merges.txt": "#version: 0.2\na b c\n"}, "merges.txt beside it has the line 'a b c'"),
         ({"vocab.json": '{"a": 0}', "merges.txt": "a b\n"}, "not a tokenizer"),
         ({"vocab.json": '{"a": 0}', "merges.txt": b"\xff"}, r"vocab\.json: merges\.txt beside it: not UTF-8"),
+        ({"vocab.json": '{"a": 0, "b</w>": 1, "ab</w>": 2}', "merges.txt": "a b</w>\n"}, "'b</w>' ends a word, .* tokenizer.json"),
         ({"vocab.txt": "[UNK]\na\na\n"}, "vocab.txt: lines 2 and 3 are both 'a'"),
         ({"vocab.txt": "a\nb\n"}, "vocab.txt: has no piece .*UNK"),
         ({"vocab.txt": b"\xff"}, "vocab.txt: not UTF-8"),
