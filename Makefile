@@ -71,7 +71,7 @@ test-oracles: .venv-oracles/.installed
 
 # One process, whose lines are seen: one for each file. Some packages bring a tokenizer and need Torch or a web server beside it, which the
 # tokenizer does not, or other releases than the rest: these are installed alone.
-ALONE := ai21-tokenizer==1.1.0 dashscope==2.0.2 openai-whisper==20250625
+ALONE := ai21-tokenizer==1.1.0 cn-clip==1.6.0 dashscope==2.0.2 diffsynth==1.1.7 openai-whisper==20250625 wordllama==0.4.0.post1
 test-tokenizers: .venv-tokenizers/.alone
 	files=$$(grep -rlE 'mark\.tokenizers\b' tests --include='*.py'); \
 	TOKENREEL_REQUIRES=tokenizers .venv-tokenizers/bin/python -m pytest -s -m tokenizers $$files

@@ -12,7 +12,10 @@ from tests.hostile_texts import hostile_texts
 
 HOSTILE = 10_000
 LEAST_LANGUAGES = 20
-NAMES = ("<s>", "</s>", "<EOT>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "<｜fim▁hole｜>", "<｜User｜>", "[INST]", "<|im_end|>")
+NAMES = (
+    *("<s>", "</s>", "<EOT>", "<|endoftext|>", "<｜end▁of▁sentence｜>", "<｜fim▁hole｜>", "<｜User｜>", "[INST]", "<|im_end|>"),
+    *("[MASK]", "<extra_id_0>"),
+)
 SHARE = pathlib.Path("/usr/share")
 
 

