@@ -155,6 +155,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
     arrays, about = lay_out_steps(content, library, model, cutter, steps.form, normalize)
     return arrays, about | {
         "prefix": steps.prefix,
+        "trims": 0 if about["trims"] == 0 else None,  # what a post-processor trims here is left to the library
         "normalizes": steps.normalizes,
         "falls_back": bool(content["model"].get("byte_fallback")),
         "description": f"BPE of characters behind {steps.names}, cut where nothing merges",
@@ -190,8 +191,9 @@ class MetaspacePath(FastPath):
         falls_back, added = self._about["falls_back"], library.get_added_tokens_decoder().items()
         bytes_ = {byte_piece(byte): bytes([byte]) for byte in range(256)} if falls_back else {}
         found = {i: _measure(piece, bytes_) for piece, i in library.get_vocab(with_added_tokens=False).items()}
-        for i, token in added:  # a space may have been put behind one
-            found[int(i)] = _measure(token.content, {}) if self._about["prefix"] == metaspace.NEVER else -1
+        for i, token in added:  # a space may have been put behind one, or it takes those of its neighbours
+            alone = self._about["prefix"] == metaspace.NEVER and not (token.lstrip or token.rstrip)
+            found[int(i)] = _measure(token.content, {}) if alone else -1
         if not falls_back and (unknown := library.model.unk_token) is not None:
             found[library.token_to_id(unknown)] = -1
         return spread_measures(found)
