@@ -75,7 +75,7 @@ def measure_builds(folder: pathlib.Path, vocabularies: Mapping[str, Mapping[str,
         sources = [{"files": [str(folder / "documents.jsonl")]}]
         config = {"output": str(folder / name), "sources": sources, "vocabulary": dict(vocabulary), "packing": {"seq_len": 256}}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        command = [sys.executable, "-m", "pipelines.build", str(folder / "config.yaml"), "--overwrite"]
+        command = [sys.executable, "-m", "pipelines.cli", "build", str(folder / "config.yaml"), "--overwrite"]  # what `tokenreel` runs
         run(command)
         pairs = [(run(IMPORT), run(command)) for _ in range(repeats)]
         cpu, wall = (statistics.median(built[i] for _, built in pairs) for i in (0, 1))

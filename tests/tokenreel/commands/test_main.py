@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 
@@ -303,3 +304,11 @@ def test_what_the_system_refuses_is_one_line_with_a_way_out(number, tmp_path, mo
     assert cli.main(["report", str(tmp_path / "d")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(rf"tokenreel: error: .*report\.html: {os.strerror(number)}\. .+", line)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_end_of_a_command_that_ends_its_process_takes_no_time(ends):
+    """To look for garbage while Beam is imported, and before the interpreter ends, took 0.7 s of a build of twenty documents."""
+    script = f"import gc; from pipelines import cli; cli.main(['init'], ends={ends}); print(gc.isenabled(), gc.get_freeze_count() > 1000)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == f"True {ends}"
