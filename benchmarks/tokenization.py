@@ -7,6 +7,7 @@ Each text of the corpus (a file of JSON lines for each language, by default thos
 - `encode`: `SentencePieceProcessor.encode(document)`, the measure of all others,
 - `arrays`: the library at its best, which encodes whole batches into arrays,
 - `cold`, `warm`: blocks as tokenreel encodes them, with a memo that begins empty, and with one that has seen the whole text,
+- `spans`: as `warm`, and where each token lies in the text,
 - `HF`: Hugging Face `tokenizers` without offsets, the same model converted to its format (same pieces, merges, scores and normaliser; words
   split at spaces, so that its cache works),
 
@@ -44,7 +45,7 @@ from tokenreel.vocabularies.unit_memo import memo
 
 BLOCK_BYTES = 8 << 20
 MEMO_BYTES = 128 << 20
-CONTENDERS = ("encode", "arrays", "cold", "warm", "HF")
+CONTENDERS = ("encode", "arrays", "cold", "warm", "spans", "HF")
 MADE_UP = {
     "random bytes": lambda random: random.integers(0, 256, 6000).astype(np.uint8).tobytes().decode("latin-1"),
     "random ASCII": lambda random: random.integers(32, 127, 6000).astype(np.uint8).tobytes().decode(),
@@ -177,6 +178,7 @@ class Race:
             "arrays": lambda: self._library.encode(data, num_threads=1, return_type="numpy"),
             "cold": functools.partial(self._cold.encode_block if self._cold else encode_block, text, offsets),
             "warm": functools.partial(self._warm.encode_block if self._warm else encode_block, text, offsets),
+            "spans": functools.partial(self._vocabulary.encode_block_with_offsets, text, offsets),
         }
         if self._hugging_face is not None:
             found["HF"] = lambda: self._hugging_face.encode_batch_fast(block, add_special_tokens=False)
@@ -185,8 +187,8 @@ class Race:
 
 def ids_of(name: str, result: Any) -> Encoded:
     """The ids of each document in what a contender gave."""
-    if name in ("cold", "warm"):
-        ids, lengths = result
+    if name in ("cold", "warm", "spans"):
+        ids, lengths, *_ = result
         return [ids[a:b].tolist() for a, b in itertools.pairwise(ragged.offsets_of(lengths).tolist())]
     if name == "HF":
         return [encoding.ids for encoding in result]
@@ -201,7 +203,8 @@ def run(race: Race, parts: list[list[str]], repeats: int) -> tuple[dict[str, lis
     """
     race.begin()
     for block in parts:
-        race.encoders(block)["cold"]()  # so that the first repeat has a warm memo
+        for name in ("cold", "spans"):  # so that the first repeat has a warm memo
+            race.encoders(block)[name]()
     seconds: dict[str, list[float]] = {}
     differ: dict[str, int] = {}
     for repeat in range(repeats):
@@ -268,7 +271,7 @@ def main() -> None:
     import pyarrow.compute  # noqa: F401  loaded once in a process: no part of the speed
 
     failed = 0
-    print("times as fast as `encode` (CPU, one core); arrays, HF: the libraries; cold, warm: tokenreel")
+    print("times as fast as `encode` (CPU, one core); arrays, HF: the libraries; cold, warm, spans: tokenreel")
     header = " ".join(f"{name:>6}" for name in CONTENDERS[1:])
     print(
         f"{'model':8} {'text':16} {'MB':>6} {'MB/s':>6}  {header}  {'memo MB':>7} {'documents':>9} {'differ':>6} {'HF differs':>10}",
@@ -292,7 +295,7 @@ def main() -> None:
             race = Race(model, hugging_face)
             seconds, differ = run(race, parts, arguments.repeats)
             size = sum(len(text.encode()) for block in parts for text in block) / 1e6
-            wrong = max(differ["cold"], differ["warm"])
+            wrong = max(differ[name] for name in ("cold", "warm", "spans"))
             failed += wrong
             count = sum(map(len, parts))
             rest = f"{race.memo_megabytes:7.0f} {count:9,} {wrong:6,} {differ.get('HF', 0):10,}"

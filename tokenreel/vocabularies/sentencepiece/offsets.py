@@ -66,7 +66,7 @@ def locate(
         unexplained += (np.flatnonzero(~explained) + start).tolist()
         start = stop
     if unexplained:
-        tokens, lengths, spans = _ask(processor, text, offsets, tokens, lengths, spans, unexplained)
+        tokens, lengths, spans = ask(processor, text, offsets, tokens, lengths, spans, unexplained)
     return tokens, lengths, *token_spans.unpack(spans)
 
 
@@ -92,7 +92,7 @@ def _locate(processor: Any, text: npt.NDArray[np.uint8], offsets: Ints, sizes: I
     return token_spans.pack(begin - first, end - first), explained
 
 
-def _ask(
+def ask(
     processor: Any,
     text: npt.NDArray[np.uint8],
     offsets: Ints,

@@ -17,7 +17,7 @@ from tokenreel.format import token_spans
 from tokenreel.storage import files
 from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids, check_special_tokens
 from tokenreel.vocabularies.sentencepiece import model, nbest_sampling, sampler
-from tokenreel.vocabularies.sentencepiece.offsets import locate, piece_sizes
+from tokenreel.vocabularies.sentencepiece.offsets import ask, locate, piece_sizes
 from tokenreel.vocabularies.special_tokens import SpecialTokens
 from tokenreel.vocabularies.unit_memo import memo
 
@@ -198,7 +198,15 @@ class SentencePieceVocabulary(Vocabulary):
         self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Encodes documents without special tokens, and finds the spans of their tokens."""
-        return locate(self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets))
+        units = self._memo(changes)
+        if units is None:
+            return locate(self._processor(changes), self._piece_sizes, text, offsets, *self._encode(changes, text, offsets))
+        tokens, lengths, begins, ends, right = units.encode_with_spans(text, offsets)
+        if not right.all():
+            spans = token_spans.pack(begins, ends)
+            tokens, lengths, spans = ask(self._processor(changes), text, offsets, tokens, lengths, spans, np.flatnonzero(~right).tolist())
+            begins, ends = token_spans.unpack(spans)
+        return tokens, lengths, begins, ends
 
     def _locate_parts(
         self, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], begins: npt.NDArray[np.bool_]

@@ -8,10 +8,13 @@ other uses, or begins a new one. So the loop that looks units up also writes the
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import importlib.util
 import itertools
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,13 +28,42 @@ from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.unit_memo import lookups, model_arrays
-from tokenreel.vocabularies.unit_memo.slot_table import Bytes, SlotTable
+from tokenreel.vocabularies.unit_memo.slot_table import Bytes, Ids, SlotTable
 
 _MOST_BYTES = 1 << 31  # of a document: units are placed in int32
 _SPELLING_BYTES = 1 << 12  # of a normalised unit at first, beside those that it has in the text
 _LONG_WORD = 200  # bytes; if words are longer, there is hardly anything to look up, and the library is faster
 _TUPLES = "cutter", "normalizer", "model"  # what the kernels take, as it is kept
+_NO_IDS: Ids = np.zeros(0, dtype=np.int32)
+_NO_LENGTHS = np.zeros(0, dtype=np.int64)
+_KERNELS = "tokenreel.vocabularies.unit_memo.kernels"
 _SLICE_BYTES = 1 << 18  # text encoded at once: what is written beside its result stays in the cache
+
+
+class _Growing:
+    """Arrays of int32, side by side, that are written from the front: none is written twice, as parts that are joined are.
+
+    Attributes:
+      size: how many numbers of each are written.
+    """
+
+    def __init__(self, count: int, most: int) -> None:
+        """Makes so many arrays, with room for what is likely to be the most."""
+        self._arrays = [np.empty(most, dtype=np.int32) for _ in range(count)]
+        self.size = 0
+
+    def room(self, count: int) -> list[Ids]:
+        """Gives the places behind what is written, so many of each array at least."""
+        if self.size + count > len(self._arrays[0]):
+            larger = max(self.size + count, 2 * len(self._arrays[0]))
+            self._arrays = [np.concatenate([array[: self.size], np.empty(larger - self.size, dtype=np.int32)]) for array in self._arrays]
+        return [array[self.size :] for array in self._arrays]
+
+    def take(self) -> list[Ids]:
+        """Gives what is written, and the memory behind it back."""
+        for array in self._arrays:
+            array.resize(self.size, refcheck=False)
+        return self._arrays
 
 
 class UnitMemo:
@@ -53,8 +85,9 @@ class UnitMemo:
         self._cutter, self._normalizer, self._model = (kept_arrays.unpack(name, kept.arrays) for name in _TUPLES)
         self._is_unigram: bool = kept.about["unigram"]
         self._is_words = not self._is_unigram and bool(self._model[-1])
+        self._lead = len(self._model[5]) - 1 if self._is_unigram else len(self._model[4])  # in place of an id; see `kernels.piece_words`
         self._lock = threading.Lock()
-        self._tables: list[SlotTable] = []  # that no thread uses now
+        self._tables: dict[bool, list[SlotTable]] = {False: [], True: []}  # that no thread uses now: of ids, and of words
         self._count = 0  # tables in all
         self.encoded_units = 0
 
@@ -69,7 +102,7 @@ class UnitMemo:
     def nbytes(self) -> int:
         """The bytes of memory that the tables take which no thread uses now."""
         with self._lock:
-            return sum(table.nbytes for table in self._tables)
+            return sum(table.nbytes for tables in self._tables.values() for table in tables)
 
     def encode_block(self, text: Bytes, offsets: Ints) -> Encoded:
         """Encodes documents as `Vocabulary.encode_block` does.
@@ -81,41 +114,89 @@ class UnitMemo:
         Returns:
           int32 ids end to end, and the [n] int64 number of ids of each document.
         """
+        result = _Growing(1, len(text) // 2)
+        lengths = [_NO_LENGTHS]
+        with self._table(spans=False) as table:
+            for part in _slices(text, offsets):
+                ids, counts = self._encode(table, *part)
+                result.room(len(ids))[0][: len(ids)] = ids
+                result.size += len(ids)
+                lengths.append(counts)
+        return result.take()[0], np.concatenate(lengths)
+
+    def encode_with_spans(self, text: Bytes, offsets: Ints) -> tuple[Ids, Ints, Ids, Ids, npt.NDArray[np.bool_]]:
+        """Encodes documents and says where their tokens lie; arguments as for `encode_block`.
+
+        Returns:
+          int32 ids end to end, the [n] int64 number of ids of each document, int32 begins and ends in characters of the document, and [n]
+          bool for which documents all that is right; only the library knows the others.
+        """
+        result = _Growing(3, len(text) // 2)
+        lengths, right = [_NO_LENGTHS], [_NO_LENGTHS > 0]
+        with self._table(spans=True) as table:
+            for part in _slices(text, offsets):
+                counts, known = self._encode_with_spans(table, *part, result)
+                lengths.append(counts)
+                right.append(known)
+        ids, begins, ends = result.take()
+        return ids, np.concatenate(lengths), begins, ends, np.concatenate(right)
+
+    @contextlib.contextmanager
+    def _table(self, *, spans: bool) -> Iterator[SlotTable]:
+        """Gives a table of ids, or of words with spans, that no other thread uses."""
         with self._lock:
-            table = self._tables.pop() if self._tables else None
+            table = self._tables[spans].pop() if self._tables[spans] else None
             self._count += table is None
         table = table or SlotTable()
-        arrays, lengths = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
-        start = 0
         try:
-            while start < len(offsets) - 1:
-                stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _SLICE_BYTES, side="right")) - 1)
-                part = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-                ids, counts = self._encode(table, *part) if len(part[0]) < _MOST_BYTES else encode_documents(self._library, *part)
-                arrays.append(ids)
-                lengths.append(counts)
-                start = stop
+            yield table
         finally:
             with self._lock:
-                self._tables.append(table)
-        return np.concatenate(arrays), np.concatenate(lengths)
+                self._tables[spans].append(table)
+
+    def _are_for_the_library(self, text: Bytes) -> bool:
+        """Whether documents are too long to be placed, or the library is faster with them."""
+        return len(text) >= _MOST_BYTES or (self._is_words and int(np.count_nonzero(text == ord(" "))) * _LONG_WORD < len(text))
 
     def _encode(self, table: SlotTable, text: Bytes, offsets: Ints) -> Encoded:
         """Encodes some of the documents."""
-        from tokenreel.vocabularies.unit_memo.kernels import bpe, slots, unigram
         from tokenreel.vocabularies.unit_memo.kernels.documents import cut_documents
+        from tokenreel.vocabularies.unit_memo.kernels.piece_words import ASK
 
-        if self._is_words and np.count_nonzero(text == ord(" ")) * _LONG_WORD < len(text):
+        if self._are_for_the_library(text):
             return encode_documents(self._library, text, offsets)
-        units, starts, first = cut_documents(np.ascontiguousarray(text), offsets, self._cutter)
-        counts, progress, sums = np.zeros(len(offsets) - 1, dtype=np.int64), np.zeros(5, dtype=np.int64), np.zeros(1, dtype=np.float32)
+        ids, counts = self._encode_units(table, *cut_documents(np.ascontiguousarray(text), offsets, self._cutter), spans=False)
+        asked = ids == ASK
+        return self._ask(text, offsets, ids, counts, asked) if asked.any() else (ids, counts)
+
+    def _encode_with_spans(self, table: SlotTable, text: Bytes, offsets: Ints, result: _Growing) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Does what `encode_with_spans` does for some of the documents: ids, begins and ends go behind those that `result` has."""
+        from tokenreel.vocabularies.unit_memo.kernels import piece_spans, piece_words
+        from tokenreel.vocabularies.unit_memo.kernels.documents import cut_with_dropped
+
+        lengths, right = np.zeros(len(offsets) - 1, dtype=np.int64), np.ones(len(offsets) - 1, dtype=bool)
+        if self._are_for_the_library(text) or self._lead >= piece_words.MOST_PIECES:
+            return lengths, ~right
+        units, starts, first, *dropped = cut_with_dropped(np.ascontiguousarray(text), offsets, self._cutter)
+        words, counts = self._encode_units(table, units, starts, first, spans=True)
+        unknown, byte_ids = (self._model[2], self._model[4]) if self._is_unigram else (self._model[9], self._model[8])
+        joined = piece_words.NO_ID if len(byte_ids) else int(unknown)
+        piece_spans.find_spans(words, counts, joined, units, starts, first, *dropped, *result.room(len(words)), lengths, right)
+        result.size += int(lengths.sum())
+        return lengths, right
+
+    def _encode_units(self, table: SlotTable, units: Bytes, starts: Ids, first: Ints, *, spans: bool) -> Encoded:
+        """Encodes what `cut_documents` gave: ids, or words with spans; they lie in an array that is longer."""
+        from tokenreel.vocabularies.unit_memo.kernels import slots
+
+        counts, progress, sums = np.zeros(len(first) - 1, dtype=np.int64), np.zeros(5, dtype=np.int64), np.zeros(1, dtype=np.float32)
+        encode, carried = self._loop(spans), (sums,) if self._is_unigram else ()
         spelling, work = self._make_work(_SPELLING_BYTES + int(np.diff(starts).max(initial=0)))
-        out = np.empty(len(text) + slots.MOST_IDS, dtype=np.int32)
+        out = np.empty(len(units) + slots.MOST_IDS, dtype=np.int32)
         looks_up = table.begin_slice()
         while True:
-            into = looks_up, table.batch, spelling, work, out, counts
-            arguments = units, starts, first, self._normalizer, self._model, table.arrays, progress
-            status = unigram.encode(*arguments, sums, *into) if self._is_unigram else bpe.encode(*arguments, *into)
+            arguments = units, starts, first, self._normalizer, self._model, self._lead, table.arrays, progress, *carried
+            status = encode(*arguments, looks_up, table.batch, spelling, work, out, counts)
             if status == slots.DONE:
                 break
             if status == slots.FULL:
@@ -129,17 +210,23 @@ class UnitMemo:
         table.end_slice(looks_up, len(starts) - 1, new)
         lookups.add(len(starts) - 1 - new, new)
         self.encoded_units += new
-        ids = out[: int(progress[2])].copy()
-        asked = ids == bpe.ASK
-        return self._ask(text, offsets, ids, counts, asked) if asked.any() else (ids, counts)
+        return out[: int(progress[2])], counts
+
+    def _loop(self, spans: bool) -> Callable[..., int]:
+        """Gives the kernel that encodes units: only the one that is used is loaded."""
+        name = ("unigram" if self._is_unigram else "bpe") + ("_spans" if spans else "")
+        encode: Callable[..., int] = importlib.import_module(f"{_KERNELS}.{name}").encode
+        return encode
 
     def _make_work(self, size: int) -> tuple[Bytes, model_arrays.Arrays]:
         """Makes the arrays in which the kernels take notes on a normalised unit of so many bytes."""
         kinds = [np.float32, np.float32, np.int32, np.int32] if self._is_unigram else [np.int32, np.int32, np.uint64, np.int32, np.int32]
         work = [np.empty(size + 1, dtype=kind) for kind in kinds]
-        return np.empty(size, dtype=np.uint8), (*work, *([] if self._is_unigram else [np.empty(3 * size + 2, dtype=np.uint64)]))
+        heap = [] if self._is_unigram else [np.empty(3 * size + 2, dtype=np.uint64)]
+        places = [np.empty(size + 1, dtype=np.int32) for _ in range(2)]
+        return np.empty(size, dtype=np.uint8), (*work, *heap, *places)
 
-    def _ask(self, text: Bytes, offsets: Ints, ids: npt.NDArray[np.int32], counts: Ints, asked: npt.NDArray[np.bool_]) -> Encoded:
+    def _ask(self, text: Bytes, offsets: Ints, ids: Ids, counts: Ints, asked: npt.NDArray[np.bool_]) -> Encoded:
         """Lets the library encode the documents that only it can: those of which an id is asked for."""
         bounds = ragged.offsets_of(counts)
         which = np.unique(np.searchsorted(bounds, np.flatnonzero(asked), side="right") - 1)
@@ -186,15 +273,20 @@ def _lay_out(data: bytes) -> Built:
     return found, {"unigram": unigram}
 
 
+def _slices(text: Bytes, offsets: Ints) -> Iterator[tuple[Bytes, Ints]]:
+    """Divides documents into some that fit the cache: their text, and their bounds in it."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _SLICE_BYTES, side="right")) - 1)
+        yield text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
+        start = stop
+
+
 def encode_documents(processor: Any, text: Bytes, offsets: Ints) -> Encoded:
     """Encodes whole documents, [bytes] uint8 and [n + 1] int64 bounds, with the library; gives int32 ids and [n] int64 lengths."""
-    arrays: list[npt.NDArray[np.int32]] = []
-    start = 0
-    while start < len(offsets) - 1:  # in portions that fit the cache
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _SLICE_BYTES, side="right")) - 1)
-        data = text[offsets[start] : offsets[stop]].tobytes()
-        bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
-        arrays += processor.encode([data[a:b] for a, b in itertools.pairwise(bounds)], num_threads=1, return_type="numpy")
-        start = stop
+    arrays: list[Ids] = []
+    for part, at in _slices(text, offsets):
+        data = part.tobytes()
+        arrays += processor.encode([data[a:b] for a, b in itertools.pairwise(at.tolist())], num_threads=1, return_type="numpy")
     lengths = np.fromiter(map(len, arrays), dtype=np.int64, count=len(arrays))
-    return np.concatenate([np.zeros(0, dtype=np.int32), *arrays]), lengths
+    return np.concatenate([_NO_IDS, *arrays]), lengths

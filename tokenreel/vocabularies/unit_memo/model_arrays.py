@@ -15,6 +15,7 @@ from tokenreel.vocabularies.unit_memo.slot_table import Bytes
 
 _UNKNOWN_PENALTY = np.float32(10)  # the library's kUnkPenalty, below the lowest score
 
+_Spelled = tuple[int, int]  # an id, and the byte of the symbol where it ends
 Arrays = tuple[Any, ...]  # what Numba takes as a tuple of arrays and numbers
 
 
@@ -35,6 +36,7 @@ def to_unigram(model: Model) -> Arrays:
     token_scores = scores.copy()
     token_scores[byte_ids] = unknown_score  # that of the character, at its first byte
     token_scores[byte_ids[0x80:0xC0]] = 0
+    token_scores = np.append(token_scores, np.float32(0))  # of the lead
     return (
         trie_of(model.pieces, np.flatnonzero(normal | (model.types == USER_DEFINED))),
         np.concatenate([np.array([-np.inf], dtype=np.float32), scores]),  # at 0, for bytes at which no piece ends
@@ -51,7 +53,8 @@ def to_merges(model: Model) -> Arrays:
     Symbols are what merges. They are the pieces, and behind them such characters as only pieces of several characters hold: the library
     merges them too.
     """
-    from tokenreel.vocabularies.unit_memo.kernels import bpe
+    from tokenreel.vocabularies.unit_memo.kernels.bpe import build_pairs
+    from tokenreel.vocabularies.unit_memo.kernels.piece_words import ASK
 
     kind, types = model.kind, model.types
     named = np.flatnonzero(types == USER_DEFINED) if kind != sentencepiece_model.WORD else np.zeros(0, dtype=np.int64)
@@ -71,23 +74,24 @@ def to_merges(model: Model) -> Arrays:
     trie = trie_of(symbols, found)
     text, bounds, ids = _sorted_pieces(symbols, made)
     ranks = np.unique(-model.scores, return_inverse=True)[1].astype(np.uint32)[ids] if len(ids) else np.zeros(0, dtype=np.uint32)
-    pairs, bits, counts = bpe.build_pairs(text, bounds, ids, ranks, trie)
-    spelled: dict[int, list[int]] = {i: [bpe.ASK] for i in met}
-    spelled |= {i: [bpe.ASK] for i in np.flatnonzero(types != BYTE).tolist() if symbols[i] in names and names[symbols[i]] != i}
+    pairs, bits, counts = build_pairs(text, bounds, ids, ranks, trie)
+    spelled: dict[int, list[_Spelled]] = {i: [(ASK, 0)] for i in met}
+    spelled |= {i: [(ASK, 0)] for i in np.flatnonzero(types != BYTE).tolist() if symbols[i] in names and names[symbols[i]] != i}
     byte_ids, unknown = _byte_ids(model), _unknown(model)
     unused = set(np.flatnonzero(types == UNUSED).tolist()) & set(found.tolist())
     characters = [*enumerate(extra, start=len(model.pieces)), *((i, symbols[i]) for i in unused - set(made.tolist()))]
     for i, character in characters:
-        spelled[i] = byte_ids[list(character)].tolist() if len(byte_ids) else [int(unknown)]
+        *others, last = byte_ids[list(character)].tolist() if len(byte_ids) else [int(unknown)]
+        spelled[i] = [*((other, 0) for other in others), (last, len(character))]  # the last of its bytes has all of it
     _undo_merges(spelled, symbols, found, [(i, n) for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in unused])
     plain = np.ones(len(symbols), dtype=bool)
     plain[list(spelled)] = False
-    others = [spelled.get(i, []) for i in range(len(symbols))]
-    spelled_ids = np.array([i for other in others for i in other], dtype=np.int32)
-    spelled_bounds = ragged.offsets_of(np.fromiter(map(len, others), dtype=np.int64, count=len(others)))
+    all_spelled = [spelled.get(i, []) for i in range(len(symbols))]
+    spelled_ids, stops = np.array([each for one in all_spelled for each in one], dtype=np.int32).reshape(-1, 2).T.copy()
+    spelled_bounds = ragged.offsets_of(np.fromiter(map(len, all_spelled), dtype=np.int64, count=len(all_spelled)))
     words = kind == sentencepiece_model.WORD
     symbol_trie = trie_of(symbols, named)
-    return trie, symbol_trie, pairs, bits, plain, spelled_ids, spelled_bounds, byte_ids, unknown, words
+    return trie, symbol_trie, pairs, bits, plain, spelled_ids, stops, spelled_bounds, byte_ids, unknown, words
 
 
 def _are_long(symbols: list[bytes], which: Ints) -> npt.NDArray[np.bool_]:
@@ -95,20 +99,24 @@ def _are_long(symbols: list[bytes], which: Ints) -> npt.NDArray[np.bool_]:
     return np.fromiter((len(symbols[i].decode()) > 1 for i in which.tolist()), dtype=bool, count=len(which))
 
 
-def _undo_merges(spelled: dict[int, list[int]], symbols: list[bytes], found: Ints, unused: list[tuple[int, int]]) -> None:
+def _undo_merges(spelled: dict[int, list[_Spelled]], symbols: list[bytes], found: Ints, unused: list[tuple[int, int]]) -> None:
     """Adds what takes the place of unused pieces, given with the number of pairs that become each: the pair that was merged.
 
     The library remembers one pair for each unused piece, the last one that it met in the text; so units tell it only if there is one.
     """
-    from tokenreel.vocabularies.unit_memo.kernels import bpe
+    from tokenreel.vocabularies.unit_memo.kernels.piece_words import ASK
 
     ids = {symbols[i]: i for i in found.tolist()}
     for i, pairs in sorted(unused, key=lambda each: len(symbols[each[0]])):  # the parts of a piece are shorter
-        spelled[i] = [bpe.ASK]
+        spelled[i] = [(ASK, 0)]
         if pairs == 1:
             piece = symbols[i]
-            (parts,) = [(ids[piece[:at]], ids[piece[at:]]) for at in range(1, len(piece)) if piece[:at] in ids and piece[at:] in ids]
-            spelled[i] = [token for part in parts for token in spelled.get(part, [part])]
+            (halves,) = [
+                ((ids[piece[:at]], 0, at), (ids[piece[at:]], at, len(piece)))
+                for at in range(1, len(piece))
+                if piece[:at] in ids and piece[at:] in ids
+            ]
+            spelled[i] = [(token, begin + stop) for part, begin, end in halves for token, stop in spelled.get(part, [(part, end - begin)])]
 
 
 def _unknown(model: Model) -> np.int32:

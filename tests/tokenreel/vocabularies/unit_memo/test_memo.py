@@ -36,12 +36,23 @@ def encode(memo: UnitMemo, documents: list[str]) -> list[list[int]]:
     return split(ids, lengths)
 
 
+def encode_with_spans(memo: UnitMemo, documents: list[str]) -> list[tuple[list[int], list[tuple[int, int]]] | None]:
+    """Ids and spans of each document, None of those that are left to the library."""
+    ids, lengths, begins, ends, right = memo.encode_with_spans(*block(documents))
+    assert ids.dtype == begins.dtype == ends.dtype == np.int32 and len(right) == len(documents)
+    pairs = (list(zip(*each, strict=True)) for each in zip(split(begins, lengths), split(ends, lengths), strict=True))
+    found = zip(split(ids, lengths), pairs, right.tolist(), strict=True)
+    return [(tokens, spans) if known else None for tokens, spans, known in found]
+
+
 def assert_equal(data: bytes, documents: list[str], memo: UnitMemo | None = None) -> None:
     memo = memo or memo_of(data)
     assert memo is not None
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
-    for document, ids in zip(documents, encode(memo, documents), strict=True):
-        assert ids == library.encode(document), repr(document)
+    for document, ids, found in zip(documents, encode(memo, documents), encode_with_spans(memo, documents), strict=True):
+        told = library.encode(document, return_type="offset_mapping")
+        assert ids == told["ids"], repr(document)
+        assert found in (None, (told["ids"], told["offsets"])), repr(document)
 
 
 @pytest.mark.parametrize(("kind", "normalizer", "byte_fallback"), SETTINGS)
@@ -79,6 +90,23 @@ def test_ids_are_the_librarys_with_every_option(train, texts, kind, normalizer, 
     except RuntimeError:
         pytest.skip("the trainer refuses this combination")
     assert_equal(data, [*NASTY, *(a + b for a in NASTY for b in NASTY), *nasty_documents(3000, 2), *texts[900:950]])
+
+
+@pytest.mark.parametrize(("kind", "normalizer", "byte_fallback"), SETTINGS)
+def test_few_spans_are_left_to_the_library(train, texts, kind, normalizer, byte_fallback):
+    memo = memo_of(train(kind, normalizer, byte_fallback))
+    documents = [*texts[900:1000], "", "a  b", "é日x", "a" + 500 * " " + "b"]
+    assert None not in encode_with_spans(memo, documents)
+    documents = [text for text in nasty_documents(1000, 7) if "\u2581" not in text]
+    assert encode_with_spans(memo, documents).count(None) < 0.01 * len(documents)
+
+
+def test_spans_of_very_many_characters_are_left_to_the_library(train):
+    data = train("bpe", "nmt_nfkc")
+    documents = ["a" + size * "\x01" + "b" for size in (10, 500, 508, 509, 510, 511, 512, 1025, 5000)]  # the normaliser drops them
+    found = encode_with_spans(memo_of(data), documents)
+    assert found[0] and found[1] and found[-3:] == [None, None, None]
+    assert_equal(data, documents)
 
 
 def test_the_memo_is_used_where_it_can_be(train):

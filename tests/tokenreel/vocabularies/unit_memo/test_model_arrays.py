@@ -8,13 +8,13 @@ from tests.tokenreel.vocabularies.sentencepiece.models import with_pieces
 from tokenreel.vocabularies.sentencepiece import model as sentencepiece_model
 from tokenreel.vocabularies.sentencepiece.model import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from tokenreel.vocabularies.unit_memo import model_arrays
-from tokenreel.vocabularies.unit_memo.kernels.bpe import ASK
+from tokenreel.vocabularies.unit_memo.kernels.piece_words import ASK
 
 
 def merges_of(train, pieces, byte_fallback=True):
     data = with_pieces(train("bpe", "identity", byte_fallback), lambda old: [piece for piece in old if piece[2] != NORMAL] + pieces)
     model = sentencepiece_model.parse(data)
-    _, _, pairs, _, plain, spelled, bounds, *_ = model_arrays.to_merges(model)
+    _, _, pairs, _, plain, spelled, stops, bounds, *_ = model_arrays.to_merges(model)
     names = [piece.decode() for piece in model.pieces]
     reserved = {piece.decode() for piece in model.of_type(UNKNOWN, CONTROL, BYTE)}  # in a text they are for the library to tell
     extra = sorted({character for piece, _, _ in pieces for character in piece.decode()} - set(names))
@@ -24,7 +24,8 @@ def merges_of(train, pieces, byte_fallback=True):
         for key, value in pairs.reshape(-1, 2).tolist()
         if key
     }
-    others = {names[i]: spelled[bounds[i] : bounds[i + 1]].tolist() for i in np.flatnonzero(~plain).tolist() if names[i] not in reserved}
+    listed = list(zip(spelled.tolist(), stops.tolist(), strict=True))
+    others = {names[i]: listed[bounds[i] : bounds[i + 1]] for i in np.flatnonzero(~plain).tolist() if names[i] not in reserved}
     return model, found, others
 
 
@@ -33,7 +34,7 @@ def test_pairs_are_all_pairs_that_make_a_piece(train):
     model, found, others = merges_of(train, pieces)
     expected = {("a", "b"): "ab", ("b", "a"): "ba", ("ab", "a"): "aba", ("a", "ba"): "aba", ("x", "a"): "xa"}
     assert found == expected
-    assert others == {"x": [model_arrays._byte_ids(model)[ord("x")]]}, "a character that is no piece merges, or becomes its bytes"
+    assert others == {"x": [(model_arrays._byte_ids(model)[ord("x")], 1)]}, "a character that is no piece merges, or becomes its bytes"
 
 
 def test_unused_pieces_become_what_they_were_merged_from(train):
@@ -41,7 +42,7 @@ def test_unused_pieces_become_what_they_were_merged_from(train):
     pieces = [(name.encode(), -float(i), kind) for i, (name, kind) in enumerate(kinds.items())]
     model, _, others = merges_of(train, pieces)
     a, b = (model.pieces.index(name) for name in (b"a", b"b"))
-    assert others["ab"] == [a, b] and others["abab"] == [a, b, a, b]
-    assert others["abc"] == [ASK], "a and bc, or ab and c: the library takes the pair that it saw last in the whole text"
-    assert others["c"] == [model_arrays._byte_ids(model)[ord("c")]], "a character that is no longer used is unknown"
+    assert others["ab"] == [(a, 1), (b, 2)] and others["abab"] == [(a, 1), (b, 2), (a, 3), (b, 4)]
+    assert others["abc"] == [(ASK, 0)], "a and bc, or ab and c: the library takes the pair that it saw last in the whole text"
+    assert others["c"] == [(model_arrays._byte_ids(model)[ord("c")], 1)], "a character that is no longer used is unknown"
     assert "a~" not in others

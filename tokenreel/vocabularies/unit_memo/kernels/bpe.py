@@ -13,6 +13,7 @@ from tokenreel.vocabularies.unit_memo.kernels.documents import FIRST, LAST
 from tokenreel.vocabularies.unit_memo.kernels.hashing import HALF, MIX, ONE
 from tokenreel.vocabularies.unit_memo.kernels.heaps import lift, sink
 from tokenreel.vocabularies.unit_memo.kernels.normalizer import NORMALIZER, normalize_unit
+from tokenreel.vocabularies.unit_memo.kernels.piece_words import NO_ID, add_steps, joined_of
 from tokenreel.vocabularies.unit_memo.kernels.slots import (
     BATCH,
     DONE,
@@ -34,15 +35,15 @@ from tokenreel.vocabularies.unit_memo.kernels.slots import (
 )
 from tokenreel.vocabularies.unit_memo.kernels.trie import BASE, MASK, ROOT, child, find_piece
 
-WORK = types.Tuple((W_I32, W_I32, W_U64, W_I32, W_I32, W_U64))
+WORK = types.Tuple((W_I32, W_I32, W_U64, W_I32, W_I32, W_U64, W_I32, W_I32))
 _NO_MERGE = np.uint64(0xFFFFFFFFFFFFFFFF)  # ranks are far below
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 _TWO = np.uint64(2)
 _SIX, _SIX_BITS = np.uint64(6), np.uint64(63)
-ASK = -1  # in place of an id: only the library can tell
 
 # What encodes a normalised unit, as `encode` takes it.
-MODEL = types.Tuple((I64, I64, U64, U64, BOOL, I32, I64, I32, types.int32, types.boolean))
+MODEL = types.Tuple((I64, I64, U64, U64, BOOL, I32, I32, I64, I32, types.int32, types.boolean))
+_ENCODE = (U8, I32, I64, NORMALIZER, MODEL, types.int64, TABLE, W_I64, types.boolean, W_U64, W_U8, WORK, W_I32, W_I64)
 
 
 @kernel((U8, I64, I32, U32, I64))
@@ -194,7 +195,7 @@ def _merge_long(work, count, pairs, bits):
 
     The heap holds rank << 32 | place of pairs, some of which are no longer: those whose place has another rank now.
     """
-    symbols, begins, ranks, before, behind, heap = work
+    symbols, begins, ranks, before, behind, heap, _, _ = work
     size = 0
     for i in range(count):
         before[i], behind[i] = i - 1, i + 1
@@ -238,120 +239,147 @@ def _merge_long(work, count, pairs, bits):
 
 
 @njit(nogil=True, inline="always")
-def _write_ids(text, symbols, begins, count, plain, spelled, spelled_bounds, byte_ids, unknown, out, at):
-    """Writes what symbols are to `out` from `at` on; gives the number of ids."""
+def _write_ids(text, symbols, begins, count, model, joined, spans, stops, out, at):
+    """Writes what symbols are to `out` from `at` on; gives the number of ids.
+
+    Of ids `joined` side by side one is left. With spans, `stops`, written to, has the byte of the normalised unit where each ends.
+    """
+    _, _, _, _, plain, spelled, spelled_stops, spelled_bounds, byte_ids, unknown, _ = model
     first = at
     for j in range(count):
         symbol = np.int64(symbols[j])
         if symbol >= 0 and plain[symbol]:
             out[np.uint64(at)] = symbol
+            if spans:
+                stops[np.uint64(at - first)] = begins[np.uint64(j + 1)]
             at += 1
         elif symbol >= 0:
             for i in range(spelled_bounds[symbol], spelled_bounds[symbol + 1]):
                 out[at] = spelled[i]
-                at += np.int64(spelled[i] != unknown or at == first or out[at - 1] != unknown)
+                if spans:
+                    stops[at - first] = begins[j] + spelled_stops[i]
+                at += np.int64(spelled[i] != joined or at == first or out[at - 1] != joined)
         elif len(byte_ids):
             for i in range(begins[j], begins[j + 1]):
                 out[at] = byte_ids[text[i]]
+                if spans:  # the last of the bytes has all of the character
+                    stops[at - first] = begins[j] if i + 1 < begins[j + 1] else begins[j + 1]
                 at += 1
-        elif at == first or out[at - 1] != unknown:
+        elif at == first or out[at - 1] != joined:
             out[at] = unknown
+            if spans:
+                stops[at - first] = begins[j + 1]
             at += 1
     return at - first
 
 
 @njit(nogil=True)
-def _encode_other(text, size, model, work, out, at):
+def _encode_other(text, size, model, joined, spans, work, out, at):
     """Encodes a normalised unit that is long, or of a model of words."""
-    trie, named, pairs, bits, plain, spelled, spelled_bounds, byte_ids, unknown, words = model
-    symbols, begins = work[0], work[1]
-    if words:
+    trie, named, pairs, bits = model[0], model[1], model[2], model[3]
+    symbols, begins, stops = work[0], work[1], work[6]
+    if model[-1]:
         count = _find_words(text, size, trie, symbols, begins)
     else:
         count = _merge_long(work, _find_symbols(text, size, trie, named, symbols, begins), pairs, bits)
-    return _write_ids(text, symbols, begins, count, plain, spelled, spelled_bounds, byte_ids, unknown, out, at)
+    return _write_ids(text, symbols, begins, count, model, joined, spans, stops, out, at)
 
 
-@kernel((U8, I32, I64, NORMALIZER, MODEL, TABLE, W_I64, types.boolean, W_U64, W_U8, WORK, W_I32, W_I64), counts_arrays=False)
-def encode(text, starts, first, normalizer, model, table, progress, looks_up, batch, spelling, work, out, counts):
-    """Encodes documents.
+def make_encode(*, spans):
+    """Makes `encode`, or the one of words with spans: compiled apart, so that the loop of ids has nothing of the other."""
 
-    Args:
-      text: [bytes] uint8, of `documents.cut_documents` like the two that follow.
-      starts: [units + 1] int32.
-      first: [n + 1] int64.
-      normalizer: see `normalizer.normalize_unit`.
-      model: a tuple: the trie of what merges, and that of user-defined symbols or nothing, of `build_trie`; what `build_pairs` gives (two
-        arrays); [k] bool which of the symbols that these name are ids; what the others are: int32 ids end to end, and [k + 1] int64 bounds;
-        [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one; int32 the id of an unknown character;
-        and whether it is a model of words.
-      table: a tuple: slots, ids, bytes, and [3] int64 how much of them is taken; written to.
-      progress: [5] int64, written to, zeros at first: the document, the unit where it goes on, ids written, ids written before the
-        document, units that were new.
-      looks_up: whether units are looked up, and kept.
-      batch: [3 * BATCH] uint64, written to.
-      spelling: [m] uint8, written to: one normalised unit.
-      work: symbols, their first bytes (int32) and ranks (uint64), before and behind (int32), [m + 1] each, and a heap, [3 * m + 2] uint64;
-        written to.
-      out: int32, written to: the ids. `ASK` is among those of documents that only the library can encode.
-      counts: [n] int64, written to: ids of each document.
+    def encode(text, starts, first, normalizer, model, lead, table, progress, looks_up, batch, spelling, work, out, counts):
+        """Encodes documents.
 
-    Returns:
-      `DONE`, or `FULL` or `NARROW`: called again with more room in the table, or in `spelling` and `out`, it goes on where it was.
-    """
-    slots, ids, store, sizes = table
-    trie, named, pairs, bits, plain, others, other_bounds, byte_ids, unknown, words_only = model
-    symbols, begins, ranks, _, _, _ = work
-    joins, mask = len(byte_ids) == 0, mask_of(slots)
-    document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
-    status = DONE
-    while document < len(counts) and status == DONE:
-        first_unit, end_unit = first[document], first[document + 1]
-        fetched = begin = unit
-        while unit < end_unit:
-            if unit == fetched and looks_up:
-                begin, fetched = unit, min(unit + BATCH, end_unit)
-                fetch_slots(text, starts, unit, fetched, first_unit, end_unit, slots, batch)
-            start = np.int64(starts[unit])
-            length = np.int64(starts[unit + 1]) - start
-            flag = np.int64(unit == first_unit) * FIRST | np.int64(unit == end_unit - 1) * LAST
-            kept, slot, count = looks_up and length <= MOST_KEPT, np.uint64(0), np.int64(-1)
-            key, size = np.uint64(0), np.uint64(0)
-            if at + MOST_IDS > len(out):
-                status = NARROW
-                break
-            if kept:
-                j = np.uint64(3 * (unit - begin))
-                key, size = batch[j], batch[j + ONE]
-                slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
-                count = read_ids(slots, slot, ids, out, at)
-            if count < 0:
-                if not has_room(slots, ids, store, sizes):
-                    status = FULL
-                    break
-                spelled = normalize_unit(text, start, start + length, flag, normalizer, spelling)
-                if spelled < 0 or at + spelled + MOST_IDS > len(out):
+        Args:
+          text: [bytes] uint8, of `documents.cut_documents` like the two that follow.
+          starts: [units + 1] int32.
+          first: [n + 1] int64.
+          normalizer: see `normalizer.normalize_unit`.
+          model: a tuple: the trie of what merges, and that of user-defined symbols or nothing, of `build_trie`; what `build_pairs` gives
+            (two arrays); [k] bool which of the symbols that these name are ids; what the others are: int32 ids end to end, int32 the byte
+            of the symbol where each ends, and [k + 1] int64 bounds; [256] int32 the pieces of bytes, or empty: then unknown characters
+            side by side become one id, but not in words; int32 the id of an unknown character; and whether it is a model of words.
+          lead: what stands in place of an id in the word before a document, where `out` has words, as `piece_words` says.
+          table: a tuple: slots, ids, bytes, and [3] int64 how much of them is taken; written to.
+          progress: [5] int64, written to, zeros at first: the document, the unit where it goes on, ids written, ids written before the
+            document, units that were new.
+          looks_up: whether units are looked up, and kept.
+          batch: [3 * BATCH] uint64, written to.
+          spelling: [m] uint8, written to: one normalised unit.
+          work: symbols, their first bytes (int32) and ranks (uint64), before and behind (int32), [m + 1] each, a heap, [3 * m + 2] uint64,
+            ends of tokens and origins of bytes (int32), [m + 1] each; written to.
+          out: int32, written to: the ids. `ASK` is among those of documents that only the library can encode.
+          counts: [n] int64, written to: ids of each document.
+
+        Returns:
+          `DONE`, or `FULL` or `NARROW`: called again with more room in the table, or in `spelling` and `out`, it goes on where it was.
+        """
+        slots, ids, store, sizes = table
+        trie, named, pairs, bits, words_only = model[0], model[1], model[2], model[3], model[10]
+        symbols, begins, ranks, _, _, _, stops, origins = work
+        joined, mask = joined_of(spans, model[9], model[8]), mask_of(slots)
+        joins = joined != NO_ID
+        document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
+        status = DONE
+        while document < len(counts) and status == DONE:
+            first_unit, end_unit = first[document], first[document + 1]
+            fetched = begin = unit
+            while unit < end_unit:
+                if unit == fetched and looks_up:
+                    begin, fetched = unit, min(unit + BATCH, end_unit)
+                    fetch_slots(text, starts, unit, fetched, first_unit, end_unit, slots, batch)
+                start = np.int64(starts[unit])
+                length = np.int64(starts[unit + 1]) - start
+                flag = np.int64(unit == first_unit) * FIRST | np.int64(unit == end_unit - 1) * LAST
+                kept, slot, count = looks_up and length <= MOST_KEPT, np.uint64(0), np.int64(-1)
+                key, size = np.uint64(0), np.uint64(0)
+                if at + MOST_IDS > len(out):
                     status = NARROW
                     break
-                # Written out here: what is passed to a function is counted there, array by array.
-                if spelled > MOST_KEPT or words_only:
-                    count = _encode_other(spelling, spelled, model, work, out, at)
-                else:
-                    count = _find_symbols(spelling, spelled, trie, named, symbols, begins)
-                    count = _merge_short(symbols, begins, ranks, count, pairs, bits)
-                    count = _write_ids(spelling, symbols, begins, count, plain, others, other_bounds, byte_ids, unknown, out, at)
-                if kept and count <= MOST_IDS:
-                    keep_unit(text, start, length, key, size, slot, out, at, count, slots, ids, store, sizes)
-                new += 1
-            if joins and count > 0 and at > first_at and out[at] == unknown and out[at - 1] == unknown:
-                count -= 1
-                for i in range(count):
-                    out[at + i] = out[at + i + 1]
-            at += count
-            unit += 1
-        if status == DONE:
-            counts[document] = at - first_at
-            first_at = at
-            document += 1
-    progress[0], progress[1], progress[2], progress[3], progress[4] = document, unit, at, first_at, new
-    return status
+                if kept:
+                    j = np.uint64(3 * (unit - begin))
+                    key, size = batch[j], batch[j + ONE]
+                    slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
+                    count = read_ids(slots, slot, ids, out, at)
+                if count < 0:
+                    if not has_room(slots, ids, store, sizes):
+                        status = FULL
+                        break
+                    spelled = normalize_unit(text, start, start + length, flag, normalizer, spelling, origins, spans)
+                    if spelled < 0 or at + spelled + MOST_IDS > len(out):
+                        status = NARROW
+                        break
+                    place = at + np.int64(spans and flag & FIRST != 0)
+                    # Written out here: what is passed to a function is counted there, array by array.
+                    if spelled > MOST_KEPT or words_only:
+                        count = _encode_other(spelling, spelled, model, joined, spans, work, out, place)
+                    else:
+                        count = _find_symbols(spelling, spelled, trie, named, symbols, begins)
+                        count = _merge_short(symbols, begins, ranks, count, pairs, bits)
+                        count = _write_ids(spelling, symbols, begins, count, model, joined, spans, stops, out, place)
+                    if spans:
+                        add_steps(out, place, place + count, flag, lead, stops, origins)
+                        count += place - at
+                    if kept and count <= MOST_IDS:
+                        keep_unit(text, start, length, key, size, slot, out, at, count, slots, ids, store, sizes)
+                    new += 1
+                if joins and count > 0 and at > first_at and out[at] == joined and out[at - 1] == joined:
+                    count -= 1
+                    for i in range(count):
+                        out[at + i] = out[at + i + 1]
+                at += count
+                unit += 1
+            if status == DONE:
+                counts[document] = at - first_at
+                first_at = at
+                document += 1
+        progress[0], progress[1], progress[2], progress[3], progress[4] = document, unit, at, first_at, new
+        return status
+
+    if spans:
+        encode.__qualname__ = "encode_with_spans"
+    return kernel(_ENCODE, counts_arrays=False)(encode)
+
+
+encode = make_encode(spans=False)

@@ -18,8 +18,11 @@ CUTTER = types.Tuple((BOOL, BOOL, BOOL))
 
 
 @njit(nogil=True)
-def _cut(text, begin, end, allowed, spaces, out, at, starts, unit):
-    """Cuts one document; gives where the bytes that are left end, the number of units so far, and whether it holds U+2581."""
+def _cut(text, begin, end, allowed, spaces, out, at, starts, unit, dropped, drop):
+    """Cuts one document; gives where the bytes that are left end, the numbers of units and of dropped bytes, and whether it holds U+2581.
+
+    Where `dropped` is None, they are not noted.
+    """
     first_at, last, was_space, symbols = at, np.int64(0), False, np.int64(0)
     for i in range(begin, end):
         byte = np.int64(text[np.uint64(i)])
@@ -31,6 +34,9 @@ def _cut(text, begin, end, allowed, spaces, out, at, starts, unit):
         out[np.uint64(at)] = byte
         starts[np.uint64(unit)] = at
         unit += cut & kept
+        if dropped is not None and not kept:  # the former is decided when this is compiled
+            dropped[np.uint64(drop)] = at
+            drop += 1
         at += kept
         last = byte if kept else last
         was_space = is_space
@@ -39,7 +45,32 @@ def _cut(text, begin, end, allowed, spaces, out, at, starts, unit):
         symbols = 0
         for i in range(first_at + 2, at):
             symbols += np.int64(out[i] == _SYMBOL[2] and out[i - 1] == _SYMBOL[1] and out[i - 2] == _SYMBOL[0])
-    return at, unit, symbols > 0
+    return at, unit, drop, symbols > 0
+
+
+@njit(nogil=True)
+def _cut_documents(text, offsets, cutter, dropped, first_dropped):
+    """Does what `cut_documents` does, and notes what `cut_with_dropped` does unless `dropped` is None."""
+    allowed, careful, spaces = cutter
+    out = np.empty(len(text) + 16, np.uint8)
+    starts, first = np.empty(len(text) + 1, np.int32), np.empty(len(offsets), np.int64)
+    unit = at = drop = np.int64(0)
+    for document in range(len(offsets) - 1):
+        first[document] = unit
+        first_drop = drop
+        if first_dropped is not None:
+            first_dropped[document] = drop
+        begin, end = offsets[document], offsets[document + 1]
+        at, unit, drop, symbol = _cut(text, begin, end, allowed, spaces, out, at, starts, unit, dropped, drop)
+        if symbol:  # the normaliser confuses it with the spaces that it writes
+            unit = first[document]
+            at = np.int64(starts[unit])
+            at, unit, drop, symbol = _cut(text, begin, end, careful, spaces, out, at, starts, unit, dropped, first_drop)
+    first[-1] = unit
+    if first_dropped is not None:
+        first_dropped[-1] = drop
+    starts[unit] = at
+    return out, starts[: unit + 1], first
 
 
 @kernel((U8, I64, CUTTER))
@@ -56,18 +87,17 @@ def cut_documents(text, offsets, cutter):
       uint8 the text that is left, and more bytes behind it, sixteen at least; [units + 1] int32 where each unit begins in it, then where
       the last ends; and the [n + 1] int64 first unit of each document.
     """
-    allowed, careful, spaces = cutter
-    out = np.empty(len(text) + 16, np.uint8)
-    starts, first = np.empty(len(text) + 1, np.int32), np.empty(len(offsets), np.int64)
-    unit = at = np.int64(0)
-    for document in range(len(offsets) - 1):
-        first[document] = unit
-        begin, end = offsets[document], offsets[document + 1]
-        at, unit, symbol = _cut(text, begin, end, allowed, spaces, out, at, starts, unit)
-        if symbol:  # the normaliser confuses it with the spaces that it writes
-            unit = first[document]
-            at = np.int64(starts[unit])
-            at, unit, symbol = _cut(text, begin, end, careful, spaces, out, at, starts, unit)
-    first[-1] = unit
-    starts[unit] = at
-    return out, starts[: unit + 1], first
+    return _cut_documents(text, offsets, cutter, None, None)
+
+
+@kernel((U8, I64, CUTTER))
+def cut_with_dropped(text, offsets, cutter):
+    """Does what `cut_documents` does, and says where spaces are not left.
+
+    Returns:
+      what `cut_documents` gives; int32, for each space that is not left, the byte of the text that is left behind it; and the [n + 1] int64
+      first of these of each document.
+    """
+    dropped, first_dropped = np.empty(len(text) + 1, np.int32), np.empty(len(offsets), np.int64)
+    out, starts, first = _cut_documents(text, offsets, cutter, dropped, first_dropped)
+    return out, starts, first, dropped, first_dropped

@@ -81,7 +81,7 @@ def _rule_at(text, i, end, charsmap):
 
 
 @njit(nogil=True, inline="always")
-def normalize_unit(text, begin, end, flag, normalizer, out):
+def normalize_unit(text, begin, end, flag, normalizer, out, origins, notes):
     """Writes a unit as the library's normaliser does in the midst, at the beginning or at the end of a text.
 
     Args:
@@ -93,16 +93,20 @@ def normalize_unit(text, begin, end, flag, normalizer, out):
         NUL; [256 m] int64 a trie of user-defined symbols, which stay as they are, or empty; and four bool: whether a space is added to a
         text, whether it ends the text instead of beginning it, whether spaces side by side are one and none are at both ends, and whether
         spaces are written as U+2581.
-      out: uint8, written to.
+      out: [m] uint8, written to.
+      origins: [m + 1] int32, written to: the character of the unit that each byte was made from, and the one where the last of them ends:
+        for a space that is added to the text, the first character behind the spaces that it begins with.
+      notes: whether to write `origins`; a constant, so that the loop without them is compiled for itself.
 
     Returns:
       how much of `out` was written, or -1 if it has no room.
     """
     charsmap, replacements, symbols, adds_space, suffix, collapse, escape = normalizer
-    i, at, after_space = begin, np.int64(0), collapse and flag & FIRST != 0
+    i, at, character, after_space = begin, np.int64(0), np.int32(0), collapse and flag & FIRST != 0
     only_spaces = collapse and flag & FIRST != 0  # a text of nothing else stays empty
     if flag & FIRST and adds_space and not suffix:
         at = _write_space(out, at, escape)
+    added, first_character = at, character
     while i < end:
         size = _symbol_at(text, i, end, symbols) if len(symbols) else np.int64(0)
         replaced, value = np.int64(0), np.int64(0)
@@ -117,14 +121,25 @@ def normalize_unit(text, begin, end, flag, normalizer, out):
             size = min(1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0), end - i)
         if at + 3 * (stop - value + size) + 6 > len(out):
             return np.int64(-1)
+        before = at
         if replaced:
             only_spaces &= stop == value + 1 and replacements[value] == _SPACE
             at, after_space = _write(replacements, value, stop, out, at, after_space, collapse, escape)
-            i += replaced
+            size = replaced
         else:
             only_spaces &= size == 1 and text[i] == _SPACE
             at, after_space = _write(text, i, i + size, out, at, after_space, collapse, escape)
-            i += size
+        if notes:
+            for j in range(before, at):
+                origins[j] = character
+            for j in range(i, i + size):
+                character += np.int32(text[j] & 0xC0 != 0x80)
+            if only_spaces:
+                first_character = character
+        i += size
+    if notes:
+        for j in range(added):
+            origins[j] = first_character
     if flag & LAST and collapse:  # with nothing else the space that was added goes, too
         while (
             (at > 2 and out[at - 3] == _SYMBOL[0] and out[at - 2] == _SYMBOL[1] and out[at - 1] == _SYMBOL[2])
@@ -132,12 +147,18 @@ def normalize_unit(text, begin, end, flag, normalizer, out):
             else (at > 0 and out[at - 1] == _SPACE)
         ):
             at -= 3 if escape else 1
+            if notes:
+                character = origins[at]
+    before = at
     if flag & LAST and adds_space and suffix and not only_spaces:
         at = _write_space(out, at, escape)
+    if notes:
+        for j in range(before, at + 1):
+            origins[j] = character
     return at
 
 
-@kernel((U8, types.int64, NORMALIZER, types.uint8[::1]))
-def normalize(text, flag, normalizer, out):
+@kernel((U8, types.int64, NORMALIZER, types.uint8[::1], types.int32[::1]))
+def normalize(text, flag, normalizer, out, origins):
     """Normalises one unit, [bytes] uint8; see `normalize_unit`."""
-    return normalize_unit(text, np.int64(0), np.int64(len(text)), flag, normalizer, out)
+    return normalize_unit(text, np.int64(0), np.int64(len(text)), flag, normalizer, out, origins, True)

@@ -17,6 +17,7 @@ from tokenreel.vocabularies.unit_memo.kernels.compiling import F32, I32, I64, U8
 from tokenreel.vocabularies.unit_memo.kernels.documents import FIRST, LAST
 from tokenreel.vocabularies.unit_memo.kernels.hashing import ONE
 from tokenreel.vocabularies.unit_memo.kernels.normalizer import NORMALIZER, normalize_unit
+from tokenreel.vocabularies.unit_memo.kernels.piece_words import NO_ID, add_steps, bits_of, joined_of
 from tokenreel.vocabularies.unit_memo.kernels.slots import (
     BATCH,
     DONE,
@@ -44,16 +45,17 @@ RESTART = np.float32(-100_000.0)  # where a sum of scores is below, the library 
 _ULP = 2.0**-23  # spacing of float32 at 1
 
 W_F32 = types.float32[::1]
-WORK = types.Tuple((W_F32, W_F32, W_I32, W_I32))
+WORK = types.Tuple((W_F32, W_F32, W_I32, W_I32, W_I32, W_I32))
 _TWO = np.uint64(2)
 _PARTS = 128  # of 1 in which sums are kept in a slot: 24 bits hold `-RESTART`
 
 # What segments: trie, minus infinity and the scores of the pieces, id and score of an unknown character, ids of bytes, scores of tokens.
 MODEL = types.Tuple((I64, F32, types.int32, types.float32, I32, F32))
+_ENCODE = (U8, I32, I64, NORMALIZER, MODEL, types.int64, TABLE, W_I64, W_F32, types.boolean, W_U64, W_U8, WORK, W_I32, W_I64)
 
 
 @njit(nogil=True)
-def _best_path(text, begin, size, start, model, work, ids, at):
+def _best_path(text, begin, size, start, model, joined, work, ids, at):
     """Writes the best segmentation of one text, behind a sum of scores, to `ids` from `at` on.
 
     Args:
@@ -62,6 +64,7 @@ def _best_path(text, begin, size, start, model, work, ids, at):
       size: the text's bytes.
       start: float32, the sum of scores before it.
       model: as for `encode`.
+      joined: the id of which one is left where several stand side by side, or `NO_ID`.
       work: as for `encode`.
       ids: int32, written to.
       at: where to write.
@@ -71,7 +74,8 @@ def _best_path(text, begin, size, start, model, work, ids, at):
       distance of a sum from `start`; characters; whether sums began anew.
     """
     trie, scores, unknown, unknown_score, byte_ids, _ = model
-    best, second, back, by = work  # of each byte: the best sum up to it, the next best, where its last piece begins, and that piece
+    # Of each byte: the best sum up to it, the next best, where its last piece begins, and that piece.
+    best, second, back, by, _, _ = work
     # Indices are unsigned, for Numba looks at the others for whether they count from the end.
     for j in range(size + 1):
         best[np.uint64(j)] = second[np.uint64(j)] = -np.inf
@@ -133,7 +137,7 @@ def _best_path(text, begin, size, start, model, work, ids, at):
             for i in range(j - 1, back[j] - 1, -1):
                 ids[at] = byte_ids[text[begin + i]]
                 at += 1
-        elif at == first or ids[at - 1] != unknown:
+        elif at == first or ids[at - 1] != joined:
             ids[at] = unknown
             at += 1
         j = np.int64(back[j])
@@ -143,6 +147,21 @@ def _best_path(text, begin, size, start, model, work, ids, at):
         i += 1
         j -= 1
     return at, best[size], lead_of_best, max(depth, abs(best[size] - start)), characters, restarted
+
+
+@njit(nogil=True)
+def _find_stops(size, count, model, work):
+    """Writes to `work` the byte where each of the tokens ends that `_best_path` found, so many, in a unit of so many bytes."""
+    _, _, back, by, stops, _ = work
+    j, at = size, count
+    while j > 0:
+        at -= 1
+        stops[at] = j  # the last of the bytes of an unknown character has all of it
+        if by[j] == model[2] and len(model[4]):
+            for _ in range(j - back[j] - 1):
+                at -= 1
+                stops[at] = back[j]
+        j = np.int64(back[j])
 
 
 @njit(nogil=True, inline="always")
@@ -165,95 +184,136 @@ def _certain_up_to(lead, depth, characters, restarted, first, at, ids, unknown, 
 
 
 @njit(nogil=True)
-def _segment(text, start, length, key, size, slot, keep, spelling, spelled, total, model, work, out, at, table):
+def _segment(text, start, length, key, size, slot, keeps, spelling, spelled, total, model, lead, flag, spans, work, out, at, place, table):
     """Segments a normalised unit at the sum before it, and keeps it as it is at the beginning of a document.
 
+    Ids are written to `out` from `place` on, and are kept from `at` on.
+
     Returns:
-      the number of ids written to `out` from `at` on, and the sum behind them.
+      where they end, and the sum behind them.
     """
     slots, ids, store, sizes = table
-    if keep:
-        end, _, lead, depth, characters, restarted = _best_path(spelling, 0, spelled, np.float32(0), model, work, out, at)
-        certain = _certain_up_to(lead, depth, characters, restarted, at, end, out, model[2], len(model[4]) == 0)
+    scores, bits, joined, origins = model[5], bits_of(spans), joined_of(spans, model[2], model[4]), work[5]
+    if keeps:
+        end, _, ahead, depth, characters, restarted = _best_path(spelling, 0, spelled, np.float32(0), model, joined, work, out, place)
+        certain = _certain_up_to(ahead, depth, characters, restarted, place, end, out, model[2], len(model[4]) == 0)
+        if spans:
+            _find_stops(spelled, end - place, model, work)
+            add_steps(out, place, end, flag, lead, work[4], origins)
         if end - at <= MOST_IDS:
             keep_unit(text, start, length, key, size, slot, out, at, end - at, slots, ids, store, sizes)
             mark(slots, slot, certain)
         if abs(total) * np.float32(_PARTS) < certain:
-            for i in range(at, end):
-                total += model[5][out[i]]
-            return end - at, total
-    end, total, _, _, _, _ = _best_path(spelling, 0, spelled, total, model, work, out, at)
-    return end - at, total
+            for i in range(place, end):
+                total += scores[out[i] & bits]
+            return end, total
+    end, total, _, _, _, _ = _best_path(spelling, 0, spelled, total, model, joined, work, out, place)
+    if spans:
+        _find_stops(spelled, end - place, model, work)
+        add_steps(out, place, end, flag, lead, work[4], origins)
+    return end, total
 
 
-@kernel((U8, I32, I64, NORMALIZER, MODEL, TABLE, W_I64, W_F32, types.boolean, W_U64, W_U8, WORK, W_I32, W_I64), counts_arrays=False)
-def encode(text, starts, first, normalizer, model, table, progress, sums, looks_up, batch, spelling, work, out, counts):  # noqa: D417
-    """Encodes documents by the best segmentations of their units (Viterbi; Kudo 2018).
+def make_encode(*, spans):
+    """Makes `encode`, or the one of words with spans; see `bpe.make_encode`."""
 
-    What is not listed is as for `bpe.encode`.
+    def encode(text, starts, first, normalizer, model, lead, table, progress, sums, looks_up, batch, spelling, work, out, counts):  # noqa: D417
+        """Encodes documents by the best segmentations of their units (Viterbi; Kudo 2018).
 
-    Args:
-      model: a tuple: what `build_trie` gives; [1 + pieces] float32, minus infinity and the scores; int32 id and float32 score of an unknown
-        character; [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one; [pieces] float32 scores,
-        with that of an unknown character at its first byte.
-      sums: [1] float32, written to: the sum of scores where it goes on; 0 at first.
-      work: of each byte of a normalised unit, and one more: the best sum up to it and the next best (float32), where its last piece
-        begins, and that piece (int32); written to.
+        What is not listed is as for `bpe.encode`.
 
-    Returns:
-      as `bpe.encode` does.
-    """
-    slots, ids, store, sizes = table
-    unknown, joins, token_scores, mask = model[2], len(model[4]) == 0, model[5], mask_of(slots)
-    document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
-    total, status = sums[0], DONE
-    while document < len(counts) and status == DONE:
-        first_unit, end_unit = first[document], first[document + 1]
-        fetched = begin = unit
-        while unit < end_unit:
-            if unit == fetched and looks_up:
-                begin, fetched = unit, min(unit + BATCH, end_unit)
-                fetch_slots(text, starts, unit, fetched, first_unit, end_unit, slots, batch)
-            start = np.int64(starts[unit])
-            length = np.int64(starts[unit + 1]) - start
-            flag = np.int64(unit == first_unit) * FIRST | np.int64(unit == end_unit - 1) * LAST
-            kept, found, slot, count = looks_up and length <= MOST_KEPT, False, np.uint64(0), np.int64(-1)
-            key, size = np.uint64(0), np.uint64(0)
-            if at + MOST_IDS > len(out):
-                status = NARROW
-                break
-            if kept:
-                j = np.uint64(3 * (unit - begin))
-                key, size = batch[j], batch[j + ONE]
-                slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
-                count = read_ids(slots, slot, ids, out, at)
-                found = count >= 0
-                if found and abs(total) * np.float32(_PARTS) >= mark_of(slots, slot):
-                    count = np.int64(-1)
-            if count >= 0:
-                for i in range(at, at + count):  # token by token, rounded as the library's sum is
-                    total += token_scores[out[i]]
-            else:
-                if not found and not has_room(slots, ids, store, sizes):
-                    status = FULL
-                    break
-                spelled = normalize_unit(text, start, start + length, flag, normalizer, spelling)
-                if spelled < 0 or at + spelled + MOST_IDS > len(out):
+        Args:
+          model: a tuple: what `build_trie` gives; [1 + pieces] float32, minus infinity and the scores; int32 id and float32 score of an
+            unknown character; [256] int32 the pieces of bytes, or empty: then unknown characters side by side become one id, but not in
+            words; [pieces + 1] float32 scores, with that of an unknown character at its first byte, and 0 for the lead.
+          sums: [1] float32, written to: the sum of scores where it goes on; 0 at first.
+          work: of each byte of a normalised unit, and one more: the best sum up to it and the next best (float32), where its last piece
+            begins, and that piece (int32); then ends of tokens and origins of bytes (int32), as many; written to.
+
+        Returns:
+          as `bpe.encode` does.
+        """
+        slots, ids, store, sizes = table
+        token_scores, mask, bits, origins = model[5], mask_of(slots), bits_of(spans), work[5]
+        joined = joined_of(spans, model[2], model[4])
+        joins = joined != NO_ID
+        document, unit, at, first_at, new = progress[0], progress[1], progress[2], progress[3], progress[4]
+        total, status = sums[0], DONE
+        while document < len(counts) and status == DONE:
+            first_unit, end_unit = first[document], first[document + 1]
+            fetched = begin = unit
+            while unit < end_unit:
+                if unit == fetched and looks_up:
+                    begin, fetched = unit, min(unit + BATCH, end_unit)
+                    fetch_slots(text, starts, unit, fetched, first_unit, end_unit, slots, batch)
+                start = np.int64(starts[unit])
+                length = np.int64(starts[unit + 1]) - start
+                flag = np.int64(unit == first_unit) * FIRST | np.int64(unit == end_unit - 1) * LAST
+                kept, found, slot, count = looks_up and length <= MOST_KEPT, False, np.uint64(0), np.int64(-1)
+                key, size = np.uint64(0), np.uint64(0)
+                if at + MOST_IDS > len(out):
                     status = NARROW
                     break
-                keeps = kept and not found
-                count, total = _segment(text, start, length, key, size, slot, keeps, spelling, spelled, total, model, work, out, at, table)
-                new += not found
-            if joins and count > 0 and at > first_at and out[at] == unknown and out[at - 1] == unknown:
-                count -= 1
-                for i in range(count):
-                    out[at + i] = out[at + i + 1]
-            at += count
-            unit += 1
-        if status == DONE:
-            counts[document] = at - first_at
-            first_at, total = at, np.float32(0)
-            document += 1
-    progress[0], progress[1], progress[2], progress[3], progress[4] = document, unit, at, first_at, new
-    sums[0] = total
-    return status
+                if kept:
+                    j = np.uint64(3 * (unit - begin))
+                    key, size = batch[j], batch[j + ONE]
+                    slot = find_slot(text, start, length, key, size, batch[j + _TWO], mask, slots, store)
+                    count = read_ids(slots, slot, ids, out, at)
+                    found = count >= 0
+                    if found and abs(total) * np.float32(_PARTS) >= mark_of(slots, slot):
+                        count = np.int64(-1)
+                if count >= 0:
+                    for i in range(at, at + count):  # token by token, rounded as the library's sum is
+                        total += token_scores[out[i] & bits]
+                else:
+                    if not found and not has_room(slots, ids, store, sizes):
+                        status = FULL
+                        break
+                    spelled = normalize_unit(text, start, start + length, flag, normalizer, spelling, origins, spans)
+                    if spelled < 0 or at + spelled + MOST_IDS > len(out):
+                        status = NARROW
+                        break
+                    keeps, place = kept and not found, at + np.int64(spans and flag & FIRST != 0)
+                    end, total = _segment(
+                        text,
+                        start,
+                        length,
+                        key,
+                        size,
+                        slot,
+                        keeps,
+                        spelling,
+                        spelled,
+                        total,
+                        model,
+                        lead,
+                        flag,
+                        spans,
+                        work,
+                        out,
+                        at,
+                        place,
+                        table,
+                    )
+                    count = end - at
+                    new += not found
+                if joins and count > 0 and at > first_at and out[at] == joined and out[at - 1] == joined:
+                    count -= 1
+                    for i in range(count):
+                        out[at + i] = out[at + i + 1]
+                at += count
+                unit += 1
+            if status == DONE:
+                counts[document] = at - first_at
+                first_at, total = at, np.float32(0)
+                document += 1
+        progress[0], progress[1], progress[2], progress[3], progress[4] = document, unit, at, first_at, new
+        sums[0] = total
+        return status
+
+    if spans:
+        encode.__qualname__ = "encode_with_spans"
+    return kernel(_ENCODE, counts_arrays=False)(encode)
+
+
+encode = make_encode(spans=False)

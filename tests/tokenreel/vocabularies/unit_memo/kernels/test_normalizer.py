@@ -1,5 +1,7 @@
 """Units are normalised as the library normalises a text of them alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import sentencepiece
@@ -12,16 +14,20 @@ from tokenreel.vocabularies.unit_memo.kernels.normalizer import normalize
 from tokenreel.vocabularies.unit_memo.model_arrays import to_normalizer
 
 
-def normalized(data, texts, flag):
-    """What the kernel makes of texts, each a unit with a flag."""
+def normalize_units(data, texts, flag):
+    """What the kernel makes of texts, each a unit with a flag: the normalised text, and the character that each of its bytes comes from."""
     normalizer = to_normalizer(sentencepiece_model.parse(data))
-    found = []
     for text in texts:
-        out = np.zeros(64, dtype=np.uint8)
-        while (size := normalize(np.frombuffer(text.encode(), dtype=np.uint8), flag, normalizer, out)) < 0:
-            out = np.zeros(2 * len(out), dtype=np.uint8)
-        found.append(out[:size].tobytes().decode())
-    return found
+        unit, size, count = np.frombuffer(text.encode(), dtype=np.uint8), -1, 32
+        while size < 0:
+            count *= 2
+            out, origins = np.zeros(count, dtype=np.uint8), np.zeros(count + 1, dtype=np.int32)
+            size = normalize(unit, flag, normalizer, out, origins)
+        yield out[:size].tobytes(), origins[: size + 1].tolist()
+
+
+def normalized(data, texts, flag):
+    return [found.decode() for found, _ in normalize_units(data, texts, flag)]
 
 
 @pytest.mark.parametrize("normalizer", ["identity", "nmt_nfkc", "nmt_nfkc_cf"])
@@ -41,7 +47,11 @@ def test_whole_documents_are_normalised_as_by_the_library(train, normalizer, opt
     library = sentencepiece.SentencePieceProcessor(model_proto=data)
     texts = [text for text in [*NASTY, *nasty_documents(500, 3)] if text]  # a document without text has no units
     texts.append("ﷺ" * 2000)  # needs more room than was guessed
-    assert normalized(data, texts, FIRST | LAST) == [library.normalize(text) for text in texts]
+    for text, (found, origins) in zip(texts, normalize_units(data, texts, FIRST | LAST), strict=True):
+        expected, places = library.normalize(text, with_offsets=True)
+        assert found.decode() == expected
+        ends = [*itertools.accumulate((len(character.encode()) for character in expected), initial=0)]
+        assert not expected or [origins[end] for end in ends] == places, text  # where nothing is left, there are no tokens
 
 
 def test_spaces_at_the_ends_of_units_stay_within_a_document(train):
