@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
@@ -15,38 +14,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import keys, ragged
+from tokenreel import ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
-from tokenreel.vocabularies import added_names, hidden_tokens
+from tokenreel.vocabularies import hidden_tokens, token_facts
 from tokenreel.vocabularies.base import Vocabulary, check_special_tokens
 from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
-from tokenreel.vocabularies.token_roles import ROLES, Tokens, check_stored, describe_roles, find_roles, read_beside
+from tokenreel.vocabularies.token_facts import Question, Stored, TokenFacts
+from tokenreel.vocabularies.token_roles import ROLES, describe_roles, read_beside
 from tokenreel.vocabularies.word_path import WordPath, open_path
 
+_NONE: frozenset[str] = frozenset()
 _PORTION_BYTES = 1 << 20  # of text encoded at once: its encodings take some hundred times that
 
 # The fast paths of this process, or why there are none, by fingerprint and the bytes they may take.
 _FAST_PATHS: dict[tuple[str, int], FastPath | WordPath | NotRecognised] = {}
 _FAST_PATHS_LOCK = threading.Lock()
 
-_MOST_IDS = 1 << 24  # arrays of a value for each id are made
 VERSION = "huggingface-2"  # builds before had names in the text as tokens, and took special ids by their usual names alone
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What a dataset's manifest says of the tokenizer that made it.
-
-    Attributes:
-      ids: its special ids, by role.
-      older: built before `VERSION`: the model might give special tokens for their names even where these were text.
-    """
-
-    ids: Mapping[str, int | None]
-    older: bool
 
 
 class HuggingFaceVocabulary(Vocabulary):
@@ -82,79 +69,40 @@ class HuggingFaceVocabulary(Vocabulary):
           VocabularyError: the file cannot be read or is no tokenizer, or it has no such token, or several that fit.
           ModuleNotFoundError: `tokenizers` is not installed.
         """
-        self._path, self._lock = path, threading.Lock()
+        self._path, self._lock, self._memo_bytes = path, threading.Lock(), memo_bytes
+        self._special_tokens = check_special_tokens(special_tokens)
+        self._loaded: dict[tuple[frozenset[str], frozenset[str]], Any] = {}
         self.beside = (read_beside(path) if stored is None else {}) if beside is None else beside
         self.data: bytes | None = _read(path, self.beside) if data is None else data
-        self._special_tokens, self._marked, self._hidden = check_special_tokens(special_tokens), frozenset[str](), frozenset[str]()
-        self._never: npt.NDArray[np.bool_] | None = None
-        self._memo_bytes = memo_bytes
-        self._loaded: dict[bool, Any] = {}
-        tokens = self._tokenizer.get_vocab(with_added_tokens=True)
-        if not tokens:
-            raise VocabularyError(f"{path}: the tokenizer has no token. Give the tokenizer.json of one that was trained.")
-        added = {piece: i for i in self.added_tokens() if (piece := self.piece(i)) is not None}
-        self.vocab_size = _count_ids(path, tokens)
-        content = json.loads(self.data)
-        unk_id = _unknown(content, tokens)
-        if stored is None:
-            known = Tokens(path=path, ids=tokens, added=added, vocab_size=self.vocab_size, unk_id=unk_id, beside=self.beside)
-            roles = find_roles(known, {role: ids.get(f"{role}_id") for role in ROLES})
-            self._check_tokens(tokens, added, roles)
-        else:
-            roles = dict(check_stored(stored.ids, self.vocab_size))
-        for role, found in roles.items():
+        self._given, self._stored = {role: ids.get(f"{role}_id") for role in ROLES}, stored
+        facts = self._facts
+        self.vocab_size, self.fingerprint = facts.vocab_size, facts.fingerprint
+        self._marked, self._hidden, self._never = facts.marked, facts.hidden, facts.never
+        for role, found in facts.roles.items():
             setattr(self, f"{role}_id", found)
-        chosen = {f"{role}_id": found for role, found in roles.items() if found is not None}
+        chosen = {f"{role}_id": found for role, found in facts.roles.items() if found is not None}
         self.resolved = {"special_tokens": special_tokens, **chosen}
-        older = stored is not None and stored.older
-        if not special_tokens and not older:
-            self._keep_names_text({piece: i for piece, i in added.items() if i != unk_id}, set(chosen.values()))
-        version = () if special_tokens or older else ("text", *sorted(self._marked))
-        self._word_prefix = _word_prefix(content)
-        self.fingerprint = keys.digest("huggingface", self.data, int(special_tokens), *version)
 
-    def _check_tokens(self, tokens: Mapping[str, int], added: Mapping[str, int], roles: Mapping[str, int | None]) -> None:
-        """Checks that texts do not give the ids of special tokens, and that they give the same ids each time.
-
-        The library numbers added tokens from the number of pieces on, whatever the file says, and where ids of pieces have gaps they are
-        taken.
-
-        Raises:
-          VocabularyError: a piece has the id of a special token, or names of two added tokens are the same in normalised texts.
-        """
-        if (both := added_names.same_names(self._tokenizer)) is not None:
-            raise VocabularyError(
-                f"{self._path}: the added tokens {both[0]!r} and {both[1]!r} are the same in normalised texts, and it is chance which of "
-                "them the library finds there. Take one of them away, or set its `normalized` to false."
-            )
-        if len(set(tokens.values())) == len(tokens):
-            return
-        special = self.added_tokens()
-        control = {i: name for name, i in added.items() if special[i] or i in roles.values()}
-        for piece, i in self._tokenizer.get_vocab(with_added_tokens=False).items():
-            if piece != control.get(i, piece):
-                raise VocabularyError(
-                    f"{self._path}: the library gives the special token {control[i]!r} the id {i}, which the piece {piece!r} has: it "
-                    "counts from the number of pieces on, and the ids of pieces have gaps. Give pieces ids without gaps, or special tokens "
-                    "a piece each."
-                )
-
-    def _keep_names_text(self, added: Mapping[str, int], chosen: set[int]) -> None:
-        """Prepares that no text gives the id of one of these `added` tokens which is special, or which the vocabulary uses as such."""
-        special = self.added_tokens()
-        control = [piece for piece, i in added.items() if special[i] or i in chosen]
-        self._marked = frozenset(piece for piece in control if not special[added[piece]])
-        if self._marked:
-            self._loaded.clear()
-        self._hidden = frozenset(piece for piece in control if len(piece) > 1)  # a text may hold a character that only this one encodes
-        self._never = np.zeros(self.vocab_size, dtype=bool)
-        self._never[[added[piece] for piece in self._hidden]] = True
+    @functools.cached_property
+    def _facts(self) -> TokenFacts:
+        """What the library says of the tokens; it is loaded where that is not kept."""
+        question = Question(
+            path=self._path,
+            data=self.data or b"",
+            beside=self.beside,
+            special_tokens=self._special_tokens,
+            given=self._given,
+            stored=self._stored,
+        )
+        found = token_facts.look_up(question, self._load)
+        if found.marked:
+            self._loaded.pop((_NONE, _NONE), None)  # without the marks, and not needed again
+        return found
 
     def describe_special(self) -> str:
         """Says for people which tokens are special, and what becomes of their names in a text."""
         ids = {role: getattr(self, f"{role}_id") for role in ROLES}
-        added = {int(i): token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
-        names = {i: added.get(i, self.piece(i)) for i in ids.values() if i is not None}
+        names = {i: self.piece(i) for i in ids.values() if i is not None}
         return f"{describe_roles(ids, names)}; in texts their names are {'these tokens' if self._special_tokens else 'text'}"
 
     @property
@@ -184,20 +132,20 @@ class HuggingFaceVocabulary(Vocabulary):
 
     @property
     def _tokenizer(self) -> Any:
-        return self._load(hidden=False)
+        return self._load(self._marked)
 
-    def _load(self, *, hidden: bool) -> Any:
-        """Gives the library with the tokenizer, without the tokens that no text may give where `hidden` is set."""
+    def _load(self, marked: frozenset[str], hidden: frozenset[str] = _NONE) -> Any:
+        """Gives the library with the tokenizer, in which `marked` added tokens are special, without the `hidden` ones."""
         with self._lock:
-            if hidden not in self._loaded:
+            if (marked, hidden) not in self._loaded:
                 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
                 import tokenizers
 
                 data = self.data or b""
-                if self._marked:
-                    data = hidden_tokens.mark_special(data, self._marked)
+                if marked:
+                    data = hidden_tokens.mark_special(data, marked)
                 if hidden:
-                    data = hidden_tokens.hide(data, self._hidden)
+                    data = hidden_tokens.hide(data, hidden)
                 try:
                     tokenizer = tokenizers.Tokenizer.from_buffer(data)
                 except BaseException as error:  # the library raises no class of its own, and its panics are no `Exception`
@@ -211,39 +159,27 @@ class HuggingFaceVocabulary(Vocabulary):
                 tokenizer.encode_special_tokens = not self._special_tokens
                 if getattr(tokenizer.model, "dropout", None):
                     tokenizer.model.dropout = None  # it draws differently at every call
-                self._loaded[hidden] = tokenizer
-            return self._loaded[hidden]
+                self._loaded[marked, hidden] = tokenizer
+            return self._loaded[marked, hidden]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_ids_by_piece")}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded", "_facts", "_ids_by_piece")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.Lock(), _loaded={})
 
     def piece(self, token: int) -> str | None:
         """Writes a token as the file does; None for ids that it leaves out."""
-        name: str | None = self._added_names.get(token) or self._tokenizer.id_to_token(token)
-        return name
-
-    @functools.cached_property
-    def _added_names(self) -> dict[int, str]:
-        """The names of added tokens as the file has them. The library gives those that normalised texts have, where it looks for them."""
-        return {int(i): token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+        return self._facts.piece(token)
 
     def added_tokens(self) -> dict[int, bool]:
         """Lists the tokens of the file's `added_tokens`, and whether they are special; an ordinary piece may have any name."""
-        return {int(i): bool(token.special) for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+        return dict(self._facts.added)
 
     @functools.cached_property
     def word_starts(self) -> npt.NDArray[np.bool_] | None:
         """Tells which tokens begin a word, bool [vocab_size], by "▁" or "Ġ" at their front or no "##"; None where tokens do not tell."""
-        prefix, begins_word = self._word_prefix
-        if not prefix:
-            return None
-        special = set(self._tokenizer.get_added_tokens_decoder())
-        pieces = [self.piece(token) for token in range(self.vocab_size)]
-        has = [piece is not None and i not in special and piece.startswith(prefix) == begins_word for i, piece in enumerate(pieces)]
-        return np.array(has) if any(has) else None
+        return self._facts.word_starts
 
     def encode(self, text: str) -> list[int]:
         """Turns one text into ids."""
@@ -273,7 +209,7 @@ class HuggingFaceVocabulary(Vocabulary):
         if self._never is not None:
             again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")).tolist()
             if again:  # a text spells the name of a token which the model has among its pieces
-                for i, one in zip(again, encode(self._load(hidden=True), [documents[i] for i in again]), strict=True):
+                for i, one in zip(again, encode(self._load(self._marked, self._hidden), [documents[i] for i in again]), strict=True):
                     found[i] = one
                 ids, lengths = _end_to_end([each for each, _ in found])
         return ids, lengths, [spans for _, spans in found]
@@ -389,15 +325,6 @@ def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
     return to_tokenizer_json(path, read(path), beside, lambda: read(files.join(os.path.dirname(path) or ".", MERGES)))
 
 
-def _unknown(tokenizer: dict[str, Any], tokens: Mapping[str, int]) -> int | None:
-    """Finds the id that the model of a `tokenizer.json` itself gives for what it does not know, whatever it is called."""
-    model = tokenizer.get("model") or {}
-    if model.get("type") == "Unigram" and model.get("unk_id") is not None:
-        return int(model["unk_id"])
-    name = model.get("unk_token")
-    return None if name is None else tokens.get(name)
-
-
 def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Iterator[list[str]]:
     """Cuts a block into lists of documents, of about `_PORTION_BYTES` each."""
     start = 0
@@ -407,28 +334,3 @@ def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> It
         bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
         yield [data[a:b].decode() for a, b in itertools.pairwise(bounds)]
         start = stop
-
-
-def _word_prefix(tokenizer: dict[str, Any]) -> tuple[str, bool]:
-    """Finds what tells the beginnings of words in a `tokenizer.json`: a prefix of tokens, and whether it marks them or the other tokens."""
-    model = tokenizer.get("model") or {}
-    if model.get("type") == "WordPiece":
-        return model.get("continuing_subword_prefix") or "", False
-    steps: list[Any] = []
-    for name in ("pre_tokenizer", "decoder"):
-        step = tokenizer.get(name) or {}
-        steps += [step, *step.get("pretokenizers", []), *step.get("decoders", [])]
-    kinds = {step.get("type") for step in steps}
-    return ("Ġ" if "ByteLevel" in kinds else "▁"), True
-
-
-def _count_ids(path: str, tokens: Mapping[str, int]) -> int:
-    """Counts the ids up to the highest, which may have gaps.
-
-    Raises:
-      VocabularyError: an id is so high that arrays of all of them would not fit into memory.
-    """
-    highest = max(tokens.values())
-    if highest >= _MOST_IDS:
-        raise VocabularyError(f"{path}: the tokenizer has {len(tokens):,} tokens and gives one the id {highest:,}. Use lower ids.")
-    return highest + 1

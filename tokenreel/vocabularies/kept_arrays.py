@@ -68,7 +68,7 @@ def get(kind: str, fingerprint: str, build: Callable[[], Built]) -> Columns:
     """
     version = _version()
     if version is None or not os.path.isabs(folder()):
-        return column_file.of_bytes(_joined(build()))
+        return not_kept(build)
     name = keys.digest(kind, fingerprint, version)
     path = os.path.join(folder(), f"{kind}-{name}{_SUFFIX}")
     found = _load(path, name)
@@ -81,6 +81,11 @@ def get(kind: str, fingerprint: str, build: Callable[[], Built]) -> Columns:
                     _write(path, name, data)
                 found = data
     return column_file.of_bytes(found)
+
+
+def not_kept(build: Callable[[], Built]) -> Columns:
+    """Gives what `get` would, and keeps nothing: for what is made sooner than a file is mapped."""
+    return column_file.of_bytes(_joined(build()))
 
 
 def named(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

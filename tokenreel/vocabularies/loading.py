@@ -114,8 +114,9 @@ def open_stored(directory: str, manifest: Manifest, *, anew: bool = False) -> Vo
 
 def _open_with_roles(directory: str, manifest: Manifest, path: str, data: bytes, *, anew: bool) -> Vocabulary:
     """Loads the `tokenizer.json` or the file of ranks that made a dataset; see `open_stored` for what is raised."""
-    from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary, Stored
+    from tokenreel.vocabularies.huggingface import HuggingFaceVocabulary
     from tokenreel.vocabularies.ranks.vocabulary import RankVocabulary
+    from tokenreel.vocabularies.token_facts import Stored
 
     info = manifest.vocabulary
     older = "vocabulary" not in manifest.algorithms
