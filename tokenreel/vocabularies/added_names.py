@@ -154,6 +154,16 @@ class Parts:
         left_over[holders] = True
         return Parts(self.text, bounds, tokens, first[self.first], left_over)
 
+    def without_left(self) -> Parts:
+        """Leaves the parts of documents out that the library encodes: such documents have none."""
+        if not self.left.any():
+            return self
+        counts = np.diff(self.first)
+        kept = np.repeat(~self.left, counts)
+        text, bounds = ragged.take(self.text, self.bounds, np.flatnonzero(kept))
+        tokens = self.tokens[kept] if len(self.tokens) else self.tokens
+        return Parts(text, bounds, tokens, ragged.offsets_of(np.where(self.left, 0, counts)), self.left)
+
     def replace(self, which: Ints, texts: list[bytes]) -> Parts:
         """Gives some parts other texts."""
         added = np.frombuffer(b"".join(texts), dtype=np.uint8)

@@ -198,21 +198,24 @@ class HuggingFaceVocabulary(Vocabulary):
           VocabularyError: the tokenizer has no token for what stands there.
         """
 
-        def encode(tokenizer: Any, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        def encode(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
             with self._refusals():
-                if fast:
-                    return [(encoding.ids, []) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-                return [(encoding.ids, encoding.offsets) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+                encode_batch = tokenizer.encode_batch_fast if fast else tokenizer.encode_batch
+                found = encode_batch(texts, add_special_tokens=False)
+                return [encoding.ids for encoding in found], [] if fast else [encoding.offsets for encoding in found]
 
-        found = encode(self._tokenizer, documents)
-        ids, lengths = _end_to_end([each for each, _ in found])
+        found, spans = encode(self._tokenizer, documents)
+        ids, lengths = _end_to_end(found)
         if self._never is not None:
             again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")).tolist()
             if again:  # a text spells the name of a token which the model has among its pieces
-                for i, one in zip(again, encode(self._load(self._marked, self._hidden), [documents[i] for i in again]), strict=True):
-                    found[i] = one
-                ids, lengths = _end_to_end([each for each, _ in found])
-        return ids, lengths, [spans for _, spans in found]
+                other_ids, other_spans = encode(self._load(self._marked, self._hidden), [documents[i] for i in again])
+                for number, i in enumerate(again):
+                    found[i] = other_ids[number]
+                    if not fast:
+                        spans[i] = other_spans[number]
+                ids, lengths = _end_to_end(found)
+        return ids, lengths, spans
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:

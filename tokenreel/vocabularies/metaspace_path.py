@@ -182,7 +182,7 @@ class MetaspacePath(FastPath):
         lacking = lacks_space(parts)
         if prefix == metaspace.FIRST:
             first = np.zeros(len(lacking), dtype=bool)
-            first[parts.first[:-1]] = True
+            first[parts.first[:-1][np.diff(parts.first) > 0]] = True
             lacking &= first
         return with_spaces(parts, lacking)
 

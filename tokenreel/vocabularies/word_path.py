@@ -148,16 +148,22 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
             raise NotRecognised("added tokens that are looked for in the normalised text")
     except NotRecognised as error:
         return {}, {"model": kind, "refusal": str(error)}
-    found = kept_arrays.named("model", arrays)
+    found, given = kept_arrays.named("model", arrays), {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer}
     found["ids"] = np.unique(np.fromiter(library.get_vocab(with_added_tokens=False).values(), dtype=np.int32))
     return found | added_names.lay_out(actions), {
         "model": kind,
         "about": about,
-        "steps": {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer},
+        "steps": given,
+        "runs": _steps_of(given).find_runs(),
         "trims": trims_of(content.get("post_processor")) != 0,
         "tokens": {token.content: int(i) for i, token in library.get_added_tokens_decoder().items()},
         "description": f"{kind} of words, cut by {steps}",
     }
+
+
+def _steps_of(given: Mapping[str, Any]) -> WordSteps | PieceSteps:
+    """Loads the `normalizer` and `pre_tokenizer` of a file."""
+    return (PieceSteps if piece_steps.is_metaspace(given["pre_tokenizer"]) else WordSteps)(**given)
 
 
 class WordPath:
@@ -196,8 +202,7 @@ class WordPath:
 
     @functools.cached_property
     def _steps(self) -> WordSteps | PieceSteps:
-        kind = PieceSteps if piece_steps.is_metaspace(self._about["steps"]["pre_tokenizer"]) else WordSteps
-        return kind(**self._about["steps"])
+        return _steps_of(self._about["steps"])
 
     @functools.cached_property
     def _library(self) -> Any:
@@ -234,7 +239,7 @@ class WordPath:
         model = _MODELS[self._about["model"]][1](kept_arrays.part("model", self._arrays), self._about["about"])
         tokens = {name.encode(): i for name, i in self._about["tokens"].items()}
         how = steps.allowed, steps.splits_runs, steps.spaces, steps.flags
-        rules = Rules(Letters(steps.ask), *how, model, self._by_library, tokens)
+        rules = Rules(Letters(steps.ask, self._about["runs"]), *how, model, self._by_library, tokens)
         return rules, added_names.load(self._arrays)
 
     @functools.cached_property
@@ -286,6 +291,7 @@ class WordPath:
         parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool))
         for each in names:
             parts = parts.cut(each)
+        parts = parts.without_left()
         ids, begins, ends, lengths = memo.encode(parts.text, parts.bounds, parts.tokens, parts.first)
         left = parts.left.copy()
         left[np.searchsorted(np.cumsum(lengths), np.flatnonzero(ids == LIBRARY), side="right")] = True

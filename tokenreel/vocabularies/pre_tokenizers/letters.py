@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies.pre_tokenizers.code_points import END
+from tokenreel.vocabularies.pre_tokenizers.plain_letters import Run, joins
 
 Bytes = npt.NDArray[np.uint8]
-_JAMO = {*range(0x1160, 0x1200), *range(0xD7B0, 0xD800)}  # of vowels and finals, which join what stands before them
 _KINDS = "a1!+"  # a letter, a digit, a mark of punctuation, a symbol: what steps tell apart
 _BETWEEN = "zz"  # a word that nothing asked for becomes
 _SET_APART = f" {_BETWEEN} "
@@ -38,16 +38,6 @@ class Letter:
 
     kind: int
     written: bytes | None
-
-
-def joins(character: str) -> bool:
-    r"""Tells whether a character may join the one before it: marks, and what Python's Unicode does not know.
-
-    >>> joins("\u0301"), joins("a"), joins("\u0378")
-    (True, False, True)
-    """
-    category = unicodedata.category(character)
-    return category[0] == "M" or category == "Cn" or ord(character) in _JAMO
 
 
 def of_words(
@@ -144,20 +134,23 @@ class Letters:
 
     Attributes:
       kinds: [code points] uint8, their classes.
-      rows: [code points] int32, what is written for each, or `kernels.word_units.HARD`.
+      rows: [code points] int32, what is written for each, or what `kernels.word_units` has in its place.
     """
 
-    def __init__(self, ask: Callable[[str], Sequence[Letter]]) -> None:
-        """Knows nothing but ASCII.
+    def __init__(self, ask: Callable[[str], Sequence[Letter]], runs: Sequence[Run] = ()) -> None:
+        """Knows nothing but ASCII and what is given.
 
         Args:
           ask: says what becomes of each of some characters.
+          runs: of characters that steps write as they are.
         """
         from tokenreel.vocabularies.unit_memo.kernels import word_units
 
         self._ask, self._lock = ask, threading.Lock()
         self.kinds = np.full(END, word_units.UNSEEN, dtype=np.uint8)
         self.rows = np.full(END, word_units.HARD, dtype=np.int32)
+        for first, end, row in runs:
+            self.rows[first:end], self.kinds[first:end] = row, word_units.ALONE if row == word_units.APART else word_units.WORD
         self._credit = _FIRST_CREDIT
         self._numbers: dict[bytes, int] = {}
         self._arrays = self._room = (

@@ -6,13 +6,15 @@ Tested in tests/tokenreel/vocabularies/test_word_path.py.
 from __future__ import annotations
 
 import functools
+import string
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tokenreel.vocabularies.pre_tokenizers.letters import Letter, joins
+from tokenreel.vocabularies.pre_tokenizers.letters import Letter
+from tokenreel.vocabularies.pre_tokenizers.plain_letters import Run, find_runs, joins
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 from tokenreel.vocabularies.pre_tokenizers.word_steps import flat, tokenizer
 
@@ -80,7 +82,6 @@ class PieceSteps:
         # Where words are split at spaces first, the written space is put before their first character.
         splits = len(self._splits) > 1
         joins_runs = bool(self._normalizers) and (self._normalizers[-1].get("pattern") or {}).get("Regex") in _RUNS
-        self.spaces = word_units.JOINED if splits or joins_runs else word_units.ONE, splits
         self.splits_runs = not self._normalizers and len(self._splits) == 1
         self._patterns = {letter for step in self._normalizers if step["type"] == "Replace" for letter in step["pattern"].get("String", "")}
         # Where the rules remove the first character, the library counts the characters of all that follows from a wrong place.
@@ -93,6 +94,8 @@ class PieceSteps:
         self.flags = word_units.BEGINS * begins | word_units.FIRST * (self._splits[-1].get("prepend_scheme") == "first")
         self.flags |= word_units.ENDS * bool(self._normalizers)
         self._within = self.steps_for(0)
+        fronts = np.array([self._front(flags & self.flags) for flags in range(word_units.FLAGS)], dtype=np.uint8)
+        self.spaces = word_units.JOINED if splits or joins_runs else word_units.ONE, splits, fronts
         self._spaces = {character for character in _SPACES if self._is_space(character)}
 
     @functools.cache  # noqa: B019  (there are few flags, and few objects)
@@ -114,6 +117,22 @@ class PieceSteps:
         normalizer = {"type": "Sequence", "normalizers": kept} if kept else None
         library = tokenizer(normalizer, splits, {"type": "WordLevel", "vocab": {}, "unk_token": ""})
         return library.normalizer, library.pre_tokenizer
+
+    @functools.cache  # noqa: B019  (likewise)
+    def _front(self, flags: int) -> int:
+        """Says what becomes of units with these flags, as `kernels.word_units.spell` takes it; those within a text begin with a space."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        begins = bool(flags & word_units.BEGINS)  # spaces there are stripped, or something is put before them
+        found = word_units.HARD_AT_SPACE * begins
+        if begins and any(step["type"] == "Prepend" for step in self._normalizers):
+            return found | word_units.HARD_AT_OTHERS
+        normalizer, splitter = self.steps_for(flags)
+        for letter in string.ascii_lowercase:
+            if letter not in self._patterns and self.normalize(letter) == letter:
+                words = splitter.pre_tokenize_str(normalizer.normalize_str(letter) if normalizer else letter)
+                return found | {letter: 0, f"▁{letter}": word_units.PREFIXED}.get(words[0][0], word_units.HARD_AT_OTHERS)
+        return found | word_units.HARD_AT_OTHERS
 
     def normalize(self, text: str) -> str:
         """Normalises a unit within a text."""
@@ -140,6 +159,18 @@ class PieceSteps:
 
     def _words_of(self, text: str) -> list[str]:
         return [word for word, _ in self._within[1].pre_tokenize_str(self.normalize(text))]
+
+    def find_runs(self) -> list[Run]:
+        """Finds runs of characters that are written as they are."""
+        return find_runs(self._ask_run, ("Lo", "So"), {*map(ord, self._patterns), *_PREPENDED, *_CLUSTERED})
+
+    def _ask_run(self, characters: str) -> int | None:
+        """Says which row all of some characters have that are no spaces."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        space = self.normalize("a a")[1:-1]
+        normal = self.normalize("".join(f"a{character} {character}" for character in characters))
+        return word_units.ITSELF if normal == "".join(f"a{character}{space}{character}" for character in characters) else None
 
     def ask(self, characters: str) -> list[Letter]:
         """Says what becomes of each of some characters."""

@@ -6,6 +6,7 @@ Tested in tests/tokenreel/vocabularies/test_word_path.py.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from tokenreel.vocabularies.pre_tokenizers import letters
 from tokenreel.vocabularies.pre_tokenizers.letters import Letter
+from tokenreel.vocabularies.pre_tokenizers.plain_letters import Run, find_runs
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 
 _COMPOSE, _DECOMPOSE = {"NFC", "NFKC"}, {"NFD", "NFKD"}
@@ -71,7 +73,7 @@ class WordSteps:
       flags: the flags on which it depends what a unit becomes.
     """
 
-    splits_runs, spaces, flags = True, (0, False), 0
+    splits_runs, spaces, flags = True, (0, False, np.zeros(0, dtype=np.uint8)), 0
 
     def __init__(self, normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, Any] | None) -> None:
         """Loads steps that `recognise` knows."""
@@ -100,6 +102,23 @@ class WordSteps:
 
     def _words_of(self, text: str) -> list[str]:
         return [word for word, _ in self._pre_tokenizer.pre_tokenize_str(self._normalize(text))]
+
+    def find_runs(self) -> list[Run]:
+        """Finds runs of characters that are written as they are."""
+        return find_runs(self._ask_run, ("Lo",))
+
+    def _ask_run(self, characters: str) -> int | None:
+        """Says which row all of some letters have."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        text = f"a{'a'.join(characters)}a"
+        normal = self._normalize(text)
+        if normal == text and self._words_of(text) == [text]:
+            return word_units.ITSELF
+        if normal == unicodedata.normalize("NFD", text) and all("가" <= character <= "힣" for character in characters):
+            return word_units.JAMO if self._words_of(text) == [normal] else None
+        # Words end at the spaces, and what stands between two of them is a letter.
+        return word_units.APART if normal == f"a {' a '.join(characters)} a" else None
 
     def ask(self, characters: str) -> list[Letter]:
         """Says what becomes of each of some characters."""

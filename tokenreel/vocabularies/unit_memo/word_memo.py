@@ -54,7 +54,7 @@ class Rules(NamedTuple):
       letters: what becomes of each character.
       allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
       splits_runs: likewise.
-      spaces: `spaces` and `moves_space` of `kernels.word_units.spell`.
+      spaces: `spaces`, `moves_space` and `fronts` of `kernels.word_units.spell`.
       flags: the flags on which it depends what a unit becomes.
       model: encodes words.
       by_library: encodes units, given as texts with their flags; characters are left out (zeros) where they are not asked for.
@@ -64,7 +64,7 @@ class Rules(NamedTuple):
     letters: Letters
     allowed: npt.NDArray[np.bool_]
     splits_runs: bool
-    spaces: tuple[int, bool]
+    spaces: tuple[int, bool, Bytes]
     flags: int
     model: Model
     by_library: Callable[[list[str], list[int], bool], Tokens]
@@ -195,9 +195,8 @@ class WordMemo:
         unit_text, text_bounds = units.take_sequences(text, bounds, which)
         letters = rules.letters
         spelled, sources, word_bounds, first, hard = word_units.spell(
-            text, bounds, which, letters.kinds, letters.rows, *letters.written, *rules.spaces
+            text, bounds, which, flags, letters.kinds, letters.rows, *letters.written, *rules.spaces
         )
-        hard |= flags[which] & (word_units.BEGINS | word_units.FIRST) != 0
         hard &= flags[which] != word_units.TOKEN
         if not self._affords(int(np.diff(text_bounds)[hard].sum()) + _UNIT_BYTES * int(hard.sum()), len(text)):
             return NONE, hard

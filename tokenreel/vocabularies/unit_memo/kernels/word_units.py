@@ -23,7 +23,15 @@ CLASSES = 7
 BEGINS, FIRST, ENDS, TOKEN = 1, 2, 4, 8
 BOUND = 0xFF  # in what is written for a character: the end of a word
 ANYWHERE, ONE, JOINED = range(3)  # spaces of units, for `spell`
-HARD = -1  # in place of what is written for a character: only the library knows
+# In place of what is written for a character: only the library knows; itself; itself, where words end before and behind it; the jamo of
+# a Hangul syllable (section 3.12 of the Unicode Standard).
+HARD, ITSELF, APART, JAMO = -1, -2, -3, -4
+SYLLABLES, LEADS, VOWELS, FINALS = 0xAC00, 0x1100, 0x1161, 0x11A7  # the first of each; the last of these is none
+VOWEL_COUNT, FINAL_COUNT = 21, 28
+# What becomes of a unit at the front of a text: bits of what only the library knows, and whether a written space is put before it.
+HARD_AT_SPACE, HARD_AT_OTHERS, PREFIXED = 1, 2, 4
+FLAGS = 16  # numbers that flags of units make
+SPACE_BYTES = tuple("▁".encode())
 
 
 @njit(nogil=True, inline="always")
@@ -147,20 +155,22 @@ def has_unseen(text, bounds, classes):
     return out
 
 
-@kernel((U8, I32, I32, U8, I32, U8, I64, types.int64, types.boolean))
-def spell(text, bounds, units, classes, rows, letters, letter_bounds, spaces, moves_space):
+@kernel((U8, I32, I32, U8, U8, I32, U8, I64, types.int64, types.boolean, U8))
+def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spaces, moves_space, fronts):
     """Writes units as the words that a normaliser and a pre-tokenizer make of them, where both go by each character alone.
 
     Args:
       text: [bytes] uint8, as for `cut_words`.
       bounds: [units + 1] int32, of `cut_words`.
       units: [k] int32, which ones.
+      flags: [units] uint8, of `cut_words`.
       classes: [code points] uint8; between one that is `LIKE` and one that is not, words end.
-      rows: [code points] int32 what is written for each, or `HARD`.
+      rows: [code points] int32 what is written for each, or one of the numbers above.
       letters: uint8, what is written, end to end, with `BOUND` where words end.
       letter_bounds: [rows + 1] int64.
-      spaces: `ANYWHERE`, or units are hard but those with spaces at their fronts alone: `ONE` of them, or `JOINED` to one.
+      spaces: `ANYWHERE`, or units are hard that have spaces elsewhere than at their fronts: `ONE` of them, or `JOINED` to one.
       moves_space: whether what is written for a space comes of the character behind it.
+      fronts: [FLAGS] uint8, unless spaces are anywhere: what becomes of a unit with these flags, by whether it begins with a space.
 
     Returns:
       [bytes] uint8 words end to end, [bytes] int32 the character of the unit that each byte was written for, [words + 1] int64 bounds,
@@ -170,9 +180,10 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds, spaces, mo
     for k in range(len(units)):
         for i in range(bounds[units[k]], bounds[units[k] + 1]):
             total += text[i] & 0xC0 != 0x80
-    widest = np.int64(1)
+    widest = np.int64(9)
     for i in range(len(letter_bounds) - 1):
         widest = max(widest, letter_bounds[i + 1] - letter_bounds[i])
+    widest += len(SPACE_BYTES)  # which may be put before it
     room = total * min(widest, 4) + widest
     out, sources = np.empty(room, np.uint8), np.empty(room, np.int32)
     word_bounds, first, hard = np.empty(room + 1, np.int64), np.empty(len(units) + 1, np.int64), np.zeros(len(units), np.bool_)
@@ -187,7 +198,7 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds, spaces, mo
             if character >= 0x80:
                 character, size = character_at(text, i)
             row, is_space = rows[character], classes[character] == SPACE
-            if row < 0 or (spaces != ANYWHERE and ((is_space and i + size == end) or (source == 0 and not is_space))):
+            if row == HARD or (spaces != ANYWHERE and is_space and i + size == end):
                 hard[k] = True
                 break
             if spaces != ANYWHERE and is_space and source > 0:
@@ -203,6 +214,37 @@ def spell(text, bounds, units, classes, rows, letters, letter_bounds, spaces, mo
                 more, more_sources, more_bounds = np.empty(room, np.uint8), np.empty(room, np.int32), np.empty(room + 1, np.int64)
                 more[:at], more_sources[:at], more_bounds[: word + 1] = out[:at], sources[:at], word_bounds[: word + 1]
                 out, sources, word_bounds = more, more_sources, more_bounds
+            if spaces != ANYWHERE and source == 0:
+                front = fronts[flags[units[k]]]
+                if front & (HARD_AT_SPACE if is_space else HARD_AT_OTHERS):
+                    hard[k] = True
+                    break
+                if front & PREFIXED and not is_space:
+                    for byte in SPACE_BYTES:
+                        out[at], sources[at] = byte, source
+                        at += 1
+            if row <= ITSELF:
+                if (was_like or row == APART) and at > word_bounds[word]:
+                    word += 1
+                    word_bounds[word] = at
+                was_like = False
+                if row == JAMO:
+                    pair, final = divmod(character - SYLLABLES, FINAL_COUNT)
+                    for jamo in (LEADS + pair // VOWEL_COUNT, VOWELS + pair % VOWEL_COUNT, FINALS + final):
+                        if jamo != FINALS:
+                            out[at], out[at + 1], out[at + 2] = 0xE1, 0x80 | jamo >> 6 & 0x3F, 0x80 | jamo & 0x3F
+                            sources[at : at + 3] = source
+                            at += 3
+                else:
+                    for j in range(i, i + size):
+                        out[at], sources[at] = text[j], source
+                        at += 1
+                if row == APART:
+                    word += 1
+                    word_bounds[word] = at
+                source += 1
+                i += size
+                continue
             if letter_bounds[row + 1] > letter_bounds[row]:
                 is_like = classes[character] == LIKE
                 if is_like != was_like and at > word_bounds[word]:
