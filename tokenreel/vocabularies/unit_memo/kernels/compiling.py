@@ -19,7 +19,7 @@ from typing import Any
 
 import numba
 from numba import njit, types
-from numba.core import caching, registry
+from numba.core import caching, environment, registry
 from numba.core.runtime import rtsys
 
 # Types of the arguments: [n] C-contiguous arrays that are not written to. Numba takes writable arrays in their place, too.
@@ -78,6 +78,11 @@ def _load_or_compile(function: Callable[..., Any], signatures: tuple[Any, ...], 
 class MachineCode(caching.FunctionCache):
     """What is kept on disk of a function: loaded without what only the compiler needs."""
 
+    def __init__(self, function):
+        super().__init__(function)
+        impl = self._impl
+        self._cache_file = CodeFile(impl.locator.get_cache_path(), impl.filename_base, impl.locator.get_source_stamp())
+
     def load_overload(self, sig, target_context):
         """Gives the machine code of a signature; None where it has to be compiled.
 
@@ -86,6 +91,35 @@ class MachineCode(caching.FunctionCache):
         rtsys.initialize(target_context)
         found = self._load_overload(sig, target_context)
         return super().load_overload(sig, target_context) if found is None else found
+
+
+class CodeFile(caching.IndexDataCacheFile):
+    """The files of a function, read without the modules of Numba that its machine code was made of."""
+
+    def _load_data(self, name):
+        with open(self._data_path(name), "rb") as file:
+            return _Reader(file).load()
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module, name):
+        """Finds what a file names."""
+        return _rebuild_environment if (module, name) == (environment.__name__, "_rebuild_env") else super().find_class(module, name)
+
+
+def _rebuild_environment(module, constants, name):
+    """Does what `environment._rebuild_env` does, but does not import modules of Numba: only interpreted code looks at their names.
+
+    Each function of theirs that is pasted into a kernel has its own environment. To import `numba.np.arrayobj`, for one, takes 0.1 s.
+    """
+    found = environment.lookup_environment(name)
+    if found is not None or module in sys.modules or module.partition(".")[0] != "numba":
+        return found or environment._rebuild_env(module, constants, name)
+    found = environment.Environment({"__name__": module})
+    found.consts[:] = constants
+    found.env_name = name
+    environment.Environment._memo[name] = found
+    return found
 
 
 @functools.cache
