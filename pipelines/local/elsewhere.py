@@ -29,7 +29,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipelines.local.errors import plain_errors
 from pipelines.local.progress import note
-from pipelines.local.runner import LOCAL_RUNNER, make_runner
+from pipelines.local.runner import LOCAL_RUNNER, make_runner, remembered_specs
 from tokenreel.config import paths
 from tokenreel.config.build import JobConfig
 from tokenreel.config.tokenizer import TokenizerJobConfig
@@ -188,7 +188,8 @@ def run_job(
         for each in watchers:
             stack.enter_context(each)
         pipeline = beam.Pipeline(make_runner(parsed), parsed)
-        written = build(pipeline)
+        with remembered_specs():
+            written = build(pipeline)
         if leaves:
             _ = written | CleanUp([(hold.claim(), remove) for hold, remove in outputs])
             hand_over(pipeline, [hold for hold, _ in outputs], parsed)

@@ -104,7 +104,7 @@ class _Options(PipelineOptions):
 
 
 @contextlib.contextmanager
-def _remembered_specs() -> Iterator[None]:
+def remembered_specs() -> Iterator[None]:
     """Has Beam look once for what state and timers a DoFn takes: it asks six times, each time for the signatures of thirty methods."""
     ask = userstate.get_dofn_specs
     found: dict[int, tuple[DoFn, Any]] = {}  # each DoFn is held, so that no other one gets its id
@@ -127,7 +127,7 @@ class _LocalRunner(FnApiRunner):
     def run_pipeline(self, pipeline: Pipeline, options: PipelineOptions) -> Any:
         if options.view_as(DirectOptions).direct_running_mode != "in_memory":
             return super().run_pipeline(pipeline, options)
-        with _remembered_specs():
+        with remembered_specs():
             return super().run_pipeline(pipeline, options)
 
     def run_via_runner_api(self, pipeline_proto: Any, options: PipelineOptions) -> Any:
