@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-tokenizers test-airflow test-engines test-templates test-releases test-all check bench bench-tokenizers clean
+.PHONY: help demo test test-core test-torch test-trainers test-tensorflow test-oracles test-writers test-interop test-models test-tokenizers test-airflow test-engines test-templates test-releases test-all check bench bench-tokenizers bench-libraries clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,6 +42,7 @@ help:
 	@echo 'make check            ruff, mypy and the tests: what a change must pass'
 	@echo 'make bench            measure builds and loading on this machine'
 	@echo 'make bench-tokenizers  encoding beside gigatoken and the libraries: fails where ours is slower, or differs; in .venv-gigatoken'
+	@echo 'make bench-libraries  encoding of every kind of vocabulary beside its library, on texts that suit ours least: fails below 0.95'
 	@echo 'make clean            remove the environments, caches and the demo'
 
 demo: $(CORE)
@@ -163,6 +164,9 @@ bench: $(DEV) .venv-tensorflow/.installed .venv-interop/.sentencepiece
 
 bench-tokenizers: .venv-gigatoken/.installed
 	.venv-gigatoken/bin/python -m benchmarks.tokenization --beside gigatoken --check
+
+bench-libraries: $(DEV)
+	$(BIN)/python -m benchmarks.tokenization --beside libraries --check
 
 clean:
 	rm -rf $(VENV) .venv-core $(ENVIRONMENTS:%=.venv-%) .venv-templates .venv-releases demo build dist *.egg-info tokenreel/build tokenreel/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import itertools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -24,9 +23,10 @@ from tokenreel.vocabularies import added_names, kept_arrays
 from tokenreel.vocabularies.added_names import Names, Parts
 from tokenreel.vocabularies.base import Encoded
 from tokenreel.vocabularies.fast_path import MOST_BYTES, FastPath, replace_documents, trims_of
+from tokenreel.vocabularies.joined_units import JoinedUnits
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.metaspace_path import MetaspacePath
-from tokenreel.vocabularies.pre_tokenizers import piece_steps, word_steps
+from tokenreel.vocabularies.pre_tokenizers import letters, piece_steps, word_steps
 from tokenreel.vocabularies.pre_tokenizers.letters import Letters
 from tokenreel.vocabularies.pre_tokenizers.piece_steps import PieceSteps
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised, OtherKind
@@ -150,11 +150,12 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         return {}, {"model": kind, "refusal": str(error)}
     found, given = kept_arrays.named("model", arrays), {"normalizer": normalizer, "pre_tokenizer": pre_tokenizer}
     found["ids"] = np.unique(np.fromiter(library.get_vocab(with_added_tokens=False).values(), dtype=np.int32))
+    loaded = _steps_of(given)
+    found |= kept_arrays.named("letters", letters.lay_out(loaded.ask, loaded.find_runs()))
     return found | added_names.lay_out(actions), {
         "model": kind,
         "about": about,
         "steps": given,
-        "runs": _steps_of(given).find_runs(),
         "trims": trims_of(content.get("post_processor")) != 0,
         "tokens": {token.content: int(i) for i, token in library.get_added_tokens_decoder().items()},
         "description": f"{kind} of words, cut by {steps}",
@@ -205,32 +206,30 @@ class WordPath:
         return _steps_of(self._about["steps"])
 
     @functools.cached_property
-    def _library(self) -> Any:
+    def _joined(self) -> JoinedUnits:
         """The library with the model alone: the one that it holds already, whose scores are its own (see `lay_out`)."""
-        import tokenizers
-
-        return tokenizers.Tokenizer(self._loaded_library().model)
+        return JoinedUnits(self._loaded_library().model)
 
     def _by_library(self, texts: list[str], flags: list[int], spans: bool) -> Tokens:
         """Encodes units by the library."""
-        found: list[Any] = [None] * len(texts)
+        from tokenreel.vocabularies.unit_memo.kernels.word_units import FIRST
+
+        steps, parts, order = self._steps, list[Tokens](), list[Ints]()
+        given, bad = np.array(flags, dtype=np.int64), np.fromiter(map(steps.cuts_badly, texts, flags), dtype=bool, count=len(texts))
         with self._library_lock:
-            encode = self._library.encode_batch if spans else self._library.encode_batch_fast
             for flag in sorted(set(flags)):
-                which = [i for i, each in enumerate(flags) if each == flag]
-                self._library.normalizer, self._library.pre_tokenizer = self._steps.steps_for(flag)
-                for i, encoding in zip(which, encode([texts[i] for i in which], add_special_tokens=False), strict=True):
-                    if self._steps.cuts_badly(texts[i], flag):
-                        found[i] = [LIBRARY], [(0, 0)]
-                    else:
-                        found[i] = encoding.ids, encoding.offsets if spans else ()
-        bounds = ragged.offsets_of(np.fromiter((len(ids) for ids, _ in found), dtype=np.int64, count=len(found)))
-        count, flat = int(bounds[-1]), itertools.chain.from_iterable
-        ids = np.fromiter(flat(ids for ids, _ in found), dtype=np.int32, count=count)
-        if not spans:
-            return Tokens(ids, np.zeros_like(ids), np.zeros_like(ids), bounds)
-        ends = np.fromiter(flat(flat(each for _, each in found)), dtype=np.int32, count=2 * count)
-        return Tokens(ids, ends[::2], ends[1::2], bounds)
+                which = np.flatnonzero((given == flag) & ~bad)
+                self._joined.library.normalizer, self._joined.library.pre_tokenizer = steps.steps_for(flag)
+                parts.append(self._joined.encode([texts[i] for i in which.tolist()], spans=spans, joins=not flag & FIRST))
+                order.append(which)
+        others = np.flatnonzero(bad)
+        zeros = np.zeros(len(others), dtype=np.int32)
+        parts.append(Tokens(zeros + LIBRARY, zeros, zeros, np.arange(len(others) + 1)))
+        back = np.argsort(np.concatenate([*order, others]))
+        bounds = ragged.offsets_of(np.concatenate([np.diff(each.bounds) for each in parts]))
+        ids, id_bounds = ragged.take(np.concatenate([each.ids for each in parts]), bounds, back)
+        begins, ends = (ragged.take(np.concatenate(each), bounds, back)[0] for each in zip(*(part[1:3] for part in parts), strict=True))
+        return Tokens(ids, begins, ends, id_bounds)
 
     @functools.cached_property
     def _loaded(self) -> tuple[Rules, tuple[Names | None, Names | None]]:
@@ -239,7 +238,7 @@ class WordPath:
         model = _MODELS[self._about["model"]][1](kept_arrays.part("model", self._arrays), self._about["about"])
         tokens = {name.encode(): i for name, i in self._about["tokens"].items()}
         how = steps.allowed, steps.splits_runs, steps.spaces, steps.flags
-        rules = Rules(Letters(steps.ask, self._about["runs"]), *how, model, self._by_library, tokens)
+        rules = Rules(Letters(steps.ask, kept_arrays.part("letters", self._arrays)), *how, model, self._by_library, tokens)
         return rules, added_names.load(self._arrays)
 
     @functools.cached_property
@@ -265,6 +264,8 @@ class WordPath:
             return by_library(text, offsets)
         ids, _, _, lengths, left = self._encode(text, offsets, spans=False)
         which = np.flatnonzero(left)
+        if len(which) == len(left) > 0:
+            return by_library(text, offsets)
         if len(which):
             ids, lengths = replace_documents(ids, lengths, which, by_library(*ragged.take(text, offsets, which)))
         return ids, lengths

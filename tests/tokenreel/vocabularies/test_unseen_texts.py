@@ -44,7 +44,7 @@ def test_what_goes_on_is_learned(tmp_path, monkeypatch):
         left.append(int(which.sum()))
     assert left[0] > 1500
     assert left[-1] < left[0]
-    assert left == sorted(left, reverse=True)
+    assert min(left[200:]) < min(left[:200])
 
 
 def test_units_that_cost_too_much_are_asked_for_when_they_come_again(tmp_path, monkeypatch):
@@ -53,6 +53,19 @@ def test_units_that_cost_too_much_are_asked_for_when_they_come_again(tmp_path, m
     fast, _ = both(word_piece(*STEPS["digits"]), tmp_path)
     source = random.Random(1)
     text = block([" ".join("".join(chr(source.choice([97, 98, 0x301, 0x323])) for _ in range(8)) for _ in range(500))])
-    left = [bool(fast.fast_path.encode_with_spans(*text)[-1][0]) for _ in range(200)]
+    left = [bool(fast.fast_path.encode_with_spans(*text)[-1][0]) for _ in range(400)]
     assert left[0]
     assert not left[-1]
+
+
+def test_units_asked_for_together_are_those_asked_for_alone(tmp_path):
+    """Also where a unit holds the name that is put between them, and where ids have gaps so that the name has none."""
+    source = random.Random(2)
+    texts = [" ".join("".join(source.choices("ab\u0301\u0323\u200bc", k=7)) for _ in range(300)) for _ in range(3)]
+    texts += ["a\u0301 \U0010fffe\U0010ffff b\u0301", "\u0301", "\u0301 \u0301"]
+    compare(*both(word_piece(*STEPS["digits"]), tmp_path), texts)
+    compare(*both(piece_model(b"", [{"type": "NFKC"}], [metaspace("first")]), tmp_path), texts)
+    content = word_piece(*STEPS["digits"])
+    content["model"]["vocab"]["\u0301"] = len(content["model"]["vocab"]) + 1
+    content["model"]["vocab"]["a\u0301"] = len(content["model"]["vocab"]) - 1
+    compare(*both(content, tmp_path), texts)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenreel import ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies.pre_tokenizers.code_points import END
 from tokenreel.vocabularies.pre_tokenizers.plain_letters import Run, joins
@@ -23,8 +25,12 @@ _BETWEEN = "zz"  # a word that nothing asked for becomes
 _SET_APART = f" {_BETWEEN} "
 _ASKED = 256  # texts at once
 # How many new characters of a text are asked for: of all that it has, if they are no more, or else, since the library encodes what has
-# others; at the beginning; and at most those that were saved up. A document costs the library as much as two characters.
-_SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT, _DOCUMENT = 1 / 12, 1 / 1000, 150.0, 5000.0, 2
+# others; at the beginning; and at most those that were saved up. A document costs the library as much as twenty characters.
+_SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT, _DOCUMENT = 1 / 64, 1 / 4000, 150.0, 5000.0, 20
+# Alphabets, punctuation, symbols, forms of other widths and emoji, with what modifies these: of them, those that Python's Unicode knows.
+_COMMON = ((0, 0x3400), (0xFE00, 0xFE70), (0xFF00, 0xFFF0), (0x1F100, 0x1FB00))
+_FEW = 16  # to ask for fewer takes as long
+_BYTES = 3  # of a character that is new, about
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +135,39 @@ def _is_alone(words_of: Callable[[str], list[str]], character: str, between: lis
     )
 
 
+def lay_out(ask: Callable[[str], Sequence[Letter]], runs: Sequence[Run]) -> dict[str, npt.NDArray[Any]]:
+    """Asks for the characters that most texts are written in.
+
+    Args:
+      ask: says what becomes of each of some characters.
+      runs: of characters that steps write as they are.
+
+    Returns:
+      the `points` asked for, int32, with their `kinds`, uint8, and `rows`, int32 (see `Letters`); the `text` that the rows from 0 on stand
+      for, uint8 with int64 `bounds`; and the [n, 3] int32 `runs`.
+    """
+    from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+    in_runs = {point for first, end, _ in runs for point in range(first, end)}
+    points = [
+        point
+        for first, end in _COMMON
+        for point in range(first, end)
+        if point not in in_runs and (point < 0x80 or unicodedata.category(chr(point)) != "Cn")
+    ]
+    found = ask("".join(map(chr, points)))
+    numbers: dict[bytes, int] = {}
+    rows = [word_units.HARD if each.written is None else numbers.setdefault(each.written, len(numbers)) for each in found]
+    return {
+        "points": np.array(points, dtype=np.int32),
+        "kinds": np.array([each.kind for each in found], dtype=np.uint8),
+        "rows": np.array(rows, dtype=np.int32),
+        "text": np.frombuffer(b"".join(numbers), dtype=np.uint8),
+        "bounds": ragged.offsets_of(np.fromiter(map(len, numbers), dtype=np.int64, count=len(numbers))),
+        "runs": np.array(runs, dtype=np.int32).reshape(-1, 3),
+    }
+
+
 class Letters:
     """The characters that were asked for. Threads share it.
 
@@ -137,27 +176,25 @@ class Letters:
       rows: [code points] int32, what is written for each, or what `kernels.word_units` has in its place.
     """
 
-    def __init__(self, ask: Callable[[str], Sequence[Letter]], runs: Sequence[Run] = ()) -> None:
-        """Knows nothing but ASCII and what is given.
+    def __init__(self, ask: Callable[[str], Sequence[Letter]], known: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Begins with what is known.
 
         Args:
           ask: says what becomes of each of some characters.
-          runs: of characters that steps write as they are.
+          known: the arrays of `lay_out`.
         """
         from tokenreel.vocabularies.unit_memo.kernels import word_units
 
         self._ask, self._lock = ask, threading.Lock()
         self.kinds = np.full(END, word_units.UNSEEN, dtype=np.uint8)
         self.rows = np.full(END, word_units.HARD, dtype=np.int32)
-        for first, end, row in runs:
+        for first, end, row in known["runs"].tolist():
             self.rows[first:end], self.kinds[first:end] = row, word_units.ALONE if row == word_units.APART else word_units.WORD
-        self._credit = _FIRST_CREDIT
-        self._numbers: dict[bytes, int] = {}
-        self._arrays = self._room = (
-            np.zeros(0, dtype=np.uint8),
-            np.zeros(1, dtype=np.int64),
-        )  # of the first, the second has more than is used
-        self._learn(range(128))
+        self.rows[known["points"]], self.kinds[known["points"]] = known["rows"], known["kinds"]
+        self._credit, self._credit_of_others = _FIRST_CREDIT, 0.0
+        self._arrays = self._room = known["text"].copy(), known["bounds"].copy()  # of the first, the second has more than is used
+        self._numbers: dict[bytes, int] = {}  # of what was learned since
+        self._first_number = len(known["bounds"]) - 1
 
     @property
     def written(self) -> tuple[Bytes, Ints]:
@@ -186,24 +223,29 @@ class Letters:
             if len(new) <= most:
                 self._credit = min(self._credit + size * _SHARE - len(new), _MOST_CREDIT)
             else:
-                self._credit += size * _SHARE_OF_OTHERS
-                asked = int(self._credit)
-                self._credit -= asked
+                self._credit_of_others += size * _SHARE_OF_OTHERS
+                asked = int(self._credit_of_others) if self._credit_of_others >= _FEW else 0
+                self._credit_of_others -= asked
                 new = new[np.argsort(-counts, kind="stable")[:asked]]
             if len(new):
                 self._learn(new.tolist())
             left: npt.NDArray[np.bool_] = has_unseen(text, bounds, self.kinds)
         return left
 
+    def leave(self, size: int) -> None:
+        """Takes how many bytes were left to the library without a look."""
+        with self._lock:
+            self._credit_of_others = min(self._credit_of_others + size / _BYTES * _SHARE_OF_OTHERS, _MOST_CREDIT)
+
     def _learn(self, points: Sequence[int]) -> None:
         found = [*zip(points, self._ask("".join(map(chr, points))), strict=True)]
         new: list[bytes] = []
         for _, letter in found:
             if letter.written is not None and letter.written not in self._numbers:
-                self._numbers[letter.written] = len(self._numbers)
+                self._numbers[letter.written] = self._first_number + len(self._numbers)
                 new.append(letter.written)
         # Another thread reads meanwhile: whoever sees the class of a character must find what is written for it. What arrays hold stays.
-        (text, bounds), count = self._room, len(self._numbers)
+        (text, bounds), count = self._room, self._first_number + len(self._numbers)
         used = int(bounds[count - len(new)])
         ends = used + np.cumsum(np.fromiter(map(len, new), dtype=np.int64, count=len(new)))
         stop = int(ends[-1]) if new else used

@@ -6,6 +6,7 @@ Tested in tests/tokenreel/vocabularies/test_word_path.py.
 from __future__ import annotations
 
 import functools
+import itertools
 import string
 import unicodedata
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tokenreel.vocabularies.pre_tokenizers import code_points
 from tokenreel.vocabularies.pre_tokenizers.letters import Letter
 from tokenreel.vocabularies.pre_tokenizers.plain_letters import Run, find_runs, joins
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -94,9 +96,10 @@ class PieceSteps:
         self.flags = word_units.BEGINS * begins | word_units.FIRST * (self._splits[-1].get("prepend_scheme") == "first")
         self.flags |= word_units.ENDS * bool(self._normalizers)
         self._within = self.steps_for(0)
-        fronts = np.array([self._front(flags & self.flags) for flags in range(word_units.FLAGS)], dtype=np.uint8)
-        self.spaces = word_units.JOINED if splits or joins_runs else word_units.ONE, splits, fronts
         self._spaces = {character for character in _SPACES if self._is_space(character)}
+        fronts = np.array([self._front(flags & self.flags) for flags in range(word_units.FLAGS)], dtype=np.uint8)
+        joined = word_units.JOINED if splits or joins_runs else word_units.EACH if self._keeps_runs() else word_units.ONE
+        self.spaces = joined, splits, fronts
 
     @functools.cache  # noqa: B019  (there are few flags, and few objects)
     def steps_for(self, flags: int) -> tuple[Any, Any]:
@@ -144,15 +147,26 @@ class PieceSteps:
         """Tells whether a unit that the library encodes is not one for itself: its end is a space, or its beginning no longer is one."""
         from tokenreel.vocabularies.unit_memo.kernels import word_units
 
+        if self._shifts and self._vanishes(text[0]):
+            return True
         normal = self.normalize(text)
-        if self._shifts and not self.normalize(text[0]):
-            return True
-        steps = self.steps_for(flags)[0]
-        whole = steps.normalize_str(text) if steps else text  # what is put before a text may be one cluster with its beginning
-        ends = [each[-1:] in ("", "▁") or each[-1].isspace() for each in (normal, whole)]
-        if self.flags & word_units.ENDS and not flags & word_units.ENDS and any(ends):
-            return True
+        if self.flags & word_units.ENDS and not flags & word_units.ENDS:
+            # What is put before a text may be one cluster with its beginning.
+            wholes = (normal, self.steps_for(flags)[0].normalize_str(text)) if flags else (normal,)
+            if any(each[-1:] in ("", "▁") or each[-1].isspace() for each in wholes):
+                return True
         return text[0] in self._spaces and normal[:1] not in (" ", "▁")
+
+    @functools.cache  # noqa: B019  (there are some thousand characters, and few objects)
+    def _vanishes(self, character: str) -> bool:
+        """Tells whether nothing is written for a character that begins a unit."""
+        return not self.normalize(character)
+
+    def _keeps_runs(self) -> bool:
+        """Tells whether each of several spaces is a word, but for the last one, whatever spaces they are."""
+        known = self._spaces - {"\r"}  # of which it takes the library to say
+        kept = all(self._words_of(f"a{first}{second}a") == ["▁a", "▁", "▁a"] for first in known for second in known)
+        return kept and self._words_of("a   a") == ["▁a", "▁", "▁", "▁a"]
 
     def _is_space(self, character: str) -> bool:
         return self._words_of(f"a{character}a") == self._words_of("a a")
@@ -162,6 +176,11 @@ class PieceSteps:
 
     def find_runs(self) -> list[Run]:
         """Finds runs of characters that are written as they are."""
+        from tokenreel.vocabularies.unit_memo.kernels import word_units
+
+        if not self._normalizers and len(self._splits) == 1:  # all but a space, and what it is written as
+            ends = (0, ord(" "), ord("▁"), 0xD800, 0xDFFF, code_points.END)  # no text has surrogates
+            return [(first + (first > 0), end, word_units.ITSELF) for first, end in itertools.pairwise(ends) if first != 0xD800]
         return find_runs(self._ask_run, ("Lo", "So"), {*map(ord, self._patterns), *_PREPENDED, *_CLUSTERED})
 
     def _ask_run(self, characters: str) -> int | None:

@@ -18,14 +18,14 @@ from tokenreel import ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies.pre_tokenizers.letters import Letters
 from tokenreel.vocabularies.unit_memo import lookups
+from tokenreel.vocabularies.unit_memo.trials import Trials
 from tokenreel.vocabularies.unit_memo.unit_table import EMPTY, NONE, Bytes, EncodedUnits, Entries, Table, pick
 
 _Ids = npt.NDArray[np.int32]
 _Flags = npt.NDArray[np.bool_]
-_SLICE_BYTES = 1 << 18  # text encoded at once
 # What asking the library for units may cost, in bytes of a text that it would encode as a whole: beside its bytes, each unit as much; of a
 # slice that share, or a share of what was left; at first; and at most saved up.
-_UNIT_BYTES, _SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT = 30, 0.5, 1 / 16, 20_000.0, 1_000_000.0
+_UNIT_BYTES, _SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT = 10, 0.6, 1 / 64, 4000.0, 1_000_000.0
 LIBRARY = -1
 """In place of an id: what the unit stands in is left to the library."""
 Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints, Ints]]
@@ -83,7 +83,7 @@ class WordMemo:
           spans: whether the characters that tokens stand for are kept, too.
         """
         self._rules, self._memo_bytes, self._spans = rules, memo_bytes, spans
-        self._table, self._lock, self._credit = EMPTY, threading.Lock(), _FIRST_CREDIT
+        self._table, self._lock, self._credit, self._trials = EMPTY, threading.Lock(), _FIRST_CREDIT, Trials()
 
     def encode(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints) -> tuple[_Ids, _Ids, _Ids, Ints]:
         """Encodes documents.
@@ -98,18 +98,38 @@ class WordMemo:
           int32 ids, begins and ends end to end (the last two empty without `spans`), and the [documents] int64 number of ids of each. A
           document with an id `LIBRARY` is left to the library.
         """
-        found, start = [], 0
+        found, start, edges = [], 0, bounds[first]
         while start < len(first) - 1:
-            stop = int(np.searchsorted(bounds[first], bounds[first[start]] + _SLICE_BYTES, side="right")) - 1
+            looks, most = self._begin_slice()
+            stop = int(np.searchsorted(edges, edges[start] + most, side="right")) - 1
             stop = min(max(start + 1, stop), len(first) - 1)
             a, b = first[start], first[stop]
-            part = np.ascontiguousarray(text[bounds[a] : bounds[b]]), bounds[a : b + 1] - bounds[a]
-            found.append(self._encode(*part, tokens[a:b], first[start : stop + 1] - a))
+            part = text[bounds[a] : bounds[b]], bounds[a : b + 1] - bounds[a], tokens[a:b], first[start : stop + 1] - a
+            if looks:
+                found.append(self._encode(np.ascontiguousarray(part[0]), *part[1:]))
+                self._end_slice(True, len(part[0]), _bytes_left(found[-1][0], found[-1][3], np.diff(edges[start : stop + 1])))
+            else:
+                found.append(self._encode_others(*part, np.ones(stop - start, dtype=bool)))
+                self._end_slice(False, len(part[0]), len(part[0]))
             start = stop
         none: _Ids = np.zeros(0, dtype=np.int32)
         ids, begins, ends, lengths = zip(*found, strict=True) if found else ((), (), (), ())
         joined = [np.concatenate([none, *each]) for each in (ids, begins, ends)]
         return joined[0], joined[1], joined[2], np.concatenate([np.zeros(0, dtype=np.int64), *lengths])
+
+    def _begin_slice(self) -> tuple[bool, int]:
+        """Tells whether to look at the next slice, and how many bytes it has."""
+        with self._lock:
+            looks, most = self._trials.begin()
+            rested = self._trials.take_rested() if looks else 0
+            self._credit = min(self._credit + rested * _SHARE_OF_OTHERS, _MOST_CREDIT)
+        if rested:
+            self._rules.letters.leave(rested)
+        return looks, most
+
+    def _end_slice(self, looked: bool, size: int, left: int) -> None:
+        with self._lock:
+            self._trials.end(looked, size, left)
 
     def _encode(self, text: Bytes, bounds: Ints, tokens: _Ids, first: Ints) -> tuple[_Ids, _Ids, _Ids, Ints]:
         from tokenreel.vocabularies.unit_memo.kernels import units, word_units
@@ -192,14 +212,15 @@ class WordMemo:
         from tokenreel.vocabularies.unit_memo.kernels import units, word_units
 
         rules = self._rules
-        unit_text, text_bounds = units.take_sequences(text, bounds, which)
         letters = rules.letters
         spelled, sources, word_bounds, first, hard = word_units.spell(
             text, bounds, which, flags, letters.kinds, letters.rows, *letters.written, *rules.spaces
         )
         hard &= flags[which] != word_units.TOKEN
-        if not self._affords(int(np.diff(text_bounds)[hard].sum()) + _UNIT_BYTES * int(hard.sum()), len(text)):
+        asked = which[hard]
+        if not self._affords(int((bounds[asked + 1] - bounds[asked]).sum()) + _UNIT_BYTES * len(asked), len(text)):
             return NONE, hard
+        unit_text, text_bounds = units.take_sequences(text, bounds, which)
         ids, starts, stops, first_tokens = rules.model(spelled, word_bounds)
         found = Tokens(ids, sources[starts], sources[stops - 1] + 1, first_tokens[first])
         found = self._with_hard(found, unit_text, text_bounds, flags[which], hard)
@@ -256,3 +277,9 @@ class WordMemo:
             if grown is None:  # full: begin afresh
                 grown = EMPTY.added(hashes, new, self._memo_bytes) or EMPTY
             self._table = grown
+
+
+def _bytes_left(ids: _Ids, counts: Ints, sizes: Ints) -> int:
+    """Counts the bytes of documents with an id `LIBRARY`, by the number of their ids and their bytes."""
+    which = np.flatnonzero(ids == LIBRARY)
+    return int(sizes[np.unique(np.searchsorted(np.cumsum(counts), which, side="right"))].sum()) if len(which) else 0

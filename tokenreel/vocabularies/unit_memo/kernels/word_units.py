@@ -22,7 +22,7 @@ CLASSES = 7
 # Flags of units: they begin a part of a document, or the document itself, end a part, or are a token by themselves.
 BEGINS, FIRST, ENDS, TOKEN = 1, 2, 4, 8
 BOUND = 0xFF  # in what is written for a character: the end of a word
-ANYWHERE, ONE, JOINED = range(3)  # spaces of units, for `spell`
+ANYWHERE, ONE, JOINED, EACH = range(4)  # spaces of units, for `spell`
 # In place of what is written for a character: only the library knows; itself; itself, where words end before and behind it; the jamo of
 # a Hangul syllable (section 3.12 of the Unicode Standard).
 HARD, ITSELF, APART, JAMO = -1, -2, -3, -4
@@ -168,7 +168,8 @@ def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spa
       rows: [code points] int32 what is written for each, or one of the numbers above.
       letters: uint8, what is written, end to end, with `BOUND` where words end.
       letter_bounds: [rows + 1] int64.
-      spaces: `ANYWHERE`, or units are hard that have spaces elsewhere than at their fronts: `ONE` of them, or `JOINED` to one.
+      spaces: `ANYWHERE`, or units are hard that have spaces elsewhere than at their fronts: `ONE` of them, several that are
+        `JOINED` to one, or that are words, `EACH` by itself.
       moves_space: whether what is written for a space comes of the character behind it.
       fronts: [FLAGS] uint8, unless spaces are anywhere: what becomes of a unit with these flags, by whether it begins with a space.
 
@@ -201,7 +202,7 @@ def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spa
             if row == HARD or (spaces != ANYWHERE and is_space and i + size == end):
                 hard[k] = True
                 break
-            if spaces != ANYWHERE and is_space and source > 0:
+            if spaces != ANYWHERE and spaces != EACH and is_space and source > 0:
                 if spaces == ONE or at > start + 3:  # longer than a written space
                     hard[k] = True
                     break
