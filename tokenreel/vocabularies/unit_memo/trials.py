@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _FIRST_SLICE, _LARGEST_SLICE = 1 << 14, 1 << 18  # bytes that are looked at together: at first, and where that pays
-_FIRST_REST, _LONGEST_REST = 1 << 17, 1 << 23  # bytes that are left to the library: where one slice was, and where many were
-_REST_PER_SLICE = 8  # times the bytes of the slice that is looked at after it; looking takes about a tenth of the library's time
+_FIRST_REST, _LONGEST_REST = 1 << 19, 1 << 23  # bytes that are left to the library: where one slice was, and where many were
+_REST_PER_SLICE = 32  # times the bytes of the slice that is looked at after it; to look at a small one takes as long as the library takes
 
 
 class Trials:

@@ -25,7 +25,7 @@ _Ids = npt.NDArray[np.int32]
 _Flags = npt.NDArray[np.bool_]
 # What asking the library for units may cost, in bytes of a text that it would encode as a whole: beside its bytes, each unit as much; of a
 # slice that share, or a share of what was left; at first; and at most saved up.
-_UNIT_BYTES, _SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT = 10, 0.6, 1 / 64, 4000.0, 1_000_000.0
+_UNIT_BYTES, _SHARE, _SHARE_OF_OTHERS, _FIRST_CREDIT, _MOST_CREDIT = 10, 0.8, 1 / 64, 4000.0, 1_000_000.0
 LIBRARY = -1
 """In place of an id: what the unit stands in is left to the library."""
 Model = Callable[[Bytes, Ints], tuple[_Ids, Ints, Ints, Ints]]
