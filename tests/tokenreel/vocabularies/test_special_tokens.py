@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipelines import cli
 from tests.conftest import train_model
 from tests.tokenreel.vocabularies.blocks import block
+from tests.tokenreel.vocabularies.sentencepiece.models import UNESCAPED
 from tokenreel import load as load_dataset
 from tokenreel.config.reading import load
 from tokenreel.errors import ConfigError, VocabularyError
@@ -112,8 +113,8 @@ def _loaded(data):
     return sentencepiece.SentencePieceProcessor(model_proto=data)
 
 
-def one_by_one(model, text):
-    """What the vocabulary should give, part by part with the library."""
+def one_by_one(model, text, *, prefixes=True):
+    """What the vocabulary should give, part by part with the library; `prefixes`: whether the model would remove spaces behind a name."""
     parts = re.split(f"({'|'.join(NAMES)})", text)
     data = pathlib.Path(model).read_bytes()
     changes = b"", b"\x1a\x02\x18\x00", b"\x1a\x04\x18\x00\x20\x00"  # NormalizerSpec: no dummy prefix; and no spaces removed
@@ -122,7 +123,7 @@ def one_by_one(model, text):
     for name, part in zip(parts[1::2], parts[2::2], strict=True):
         number = re.fullmatch(r"<extra_id_(\d)>", name)
         ids.append(607 - int(number[1]) if number else plain.piece_to_id(name))
-        ids += (plain if inside.normalize(part).startswith("▁") else glued).encode(part)
+        ids += (plain if prefixes and inside.normalize(part).startswith(("▁", " ")) else glued).encode(part)
     return ids
 
 
@@ -154,6 +155,54 @@ def test_models_that_keep_spaces(texts, tmp_path):
     )
     vocabulary = load_vocabulary("sentencepiece", str(tmp_path / "llama.model"), special_tokens=True)
     assert "".join(str(vocabulary.piece(i)) for i in vocabulary.encode("a  </s>  b</s>b")) == "▁a▁▁</s>▁▁b</s>b"
+
+
+@pytest.fixture(scope="module")
+def ruled(texts, tmp_path_factory):
+    """A model whose normaliser removes some spaces and makes others: "a b" is "a", "x" is a space, "_" nothing, "~" is "▁"."""
+    import sentencepiece
+
+    folder = tmp_path_factory.mktemp("ruled")
+    (folder / "corpus.txt").write_text("\n".join(texts[:500]))
+    rules = {"a b": "a", " c": "c", "x": " ", "_": "", "~": "▁"}
+    lines = ("\t".join(" ".join(f"{ord(letter):X}" for letter in side) for side in rule) for rule in rules.items())
+    (folder / "rules.tsv").write_text("\n".join(lines) + "\n")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"),
+        model_prefix=str(folder / "ruled"),
+        model_type="bpe",
+        vocab_size=400,
+        normalization_rule_tsv=str(folder / "rules.tsv"),
+        byte_fallback=True,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return (folder / "ruled.model").read_bytes()
+
+
+AFTER_NAMES = ["to", " to", "cat", " cat", "a b", "xto", "_to", "_ to", "_xto", "~to", "▁to", "  cat", "c", " a b", "\tto", "\u3000to", ""]
+
+
+@pytest.mark.parametrize("change", [b"", UNESCAPED], ids=["escaped", "unescaped"])
+def test_parts_begin_with_a_space_where_they_do_once_normalised(ruled, tmp_path, change):
+    path = tmp_path / "ruled.model"
+    path.write_bytes(ruled + change)
+    vocabulary = load_vocabulary("sentencepiece", str(path), special_tokens=True)
+    for part in AFTER_NAMES:
+        expected = one_by_one(path, f"to<s>{part}")
+        assert vocabulary.encode(f"to<s>{part}") == expected, repr(part)
+    assert vocabulary.encode("to<s> cat") == vocabulary.encode("to<s>cat"), "the rule leaves no space"
+
+
+def test_unescaped_spaces_are_spaces(ruled, tmp_path):
+    path = tmp_path / "ruled.model"
+    keeps_spaces, suffix = b"\x1a\x02\x20\x00", b"\x12\x03\xc0\x01\x01"
+    path.write_bytes(ruled + UNESCAPED + keeps_spaces)
+    vocabulary = load_vocabulary("sentencepiece", str(path), special_tokens=True)
+    assert vocabulary.encode("to<s> to") == one_by_one(path, "to<s> to", prefixes=False)
+    path.write_bytes(ruled + UNESCAPED + suffix)
+    with pytest.raises(VocabularyError, match="whose spaces begin words"):
+        load_vocabulary("sentencepiece", str(path), special_tokens=True)
 
 
 def test_a_pickled_vocabulary_gives_the_same_ids(model):

@@ -278,6 +278,16 @@ def _joined(model: Model, ends: npt.NDArray[np.float32], begins: npt.NDArray[np.
     return joined | (space_end[:, None] & space_begin) if model.collapse else joined
 
 
+def find_plain_starts(model: Model) -> npt.NDArray[np.bool_]:
+    """Finds the bytes whose texts begin with a space once normalised if the byte is a space, and else do not: [256] bool, ASCII only."""
+    rules = model.rules
+    is_space = rules.out_first == SPACE
+    told = np.arange(256) < 0x80
+    told[rules.first[(rules.out_first == 0) | (is_space != (rules.first == SPACE))]] = False
+    told[rules.first[rules.out_first == SPACE_SYMBOL[0]]] = False  # some of these are spaces
+    return told
+
+
 def is_encodable(model: Model) -> bool:
     """Tells whether `unit_memo` knows all that a model does.
 

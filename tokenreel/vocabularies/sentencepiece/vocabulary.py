@@ -15,7 +15,9 @@ from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.storage import files
+from tokenreel.vocabularies import kept_arrays
 from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids, check_special_tokens
+from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.sentencepiece import model, nbest_sampling, sampler
 from tokenreel.vocabularies.sentencepiece.offsets import ask, locate, piece_sizes
 from tokenreel.vocabularies.special_tokens import SpecialTokens
@@ -88,11 +90,11 @@ class SentencePieceVocabulary(Vocabulary):
         if special_tokens:
             reserved = (i for i in range(self._model_size) if processor.is_control(i) or processor.is_unknown(i))
             self._special = SpecialTokens({processor.id_to_piece(i): i for i in reserved if processor.id_to_piece(i)} | names)
-            if processor.normalize("a").endswith("▁"):
+            if _with_symbols(processor.normalize("a")).endswith("▁"):
                 raise VocabularyError(
                     f"{path}: vocabulary.options.special_tokens needs a model whose spaces begin words, not one that ends them"
                 )
-            self._removes_spaces = "▁▁" not in processor.normalize("a  a")
+            self._removes_spaces = "▁▁" not in _with_symbols(processor.normalize("a  a"))
 
     def expect(self, size: int) -> None:
         """Leaves few bytes to the library."""
@@ -313,12 +315,21 @@ class SentencePieceVocabulary(Vocabulary):
         if not self._removes_spaces:  # a space at the beginning stays, and no prefix is needed
             return spaced
         which = np.flatnonzero(asked)
-        byte = text[offsets[which]]  # the first of each part; of other ASCII that is printed, none becomes a space
+        byte = text[offsets[which]]  # the first of each part
         spaced[which[byte == model.SPACE]] = True
-        for i in which[(byte < 0x20) | (byte > 0x7E)].tolist():
+        for i in which[~self._plain_starts[byte]].tolist():
             normal = self._processor(model.MID_TEXT).normalize(text[offsets[i] : offsets[i + 1]].tobytes().decode())
-            spaced[i] = normal.startswith("▁")
+            spaced[i] = _with_symbols(normal).startswith("▁")
         return spaced
+
+    @functools.cached_property
+    def _plain_starts(self) -> npt.NDArray[np.bool_]:
+        """Tells of which first bytes of a part the normaliser need not be asked: [256] bool."""
+
+        def build() -> Built:
+            return {"told": model.find_plain_starts(model.parse(self.data or b""))}, None
+
+        return kept_arrays.get("sentencepiece-starts", self._data_digest, build).arrays["told"].astype(bool)
 
     def _encode(
         self, changes: bytes, text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
@@ -342,3 +353,8 @@ class SentencePieceVocabulary(Vocabulary):
             if name not in _MEMOS:
                 _MEMOS[name] = memo.load(self.data + changes, memo_bytes)
             return _MEMOS[name]
+
+
+def _with_symbols(normal: str) -> str:
+    """Writes each space as U+2581, as models do that are not told otherwise."""
+    return normal.replace(" ", "▁")
