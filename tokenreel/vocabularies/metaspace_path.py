@@ -193,7 +193,8 @@ class MetaspacePath(FastPath):
         found = {i: _measure(piece, bytes_) for piece, i in library.get_vocab(with_added_tokens=False).items()}
         for i, token in added:  # a space may have been put behind one, or it takes those of its neighbours
             alone = self._about["prefix"] == metaspace.NEVER and not (token.lstrip or token.rstrip)
-            found[int(i)] = _measure(token.content, {}) if alone else -1
+            measure = _measure(token.content, {}) if alone else -1
+            found[int(i)] = measure if found.get(int(i), measure) == measure else -1  # it may be the piece of a byte, too
         if not falls_back and (unknown := library.model.unk_token) is not None:
             found[library.token_to_id(unknown)] = -1
         return spread_measures(found)

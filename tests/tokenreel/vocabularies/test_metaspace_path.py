@@ -169,6 +169,14 @@ def test_models_by_chance(tmp_path, settings):
         compare(fast, slow, ["", *documents])
 
 
+@pytest.mark.parametrize("special_tokens", [False, True])
+def test_spans_of_an_added_token_that_is_the_piece_of_a_byte(tmp_path, special_tokens):
+    model = {**PLAIN, "vocab": PLAIN["vocab"] | BYTES, "byte_fallback": True}
+    content = tokenizer_json(model, *STEPS["gemma"], added=[token("<0x0A>", normalized=True), token("<0x0B>", special=True)])
+    fast, slow = both(content, tmp_path, special_tokens=special_tokens)
+    compare(fast, slow, ["a\n<0x0A>a", "\n\n▁▁▁▁▁", "\n▁<0x0A>\n▁▁▁▁a", "\v\v▁▁▁▁▁<0x0B>", "\n a"])  # 5 bytes too many, 2 too few
+
+
 def test_a_converted_model(train, texts, tmp_path):
     content = to_tokenizer_json(train("bpe", normalizer="identity"))
     fast, slow = both(content, tmp_path)
