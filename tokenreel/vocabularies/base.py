@@ -216,6 +216,28 @@ def check_special_tokens(value: object) -> bool:
     return value
 
 
+def check_memo_bytes(value: object) -> int:
+    """Checks `vocabulary.options.memo_bytes`.
+
+    Raises:
+      VocabularyError: it is no whole number of 0 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise VocabularyError(f"vocabulary.options.memo_bytes must be a whole number of bytes, 0 or more, got {value!r}")
+    return value
+
+
+def check_unpacked(path: str, data: bytes) -> bytes:
+    """Gives the content of a model's file as it is.
+
+    Raises:
+      VocabularyError: it is compressed by gzip.
+    """
+    if data.startswith(b"\x1f\x8b"):
+        raise VocabularyError(f"{path}: compressed. Unpack it first: gunzip {path}")
+    return data
+
+
 def is_id(value: object, vocab_size: int) -> TypeGuard[int]:
     """Says whether an option gives an id: a whole number below `vocab_size`; true and 1.0 are none."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < vocab_size

@@ -15,7 +15,7 @@ from tokenreel import keys, ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import character_offsets
-from tokenreel.vocabularies.base import Vocabulary
+from tokenreel.vocabularies.base import Vocabulary, check_unpacked
 from tokenreel.wording import brief
 
 FORMAT = "tokenreel-characters-1"
@@ -138,7 +138,7 @@ class CharacterVocabulary(Vocabulary):
                 f"{path}: cannot read the character model ({error.strerror or error}). Check vocabulary.path; `tokenreel train-tokenizer` "
                 f"with kind: characters makes a model. {PATHS_BEGIN}"
             ) from error
-        self.normalizer, specials, characters = _parse(path, self.data)
+        self.normalizer, specials, characters = _parse(path, check_unpacked(path, self.data))
         self._pieces = specials + characters
         self._num_specials = len(specials)
         self.vocab_size = len(self._pieces)

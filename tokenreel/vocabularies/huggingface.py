@@ -18,7 +18,7 @@ from tokenreel import ragged
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import hidden_tokens, token_facts
-from tokenreel.vocabularies.base import Vocabulary, check_special_tokens
+from tokenreel.vocabularies.base import Vocabulary, check_memo_bytes, check_special_tokens, check_unpacked
 from tokenreel.vocabularies.fast_path import FastPath, replace_documents
 from tokenreel.vocabularies.plain_files import MERGES, to_tokenizer_json
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -69,7 +69,7 @@ class HuggingFaceVocabulary(Vocabulary):
           VocabularyError: the file cannot be read or is no tokenizer, or it has no such token, or several that fit.
           ModuleNotFoundError: `tokenizers` is not installed.
         """
-        self._path, self._lock, self._memo_bytes = path, threading.Lock(), memo_bytes
+        self._path, self._lock, self._memo_bytes = path, threading.Lock(), check_memo_bytes(memo_bytes)
         self._special_tokens = check_special_tokens(special_tokens)
         self._loaded: dict[tuple[frozenset[str], frozenset[str]], Any] = {}
         self.beside = (read_beside(path) if stored is None else {}) if beside is None else beside
@@ -318,9 +318,11 @@ def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
 
     def read(name: str) -> bytes:
         try:
-            return files.read_bytes(name)
+            return check_unpacked(name, files.read_bytes(name))
         except OSError as error:
             needed = "" if name == path else f" {path} needs it beside it."
+            if isinstance(error, IsADirectoryError):
+                needed = " Give the file in it, such as tokenizer.json."
             raise VocabularyError(
                 f"{name}: cannot read the tokenizer ({error.strerror or error}).{needed} Check vocabulary.path. {PATHS_BEGIN}"
             ) from error

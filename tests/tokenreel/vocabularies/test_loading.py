@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gzip
+import pathlib
 
 import pytest
 
@@ -24,6 +26,29 @@ from tokenreel.vocabularies.loading import load_vocabulary, open_stored
 def test_what_cannot_be_loaded_is_named(arguments, options, message):
     with pytest.raises(VocabularyError, match=message):
         load_vocabulary(*arguments, **options)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "huggingface", "tiktoken"])
+@pytest.mark.parametrize("value", ["x", -1, 1.5, True, None])
+def test_memory_is_a_whole_number_of_bytes(kinds, kind, value):
+    """`memo_bytes: x` was a TypeError."""
+    with pytest.raises(VocabularyError, match="memo_bytes must be a whole number of bytes"):
+        load_vocabulary(kind, **kinds[kind], memo_bytes=value)
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "characters", "huggingface", "tiktoken"])
+def test_files_that_are_no_model_say_what_to_do(kinds, kind, tmp_path, capsys):
+    settings = dict(kinds[kind])
+    path = pathlib.Path(settings.pop("path"))
+    packed = tmp_path / f"{path.name}.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(VocabularyError, match=f"compressed. Unpack it first: gunzip {packed}"):
+        load_vocabulary(kind, str(packed), **settings)
+    (tmp_path / "text.txt").write_text("a b")
+    options = [f"--option={name}={value}" for name, value in settings.items()]
+    assert cli.main(["try-tokenizer", str(tmp_path), str(tmp_path / "text.txt"), "--kind", kind, *options]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}: " in said and "Is a directory" in said and ("tokenizer.json" in said) == (kind == "huggingface")
 
 
 IDS = ("pad_id", "bos_id", "eos_id", "unk_id")

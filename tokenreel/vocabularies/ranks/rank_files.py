@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies.base import check_unpacked
 
 _MOST_IDS = 1 << 24  # arrays of a value for each id are made
 _NO_TEXT = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that no UTF-8 holds
@@ -49,9 +50,7 @@ def read_ranks(path: str, data: bytes) -> RankFile:
     Raises:
       VocabularyError: it is neither, is not whole, or lacks bytes.
     """
-    if data[:1] == b"\x1f":
-        raise VocabularyError(f"{path}: compressed. Unpack it first: gunzip {path}")
-    found = _tekken(path, data) if data.lstrip()[:1] == b"{" else _lines(path, data)
+    found = _tekken(path, data) if check_unpacked(path, data).lstrip()[:1] == b"{" else _lines(path, data)
     missing = [byte for byte in range(256) if bytes([byte]) not in found.ids and byte not in _NO_TEXT]
     if missing:
         raise VocabularyError(

@@ -18,7 +18,7 @@ from tokenreel import keys
 from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.storage import files
 from tokenreel.vocabularies import fast_path, kept_arrays, token_roles
-from tokenreel.vocabularies.base import Encoded, Vocabulary, check_special_tokens, is_id
+from tokenreel.vocabularies.base import Encoded, Vocabulary, check_memo_bytes, check_special_tokens, is_id
 from tokenreel.vocabularies.pre_tokenizers import recognition
 from tokenreel.vocabularies.pre_tokenizers.patterns import RANKS
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
@@ -75,7 +75,7 @@ class RankVocabulary(Vocabulary):
         Raises:
           VocabularyError: the file cannot be read or is no tokenizer, an option is missing or impossible, or several tokens fit.
         """
-        self._path, self._memo_bytes, self._lock = path, memo_bytes, threading.Lock()
+        self._path, self._memo_bytes, self._lock = path, check_memo_bytes(memo_bytes), threading.Lock()
         self.data: bytes | None = _read(path) if data is None else data
         self.beside = (token_roles.read_beside(path) if stored is None else {}) if beside is None else beside
         self._special_tokens = check_special_tokens(special_tokens)

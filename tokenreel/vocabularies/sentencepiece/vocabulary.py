@@ -16,7 +16,7 @@ from tokenreel.errors import PATHS_BEGIN, VocabularyError
 from tokenreel.format import token_spans
 from tokenreel.storage import files
 from tokenreel.vocabularies import kept_arrays
-from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids, check_special_tokens
+from tokenreel.vocabularies.base import Encoded, Vocabulary, check_extra_ids, check_memo_bytes, check_special_tokens, check_unpacked
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.sentencepiece import model, nbest_sampling, sampler
 from tokenreel.vocabularies.sentencepiece.offsets import ask, locate, piece_sizes
@@ -57,7 +57,7 @@ class SentencePieceVocabulary(Vocabulary):
         Raises:
           VocabularyError: the file cannot be read or is no model, or an option does not go with it.
         """
-        self._path, self._memo_bytes, self._extra_ids = path, memo_bytes, check_extra_ids(extra_ids)
+        self._path, self._memo_bytes, self._extra_ids = path, check_memo_bytes(memo_bytes), check_extra_ids(extra_ids)
         self._uses_memo = memo_bytes > 0
         check_special_tokens(special_tokens)
         try:
@@ -67,7 +67,7 @@ class SentencePieceVocabulary(Vocabulary):
                 f"{path}: cannot read the SentencePiece model ({error.strerror or error}). Check vocabulary.path; "
                 f"`tokenreel train-tokenizer` makes a model. {PATHS_BEGIN}"
             ) from error
-        if not self.data:  # the library takes it for a model that is not loaded yet
+        if not check_unpacked(path, self.data):  # the library takes it for a model that is not loaded yet
             raise VocabularyError(f"{path}: an empty file, no SentencePiece model. `tokenreel train-tokenizer` makes a model.")
         self._lock = threading.Lock()
         self._loaded: dict[bytes, Any] = {}
