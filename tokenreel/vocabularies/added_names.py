@@ -48,15 +48,20 @@ def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[di
 
 
 def same_names(library: Any) -> tuple[str, str] | None:
-    """Finds two added tokens of a `Tokenizer` whose names are the same in normalised texts: the library finds either, by chance."""
+    """Finds two added tokens of a `Tokenizer` whose names are the same in normalised texts: the library finds either, by chance.
+
+    That is nothing to mind of two that are text.
+    """
     if library.normalizer is None:
         return None
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, bool]] = {}
     for token in library.get_added_tokens_decoder().values():
-        if token.normalized and not (token.special and library.encode_special_tokens):
+        if token.normalized:
+            is_text = bool(token.special and library.encode_special_tokens)
             name = library.normalizer.normalize_str(token.content)
-            if found.setdefault(name, token.content) != token.content and name:
-                return found[name], token.content
+            other, other_is_text = found.setdefault(name, (token.content, is_text))
+            if other != token.content and name and not (is_text and other_is_text):
+                return other, token.content
     return None
 
 

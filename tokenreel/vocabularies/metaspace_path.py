@@ -195,8 +195,9 @@ class MetaspacePath(FastPath):
             alone = self._about["prefix"] == metaspace.NEVER and not (token.lstrip or token.rstrip)
             measure = _measure(token.content, {}) if alone else -1
             found[int(i)] = measure if found.get(int(i), measure) == measure else -1  # it may be the piece of a byte, too
-        if not falls_back and (unknown := library.model.unk_token) is not None:
-            found[library.token_to_id(unknown)] = -1
+        unknown = library.model.unk_token  # of what has no bytes, as where a special token has the name of one
+        if unknown is not None and (i := library.token_to_id(unknown)) is not None:
+            found[i] = -1
         return spread_measures(found)
 
     def find_spans(self, text: _Bytes, offsets: Ints, ids: _Ids, lengths: Ints) -> tuple[_Ids, _Ids, npt.NDArray[np.bool_]]:

@@ -433,6 +433,15 @@ def test_added_tokens_that_the_library_finds_by_chance_are_refused(tmp_path):
         load_vocabulary("huggingface", words(tmp_path, both, {"a": 1}, lower))
     path = words(tmp_path, [added(2, "Word"), added(3, "word", normalized=True)], {"a": 1}, lower)
     assert load_vocabulary("huggingface", path).encode("a WORD Word") == [1, 3, 2]
+    # Of a special token that is text and another token it finds either, too; of two that are text it finds none.
+    one = [added(2, "Word", normalized=True, special=True), added(3, "word", normalized=True)]
+    with pytest.raises(VocabularyError, match="'Word' and 'word' are the same in normalised texts"):
+        load_vocabulary("huggingface", words(tmp_path, one, {"a": 1}, lower))
+    two = [added(2, "Word", normalized=True, special=True), added(3, "word", normalized=True, special=True)]
+    path = words(tmp_path, two, {"a": 1}, lower)
+    assert load_vocabulary("huggingface", path).encode("a WORD Word") == [1, 0, 0]
+    with pytest.raises(VocabularyError, match="'Word' and 'word' are the same in normalised texts"):
+        load_vocabulary("huggingface", path, special_tokens=True)
 
 
 def test_a_tokenizer_without_tokens_is_refused(tmp_path):
