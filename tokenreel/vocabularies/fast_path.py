@@ -225,8 +225,10 @@ class FastPath:
         with self._lock:  # the first thread builds what all use
             memo, raw, normalized = self._loaded
         count = len(offsets) - 1
-        parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw).without_left()
-        parts = self._prepared(self._normal(parts), normalized)
+        parts = Parts(text, offsets, _NONE, np.arange(count + 1), np.zeros(count, dtype=bool)).cut(raw)
+        if count and parts.left.all():
+            return by_library(text, offsets)
+        parts = self._prepared(self._normal(parts.without_left()), normalized)
         ids, lengths = memo.encode(parts.text, parts.bounds, parts.tokens)
         if len(lengths) != count or parts.left.any():
             lengths = np.diff(ragged.offsets_of(lengths)[parts.first])
