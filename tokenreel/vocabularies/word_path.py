@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenreel import ragged
+from tokenreel import keys, ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies import added_names, kept_arrays
 from tokenreel.vocabularies.added_names import Names, Parts
@@ -190,9 +190,11 @@ class WordPath:
           OtherKind: its model does not see words one by one.
           NotRecognised: the tokenizer does something that is not known here.
         """
+        import tokenizers
+
         if importlib.util.find_spec("numba") is None:  # a trainer's environment may lack it, and encodes little
             raise NotRecognised("Numba is not installed")
-        kept = kept_arrays.get("words", fingerprint, lambda: lay_out(*read()))
+        kept = kept_arrays.get("words", keys.digest(fingerprint, tokenizers.__version__), lambda: lay_out(*read()))
         if kept.about["model"] is None:
             raise OtherKind
         if "refusal" in kept.about:

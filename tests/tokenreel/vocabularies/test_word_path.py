@@ -16,7 +16,7 @@ from tests.nasty_texts import NASTY
 from tests.tokenreel.vocabularies.blocks import block, nasty_documents
 from tests.tokenreel.vocabularies.blocks import split as split_ids
 from tokenreel.format import wire
-from tokenreel.vocabularies import word_path
+from tokenreel.vocabularies import huggingface, word_path
 from tokenreel.vocabularies.loading import load_vocabulary
 from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 from tokenreel.vocabularies.word_path import WordPath
@@ -281,6 +281,17 @@ def test_without_numba_the_library_encodes(tmp_path, monkeypatch):
     path.write_text(json.dumps(word_piece(*STEPS["uncased"], max_input_chars_per_word=8)))
     monkeypatch.setattr(word_path.importlib.util, "find_spec", lambda name: None)
     assert "Numba" in load_vocabulary("huggingface", str(path)).describe_speed()
+
+
+def test_what_another_release_of_the_library_told_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(word_piece(*STEPS["uncased"])))
+    for version in ("0.0.1", "0.0.2"):
+        monkeypatch.setattr(tokenizers, "__version__", version)
+        monkeypatch.setattr(huggingface, "_FAST_PATHS", {})
+        assert "WordPiece of words" in load_vocabulary("huggingface", str(path)).describe_speed()
+    assert len(list(tmp_path.glob("cache/tokenreel/arrays/words-*"))) == 2
 
 
 def metaspace(scheme="always", **settings):
