@@ -148,9 +148,8 @@ def _sources(directory: Traversable) -> Iterator[Traversable]:
 def _load(path: str, name: str) -> npt.NDArray[np.uint8] | None:
     """Maps a file of our own that holds what was written under the name; None where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with open(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
+        with open(path, "rb", opener=_open) as file:
+            found = os.fstat(file.fileno())
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or not stat.S_ISREG(found.st_mode):
                 return None  # somebody else could give it any content
             data = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
@@ -159,6 +158,11 @@ def _load(path: str, name: str) -> npt.NDArray[np.uint8] | None:
         return None
     data, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     return data if digest.tobytes() == _digest(name, data) else None
+
+
+def _open(path: str, flags: int) -> int:
+    """Opens a file itself, not what a link names, and waits for no writer of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _digest(name: str, data: npt.NDArray[np.uint8]) -> bytes:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -118,6 +118,23 @@ def test_a_damaged_file_is_made_anew(how: str, folder: pathlib.Path) -> None:
     check(kept_arrays.get("tries", "ab", build))
     check(kept_arrays.get("tries", "ab", build))
     assert build.built == 2
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)], ids=["pipe", "folder", "link"])
+def test_what_is_no_file_is_not_waited_for(make: Callable[[pathlib.Path], None], folder: pathlib.Path) -> None:
+    kept_arrays.get("tries", "ab", Builder())
+    (path,) = folder.iterdir()
+    path.unlink()
+    make(path)
+    build, before = Builder(), len(os.listdir("/proc/self/fd"))
+    handler = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(10)
+    try:
+        check(kept_arrays.get("tries", "ab", build))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+    assert build.built == 1 and len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_of_another_name_is_not_taken(folder: pathlib.Path) -> None:
