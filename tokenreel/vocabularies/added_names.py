@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tokenreel import ragged
 from tokenreel.ragged import Ints
 from tokenreel.vocabularies import kept_arrays
+from tokenreel.vocabularies.pre_tokenizers.recognition import NotRecognised
 
 _Bytes = npt.NDArray[np.uint8]
 _Ids = npt.NDArray[np.int32]
@@ -23,6 +24,22 @@ _KINDS = "names", "normalized-names"  # those that are looked for in texts, and 
 _MOST_PROBES = 6  # each is compared with all of the text
 TEXT, LIBRARY = -1, -2
 """What becomes of a name in place of an id, as in `kernels.added_tokens`: it stays text, or the library takes the whole document."""
+
+
+def check_ids(content: Mapping[str, Any], library: Any) -> None:
+    """Checks that the library tells of all added tokens of a file, by their ids.
+
+    Args:
+      content: of the `tokenizer.json`.
+      library: the `Tokenizer` that it was loaded into.
+
+    Raises:
+      NotRecognised: two have one id, as it counts from the number of pieces on where ids of pieces have gaps.
+    """
+    told = {token.content for token in library.get_added_tokens_decoder().values()}
+    lost = {token["content"] for token in content.get("added_tokens") or ()} - told - {""}
+    if lost:
+        raise NotRecognised(f"the added token {min(lost)!r} has the id of another")
 
 
 def actions_of(library: Any, normalize: Callable[[str], str] | None) -> tuple[dict[str, int], dict[str, int]]:

@@ -137,6 +137,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
     try:
         form, cutter = _normal_form(content.get("normalizer")), recognition.recognise(content.get("pre_tokenizer"))
         model = byte_pairs_of(content["model"])
+        added_names.check_ids(content, library)
     except NotRecognised as error:
         return {}, {"refusal": str(error)}
     arrays, about = lay_out_steps(content, library, model, cutter, form, _normalize_by(form))

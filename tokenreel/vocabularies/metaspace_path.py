@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tokenreel import ragged
 from tokenreel.ragged import Ints
-from tokenreel.vocabularies.added_names import Names, Parts
+from tokenreel.vocabularies.added_names import Names, Parts, check_ids
 from tokenreel.vocabularies.fast_path import FastPath, lacks_space, lay_out_steps, measure_of, pairs_of, spread_measures, with_spaces
 from tokenreel.vocabularies.kept_arrays import Built
 from tokenreel.vocabularies.pre_tokenizers import merge_cuts, metaspace
@@ -145,6 +145,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
     try:
         steps = metaspace.recognise(*given)
         model, cutter = byte_pairs_of(content["model"], splits=steps.splits)
+        check_ids(content, library)
     except NotRecognised as error:
         return {}, {"refusal": str(error), "other": not metaspace.writes_spaces(*given)}
 

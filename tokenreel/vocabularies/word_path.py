@@ -143,6 +143,7 @@ def lay_out(content: Mapping[str, Any], library: Any) -> Built:
         # The library reads scores from a file less exactly than Python, and writes those that it has so that both read them.
         model = json.loads(library.to_str())["model"] if kind == "Unigram" else content["model"]
         arrays, about = _MODELS[kind][0](model)
+        added_names.check_ids(content, library)
         actions = added_names.actions_of(library, library.normalizer and library.normalizer.normalize_str)
         if normalizer and any(action != added_names.TEXT for action in actions[1].values()):
             raise NotRecognised("added tokens that are looked for in the normalised text")

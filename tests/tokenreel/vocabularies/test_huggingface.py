@@ -16,6 +16,7 @@ from tests.golden import builds
 from tests.tokenreel.vocabularies.blocks import block
 from tokenreel import load as load_dataset
 from tokenreel.errors import VocabularyError
+from tokenreel.vocabularies.fast_path import byte_letters
 from tokenreel.vocabularies.loading import load_vocabulary
 
 
@@ -442,6 +443,30 @@ def test_added_tokens_that_the_library_finds_by_chance_are_refused(tmp_path):
     assert load_vocabulary("huggingface", path).encode("a WORD Word") == [1, 0, 0]
     with pytest.raises(VocabularyError, match="'Word' and 'word' are the same in normalised texts"):
         load_vocabulary("huggingface", path, special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ["WordLevel", "BPE of characters", "BPE of bytes"])
+def test_added_tokens_that_the_library_gives_one_id_are_found_by_it(tmp_path, kind):
+    """It counts from the number of pieces on, whose ids have gaps, and tells of the last token of each id only."""
+    names = [*byte_letters()] if kind == "BPE of bytes" else ["a", "▁", "b"]
+    steps = {
+        "WordLevel": {"type": "WhitespaceSplit"},
+        "BPE of bytes": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "BPE of characters": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True},
+    }
+    ids = {name: 2 * i for i, name in enumerate(["[UNK]", *names])}
+    shared = next(name for name, i in ids.items() if i == len(ids) + len(ids) % 2)  # the id that the first or the second new token gets
+    model = {"type": "WordLevel", "vocab": ids, "unk_token": "[UNK]"}
+    if kind != "WordLevel":
+        model |= {"type": "BPE", "merges": []}
+    tokens = [added(ids[shared], shared, single_word=True), added(2000, "first"), added(2001, "second")]
+    content = {"version": "1.0", "added_tokens": tokens, "normalizer": None, "pre_tokenizer": steps[kind], "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    vocabulary = load_vocabulary("huggingface", str(tmp_path / "tokenizer.json"))
+    assert f"the added token {shared!r} has the id of another" in vocabulary.describe_speed()
+    library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = f"a {shared} {shared}b first second"
+    assert vocabulary.encode_block(*block([text]))[0].tolist() == library.encode(text).ids
 
 
 def test_a_tokenizer_without_tokens_is_refused(tmp_path):
