@@ -284,7 +284,8 @@ def find_plain_starts(model: Model) -> npt.NDArray[np.bool_]:
     is_space = rules.out_first == SPACE
     told = np.arange(256) < 0x80
     told[rules.first[(rules.out_first == 0) | (is_space != (rules.first == SPACE))]] = False
-    told[rules.first[rules.out_first == SPACE_SYMBOL[0]]] = False  # some of these are spaces
+    if SPACE_SYMBOL in rules.replacements:
+        told[rules.first[rules.out_first == SPACE_SYMBOL[0]]] = False  # some of these are spaces
     return told
 
 

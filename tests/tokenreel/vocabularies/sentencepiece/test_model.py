@@ -36,3 +36,10 @@ def test_a_broken_model_is_no_model(train, cut):
         sentencepiece_model.read_charsmap(b"\xff\xff\xff\x7f" + data[:cut])
     with pytest.raises(ValueError):
         sentencepiece_model.parse(data[:-1])
+
+
+@pytest.mark.parametrize(("normalizer", "asked"), [("identity", ""), ("nfkc", ""), ("nmt_nfkc", "\t\n\x01\x7f")])
+def test_few_bytes_leave_open_whether_a_text_begins_with_a_space(train, normalizer, asked):
+    told = sentencepiece_model.find_plain_starts(sentencepiece_model.parse(train("bpe", normalizer)))
+    assert told[0x20:0x7F].all() and not told[0x80:].any() and not told[[ord(byte) for byte in asked]].any()
+    assert told[:0x20].all() == (not asked)
