@@ -470,6 +470,41 @@ def test_a_megabyte_of_pieces_without_a_cut(charsmap, tmp_path):
     compare(fast, slow, ["abc" * (1 << 18), "日本語の" * (1 << 16), " " * (1 << 20), "x" * (1 << 16), "a\u0301" * (1 << 15)])
 
 
+WIDE = "தமிழ் ภาษาไทยกำ हिन्दी க்ஷ がガ 👍🏽 🇩🇪 ❤️ 각 ཀྵ"
+
+
+@pytest.mark.parametrize(
+    "steps", [["charsmap"], PIECE_STEPS["t5"][0], ["charsmap", {"type": "Lowercase"}], ["charsmap", {"type": "StripAccents"}]]
+)
+def test_marks_that_have_no_rule_with_the_character_before(charsmap, tmp_path, steps):
+    fast, slow = both(piece_model(charsmap, steps, [metaspace()], vocab=BYTES, byte_fallback=True), tmp_path)
+    parts = st.sampled_from(
+        [
+            *WIDE,
+            *"aé£©б日 \u0301\u0323\u0338\u20e3\u200d\ufe0f\u0651\u0628\u05b0\u05d0\u0600\u3099\u1100\u1161\u11a8\r\n🏽",
+            "=\u0338",
+            "ẛ\u0323",
+        ]
+    )
+
+    @hypothesis.settings(max_examples=200, deadline=None)
+    @hypothesis.given(st.lists(st.lists(parts, max_size=12).map("".join), max_size=6))
+    def holds(documents):
+        compare(fast, slow, documents)
+
+    holds()
+
+
+def test_marks_of_wide_characters_are_written_without_the_library(charsmap, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface, "_FAST_PATHS", {})  # other tests have the same tokenizer
+    fast, slow = both(piece_model(charsmap, *PIECE_STEPS["t5"], vocab=BYTES, byte_fallback=True), tmp_path)
+    asked = []
+    by_library = WordPath._by_library
+    monkeypatch.setattr(WordPath, "_by_library", lambda self, texts, *rest: asked.extend(texts) or by_library(self, texts, *rest))
+    compare(fast, slow, [WIDE, f"{WIDE} e\u0301x {WIDE}"])
+    assert {*asked} == {" e\u0301x"}, "there may be a rule for e and its mark"
+
+
 def test_a_mark_that_is_one_cluster_with_what_is_put_before_the_text(charsmap, tmp_path):
     steps = [{"type": "Prepend", "prepend": "▁"}, "charsmap", replace({"Regex": " {2,}"}, "▁")]
     compare(

@@ -23,12 +23,17 @@ from tokenreel.vocabularies.pre_tokenizers.word_steps import flat, tokenizer
 Step = Mapping[str, Any]
 _BY_CHARACTER = {"Precompiled", "NFC", "NFKC", "NFD", "NFKD", "Lowercase", "StripAccents", "Nmt"}
 _RUNS = {" {2,}", r"\s{2,}", " +", r"\s+"}  # patterns of spaces alone
-_CLUSTERS = {"Precompiled", "NFC", "NFKC"}  # do not go by characters where these join
+_CLUSTERED_BY = {"Precompiled", "NFC", "NFKC", "NFD", "NFKD"}  # do not go by characters where these join
+_WIDE = "\u4e2d"  # an ideograph: of three bytes, and no mark's base
+_RULED_BYTES = 6  # `Precompiled` looks for rules of clusters that have fewer, and goes by the characters of others
 _ASKED = 512  # characters at once
 _SPACES = " \t\n\r\v\f"
 # Characters that are one with what stands behind them (`GCB=Prepend` of Unicode Standard Annex 29) and are no format characters.
 _PREPENDED = {0x0D4E, 0x111C2, 0x111C3, 0x1193F, 0x11941, 0x11A3A, *range(0x11A84, 0x11A8A), 0x11D46, 0x11F02}
+# Characters that may join what stands before or behind them, beside those that `joins` knows.
 _CLUSTERED = {*range(0x1100, 0x1160), *range(0xA960, 0xA97D), *range(0x1F1E6, 0x1F200), *range(0x1F3FB, 0x1F400)}
+# Jamo and flags join their like alone, which have as many bytes.
+_PAIRED = {*range(0x1100, 0x1200), *range(0xA960, 0xA97D), *range(0xD7B0, 0xD7FC), *range(0x1F1E6, 0x1F200)}
 
 
 def is_metaspace(pre_tokenizer: Step | None) -> bool:
@@ -88,9 +93,10 @@ class PieceSteps:
         self._patterns = {letter for step in self._normalizers if step["type"] == "Replace" for letter in step["pattern"].get("String", "")}
         # Where the rules remove the first character, the library counts the characters of all that follows from a wrong place.
         self._shifts = any(step["type"] == "Precompiled" for step in self._normalizers)
-        self._joins = any(step["type"] in _CLUSTERS | {"NFD", "NFKD"} for step in self._normalizers)
+        self._joins = any(step["type"] in _CLUSTERED_BY for step in self._normalizers)
         self.allowed = np.zeros(word_units.CLASSES**2, dtype=bool)
-        self.allowed[word_units.WORD * word_units.CLASSES + word_units.SPACE] = True
+        for kind in (word_units.WORD, word_units.GLUED):
+            self.allowed[kind * word_units.CLASSES + word_units.SPACE] = True
         strips = [step for step in self._normalizers if step["type"] == "Strip"]
         begins = any(step["strip_left"] for step in strips) or any(step["type"] == "Prepend" for step in self._normalizers)
         self.flags = word_units.BEGINS * begins | word_units.FIRST * (self._splits[-1].get("prepend_scheme") == "first")
@@ -99,7 +105,12 @@ class PieceSteps:
         self._spaces = {character for character in _SPACES if self._is_space(character)}
         fronts = np.array([self._front(flags & self.flags) for flags in range(word_units.FLAGS)], dtype=np.uint8)
         joined = word_units.JOINED if splits or joins_runs else word_units.EACH if self._keeps_runs() else word_units.ONE
-        self.spaces = joined, splits, fronts
+        # Where only `Precompiled` goes by clusters, and sees the text itself, long ones are characters one by one.
+        kinds = [step["type"] for step in self._normalizers]
+        rules_alone = kinds[:1] == ["Precompiled"] and sum(kind in _CLUSTERED_BY for kind in kinds) == 1
+        wide = rules_alone and _WIDE not in self._patterns and self.normalize(2 * _WIDE) == 2 * _WIDE
+        self._ruled = _RULED_BYTES if wide else 0
+        self.spaces = joined, splits, fronts, self._ruled
 
     @functools.cache  # noqa: B019  (there are few flags, and few objects)
     def steps_for(self, flags: int) -> tuple[Any, Any]:
@@ -225,6 +236,10 @@ class PieceSteps:
         half = len(characters) // 2
         return self._ask_simple(characters[:half]) | self._ask_simple(characters[half:]) if half > 1 else {}
 
+    def _is_ruled_alone(self, character: str) -> bool:
+        """Tells whether a character that joins others has no rules with those of three bytes."""
+        return self._ruled > 0 and len(f"{_WIDE}{character}".encode()) >= self._ruled
+
     def _ask(self, character: str) -> Letter:
         """Says what becomes of a character."""
         from tokenreel.vocabularies.unit_memo.kernels import word_units
@@ -244,9 +259,12 @@ class PieceSteps:
             or first != normal + self.normalize(" a")
         ):
             return Letter(word_units.STICKY, None)
-        words, frame = self._words_of(f" a{character}a"), "▁a"
-        if len(words) != 1 or not words[0].startswith(frame) or not words[0].endswith("a") or character in self._patterns:
+        glued = self._joins and (joins(unicodedata.normalize("NFKD", character)[0]) or point in _CLUSTERED or category == "Cn")
+        if character in self._patterns or (glued and not self._is_ruled_alone(character)):
             return Letter(word_units.WORD, None)
-        if self._joins and (joins(unicodedata.normalize("NFKD", character)[0]) or point in _CLUSTERED or category == "Cn"):
+        side = _WIDE if glued else "a"
+        words, frame = self._words_of(f" {side}{character}{side}"), f"▁{side}"
+        if len(words) != 1 or not words[0].startswith(frame) or not words[0].endswith(side):
             return Letter(word_units.WORD, None)
-        return Letter(word_units.WORD, words[0][len(frame) : -1].encode())
+        kind = word_units.GLUED if glued and point not in _PAIRED else word_units.WORD
+        return Letter(kind, words[0][len(frame) : -1].encode())

@@ -73,7 +73,7 @@ class WordSteps:
       flags: the flags on which it depends what a unit becomes.
     """
 
-    splits_runs, spaces, flags = True, (0, False, np.zeros(0, dtype=np.uint8)), 0
+    splits_runs, spaces, flags = True, (0, False, np.zeros(0, dtype=np.uint8), 0), 0
 
     def __init__(self, normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, Any] | None) -> None:
         """Loads steps that `recognise` knows."""

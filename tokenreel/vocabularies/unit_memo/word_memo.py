@@ -54,7 +54,7 @@ class Rules(NamedTuple):
       letters: what becomes of each character.
       allowed: [CLASSES * CLASSES] bool, of `kernels.word_units.cut_words`.
       splits_runs: likewise.
-      spaces: `spaces`, `moves_space` and `fronts` of `kernels.word_units.spell`.
+      spaces: `spaces`, `moves_space`, `fronts` and `ruled` of `kernels.word_units.spell`.
       flags: the flags on which it depends what a unit becomes.
       model: encodes words.
       by_library: encodes units, given as texts with their flags; characters are left out (zeros) where they are not asked for.
@@ -64,7 +64,7 @@ class Rules(NamedTuple):
     letters: Letters
     allowed: npt.NDArray[np.bool_]
     splits_runs: bool
-    spaces: tuple[int, bool, Bytes]
+    spaces: tuple[int, bool, Bytes, int]
     flags: int
     model: Model
     by_library: Callable[[list[str], list[int], bool], Tokens]

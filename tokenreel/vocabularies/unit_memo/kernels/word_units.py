@@ -155,8 +155,8 @@ def has_unseen(text, bounds, classes):
     return out
 
 
-@kernel((U8, I32, I32, U8, U8, I32, U8, I64, types.int64, types.boolean, U8))
-def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spaces, moves_space, fronts):
+@kernel((U8, I32, I32, U8, U8, I32, U8, I64, types.int64, types.boolean, U8, types.int64))
+def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spaces, moves_space, fronts, ruled):
     """Writes units as the words that a normaliser and a pre-tokenizer make of them, where both go by each character alone.
 
     Args:
@@ -172,6 +172,7 @@ def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spa
         `JOINED` to one, or that are words, `EACH` by itself.
       moves_space: whether what is written for a space comes of the character behind it.
       fronts: [FLAGS] uint8, unless spaces are anywhere: what becomes of a unit with these flags, by whether it begins with a space.
+      ruled: units are hard in which a `GLUED` character and the one before it have fewer bytes together: there may be a rule for both.
 
     Returns:
       [bytes] uint8 words end to end, [bytes] int32 the character of the unit that each byte was written for, [words + 1] int64 bounds,
@@ -194,14 +195,17 @@ def spell(text, bounds, units, flags, classes, rows, letters, letter_bounds, spa
         first[k] = word
         i, end = np.int64(bounds[units[k]]), np.int64(bounds[units[k] + 1])
         source, start, was_like = np.int32(0), at, False
+        before = ruled  # bytes of the character before, as many as no rule has where there is none
         while i < end:
             character, size = np.int64(text[i]), np.int64(1)
             if character >= 0x80:
                 character, size = character_at(text, i)
             row, is_space = rows[character], classes[character] == SPACE
-            if row == HARD or (spaces != ANYWHERE and is_space and i + size == end):
+            has_rules = classes[character] == GLUED and before + size < ruled
+            if row == HARD or has_rules or (spaces != ANYWHERE and is_space and i + size == end):
                 hard[k] = True
                 break
+            before = size
             if spaces != ANYWHERE and spaces != EACH and is_space and source > 0:
                 if spaces == ONE or at > start + 3:  # longer than a written space
                     hard[k] = True
