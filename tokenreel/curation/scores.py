@@ -18,7 +18,7 @@ from tokenreel.config.build import JobConfig
 from tokenreel.config.scores import ScoreConfig
 from tokenreel.errors import PATHS_BEGIN, ConfigError
 from tokenreel.sources.values import position_keys
-from tokenreel.storage import files
+from tokenreel.storage import arrow_memory, files
 
 _FOLDER = "scores/"  # of a directory of features
 _ENDING = ".parquet"
@@ -139,7 +139,7 @@ def _read(path: str, source: str) -> tuple[list[str], npt.NDArray[np.float64], n
 
     try:
         with files.open_read(path) as file:
-            table = pq.read_table(file, use_threads=False, partitioning=None)
+            table = pq.read_table(arrow_memory.read(file), use_threads=False, partitioning=None)
         if "source" in table.column_names:
             table = table.filter(pc.equal(table["source"].cast(pa.string()), source))
         ids = table["doc_id"].cast(pa.string()).to_pylist()

@@ -24,7 +24,7 @@ from tokenreel.format import naming, provenance
 from tokenreel.format.manifest import Manifest
 from tokenreel.format.provenance import DOC_ID, DOCUMENT, EXAMPLE, SEGMENT, SOURCE
 from tokenreel.model_features.predictions import Arranged
-from tokenreel.storage import files
+from tokenreel.storage import arrow_memory, files
 
 PREDICTED, LOGPROB, SCORE, PERPLEXITY = "predicted_tokens", "logprob", "score", "perplexity"
 _SEGMENTS = 1 << 32  # more than an example has
@@ -113,7 +113,7 @@ def write_scores(path: str, parts: Sequence[str], first: int, last: int) -> tupl
     import pyarrow.parquet as pq
 
     filters = [(DOCUMENT, ">=", first), (DOCUMENT, "<", last)]
-    read = [pq.read_table(io.BytesIO(files.read_bytes(part)), filters=filters, use_threads=False) for part in parts]
+    read = [pq.read_table(arrow_memory.read(io.BytesIO(files.read_bytes(part))), filters=filters, use_threads=False) for part in parts]
     table = pa.concat_tables(read)
     documents, firsts, inverse = np.unique(table[DOCUMENT].to_numpy(), return_index=True, return_inverse=True)
     counts = np.bincount(inverse, weights=table[PREDICTED].to_numpy(), minlength=len(documents)).astype(np.int64)

@@ -11,7 +11,7 @@ from typing import IO, Any
 from tokenreel.errors import ManifestError
 from tokenreel.format import sidecars
 from tokenreel.format.manifest import Manifest
-from tokenreel.storage import files
+from tokenreel.storage import arrow_memory, files
 
 EXAMPLE = "example"  # int64, the example's number in the split
 SEGMENT = "segment"  # int32, the segment's place in the example, from 0
@@ -80,11 +80,12 @@ def read(
     filters = None if column is None else [(column, "in", list(values))]
     with sidecars.open_checked(directory, manifest, name) if file is None else file as file:
         try:
+            data = arrow_memory.read(file)
             if columns is not None and optional:
-                known = pq.read_schema(file).names
+                known = pq.read_schema(data).names
                 columns = [*columns, *(wanted for wanted in optional if wanted in known)]
             # Without threads: the pools of Arrow do not survive a fork of the trainer.
-            rows = pq.read_table(file, columns=columns, filters=filters, use_threads=False, partitioning=None)
+            rows = pq.read_table(data, columns=columns, filters=filters, use_threads=False, partitioning=None)
             rows.validate(full=True)  # a damaged dictionary would be found by whoever looks a value up
             _check_columns(rows, _ALWAYS if columns is None else columns)
             return rows

@@ -19,7 +19,7 @@ from tokenreel.format import features, naming
 from tokenreel.format.features import FeatureManifest, FeatureStore
 from tokenreel.format.schema import EXAMPLE_ID
 from tokenreel.inspection import cache_check
-from tokenreel.storage import files
+from tokenreel.storage import arrow_memory, files
 
 _TOGETHER = 4096  # examples that are read at a time
 _CLOSE = 1e-9  # of sums of the same numbers in another order
@@ -98,7 +98,7 @@ def _score_differences(store: FeatureStore, split: str, told: Mapping[str, Any])
     names = [info.file for info in store.manifest.files if naming.is_scores(info.file) and info.file.startswith(f"scores/{split}-")]
     for name in names:
         with files.open_read(files.join(store.directory, name)) as file:
-            table = pq.read_table(file, use_threads=False, partitioning=None)
+            table = pq.read_table(arrow_memory.read(file), use_threads=False, partitioning=None)
         predicted, logprob = (table[column].to_numpy() for column in ("predicted_tokens", "logprob"))
         if not np.allclose(table["score"].to_numpy() * predicted, logprob, rtol=_CLOSE, atol=0):
             yield f"{name}: a score is not the log-probability by predicted token"
