@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +21,28 @@ def offsets_of(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def portions(offsets: Ints, most: int) -> Iterator[tuple[int, int]]:
+    """Divides sequences into ranges of up to `most` values; one that is longer is a range by itself.
+
+    >>> list(portions(np.array([0, 2, 3, 9, 10]), 4))
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    start = 0
+    while start < len(offsets) - 1:
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1)
+        yield start, stop
+        start = stop
+
+
+def holding(lengths: Ints, flags: npt.NDArray[np.bool_]) -> Ints:
+    """Finds the sequences that hold a value with a flag: their indices, in order, by the [n] lengths and a flag for each value.
+
+    >>> holding(np.array([2, 0, 3]), np.array([False, False, True, False, True])).tolist()
+    [2]
+    """
+    return np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(flags), side="right"))
 
 
 def take(

@@ -207,7 +207,7 @@ class HuggingFaceVocabulary(Vocabulary):
         found, spans = encode(self._tokenizer, documents)
         ids, lengths = _end_to_end(found)
         if self._never is not None:
-            again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")).tolist()
+            again = ragged.holding(lengths, self._never[ids]).tolist()
             if again:  # a text spells the name of a token which the model has among its pieces
                 other_ids, other_spans = encode(self._load(self._marked, self._hidden), [documents[i] for i in again])
                 for number, i in enumerate(again):
@@ -247,7 +247,7 @@ class HuggingFaceVocabulary(Vocabulary):
             return self._encode_by_library(text, offsets)
         ids, lengths = fast.encode_block(text, offsets, self._encode_by_library)
         if self._never is not None and self._never[fast.ids].any():
-            again = np.unique(np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right"))
+            again = ragged.holding(lengths, self._never[ids])
             if len(again):  # a text spells the name of a token that the model makes
                 ids, lengths = replace_documents(ids, lengths, again, self._encode_by_library(*ragged.take(text, offsets, again)))
         return ids, lengths
@@ -274,7 +274,7 @@ class HuggingFaceVocabulary(Vocabulary):
         if isinstance(fast, WordPath):
             ids, begins, ends, lengths, left = fast.encode_with_spans(text, offsets)
             if self._never is not None:
-                left[np.searchsorted(np.cumsum(lengths), np.flatnonzero(self._never[ids]), side="right")] = True
+                left[ragged.holding(lengths, self._never[ids])] = True
         else:
             ids, lengths = self.encode_block(text, offsets)
             begins, ends, explained = fast.find_spans(text, offsets, ids, lengths)
@@ -332,10 +332,7 @@ def _read(path: str, beside: Mapping[str, bytes]) -> bytes:
 
 def _portions(text: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Iterator[list[str]]:
     """Cuts a block into lists of documents, of about `_PORTION_BYTES` each."""
-    start = 0
-    while start < len(offsets) - 1:
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _PORTION_BYTES, side="right")) - 1)
+    for start, stop in ragged.portions(offsets, _PORTION_BYTES):
         data = text[offsets[start] : offsets[stop]].tobytes()
         bounds = (offsets[start : stop + 1] - offsets[start]).tolist()
         yield [data[a:b].decode() for a, b in itertools.pairwise(bounds)]
-        start = stop

@@ -298,5 +298,5 @@ class WordPath:
         parts = parts.without_left()
         ids, begins, ends, lengths = memo.encode(parts.text, parts.bounds, parts.tokens, parts.first)
         left = parts.left.copy()
-        left[np.searchsorted(np.cumsum(lengths), np.flatnonzero(ids == LIBRARY), side="right")] = True
+        left[ragged.holding(lengths, ids == LIBRARY)] = True
         return ids, begins, ends, lengths, left

@@ -57,14 +57,11 @@ def locate(
     spans = np.empty(len(tokens), dtype=np.int64)
     bounds = ragged.offsets_of(lengths)
     unexplained: list[int] = []
-    start = 0
-    while start < len(lengths):
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _PORTION_BYTES, side="right")) - 1)
+    for start, stop in ragged.portions(offsets, _PORTION_BYTES):
         part, at = text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
         ids = tokens[bounds[start] : bounds[stop]]
         spans[bounds[start] : bounds[stop]], explained = _locate(processor, part, at, sizes[ids], lengths[start:stop])
         unexplained += (np.flatnonzero(~explained) + start).tolist()
-        start = stop
     if unexplained:
         tokens, lengths, spans = ask(processor, text, offsets, tokens, lengths, spans, unexplained)
     return tokens, lengths, *token_spans.unpack(spans)

@@ -88,9 +88,7 @@ class SegmentationSampler:
         short = [text.replace(SPACE_SYMBOL, bytes([_SPACE])) for text in texts]
         offsets = ragged.offsets_of(np.fromiter(map(len, short), dtype=np.int64, count=len(short)))
         parts = [(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))]
-        start = 0
-        while start < len(short):
-            stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _SLICE_BYTES, side="right")) - 1)
+        for start, stop in ragged.portions(offsets, _SLICE_BYTES):
             text = np.frombuffer(b"".join(short[start:stop]), dtype=np.uint8)
             bounds = offsets[start : stop + 1] - offsets[start]
             if len(text):
@@ -98,7 +96,6 @@ class SegmentationSampler:
                 parts.append(self._to_ids(*draw(cut_units(text, bounds, self._cut), words[start:stop], alpha), text, bounds))
             else:
                 parts.append((np.zeros(0, dtype=np.int32), np.zeros(stop - start, dtype=np.int64)))
-            start = stop
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([lengths for _, lengths in parts])
 
     def _to_ids(self, pieces: Ints, at: Ints, text: npt.NDArray[np.uint8], offsets: Ints) -> tuple[npt.NDArray[np.int32], Ints]:

@@ -228,8 +228,7 @@ class UnitMemo:
 
     def _ask(self, text: Bytes, offsets: Ints, ids: Ids, counts: Ints, asked: npt.NDArray[np.bool_]) -> Encoded:
         """Lets the library encode the documents that only it can: those of which an id is asked for."""
-        bounds = ragged.offsets_of(counts)
-        which = np.unique(np.searchsorted(bounds, np.flatnonzero(asked), side="right") - 1)
+        which = ragged.holding(counts, asked)
         found, lengths = encode_documents(self._library, *ragged.take(text, offsets, which))
         order = np.arange(len(counts))
         order[which] = len(counts) + np.arange(len(which))
@@ -275,11 +274,8 @@ def _lay_out(data: bytes) -> Built:
 
 def _slices(text: Bytes, offsets: Ints) -> Iterator[tuple[Bytes, Ints]]:
     """Divides documents into some that fit the cache: their text, and their bounds in it."""
-    start = 0
-    while start < len(offsets) - 1:
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _SLICE_BYTES, side="right")) - 1)
+    for start, stop in ragged.portions(offsets, _SLICE_BYTES):
         yield text[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-        start = stop
 
 
 def encode_documents(processor: Any, text: Bytes, offsets: Ints) -> Encoded:

@@ -281,5 +281,4 @@ class WordMemo:
 
 def _bytes_left(ids: _Ids, counts: Ints, sizes: Ints) -> int:
     """Counts the bytes of documents with an id `LIBRARY`, by the number of their ids and their bytes."""
-    which = np.flatnonzero(ids == LIBRARY)
-    return int(sizes[np.unique(np.searchsorted(np.cumsum(counts), which, side="right"))].sum()) if len(which) else 0
+    return int(sizes[ragged.holding(counts, ids == LIBRARY)].sum())
